@@ -1,0 +1,259 @@
+"""How settings.py reads the environment: typed, checked, and with every mistake told at once and by name."""
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import environ
+import structlog
+
+env = environ.Env()
+_mistakes: list[str] = []
+
+GENERATED = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
+SHORTEST_SECRET = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
+
+
+def mistake(name: str, what: str) -> None:
+    """Note that variable `name` is wrong; `stop_on_mistakes` tells all of them together."""
+    _mistakes.append(f"{name} {what}")
+
+
+def stop_on_mistakes() -> None:
+    """Raises SystemExit with one line for each mistake noted so far."""
+    if _mistakes:
+        _stop(_mistakes)
+
+
+def _stop(lines: list[str]) -> NoReturn:
+    told = "\n".join(f"  - {line}" for line in lines)
+    sys.exit(f"The configuration has mistakes. Correct them in the environment or in .env, then start again:\n{told}")
+
+
+def read_dotenv(path: Path) -> None:
+    """Variables from .env; what the environment already has wins."""
+    if path.is_file():
+        environ.Env.read_env(path)
+
+
+def text(name: str, *, default: str = "") -> str:
+    return env.str(name, default="").strip() or default
+
+
+def integer(name: str, *, default: int, minimum: int | None = None, maximum: int | None = None) -> int:
+    return int(_bounded(name, int, "a whole number", default, minimum, maximum))
+
+
+def number(name: str, *, default: float, minimum: float | None = None, maximum: float | None = None) -> float:
+    return float(_bounded(name, float, "a number", default, minimum, maximum))
+
+
+def _bounded(
+    name: str,
+    parse: Callable[[str], float],
+    words: str,
+    default: float,
+    minimum: float | None,
+    maximum: float | None,
+) -> float:
+    given = text(name)
+    if not given:
+        return default
+    try:
+        value = parse(given)
+    except ValueError:
+        mistake(name, f"is {given!r}; it must be {words}")
+        return default
+    # `not (a <= b)` rather than `a > b`: NaN compares false with everything and must not pass.
+    if minimum is not None and not minimum <= value:
+        mistake(name, f"is {given}; it must be at least {minimum:g}")
+        return default
+    if maximum is not None and not value <= maximum or value == float("inf"):
+        mistake(name, f"is {given}; it must be at most {maximum if maximum is not None else 'a finite number'}")
+        return default
+    return value
+
+
+def boolean(name: str, *, default: bool) -> bool:
+    given = text(name).lower()
+    if not given:
+        return default
+    if given in {"true", "on", "yes", "1", "y", "ok", "t"}:
+        return True
+    if given in {"false", "off", "no", "0", "n", "f"}:
+        return False
+    mistake(name, f"is {given!r}; it must be true or false")
+    return default
+
+
+def choice(name: str, *, default: str, choices: Sequence[str], fold: Callable[[str], str] = str.lower) -> str:
+    value = fold(text(name) or default)
+    if value not in choices:
+        mistake(name, f"is {value!r}; it must be one of {', '.join(choices)}")
+        return default
+    return value
+
+
+def url(name: str, *, schemes: Sequence[str]) -> str:
+    """An address without a trailing slash, or empty."""
+    given = text(name)
+    if not given:
+        return ""
+    try:
+        parts = urlsplit(given)
+        usable = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix")
+        _ = parts.port  # raises ValueError when it is no port
+    except ValueError:
+        usable = False
+    if not usable:
+        mistake(name, f"is not a usable address; it must look like {schemes[0]}://host:port")
+        return ""
+    return given.rstrip("/")
+
+
+def origins(name: str, *, default: list[str]) -> list[str]:
+    """Comma-separated web origins: a scheme, a host, perhaps a port, and nothing behind it."""
+    given = [part.strip().rstrip("/") for part in text(name).split(",") if part.strip()]
+    for origin in given:
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+            mistake(name, f"has {origin!r}; an origin looks like https://app.example.com")
+    return given or ([] if name in os.environ else default)
+
+
+def directory(name: str, *, default: Path) -> Path:
+    path = Path(text(name) or default).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        mistake(name, f"is {path}, which is not a directory")
+    return path
+
+
+def database_url(name: str) -> str:
+    given = text(name)
+    if given and urlsplit(given).scheme not in {"postgres", "postgresql"}:
+        scheme = urlsplit(given).scheme or "no scheme"
+        mistake(name, f"has {scheme}; only PostgreSQL is supported: postgres://user:password@host:5432/name, or empty")
+        return ""
+    return given
+
+
+def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
+    """Django's settings for the one database; without a URL, the embedded server under `data_dir`."""
+    if given:
+        parsed = dict(env.db_url_config(given))
+    else:
+        parsed = {"NAME": "whatsapp_agent", "USER": "postgres"}
+    return parsed | {
+        "ENGINE": "whatsapp_agent.postgres",
+        "EMBEDDED_IN": None if given else data_dir / "postgres",
+        "POOL_SIZE": pool_size,
+    }
+
+
+def prepare_secrets(*, data_dir: Path, generate: bool) -> None:
+    """Read DATA_DIR/secrets.env into the environment; with `generate`, first write there what is missing.
+
+    Written with mode 0600 and moved into place, so that a crash leaves no half of it.
+    """
+    path = data_dir / "secrets.env"
+    if not generate:
+        return
+    kept = _read_secrets(path)
+    missing = {name: secrets.token_urlsafe(18 if name == "ADMIN_PASSWORD" else 48) for name in GENERATED if name not in kept}
+    if missing:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.writelines(f"{name}={value}\n" for name, value in (kept | missing).items())
+        try:
+            if kept:
+                os.replace(draft, path)
+            else:
+                os.link(draft, path)  # fails if another process was first: its secrets are then ours too
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink(missing_ok=True)
+        kept = _read_secrets(path)
+    for name, value in kept.items():
+        os.environ.setdefault(name, value)
+
+
+def _read_secrets(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#") and "=" in line)
+
+
+def secret(name: str) -> str:
+    given = text(name)
+    if not given:
+        mistake(name, "is missing: with DATABASE_URL set no secret is generated; set it to a long random text")
+    elif len(given) < SHORTEST_SECRET[name]:
+        mistake(name, f"is too short: it needs at least {SHORTEST_SECRET[name]} characters")
+    return given
+
+
+def jwt(*, key: str, minutes: int) -> dict[str, Any]:
+    """simplejwt: short access tokens, refresh tokens that rotate and are blacklisted when used."""
+    return {
+        "SIGNING_KEY": key,
+        "ALGORITHM": "HS256",
+        "ISSUER": "whatsapp-agent",
+        "AUDIENCE": "whatsapp-agent-api",
+        "ACCESS_TOKEN_LIFETIME": timedelta(minutes=minutes),
+        "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+        "ROTATE_REFRESH_TOKENS": True,
+        "BLACKLIST_AFTER_ROTATION": True,
+        "UPDATE_LAST_LOGIN": True,
+    }
+
+
+def logging(*, level: str, fmt: str) -> dict[str, Any]:
+    """One line an event on standard error: coloured words for people, or JSON for machines."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    last: list[Any] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if fmt == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # These log addresses at INFO, and an address may hold a webhook secret or a phone number.
+            "httpx": {"level": "WARNING"},
+            "httpx2": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
+            "openai": {"level": "WARNING"},
+            "django_structlog": {"level": "WARNING"},
+            "django.request": {"level": "ERROR"},
+        },
+    }

@@ -1,0 +1,196 @@
+"""Everything the environment may set, read here and nowhere else; a mistake stops the start and says its name."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from whatsapp_agent import configuration
+from whatsapp_agent.configuration import env, secret
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+configuration.read_dotenv(BASE_DIR / ".env")
+
+# --- Where things are kept ---------------------------------------------------------------------------------------
+DATA_DIR = configuration.directory("DATA_DIR", default=BASE_DIR / ".data")
+DATABASE_URL = configuration.database_url("DATABASE_URL")  # empty: the embedded server
+DATABASE_POOL_SIZE = configuration.integer("DATABASE_POOL_SIZE", default=20, minimum=2)  # connections per process
+REDIS_URL = configuration.url("REDIS_URL", schemes=("redis", "rediss", "unix"))
+
+# --- Secrets: given, or generated once beside the embedded database; never a default -----------------------------
+EMBEDDED = not DATABASE_URL
+configuration.prepare_secrets(data_dir=DATA_DIR, generate=EMBEDDED)
+SECRET_KEY = secret("SECRET_KEY")
+ADMIN_TOKEN_SECRET = secret("ADMIN_TOKEN_SECRET")
+WHATSAPP_WEBHOOK_SECRET = secret("WHATSAPP_WEBHOOK_SECRET")
+ADMIN_PASSWORD = secret("ADMIN_PASSWORD")
+
+# --- Web ---------------------------------------------------------------------------------------------------------
+ACCESS_TOKEN_EXPIRE_MINUTES = configuration.integer("ACCESS_TOKEN_EXPIRE_MINUTES", default=30, minimum=1)
+CORS_ORIGINS = configuration.origins("CORS_ORIGINS", default=["http://localhost:8080"])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+PORT = configuration.integer("PORT", default=8000, minimum=1, maximum=65535)
+HOST = configuration.text("HOST", default="127.0.0.1")
+WEB_PROCESSES = configuration.integer("WEB_PROCESSES", default=min(2, os.cpu_count() or 1), minimum=1)
+WEB_THREADS = configuration.integer("WEB_THREADS", default=16, minimum=1)  # requests at once per process
+HTTPS = configuration.boolean("HTTPS", default=False)  # behind a proxy that ends TLS and sets X-Forwarded-Proto
+DEBUG = configuration.boolean("DEBUG", default=False)
+LOG_LEVEL = configuration.choice(
+    "LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), fold=str.upper
+)
+LOG_FORMAT = configuration.choice("LOG_FORMAT", default="console", choices=("console", "json"))
+
+# --- Bridge ------------------------------------------------------------------------------------------------------
+WHATSAPP_API_URL = configuration.url("WHATSAPP_API_URL", schemes=("http", "https"))
+WHATSAPP_API_KEY = configuration.text("WHATSAPP_API_KEY")
+WHATSAPP_BRIDGE = configuration.choice(
+    "WHATSAPP_BRIDGE", default="zapw" if WHATSAPP_API_URL else "simulator", choices=("simulator", "zapw")
+)
+BRIDGE_TIMEOUT_S = configuration.number("BRIDGE_TIMEOUT_S", default=30.0, minimum=0.1)
+SEND_GAP_S = configuration.number("SEND_GAP_S", default=1.0, minimum=0.0)  # between two messages to one conversation
+
+# --- Model -------------------------------------------------------------------------------------------------------
+OPENAI_API_KEY = configuration.text("OPENAI_API_KEY")
+OPENAI_BASE_URL = configuration.url("OPENAI_BASE_URL", schemes=("http", "https"))
+OPENAI_MODEL = configuration.text("OPENAI_MODEL", default="gpt-6-luna")
+OPENAI_API = configuration.choice("OPENAI_API", default="chat", choices=("chat", "responses"))
+MODEL_TIMEOUT_S = configuration.number("MODEL_TIMEOUT_S", default=60.0, minimum=0.1)
+
+# --- Engine ------------------------------------------------------------------------------------------------------
+AGENT_CONCURRENCY = configuration.integer("AGENT_CONCURRENCY", default=32, minimum=1)  # turns at once per process
+AGENT_DEBOUNCE_S = configuration.number("AGENT_DEBOUNCE_S", default=1.5, minimum=0.0)  # of a new agent profile
+AGENT_DEBOUNCE_MAX_S = configuration.number("AGENT_DEBOUNCE_MAX_S", default=8.0, minimum=0.0)
+AGENT_LEASE_S = configuration.number("AGENT_LEASE_S", default=30.0, minimum=1.0)  # renewed at a third of it
+AGENT_SWEEP_S = configuration.number("AGENT_SWEEP_S", default=2.0, minimum=0.1)
+AGENT_RETRY_BASE_S = configuration.number("AGENT_RETRY_BASE_S", default=1.0, minimum=0.0)  # doubles with each try
+AGENT_MAX_TRIES = configuration.integer("AGENT_MAX_TRIES", default=6, minimum=1)
+
+if not WHATSAPP_API_URL and WHATSAPP_BRIDGE != "simulator":
+    configuration.mistake("WHATSAPP_API_URL", f"is empty, but WHATSAPP_BRIDGE={WHATSAPP_BRIDGE} needs its address")
+if WHATSAPP_API_URL and WHATSAPP_BRIDGE == "simulator":
+    configuration.mistake("WHATSAPP_BRIDGE", "is simulator, which takes no WHATSAPP_API_URL; remove one of the two")
+if AGENT_DEBOUNCE_MAX_S < AGENT_DEBOUNCE_S:
+    configuration.mistake("AGENT_DEBOUNCE_MAX_S", f"is {AGENT_DEBOUNCE_MAX_S:g}, less than AGENT_DEBOUNCE_S")
+configuration.stop_on_mistakes()
+
+# --- Django ------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "corsheaders",
+    "rest_framework",
+    "rest_framework_simplejwt.token_blacklist",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_structlog",
+    "accounts",
+    "sessions_app",
+    "messaging",
+    "commands",
+    "agent",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "whatsapp_agent.urls"
+WSGI_APPLICATION = "whatsapp_agent.wsgi.application"
+AUTH_USER_MODEL = "accounts.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+MEDIA_ROOT = DATA_DIR / "media"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+APPEND_SLASH = False  # a redirect loses the body of a bridge's POST; routes take both forms where it matters
+LOGIN_URL = "admin:login"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": configuration.database(DATABASE_URL, data_dir=DATA_DIR, pool_size=DATABASE_POOL_SIZE)
+}
+
+CORS_ALLOWED_ORIGINS = CORS_ORIGINS
+CORS_URLS_REGEX = r"^/api/"
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+if HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^api/v1/webhooks/", r"^health"]
+    SECURE_HSTS_SECONDS = 31536000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if host != "*"]
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.NewestFirst",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "whatsapp_agent.api.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "PAGE_SIZE": 50,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "WhatsApp Agent",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+SIMPLE_JWT: dict[str, Any] = configuration.jwt(key=ADMIN_TOKEN_SECRET, minutes=ACCESS_TOKEN_EXPIRE_MINUTES)
+
+UNFOLD: dict[str, Any] = {"SITE_TITLE": "WhatsApp Agent", "SITE_HEADER": "WhatsApp Agent", "SITE_SYMBOL": "forum"}
+
+LOGGING = configuration.logging(level=LOG_LEVEL, fmt=LOG_FORMAT)
