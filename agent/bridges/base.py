@@ -1,0 +1,157 @@
+"""The interface every bridge adapter keeps, and the three ways a send can fail."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from agent.bridges.events import Address, BridgeEvent, Link
+
+
+class BridgeError(Exception):
+    """What the bridge would not or could not do. `code` is for programs; the message is for staff, and holds no secret."""
+
+    code = "bridge_error"
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.code
+
+
+class NotSent(BridgeError):
+    """Surely not done; may be tried again later. `retry_after_s` when the bridge says how long to wait."""
+
+    code = "not_sent"
+
+    def __init__(self, message: str = "", *, code: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(BridgeError):
+    """Surely not done, and trying again will not help."""
+
+    code = "refused"
+
+
+class Unconfirmed(BridgeError):
+    """Asked, and no clear answer came: it may have been done."""
+
+    code = "unconfirmed"
+
+
+class Capability(StrEnum):
+    """What a bridge can do. Declared by each adapter, so that what it lacks is refused before it is tried."""
+
+    SEND_TEXT = "send_text"
+    SEND_MEDIA = "send_media"
+    SEND_LOCATION = "send_location"
+    SEND_CONTACT = "send_contact"
+    QUOTE = "quote"
+    TYPING = "typing"
+    MARK_READ = "mark_read"
+    SEND_TO_GROUP = "send_to_group"
+    SEND_TO_LID = "send_to_lid"
+    RECEIPTS = "receipts"
+    LINK_BY_QR = "link_by_qr"
+    RESTART = "restart"
+    LOGOUT = "logout"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A session as the bridge has it. `qr_png` is the image's bytes, as linking wants it scanned."""
+
+    name: str
+    status: Link
+    phone: str | None = None
+    display_name: str | None = None
+    connected_at: datetime | None = None
+    qr_png: bytes | None = None
+    qr_text: str | None = None
+    qr_expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the bridge said of a send it took."""
+
+    provider_message_id: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeConfig:
+    """How to reach one bridge."""
+
+    base_url: str = ""
+    api_key: str = ""
+    webhook_secret: str = ""
+    timeout_s: float = 30.0
+
+
+class BridgeAdapter(ABC):
+    """One bridge. Methods ask it one thing each, and raise NotSent, Refused or Unconfirmed. Safe to share by threads."""
+
+    kind: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]]
+    max_text_length: ClassVar[int] = 4096
+
+    def __init__(self, config: BridgeConfig) -> None:
+        self.config = config
+
+    # --- what comes in -------------------------------------------------------------------------------------------
+    def is_authentic(self, *, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002
+        """Whether the delivery is signed as the bridge signs; bridges that sign nothing rely on the secret in the path."""
+        return True
+
+    @abstractmethod
+    def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:
+        """The events of one delivery, in order. Raises UnreadableDelivery when the body cannot be read at all."""
+
+    # --- addresses -----------------------------------------------------------------------------------------------
+    @abstractmethod
+    def address_of_phone(self, phone: str) -> Address:
+        """The address to write to, for an E.164 phone nobody wrote to us from yet."""
+
+    def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
+        """Why this bridge cannot write to `address`, in words for staff; None when it can."""
+        if is_group and Capability.SEND_TO_GROUP not in self.capabilities:
+            return "This bridge cannot write to groups."
+        if address.endswith("@lid") and Capability.SEND_TO_LID not in self.capabilities:
+            return "This bridge cannot write to someone whose phone number is hidden."
+        return None
+
+    # --- sending -------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:
+        """Send a text. Raises NotSent, Refused or Unconfirmed."""
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def start_session(self, *, name: str) -> SessionState:
+        """Make a session and begin linking it. Raises Refused with code `already_exists` when the bridge has it."""
+
+    @abstractmethod
+    def session_state(self, *, name: str) -> SessionState | None:
+        """How the session stands; None when the bridge does not know it. May refresh an expired QR code."""
+
+    @abstractmethod
+    def list_sessions(self) -> list[SessionState]:
+        """Every session the bridge has."""
+
+    @abstractmethod
+    def delete_session(self, *, name: str) -> None:
+        """Forget the session at the bridge; fine when it has none of that name."""
+
+    def restart_session(self, *, name: str) -> SessionState:
+        raise Refused(f"{self.kind} cannot restart the session {name}.", code="not_supported_by_bridge")
+
+    def logout_session(self, *, name: str) -> None:
+        raise Refused(f"{self.kind} cannot log the session {name} out.", code="not_supported_by_bridge")
+
+    def is_healthy(self) -> bool:
+        """Whether the bridge answers; never raises."""
+        return True
