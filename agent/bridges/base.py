@@ -11,7 +11,7 @@ from agent.bridges.events import Address, BridgeEvent, Link
 
 
 class BridgeError(Exception):
-    """What the bridge would not or could not do. `code` is for programs; the message is for staff, and holds no secret."""
+    """What the bridge would not or could not do. `code` is for programs; the message is for staff and holds no secret."""
 
     code = "bridge_error"
 
@@ -93,18 +93,22 @@ class BridgeConfig:
 
 
 class BridgeAdapter(ABC):
-    """One bridge. Methods ask it one thing each, and raise NotSent, Refused or Unconfirmed. Safe to share by threads."""
+    """One bridge. Methods ask it one thing each and raise NotSent, Refused or Unconfirmed. Safe to share by threads."""
 
     kind: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
     max_text_length: ClassVar[int] = 4096
+    keeps_sessions: ClassVar[bool] = True  # False: it has none of its own, and what we keep is the truth
 
     def __init__(self, config: BridgeConfig) -> None:
         self.config = config
 
+    def close(self) -> None:  # noqa: B027
+        """Give back what the adapter holds open."""
+
     # --- what comes in -------------------------------------------------------------------------------------------
     def is_authentic(self, *, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002
-        """Whether the delivery is signed as the bridge signs; bridges that sign nothing rely on the secret in the path."""
+        """Whether the delivery is signed as the bridge signs; who signs nothing relies on the secret in the path."""
         return True
 
     @abstractmethod

@@ -70,9 +70,11 @@ class MediaRef:
 class MessageReceived:
     """One thing said. `outbound` means typed on our own phone, or the echo of what we sent.
 
-    `sent_at` is aware UTC; None when the bridge does not say. `details` holds what the kind has beside text: a location
-    {latitude, longitude, name, address}, contacts [{name, phone}], an emoji. `answerable` is what the bridge can tell:
-    false for what no agent should answer (reactions, unknown kinds). `is_history` marks the past being synchronised.
+    `sent_at` is aware UTC; None when the bridge does not say. `details` holds what the kind has beside text:
+    {"location": {latitude, longitude, name, address}}, {"contacts": [{name, phone}]}, or for a reaction
+    {"emoji": text or None (taken away), "target_id"}. `answerable` is what the bridge can tell:
+    false for what no agent should answer (reactions, unknown kinds, texts without a word). `is_history` marks the past
+    being synchronised.
     """
 
     session: str
@@ -161,6 +163,4 @@ class Malformed:
     reason: str
 
 
-BridgeEvent = (
-    MessageReceived | StatusChanged | SessionChanged | MessageEdited | MessageRevoked | Ignored | Malformed
-)
+BridgeEvent = MessageReceived | StatusChanged | SessionChanged | MessageEdited | MessageRevoked | Ignored | Malformed

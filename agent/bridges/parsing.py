@@ -1,0 +1,140 @@
+"""Reading what strangers send: bytes to JSON, JSON to typed values. What is wrong is named; nothing else is raised."""
+
+import json
+import re
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, NoReturn
+
+from whatsapp_agent.errors import UnreadableDelivery
+
+LONGEST_ID = 255  # characters; WhatsApp's own ids have a few dozen
+LATEST_MS = 4_102_444_800_000  # the year 2100: later times are nonsense, and arithmetic on them overflows
+
+_UNSAFE = re.compile("[\x00\ud800-\udfff]")  # what PostgreSQL or UTF-8 cannot hold
+
+
+class WrongShape(Exception):
+    """A payload lacks what it must have, or has it in another type. Says which field, never its value."""
+
+
+def clean_text(text: str) -> str:
+    """`text` with NUL characters and lone surrogates replaced by U+FFFD, so that it can be stored and sent."""
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON value in `body`, its texts cleaned. Raises UnreadableDelivery when there is none that we can read."""
+    try:
+        value = _DECODER.decode(body.decode())
+        # Raw NUL and surrogates are neither JSON nor UTF-8: unsafe characters come only as \u escapes.
+        return _cleaned(value) if b"\\u" in body else value
+    except (ValueError, RecursionError) as exc:
+        raise UnreadableDelivery from exc
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {clean_text(key): _cleaned(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(inner) for inner in value]
+    return value
+
+
+class Fields:
+    """The members of one JSON object by type.
+
+    What a message is known by and what it says must be right (`needed`, `text`, `object`), else WrongShape is raised;
+    what merely accompanies it is left out when it is wrong (the others). `path` says where in the payload we are.
+    """
+
+    __slots__ = ("_path", "_raw")
+
+    def __init__(self, raw: Any, path: str = "") -> None:
+        if not isinstance(raw, dict):
+            raise WrongShape(f"{path or 'the event'} is no object")
+        self._raw = raw
+        self._path = path
+
+    def _named(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+    def __contains__(self, name: str) -> bool:
+        return self._raw.get(name) is not None
+
+    def needed(self, name: str, *, longest: int = LONGEST_ID) -> str:
+        """A text that must be there, and neither empty nor longer than `longest`."""
+        value = self._raw.get(name)
+        if not isinstance(value, str) or not value:
+            raise WrongShape(f"{self._named(name)} is missing or no text")
+        if len(value) > longest:
+            raise WrongShape(f"{self._named(name)} is too long")
+        return value
+
+    def text(self, name: str) -> str:
+        """A text of any length; empty when it is missing or null."""
+        value = self._raw.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise WrongShape(f"{self._named(name)} is no text")
+        return value
+
+    def object(self, name: str) -> "Fields":
+        """An object that must be there."""
+        if name not in self:
+            raise WrongShape(f"{self._named(name)} is missing")
+        return Fields(self._raw[name], self._named(name))
+
+    def maybe_object(self, name: str) -> "Fields | None":
+        value = self._raw.get(name)
+        return Fields(value, self._named(name)) if isinstance(value, dict) else None
+
+    def objects(self, name: str) -> list["Fields"]:
+        """The objects of a list; what is no object among them is left out."""
+        value = self._raw.get(name)
+        if not isinstance(value, list):
+            return []
+        return [Fields(inner, self._named(name)) for inner in value if isinstance(inner, dict)]
+
+    def short(self, name: str, *, longest: int = LONGEST_ID) -> str | None:
+        """A text cut at `longest`; None when it is missing, empty or no text."""
+        value = self._raw.get(name)
+        return value[:longest] if isinstance(value, str) and value else None
+
+    def flag(self, name: str) -> bool:
+        return self._raw.get(name) is True
+
+    def number(self, name: str) -> float | None:
+        """A finite number; None when there is none."""
+        value = self._raw.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
+        return number if isfinite(number) else None
+
+    def time(self, name: str) -> datetime | None:
+        """A time given in milliseconds or as an ISO text with its zone; None when it is neither, or absurd."""
+        value = self._raw.get(name)
+        if isinstance(value, str):
+            try:
+                at = datetime.fromisoformat(value)
+            except ValueError:
+                return None
+            return at.astimezone(UTC) if at.tzinfo and 1970 < at.year < 2100 else None
+        milliseconds = self.number(name)
+        if milliseconds is None or not 0 < milliseconds < LATEST_MS:
+            return None
+        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)

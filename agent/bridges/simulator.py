@@ -1,0 +1,253 @@
+"""The simulator: the phone in the browser, in the terminal and in tests. It speaks JSON of our own and needs no network."""
+
+import uuid
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from io import BytesIO
+from time import monotonic
+from typing import Any, TypeVar
+
+import segno
+
+from agent.bridges.addresses import phone_of_digits, reachable_digits, read_address
+from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Refused, Sent, SessionState
+from agent.bridges.events import (
+    Address,
+    AliasKind,
+    BridgeEvent,
+    Ignored,
+    Kind,
+    Link,
+    Malformed,
+    MediaRef,
+    MessageEdited,
+    MessageReceived,
+    MessageRevoked,
+    Receipt,
+    SessionChanged,
+    StatusChanged,
+)
+from agent.bridges.parsing import Fields, WrongShape, read_json
+from whatsapp_agent.errors import InvalidInput
+
+SCANNED_AFTER_S = 5.0
+QR_LIFE = timedelta(seconds=60)
+Word = TypeVar("Word", bound=StrEnum)
+UNANSWERED = frozenset({Kind.REACTION, Kind.UNKNOWN, Kind.UNSUPPORTED})
+
+
+class SimulatorBridge(BridgeAdapter):
+    """A bridge without WhatsApp. What is posted to its webhook is one event, or a list of them:
+
+        {"event": "message", "session": "main", "id": "ABC", "chat": "5511988887777@s.whatsapp.net"}
+            sender       address of who wrote; needed in groups (`…@g.us`), else it is `chat`
+            name         what the sender calls themselves
+            kind         a word of `Kind`; without it `text`
+            text         the text, or the caption
+            sent_at      milliseconds since 1970, or ISO 8601 with a zone; without it: now
+            outbound     true: typed on our own phone
+            history      true: the past being synchronised
+            forwarded    true
+            quoted_id    id of the message this one answers
+            emoji, target_id   of a reaction; no emoji takes it away
+            media        {mime_type, filename}
+            location     {latitude, longitude, name, address}
+            contacts     [{name, phone}]
+        {"event": "status", "session": "main", "id": "sim-…", "status": "delivered" | "read" | "failed", "error": ""}
+        {"event": "edit", "session": "main", "target_id": "ABC", "text": "…"}
+        {"event": "revoke", "session": "main", "target_id": "ABC"}
+        {"event": "session", "session": "main", "status": "connected", "phone", "name", "code", "will_reconnect"}
+
+    Sends are taken at once, and their ids begin with `sim-`. It keeps no sessions: one is connected as soon as it is
+    started, and `list_sessions` is empty (`keeps_sessions`). So that linking can be tried, a session whose name begins
+    with `qr-` first shows a code, which scans itself after some seconds.
+    """
+
+    kind = "simulator"
+    keeps_sessions = False
+    capabilities = frozenset(
+        {
+            Capability.SEND_TEXT,
+            Capability.QUOTE,
+            Capability.SEND_TO_GROUP,
+            Capability.SEND_TO_LID,
+            Capability.RECEIPTS,
+            Capability.LINK_BY_QR,
+            Capability.RESTART,
+            Capability.LOGOUT,
+        }
+    )
+
+    def __init__(self, config: BridgeConfig | None = None) -> None:
+        super().__init__(config or BridgeConfig())
+        self._shown_since: dict[str, float] = {}  # session -> monotonic time at which its code was shown
+
+    # --- what comes in -------------------------------------------------------------------------------------------
+    def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:  # noqa: ARG002
+        value = read_json(body)
+        return [_read(raw) for raw in (value if isinstance(value, list) else [value])]
+
+    # --- addresses -----------------------------------------------------------------------------------------------
+    def address_of_phone(self, phone: str) -> Address:
+        digits = reachable_digits(phone)
+        if digits is None or "@" in phone:
+            raise InvalidInput("This is not a phone number with its country code.")
+        return Address(f"{digits}@s.whatsapp.net", AliasKind.PHONE, phone=f"+{digits}")
+
+    # --- sending -------------------------------------------------------------------------------------------------
+    def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+        try:
+            recipient = read_address(address)
+        except WrongShape as exc:
+            raise Refused("This is no address.", code="unsupported_recipient") from exc
+        if recipient is None:
+            raise Refused("Nobody can be written to there.", code="unsupported_recipient")
+        if not text:
+            raise Refused("There is no text to send.", code="invalid")
+        return Sent(provider_message_id=f"sim-{uuid.uuid4().hex}", at=datetime.now(UTC))
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+    def start_session(self, *, name: str) -> SessionState:
+        if name.startswith("qr-"):
+            self._shown_since[name] = monotonic()
+        return self._state(name)
+
+    def session_state(self, *, name: str) -> SessionState | None:
+        return self._state(name)
+
+    def _state(self, name: str) -> SessionState:
+        shown_since = self._shown_since.get(name)
+        if shown_since is not None and monotonic() - shown_since < SCANNED_AFTER_S:
+            code = f"simulator:{name}"
+            return SessionState(
+                name=name,
+                status=Link.QR_WAITING,
+                qr_png=_png(code),
+                qr_text=code,
+                qr_expires_at=datetime.now(UTC) + QR_LIFE,
+            )
+        self._shown_since.pop(name, None)
+        return SessionState(
+            name=name,
+            status=Link.CONNECTED,
+            phone=_made_up_phone(name),
+            display_name=name,
+            connected_at=datetime.now(UTC),
+        )
+
+    def list_sessions(self) -> list[SessionState]:
+        return []
+
+    def delete_session(self, *, name: str) -> None:
+        self._shown_since.pop(name, None)
+
+    def restart_session(self, *, name: str) -> SessionState:
+        return self._state(name)
+
+    def logout_session(self, *, name: str) -> None:
+        self._shown_since.pop(name, None)
+
+
+def _png(code: str) -> bytes:
+    image = BytesIO()
+    segno.make(code, error="m").save(image, kind="png", scale=6, border=4)
+    return image.getvalue()
+
+
+def _made_up_phone(name: str) -> str:
+    """The same number for the same name, of a range (+1 555) that is nobody's."""
+    return f"+1555{zlib.crc32(name.encode(errors='replace')) % 10_000_000:07d}"
+
+
+# --- events ------------------------------------------------------------------------------------------------------
+def _read(raw: Any) -> BridgeEvent:
+    try:
+        return _event(Fields(raw))
+    except WrongShape as exc:
+        return Malformed(str(exc))
+
+
+def _event(raw: Fields) -> BridgeEvent:
+    match raw.needed("event"):
+        case "message":
+            return _message(raw)
+        case "status":
+            return StatusChanged(
+                session=raw.needed("session"),
+                provider_message_id=raw.needed("id"),
+                status=_word(Receipt, raw, "status"),
+                at=raw.time("at"),
+                error=raw.short("error") or "",
+            )
+        case "session":
+            return SessionChanged(
+                session=raw.needed("session"),
+                status=_word(Link, raw, "status"),
+                phone=phone_of_digits((raw.short("phone") or "").removeprefix("+")),
+                name=raw.short("name"),
+                code=raw.short("code", longest=16) or "",
+                will_reconnect=raw.flag("will_reconnect"),
+                at=raw.time("at"),
+            )
+        case "edit":
+            return MessageEdited(raw.needed("session"), target_id=raw.needed("target_id"), text=raw.text("text"))
+        case "revoke":
+            return MessageRevoked(raw.needed("session"), target_id=raw.needed("target_id"))
+    return Ignored("unknown event")
+
+
+def _message(raw: Fields) -> BridgeEvent:
+    name = raw.short("name")
+    chat_raw = raw.needed("chat")
+    sender_raw = raw.short("sender") or chat_raw
+    chat = read_address(chat_raw, name=name if sender_raw == chat_raw else None)
+    sender = read_address(sender_raw, name=name)
+    if chat is None or sender is None:
+        return Ignored("a story, a broadcast list or a channel")
+    kind = _word(Kind, raw, "kind") if "kind" in raw else Kind.TEXT
+    text = raw.text("text")
+    media = raw.maybe_object("media")
+    return MessageReceived(
+        session=raw.needed("session"),
+        provider_message_id=raw.needed("id"),
+        chat=chat,
+        sender=sender,
+        kind=kind,
+        text=text,
+        outbound=raw.flag("outbound"),
+        sent_at=raw.time("sent_at") or datetime.now(UTC),
+        media=MediaRef(mime_type=media.short("mime_type"), filename=media.short("filename")) if media else None,
+        details=_details(kind, raw),
+        quoted_id=raw.short("quoted_id"),
+        answerable=kind not in UNANSWERED and (kind != Kind.TEXT or bool(text.strip())),
+        is_history=raw.flag("history"),
+        forwarded=raw.flag("forwarded"),
+    )
+
+
+def _details(kind: Kind, raw: Fields) -> dict[str, Any]:
+    if kind == Kind.REACTION:
+        return {"emoji": raw.short("emoji"), "target_id": raw.needed("target_id")}
+    if kind == Kind.LOCATION and (place := raw.maybe_object("location")):
+        return {
+            "location": {
+                "latitude": place.number("latitude"),
+                "longitude": place.number("longitude"),
+                "name": place.short("name"),
+                "address": place.short("address"),
+            }
+        }
+    if kind == Kind.CONTACT:
+        return {
+            "contacts": [{"name": card.short("name"), "phone": card.short("phone")} for card in raw.objects("contacts")]
+        }
+    return {}
+
+
+def _word(words: type[Word], raw: Fields, name: str) -> Word:
+    try:
+        return words(raw.needed(name))
+    except ValueError as exc:
+        raise WrongShape(f"{name} is a word we do not know") from exc

@@ -1,0 +1,443 @@
+"""zapw, a small service that keeps numbers linked as companion devices: https://github.com/tonylampada/zapw"""
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from agent.bridges.addresses import phone_as_written, phone_of_digits, reachable_digits, read_address
+from agent.bridges.base import (
+    BridgeAdapter,
+    BridgeConfig,
+    BridgeError,
+    Capability,
+    NotSent,
+    Refused,
+    Sent,
+    SessionState,
+    Unconfirmed,
+)
+from agent.bridges.events import (
+    Address,
+    AliasKind,
+    BridgeEvent,
+    Ignored,
+    Kind,
+    Link,
+    Malformed,
+    MediaRef,
+    MessageReceived,
+    Receipt,
+    SessionChanged,
+    StatusChanged,
+)
+from agent.bridges.parsing import Fields, WrongShape, clean_text, read_json
+from whatsapp_agent.errors import InvalidInput, UnreadableDelivery
+
+CONNECT_TIMEOUT_S = 5.0
+KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed as we write leaves a send unconfirmed
+LONGEST_REQUEST_BYTES = 100 * 1024  # above it zapw answers 500, which would look as if the message may have gone
+LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
+PNG = b"\x89PNG\r\n\x1a\n"
+
+KINDS = {
+    "text": Kind.TEXT,
+    "image": Kind.IMAGE,
+    "video": Kind.VIDEO,
+    "audio": Kind.AUDIO,
+    "document": Kind.DOCUMENT,
+    "location": Kind.LOCATION,
+    "contact": Kind.CONTACT,
+}
+MEDIA = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.DOCUMENT})
+LINKS = {
+    "initializing": Link.INITIALIZING,
+    "connecting": Link.CONNECTING,
+    "qr_waiting": Link.QR_WAITING,
+    "connected": Link.CONNECTED,
+    "disconnected": Link.DISCONNECTED,
+}
+LOGGED_OUT = "401"
+RESTART_AFTER_PAIRING = "515"  # belongs to linking: zapw connects again by itself
+
+
+class ZapwBridge(BridgeAdapter):
+    """zapw. Its wire contract was recorded from a running service (Express 4, Baileys 6.7.17) in November 2026.
+
+    It can write only to persons whose phone is known: whatever else it is given as a recipient it reduces to digits,
+    sends to whoever has that number, and reports success. So recipients are checked here, before anything is asked.
+    """
+
+    kind = "zapw"
+    capabilities = frozenset({Capability.SEND_TEXT, Capability.LINK_BY_QR})
+
+    def __init__(self, config: BridgeConfig) -> None:
+        super().__init__(config)
+        self._http = httpx.Client(
+            base_url=config.base_url,
+            headers={"X-API-Key": config.api_key} if config.api_key else None,
+            timeout=httpx.Timeout(config.timeout_s, connect=min(CONNECT_TIMEOUT_S, config.timeout_s)),
+            # httpx looks at every idle connection for each request: many may be open, few are kept.
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE_EXPIRY_S
+            ),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- what comes in -------------------------------------------------------------------------------------------
+    def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:  # noqa: ARG002
+        """The one event of a delivery. `X-Webhook-Event` only repeats what the body says."""
+        try:
+            return [_event(Fields(read_json(body)))]
+        except WrongShape as exc:
+            return [Malformed(str(exc))]
+
+    # --- addresses -----------------------------------------------------------------------------------------------
+    def address_of_phone(self, phone: str) -> Address:
+        digits = reachable_digits(phone)
+        if digits is None or "@" in phone:
+            raise InvalidInput("This is not a phone number with its country code.")
+        return Address(f"{digits}@s.whatsapp.net", AliasKind.PHONE, phone=f"+{digits}")
+
+    def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
+        if reason := super().why_unreachable(address=address, is_group=is_group or address.endswith("@g.us")):
+            return reason
+        return None if reachable_digits(address) else "This bridge can only write to a person's phone number."
+
+    # --- sending -------------------------------------------------------------------------------------------------
+    def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+        """Send a text; zapw cannot quote, so `quoted_id` is not used.
+
+        Refused with `unsupported_recipient`, without asking the bridge, for whatever is not a person's phone.
+        """
+        digits = reachable_digits(address)
+        if digits is None:
+            raise Refused("zapw can only write to a person's phone number.", code="unsupported_recipient")
+        answer = self._ask(
+            "POST",
+            f"{_path(session)}/messages",
+            {"to": digits, "type": "text", "text": clean_text(text)},
+        )
+        if answer.status != HTTPStatus.OK:
+            raise _failure(answer)
+        try:
+            sent = Fields(answer.data())
+            return Sent(provider_message_id=sent.needed("messageId"), at=sent.time("timestamp"))
+        except (WrongShape, UnreadableDelivery) as exc:
+            raise Unconfirmed("zapw took the message and named no id.", code="bridge_failure") from exc
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+    def start_session(self, *, name: str) -> SessionState:
+        """Make a session and wait, 30 s at most on zapw's side, for its QR code.
+
+        Raises Refused (`already_exists`), or BridgeError (`bridge_failure`) when WhatsApp could not be reached; then no
+        session remains at the bridge.
+        """
+        _path(name)
+        # zapw itself gives up after 30 s; giving up before it would leave a session that nobody knows of.
+        answer = self._ask("POST", "/sessions", {"sessionId": name}, timeout_s=self.config.timeout_s * 4 / 3)
+        if answer.status not in {HTTPStatus.CREATED, HTTPStatus.OK}:
+            raise _session_failure(answer)
+        state = _one_session(answer)
+        if state.status == Link.DISCONNECTED and state.qr_png is None:
+            self._forget(name)
+            raise BridgeError("zapw could not reach WhatsApp: the session closed at once.", code="bridge_failure")
+        return state
+
+    def _forget(self, name: str) -> None:
+        try:
+            self.delete_session(name=name)
+        except BridgeError:
+            return  # starting has failed already, which is what the caller should hear
+
+    def session_state(self, *, name: str) -> SessionState | None:
+        """How the session stands. Asking is also what has zapw replace a code of more than 60 s: the answer is then
+        `connecting` without a code, and the next has the new one. Ask every few seconds while someone wants to scan.
+        """
+        answer = self._ask("GET", _path(name))
+        if answer.is_unknown_session():
+            return None
+        if answer.status != HTTPStatus.OK:
+            raise _session_failure(answer)
+        return _one_session(answer)
+
+    def list_sessions(self) -> list[SessionState]:
+        answer = self._ask("GET", "/sessions")
+        if answer.status != HTTPStatus.OK:
+            raise _session_failure(answer)
+        try:
+            listed = answer.data()
+            if not isinstance(listed, list):
+                raise WrongShape("the sessions are no list")
+            return [_session(Fields(one)) for one in listed]
+        except (WrongShape, UnreadableDelivery) as exc:
+            raise BridgeError("zapw listed its sessions in a way we cannot read.", code="bridge_failure") from exc
+
+    def delete_session(self, *, name: str) -> None:
+        """Forget the session at the bridge. The device stays listed on the phone: zapw does not log out."""
+        answer = self._ask("DELETE", _path(name))
+        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES and not answer.is_unknown_session():
+            raise _session_failure(answer)
+
+    def is_healthy(self) -> bool:
+        try:
+            answer = self._ask("GET", "/health", timeout_s=min(CONNECT_TIMEOUT_S, self.config.timeout_s))
+            return answer.status == HTTPStatus.OK and Fields(answer.data()).short("status") == "ok"
+        except (BridgeError, UnreadableDelivery, WrongShape):
+            return False
+
+    # --- the wire ------------------------------------------------------------------------------------------------
+    def _ask(self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None) -> "_Answer":
+        """Ask once; the whole answer must come within the time-out. Raises NotSent, Refused or Unconfirmed."""
+        timeout_s = timeout_s or self.config.timeout_s
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        if content is not None and len(content) > LONGEST_REQUEST_BYTES:
+            raise Refused("zapw takes at most 100 KB at once.", code="invalid")
+        give_up_at = monotonic() + timeout_s
+        try:
+            with self._http.stream(
+                method,
+                path,
+                content=content,
+                headers=None if content is None else {"Content-Type": "application/json"},
+                timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
+            ) as response:
+                received = bytearray()
+                for chunk in response.iter_bytes():
+                    received += chunk
+                    if len(received) > LONGEST_ANSWER_BYTES or monotonic() > give_up_at:
+                        raise Unconfirmed("zapw's answer did not end.", code="bridge_failure")
+                return _Answer(response.status_code, response.headers, bytes(received))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as exc:
+            raise NotSent("zapw cannot be reached.", code="bridge_unreachable") from exc
+        except httpx.InvalidURL as exc:
+            raise Refused("zapw's address cannot be used.", code="invalid") from exc
+        except httpx.TimeoutException as exc:
+            raise Unconfirmed("zapw did not answer in time.", code="timeout") from exc
+        except httpx.HTTPError as exc:
+            raise Unconfirmed("zapw broke off without an answer.", code="bridge_failure") from exc
+
+
+class _Answer:
+    """What zapw answered: `{"status": "success", "data": …}`, or `{"status": "error", "error": …}` with 4xx and 5xx."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def data(self) -> Any:
+        """What the answer holds; its documentation shows it without the wrapper, so both are read."""
+        value = read_json(self.body)
+        return value["data"] if isinstance(value, dict) and "data" in value else value
+
+    def error(self) -> str:
+        """zapw's own words, which may hold a number: for looking at, not for passing on."""
+        try:
+            return Fields(read_json(self.body)).short("error") or ""
+        except (UnreadableDelivery, WrongShape):
+            return ""
+
+    def is_unknown_session(self) -> bool:
+        """A 404 in zapw's own words; one in HTML means that something else lives at this address."""
+        return self.status == HTTPStatus.NOT_FOUND and "not found" in self.error().lower()
+
+
+def _path(session: str) -> str:
+    if not session or session in {".", ".."}:
+        raise Refused("This cannot be the name of a session.", code="invalid")
+    return f"/sessions/{quote(clean_text(session), safe='')}"
+
+
+def _failure(answer: _Answer) -> BridgeError:
+    """What a status other than success says of a send."""
+    match answer.status:
+        case 400 if "not connected" in answer.error().lower():
+            return NotSent("The session is not connected.", code="not_connected")
+        case 401 | 403:
+            return Refused("zapw does not take our API key.", code="unauthorized")
+        case 404:
+            return Refused("zapw does not know this session.", code="not_found")
+        case 409:
+            return Refused("zapw has a session of this name.", code="already_exists")
+        case 429:
+            wait_s = _retry_after_s(answer.headers)
+            return NotSent("zapw asks us to slow down.", code="rate_limited", retry_after_s=wait_s)
+        case status if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
+            return Refused("zapw says that the request is not valid.", code="invalid")
+        case status:
+            return Unconfirmed(f"zapw answered with status {status}.", code="bridge_failure")
+
+
+def _session_failure(answer: _Answer) -> BridgeError:
+    """The same for calls about sessions, where a failure on zapw's side is just that."""
+    failure = _failure(answer)
+    return BridgeError(str(failure), code=failure.code) if isinstance(failure, Unconfirmed) else failure
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """`Retry-After`, which is seconds or a date, as seconds from now; an hour at most."""
+    given = headers.get("Retry-After", "")
+    try:
+        wait_s = float(given)
+    except ValueError:
+        try:
+            wait_s = (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(wait_s, 0.0), 3600.0) if wait_s == wait_s else None  # NaN is not equal to itself
+
+
+# --- sessions as zapw has them -----------------------------------------------------------------------------------
+def _one_session(answer: _Answer) -> SessionState:
+    try:
+        return _session(Fields(answer.data()))
+    except (WrongShape, UnreadableDelivery) as exc:
+        raise BridgeError("zapw described a session in a way we cannot read.", code="bridge_failure") from exc
+
+
+def _session(raw: Fields) -> SessionState:
+    status = LINKS.get(raw.needed("status"), Link.DISCONNECTED)
+    # Beside any other status the code is one that has expired and is being replaced.
+    waits = status == Link.QR_WAITING
+    return SessionState(
+        name=raw.needed("id"),
+        status=status,
+        phone=phone_of_digits(raw.short("phoneNumber") or ""),
+        display_name=raw.short("name"),
+        connected_at=raw.time("connectedAt"),
+        qr_png=_png(raw.text("qrCode")) if waits else None,
+        qr_expires_at=raw.time("qrExpiresAt") if waits else None,
+    )
+
+
+def _png(data_url: str) -> bytes | None:
+    """The image in a `data:image/png;base64,…`; None when there is none yet."""
+    if not data_url:
+        return None
+    try:
+        image = b64decode(data_url.removeprefix("data:image/png;base64,"), validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise WrongShape("the QR code is no base64") from exc
+    if not image.startswith(PNG):
+        raise WrongShape("the QR code is no PNG")
+    return image
+
+
+# --- events as zapw posts them -----------------------------------------------------------------------------------
+def _event(envelope: Fields) -> BridgeEvent:
+    match envelope.needed("eventType"):
+        case "message.received":
+            return _message(envelope, envelope.object("data"))
+        case "message.delivered":
+            return _status(envelope, Receipt.DELIVERED)
+        case "message.read":
+            return _status(envelope, Receipt.READ)
+        case "message.sent":
+            return Ignored("message.sent tells no status: it comes with every change of any message")
+        case "session.connected":
+            return _connected(envelope, envelope.object("data"))
+        case "session.disconnected":
+            return _disconnected(envelope, envelope.object("data"))
+    return Ignored("unknown eventType")
+
+
+def _message(envelope: Fields, data: Fields) -> BridgeEvent:
+    session = envelope.needed("sessionId")
+    sender = read_address(data.needed("from"))
+    in_group = data.flag("isGroup") or "groupId" in data
+    chat = read_address(data.needed("groupId")) if in_group else sender
+    if sender is None or chat is None:
+        return Ignored("a story, a broadcast list or a channel")
+    kind = KINDS.get(data.short("type") or "", Kind.UNKNOWN)
+    text = data.text("text") or data.text("caption")
+    return MessageReceived(
+        session=session,
+        provider_message_id=data.needed("messageId"),
+        chat=chat,
+        sender=sender,
+        kind=kind,
+        text=text,
+        sent_at=data.time("timestamp") or envelope.time("timestamp"),
+        media=MediaRef(filename=data.short("fileName")) if kind in MEDIA or data.flag("hasMedia") else None,
+        details=_details(kind, data),
+        answerable=kind not in {Kind.UNKNOWN, Kind.TEXT} or (kind == Kind.TEXT and bool(text.strip())),
+        own_phone=_own_phone(envelope, session),
+    )
+
+
+def _details(kind: Kind, data: Fields) -> dict[str, Any]:
+    if kind == Kind.LOCATION:
+        place = data.maybe_object("location") or data  # the documentation has them directly in `data`
+        return {
+            "location": {
+                "latitude": place.number("latitude"),
+                "longitude": place.number("longitude"),
+                "name": place.short("name"),
+                "address": place.short("address"),
+            }
+        }
+    if kind == Kind.CONTACT and (card := data.maybe_object("contact")):
+        written = card.short("number") or ""
+        return {"contacts": [{"name": card.short("name"), "phone": phone_as_written(written)}]}
+    return {}
+
+
+def _own_phone(envelope: Fields, session: str) -> str | None:
+    """Our number. `origin` is the session's id as long as it never connected, and an id may consist of digits."""
+    origin = envelope.short("origin")
+    return phone_of_digits(origin) if origin and origin != session else None
+
+
+def _status(envelope: Fields, status: Receipt) -> StatusChanged:
+    return StatusChanged(
+        session=envelope.needed("sessionId"),
+        provider_message_id=envelope.object("data").needed("messageId"),
+        status=status,
+        at=envelope.time("timestamp"),
+    )
+
+
+def _connected(envelope: Fields, data: Fields) -> SessionChanged:
+    session = envelope.needed("sessionId")
+    return SessionChanged(
+        session=session,
+        status=Link.CONNECTED,
+        phone=phone_of_digits(data.short("phoneNumber") or "") or _own_phone(envelope, session),
+        name=data.short("name"),
+        at=envelope.time("timestamp"),
+    )
+
+
+def _disconnected(envelope: Fields, data: Fields) -> SessionChanged:
+    """`shouldReconnect` says what could be done, not what zapw does: a closed session stays closed."""
+    reason = data.maybe_object("reason")  # a text in the documentation
+    cause = reason.maybe_object("reason") if reason else None
+    output = cause.maybe_object("output") if cause else None
+    status_code = output.number("statusCode") if output else None
+    code = "" if status_code is None else f"{status_code:.0f}"[:16]
+    # Without a cause a code nobody scanned is being replaced.
+    comes_back = code == RESTART_AFTER_PAIRING or (reason is not None and "reason" not in reason)
+    if comes_back:
+        status = Link.CONNECTING
+    else:
+        status = Link.LOGGED_OUT if code == LOGGED_OUT else Link.DISCONNECTED
+    return SessionChanged(
+        session=envelope.needed("sessionId"),
+        status=status,
+        code=code,
+        will_reconnect=comes_back,
+        at=envelope.time("timestamp"),
+    )
