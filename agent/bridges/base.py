@@ -11,7 +11,7 @@ from agent.bridges.events import Address, BridgeEvent, Link
 
 
 class BridgeError(Exception):
-    """What the bridge would not or could not do. `code` is for programs; the message is for staff and holds no secret."""
+    """What the bridge would not or could not do. `code` is for programs, the message for staff; it holds no secret."""
 
     code = "bridge_error"
 

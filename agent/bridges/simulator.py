@@ -1,4 +1,4 @@
-"""The simulator: the phone in the browser, in the terminal and in tests. It speaks JSON of our own and needs no network."""
+"""The simulator: the phone in the browser, in the terminal and in tests; JSON of our own, and no network."""
 
 import uuid
 import zlib
@@ -43,7 +43,7 @@ class SimulatorBridge(BridgeAdapter):
 
         {"event": "message", "session": "main", "id": "ABC", "chat": "5511988887777@s.whatsapp.net"}
             sender       address of who wrote; needed in groups (`…@g.us`), else it is `chat`
-            name         what the sender calls themselves
+            name         what the sender calls themselves; `chat_name` what the group is called
             kind         a word of `Kind`; without it `text`
             text         the text, or the caption
             sent_at      milliseconds since 1970, or ISO 8601 with a zone; without it: now
@@ -202,7 +202,7 @@ def _message(raw: Fields) -> BridgeEvent:
     name = raw.short("name")
     chat_raw = raw.needed("chat")
     sender_raw = raw.short("sender") or chat_raw
-    chat = read_address(chat_raw, name=name if sender_raw == chat_raw else None)
+    chat = read_address(chat_raw, name=name if sender_raw == chat_raw else raw.short("chat_name"))
     sender = read_address(sender_raw, name=name)
     if chat is None or sender is None:
         return Ignored("a story, a broadcast list or a channel")

@@ -373,7 +373,7 @@ def _message(envelope: Fields, data: Fields) -> BridgeEvent:
         sent_at=data.time("timestamp") or envelope.time("timestamp"),
         media=MediaRef(filename=data.short("fileName")) if kind in MEDIA or data.flag("hasMedia") else None,
         details=_details(kind, data),
-        answerable=kind not in {Kind.UNKNOWN, Kind.TEXT} or (kind == Kind.TEXT and bool(text.strip())),
+        answerable=kind != Kind.UNKNOWN and (kind != Kind.TEXT or bool(text.strip())),
         own_phone=_own_phone(envelope, session),
     )
 
@@ -430,13 +430,10 @@ def _disconnected(envelope: Fields, data: Fields) -> SessionChanged:
     code = "" if status_code is None else f"{status_code:.0f}"[:16]
     # Without a cause a code nobody scanned is being replaced.
     comes_back = code == RESTART_AFTER_PAIRING or (reason is not None and "reason" not in reason)
-    if comes_back:
-        status = Link.CONNECTING
-    else:
-        status = Link.LOGGED_OUT if code == LOGGED_OUT else Link.DISCONNECTED
+    closed = Link.LOGGED_OUT if code == LOGGED_OUT else Link.DISCONNECTED
     return SessionChanged(
         session=envelope.needed("sessionId"),
-        status=status,
+        status=Link.CONNECTING if comes_back else closed,
         code=code,
         will_reconnect=comes_back,
         at=envelope.time("timestamp"),
