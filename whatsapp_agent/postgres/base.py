@@ -5,8 +5,11 @@ threads of their own: each gives its connection back while it waits (`release`),
 than POOL_SIZE. Closing a connection, as Django does at the end of each request, hands it to the pool.
 """
 
+import os
+import select
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import psycopg2
@@ -17,7 +20,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from whatsapp_agent import embedded_postgres
 
-WAIT_FOR_CONNECTION_S = 30.0
+WAIT_FOR_CONNECTION_S = 30
 
 
 class Pool:
@@ -26,16 +29,23 @@ class Pool:
     def __init__(self, size: int) -> None:
         self._free_places = threading.BoundedSemaphore(size)
         self._idle: deque[Any] = deque()
+        self._abandoned: deque[Any] = deque()
 
-    def take(self, connect: Any) -> Any:
+    def take(self, connect: Callable[[], Any]) -> Any:
         """An idle connection or a new one. Raises OperationalError when none comes free in time."""
-        if not self._free_places.acquire(timeout=WAIT_FOR_CONNECTION_S):
-            raise OperationalError("every database connection of this process is in use")
+        self._wait_for_place()
         try:
             return self._idle_one() or connect()
         except BaseException:
             self._free_places.release()
             raise
+
+    def _wait_for_place(self) -> None:
+        for _ in range(WAIT_FOR_CONNECTION_S):
+            self._recover_abandoned()
+            if self._free_places.acquire(timeout=1):
+                return
+        raise OperationalError("every database connection of this process is in use")
 
     def _idle_one(self) -> Any:
         while self._idle:
@@ -43,8 +53,9 @@ class Pool:
                 idle = self._idle.pop()
             except IndexError:  # another thread took the last one between the two lines
                 return None
-            if not idle.closed:
+            if not idle.closed and not _has_something_to_say(idle):
                 return idle
+            idle.close()
         return None
 
     def give_back(self, lent: Any) -> None:
@@ -53,8 +64,20 @@ class Pool:
                 self._idle.append(lent)
             else:
                 lent.close()
-                self.close_idle()  # the server went away, most likely for the others too
         finally:
+            self._free_places.release()
+
+    def abandon(self, lent: Any) -> None:
+        """For a connection whose thread ended with it. Takes no lock: it is called from the garbage collector."""
+        self._abandoned.append(lent)
+
+    def _recover_abandoned(self) -> None:
+        while self._abandoned:
+            try:
+                lent = self._abandoned.popleft()
+            except IndexError:
+                return
+            lent.close()  # whatever transaction was open is rolled back by that
             self._free_places.release()
 
     def close_idle(self) -> None:
@@ -62,16 +85,29 @@ class Pool:
             idle.close()
 
 
+def _has_something_to_say(idle: Any) -> bool:
+    """True for a connection the server has closed, or is about to: an idle one has nothing to read otherwise."""
+    poll = select.poll()
+    poll.register(idle.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 _pools: dict[tuple[str, str], Pool] = {}
 _pools_lock = threading.Lock()
 
 
+def _forget_pools() -> None:
+    """A forked child must not speak on its parent's connections; the driver leaves them open for the parent."""
+    global _pools_lock
+    _pools_lock = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget_pools)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
-    def get_connection_params(self) -> dict[str, Any]:
-        params = super().get_connection_params()
-        if data_dir := self.settings_dict.get("EMBEDDED_IN"):
-            params["host"] = str(embedded_postgres.ensure_running(data_dir).socket_dir)
-        return params
+    _lent_by: Pool
 
     @property
     def _pool(self) -> Pool:
@@ -81,8 +117,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self._lent_by = self._pool
-        lent = self._lent_by.take(lambda: super(DatabaseWrapper, self).get_new_connection(conn_params))
-        return lent
+        return self._lent_by.take(lambda: self._connect(conn_params))
+
+    def _connect(self, conn_params: dict[str, Any]) -> Any:
+        if data_dir := self.settings_dict.get("EMBEDDED_IN"):
+            conn_params = conn_params | embedded_postgres.ensure_running(data_dir).address
+        return super().get_new_connection(conn_params)
 
     def _close(self) -> None:
         if self.connection is None:
@@ -95,6 +135,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 except psycopg2.Error:
                     lent.close()
             self._lent_by.give_back(lent)
+
+    def close_pool(self) -> None:
+        """Django calls this before it drops or copies a test database."""
+        self._pool.close_idle()
+
+    def __del__(self) -> None:
+        # Django keeps a wrapper for each thread. One that ends without closing it would take its place with it.
+        if getattr(self, "connection", None) is not None:
+            self._lent_by.abandon(self.connection)
 
 
 def release() -> None:

@@ -1,0 +1,120 @@
+"""The pooled backend: a process never holds more connections than it may, and never a dead one."""
+
+import gc
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from whatsapp_agent.postgres import base
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def pool(monkeypatch) -> Iterator[base.Pool]:
+    """A pool of two connections, used by every thread of this test."""
+    connection.close()
+    pool = base.Pool(2)
+    monkeypatch.setattr(base.DatabaseWrapper, "_pool", pool)
+    yield pool
+    connection.close()
+    pool.close_idle()
+
+
+def backend() -> int:
+    """The server's process id for this thread's connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def in_thread(work) -> list:
+    """What `work` returned in a thread of its own."""
+    returned = []
+    thread = threading.Thread(target=lambda: returned.append(work()))
+    thread.start()
+    thread.join()
+    return returned
+
+
+def test_a_released_connection_is_used_by_the_next_thread(pool):
+    mine = backend()
+    base.release()
+
+    def theirs() -> int:
+        try:
+            return backend()
+        finally:
+            connection.close()
+
+    assert in_thread(theirs) == [mine]
+
+
+def test_a_connection_in_a_transaction_is_not_released(pool):
+    with transaction.atomic():
+        mine = backend()
+        base.release()
+        assert backend() == mine
+
+
+def test_many_threads_that_release_share_few_connections(pool):
+    seen, all_waiting = set(), threading.Barrier(20, timeout=30)
+
+    def turn() -> None:
+        seen.add(backend())
+        base.release()
+        all_waiting.wait()
+        seen.add(backend())
+        connection.close()
+
+    threads = [threading.Thread(target=turn) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 <= len(seen) <= 2
+
+
+def test_a_full_pool_says_so_instead_of_waiting_for_ever(pool, monkeypatch):
+    monkeypatch.setattr(base, "WAIT_FOR_CONNECTION_S", 1)
+    held = [pool.take(object), pool.take(object)]
+    assert len(held) == 2
+    with pytest.raises(OperationalError, match="in use"):
+        connection.ensure_connection()
+
+
+def test_a_thread_that_ends_without_closing_takes_no_place_with_it(pool):
+    for _ in range(5):
+        assert len(in_thread(backend)) == 1
+        gc.collect()
+
+
+def test_an_unfinished_transaction_is_not_handed_to_the_next(pool, django_user_model):
+    transaction.set_autocommit(False)
+    django_user_model.objects.create(username="half")
+    connection.close()
+
+    assert connection.get_autocommit()
+    assert not django_user_model.objects.exists()
+
+
+def test_a_connection_the_server_closed_while_idle_is_not_lent(pool):
+    mine, other = backend(), connection.copy()
+    with other.cursor() as cursor:
+        base.release()
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [mine])
+
+    assert backend() != mine
+    other.close()
+
+
+def test_a_forked_child_starts_with_no_connections_of_its_parent(pool):
+    backend()
+    base.release()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if not base._pools else 1)
+    assert os.waitpid(child, 0)[1] == 0
