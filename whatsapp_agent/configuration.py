@@ -73,7 +73,7 @@ def _bounded(
     if minimum is not None and not minimum <= value:
         mistake(name, f"is {given}; it must be at least {minimum:g}")
         return default
-    if maximum is not None and not value <= maximum or value == float("inf"):
+    if (maximum is not None and not value <= maximum) or value == float("inf"):
         mistake(name, f"is {given}; it must be at most {maximum if maximum is not None else 'a finite number'}")
         return default
     return value
@@ -144,10 +144,7 @@ def database_url(name: str) -> str:
 
 def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
     """Django's settings for the one database; without a URL, the embedded server under `data_dir`."""
-    if given:
-        parsed = dict(env.db_url_config(given))
-    else:
-        parsed = {"NAME": "whatsapp_agent", "USER": "postgres"}
+    parsed = dict(env.db_url_config(given)) if given else {"NAME": "whatsapp_agent", "USER": "postgres"}
     return parsed | {
         "ENGINE": "whatsapp_agent.postgres",
         "EMBEDDED_IN": None if given else data_dir / "postgres",
@@ -164,7 +161,9 @@ def prepare_secrets(*, data_dir: Path, generate: bool) -> None:
     if not generate:
         return
     kept = _read_secrets(path)
-    missing = {name: secrets.token_urlsafe(18 if name == "ADMIN_PASSWORD" else 48) for name in GENERATED if name not in kept}
+    missing = {
+        name: secrets.token_urlsafe(18 if name == "ADMIN_PASSWORD" else 48) for name in GENERATED if name not in kept
+    }
     if missing:
         data_dir.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}")
@@ -217,7 +216,7 @@ def jwt(*, key: str, minutes: int) -> dict[str, Any]:
 
 def logging(*, level: str, fmt: str) -> dict[str, Any]:
     """One line an event on standard error: coloured words for people, or JSON for machines."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -230,7 +229,7 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    last: list[Any] = (
+    last: list[structlog.typing.Processor] = (
         [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
         if fmt == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
