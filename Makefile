@@ -1,0 +1,61 @@
+# Everything here works on a fresh clone: what a target needs is installed into .venv first.
+# Another Python: make run PYTHON=python3.12. Settings: make run PORT=8123 DATA_DIR=/srv/agent. Tests: make test ARGS="-k pool".
+
+PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
+IN_VENV := .venv/bin/python
+PIP_FLAGS := --disable-pip-version-check --no-input
+ARGS ?=
+
+# What `check --deploy` looks at is a production's configuration; nothing connects to it.
+PRODUCTION := DATABASE_URL=postgres://agent@db.example.com/agent HTTPS=true DEBUG=false ALLOWED_HOSTS=agent.example.com \
+	SECRET_KEY=no-secret-and-only-here-so-that-the-deploy-check-has-one-1 \
+	ADMIN_TOKEN_SECRET=no-secret-and-only-here-so-that-the-deploy-check-has-one-2 \
+	WHATSAPP_WEBHOOK_SECRET=no-secret-and-only-here ADMIN_PASSWORD=no-secret-and-only-here
+
+.PHONY: run test check bench drill clean
+
+run: .venv/.ready-to-run  ## Start everything and stay: the database, the web server and the engine. Ctrl-C stops it.
+	@$(IN_VENV) manage.py up
+
+test: .venv/.ready-to-test
+	@$(IN_VENV) -m pytest $(ARGS)
+
+check: .venv/.ready-to-test
+	$(IN_VENV) -m ruff check .
+	$(IN_VENV) -m ruff format --check .
+	$(IN_VENV) -m mypy accounts sessions_app messaging commands agent whatsapp_agent
+	$(IN_VENV) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+	$(IN_VENV) manage.py makemigrations --check --dry-run
+	@$(PRODUCTION) $(IN_VENV) manage.py check --deploy --fail-level WARNING
+
+bench: .venv/.ready-to-test
+	@$(IN_VENV) -m benchmarks $(ARGS)
+
+drill: .venv/.ready-to-test
+	@$(IN_VENV) -m benchmarks.drill $(ARGS)
+
+# The data stays: delete .data by hand if it should go.
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+	find . -name __pycache__ -not -path "./.data/*" -prune -exec rm -rf {} +
+
+.venv/.made:
+	@$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+		'Python 3.11 or newer is needed and $(PYTHON) is ' + sys.version.split()[0] + '. Say which: make PYTHON=python3.11')"
+	@$(PYTHON) -c "import venv" || { echo "Install what Python's venv needs (Debian, Ubuntu: apt install python3-venv)."; exit 1; }
+	@echo "Making the virtual environment in .venv ..."
+	@if $(PYTHON) -c "import ensurepip" 2>/dev/null; then $(PYTHON) -m venv --clear .venv; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv/bin/python install $(PIP_FLAGS) pip; \
+	else echo "Neither ensurepip nor pip is there. Install one (Debian, Ubuntu: apt install python3-venv)."; exit 1; fi
+	@touch $@
+
+.venv/.ready-to-run: .venv/.made requirements.txt
+	@echo "Installing what the product needs (requirements.txt) ..."
+	@$(IN_VENV) -m pip install $(PIP_FLAGS) -r requirements.txt
+	@touch $@
+
+.venv/.ready-to-test: .venv/.ready-to-run requirements-dev.txt
+	@echo "Installing what tests and checks need (requirements-dev.txt) ..."
+	@$(IN_VENV) -m pip install $(PIP_FLAGS) -r requirements-dev.txt
+	@touch $@
