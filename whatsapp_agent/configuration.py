@@ -1,6 +1,9 @@
 """How settings.py reads the environment: typed, checked, and with every mistake told at once and by name."""
 
+import fcntl
+import logging as python_logging
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Sequence
@@ -13,9 +16,15 @@ import environ
 import structlog
 
 env = environ.Env()
+python_logging.getLogger("environ.environ").disabled = True  # it logs a line of .env that it cannot read
 _mistakes: list[str] = []
+_read: set[str] = set()
+_named_in_dotenv: list[str] = []
+
+DOTENV_LINE = re.compile(r"^\s*(?:#.*)?$|^\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=")
 
 GENERATED = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
+DATABASE_URL_FORM = "it looks like postgres://user:password@host:5432/name (in a password write / as %2F, # as %23)"
 SHORTEST_SECRET = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
 
 
@@ -37,12 +46,35 @@ def _stop(lines: list[str]) -> NoReturn:
 
 def read_dotenv(path: Path) -> None:
     """Variables from .env; what the environment already has wins."""
-    if path.is_file():
-        environ.Env.read_env(path)
+    if not path.is_file():
+        return
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError) as exc:
+        mistake(".env", f"cannot be read: {exc}")
+        return
+    for number, line in enumerate(lines, start=1):
+        match = DOTENV_LINE.match(line)
+        if match is None:  # not shown: half a secret may stand there
+            mistake(".env", f"line {number} is not NAME=value")
+        elif match["name"]:
+            _named_in_dotenv.append(match["name"])
+    environ.Env.read_env(path)
+
+
+def unread_names() -> list[str]:
+    """What .env sets and no setting reads: likely a name that is spelled wrong."""
+    return [name for name in _named_in_dotenv if name not in _read]
 
 
 def text(name: str, *, default: str = "") -> str:
-    return env.str(name, default="").strip() or default
+    _read.add(name)
+    return os.environ.get(name, "").strip() or default  # not env.str(): it takes "$x" for the variable x
+
+
+def names(name: str, *, default: list[str]) -> list[str]:
+    """Comma-separated words."""
+    return [part.strip() for part in text(name).split(",") if part.strip()] or default
 
 
 def integer(name: str, *, default: int, minimum: int | None = None, maximum: int | None = None) -> int:
@@ -134,17 +166,32 @@ def directory(name: str, *, default: Path) -> Path:
 
 
 def database_url(name: str) -> str:
+    """A PostgreSQL address or empty. What is wrong is told without the value: it holds a password."""
     given = text(name)
-    if given and urlsplit(given).scheme not in {"postgres", "postgresql"}:
-        scheme = urlsplit(given).scheme or "no scheme"
-        mistake(name, f"has {scheme}; only PostgreSQL is supported: postgres://user:password@host:5432/name, or empty")
+    if not given:
         return ""
-    return given
+    try:
+        parts = urlsplit(given)
+        _ = parts.port  # raises ValueError when it is no port: often a password whose / or # is not escaped
+    except ValueError:
+        mistake(name, f"cannot be read; {DATABASE_URL_FORM}")
+        return ""
+    if parts.scheme not in {"postgres", "postgresql"}:
+        mistake(name, f"has {parts.scheme or 'no scheme'}; only PostgreSQL is supported: {DATABASE_URL_FORM}, or empty")
+    elif not parts.path.strip("/"):
+        mistake(name, f"names no database; {DATABASE_URL_FORM}")
+    elif parts.fragment:
+        mistake(name, f"has a # in it; {DATABASE_URL_FORM}")
+    else:
+        return given
+    return ""
 
 
 def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
     """Django's settings for the one database; without a URL, the embedded server under `data_dir`."""
-    parsed = dict(env.db_url_config(given)) if given else {"NAME": "whatsapp_agent", "USER": "postgres"}
+    parsed: dict[str, Any] = dict(env.db_url_config(given)) if given else {"NAME": "whatsapp_agent", "USER": "postgres"}
+    # A database that went away without a word is noticed in seconds; the system alone waits for a quarter of an hour.
+    parsed["OPTIONS"] = {"connect_timeout": 10, "tcp_user_timeout": 30_000} | parsed.get("OPTIONS", {})
     return parsed | {
         "ENGINE": "whatsapp_agent.postgres",
         "EMBEDDED_IN": None if given else data_dir / "postgres",
@@ -155,32 +202,41 @@ def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
 def prepare_secrets(*, data_dir: Path, generate: bool) -> None:
     """Read DATA_DIR/secrets.env into the environment; with `generate`, first write there what is missing.
 
-    Written with mode 0600 and moved into place, so that a crash leaves no half of it.
+    The file has mode 0600 and is moved into place, so that a crash leaves no half of it; of processes that start at
+    once, the first one generates.
     """
-    path = data_dir / "secrets.env"
     if not generate:
         return
-    kept = _read_secrets(path)
-    missing = {
-        name: secrets.token_urlsafe(18 if name == "ADMIN_PASSWORD" else 48) for name in GENERATED if name not in kept
-    }
-    if missing:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.writelines(f"{name}={value}\n" for name, value in (kept | missing).items())
-        try:
-            if kept:
-                os.replace(draft, path)
-            else:
-                os.link(draft, path)  # fails if another process was first: its secrets are then ours too
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink(missing_ok=True)
+    path = data_dir / "secrets.env"
+    try:
         kept = _read_secrets(path)
+        if not kept.keys() >= set(GENERATED):
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept = _complete_secrets(path)
+    except OSError as exc:
+        mistake("DATA_DIR", f"cannot be used: {exc.strerror}: {exc.filename}")
+        return
     for name, value in kept.items():
-        os.environ.setdefault(name, value)
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = value
+
+
+def _complete_secrets(path: Path) -> dict[str, str]:
+    lock = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        whole = {name: secrets.token_urlsafe(18 if name == "ADMIN_PASSWORD" else 48) for name in GENERATED}
+        whole |= _read_secrets(path)
+        draft = path.with_suffix(".new")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write("# Made at the first start. Whoever has this file has everything.\n")
+            file.writelines(f"{name}={value}\n" for name, value in whole.items())
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        return whole
+    finally:
+        os.close(lock)
 
 
 def _read_secrets(path: Path) -> dict[str, str]:
@@ -192,6 +248,8 @@ def _read_secrets(path: Path) -> dict[str, str]:
 
 def secret(name: str) -> str:
     given = text(name)
+    if not given and "DATA_DIR" in {told.split(" ", 1)[0] for told in _mistakes}:
+        return ""  # it would have been generated there
     if not given:
         mistake(name, "is missing: with DATABASE_URL set no secret is generated; set it to a long random text")
     elif len(given) < SHORTEST_SECRET[name]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from whatsapp_agent import configuration
-from whatsapp_agent.configuration import env, secret
+from whatsapp_agent.configuration import secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 configuration.read_dotenv(BASE_DIR / ".env")
@@ -27,7 +27,7 @@ ADMIN_PASSWORD = secret("ADMIN_PASSWORD")
 # --- Web ---------------------------------------------------------------------------------------------------------
 ACCESS_TOKEN_EXPIRE_MINUTES = configuration.integer("ACCESS_TOKEN_EXPIRE_MINUTES", default=30, minimum=1)
 CORS_ORIGINS = configuration.origins("CORS_ORIGINS", default=["http://localhost:8080"])
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+ALLOWED_HOSTS = configuration.names("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 PORT = configuration.integer("PORT", default=8000, minimum=1, maximum=65535)
 HOST = configuration.text("HOST", default="127.0.0.1")
 WEB_PROCESSES = configuration.integer("WEB_PROCESSES", default=min(2, os.cpu_count() or 1), minimum=1)
