@@ -1,0 +1,29 @@
+"""The model: which one answers is a matter of settings, what it is asked and says has one form (`agent.llm.base`)."""
+
+from functools import cache
+
+from django.conf import settings
+
+from agent.llm.base import Model
+from agent.llm.chat import ChatModel
+from agent.llm.endpoint import Endpoint
+from agent.llm.responses import ResponsesModel
+from agent.llm.scripted import ScriptedModel
+
+
+def model_for_settings() -> Model:
+    """The model that OPENAI_* chose; the same object for all threads of the process."""
+    return _model(
+        api=settings.OPENAI_API,
+        base_url=settings.OPENAI_BASE_URL,
+        api_key=settings.OPENAI_API_KEY,
+        timeout_s=settings.MODEL_TIMEOUT_S,
+    )
+
+
+@cache  # by the settings themselves, so that a test that overrides them gets what it asks for
+def _model(*, api: str, base_url: str, api_key: str, timeout_s: float) -> Model:
+    if not api_key and not base_url:
+        return ScriptedModel()
+    endpoint = Endpoint(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
+    return ResponsesModel(endpoint) if api == "responses" else ChatModel(endpoint)

@@ -1,0 +1,75 @@
+"""The stand-in for a model: no network, always the same answer to the same prompt, and it says what it is."""
+
+import json
+import re
+from itertools import takewhile
+
+from agent.llm.base import Completion, Prompt, PromptMessage, Role, ToolRequest, Usage
+from agent.llm.tokens import estimate_prompt_tokens, estimate_tokens
+
+INTRODUCTION = (
+    "I am the scripted stand-in: no language model is set up yet. "
+    "Set OPENAI_API_KEY or OPENAI_BASE_URL and a real one answers."
+)
+_LONGEST_ECHO = 500
+_LONGEST_RESULT = 1500
+_ASKS_FOR_TOOL = re.compile(r"(?:\btool:[ \t]*|\buse[ \t]+)([A-Za-z_][\w-]{0,63})[ \t]*", re.IGNORECASE)
+
+
+class ScriptedModel:
+    """Answers with what was said to it.
+
+    A text with `tool:NAME {json}` or `use NAME {json}` asks for a tool that is on offer, as often as it is said;
+    without JSON the arguments are `{}`. What follows a `{` and is no JSON is passed on as it is up to the end of the line,
+    so that malformed calls can be tried too. Once the tools have answered, their results are the answer.
+    """
+
+    def complete(self, prompt: Prompt) -> Completion:
+        if results := _trailing(prompt, Role.TOOL):
+            told = "\n".join(_bounded(result.text, _LONGEST_RESULT) for result in results)
+            return _completion(prompt, text=f"{INTRODUCTION}\n\nThe tool answered:\n{told}")
+        said = "\n".join(message.text for message in _trailing(prompt, Role.USER)).strip()
+        if requests := _tool_requests(prompt, said):
+            return _completion(prompt, tool_requests=requests)
+        echo = f"You wrote: {_bounded(said, _LONGEST_ECHO)}" if said else "You wrote nothing that I can repeat."
+        return _completion(prompt, text=f"{INTRODUCTION}\n\n{echo}")
+
+
+def _trailing(prompt: Prompt, role: Role) -> list[PromptMessage]:
+    """The messages of one role that end the prompt, oldest first."""
+    return list(takewhile(lambda message: message.role == role, reversed(prompt.messages)))[::-1]
+
+
+def _tool_requests(prompt: Prompt, said: str) -> tuple[ToolRequest, ...]:
+    offered = {tool.name for tool in prompt.tools}
+    requests: list[ToolRequest] = []
+    for found in _ASKS_FOR_TOOL.finditer(said) if offered else ():
+        if found[1] in offered:
+            call_id = f"call_{len(prompt.messages)}_{len(requests)}"
+            requests.append(ToolRequest(id=call_id, name=found[1], arguments=_arguments(said, found.end())))
+    return tuple(requests)
+
+
+def _arguments(said: str, start: int) -> str:
+    if not said.startswith("{", start):
+        return "{}"
+    try:
+        _, end = json.JSONDecoder().raw_decode(said, start)
+    except (ValueError, RecursionError):
+        return said[start:].partition("\n")[0]
+    return said[start:end]
+
+
+def _bounded(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _completion(prompt: Prompt, *, text: str = "", tool_requests: tuple[ToolRequest, ...] = ()) -> Completion:
+    written = sum(estimate_tokens(request.arguments) + 4 for request in tool_requests) + estimate_tokens(text)
+    return Completion(
+        text=text,
+        tool_requests=tool_requests,
+        usage=Usage(prompt_tokens=estimate_prompt_tokens(prompt), completion_tokens=written),
+        model="scripted",
+        finish_reason="tool_calls" if tool_requests else "stop",
+    )
