@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg2
-from django.db import connection
 from django.db.backends.postgresql import base
 from django.db.utils import OperationalError
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
@@ -144,12 +143,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # Django keeps a wrapper for each thread. One that ends without closing it would take its place with it.
         if getattr(self, "connection", None) is not None:
             self._lent_by.abandon(self.connection)
-
-
-def release() -> None:
-    """Give this thread's connection back to the pool before a long wait; the next query takes one again."""
-    if not connection.in_atomic_block:
-        connection.close()
 
 
 def close_idle() -> None:

@@ -1,0 +1,64 @@
+"""Hand queued messages to the bridge, in order, each at most once."""
+
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from agent.bridges.base import NotSent, Refused, Unconfirmed
+from agent.bridges.events import Link, SessionChanged
+from messaging import outbox
+from messaging.outbox import Claimed
+from sessions_app.models import Bridge
+from sessions_app.services import adapter_for, record_session_change
+from whatsapp_agent import postgres
+
+log = structlog.get_logger(__name__)
+
+
+def deliver(conversation_id: UUID) -> datetime | None:
+    """Send what is queued in one conversation and may leave now.
+
+    Returns when the next message wants to leave, None when nothing waits for a time.
+    """
+    while claimed := outbox.claim_next(conversation_id):
+        bridge = Bridge.objects.get(pk=claimed.bridge_id)
+        more = _send(claimed, bridge=bridge)
+        if not more:
+            return None
+        if (at := outbox.pause_after_send(conversation_id)) is not None:
+            return at
+    return None
+
+
+def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
+    """Send one message and note what came of it; returns whether the next one may follow."""
+    adapter = adapter_for(bridge)
+    why_not = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
+    if why_not:
+        outbox.note_failed(claimed, code="not_supported_by_bridge", error=why_not)
+        return True
+    try:
+        postgres.release()
+        sent = adapter.send_text(
+            session=claimed.session_name,
+            address=claimed.address,
+            text=claimed.text,
+            quoted_id=claimed.quoted_id or None,
+        )
+    except NotSent as exc:
+        outbox.note_not_sent(claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s)
+        if exc.code == "not_connected":
+            event = SessionChanged(session=claimed.session_name, status=Link.DISCONNECTED, code="not connected")
+            record_session_change(bridge=bridge, event=event)
+        log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
+        return False
+    except Refused as exc:
+        outbox.note_failed(claimed, code=exc.code, error=str(exc))
+        log.warning("message_refused", message=str(claimed.message_id), code=exc.code)
+        return True
+    except Unconfirmed as exc:
+        outbox.note_unconfirmed(claimed, code=exc.code, error=str(exc))
+        log.warning("message_unconfirmed", message=str(claimed.message_id), code=exc.code)
+        return True
+    return outbox.note_sent(claimed, provider_message_id=sent.provider_message_id, at=sent.at)

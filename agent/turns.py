@@ -1,0 +1,193 @@
+"""A turn: lease the conversation, gather what is unanswered, decide, ask the model, leave the answer to be delivered."""
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from agent import context, llm
+from agent.formatting import split_text, to_whatsapp
+from agent.llm.base import Completion, ModelError, ModelRefused, Prompt
+from messaging import leases
+from messaging.leases import Lease, Settlement
+from messaging.models import Conversation, Message, Turn
+from sessions_app.services import adapter_for
+from whatsapp_agent import postgres
+
+log = structlog.get_logger(__name__)
+
+MOST_RESTARTS = 2  # how often a draft is dropped because more was said; then it answers what it has
+LONGEST_PAUSE_S = 60.0
+
+_held: dict[UUID, Lease] = {}
+_held_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A conversation as a turn finds it."""
+
+    conversation: Conversation
+    history: Sequence[context.Said]
+    burst: Sequence[context.Said]
+
+
+def take_turn(conversation_id: UUID) -> datetime | None:
+    """Answer what is due in one conversation. Does nothing when nothing is, or when someone else is at it.
+
+    Returns when the conversation wants to be looked at again, None when it is settled.
+    """
+    lease = leases.take(conversation_id)
+    if lease is None:
+        return None
+    with _held_lock:
+        _held[lease.token] = lease
+    try:
+        return _answer(lease)
+    finally:
+        with _held_lock:
+            _held.pop(lease.token, None)
+
+
+def _answer(lease: Lease) -> datetime | None:
+    started_at = timezone.now()
+    for restart in range(MOST_RESTARTS + 1):
+        situation = _gather(lease)
+        try:
+            settlement = _decide(situation, lease=lease, started_at=started_at)
+        except ModelError as exc:
+            if lease.tries < settings.AGENT_MAX_TRIES and not isinstance(exc, ModelRefused):
+                log.warning("model_failed", conversation=str(lease.conversation_id), code=exc.code, tries=lease.tries)
+                return leases.postpone(lease, delay_s=_pause_s(lease.tries, exc.retry_after_s))
+            settlement = _give_up(situation, started_at=started_at, reason=f"{exc.code}: {exc}")
+        settled = leases.settle(
+            lease,
+            settlement,
+            session_id=situation.conversation.session_id,
+            even_if_stale=restart == MOST_RESTARTS or settlement.outcome == Turn.Outcome.FAILED,
+        )
+        if settled is not None:
+            log.info(
+                "turn_settled",
+                conversation=str(lease.conversation_id),
+                turn=str(settled.pk),
+                outcome=settled.outcome,
+                model_ms=settled.model_ms,
+            )
+            return None
+        if not leases.renew([lease.token]):
+            log.info("turn_lost", conversation=str(lease.conversation_id))
+            return None  # a person took over, or another worker did after we were thought dead
+    return None
+
+
+def _pause_s(tries: int, retry_after_s: float | None) -> float:
+    """Doubling with each try, a little apart from others who failed at the same moment; longer if the model says so."""
+    pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** (tries - 1), LONGEST_PAUSE_S)
+    return max(pause_s * random.uniform(0.8, 1.2), min(retry_after_s or 0.0, 3600.0))  # noqa: S311
+
+
+def _gather(lease: Lease) -> Situation:
+    # The count is read before the messages: one that comes in between is seen, and only makes the draft look stale.
+    conversation = Conversation.objects.select_related("session__bridge", "session__agent_profile", "contact").get(
+        pk=lease.conversation_id
+    )
+    history = context.read_history(conversation)
+    burst = [said for said in history if said.status == Message.Status.RECEIVED]
+    return Situation(conversation=conversation, history=history, burst=burst)
+
+
+def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Settlement:
+    """What to do about the burst: ignore it with a reason, give up, or answer. Raises ModelError."""
+    conversation = situation.conversation
+    blank = _blank(situation, started_at=started_at)
+    if not situation.burst:
+        return replace(blank, outcome=Turn.Outcome.IGNORED, reason="nothing left to answer")
+    why_unreachable = adapter_for(conversation.session.bridge).why_unreachable(
+        address=conversation.address, is_group=conversation.contact.is_group
+    )
+    if why_unreachable:
+        return replace(blank, outcome=Turn.Outcome.IGNORED, reason=why_unreachable, needs_attention=True)
+    if lease.tries > settings.AGENT_MAX_TRIES:
+        return _give_up(situation, started_at=started_at, reason="interrupted: begun too often without coming to an end")
+    profile = conversation.session.agent_profile
+    prompt, shown = context.build_prompt(
+        profile=profile,
+        default_model=settings.OPENAI_MODEL,
+        history=situation.history,
+        is_group=conversation.contact.is_group,
+    )
+    completion, model_ms = _ask(prompt)
+    return replace(
+        blank,
+        outcome=Turn.Outcome.ANSWERED,
+        replies=split_text(to_whatsapp(completion.text)),
+        model=completion.model or prompt.model,
+        steps=1,
+        used={"messages": [str(message_id) for message_id in shown]},
+        prompt_tokens=completion.usage.prompt_tokens,
+        completion_tokens=completion.usage.completion_tokens,
+        cached_tokens=completion.usage.cached_tokens,
+        model_ms=model_ms,
+    )
+
+
+def _ask(prompt: Prompt) -> tuple[Completion, int]:
+    """Ask the model, holding nothing of the database meanwhile; the answer and the milliseconds it took."""
+    postgres.release()
+    began = time.monotonic()
+    completion = llm.model_for_settings().complete(prompt)
+    return completion, round((time.monotonic() - began) * 1000)
+
+
+def _blank(situation: Situation, *, started_at: datetime) -> Settlement:
+    profile = situation.conversation.session.agent_profile
+    return Settlement(
+        outcome=Turn.Outcome.ANSWERED,
+        burst=[said.id for said in situation.burst],
+        seen=situation.conversation.inbound_count,
+        started_at=started_at,
+        agent_profile_id=profile.pk,
+        profile_version=profile.version,
+    )
+
+
+def _give_up(situation: Situation, *, started_at: datetime, reason: str) -> Settlement:
+    """A failed turn that staff can see. The fallback text is said once, not after every failure of an outage."""
+    fallback = situation.conversation.session.agent_profile.fallback_text.strip()
+    last_words = next((said.text for said in reversed(situation.history) if said.direction == "outbound"), "")
+    return replace(
+        _blank(situation, started_at=started_at),
+        outcome=Turn.Outcome.FAILED,
+        reason=reason,
+        replies=split_text(fallback) if fallback and fallback != last_words else (),
+        needs_attention=True,
+    )
+
+
+# --- leases held by this process ----------------------------------------------------------------------------------
+
+
+def renew_held() -> None:
+    """Prolong the leases of the turns that are under way in this process."""
+    with _held_lock:
+        tokens = list(_held)
+    if tokens:
+        leases.renew(tokens)
+
+
+def give_back_held() -> int:
+    """Give every lease back at once, so that another process need not wait for it to expire; returns how many."""
+    with _held_lock:
+        held = list(_held.values())
+        _held.clear()
+    for lease in held:
+        leases.postpone(lease, delay_s=0, forgive=True)
+    return len(held)

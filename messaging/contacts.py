@@ -1,0 +1,150 @@
+"""Who is on the other side: contacts by alias, and two that turn out to be one."""
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from agent.bridges.events import Address, AliasKind
+from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
+from sessions_app.models import WhatsAppSession
+
+
+def contact_for(*, session: WhatsAppSession, address: Address) -> Contact:
+    """The contact this address belongs to, made when unknown. Addresses the bridge ties together become one contact."""
+    aliases = address.aliases
+    known = list(
+        ContactAlias.objects.filter(session=session, value__in=[value for _, value in aliases])
+        .select_related("contact")
+        .order_by("created_at")
+    )
+    found = {(alias.kind, alias.value): alias.contact for alias in known}
+    contacts = list(dict.fromkeys(found[alias] for alias in aliases if alias in found))
+    if not contacts:
+        return _make_contact(session=session, address=address)
+    contact = contacts[0]
+    for other in contacts[1:]:
+        merge_contacts(keep=contact, lose=other)
+    _learn(contact=contact, address=address, new=[alias for alias in aliases if alias not in found])
+    return contact
+
+
+def _make_contact(*, session: WhatsAppSession, address: Address) -> Contact:
+    try:
+        with transaction.atomic():
+            contact = Contact.objects.create(
+                session=session, name=_name(address), phone=_phone(address), is_group=address.is_group
+            )
+            ContactAlias.objects.bulk_create(
+                ContactAlias(session=session, contact=contact, kind=kind, value=value) for kind, value in address.aliases
+            )
+            return contact
+    except IntegrityError:  # someone else made it at the same moment
+        return contact_for(session=session, address=address)
+
+
+def _learn(*, contact: Contact, address: Address, new: list[tuple[AliasKind, str]]) -> None:
+    ContactAlias.objects.bulk_create(
+        (ContactAlias(session_id=contact.session_id, contact=contact, kind=kind, value=value) for kind, value in new),
+        ignore_conflicts=True,
+    )
+    changes = {}
+    if _name(address) and contact.name != _name(address):
+        changes["name"] = _name(address)
+    if _phone(address) and not contact.phone:
+        changes["phone"] = _phone(address)
+    if changes:
+        Contact.objects.filter(pk=contact.pk).update(**changes)
+        for field, value in changes.items():
+            setattr(contact, field, value)
+
+
+def _name(address: Address) -> str:
+    return next((a.name for a in (address, *address.alternates) if a.name), "")[:200]
+
+
+def _phone(address: Address) -> str:
+    return next((a.phone for a in (address, *address.alternates) if a.phone), "")
+
+
+def conversation_with(*, contact: Contact, address: str) -> Conversation:
+    """The conversation with this contact; `address` is what the bridge is told to write to."""
+    conversation, is_new = Conversation.objects.get_or_create(
+        contact=contact, defaults={"session_id": contact.session_id, "address": address}
+    )
+    if not is_new and conversation.address != address:
+        Conversation.objects.filter(pk=conversation.pk).update(address=address)
+        conversation.address = address
+    return conversation
+
+
+@transaction.atomic
+def merge_contacts(*, keep: Contact, lose: Contact) -> None:
+    """Two contacts were one person all along: everything of `lose` becomes part of `keep`."""
+    both = {row.pk: row for row in Contact.objects.select_for_update().filter(pk__in=[keep.pk, lose.pk]).order_by("pk")}
+    if keep.pk not in both or lose.pk not in both:
+        return  # someone else has merged them already
+    conversations = {
+        row.contact_id: row
+        for row in Conversation.objects.select_for_update().filter(contact__in=[keep, lose]).order_by("pk")
+    }
+    theirs, ours = conversations.get(lose.pk), conversations.get(keep.pk)
+    if theirs is not None and ours is None:
+        Conversation.objects.filter(pk=theirs.pk).update(contact=keep)
+    elif theirs is not None and ours is not None:
+        Message.objects.filter(conversation=theirs).update(conversation=ours)
+        Turn.objects.filter(conversation=theirs).update(conversation=ours)
+        stricter = theirs.control != Conversation.Control.AGENT and ours.control == Conversation.Control.AGENT
+        Conversation.objects.filter(pk=ours.pk).update(
+            due_at=min(filter(None, [ours.due_at, theirs.due_at]), default=None),
+            inbound_count=F("inbound_count") + theirs.inbound_count,
+            unread_count=F("unread_count") + theirs.unread_count,
+            needs_attention=ours.needs_attention or theirs.needs_attention,
+            last_message_at=max(filter(None, [ours.last_message_at, theirs.last_message_at]), default=None),
+            control_epoch=F("control_epoch") + 1,  # whatever is being written was written with half of the past
+            lease_token=None,
+            lease_expires_at=None,
+            **(
+                {
+                    "control": theirs.control,
+                    "control_until": theirs.control_until,
+                    "control_reason": theirs.control_reason,
+                    "controlled_by": theirs.controlled_by,
+                }
+                if stricter
+                else {}
+            ),
+        )
+        theirs.delete()
+    Message.objects.filter(sender=lose).update(sender=keep)
+    ContactAlias.objects.filter(contact=lose).update(contact=keep)
+    Contact.objects.filter(pk=keep.pk).update(
+        name=keep.name or lose.name,
+        phone=keep.phone or lose.phone,
+        is_blocked=keep.is_blocked or lose.is_blocked,
+        is_allowed=keep.is_allowed or lose.is_allowed,
+    )
+    lose.delete()
+
+
+def known_by_phone(*, session: WhatsAppSession, phone: str) -> Contact | None:
+    """The contact of an E.164 phone, also under the other spelling of its country."""
+    aliases = ContactAlias.objects.filter(session=session, kind=AliasKind.PHONE, value__in=phone_spellings(phone))
+    alias = aliases.select_related("contact").order_by("created_at").first()
+    return alias.contact if alias else None
+
+
+def phone_spellings(phone: str) -> list[str]:
+    """An E.164 phone and its other spelling: Brazil's ninth digit, Mexico's 1 after 52, Argentina's 9 after 54."""
+    spellings = [phone]
+    if phone.startswith("+55") and len(phone) == 14 and phone[5] == "9":
+        spellings.append(phone[:5] + phone[6:])
+    elif phone.startswith("+55") and len(phone) == 13:
+        spellings.append(f"{phone[:5]}9{phone[5:]}")
+    elif phone.startswith("+521") and len(phone) == 14:
+        spellings.append("+52" + phone[4:])
+    elif phone.startswith("+52") and len(phone) == 13:
+        spellings.append("+521" + phone[3:])
+    elif phone.startswith("+549") and len(phone) == 14:
+        spellings.append("+54" + phone[4:])
+    elif phone.startswith("+54") and len(phone) == 13:
+        spellings.append("+549" + phone[3:])
+    return spellings

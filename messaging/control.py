@@ -1,0 +1,112 @@
+"""Who speaks in a conversation: the agent, a person, or nobody. A person always wins."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.models import User
+from messaging.models import Conversation, Message
+from whatsapp_agent import doorbell
+
+Control = Conversation.Control
+
+
+def take_over(
+    *, conversation: Conversation, by: User | None = None, until: datetime | None = None, reason: str = ""
+) -> Conversation:
+    """A person speaks here from now on: the agent is silent, also with what it was writing or had queued.
+
+    `until` None: until released by hand.
+    """
+    return _set_control(conversation, to=Control.HUMAN, by=by, until=until, reason=reason)
+
+
+def mute(
+    *, conversation: Conversation, by: User | None = None, until: datetime | None = None, reason: str = ""
+) -> Conversation:
+    """Nobody answers here: the agent is silent and no one is asked to step in."""
+    return _set_control(conversation, to=Control.MUTED, by=by, until=until, reason=reason)
+
+
+@transaction.atomic
+def _set_control(
+    conversation: Conversation, *, to: Control, by: User | None, until: datetime | None, reason: str
+) -> Conversation:
+    # The row lock taken here is what a turn's settling waits for: it finds another epoch and leaves nothing behind.
+    Conversation.objects.filter(pk=conversation.pk).update(
+        control=to,
+        control_until=until,
+        control_reason=reason[:200],
+        control_epoch=F("control_epoch") + 1,
+        controlled_by=by,
+        due_at=None,
+        burst_started_at=None,
+        retry_at=None,
+        tries=0,
+        lease_token=None,
+        lease_expires_at=None,
+    )
+    Message.objects.filter(
+        conversation=conversation, status=Message.Status.QUEUED, author=Message.Author.AGENT
+    ).update(status=Message.Status.CANCELLED, error_code="taken_over", error="A person took over first.")
+    conversation.refresh_from_db()
+    return conversation
+
+
+@transaction.atomic
+def release(*, conversation: Conversation, reason: str = "", if_expired: bool = False) -> Conversation:
+    """Give the conversation back to the agent, which answers what is unanswered only if it is fresh."""
+    row = (
+        Conversation.objects.select_for_update(of=["self"])
+        .select_related("session__agent_profile")
+        .get(pk=conversation.pk)
+    )
+    now = timezone.now()
+    was_prolonged = if_expired and (row.control_until is None or row.control_until > now)
+    if row.control == Control.AGENT or was_prolonged:
+        conversation.refresh_from_db()
+        return conversation
+    unanswered = Message.objects.filter(conversation=row, status=Message.Status.RECEIVED)
+    freshest = unanswered.order_by("-said_at").values_list("said_at", flat=True).first()
+    is_fresh = freshest is not None and freshest >= now - timedelta(seconds=row.session.agent_profile.max_answer_age_s)
+    if not is_fresh:
+        unanswered.update(status=Message.Status.HANDLED, unanswered=Message.Unanswered.STALE)
+    changes: dict[str, Any] = {
+        "control": Control.AGENT,
+        "control_until": None,
+        "control_reason": reason[:200],
+        "controlled_by": None,
+        "due_at": now if is_fresh else None,
+        "burst_started_at": now if is_fresh else None,
+    }
+    Conversation.objects.filter(pk=row.pk).update(control_epoch=F("control_epoch") + 1, **changes)
+    doorbell.ring(row.pk)
+    conversation.refresh_from_db()
+    return conversation
+
+
+@transaction.atomic
+def person_wrote(*, conversation: Conversation, by: User | None = None, reason: str) -> None:
+    """A person said something here: what was unanswered is answered now, and the conversation is theirs for a while."""
+    Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED).update(
+        status=Message.Status.HANDLED, unanswered=Message.Unanswered.PERSON
+    )
+    row = Conversation.objects.select_related("session__agent_profile").get(pk=conversation.pk)
+    for_s = row.session.agent_profile.takeover_s
+    until = timezone.now() + timedelta(seconds=for_s) if for_s else None
+    if row.control == Control.MUTED:
+        return
+    if row.control == Control.HUMAN and row.control_until is None:
+        until = None  # taken over until released by hand: writing does not shorten that
+    take_over(conversation=conversation, by=by, until=until, reason=reason)
+
+
+def release_expired(*, limit: int = 200) -> int:
+    """Give back the conversations whose `control_until` has passed; returns how many."""
+    expired = Conversation.objects.filter(control_until__lte=timezone.now()).exclude(control=Control.AGENT)[:limit]
+    for conversation in expired:
+        release(conversation=conversation, reason="the time was up", if_expired=True)
+    return len(expired)

@@ -1,0 +1,322 @@
+"""What was said, by whom, and what came of it."""
+
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from accounts.models import User
+from agent.bridges.events import AliasKind as BridgeAliasKind
+from agent.bridges.events import Kind as BridgeKind
+from sessions_app.models import AgentProfile, WhatsAppSession
+
+
+class Contact(models.Model):
+    """A person or a group on the other side of a session. Never shared between sessions: their owners may differ."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="contacts")
+    name = models.CharField(max_length=200, blank=True)
+    phone = models.CharField(max_length=16, blank=True, help_text="E.164; empty when it is hidden, or a group.")
+    is_group = models.BooleanField(default=False)
+    is_blocked = models.BooleanField(default=False, help_text="Kept, never answered.")
+    is_allowed = models.BooleanField(default=False, help_text="Answered where only listed contacts are.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name or self.phone or ("group" if self.is_group else "hidden number")
+
+
+class ContactAlias(models.Model):
+    """An id a contact was seen under. Its scope is the session: the same id at another number is another contact."""
+
+    class Kind(models.TextChoices):
+        PHONE = BridgeAliasKind.PHONE.value
+        JID = BridgeAliasKind.JID.value, "JID"
+        LID = BridgeAliasKind.LID.value, "LID"
+        BSUID = BridgeAliasKind.BSUID.value, "business-scoped id"
+        USERNAME = BridgeAliasKind.USERNAME.value
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="aliases")
+    contact = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="aliases")
+    kind = models.CharField(max_length=8, choices=Kind)
+    value = models.CharField(max_length=255)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["session", "kind", "value"], name="alias_once_per_session", include=["contact"])
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value}"
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def visible_to(self, user: Any) -> Self:
+        return self.filter(session__in=WhatsAppSession.objects.visible_to(user))
+
+
+class Conversation(models.Model):
+    """Everything between one session and one contact, and who speaks there now."""
+
+    class Control(models.TextChoices):
+        AGENT = "agent"
+        HUMAN = "human"
+        MUTED = "muted"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="conversations")
+    contact = models.OneToOneField(Contact, on_delete=models.CASCADE, related_name="conversation")
+    address = models.CharField(max_length=255, help_text="What the bridge is told to write to: the address last written from.")
+
+    control = models.CharField(max_length=6, choices=Control, default=Control.AGENT)
+    control_until = models.DateTimeField(null=True, blank=True)
+    control_reason = models.CharField(max_length=200, blank=True)
+    control_epoch = models.PositiveIntegerField(default=0, editable=False)
+    controlled_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+
+    # The mailbox: what is to be done here, from when, and who is at it.
+    due_at = models.DateTimeField(null=True, blank=True, editable=False)
+    burst_started_at = models.DateTimeField(null=True, blank=True, editable=False)
+    retry_at = models.DateTimeField(null=True, blank=True, editable=False)
+    tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    inbound_count = models.PositiveIntegerField(default=0, editable=False)  # moves with each message to be answered
+    lease_token = models.UUIDField(null=True, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    answered_count = models.PositiveIntegerField(default=0, editable=False)  # the burst watermark: inbound_count when answered
+
+    summary = models.TextField(blank=True)
+    context_from = models.DateTimeField(null=True, blank=True, help_text="The model is shown nothing said before.")
+    unread_count = models.PositiveIntegerField(default=0)
+    needs_attention = models.BooleanField(default=False)
+    last_message_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="conversation_due"),
+            models.Index(fields=["control_until"], condition=Q(control_until__isnull=False), name="conversation_released"),
+            models.Index(fields=["session", "-last_message_at", "-id"], name="conversation_latest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contact} at {self.session}"
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def visible_to(self, user: Any) -> Self:
+        return self.filter(session__in=WhatsAppSession.objects.visible_to(user))
+
+
+class Message(models.Model):
+    """One thing said.
+
+    Inbound: RECEIVED > HANDLED. Outbound: QUEUED > SENDING > SENT > DELIVERED > READ, or FAILED (surely not sent),
+    UNCONFIRMED (it may have been), CANCELLED (a person took over first).
+    """
+
+    class Direction(models.TextChoices):
+        INBOUND = "inbound"
+        OUTBOUND = "outbound"
+
+    class Author(models.TextChoices):
+        CONTACT = "contact"
+        AGENT = "agent"
+        STAFF = "staff"
+        PHONE = "phone", "typed on the phone"
+        API = "api", "API"
+        SYSTEM = "system"
+
+    class Kind(models.TextChoices):
+        TEXT = BridgeKind.TEXT.value
+        IMAGE = BridgeKind.IMAGE.value
+        VIDEO = BridgeKind.VIDEO.value
+        AUDIO = BridgeKind.AUDIO.value
+        VOICE = BridgeKind.VOICE.value
+        DOCUMENT = BridgeKind.DOCUMENT.value
+        STICKER = BridgeKind.STICKER.value
+        LOCATION = BridgeKind.LOCATION.value
+        CONTACT = BridgeKind.CONTACT.value
+        REACTION = BridgeKind.REACTION.value
+        INTERACTIVE = BridgeKind.INTERACTIVE.value
+        ORDER = BridgeKind.ORDER.value
+        UNSUPPORTED = BridgeKind.UNSUPPORTED.value
+        UNKNOWN = BridgeKind.UNKNOWN.value
+
+    class Status(models.TextChoices):
+        RECEIVED = "received", "received, to be answered"
+        HANDLED = "handled"
+        QUEUED = "queued"
+        SENDING = "sending"
+        SENT = "sent"
+        DELIVERED = "delivered"
+        READ = "read"
+        FAILED = "failed", "failed: not sent"
+        UNCONFIRMED = "unconfirmed", "unconfirmed: it may have been sent"
+        CANCELLED = "cancelled"
+
+    class Unanswered(models.TextChoices):
+        """Why an inbound message is not for the agent to answer."""
+
+        HISTORY = "history", "from the past, synchronised"
+        STALE = "stale", "too old when it arrived"
+        KIND = "kind", "nothing to answer"
+        GROUP = "group", "said in a group"
+        POLICY = "policy", "this contact is not answered"
+        PERSON = "person", "answered by a person"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="messages")
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    sender = models.ForeignKey(Contact, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    turn = models.ForeignKey("Turn", null=True, blank=True, on_delete=models.SET_NULL, related_name="messages")
+    sent_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    direction = models.CharField(max_length=8, choices=Direction)
+    author = models.CharField(max_length=7, choices=Author)
+    kind = models.CharField(max_length=11, choices=Kind, default=Kind.TEXT)
+    status = models.CharField(max_length=11, choices=Status)
+    unanswered = models.CharField(max_length=7, choices=Unanswered, blank=True)
+    text = models.TextField(blank=True)
+    details = models.JSONField(default=dict, blank=True)  # a location, contacts, an emoji: as agent.bridges.events says
+    provider_message_id = models.CharField(max_length=255, null=True, blank=True)  # null until the bridge gives one
+    quoted = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replies")
+    quoted_provider_id = models.CharField(max_length=255, blank=True)
+
+    control_epoch = models.PositiveIntegerField(null=True, editable=False)  # of the agent's words; null: a person's
+    tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    next_try_at = models.DateTimeField(null=True, blank=True, editable=False)
+    error_code = models.CharField(max_length=50, blank=True)
+    error = models.CharField(max_length=300, blank=True)
+
+    said_at = models.DateTimeField(default=timezone.now)  # the writer's clock where the bridge tells it
+    created_at = models.DateTimeField(default=timezone.now)
+    sending_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    read_at = models.DateTimeField(null=True, blank=True)
+    edited_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [  # bridges deliver an event more than once
+            models.UniqueConstraint(fields=["session", "provider_message_id"], name="message_kept_once")
+        ]
+        indexes = [
+            models.Index(fields=["conversation", "-said_at", "-id"], name="message_history"),
+            models.Index(fields=["conversation"], condition=Q(status="received"), name="message_to_answer"),
+            models.Index(
+                fields=["conversation", "created_at", "id"],
+                condition=Q(status__in=["queued", "sending"]),
+                name="message_outbox",
+            ),
+            models.Index(fields=["-created_at", "-id"], name="message_latest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.kind} {self.id}"
+
+
+class Media(models.Model):
+    """What was attached to a message. `ref` is the bridge's id or URL for it; empty when it cannot be had."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="media")
+    mime_type = models.CharField(max_length=100, blank=True)
+    filename = models.CharField(max_length=255, blank=True)
+    size_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    ref = models.TextField(blank=True)
+    downloadable = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "media"
+
+    def __str__(self) -> str:
+        return self.filename or self.mime_type or "attachment"
+
+
+class EarlyReceipt(models.Model):
+    """A receipt that overtook the answer to our own send: applied as soon as we learn the message's id."""
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="+")
+    provider_message_id = models.CharField(max_length=255)
+    status = models.CharField(max_length=9)
+    error = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["session", "provider_message_id", "status"], name="early_receipt_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} of a message not seen yet"
+
+
+class Turn(models.Model):
+    """One burst of inbound messages and what came of it."""
+
+    class Outcome(models.TextChoices):
+        ANSWERED = "answered"
+        COMMAND = "command"
+        IGNORED = "ignored"
+        SILENCED = "silenced", "silenced: a person took over"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="turns")
+    agent_profile = models.ForeignKey(AgentProfile, null=True, on_delete=models.SET_NULL, related_name="turns")
+    profile_version = models.PositiveIntegerField(default=1)
+    model = models.CharField(max_length=100, blank=True)
+    outcome = models.CharField(max_length=8, choices=Outcome)
+    reason = models.CharField(max_length=300, blank=True)
+    tries = models.PositiveSmallIntegerField(default=1)
+    steps = models.PositiveSmallIntegerField(default=0, help_text="How often the model was asked.")
+    used = models.JSONField(default=dict, blank=True)  # {"messages": [ids of what the model was shown, oldest first]}
+    prompt_tokens = models.PositiveIntegerField(default=0)
+    completion_tokens = models.PositiveIntegerField(default=0)
+    cached_tokens = models.PositiveIntegerField(default=0)
+    model_ms = models.PositiveIntegerField(default=0, help_text="Time spent waiting for the model.")
+    started_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now)  # when it ended
+
+    class Meta:
+        indexes = [models.Index(fields=["conversation", "-created_at", "-id"], name="turn_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.outcome} turn"
+
+
+class ToolCall(models.Model):
+    """The model asking us to run a function in a turn, and what came of it."""
+
+    class Status(models.TextChoices):
+        DONE = "done"
+        FAILED = "failed"
+        REFUSED = "refused"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="tool_calls")
+    position = models.PositiveSmallIntegerField(default=0)
+    call_id = models.CharField(max_length=100, blank=True)
+    name = models.CharField(max_length=64)
+    arguments = models.JSONField(default=dict, blank=True)
+    result = models.TextField(blank=True)
+    status = models.CharField(max_length=7, choices=Status)
+    error = models.CharField(max_length=300, blank=True)
+    duration_ms = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["position"]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,196 @@
+"""The outbox: what is queued leaves in order, at most once, and only if the one who said it may still speak."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from messaging.models import Conversation, Message
+from messaging.receive import record_sent
+
+# The first message that has not left, claimed in one statement: committed before the bridge is asked, so that a crash
+# leaves `sending` behind, which is never blindly sent again.
+CLAIM = """
+WITH first AS (
+    SELECT id FROM messaging_message
+     WHERE conversation_id = %(conversation_id)s AND status IN ('queued', 'sending')
+     ORDER BY created_at, id LIMIT 1
+)
+UPDATE messaging_message message
+   SET status = 'sending', sending_at = now(), tries = message.tries + 1
+  FROM first, messaging_conversation conversation, messaging_contact contact, sessions_app_whatsappsession session
+ WHERE message.id = first.id AND message.status = 'queued'
+   AND (message.next_try_at IS NULL OR message.next_try_at <= now())
+   AND conversation.id = message.conversation_id AND contact.id = conversation.contact_id
+   AND session.id = message.session_id AND session.status = 'connected' AND session.ended_at IS NULL
+   AND (message.control_epoch IS NULL
+        OR (message.control_epoch = conversation.control_epoch AND conversation.control = 'agent'))
+RETURNING message.id, message.text, message.quoted_provider_id, message.tries, message.created_at, message.turn_id,
+          message.author, conversation.address, contact.is_group, session.id, session.name, session.bridge_id
+"""
+SENT = """
+UPDATE messaging_message message
+   SET provider_message_id = %(provider_message_id)s, error_code = '', error = '',
+       status = CASE WHEN status IN ('sending', 'unconfirmed') THEN 'sent' ELSE status END,
+       sent_at = COALESCE(sent_at, LEAST(%(at)s, now()), now())
+ WHERE id = %(id)s
+RETURNING EXISTS (SELECT 1 FROM messaging_earlyreceipt early
+                   WHERE early.session_id = message.session_id
+                     AND early.provider_message_id = %(provider_message_id)s),
+          EXISTS (SELECT 1 FROM messaging_message later
+                   WHERE later.conversation_id = message.conversation_id AND later.status = 'queued')
+"""
+
+AGENT_MESSAGE_KEEPS = timedelta(hours=1)  # an answer later than this is an answer to the past
+STAFF_MESSAGE_KEEPS = timedelta(hours=24)
+LONGEST_PAUSE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that is ours to send now, with all the bridge has to be told."""
+
+    message_id: UUID
+    text: str
+    quoted_id: str
+    tries: int
+    created_at: datetime
+    turn_id: UUID | None
+    author: str
+    address: str
+    is_group: bool
+    session_id: UUID
+    session_name: str
+    bridge_id: UUID
+
+
+def claim_next(conversation_id: UUID) -> Claimed | None:
+    """Take the next message of a conversation for sending; None when there is none that may leave now."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, {"conversation_id": conversation_id})
+        row = cursor.fetchone()
+    return Claimed(*row) if row else None
+
+
+def note_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None) -> bool:
+    """The bridge took it. Returns whether more is queued behind it."""
+    parameters = {"id": claimed.message_id, "provider_message_id": provider_message_id, "at": at}
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(SENT, parameters)
+            has_early_receipt, more = cursor.fetchone()
+    except IntegrityError:  # the bridge's echo of this very message was kept first
+        has_early_receipt, more = True, True
+    if has_early_receipt:
+        record_sent(message_id=claimed.message_id, provider_message_id=provider_message_id, at=at)
+    return more
+
+
+def note_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: float | None = None) -> None:
+    """Surely not sent: it stays first in the queue, and is tried again after a growing pause until it is too late."""
+    keeps = AGENT_MESSAGE_KEEPS if claimed.author == Message.Author.AGENT else STAFF_MESSAGE_KEEPS
+    if timezone.now() - claimed.created_at > keeps:
+        note_failed(claimed, code="expired", error=error)
+        return
+    pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** min(claimed.tries - 1, 20), LONGEST_PAUSE_S)
+    _ours(claimed).update(
+        status=Message.Status.QUEUED,
+        next_try_at=timezone.now() + timedelta(seconds=max(pause_s, retry_after_s or 0.0)),
+        error_code=code[:50],
+        error=error[:300],
+    )
+
+
+@transaction.atomic
+def note_failed(claimed: Claimed, *, code: str, error: str) -> None:
+    """The bridge refused it for good. What was to follow it in the same answer makes no sense alone."""
+    _ours(claimed).update(status=Message.Status.FAILED, error_code=code[:50], error=error[:300])
+    if claimed.turn_id:
+        Message.objects.filter(turn_id=claimed.turn_id, status=Message.Status.QUEUED).update(
+            status=Message.Status.CANCELLED, error_code="earlier_part_failed", error="An earlier part was not sent."
+        )
+    _ask_for_attention(Message.objects.filter(pk=claimed.message_id))
+
+
+@transaction.atomic
+def note_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
+    """It may have been sent: an echo, a receipt or a person settles it."""
+    _ours(claimed).update(status=Message.Status.UNCONFIRMED, error_code=code[:50], error=error[:300])
+    _ask_for_attention(Message.objects.filter(pk=claimed.message_id))
+
+
+def _ours(claimed: Claimed) -> Any:
+    return Message.objects.filter(pk=claimed.message_id, status=Message.Status.SENDING)
+
+
+def _ask_for_attention(messages: Any) -> None:
+    Conversation.objects.filter(pk__in=messages.values("conversation_id")).update(needs_attention=True)
+
+
+def pause_after_send(conversation_id: UUID) -> datetime | None:
+    """Leave a gap before the next message to the same person; returns when it may go, None when there is none."""
+    if not settings.SEND_GAP_S:
+        return timezone.now()
+    at = timezone.now() + timedelta(seconds=settings.SEND_GAP_S)
+    queued = Message.objects.filter(conversation_id=conversation_id, status=Message.Status.QUEUED)
+    paused = queued.filter(Q(next_try_at=None) | Q(next_try_at__lt=at)).update(next_try_at=at)
+    return at if paused else None
+
+
+# --- what the sweep mends -----------------------------------------------------------------------------------------
+
+
+def conversations_to_deliver(*, limit: int) -> list[UUID]:
+    """Conversations whose next message may leave now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT message.conversation_id
+                 FROM messaging_message message
+                 JOIN sessions_app_whatsappsession session ON session.id = message.session_id
+                WHERE message.status = 'queued' AND (message.next_try_at IS NULL OR message.next_try_at <= now())
+                  AND session.status = 'connected' AND session.ended_at IS NULL
+                LIMIT %s""",
+            [limit],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+@transaction.atomic
+def give_up_stuck() -> int:
+    """Messages whose sender died while the bridge was being asked are `unconfirmed`; returns how many."""
+    before = timezone.now() - timedelta(seconds=settings.BRIDGE_TIMEOUT_S + settings.AGENT_SWEEP_S + 5)
+    stuck = list(
+        Message.objects.select_for_update(skip_locked=True)
+        .filter(status=Message.Status.SENDING, sending_at__lt=before)
+        .values_list("pk", flat=True)[:500]
+    )
+    if not stuck:
+        return 0
+    rows = Message.objects.filter(pk__in=stuck)
+    _ask_for_attention(rows)
+    return rows.update(
+        status=Message.Status.UNCONFIRMED, error_code="interrupted", error="We stopped while the bridge was being asked."
+    )
+
+
+@transaction.atomic
+def drop_outdated() -> int:
+    """Queued words that may no longer be said: too late, or the agent's from before someone took over."""
+    now = timezone.now()
+    queued = Message.objects.filter(status=Message.Status.QUEUED)
+    late = Q(author=Message.Author.AGENT, created_at__lt=now - AGENT_MESSAGE_KEEPS) | Q(
+        created_at__lt=now - STAFF_MESSAGE_KEEPS
+    )
+    _ask_for_attention(queued.filter(late))
+    dropped = queued.filter(late).update(
+        status=Message.Status.FAILED, error_code="expired", error="It could not be sent in time."
+    )
+    silenced = queued.filter(control_epoch__isnull=False).exclude(control_epoch=F("conversation__control_epoch"))
+    return dropped + Message.objects.filter(pk__in=silenced.values("pk")).update(
+        status=Message.Status.CANCELLED, error_code="taken_over", error="A person took over first."
+    )

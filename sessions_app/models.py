@@ -1,0 +1,167 @@
+"""Which number, through which bridge, and who answers there."""
+
+from typing import Any, Self
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from uuid_utils.compat import uuid7
+
+from accounts.models import User
+from agent.bridges import ADAPTERS
+from agent.bridges.events import Link
+from sessions_app.encryption import EncryptedTextField
+
+DEFAULT_INSTRUCTIONS = (
+    "You answer messages on WhatsApp for the owner of this number. Be friendly, brief and exact; write the way people "
+    "write in a chat, in the language you are written to in. When you do not know something, say so."
+)
+
+
+def bridge_kinds() -> list[tuple[str, str]]:
+    return [(kind, kind) for kind in ADAPTERS]
+
+
+class Bridge(models.Model):
+    """An HTTP service that holds WhatsApp links. The one with the slug `default` follows the environment."""
+
+    DEFAULT = "default"
+    SIMULATOR = "simulator"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    slug = models.SlugField(unique=True, help_text="Its place in the webhook address.")
+    kind = models.CharField(max_length=20, choices=bridge_kinds)
+    base_url = models.URLField(blank=True)
+    api_key = EncryptedTextField(blank=True)
+    webhook_secret = EncryptedTextField(help_text="The last part of the webhook address, or the key of its signature.")
+    synced_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.slug} ({self.kind})"
+
+
+def default_debounce_s() -> float:
+    return settings.AGENT_DEBOUNCE_S
+
+
+def default_debounce_max_s() -> float:
+    return settings.AGENT_DEBOUNCE_MAX_S
+
+
+class AgentProfile(models.Model):
+    """Who answers, and how."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    purpose = models.CharField(max_length=200, blank=True, help_text="For staff: what this agent is for.")
+    instructions = models.TextField(default=DEFAULT_INSTRUCTIONS)
+    model = models.CharField(max_length=100, blank=True, help_text="Empty: OPENAI_MODEL.")
+    temperature = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(2)])
+    history_tokens = models.PositiveIntegerField(
+        default=4000, validators=[MinValueValidator(200)], help_text="How much of the conversation the model is shown."
+    )
+    max_output_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the model's own limit.")
+    debounce_s = models.FloatField(
+        default=default_debounce_s,
+        validators=[MinValueValidator(0), MaxValueValidator(300)],
+        help_text="Seconds to wait for more before answering. 0 answers at once.",
+    )
+    debounce_max_s = models.FloatField(
+        default=default_debounce_max_s,
+        validators=[MinValueValidator(0), MaxValueValidator(600)],
+        help_text="The longest a burst may put the answer off, in seconds.",
+    )
+    max_answer_age_s = models.PositiveIntegerField(
+        default=600, help_text="A message older than this when it arrives, in seconds, is kept and not answered."
+    )
+    takeover_s = models.PositiveIntegerField(
+        default=3600,
+        help_text="How long the agent stays silent after a person wrote, in seconds. 0: until it is released by hand.",
+    )
+    answers_groups = models.BooleanField(default=False)
+    fallback_text = models.TextField(
+        blank=True, help_text="Sent once when the model stays without an answer. Empty: nothing is sent."
+    )
+    tools = models.JSONField(default=list, blank=True, help_text="Names of the commands the model may use.")
+    is_default = models.BooleanField(default=False, help_text="Given to sessions that name no profile.")
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["is_default"], condition=models.Q(is_default=True), name="one_default_profile"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
+    def visible_to(self, user: Any) -> Self:
+        """Those the user is a member of; all for those who administrate."""
+        if not user.is_authenticated:
+            return self.none()
+        if user.sees_everything:
+            return self
+        return self.filter(memberships__user=user)
+
+    def live(self) -> Self:
+        return self.filter(ended_at=None)
+
+
+class WhatsAppSession(models.Model):
+    """One WhatsApp number at one bridge. Ending it keeps the record; linking the name again brings it back."""
+
+    class Status(models.TextChoices):
+        INITIALIZING = Link.INITIALIZING.value
+        QR_WAITING = Link.QR_WAITING.value, "waiting for the QR code to be scanned"
+        CONNECTING = Link.CONNECTING.value
+        CONNECTED = Link.CONNECTED.value
+        DISCONNECTED = Link.DISCONNECTED.value
+        LOGGED_OUT = Link.LOGGED_OUT.value
+
+    class AccessPolicy(models.TextChoices):
+        EVERYONE = "everyone", "everyone is answered"
+        LISTED = "listed", "only contacts marked as allowed are answered"
+        NOBODY = "nobody", "nobody is answered"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    bridge = models.ForeignKey(Bridge, on_delete=models.PROTECT, related_name="sessions")
+    name = models.CharField(max_length=100, help_text="The bridge's id for it.")
+    status = models.CharField(max_length=12, choices=Status, default=Status.INITIALIZING)
+    status_reason = models.CharField(max_length=200, blank=True)
+    status_changed_at = models.DateTimeField(null=True, blank=True)
+    phone = models.CharField(max_length=16, blank=True, help_text="E.164.")
+    display_name = models.CharField(max_length=200, blank=True)
+    qr_png = models.BinaryField(null=True, editable=False)
+    qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    agent_profile = models.ForeignKey(AgentProfile, on_delete=models.PROTECT, related_name="sessions")
+    access_policy = models.CharField(max_length=10, choices=AccessPolicy, default=AccessPolicy.EVERYONE)
+    members = models.ManyToManyField(User, through="Membership", related_name="whatsapp_sessions")
+    linked_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = WhatsAppSessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "WhatsApp session"
+        constraints = [models.UniqueConstraint(fields=["bridge", "name"], name="session_name_once_per_bridge")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A user who may see a session and what is said there."""
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["session", "user"], name="member_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.session}"

@@ -1,0 +1,271 @@
+"""Link numbers, follow their links, and keep our record in step with what the bridge has."""
+
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import User
+from agent.bridges import ADAPTERS, BridgeAdapter
+from agent.bridges.base import BridgeConfig, BridgeError, Capability, Refused, SessionState
+from agent.bridges.events import Link, SessionChanged
+from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from whatsapp_agent import postgres
+from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
+
+log = structlog.get_logger(__name__)
+
+SYNC_EVERY_S = 60.0
+
+
+def ensure_default_bridges() -> None:
+    """The `default` bridge as the environment has it, the simulator beside it, and a default agent profile."""
+    Bridge.objects.update_or_create(
+        slug=Bridge.DEFAULT,
+        defaults={
+            "kind": settings.WHATSAPP_BRIDGE,
+            "base_url": settings.WHATSAPP_API_URL,
+            "api_key": settings.WHATSAPP_API_KEY,
+            "webhook_secret": settings.WHATSAPP_WEBHOOK_SECRET,
+        },
+    )
+    Bridge.objects.update_or_create(
+        slug=Bridge.SIMULATOR, defaults={"kind": "simulator", "webhook_secret": settings.WHATSAPP_WEBHOOK_SECRET}
+    )
+    default_profile()
+
+
+def default_profile() -> AgentProfile:
+    """The profile of sessions that name none; made when there is none yet."""
+    profile, _ = AgentProfile.objects.get_or_create(is_default=True, defaults={"name": "Assistant"})
+    return profile
+
+
+def adapter_for(bridge: Bridge) -> BridgeAdapter:
+    """The adapter of a bridge. One a process, so that its HTTP connections are shared."""
+    return _adapter(
+        bridge.kind,
+        BridgeConfig(
+            base_url=bridge.base_url,
+            api_key=bridge.api_key,
+            webhook_secret=bridge.webhook_secret,
+            timeout_s=settings.BRIDGE_TIMEOUT_S,
+        ),
+    )
+
+
+@cache
+def _adapter(kind: str, config: BridgeConfig) -> BridgeAdapter:
+    return ADAPTERS[kind](config)
+
+
+def register_session(*, bridge: Bridge, name: str, phone: str = "") -> WhatsAppSession:
+    """The session an authenticated event speaks of; made when we hear of it for the first time.
+
+    Messages come only over a link that stands, so a session first heard of by one is connected.
+    """
+    session, _ = WhatsAppSession.objects.get_or_create(
+        bridge=bridge,
+        name=name,
+        defaults={
+            "status": WhatsAppSession.Status.CONNECTED,
+            "status_changed_at": timezone.now(),
+            "linked_at": timezone.now(),
+            "phone": phone,
+            "agent_profile": default_profile(),
+        },
+    )
+    return session
+
+
+def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppSession:
+    """Follow what the bridge says of a link. An event older than what we know changes nothing."""
+    session = register_session(bridge=bridge, name=event.session)
+    state = SessionState(name=event.session, status=event.status, phone=event.phone, display_name=event.name)
+    return follow(session=session, state=state, reason=event.code, at=event.at)
+
+
+def follow(*, session: WhatsAppSession, state: SessionState, reason: str = "", at: Any = None) -> WhatsAppSession:
+    """Take over the bridge's view of a session: status, phone, QR code. Safe to run twice and out of order."""
+    now = timezone.now()
+    at = min(at or now, now)
+    changes: dict[str, Any] = {"status": state.status.value, "status_reason": reason[:200], "status_changed_at": at}
+    if state.phone:
+        changes["phone"] = state.phone
+    if state.display_name:
+        changes["display_name"] = state.display_name[:200]
+    changes["qr_png"] = state.qr_png if state.status == Link.QR_WAITING else None
+    changes["qr_expires_at"] = state.qr_expires_at if state.status == Link.QR_WAITING else None
+    if state.status == Link.CONNECTED:
+        changes["linked_at"] = session.linked_at or state.connected_at or at
+        changes["ended_at"] = None
+    not_newer = Q(status_changed_at=None) | Q(status_changed_at__lte=at)
+    WhatsAppSession.objects.filter(not_newer, pk=session.pk).update(**changes)
+    session.refresh_from_db()
+    return session
+
+
+def start_session(
+    *,
+    name: str,
+    bridge: Bridge | None = None,
+    agent_profile: AgentProfile | None = None,
+    user: User | None = None,
+) -> WhatsAppSession:
+    """Start linking a number: a new session at the bridge, with a QR code to scan where it wants one.
+
+    The name of an ended session brings its record back. `user` becomes a member.
+    Raises SessionExists, BridgeFailed or NotSupportedByBridge; the record is then as it was before.
+    """
+    bridge = bridge or Bridge.objects.get(slug=Bridge.DEFAULT)
+    if WhatsAppSession.objects.live().filter(bridge=bridge, name=name).exists():
+        raise SessionExists(f"The session {name} exists already at the bridge {bridge.slug}.")
+    adapter = adapter_for(bridge)
+    postgres.release()
+    try:
+        state = adapter.start_session(name=name)
+    except Refused as exc:
+        if exc.code == "already_exists":
+            raise SessionExists(
+                f"The bridge has a session {name} already. Run `manage.py sync_sessions` to take it over."
+            ) from exc
+        raise BridgeFailed(str(exc)) from exc
+    except BridgeError as exc:
+        raise BridgeFailed(str(exc)) from exc
+    with transaction.atomic():
+        session, _ = WhatsAppSession.objects.update_or_create(
+            bridge=bridge,
+            name=name,
+            defaults={"ended_at": None, "linked_at": None, "status_changed_at": None},
+            create_defaults={"agent_profile": agent_profile or default_profile()},
+        )
+        if agent_profile and session.agent_profile_id != agent_profile.pk:
+            session.agent_profile = agent_profile
+            session.save(update_fields=["agent_profile"])
+        if user is not None:
+            Membership.objects.get_or_create(session=session, user=user)
+        return follow(session=session, state=state)
+
+
+def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
+    """Ask the bridge how the session stands: a fresh QR code, or the link. Raises BridgeFailed."""
+    postgres.release()
+    try:
+        state = adapter_for(session.bridge).session_state(name=session.name)
+    except BridgeError as exc:
+        raise BridgeFailed(str(exc)) from exc
+    return follow(session=session, state=state or _gone(session.name), reason="" if state else "unknown to the bridge")
+
+
+def _gone(name: str) -> SessionState:
+    return SessionState(name=name, status=Link.DISCONNECTED)
+
+
+def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
+    """Link again what has ended, or is no longer known to the bridge; what stands is only looked at.
+
+    Raises BridgeFailed.
+    """
+    postgres.release()
+    adapter = adapter_for(session.bridge)
+    try:
+        state = adapter.session_state(name=session.name)
+        if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT}:
+            if state is not None:
+                adapter.delete_session(name=session.name)
+            state = adapter.start_session(name=session.name)
+    except BridgeError as exc:
+        raise BridgeFailed(str(exc)) from exc
+    WhatsAppSession.objects.filter(pk=session.pk).update(ended_at=None, status_changed_at=None)
+    return follow(session=session, state=state)
+
+
+def restart_session(session: WhatsAppSession) -> WhatsAppSession:
+    """Raises NotSupportedByBridge or BridgeFailed."""
+    adapter = adapter_for(session.bridge)
+    if Capability.RESTART not in adapter.capabilities:
+        raise NotSupportedByBridge(f"The bridge {session.bridge.slug} cannot restart a session.")
+    postgres.release()
+    try:
+        state = adapter.restart_session(name=session.name)
+    except BridgeError as exc:
+        raise BridgeFailed(str(exc)) from exc
+    return follow(session=session, state=state)
+
+
+def logout_session(session: WhatsAppSession) -> WhatsAppSession:
+    """End the link at WhatsApp itself. Raises NotSupportedByBridge or BridgeFailed."""
+    adapter = adapter_for(session.bridge)
+    if Capability.LOGOUT not in adapter.capabilities:
+        raise NotSupportedByBridge(
+            f"The bridge {session.bridge.slug} cannot log out; remove the device on the phone, then delete the session."
+        )
+    postgres.release()
+    try:
+        adapter.logout_session(name=session.name)
+    except BridgeError as exc:
+        raise BridgeFailed(str(exc)) from exc
+    return follow(session=session, state=SessionState(name=session.name, status=Link.LOGGED_OUT), reason="logged out by us")
+
+
+def end_session(session: WhatsAppSession) -> WhatsAppSession:
+    """Delete the session at the bridge and end ours; what was said there is kept. Raises BridgeFailed."""
+    postgres.release()
+    try:
+        adapter_for(session.bridge).delete_session(name=session.name)
+    except BridgeError as exc:
+        raise BridgeFailed(str(exc)) from exc
+    state = SessionState(name=session.name, status=Link.LOGGED_OUT)
+    session = follow(session=session, state=state, reason="deleted by us")
+    session.ended_at = timezone.now()
+    session.save(update_fields=["ended_at"])
+    return session
+
+
+def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
+    """Take over what the bridge has: `{"added": [...], "updated": [...], "missing": [...]}`, by session name.
+
+    Raises BridgeFailed, and then nothing is changed.
+    """
+    postgres.release()
+    try:
+        states = {state.name: state for state in adapter_for(bridge).list_sessions()}
+    except BridgeError as exc:
+        raise BridgeFailed(str(exc)) from exc
+    report: dict[str, list[str]] = {"added": [], "updated": [], "missing": []}
+    known = {session.name: session for session in bridge.sessions.all()}
+    for name, state in states.items():
+        if name not in known:
+            report["added"].append(name)
+            session = WhatsAppSession.objects.create(bridge=bridge, name=name, agent_profile=default_profile())
+        else:
+            session = known[name]
+            if session.status != state.status.value:
+                report["updated"].append(name)
+        follow(session=session, state=state)
+    for name, session in known.items():
+        if name not in states and session.ended_at is None:
+            if session.status != Link.DISCONNECTED.value:
+                report["missing"].append(name)
+            follow(session=session, state=_gone(name), reason="unknown to the bridge")
+    return report
+
+
+def sync_due_bridges() -> None:
+    """Reconcile each bridge about once a minute, whichever process comes first. No webhook tells of one that died."""
+    due = Q(synced_at=None) | Q(synced_at__lt=timezone.now() - timedelta(seconds=SYNC_EVERY_S))
+    for bridge in Bridge.objects.filter(due).exclude(kind="simulator"):
+        if not Bridge.objects.filter(due, pk=bridge.pk).update(synced_at=timezone.now()):
+            continue
+        try:
+            report = sync_bridge(bridge)
+        except BridgeFailed as exc:
+            log.warning("bridge_unreachable", bridge=bridge.slug, error=str(exc))
+            continue
+        if any(report.values()):
+            log.info("sessions_reconciled", bridge=bridge.slug, **report)
