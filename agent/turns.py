@@ -36,7 +36,7 @@ class Situation:
 
     conversation: Conversation
     history: Sequence[context.Said]
-    burst: Sequence[context.Said]
+    burst: Sequence[UUID]  # the messages to answer; some may be older than what the history holds
 
 
 def take_turn(conversation_id: UUID) -> datetime | None:
@@ -100,7 +100,10 @@ def _gather(lease: Lease) -> Situation:
         pk=lease.conversation_id
     )
     history = context.read_history(conversation)
-    burst = [said for said in history if said.status == Message.Status.RECEIVED]
+    burst = [said.id for said in history if said.status == Message.Status.RECEIVED]
+    if len(history) == context.MOST_MESSAGES or conversation.context_from:
+        unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
+        burst = list(unanswered.values_list("pk", flat=True))
     return Situation(conversation=conversation, history=history, burst=burst)
 
 
@@ -151,7 +154,7 @@ def _blank(situation: Situation, *, started_at: datetime) -> Settlement:
     profile = situation.conversation.session.agent_profile
     return Settlement(
         outcome=Turn.Outcome.ANSWERED,
-        burst=[said.id for said in situation.burst],
+        burst=situation.burst,
         seen=situation.conversation.inbound_count,
         started_at=started_at,
         agent_profile_id=profile.pk,

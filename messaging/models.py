@@ -58,6 +58,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(self, user: Any) -> Self:
         return self.filter(session__in=WhatsAppSession.objects.visible_to(user))
 
+    def due(self) -> Self:
+        """Those that want a turn now and nobody is at, the longest waiting first."""
+        now = timezone.now()
+        is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=now)
+        return self.filter(is_free, due_at__lte=now, control="agent").order_by("due_at")
+
 
 class Conversation(models.Model):
     """Everything between one session and one contact, and who speaks there now."""

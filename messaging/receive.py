@@ -310,3 +310,8 @@ def note_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
     ).exclude(status=WhatsAppSession.Status.CONNECTED).update(
         status=WhatsAppSession.Status.CONNECTED, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None
     )
+
+
+def purge_early_receipts() -> None:
+    """Forget receipts of messages that never came to be known."""
+    EarlyReceipt.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()

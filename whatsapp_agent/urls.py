@@ -1,8 +1,17 @@
 """Every route, in one place."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import path, re_path
+
+from agent.health import ready
+from agent.webhooks import webhook
+from whatsapp_agent.health import health
 
 urlpatterns = [
+    re_path(r"^health/?$", health),
+    re_path(r"^health/ready/?$", ready),
+    # With and without the trailing slash, and never a redirect: it would lose the body.
+    re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/(?P<secret>[^/]+)/?$", webhook),
+    re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/?$", webhook),
     path("admin/", admin.site.urls),
 ]

@@ -1,0 +1,246 @@
+"""The engine in the web process: threads that take turns and deliver, a clock that rings when something is due, and a
+sweep that finds what no ring reached. Everything it knows is in the database; killing it loses time, never a message.
+"""
+
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connections
+from django.utils import timezone
+
+from agent import delivery, turns
+from messaging import control, outbox
+from messaging.models import Conversation
+from messaging.receive import purge_early_receipts
+from sessions_app.services import sync_due_bridges
+from whatsapp_agent import doorbell
+
+log = structlog.get_logger(__name__)
+
+SWEEP_LIMIT = 1000
+MEND_EVERY_S = 5.0
+CLOCK_RESOLUTION_S = 0.002
+
+Job = Callable[[UUID], datetime | None]
+
+
+class Lane:
+    """Runs one job for many conversations at once, but for each of them once at a time.
+
+    A ring for a conversation that is being worked on makes it run once more afterwards. Threads are started as they are
+    needed and are daemons: one that hangs in a bridge's or a model's answer does not hold up the end of the process.
+    """
+
+    def __init__(self, name: str, job: Job, *, threads: int, ring_at: Callable[["Lane", UUID, datetime], None]) -> None:
+        self.name = name
+        self._job = job
+        self._ring_at = ring_at
+        self._most = threads
+        self._waiting: deque[UUID] = deque()
+        self._rung_again: dict[UUID, bool] = {}  # conversations waiting or being worked on
+        self._started = 0
+        self._idle = 0
+        self._open = True
+        self._changed = threading.Condition()
+
+    def ring(self, conversation_id: UUID) -> None:
+        with self._changed:
+            if not self._open:
+                return
+            if conversation_id in self._rung_again:
+                self._rung_again[conversation_id] = True
+                return
+            self._rung_again[conversation_id] = False
+            self._waiting.append(conversation_id)
+            if self._idle >= len(self._waiting) or self._started >= self._most:
+                self._changed.notify()
+                return
+            self._started += 1
+        threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True).start()
+
+    def close(self, *, timeout_s: float) -> bool:
+        """Take nothing new and wait for what is under way; returns whether all of it came to its end."""
+        with self._changed:
+            self._open = False
+            for conversation_id in self._waiting:
+                self._rung_again.pop(conversation_id)
+            self._waiting.clear()
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not self._rung_again, timeout=timeout_s)
+
+    def _work(self) -> None:
+        while (conversation_id := self._next()) is not None:
+            again_at: datetime | None = None
+            try:
+                again_at = self._job(conversation_id)
+            except (OperationalError, InterfaceError) as exc:
+                log.warning("database_unreachable", job=self.name, error=type(exc).__name__)
+            except Exception:  # one conversation's trouble must not end the thread the others need
+                log.exception("job_failed", job=self.name, conversation=str(conversation_id))
+            finally:
+                connections.close_all()
+            self._finish(conversation_id)
+            if again_at is not None:
+                self._ring_at(self, conversation_id, again_at)
+
+    def _next(self) -> UUID | None:
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._waiting or not self._open)
+            self._idle -= 1
+            return self._waiting.popleft() if self._waiting else None
+
+    def _finish(self, conversation_id: UUID) -> None:
+        with self._changed:
+            if self._rung_again[conversation_id] and self._open:
+                self._rung_again[conversation_id] = False
+                self._waiting.append(conversation_id)
+            else:
+                del self._rung_again[conversation_id]
+            self._changed.notify_all()
+
+
+class Engine:
+    """The lanes of one process, its clock and its sweep."""
+
+    def __init__(self) -> None:
+        self._turns = Lane("turn", self._take_turn, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
+        self._deliveries = Lane(
+            "delivery", delivery.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at
+        )
+        self._alarms: list[tuple[float, int, Lane, UUID]] = []
+        self._alarm_count = 0
+        self._alarm_set = threading.Condition()
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        for body in (self._clock, self._renew, self._sweep_on, self._mend_on):
+            threading.Thread(target=body, name=f"engine{body.__name__}", daemon=True).start()
+        doorbell.answered_by(self.ring)
+
+    def stop(self, *, timeout_s: float) -> None:
+        """Take nothing new, let what is under way end, and give back the leases of what does not end in time."""
+        doorbell.answered_by(None)
+        self._stopping.set()
+        with self._alarm_set:
+            self._alarm_set.notify()
+        deadline = time.monotonic() + timeout_s
+        ended = self._turns.close(timeout_s=timeout_s)
+        if not ended:
+            log.info("leases_given_back", count=turns.give_back_held())
+        self._deliveries.close(timeout_s=max(deadline - time.monotonic(), 1.0))
+        connections.close_all()
+
+    def ring(self, conversation_id: UUID) -> None:
+        """Something is to be done in this conversation, now."""
+        self._deliveries.ring(conversation_id)
+        self._turns.ring(conversation_id)
+
+    def wake(self, conversation_id: UUID, due_at: datetime) -> None:
+        """A turn is due in this conversation at `due_at`."""
+        self._ring_at(self._turns, conversation_id, due_at)
+
+    def _take_turn(self, conversation_id: UUID) -> datetime | None:
+        again_at = turns.take_turn(conversation_id)
+        if again_at is None and not self._stopping.is_set() and (at := delivery.deliver(conversation_id)) is not None:
+            self._ring_at(self._deliveries, conversation_id, at)
+        return again_at
+
+    # --- the clock ------------------------------------------------------------------------------------------------
+
+    def _ring_at(self, lane: Lane, conversation_id: UUID, at: datetime) -> None:
+        wait_s = (at - timezone.now()).total_seconds()
+        if wait_s <= 0:
+            lane.ring(conversation_id)
+            return
+        with self._alarm_set:
+            self._alarm_count += 1
+            alarm = (time.monotonic() + wait_s + CLOCK_RESOLUTION_S, self._alarm_count, lane, conversation_id)
+            heapq.heappush(self._alarms, alarm)
+            if self._alarms[0] is alarm:
+                self._alarm_set.notify()
+
+    def _clock(self) -> None:
+        while not self._stopping.is_set():
+            with self._alarm_set:
+                if not self._alarms:
+                    self._alarm_set.wait()
+                    continue
+                wait_s = self._alarms[0][0] - time.monotonic()
+                if wait_s > 0:
+                    self._alarm_set.wait(wait_s)
+                    continue
+                _, _, lane, conversation_id = heapq.heappop(self._alarms)
+            lane.ring(conversation_id)
+
+    # --- what must happen even if no one rings ---------------------------------------------------------------------
+
+    def _renew(self) -> None:
+        self._every(settings.AGENT_LEASE_S / 3, turns.renew_held)
+
+    def _sweep_on(self) -> None:
+        self._every(settings.AGENT_SWEEP_S, self.sweep)
+
+    def _mend_on(self) -> None:
+        self._every(MEND_EVERY_S, mend)
+
+    def sweep(self) -> None:
+        """Ring for every conversation that is due and every message that may leave."""
+        for conversation_id in Conversation.objects.due().values_list("pk", flat=True)[:SWEEP_LIMIT]:
+            self._turns.ring(conversation_id)
+        for conversation_id in outbox.conversations_to_deliver(limit=SWEEP_LIMIT):
+            self._deliveries.ring(conversation_id)
+
+    def _every(self, seconds: float, act: Callable[[], None]) -> None:
+        while not self._stopping.wait(seconds):
+            try:
+                act()
+            except (OperationalError, InterfaceError) as exc:
+                log.warning("database_unreachable", job=act.__name__, error=type(exc).__name__)
+            except Exception:  # the next round may do better, and nothing else would bring it
+                log.exception("job_failed", job=act.__name__)
+            finally:
+                connections.close_all()
+
+
+def mend() -> None:
+    """What time alone changes: takeovers that end, sends cut off in the middle, words too late to be said."""
+    control.release_expired()
+    outbox.give_up_stuck()
+    outbox.drop_outdated()
+    purge_early_receipts()
+    sync_due_bridges()
+
+
+# --- the engine of this process -----------------------------------------------------------------------------------
+
+_engine: Engine | None = None
+
+
+def start() -> None:
+    """Start working in this process; further calls do nothing."""
+    global _engine
+    if _engine is None:
+        _engine = Engine()
+        _engine.start()
+
+
+def stop(*, timeout_s: float = 10.0) -> None:
+    """Stop working in this process; leases of what does not end within `timeout_s` are given back."""
+    global _engine
+    if _engine is not None:
+        engine, _engine = _engine, None
+        engine.stop(timeout_s=timeout_s)
+
+
+def wake(conversation_id: UUID, due_at: datetime) -> None:
+    """A turn is due at `due_at`. Without an engine in this process the sweep of another one finds it."""
+    if _engine is not None:
+        _engine.wake(conversation_id, due_at)

@@ -1,0 +1,73 @@
+"""Where bridge events enter: keep what came in, then ring for an answer."""
+
+from collections.abc import Mapping
+
+import structlog
+from django.db import DataError, IntegrityError
+
+from agent import engine
+from agent.bridges.events import (
+    BridgeEvent,
+    Ignored,
+    Malformed,
+    MessageEdited,
+    MessageReceived,
+    MessageRevoked,
+    SessionChanged,
+    StatusChanged,
+)
+from messaging import receive
+from sessions_app.models import Bridge
+from sessions_app.services import adapter_for, record_session_change
+from whatsapp_agent.errors import WebhookUnauthorized
+
+log = structlog.get_logger(__name__)
+
+
+def take_delivery(*, bridge: Bridge, headers: Mapping[str, str], body: bytes) -> dict[str, int]:
+    """Keep every event of one delivery; returns how many were `kept`, `ignored` and `malformed`.
+
+    One bad event does not lose the others. Raises WebhookUnauthorized, UnreadableDelivery, and what the database raises
+    when it cannot be reached: the bridge must then send again.
+    """
+    adapter = adapter_for(bridge)
+    if not adapter.is_authentic(headers=headers, body=body):
+        raise WebhookUnauthorized()
+    counts = {"kept": 0, "ignored": 0, "malformed": 0}
+    for event in adapter.parse_webhook(headers=headers, body=body):
+        counts[_take_event(bridge=bridge, event=event)] += 1
+    return counts
+
+
+def _take_event(*, bridge: Bridge, event: BridgeEvent) -> str:
+    match event:
+        case Ignored():
+            return "ignored"
+        case Malformed(reason=reason):
+            log.info("event_malformed", bridge=bridge.slug, reason=reason)
+            return "malformed"
+    try:
+        handle_event(bridge=bridge, event=event)
+    except (DataError, IntegrityError) as exc:  # odd beyond what the adapter caught; the next event may be fine
+        log.warning("event_not_kept", bridge=bridge.slug, event=type(event).__name__, error=type(exc).__name__)
+        return "malformed"
+    return "kept"
+
+
+def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
+    """Keep one event. It may come twice, late, or before what it speaks of."""
+    match event:
+        case MessageReceived(outbound=True):
+            receive.receive_own_message(bridge=bridge, event=event)
+        case MessageReceived():
+            kept = receive.receive_message(bridge=bridge, event=event)
+            if kept.is_new and kept.due_at is not None:
+                engine.wake(kept.conversation_id, kept.due_at)
+        case StatusChanged():
+            receive.record_status(bridge=bridge, event=event)
+        case MessageEdited():
+            receive.record_edit(bridge=bridge, event=event)
+        case MessageRevoked():
+            receive.record_revocation(bridge=bridge, event=event)
+        case SessionChanged():
+            record_session_change(bridge=bridge, event=event)

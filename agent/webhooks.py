@@ -1,0 +1,47 @@
+"""The door for bridges: who they are, what they bring, and an answer they understand."""
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from agent import inbox
+from sessions_app.models import Bridge
+from whatsapp_agent.errors import AppError, WebhookUnauthorized
+
+
+@csrf_exempt
+@require_POST
+def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
+    """Take one delivery of a bridge: 200 once it is kept, 503 when it cannot be kept now and must be sent again."""
+    try:
+        bridge = _authenticated(slug=slug, secret=secret)
+        counts = inbox.take_delivery(bridge=bridge, headers=request.headers, body=_body(request))
+    except AppError as exc:
+        return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
+    except (OperationalError, InterfaceError):
+        return JsonResponse({"detail": "Not kept; send it again.", "code": "unavailable"}, status=503)
+    return JsonResponse(counts)
+
+
+def _authenticated(*, slug: str, secret: str) -> Bridge:
+    """The bridge of this address. An unknown one takes as long to refuse as a wrong secret."""
+    bridge = Bridge.objects.filter(slug=slug).first()
+    expected = bridge.webhook_secret if bridge else settings.SECRET_KEY
+    if not constant_time_compare(secret, expected) or bridge is None:
+        raise WebhookUnauthorized()
+    return bridge
+
+
+class DeliveryTooLarge(AppError):
+    status, code, detail = 413, "too_large", "A delivery may have 1 MiB at most."
+
+
+def _body(request: HttpRequest) -> bytes:
+    try:
+        return request.body
+    except RequestDataTooBig as exc:
+        raise DeliveryTooLarge() from exc
