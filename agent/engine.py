@@ -112,9 +112,7 @@ class Engine:
 
     def __init__(self) -> None:
         self._turns = Lane("turn", self._take_turn, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
-        self._deliveries = Lane(
-            "delivery", delivery.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at
-        )
+        self._deliveries = Lane("delivery", delivery.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
         self._alarms: list[tuple[float, int, Lane, UUID]] = []
         self._alarm_count = 0
         self._alarm_set = threading.Condition()

@@ -119,7 +119,9 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
     if why_unreachable:
         return replace(blank, outcome=Turn.Outcome.IGNORED, reason=why_unreachable, needs_attention=True)
     if lease.tries > settings.AGENT_MAX_TRIES:
-        return _give_up(situation, started_at=started_at, reason="interrupted: begun too often without coming to an end")
+        return _give_up(
+            situation, started_at=started_at, reason="interrupted: begun too often without coming to an end"
+        )
     profile = conversation.session.agent_profile
     prompt, shown = context.build_prompt(
         profile=profile,

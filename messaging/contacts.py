@@ -34,7 +34,8 @@ def _make_contact(*, session: WhatsAppSession, address: Address) -> Contact:
                 session=session, name=_name(address), phone=_phone(address), is_group=address.is_group
             )
             ContactAlias.objects.bulk_create(
-                ContactAlias(session=session, contact=contact, kind=kind, value=value) for kind, value in address.aliases
+                ContactAlias(session=session, contact=contact, kind=kind, value=value)
+                for kind, value in address.aliases
             )
             return contact
     except IntegrityError:  # someone else made it at the same moment

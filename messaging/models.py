@@ -47,7 +47,9 @@ class ContactAlias(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["session", "kind", "value"], name="alias_once_per_session", include=["contact"])
+            models.UniqueConstraint(
+                fields=["session", "kind", "value"], name="alias_once_per_session", include=["contact"]
+            )
         ]
 
     def __str__(self) -> str:
@@ -76,7 +78,9 @@ class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="conversations")
     contact = models.OneToOneField(Contact, on_delete=models.CASCADE, related_name="conversation")
-    address = models.CharField(max_length=255, help_text="What the bridge is told to write to: the address last written from.")
+    address = models.CharField(
+        max_length=255, help_text="What the bridge is told to write to: the address last written from."
+    )
 
     control = models.CharField(max_length=6, choices=Control, default=Control.AGENT)
     control_until = models.DateTimeField(null=True, blank=True)
@@ -92,7 +96,9 @@ class Conversation(models.Model):
     inbound_count = models.PositiveIntegerField(default=0, editable=False)  # moves with each message to be answered
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
-    answered_count = models.PositiveIntegerField(default=0, editable=False)  # the burst watermark: inbound_count when answered
+    answered_count = models.PositiveIntegerField(
+        default=0, editable=False
+    )  # the burst watermark: inbound_count when answered
 
     summary = models.TextField(blank=True)
     context_from = models.DateTimeField(null=True, blank=True, help_text="The model is shown nothing said before.")
@@ -106,7 +112,9 @@ class Conversation(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="conversation_due"),
-            models.Index(fields=["control_until"], condition=Q(control_until__isnull=False), name="conversation_released"),
+            models.Index(
+                fields=["control_until"], condition=Q(control_until__isnull=False), name="conversation_released"
+            ),
             models.Index(fields=["session", "-last_message_at", "-id"], name="conversation_latest"),
         ]
 

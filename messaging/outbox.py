@@ -174,7 +174,9 @@ def give_up_stuck() -> int:
     rows = Message.objects.filter(pk__in=stuck)
     _ask_for_attention(rows)
     return rows.update(
-        status=Message.Status.UNCONFIRMED, error_code="interrupted", error="We stopped while the bridge was being asked."
+        status=Message.Status.UNCONFIRMED,
+        error_code="interrupted",
+        error="We stopped while the bridge was being asked.",
     )
 
 

@@ -53,6 +53,10 @@ WITH place AS (
      WHERE session.bridge_id = %(bridge_id)s AND session.name = %(session)s
        AND conversation.address = %(address)s
        AND (%(name)s = '' OR contact.name = %(name)s)
+       AND NOT EXISTS (  -- the bridge ties an address to this contact that we do not know yet
+           SELECT 1 FROM unnest(%(alternates)s::text[]) alternate
+            WHERE alternate NOT IN (SELECT known.value FROM messaging_contactalias known
+                                     WHERE known.contact_id = alias.contact_id))
 ), kept AS (
     INSERT INTO messaging_message (
         id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
@@ -121,7 +125,7 @@ def _make_place(*, bridge: Bridge, event: MessageReceived) -> UUID | None:
 def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None) -> Kept | None:
     if event.chat.is_group and sender_id is None:
         return None  # the writer has to be looked up first
-    alias_kind, alias_value = event.chat.aliases[0]
+    (alias_kind, alias_value), *alternates = event.chat.aliases
     message_id = uuid7()
     said_at = event.sent_at or timezone.now()
     parameters = {
@@ -130,6 +134,7 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
         "session": event.session,
         "alias_kind": alias_kind.value,
         "alias_value": alias_value,
+        "alternates": [value for _, value in alternates],
         "address": event.chat.address,
         "name": (event.chat.name or "")[:200],
         "sender_id": sender_id,
@@ -159,7 +164,9 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
                 ref=event.media.ref or "",
                 downloadable=event.media.downloadable,
             )
-    return Kept(message_id=message_id, conversation_id=conversation_id, is_new=is_new, due_at=due_at if is_due else None)
+    return Kept(
+        message_id=message_id, conversation_id=conversation_id, is_new=is_new, due_at=due_at if is_due else None
+    )
 
 
 def _details(event: MessageReceived) -> dict[str, Any]:
@@ -305,9 +312,9 @@ def note_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
     """A message that just came proves the link, whatever was last heard of it."""
     if at is None or at < timezone.now() - timedelta(seconds=60):
         return
-    WhatsAppSession.objects.filter(
-        bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at
-    ).exclude(status=WhatsAppSession.Status.CONNECTED).update(
+    WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
+        status=WhatsAppSession.Status.CONNECTED
+    ).update(
         status=WhatsAppSession.Status.CONNECTED, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None
     )
 

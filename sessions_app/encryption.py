@@ -14,7 +14,9 @@ from django.db import models
 
 @cache
 def _cipher(secret_key: str) -> Fernet:
-    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"whatsapp-agent credentials").derive(secret_key.encode())
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"whatsapp-agent credentials").derive(
+        secret_key.encode()
+    )
     return Fernet(base64.urlsafe_b64encode(derived))
 
 

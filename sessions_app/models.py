@@ -91,7 +91,9 @@ class AgentProfile(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["is_default"], condition=models.Q(is_default=True), name="one_default_profile"),
+            models.UniqueConstraint(
+                fields=["is_default"], condition=models.Q(is_default=True), name="one_default_profile"
+            ),
         ]
 
     def __str__(self) -> str:

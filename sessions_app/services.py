@@ -210,7 +210,9 @@ def logout_session(session: WhatsAppSession) -> WhatsAppSession:
         adapter.logout_session(name=session.name)
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    return follow(session=session, state=SessionState(name=session.name, status=Link.LOGGED_OUT), reason="logged out by us")
+    return follow(
+        session=session, state=SessionState(name=session.name, status=Link.LOGGED_OUT), reason="logged out by us"
+    )
 
 
 def end_session(session: WhatsAppSession) -> WhatsAppSession:

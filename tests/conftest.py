@@ -1,0 +1,132 @@
+"""What every test shares: no way out but loopback, and the few rows most situations begin with."""
+
+import socket
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from agent.bridges.addresses import read_address
+from agent.bridges.events import Address, Kind, MessageReceived
+from messaging.models import Contact, Conversation
+from messaging.receive import receive_message
+from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from sessions_app.services import ensure_default_bridges
+
+LOOPBACK = ("127.", "::1", "localhost")
+SESSION = "sales"
+CUSTOMER = "5511988887777@s.whatsapp.net"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def only_loopback() -> Iterator[None]:
+    """No test reaches beyond this machine, by whichever HTTP library: the sockets themselves are closed."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and not str(address[0]).startswith(LOOPBACK):
+            raise AssertionError(f"a test tried to reach {address[0]}")
+        connect(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", guarded)
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def bridges(db: None) -> None:
+    """The `default` bridge and the simulator, as a start makes them."""
+    ensure_default_bridges()
+
+
+@pytest.fixture
+def bridge(bridges: None) -> Bridge:
+    """A zapw at an address where nobody listens."""
+    Bridge.objects.filter(slug="default").update(kind="zapw", base_url="http://127.0.0.1:9")
+    return Bridge.objects.get(slug="default")
+
+
+@pytest.fixture
+def simulator(bridges: None) -> Bridge:
+    return Bridge.objects.get(slug="simulator")
+
+
+@pytest.fixture
+def profile(bridges: None) -> AgentProfile:
+    """The default profile, answering at once."""
+    AgentProfile.objects.update(debounce_s=0, debounce_max_s=0)
+    return AgentProfile.objects.get(is_default=True)
+
+
+@pytest.fixture
+def session(bridge: Bridge, profile: AgentProfile) -> WhatsAppSession:
+    """A connected session of the zapw bridge."""
+    return WhatsAppSession.objects.create(
+        bridge=bridge, name=SESSION, status="connected", phone="+5511999990000", agent_profile=profile
+    )
+
+
+@pytest.fixture
+def conversation(session: WhatsAppSession) -> Conversation:
+    """With one contact, and nothing said yet."""
+    contact = Contact.objects.create(session=session, phone="+5511988887777", name="Ana")
+    contact.aliases.create(session=session, kind="phone", value="+5511988887777")
+    return Conversation.objects.create(session=session, contact=contact, address=CUSTOMER)
+
+
+@pytest.fixture
+def says(session: WhatsAppSession) -> Callable[..., Any]:
+    """Let somebody write: `says("Hello")`; returns what was kept."""
+    count = 0
+
+    def say(text: str = "Hello", **changes: Any) -> Any:
+        nonlocal count
+        count += 1
+        return receive_message(bridge=session.bridge, event=message_event(text, number=count, **changes))
+
+    return say
+
+
+def message_event(
+    text: str = "Hello",
+    *,
+    number: int = 1,
+    chat: str | Address = CUSTOMER,
+    sender: str | Address | None = None,
+    age: timedelta = timedelta(),
+    sent_at: datetime | None = None,
+    **changes: Any,
+) -> MessageReceived:
+    """A message as an adapter hands it over; `number` makes its id, `age` how long ago it was written."""
+    values: dict[str, Any] = {
+        "session": SESSION,
+        "provider_message_id": f"3EB0{number:016X}",
+        "chat": _address(chat),
+        "sender": _address(sender or chat),
+        "kind": Kind.TEXT,
+        "text": text,
+        "sent_at": sent_at or timezone.now() - age,
+    }
+    return MessageReceived(**values | changes)
+
+
+def _address(given: str | Address) -> Address | None:
+    return given if isinstance(given, Address) else read_address(given)
+
+
+@pytest.fixture
+def member(session: WhatsAppSession) -> User:
+    """A user who is a member of the session."""
+    user = User.objects.create_user("member", password="a long password 1")
+    Membership.objects.create(session=session, user=user)
+    return user
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    """A user who is a member of nothing."""
+    return User.objects.create_user("stranger", password="a long password 1")
