@@ -1,4 +1,4 @@
-"""A turn: lease the conversation, gather what is unanswered, decide, ask the model, leave the answer to be delivered."""
+"""A turn: lease the conversation, gather what is unanswered, decide, ask the model, leave the answer in the outbox."""
 
 import random
 import threading

@@ -165,7 +165,7 @@ def settle(lease: Lease, settlement: Settlement, *, session_id: UUID, even_if_st
 
 @transaction.atomic
 def answer_again(*, turn: Turn) -> None:
-    """Make the burst of a failed turn due once more. Raises Conflict when there is nothing to answer, or no agent to."""
+    """Make the burst of a failed turn due once more. Raises Conflict when nothing is left, or no agent speaks here."""
     conversation = Conversation.objects.select_for_update().get(pk=turn.conversation_id)
     if conversation.control != Conversation.Control.AGENT:
         raise Conflict("A person speaks in this conversation; release it first.")

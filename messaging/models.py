@@ -197,7 +197,8 @@ class Message(models.Model):
     unanswered = models.CharField(max_length=7, choices=Unanswered, blank=True)
     text = models.TextField(blank=True)
     details = models.JSONField(default=dict, blank=True)  # a location, contacts, an emoji: as agent.bridges.events says
-    provider_message_id = models.CharField(max_length=255, null=True, blank=True)  # null until the bridge gives one
+    # null until the bridge gives one: many may wait for theirs, and the constraint below lets nulls be many
+    provider_message_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
     quoted = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replies")
     quoted_provider_id = models.CharField(max_length=255, blank=True)
 

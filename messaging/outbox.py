@@ -79,7 +79,7 @@ def claim_next(conversation_id: UUID) -> Claimed | None:
 
 def note_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None) -> bool:
     """The bridge took it. Returns whether more is queued behind it."""
-    parameters = {"id": claimed.message_id, "provider_message_id": provider_message_id, "at": at}
+    parameters: dict[str, Any] = {"id": claimed.message_id, "provider_message_id": provider_message_id, "at": at}
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(SENT, parameters)

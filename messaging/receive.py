@@ -61,7 +61,8 @@ WITH place AS (
     INSERT INTO messaging_message (
         id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
         provider_message_id, quoted_id, quoted_provider_id, tries, error_code, error, said_at, created_at)
-    SELECT %(id)s, session_id, conversation_id, COALESCE(%(sender_id)s::uuid, contact_id), 'inbound', 'contact', %(kind)s,
+    SELECT %(id)s, session_id, conversation_id, COALESCE(%(sender_id)s::uuid, contact_id),
+           'inbound', 'contact', %(kind)s,
            CASE unanswered WHEN '' THEN 'received' ELSE 'handled' END, unanswered, %(text)s, %(details)s,
            %(provider_message_id)s,
            (SELECT quoted.id FROM messaging_message quoted
@@ -86,7 +87,7 @@ WITH place AS (
      WHERE conversation.id = kept.conversation_id
     RETURNING conversation.id, conversation.due_at
 )
-SELECT place.conversation_id, kept.conversation_id IS NOT NULL, moved.due_at, kept.unanswered = '' AND place.unanswered = ''
+SELECT place.conversation_id, kept.conversation_id IS NOT NULL, moved.due_at, kept.unanswered = ''
   FROM place LEFT JOIN kept ON true LEFT JOIN moved ON true
 """
 

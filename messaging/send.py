@@ -100,7 +100,7 @@ SENDABLE_AGAIN = [Message.Status.FAILED, Message.Status.UNCONFIRMED, Message.Sta
 
 @transaction.atomic
 def send_again(*, message: Message) -> Message:
-    """Queue once more what failed, was cancelled, or may not have gone; a person decided so, so control does not stop it.
+    """Queue once more what failed, was cancelled, or may not have gone; a person decided so, and no control stops it.
 
     Raises Conflict when it is on its way or has arrived.
     """

@@ -11,8 +11,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import User
-from agent.bridges import ADAPTERS, BridgeAdapter
-from agent.bridges.base import BridgeConfig, BridgeError, Capability, Refused, SessionState
+from agent.bridges import ADAPTERS
+from agent.bridges.base import BridgeAdapter, BridgeConfig, BridgeError, Capability, Refused, SessionState
 from agent.bridges.events import Link, SessionChanged
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
