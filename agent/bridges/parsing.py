@@ -8,7 +8,11 @@ from typing import Any, NoReturn
 
 from whatsapp_agent.errors import UnreadableDelivery
 
-LONGEST_ID = 255  # characters; WhatsApp's own ids have a few dozen
+# In characters, as our tables hold them; WhatsApp's own are far shorter.
+LONGEST_ID = 255
+LONGEST_SESSION = 100
+LONGEST_NAME = 200
+LONGEST_MIME_TYPE = 100
 LATEST_MS = 4_102_444_800_000  # the year 2100: later times are nonsense, and arithmetic on them overflows
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")  # what PostgreSQL or UTF-8 cannot hold

@@ -39,7 +39,7 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
-from agent.bridges.parsing import Fields, WrongShape, clean_text, read_json
+from agent.bridges.parsing import LONGEST_NAME, LONGEST_SESSION, Fields, WrongShape, clean_text, read_json
 from whatsapp_agent.errors import InvalidInput, UnreadableDelivery
 
 CONNECT_TIMEOUT_S = 5.0
@@ -81,17 +81,19 @@ class ZapwBridge(BridgeAdapter):
 
     def __init__(self, config: BridgeConfig) -> None:
         super().__init__(config)
-        self._http = httpx.Client(
-            base_url=config.base_url,
-            headers={"X-API-Key": config.api_key} if config.api_key else None,
-            timeout=httpx.Timeout(config.timeout_s, connect=min(CONNECT_TIMEOUT_S, config.timeout_s)),
-            # httpx looks at every idle connection for each request: many may be open, few are kept.
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE_EXPIRY_S
-            ),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=config.base_url,
+                headers={"X-API-Key": config.api_key} if config.api_key else None,
+                # httpx looks at every idle connection for each request: many may be open, few are kept.
+                limits=httpx.Limits(
+                    max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE_EXPIRY_S
+                ),
+                follow_redirects=False,
+                trust_env=False,
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError) as exc:
+            raise Refused("The bridge's address or key cannot be used.", code="invalid_configuration") from exc
 
     def close(self) -> None:
         self._http.close()
@@ -223,7 +225,7 @@ class ZapwBridge(BridgeAdapter):
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as exc:
             raise NotSent("zapw cannot be reached.", code="bridge_unreachable") from exc
         except httpx.InvalidURL as exc:
-            raise Refused("zapw's address cannot be used.", code="invalid") from exc
+            raise Refused("The bridge's address cannot be used.", code="invalid_configuration") from exc
         except httpx.TimeoutException as exc:
             raise Unconfirmed("zapw did not answer in time.", code="timeout") from exc
         except httpx.HTTPError as exc:
@@ -313,10 +315,10 @@ def _session(raw: Fields) -> SessionState:
     # Beside any other status the code is one that has expired and is being replaced.
     waits = status == Link.QR_WAITING
     return SessionState(
-        name=raw.needed("id"),
+        name=raw.needed("id", longest=LONGEST_SESSION),
         status=status,
         phone=phone_of_digits(raw.short("phoneNumber") or ""),
-        display_name=raw.short("name"),
+        display_name=raw.short("name", longest=LONGEST_NAME),
         connected_at=raw.time("connectedAt"),
         qr_png=_png(raw.text("qrCode")) if waits else None,
         qr_expires_at=raw.time("qrExpiresAt") if waits else None,
@@ -355,7 +357,7 @@ def _event(envelope: Fields) -> BridgeEvent:
 
 
 def _message(envelope: Fields, data: Fields) -> BridgeEvent:
-    session = envelope.needed("sessionId")
+    session = envelope.needed("sessionId", longest=LONGEST_SESSION)
     sender = read_address(data.needed("from"))
     in_group = data.flag("isGroup") or "groupId" in data
     chat = read_address(data.needed("groupId")) if in_group else sender
@@ -391,7 +393,7 @@ def _details(kind: Kind, data: Fields) -> dict[str, Any]:
         }
     if kind == Kind.CONTACT and (card := data.maybe_object("contact")):
         written = card.short("number") or ""
-        return {"contacts": [{"name": card.short("name"), "phone": phone_as_written(written)}]}
+        return {"contacts": [{"name": card.short("name", longest=LONGEST_NAME), "phone": phone_as_written(written)}]}
     return {}
 
 
@@ -403,7 +405,7 @@ def _own_phone(envelope: Fields, session: str) -> str | None:
 
 def _status(envelope: Fields, status: Receipt) -> StatusChanged:
     return StatusChanged(
-        session=envelope.needed("sessionId"),
+        session=envelope.needed("sessionId", longest=LONGEST_SESSION),
         provider_message_id=envelope.object("data").needed("messageId"),
         status=status,
         at=envelope.time("timestamp"),
@@ -411,12 +413,12 @@ def _status(envelope: Fields, status: Receipt) -> StatusChanged:
 
 
 def _connected(envelope: Fields, data: Fields) -> SessionChanged:
-    session = envelope.needed("sessionId")
+    session = envelope.needed("sessionId", longest=LONGEST_SESSION)
     return SessionChanged(
         session=session,
         status=Link.CONNECTED,
         phone=phone_of_digits(data.short("phoneNumber") or "") or _own_phone(envelope, session),
-        name=data.short("name"),
+        name=data.short("name", longest=LONGEST_NAME),
         at=envelope.time("timestamp"),
     )
 
@@ -432,7 +434,7 @@ def _disconnected(envelope: Fields, data: Fields) -> SessionChanged:
     comes_back = code == RESTART_AFTER_PAIRING or (reason is not None and "reason" not in reason)
     closed = Link.LOGGED_OUT if code == LOGGED_OUT else Link.DISCONNECTED
     return SessionChanged(
-        session=envelope.needed("sessionId"),
+        session=envelope.needed("sessionId", longest=LONGEST_SESSION),
         status=Link.CONNECTING if comes_back else closed,
         code=code,
         will_reconnect=comes_back,

@@ -1,0 +1,118 @@
+"""Bytes from strangers become typed values, or an error of ours."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from agent.bridges.parsing import Fields, WrongShape, clean_text, read_json
+from whatsapp_agent.errors import UnreadableDelivery
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b'{"a": 1',
+        b'{"a": 1} trailing',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": "\xff\xfe"}',
+        b'{"a": "\xed\xa0\x80"}',  # a surrogate in UTF-8's clothes
+        b'{"a": "\x00"}',
+        b"\xff\xfe{\x00}\x00",  # UTF-16
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b"[" * 10_000 + b"]" * 10_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        b'["\\u0041",' + b"[" * 10_000,
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+def test_a_body_that_is_no_json_is_told_as_unreadable(body):
+    with pytest.raises(UnreadableDelivery):
+        read_json(body)
+
+
+def test_a_nest_too_deep_to_be_cleaned_is_unreadable_rather_than_an_accident():
+    for depth in (500, 900, 990, 2000):
+        body = b"[" * depth + b'"\\u0000"' + b"]" * depth
+        try:
+            read_json(body)
+        except UnreadableDelivery:
+            continue
+
+
+def test_nul_characters_and_lone_surrogates_are_replaced_everywhere():
+    body = rb'{"text": "a\u0000b\ud800c", "k\u0000": ["\udfff", {"x": "\u0000"}], "n": 1}'
+
+    value = read_json(body)
+
+    assert value == {"text": "a\ufffdb\ufffdc", "k\ufffd": ["\ufffd", {"x": "\ufffd"}], "n": 1}
+
+
+def test_a_surrogate_pair_is_one_character():
+    assert read_json(rb'"\ud83d\udc4b ol\u00e1"') == "👋 olá"
+
+
+def test_clean_text_leaves_every_script_and_emoji_alone():
+    text = "مرحبا שלום 👋🏽 \u202eabc \n\t"
+
+    assert clean_text(text) == text
+
+
+def test_what_must_be_an_object_and_is_not_is_named_without_its_value():
+    with pytest.raises(WrongShape, match="data is no object") as caught:
+        Fields({"data": "5511988887777"}).object("data")
+
+    assert "5511" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, "", 7, True, [], {}, "x" * 256], ids=repr)
+def test_a_needed_text_is_there_and_of_bearable_length(value):
+    with pytest.raises(WrongShape, match=r"data\.messageId"):
+        Fields({"messageId": value}, "data").needed("messageId")
+
+
+@pytest.mark.parametrize("value", [7, True, [], {"a": 1}], ids=repr)
+def test_a_text_of_another_type_is_wrong(value):
+    with pytest.raises(WrongShape):
+        Fields({"text": value}).text("text")
+
+
+def test_what_merely_accompanies_is_left_out_when_it_is_wrong():
+    fields = Fields({"name": 7, "flag": "true", "number": "8", "inner": [], "list": {"a": 1}, "mixed": [1, {"a": "b"}]})
+
+    assert fields.short("name") is None
+    assert fields.flag("flag") is False
+    assert fields.number("number") is None
+    assert fields.maybe_object("inner") is None
+    assert fields.objects("list") == []
+    assert [one.short("a") for one in fields.objects("mixed")] == ["b"]
+
+
+@pytest.mark.parametrize("value", [10**4000, 1e999, float("nan"), True, "1", None], ids=lambda value: str(value)[:10])
+def test_a_number_is_finite_or_none(value):
+    assert Fields({"n": value}).number("n") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "at"),
+    [
+        (1790000001000, datetime(2026, 9, 21, 14, 13, 21, tzinfo=UTC)),
+        ("2026-09-21T14:13:21.000Z", datetime(2026, 9, 21, 14, 13, 21, tzinfo=UTC)),
+        ("2026-09-21T11:13:21-03:00", datetime(2026, 9, 21, 14, 13, 21, tzinfo=UTC)),
+        ("2026-09-21T14:13:21", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("yesterday", None),
+        (0, None),
+        (-5, None),
+        (10**400, None),
+        (1e300, None),
+        (10**15, None),
+        (True, None),
+        ([], None),
+    ],
+    ids=lambda value: str(value)[:26],
+)
+def test_a_time_is_aware_and_sensible_or_none(value, at):
+    assert Fields({"at": value}).time("at") == at
