@@ -1,7 +1,8 @@
 """What a family of models does not take. Only what we send is listed; an unknown model takes everything.
 
-Source: what api.openai.com refuses, as reported until 2026-11: `max_tokens` and any `temperature` but 1 with a reasoning
-model, and, from GPT-5.4 on, function tools in Chat Completions unless `reasoning_effort` is "none" (its default is not).
+Source: what api.openai.com refuses, as reported until 2026-11: `max_tokens` and any `temperature` but 1 with a
+reasoning model, and, from GPT-5.4 on, function tools in Chat Completions unless `reasoning_effort` is "none" (the
+default is not).
 """
 
 import re

@@ -1,10 +1,11 @@
 """The way to an OpenAI-compatible server: one JSON request, one JSON answer, and every failure by its name."""
 
-import itertools
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,8 +18,10 @@ from agent.llm.base import ModelError, ModelRefused, ModelUnavailable
 LARGEST_ANSWER = 8 * 1024 * 1024  # bytes
 _LONGEST_WAIT_S = 3600.0  # of what a Retry-After may ask
 _CONNECT_TIMEOUT_S = 10.0
-_POOLS = 8
+_POOLS = 16
+_CALLS_PER_POOL = 64  # before the next pool is used
 _KEPT_ALIVE = 8  # idle connections per pool
+_KEPT_ALIVE_S = 30.0
 
 _CONTEXT_TOO_LONG = re.compile(
     r"context.{0,20}(length|window|size|limit)|prompt is too long|too many tokens|maximum.{0,20}tokens", re.IGNORECASE
@@ -30,13 +33,16 @@ class Endpoint:
 
     The request goes through the SDK's `post`, not through `chat.completions.create`, which spends 0.4 ms of CPU on
     checking each message of the history. A pool looks at each of its connections for every request, so the
-    thousand calls that may wait at once are spread over several pools, with few idle connections in each.
+    thousand calls that may wait at once are spread over several pools, with few idle connections in each; while few
+    wait, the first pool has them all, and its connections stay warm.
     """
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         tls = httpx2.create_ssl_context()
-        self._clients = itertools.cycle([self._client(base_url, api_key, tls) for _ in range(_POOLS)])
+        self._clients = [self._client(base_url, api_key, tls) for _ in range(_POOLS)]
+        self._busy = [0] * _POOLS  # calls under way, by client
+        self._lock = threading.Lock()
         # A server of one's own wants no key, and the SDK insists that this is said.
         self._options: Any = {} if api_key else {"headers": {"Authorization": openai.Omit()}}
 
@@ -50,7 +56,9 @@ class Endpoint:
             http_client=httpx2.Client(
                 verify=tls,
                 timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT_ALIVE),
+                limits=httpx2.Limits(
+                    max_connections=None, max_keepalive_connections=_KEPT_ALIVE, keepalive_expiry=_KEPT_ALIVE_S
+                ),
                 event_hooks={"response": [self._bound]},
             ),
         )
@@ -61,9 +69,10 @@ class Endpoint:
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Raises ModelUnavailable or ModelRefused; what comes back is a JSON object, and nothing more is promised."""
         try:
-            response = next(self._clients).post(
-                path, content=json.dumps(body).encode(), cast_to=httpx2.Response, options=self._options
-            )
+            with self._some_client() as client:
+                response = client.post(
+                    path, content=json.dumps(body).encode(), cast_to=httpx2.Response, options=self._options
+                )
         except openai.APITimeoutError as exc:
             raise ModelUnavailable("The model server did not answer in time.", code="timeout") from exc
         except openai.APIConnectionError as exc:
@@ -72,6 +81,18 @@ class Endpoint:
             # Without its cause: the SDK's error carries the server's text, which may quote the prompt.
             raise _status_error(exc.response) from None
         return _json_object(response)
+
+    @contextmanager
+    def _some_client(self) -> Iterator[openai.OpenAI]:
+        with self._lock:
+            free = (index for index, calls in enumerate(self._busy) if calls < _CALLS_PER_POOL)
+            index = next(free, self._busy.index(min(self._busy)))
+            self._busy[index] += 1
+        try:
+            yield self._clients[index]
+        finally:
+            with self._lock:
+                self._busy[index] -= 1
 
 
 class _BoundedStream(httpx2.SyncByteStream):

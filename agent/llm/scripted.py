@@ -20,8 +20,8 @@ class ScriptedModel:
     """Answers with what was said to it.
 
     A text with `tool:NAME {json}` or `use NAME {json}` asks for a tool that is on offer, as often as it is said;
-    without JSON the arguments are `{}`. What follows a `{` and is no JSON is passed on as it is up to the end of the line,
-    so that malformed calls can be tried too. Once the tools have answered, their results are the answer.
+    without JSON the arguments are `{}`. What follows a `{` and is no JSON is passed on as it is up to the end of the
+    line, so that malformed calls can be tried too. Once the tools have answered, their results are the answer.
     """
 
     def complete(self, prompt: Prompt) -> Completion:

@@ -1,0 +1,614 @@
+"""A small OpenAI-compatible server on a real socket: it answers, calls tools, takes its time, and fails when told to.
+
+In a test:
+
+    with FakeOpenAI() as fake:  # OPENAI_BASE_URL is fake.base_url
+        fake.say("Good morning")  # the next answer; then again `reply`: an echo of what the user said last
+        fake.call_tools(("search", {"words": "pool"}))  # the answer after that
+        fake.fail("rate_limited", times=2)
+        fake.requests[0].body  # what was asked
+
+As a process of its own: `python -m tests.fakes.openai --port 8190 --latency 1`, steered over HTTP by the same names
+(JSON in and out, no key):
+
+    GET  /_fake/count             {"count", "waiting", "most_waiting"}
+    GET  /_fake/requests?since=N  the same and "requests": [{number, path, at, answered_at, body}], of the last 10,000;
+                                  times are seconds since 1970
+    POST /_fake/behaviour         {latency_s?, reply?, on_word?, seed?}
+    POST /_fake/say               {texts: [...]}: the next answers
+    POST /_fake/call_tools        {calls: [[name, arguments], ...]}: the next answer
+    POST /_fake/fail              {outcome, path?, rate?, times?, wait_s?, headers?}
+    POST /_fake/heal              failures end
+    POST /_fake/forget            requests are forgotten
+
+It refuses what the real one refuses and our adapters could get wrong: tool answers without their calls, `temperature`
+or `max_tokens` for a reasoning model, tools while reasoning in Chat Completions.
+"""
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import math
+import random
+import re
+import socket
+import struct
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import time
+from typing import Any, Self
+
+DIMENSIONS = 256
+_REASONING = re.compile(r"(gpt-([5-9]|\d\d)(?!.*-chat)|o\d)")
+_NO_TOOLS_WHILE_REASONING = re.compile(r"gpt-(5\.[4-9]|[6-9]|\d\d)")
+
+
+@dataclass
+class Asked:
+    """A request. `body` is parsed when looked at."""
+
+    number: int
+    path: str
+    headers: dict[str, str]
+    raw: bytes
+    at: float
+    answered_at: float | None = None
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.raw)
+
+
+@dataclass
+class Said:
+    """What the model says, before it is put into the words of one API."""
+
+    text: str | None = None
+    calls: list[tuple[str, Any]] = field(default_factory=list)  # name, arguments: a dict, or a text as it is
+    refusal: str | None = None
+    finish_reason: str = "stop"
+
+
+@dataclass
+class Answer:
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def encoded(self) -> bytes:
+        extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
+        head = f"HTTP/1.1 {self.status} \r\nContent-Type: application/json\r\nContent-Length: {len(self.body)}\r\n"
+        return f"{head}{extra}\r\n".encode() + self.body
+
+
+def plain(data: Any, status: int = 200) -> Answer:
+    return Answer(status, json.dumps(data).encode())
+
+
+def error(status: int, message: str, *, code: str | None = None, kind: str = "invalid_request_error") -> Answer:
+    return plain({"error": {"message": message, "type": kind, "param": None, "code": code}}, status)
+
+
+@dataclass
+class Failure:
+    """What happens instead of the right answer. `answer` None: the connection breaks off. `said` is worded per API."""
+
+    path: str = ""  # how the path ends; empty: any
+    rate: float = 1.0
+    times: int | None = None  # None: until healed
+    wait_s: float = 0.0
+    answer: Answer | None = None
+    said: Said | None = None
+    trickle: bool = False  # a byte now and then, for ever
+
+
+OUTCOMES: dict[str, dict[str, Any]] = {
+    "rate_limited": {"answer": error(429, "Slow down.", code="rate_limit_exceeded", kind="requests")},
+    "no_quota": {"answer": error(429, "You ran out of money.", code="insufficient_quota", kind="insufficient_quota")},
+    "error_500": {"answer": error(500, "The server had an error.", kind="server_error")},
+    "overloaded": {"answer": error(503, "The engine is overloaded.", kind="server_error")},
+    "html_502": {"answer": Answer(502, b"<html>Bad gateway</html>")},
+    "unauthorized": {"answer": error(401, "Incorrect API key provided.", code="invalid_api_key")},
+    "not_found": {"answer": error(404, "The model does not exist.", code="model_not_found")},
+    "bad_request": {"answer": error(400, "You said: my secret prompt.", code="invalid_value")},
+    "too_long": {"answer": error(400, "Too long.", code="context_length_exceeded")},
+    "too_long_unnamed": {"answer": error(400, "This exceeds the available context size, try increasing it")},
+    "redirect": {"answer": Answer(307, b"", (("Location", "http://127.0.0.1:9/"),))},
+    "error_in_200": {"answer": plain({"error": {"message": "Upstream failed.", "code": 502}})},
+    "not_json": {"answer": Answer(200, b"<html>Hello</html>")},
+    "truncated": {"answer": Answer(200, b'{"choices": [{"message": {"content": "Hel')},
+    "nested": {"answer": Answer(200, b'{"choices":' + b"[" * 100_000)},
+    "an_array": {"answer": plain([])},
+    "no_answer_in_it": {"answer": plain({"object": "something else"})},
+    "wrong_types": {"answer": plain({"choices": [{"message": 7}], "output": 7, "usage": "much", "model": ["x"]})},
+    "compressed": {"answer": Answer(200, zlib.compress(b"[" * 1_000_000), (("Content-Encoding", "deflate"),))},
+    "huge": {"answer": Answer(200, b'{"choices": "' + b"x" * 20_000_000 + b'"}')},
+    "empty": {"said": Said(text="")},
+    "blank": {"said": Said(text=" \n\t ")},
+    "null": {"said": Said(text=None)},
+    "refusal": {"said": Said(refusal="I will not.")},
+    "filtered": {"said": Said(text="Half an ans", finish_reason="content_filter")},
+    "cut_before_it_began": {"said": Said(text="", finish_reason="length")},
+    "hang": {"wait_s": 3600.0},
+    "drop": {},
+    "trickle": {"trickle": True},
+}
+
+
+@dataclass
+class FakeOpenAI:
+    """See the module. `reply` is a text, or a function of what the user said last; a `seed` makes dice fall alike."""
+
+    port: int = 0
+    api_key: str = ""  # empty: asks for none
+    latency_s: float = 0.0
+    reply: str | Callable[[str], str] = "You said: {}"  # {} is what the user said last
+    on_word: dict[str, tuple[str, Any]] = field(default_factory=dict)  # a word of the user's calls this tool
+    seed: int | None = None
+    next_answers: deque[Said | Answer] = field(default_factory=deque)
+    failures: list[Failure] = field(default_factory=list)
+    requests: deque[Asked] = field(default_factory=lambda: deque(maxlen=10_000))
+    count: int = 0
+    waiting: int = 0
+    most_waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+        self._arrived = threading.Condition()
+        self._connections: set[_Connection] = set()
+
+    # --- in a thread of a test -----------------------------------------------------------------------------------
+    def __enter__(self) -> Self:
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self.serve(started.set)), name="fake-openai", daemon=True
+        )
+        self._thread.start()
+        assert started.wait(10), "the fake model server did not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def serve(self, started: Callable[[], None] = lambda: None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self.port))
+        self.port = listener.getsockname()[1]
+        server = await self._loop.create_server(lambda: _Connection(self), sock=listener, backlog=4096)
+        started()
+        await self._stop.wait()
+        server.close()
+        for connection in list(self._connections):
+            connection.drop()
+
+    def say(self, *texts: str) -> None:
+        """The next answers, one text each."""
+        self.next_answers.extend(Said(text=text) for text in texts)
+
+    def call_tools(self, *calls: tuple[str, Any], text: str | None = None) -> None:
+        """The next answer asks for these tools: (name, arguments), the latter a dict, or a text sent as it is."""
+        self.next_answers.append(Said(text=text, calls=list(calls), finish_reason="tool_calls"))
+
+    def answer(self, body: Any, *, status: int = 200) -> None:
+        """The next answer, word for word."""
+        self.next_answers.append(plain(body, status))
+
+    def fail(self, outcome: str, *, headers: dict[str, str] | None = None, **more: Any) -> None:
+        """From now on one of OUTCOMES, always or with `rate`, for ever or so many `times`."""
+        failure = Failure(**(OUTCOMES[outcome] | more))
+        if headers and failure.answer:
+            failure.answer = Answer(failure.answer.status, failure.answer.body, tuple(headers.items()))
+        self.failures.append(failure)
+
+    def heal(self) -> None:
+        self.failures.clear()
+
+    def forget(self) -> None:
+        self.requests.clear()
+        self.count = self.most_waiting = 0
+
+    def wait_for_requests(self, count: int, *, timeout_s: float = 10.0) -> list[Asked]:
+        """What was asked, as soon as there are `count`; fails the test when they do not come."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: self.count >= count, timeout_s), (
+                f"{self.count} requests arrived, not {count}"
+            )
+        return list(self.requests)
+
+    # --- answering -----------------------------------------------------------------------------------------------
+    def handle(self, method: str, path: str, headers: dict[str, str], raw: bytes, connection: "_Connection") -> None:
+        path, _, query = path.partition("?")
+        if path.startswith("/_fake/"):
+            connection.write(self._steer(path.removeprefix("/_fake/"), query, raw))
+            return
+        asked = Asked(number=self.count, path=path, headers=headers, raw=raw, at=time())
+        with self._arrived:
+            self.requests.append(asked)
+            self.count += 1
+            self._arrived.notify_all()
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        connection.asked = asked
+        failure = self._failure_of(path)
+        if failure is None:
+            answer: Answer | None = self._right_answer(method, path, headers, raw)
+        elif failure.trickle:
+            connection.trickle()
+            return
+        else:
+            answer = self._worded(path, failure.said) if failure.said else failure.answer
+        wait_s = failure.wait_s if failure else self.latency_s
+        if wait_s:
+            self._loop.call_later(wait_s, connection.answer, answer)
+        else:
+            connection.answer(answer)
+
+    def _failure_of(self, path: str) -> Failure | None:
+        for failure in self.failures:
+            if not path.endswith(failure.path) or failure.times == 0 or self._dice.random() >= failure.rate:
+                continue
+            if failure.times is not None:
+                failure.times -= 1
+            return failure
+        return None
+
+    def _right_answer(self, method: str, path: str, headers: dict[str, str], raw: bytes) -> Answer:
+        if self.api_key and headers.get("authorization") != f"Bearer {self.api_key}":
+            return error(401, "Incorrect API key provided.", code="invalid_api_key")
+        if (method, path) == ("GET", "/v1/models"):
+            return plain({"object": "list", "data": [{"id": "fake-model", "object": "model", "owned_by": "fake"}]})
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            return error(400, "We could not parse the JSON body of your request.")
+        match (method, path):
+            case ("POST", "/v1/chat/completions"):
+                complaint, said_last, tools = _read_chat(body)
+            case ("POST", "/v1/responses"):
+                complaint, said_last, tools = _read_responses(body)
+            case ("POST", "/v1/embeddings"):
+                return _embeddings(body)
+            case _:
+                return error(404, "Invalid URL", code="unknown_url")
+        if complaint:
+            return error(400, complaint)
+        return self._worded(path, self._next_answer(said_last, tools), body)
+
+    def _next_answer(self, said_last: str | None, tools: set[str]) -> Said | Answer:
+        if self.next_answers:
+            return self.next_answers.popleft()
+        if said_last is not None:
+            for word, (name, arguments) in self.on_word.items():
+                if word in said_last and name in tools:
+                    return Said(calls=[(name, arguments)], finish_reason="tool_calls")
+        if callable(self.reply):
+            return Said(text=self.reply(said_last or ""))
+        return Said(text=self.reply.replace("{}", (said_last or "(nothing)")[:500]))
+
+    def _worded(self, path: str, said: Said | Answer, body: Any = None) -> Answer:
+        if isinstance(said, Answer):
+            return said
+        model = body.get("model") if isinstance(body, dict) else "fake-model"
+        tokens = (len(json.dumps(body)) // 4 + 1, len(said.text or "") // 4 + 1)
+        word = _response if path.endswith("/responses") else _chat_completion
+        return plain(word(self.count, model, tokens, said))
+
+    # --- steering ------------------------------------------------------------------------------------------------
+    def _steer(self, what: str, query: str, raw: bytes) -> Answer:
+        try:
+            return plain(self._steered(what, query, json.loads(raw) if raw else {}))
+        except (KeyError, TypeError, ValueError) as exc:
+            return plain({"error": repr(exc)}, 400)
+
+    def _steered(self, what: str, query: str, given: dict[str, Any]) -> dict[str, Any]:
+        counted = {"count": self.count, "waiting": self.waiting, "most_waiting": self.most_waiting}
+        match what:
+            case "count":
+                return counted
+            case "requests":
+                since = int(query.removeprefix("since=") or 0)
+                return counted | {"requests": [_told(asked) for asked in self.requests if asked.number >= since]}
+            case "behaviour":
+                for name, value in given.items():
+                    if name not in {"latency_s", "reply", "on_word", "seed"}:
+                        raise KeyError(name)
+                    setattr(self, name, value)
+                self._dice = random.Random(given["seed"]) if "seed" in given else self._dice
+            case "say":
+                self.say(*given["texts"])
+            case "call_tools":
+                self.call_tools(*((name, arguments) for name, arguments in given["calls"]))
+            case "fail":
+                self.fail(given.pop("outcome"), **given)
+            case "heal":
+                self.heal()
+            case "forget":
+                self.forget()
+            case other:
+                raise KeyError(other)
+        return {}
+
+
+def _told(asked: Asked) -> dict[str, Any]:
+    try:
+        body = asked.body
+    except ValueError:
+        body = None
+    return {
+        "number": asked.number,
+        "path": asked.path,
+        "at": asked.at,
+        "answered_at": asked.answered_at,
+        "body": body,
+    }
+
+
+# --- Chat Completions ------------------------------------------------------------------------------------------------
+def _read_chat(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
+    """What is wrong with it (empty: nothing), what the user said last (None: they did not speak last), its tools."""
+    messages, model = body["messages"], body["model"]
+    if not messages or not isinstance(model, str) or not model:
+        return "messages and model are required.", None, set()
+    if body.get("stream"):
+        return "This server does not stream.", None, set()
+    if _REASONING.match(model) and ("max_tokens" in body or body.get("temperature", 1) != 1):
+        return "Unsupported parameter with this model.", None, set()
+    if body.get("tools") and _NO_TOOLS_WHILE_REASONING.match(model) and body.get("reasoning_effort") != "none":
+        return "Function tools with reasoning_effort are not supported.", None, set()
+    open_calls: set[str] = set()
+    for message in messages:
+        role = message["role"]
+        if role == "tool":
+            if message["tool_call_id"] not in open_calls:
+                return "A tool message must follow the tool_calls it answers.", None, set()
+            open_calls.discard(message["tool_call_id"])
+            continue
+        if open_calls:
+            return "tool_calls must be followed by an answer to each.", None, set()
+        if role not in {"system", "developer", "user", "assistant"}:
+            return "Unknown role.", None, set()
+        for call in message.get("tool_calls") or ():
+            if not _is_good_call(call["function"]):
+                return "A tool call of the history is malformed.", None, set()
+            open_calls.add(call["id"])
+    if open_calls:
+        return "tool_calls must be followed by an answer to each.", None, set()
+    tools = {tool["function"]["name"] for tool in body.get("tools", ())}
+    return "", messages[-1]["content"] if messages[-1]["role"] == "user" else None, tools
+
+
+def _is_good_call(call: dict[str, Any]) -> bool:
+    try:
+        json.loads(call["arguments"])
+    except ValueError:
+        return False
+    return bool(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call["name"]))
+
+
+def _chat_completion(number: int, model: str, tokens: tuple[int, int], said: Said) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": said.refusal}
+    if said.calls:
+        message["tool_calls"] = [
+            {"id": f"call_{number}_{index}", "type": "function", "function": {"name": name, "arguments": _text(given)}}
+            for index, (name, given) in enumerate(said.calls)
+        ]
+    return {
+        "id": f"chatcmpl-{number}",
+        "object": "chat.completion",
+        "created": int(time()),
+        "model": model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": said.finish_reason}],
+        "usage": {
+            "prompt_tokens": tokens[0],
+            "completion_tokens": tokens[1],
+            "total_tokens": sum(tokens),
+            "prompt_tokens_details": {"cached_tokens": tokens[0] // 2, "audio_tokens": 0},
+        },
+    }
+
+
+def _text(arguments: Any) -> Any:
+    return json.dumps(arguments) if isinstance(arguments, dict) else arguments
+
+
+# --- Responses -------------------------------------------------------------------------------------------------------
+def _read_responses(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
+    """As `_read_chat`."""
+    items, model = body["input"], body["model"]
+    if not items or not isinstance(model, str) or not model:
+        return "input and model are required.", None, set()
+    if _REASONING.match(model) and body.get("temperature", 1) != 1:
+        return "Unsupported parameter with this model.", None, set()
+    if body.get("max_output_tokens", 16) < 16:
+        return "max_output_tokens must be at least 16.", None, set()
+    open_calls: set[str] = set()
+    for item in items:
+        match item.get("type", "message"):
+            case "function_call":
+                if not _is_good_call(item):
+                    return "A function call of the history is malformed.", None, set()
+                open_calls.add(item["call_id"])
+            case "function_call_output":
+                if item["call_id"] not in open_calls:
+                    return "No tool call found for function call output.", None, set()
+                open_calls.discard(item["call_id"])
+            case "message":
+                if item["role"] not in {"system", "developer", "user", "assistant"}:
+                    return "Unknown role.", None, set()
+            case _:
+                return "Unknown item.", None, set()
+    if open_calls:
+        return "No tool output found for function call.", None, set()
+    tools = {tool["name"] for tool in body.get("tools", ())}
+    return "", items[-1]["content"] if items[-1].get("role") == "user" else None, tools
+
+
+def _response(number: int, model: str, tokens: tuple[int, int], said: Said) -> dict[str, Any]:
+    output: list[dict[str, Any]] = [{"type": "reasoning", "id": f"rs_{number}", "summary": []}]
+    content: list[dict[str, Any]] = []
+    if said.text is not None:
+        content.append({"type": "output_text", "text": said.text, "annotations": []})
+    if said.refusal is not None:
+        content.append({"type": "refusal", "refusal": said.refusal})
+    if content:
+        output.append({"type": "message", "id": f"msg_{number}", "role": "assistant", "content": content})
+    output += [
+        {
+            "type": "function_call",
+            "id": f"fc_{number}_{index}",
+            "call_id": f"call_{number}_{index}",
+            "name": name,
+            "arguments": _text(given),
+        }
+        for index, (name, given) in enumerate(said.calls)
+    ]
+    reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(said.finish_reason)
+    return {
+        "id": f"resp_{number}",
+        "object": "response",
+        "created_at": int(time()),
+        "status": "incomplete" if reason else "completed",
+        "error": None,
+        "incomplete_details": {"reason": reason} if reason else None,
+        "model": model,
+        "output": output,
+        "usage": {
+            "input_tokens": tokens[0],
+            "input_tokens_details": {"cached_tokens": tokens[0] // 2},
+            "output_tokens": tokens[1],
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": sum(tokens),
+        },
+    }
+
+
+# --- Embeddings ------------------------------------------------------------------------------------------------------
+def _embeddings(body: dict[str, Any]) -> Answer:
+    given = body["input"]
+    texts = [given] if isinstance(given, str) else given
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        return error(400, "input must be a text or a list of texts.")
+    vectors = [embed(text, body.get("dimensions") or DIMENSIONS) for text in texts]
+    as_base64 = body.get("encoding_format") == "base64"
+    data = [
+        {"object": "embedding", "index": index, "embedding": _base64(vector) if as_base64 else vector}
+        for index, vector in enumerate(vectors)
+    ]
+    tokens = sum(len(text) // 4 + 1 for text in texts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return plain({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
+
+def embed(text: str, dimensions: int = DIMENSIONS) -> list[float]:
+    """The same text is always the same vector of length 1, and texts that share words lie near each other."""
+    vector = [0.0] * dimensions
+    for word in re.findall(r"\w+", text.lower()) or [text]:
+        digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
+        vector[int.from_bytes(digest[:4]) % dimensions] += 1.0 if digest[4] % 2 else -1.0
+    length = math.sqrt(sum(value * value for value in vector)) or 1.0
+    return [value / length for value in vector]
+
+
+def _base64(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+# --- The wire --------------------------------------------------------------------------------------------------------
+class _Connection(asyncio.Protocol):
+    """One kept-alive connection: requests with Content-Length, one after the other."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, fake: FakeOpenAI) -> None:
+        self._fake = fake
+        self._received = bytearray()
+        self.asked: Asked | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._fake._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._fake._connections.discard(self)
+        self._no_longer_waits()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head_end = self._received.find(b"\r\n\r\n")
+        if head_end < 0:
+            return
+        lines = self._received[:head_end].decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        end = head_end + 4 + int(headers.get("content-length", "0"))
+        if len(self._received) < end:
+            return
+        method, path, _ = lines[0].split(" ")
+        raw = bytes(self._received[head_end + 4 : end])
+        del self._received[:end]
+        self._fake.handle(method, path, headers, raw, self)
+
+    def answer(self, answer: Answer | None) -> None:
+        """Send `answer`; None breaks the connection off."""
+        self._no_longer_waits()
+        if answer is None:
+            self.drop()
+        else:
+            self.write(answer)
+
+    def write(self, answer: Answer) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer.encoded())
+
+    def trickle(self) -> None:
+        if not self.transport.is_closing():
+            if not self._received:
+                self._received += b"trickling"
+                self.transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            self.transport.write(b"1\r\n \r\n")
+            self._fake._loop.call_later(0.05, self.trickle)
+
+    def drop(self) -> None:
+        self.transport.abort()
+
+    def _no_longer_waits(self) -> None:
+        if self.asked:
+            self.asked.answered_at = time()
+            self.asked = None
+            self._fake.waiting -= 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A fake OpenAI-compatible server.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--api-key", default="", help="empty: ask for none")
+    parser.add_argument("--latency", type=float, default=0.0, dest="latency_s", help="seconds until each answer")
+    parser.add_argument("--reply", default="You said: {}", help="{} is what the user said last")
+    parser.add_argument("--fail", action="append", default=[], help="OUTCOME:RATE, like error_500:0.2")
+    parser.add_argument("--seed", type=int)
+    given = vars(parser.parse_args())
+    failures = given.pop("fail")
+    fake = FakeOpenAI(**given)
+    for failure in failures:
+        outcome, _, rate = failure.partition(":")
+        fake.fail(outcome, rate=float(rate or 1))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(fake.serve(lambda: print(f"fake model server on {fake.base_url}", flush=True)))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
