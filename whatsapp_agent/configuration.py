@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import environ
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 env = environ.Env()
 python_logging.getLogger("environ.environ").disabled = True  # it logs a line of .env that it cannot read
@@ -272,6 +273,22 @@ def jwt(*, key: str, minutes: int) -> dict[str, Any]:
     }
 
 
+PRIVATE = (
+    (re.compile(r"(/webhooks/[\w-]+/)[^/\s\"'\\]+"), r"\1..."),  # the secret in a webhook's address
+    (re.compile(r"(\bDETAIL: ).*?(?=\\n|\n|$)", re.DOTALL), r"\1..."),  # PostgreSQL shows the row it refuses
+    (re.compile(r"\d{6,}(?=(?::\d+)?@(?:s\.whatsapp\.net|c\.us|g\.us|lid)\b)"), "..."),
+    (re.compile(r"\+\d{8,15}\b"), "+..."),
+)
+
+
+def leave_out_private(_logger: Any, _method: str, line: Any) -> str:
+    """What no log may hold, whoever wrote it into an error's text: webhook secrets, phone numbers, refused rows."""
+    line = str(line)
+    for pattern, instead in PRIVATE:
+        line = pattern.sub(instead, line)
+    return line
+
+
 def logging(*, level: str, fmt: str) -> dict[str, Any]:
     """One line an event on standard error: coloured words for people, or JSON for machines."""
     shared: list[structlog.typing.Processor] = [
@@ -287,10 +304,16 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    # No local variables in tracebacks: they hold what people wrote, and keys.
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
         if fmt == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     )
     return {
         "version": 1,
@@ -299,7 +322,7 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": shared,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, leave_out_private],
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},

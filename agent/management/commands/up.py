@@ -1,0 +1,124 @@
+"""`manage.py up`: everything, in one process tree, until Ctrl-C."""
+
+import signal
+import sys
+import threading
+from argparse import ArgumentParser
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.services import FIRST_STAFF_USER
+from agent import self_check, start
+from agent.web_server import WebServer
+from whatsapp_agent import configuration, embedded_postgres
+
+
+class Command(BaseCommand):
+    help = "Start the database (the embedded one), the web server and the engine, and run until Ctrl-C."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=settings.PORT, help="Instead of PORT.")
+        parser.add_argument(
+            "--no-self-check", action="store_true", help="Do not send the agent a message at the start."
+        )
+
+    def handle(self, *, port: int, no_self_check: bool, **options: Any) -> None:  # noqa: ARG002
+        signal.signal(signal.SIGTERM, _leave)  # until the web server takes over
+        try:
+            is_first = self._prepare(port)
+        except start.CannotStart as exc:
+            raise CommandError(str(exc)) from None
+        except KeyboardInterrupt:
+            self._say("Stopped.")
+            sys.exit(130)
+
+        def greet() -> None:
+            if not no_self_check:
+                self._check_itself(port)
+            self._show_addresses(port, is_first=is_first)
+
+        WebServer(
+            address=f"{_in_url(settings.HOST)}:{port}",
+            in_first_worker=lambda: threading.Thread(target=greet, name="greeting", daemon=True).start(),
+            on_exit=self._on_exit,
+        ).run()
+
+    def _prepare(self, port: int) -> bool:
+        """Returns whether the first staff user was made now."""
+        if not 1 <= port <= 65535:
+            raise start.CannotStart(f"--port {port} is no port: it must be between 1 and 65535.")
+        self._warn()
+        start.check_address(host=settings.HOST, port=port)
+        if settings.EMBEDDED:
+            start.start_embedded_database(tell=self._say)
+        start.check_database()
+        is_first = start.prepare_database(tell=self._say)
+        start.prepare_static_files(tell=self._say)
+        return is_first
+
+    def _warn(self) -> None:
+        if not (settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL):
+            self._say(
+                "WARNING: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: a scripted stand-in answers, not a model."
+            )
+        if settings.DEBUG:
+            self._say("WARNING: DEBUG is on: whoever meets an error sees settings and code. Never in production.")
+        if settings.HOST not in {"127.0.0.1", "::1", "localhost"} and not settings.HTTPS:
+            self._say(f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages travel in the clear.")
+        for name in configuration.unread_names():
+            self._say(f"WARNING: .env sets {name}, and nothing here reads it. Is it spelled right? See .env.example.")
+
+    def _check_itself(self, port: int) -> None:
+        self._say(f"Self check: writing to the agent through the simulator: {self_check.QUESTION}")
+        try:
+            answer = self_check.run(_local_url(port))
+        except self_check.SelfCheckFailed as exc:
+            self._say(f"WARNING: the self check failed: {exc} What to do: manage.py doctor")
+        else:
+            self._say(f"  answered after {answer.seconds:.1f} s: {' '.join(answer.text.split())}")
+
+    def _show_addresses(self, port: int, *, is_first: bool) -> None:
+        url = f"http://{_in_url(settings.HOST)}:{port}" if settings.HOST != "0.0.0.0" else _local_url(port)  # noqa: S104
+        self._say(
+            f"\nWhatsApp Agent runs until Ctrl-C.\n"
+            f"  Admin      {url}/admin/\n"
+            f"  Simulator  {url}/simulator/\n"
+            f"  API        {url}/api/docs/\n"
+            f"  Health     {url}/health/\n"
+            f"  Log in as  {FIRST_STAFF_USER}, {self._password(is_first)}"
+        )
+
+    def _password(self, is_first: bool) -> str:
+        if is_first and settings.EMBEDDED and self.stdout.isatty():
+            return f"password {settings.ADMIN_PASSWORD} (kept in {settings.DATA_DIR / 'secrets.env'})"
+        if settings.EMBEDDED:
+            return f"with the first password from {settings.DATA_DIR / 'secrets.env'} (ADMIN_PASSWORD)"
+        return "with the first password from ADMIN_PASSWORD"
+
+    def _on_exit(self) -> None:
+        if settings.EMBEDDED:
+            embedded_postgres.stop(settings.DATA_DIR / "postgres")
+        self._say("Stopped.")
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # the terminal may be gone
+            self.stdout.write(line)
+            self.stdout.flush()
+
+
+def _leave(_signal: int, _frame: Any) -> NoReturn:
+    sys.exit(143)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _local_url(port: int) -> str:
+    """Where this machine reaches the server, whatever address it listens on."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104
+    return f"http://{_in_url(host)}:{port}"

@@ -1,0 +1,65 @@
+"""One message through the whole of it: over real HTTP into the simulator's webhook, and its answer out again."""
+
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+import httpx
+
+from messaging.models import Message, Turn
+from sessions_app.models import Bridge
+from whatsapp_agent import postgres
+from whatsapp_agent.errors import AppError
+
+QUESTION = "Hello, is everything working?"
+SESSION = "self-check"
+CONTACT = "15550100000@s.whatsapp.net"  # of a range that is nobody's
+LOOK_EVERY_S = 0.05
+
+
+class SelfCheckFailed(AppError):
+    status, code, detail = 503, "self_check_failed", "The self check got no answer."
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    text: str
+    seconds: float
+
+
+def run(base_url: str, *, timeout_s: float = 60.0) -> SelfCheck:
+    """Write to the agent at `base_url` and wait until its answer has left. Raises SelfCheckFailed with the reason."""
+    secret = Bridge.objects.get(slug=Bridge.SIMULATOR).webhook_secret
+    message_id = f"self-check-{uuid4().hex}"
+    event = {"event": "message", "session": SESSION, "id": message_id, "chat": CONTACT, "name": "Self check"}
+    started = time.monotonic()
+    try:
+        answered = httpx.post(
+            f"{base_url}/api/v1/webhooks/{Bridge.SIMULATOR}/{secret}/",
+            json=event | {"text": QUESTION},
+            timeout=timeout_s,
+        )
+    except httpx.TransportError as exc:
+        raise SelfCheckFailed(f"{base_url} does not answer: {type(exc).__name__}.") from exc
+    if answered.status_code != 200:
+        raise SelfCheckFailed(f"{base_url} did not take the message: HTTP {answered.status_code}.")
+    while time.monotonic() < started + timeout_s:
+        if (answer := _answer_to(message_id)) is not None:
+            return SelfCheck(text=answer.text, seconds=time.monotonic() - started)
+        postgres.release()
+        time.sleep(LOOK_EVERY_S)
+    raise SelfCheckFailed(f"No answer within {timeout_s:g} s.")
+
+
+def _answer_to(message_id: str) -> Message | None:
+    question = Message.objects.select_related("conversation").get(session__name=SESSION, provider_message_id=message_id)
+    since = {"conversation": question.conversation, "created_at__gte": question.created_at}
+    answer = Message.objects.filter(**since, author=Message.Author.AGENT).order_by("created_at").first()
+    if answer is not None and answer.status == Message.Status.FAILED:
+        raise SelfCheckFailed(f"The answer could not be sent: {answer.error or answer.error_code}.")
+    if answer is not None and answer.sent_at is not None:
+        return answer
+    turn = Turn.objects.filter(**since).exclude(outcome=Turn.Outcome.ANSWERED).first()
+    if turn is not None:
+        raise SelfCheckFailed(f"The turn {turn.outcome}: {turn.reason}.")
+    return None
