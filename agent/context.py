@@ -113,8 +113,11 @@ def _stand_in(said: Said) -> str:
     details = said.details or {}
     match said.kind:
         case Message.Kind.LOCATION:
-            place = ", ".join(str(details[key]) for key in ("name", "address") if details.get(key))
-            return f"[location: {details.get('latitude')}, {details.get('longitude')}{', ' + place if place else ''}]"
+            place = details.get("location", {})
+            told = [
+                str(place[key]) for key in ("name", "address", "latitude", "longitude") if place.get(key) is not None
+            ]
+            return f"[location: {', '.join(told)}]"
         case Message.Kind.CONTACT:
             people = [f"{c.get('name') or ''} {c.get('phone') or ''}".strip() for c in details.get("contacts", [])]
             return f"[contact: {'; '.join(people)}]"

@@ -17,32 +17,33 @@ from whatsapp_agent.errors import Conflict
 
 TAKE = """
 UPDATE messaging_conversation
-   SET lease_token = %(token)s, lease_expires_at = now() + make_interval(secs => %(lease_s)s), tries = tries + 1
- WHERE id = %(id)s AND due_at <= now() AND control = 'agent'
-   AND (lease_expires_at IS NULL OR lease_expires_at < now())
+   SET lease_token = %(token)s, lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s),
+       tries = tries + 1
+ WHERE id = %(id)s AND due_at <= statement_timestamp() AND control = 'agent'
+   AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
 RETURNING control_epoch, tries
 """
 RENEW = """
-UPDATE messaging_conversation SET lease_expires_at = now() + make_interval(secs => %(lease_s)s)
+UPDATE messaging_conversation SET lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
  WHERE lease_token = ANY(%(tokens)s) RETURNING lease_token
 """
 # The turn is over when nothing came meanwhile, or when it may not start again: then what came stays due.
 SETTLE = """
 UPDATE messaging_conversation
    SET lease_token = NULL, lease_expires_at = NULL, tries = 0, retry_at = NULL,
-       due_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE GREATEST(due_at, now()) END,
+       due_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE GREATEST(due_at, statement_timestamp()) END,
        burst_started_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE burst_started_at END,
        answered_count = %(seen)s,
        needs_attention = needs_attention OR %(needs_attention)s,
-       last_message_at = CASE WHEN %(speaks)s THEN now() ELSE last_message_at END
+       last_message_at = CASE WHEN %(speaks)s THEN statement_timestamp() ELSE last_message_at END
  WHERE id = %(id)s AND lease_token = %(token)s AND control_epoch = %(epoch)s AND control = 'agent'
    AND (inbound_count = %(seen)s OR %(even_if_stale)s)
 """
 POSTPONE = """
 UPDATE messaging_conversation
    SET lease_token = NULL, lease_expires_at = NULL, tries = tries - %(forgive)s,
-       retry_at = CASE WHEN %(delay_s)s > 0 THEN now() + make_interval(secs => %(delay_s)s) END,
-       due_at = GREATEST(due_at, now() + make_interval(secs => %(delay_s)s))
+       retry_at = CASE WHEN %(delay_s)s > 0 THEN statement_timestamp() + make_interval(secs => %(delay_s)s) END,
+       due_at = GREATEST(due_at, statement_timestamp() + make_interval(secs => %(delay_s)s))
  WHERE id = %(id)s AND lease_token = %(token)s
 RETURNING due_at
 """

@@ -22,10 +22,10 @@ WITH first AS (
      ORDER BY created_at, id LIMIT 1
 )
 UPDATE messaging_message message
-   SET status = 'sending', sending_at = now(), tries = message.tries + 1
+   SET status = 'sending', sending_at = statement_timestamp(), tries = message.tries + 1
   FROM first, messaging_conversation conversation, messaging_contact contact, sessions_app_whatsappsession session
  WHERE message.id = first.id AND message.status = 'queued'
-   AND (message.next_try_at IS NULL OR message.next_try_at <= now())
+   AND (message.next_try_at IS NULL OR message.next_try_at <= statement_timestamp())
    AND conversation.id = message.conversation_id AND contact.id = conversation.contact_id
    AND session.id = message.session_id AND session.status = 'connected' AND session.ended_at IS NULL
    AND (message.control_epoch IS NULL
@@ -37,7 +37,7 @@ SENT = """
 UPDATE messaging_message message
    SET provider_message_id = %(provider_message_id)s, error_code = '', error = '',
        status = CASE WHEN status IN ('sending', 'unconfirmed') THEN 'sent' ELSE status END,
-       sent_at = COALESCE(sent_at, LEAST(%(at)s, now()), now())
+       sent_at = COALESCE(sent_at, LEAST(%(at)s, statement_timestamp()), statement_timestamp())
  WHERE id = %(id)s
 RETURNING EXISTS (SELECT 1 FROM messaging_earlyreceipt early
                    WHERE early.session_id = message.session_id
@@ -133,9 +133,9 @@ def _ask_for_attention(messages: Any) -> None:
 
 
 def pause_after_send(conversation_id: UUID) -> datetime | None:
-    """Leave a gap before the next message to the same person; returns when it may go, None when there is none."""
+    """Leave a gap before the next message to the same person; returns when it may go, None if at once."""
     if not settings.SEND_GAP_S:
-        return timezone.now()
+        return None
     at = timezone.now() + timedelta(seconds=settings.SEND_GAP_S)
     queued = Message.objects.filter(conversation_id=conversation_id, status=Message.Status.QUEUED)
     paused = queued.filter(Q(next_try_at=None) | Q(next_try_at__lt=at)).update(next_try_at=at)
@@ -152,7 +152,8 @@ def conversations_to_deliver(*, limit: int) -> list[UUID]:
             """SELECT DISTINCT message.conversation_id
                  FROM messaging_message message
                  JOIN sessions_app_whatsappsession session ON session.id = message.session_id
-                WHERE message.status = 'queued' AND (message.next_try_at IS NULL OR message.next_try_at <= now())
+                WHERE message.status = 'queued'
+                  AND (message.next_try_at IS NULL OR message.next_try_at <= statement_timestamp())
                   AND session.status = 'connected' AND session.ended_at IS NULL
                 LIMIT %s""",
             [limit],

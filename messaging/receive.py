@@ -41,7 +41,7 @@ WITH place AS (
                WHEN contact.is_blocked OR session.ended_at IS NOT NULL OR session.access_policy = 'nobody'
                     OR (session.access_policy = 'listed' AND NOT contact.is_allowed) THEN 'policy'
                WHEN contact.is_group AND NOT profile.answers_groups THEN 'group'
-               WHEN %(said_at)s < now() - make_interval(secs => profile.max_answer_age_s) THEN 'stale'
+               WHEN %(said_at)s < statement_timestamp() - make_interval(secs => profile.max_answer_age_s) THEN 'stale'
                ELSE ''
            END AS unanswered
       FROM sessions_app_whatsappsession session
@@ -67,7 +67,7 @@ WITH place AS (
            %(provider_message_id)s,
            (SELECT quoted.id FROM messaging_message quoted
              WHERE quoted.session_id = place.session_id AND quoted.provider_message_id = %(quoted_id)s),
-           COALESCE(%(quoted_id)s, ''), 0, '', '', LEAST(%(said_at)s, now()), now()
+           COALESCE(%(quoted_id)s, ''), 0, '', '', LEAST(%(said_at)s, statement_timestamp()), statement_timestamp()
       FROM place
     ON CONFLICT (session_id, provider_message_id) DO NOTHING
     RETURNING conversation_id, unanswered
@@ -75,13 +75,13 @@ WITH place AS (
     UPDATE messaging_conversation conversation
        SET inbound_count = inbound_count + (kept.unanswered = '')::int,
            unread_count = unread_count + (kept.unanswered <> 'history')::int,
-           last_message_at = GREATEST(last_message_at, LEAST(%(said_at)s, now())),
+           last_message_at = GREATEST(last_message_at, LEAST(%(said_at)s, statement_timestamp())),
            burst_started_at = CASE WHEN kept.unanswered = '' AND control = 'agent'
-                                   THEN COALESCE(burst_started_at, now()) ELSE burst_started_at END,
+                                   THEN COALESCE(burst_started_at, statement_timestamp()) ELSE burst_started_at END,
            due_at = CASE WHEN kept.unanswered = '' AND control = 'agent'
-                         THEN GREATEST(retry_at,
-                                       LEAST(now() + make_interval(secs => LEAST(debounce_s, %(hurry_s)s)),
-                                             COALESCE(burst_started_at, now()) + make_interval(secs => debounce_max_s)))
+                         THEN GREATEST(retry_at, LEAST(
+                             statement_timestamp() + make_interval(secs => LEAST(debounce_s, %(hurry_s)s)),
+                             COALESCE(burst_started_at, statement_timestamp()) + make_interval(secs => debounce_max_s)))
                          ELSE due_at END
       FROM kept, place
      WHERE conversation.id = kept.conversation_id

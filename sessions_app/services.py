@@ -261,7 +261,8 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
 def sync_due_bridges() -> None:
     """Reconcile each bridge about once a minute, whichever process comes first. No webhook tells of one that died."""
     due = Q(synced_at=None) | Q(synced_at__lt=timezone.now() - timedelta(seconds=SYNC_EVERY_S))
-    for bridge in Bridge.objects.filter(due).exclude(kind="simulator"):
+    keeping = [kind for kind, adapter in ADAPTERS.items() if adapter.keeps_sessions]
+    for bridge in Bridge.objects.filter(due, kind__in=keeping):
         if not Bridge.objects.filter(due, pk=bridge.pk).update(synced_at=timezone.now()):
             continue
         try:

@@ -1,0 +1,157 @@
+"""The door for bridges: nobody else gets in, nothing odd breaks it, and nothing is acknowledged that is not kept."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from django.conf import settings
+from django.db import OperationalError, connections
+from django.utils import timezone
+
+from messaging.models import Message
+from sessions_app.models import WhatsAppSession
+
+SECRET = settings.WHATSAPP_WEBHOOK_SECRET
+PAYLOADS = Path(__file__).parents[1] / "payloads" / "zapw"
+
+
+def text_event(text: Any = "Oi", **changes: Any) -> dict[str, Any]:
+    data = {
+        "from": "5511988887777@s.whatsapp.net",
+        "to": "5511999990000:12@s.whatsapp.net",
+        "messageId": "3EB0C767D71D1F0A1B22",
+        "timestamp": int(timezone.now().timestamp() * 1000),
+        "isGroup": False,
+        "type": "text",
+        "text": text,
+    }
+    return {"sessionId": "sales", "origin": "5511999990000", "eventType": "message.received", "data": data | changes}
+
+
+@pytest.fixture
+def post(client, bridge, profile):
+    def deliver(body: Any, secret: str = SECRET, slug: str = "default", slash: str = "/"):
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return client.post(f"/api/v1/webhooks/{slug}/{secret}{slash}", raw, content_type="application/json")
+
+    return deliver
+
+
+@pytest.mark.parametrize("slash", ["/", ""])
+def test_a_message_is_kept_with_and_without_the_trailing_slash(post, slash):
+    response = post(text_event(), slash=slash)
+    assert (response.status_code, response.json()["kept"]) == (200, 1)
+    assert Message.objects.get().text == "Oi"
+
+
+@pytest.mark.parametrize(("slug", "secret"), [("default", "wrong"), ("default", SECRET[:-1]), ("nobody", SECRET)])
+def test_a_stranger_is_refused_and_nothing_is_stored(post, slug, secret):
+    response = post(text_event(), slug=slug, secret=secret)
+    assert (response.status_code, response.json()["code"]) == (401, "webhook_unauthorized")
+    assert not Message.objects.exists()
+    assert not WhatsAppSession.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/webhooks/default", "/api/v1/webhooks/default/"])
+def test_a_missing_secret_is_refused(client, bridge, path):
+    assert client.post(path, b"{}", content_type="application/json").status_code == 401
+
+
+def test_only_post_is_taken(client, bridge):
+    assert client.get(f"/api/v1/webhooks/default/{SECRET}/").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        (PAYLOADS / "malformed_truncated.body").read_bytes(),
+        b"[" * 10_000 + b"]" * 10_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        b"\xff\xfe\x00",
+        b"1" * 5000,
+        b"null",
+    ],
+    ids=["empty", "words", "truncated", "deep arrays", "deep objects", "not utf-8", "huge number", "null"],
+)
+def test_an_unreadable_body_is_told_so_and_nothing_is_stored(post, body):
+    assert post(body).status_code in (200, 400)
+    assert not Message.objects.exists()
+
+
+def test_a_body_over_one_mebibyte_is_refused(post):
+    assert post(text_event("x" * 1024 * 1024)).status_code == 413
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"from": 5},
+        {"from": None},
+        {"messageId": None},
+        {"messageId": {"a": 1}},
+        {"timestamp": "soon"},
+        {"timestamp": 1e300},
+        {"timestamp": -1},
+        {"type": ["text"]},
+        {"text": {"a": 1}},
+        {"isGroup": "yes", "groupId": 7},
+        {"type": "location", "location": "here"},
+        {"messageId": "x" * 100_000},
+    ],
+)
+def test_wrong_types_never_break_the_door(post, changes):
+    assert post(text_event(**changes)).status_code in (200, 400)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800 alone", "\ud83d", ""])
+def test_characters_the_database_cannot_hold_do_not_lose_the_message(post, text):
+    raw = json.dumps(text_event(text)).encode()
+    assert post(raw).status_code == 200
+    assert "\x00" not in Message.objects.get().text
+
+
+@pytest.mark.parametrize("text", ["", "😀👩‍👩‍👧‍👦", "مرحبا بالعالم", "x" * 100_000])
+def test_a_text_is_kept_as_it_was_said(post, text):
+    post(text_event(text))
+    assert Message.objects.get().text == text
+
+
+def test_an_unknown_event_is_taken_and_forgotten(post):
+    response = post((PAYLOADS / "unknown_event_type.json").read_bytes())
+    assert (response.status_code, response.json()["ignored"]) == (200, 1)
+
+
+def test_the_good_events_of_a_delivery_with_a_bad_one_are_kept(client, simulator, profile):
+    good = {"event": "message", "session": "sim", "chat": "5511988887777@s.whatsapp.net", "text": "Hello"}
+    delivery = [good | {"id": "A"}, {"event": "message", "id": 7}, "nonsense", good | {"id": "B"}]
+    path = f"/api/v1/webhooks/simulator/{SECRET}/"
+    response = client.post(path, json.dumps(delivery), content_type="application/json")
+    assert response.status_code == 200
+    assert set(Message.objects.values_list("provider_message_id", flat=True)) == {"A", "B"}
+
+
+def unreachable(*args: object, **kwargs: object) -> None:
+    raise OperationalError("the server is gone")
+
+
+def test_what_cannot_be_kept_now_is_not_acknowledged(post, monkeypatch):
+    with monkeypatch.context() as gone:
+        gone.setattr(connections["default"], "cursor", unreachable)
+        response = post(text_event())
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+
+
+def test_the_secret_is_not_in_the_log(post, caplog, monkeypatch):
+    with monkeypatch.context() as gone:
+        gone.setattr(connections["default"], "cursor", unreachable)
+        post(text_event())
+    ours = next(h for h in logging.getLogger().handlers if isinstance(h.formatter, structlog.stdlib.ProcessorFormatter))
+    logged = "\n".join(ours.format(record) for record in caplog.records)
+    assert "/api/v1/webhooks/default/..." in logged
+    assert SECRET not in logged

@@ -1,0 +1,136 @@
+"""A person wins: from the moment someone takes over, nothing of the agent leaves."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from messaging import control, leases, outbox
+from messaging.leases import Settlement
+from messaging.models import Conversation, Message, Turn
+from messaging.send import send_text
+from sessions_app.models import AgentProfile
+
+
+def settlement(conversation: Conversation, **changes: object) -> Settlement:
+    conversation.refresh_from_db()
+    values = {
+        "outcome": Turn.Outcome.ANSWERED,
+        "burst": list(conversation.messages.filter(status="received").values_list("pk", flat=True)),
+        "seen": conversation.inbound_count,
+        "started_at": timezone.now(),
+        "replies": ["Hi"],
+    }
+    return Settlement(**values | changes)
+
+
+def settle(lease, conversation, *, even_if_stale=False, **changes):
+    return leases.settle(
+        lease,
+        settlement(conversation, **changes),
+        session_id=conversation.session_id,
+        even_if_stale=even_if_stale,
+    )
+
+
+def test_a_reply_being_written_when_someone_takes_over_is_dropped(says, conversation):
+    says("Hello")
+    lease = leases.take(conversation.pk)
+    control.take_over(conversation=conversation)
+    assert settle(lease, conversation) is None
+    assert not Message.objects.filter(direction="outbound").exists()
+    assert not Turn.objects.exists()
+
+
+def test_a_reply_being_written_is_dropped_even_if_the_agent_has_control_again(says, conversation):
+    says("Hello")
+    lease = leases.take(conversation.pk)
+    control.take_over(conversation=conversation)
+    control.release(conversation=conversation)
+    assert settle(lease, conversation) is None
+
+
+def test_a_queued_reply_is_cancelled_when_someone_takes_over(says, conversation):
+    says("Hello")
+    settle(leases.take(conversation.pk), conversation)
+    control.take_over(conversation=conversation)
+    assert Message.objects.get(direction="outbound").status == "cancelled"
+    assert outbox.claim_next(conversation.pk) is None
+
+
+def test_a_queued_reply_of_an_older_epoch_never_leaves(says, conversation):
+    says("Hello")
+    settle(leases.take(conversation.pk), conversation)
+    Conversation.objects.update(control_epoch=7)
+    assert outbox.claim_next(conversation.pk) is None
+    outbox.drop_outdated()
+    assert Message.objects.get(direction="outbound").status == "cancelled"
+
+
+def test_the_words_of_a_person_leave_while_a_person_has_control(says, conversation):
+    says("Hello")
+    send_text(conversation=conversation, text="This is Bia.")
+    assert outbox.claim_next(conversation.pk).text == "This is Bia."
+
+
+def test_a_staff_message_takes_over_for_as_long_as_the_profile_says_and_answers_what_was_unanswered(says, conversation):
+    AgentProfile.objects.update(takeover_s=60)
+    says("Hello")
+    send_text(conversation=conversation, text="This is Bia.")
+    conversation.refresh_from_db()
+    assert conversation.control == "human"
+    assert conversation.control_until <= timezone.now() + timedelta(seconds=60)
+    assert Message.objects.get(direction="inbound").unanswered == "person"
+    assert conversation.due_at is None
+
+
+def test_writing_does_not_shorten_a_takeover_that_lasts_until_it_is_released(conversation):
+    control.take_over(conversation=conversation)
+    send_text(conversation=conversation, text="This is Bia.")
+    conversation.refresh_from_db()
+    assert conversation.control_until is None
+
+
+def test_a_program_that_sends_does_not_take_over(conversation):
+    send_text(conversation=conversation, text="Your order is on its way.", author=Message.Author.API)
+    conversation.refresh_from_db()
+    assert conversation.control == "agent"
+
+
+def test_release_makes_a_fresh_unanswered_message_due(says, conversation):
+    control.take_over(conversation=conversation)
+    says("Anyone?")
+    control.release(conversation=conversation)
+    assert leases.take(conversation.pk) is not None
+
+
+def test_release_does_not_answer_what_is_no_longer_fresh(says, conversation):
+    control.take_over(conversation=conversation)
+    says("Anyone?")
+    Message.objects.update(said_at=timezone.now() - timedelta(hours=1))
+    control.release(conversation=conversation)
+    assert leases.take(conversation.pk) is None
+    assert Message.objects.get().unanswered == "stale"
+
+
+def test_a_takeover_ends_by_itself_when_its_time_is_up(conversation):
+    control.take_over(conversation=conversation, until=timezone.now() - timedelta(seconds=1))
+    assert control.release_expired() == 1
+    conversation.refresh_from_db()
+    assert conversation.control == "agent"
+
+
+def test_a_takeover_that_was_prolonged_meanwhile_does_not_end(conversation):
+    control.take_over(conversation=conversation, until=timezone.now() + timedelta(hours=1))
+    control.release(conversation=conversation, if_expired=True)
+    conversation.refresh_from_db()
+    assert conversation.control == "human"
+
+
+@pytest.mark.parametrize("act", [control.take_over, control.mute])
+def test_every_change_of_control_raises_the_epoch_and_takes_the_lease_away(says, conversation, act):
+    says("Hello")
+    lease = leases.take(conversation.pk)
+    act(conversation=conversation)
+    assert conversation.control_epoch == lease.epoch + 1
+    assert leases.renew([lease.token]) == set()
