@@ -1,18 +1,30 @@
-"""How many tokens a text is, roughly: without a network, and cheap enough to ask of a whole history."""
+"""How many tokens a text is, roughly: without a network, and cheap enough to ask of a whole history.
+
+Measured on chat in twelve languages, addresses, numbers, JSON and code: 0.7 to 2.4 times what o200k_base counts and 0.5
+to 1.3 times what the older cl100k_base does; the two differ from each other by as much. About a microsecond a message.
+"""
 
 from agent.llm.base import Prompt, PromptMessage
 
-_PER_CHARACTER = 0.27  # English, Spanish and Portuguese chat: 3.7 to 4.5 characters a token
-_PER_EXTRA_BYTE = 0.3  # UTF-8 bytes beyond one a character: CJK 0.9 a character, emoji 1.2, Cyrillic and Arabic 0.6
+_PER_CHARACTER = 0.27
+_PER_EXTRA_BYTE = 0.3  # UTF-8 bytes beyond one a character: CJK 0.9 tokens a character, emoji 1.2, Cyrillic 0.6
+_LONG_WORD = 8
+_PER_CHARACTER_OF_LONG_WORDS = 0.23  # on top: addresses, numbers and codes fall into small pieces
 _PER_MESSAGE = 4  # role and separators
 
 
 def estimate_tokens(text: str) -> int:
-    """An estimate: real tokenizers differ from each other by more than this differs from them. Leans to too many."""
-    if text.isascii():
-        return int(len(text) * _PER_CHARACTER) + 1 if text else 0
-    extra = len(text.encode("utf-8", "surrogatepass")) - len(text)
-    return int(len(text) * _PER_CHARACTER + extra * _PER_EXTRA_BYTE) + 1
+    """An estimate, 0 only for an empty text."""
+    if not text:
+        return 0
+    length = len(text)
+    estimate = length * _PER_CHARACTER
+    beyond_words = length - _LONG_WORD * (text.count(" ") + text.count("\n") + 1)
+    if beyond_words > 0:
+        estimate += beyond_words * _PER_CHARACTER_OF_LONG_WORDS
+    if not text.isascii():
+        estimate += (len(text.encode("utf-8", "surrogatepass")) - length) * _PER_EXTRA_BYTE
+    return int(estimate) + 1
 
 
 def estimate_message_tokens(message: PromptMessage) -> int:
@@ -21,6 +33,6 @@ def estimate_message_tokens(message: PromptMessage) -> int:
 
 
 def estimate_prompt_tokens(prompt: Prompt) -> int:
-    """Messages and tools together. A tool's schema is counted by its printed length, which is close to its JSON."""
+    """Messages and tools together. A tool's schema is counted as it prints, which is close to its JSON."""
     tools = sum(estimate_tokens(f"{tool.name} {tool.description} {tool.parameters}") for tool in prompt.tools)
     return tools + sum(map(estimate_message_tokens, prompt.messages))

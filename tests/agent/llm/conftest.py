@@ -1,0 +1,41 @@
+"""A model of each API, before a model server that does as it is told."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agent.llm.base import Model, Prompt, PromptMessage, Role
+from agent.llm.chat import ChatModel
+from agent.llm.endpoint import Endpoint
+from agent.llm.responses import ResponsesModel
+from tests.fakes.openai import FakeOpenAI
+
+API_KEY = "sk-a-key-that-no-log-may-show"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI(api_key=API_KEY) as fake:
+        yield fake
+
+
+@pytest.fixture(params=[ChatModel, ResponsesModel], ids=["chat", "responses"])
+def model(request: pytest.FixtureRequest, server: FakeOpenAI) -> Model:
+    return request.param(Endpoint(base_url=server.base_url, api_key=API_KEY, timeout_s=10.0))
+
+
+@pytest.fixture
+def hurried(model: Model, server: FakeOpenAI) -> Model:
+    """The same with a time-out that a test can wait for."""
+    return type(model)(Endpoint(base_url=server.base_url, api_key=API_KEY, timeout_s=0.3))
+
+
+@pytest.fixture
+def said() -> Callable[..., Prompt]:
+    """A prompt in which the user says this last."""
+
+    def prompt(text: str = "my secret prompt", **more: object) -> Prompt:
+        messages = (PromptMessage(Role.SYSTEM, "You are brief."), PromptMessage(Role.USER, text))
+        return Prompt(**({"model": "fake-model", "messages": messages} | more))
+
+    return prompt
