@@ -1,0 +1,169 @@
+"""The engine: rings are answered at once, what no ring reached is swept up, and a stop leaves nothing half done."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from agent import engine
+from agent.engine import Lane
+from messaging import control
+from messaging.models import Conversation, Message, Turn
+from messaging.send import send_text
+from tests.fakes.openai import FakeOpenAI
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def eventually(holds: Callable[[], bool], *, within_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def sales(session, simulator):
+    """The session, at a bridge that takes everything."""
+    session.bridge = simulator
+    session.save()
+    return session
+
+
+@pytest.fixture
+def running(settings, sales) -> Iterator[None]:
+    settings.AGENT_SWEEP_S = 0.2
+    settings.SEND_GAP_S = 0.0
+    engine.start()
+    yield
+    engine.stop(timeout_s=2)
+
+
+def sent() -> int:
+    return Message.objects.filter(direction="outbound", status="sent").count()
+
+
+def test_a_ring_is_answered(running, says, conversation):
+    kept = says("Hello")
+    engine.wake(kept.conversation_id, kept.due_at)
+    assert eventually(lambda: sent() == 1)
+
+
+def test_what_nobody_rang_for_is_swept_up(running, says, conversation):
+    says("Hello")
+    assert eventually(lambda: sent() == 1)
+
+
+def test_a_message_of_staff_leaves_at_once(running, conversation):
+    send_text(conversation=conversation, text="This is Bia.")
+    assert eventually(lambda: sent() == 1)
+
+
+def test_a_turn_waits_until_it_is_due(running, says, conversation, profile):
+    profile.debounce_s = profile.debounce_max_s = 0.5
+    profile.save()
+    kept = says("Hello")
+    engine.wake(kept.conversation_id, kept.due_at)
+    assert eventually(lambda: sent() == 1)
+    assert Turn.objects.get().started_at >= kept.due_at
+
+
+def test_a_takeover_whose_time_is_up_ends_and_the_agent_answers(sales, says, conversation):
+    control.take_over(conversation=conversation, until=timezone.now() + timedelta(hours=1))
+    says("Anyone?")
+    Conversation.objects.update(control_until=timezone.now() - timedelta(seconds=1))
+    engine.mend()
+    conversation.refresh_from_db()
+    assert conversation.control == "agent"
+    assert conversation.due_at is not None
+
+
+def test_a_stop_gives_the_leases_of_unfinished_turns_back(sales, says, conversation, settings):
+    with FakeOpenAI() as model:
+        settings.OPENAI_BASE_URL = model.base_url
+        model.fail("hang")
+        engine.start()
+        kept = says("Hello")
+        engine.wake(kept.conversation_id, kept.due_at)
+        model.wait_for_requests(1)
+        engine.stop(timeout_s=0.1)
+    conversation.refresh_from_db()
+    assert conversation.lease_token is None
+    assert conversation.tries == 0
+    assert conversation.due_at <= timezone.now()
+
+
+def test_two_engines_on_one_database_answer_each_burst_once(sales, says, conversation, settings):
+    settings.AGENT_SWEEP_S = 0.1
+    engines = [engine.Engine() for _ in range(2)]
+    for one in engines:
+        one.start()
+    for number in range(10):
+        says(f"message {number}", chat=f"55119888877{number:02}@s.whatsapp.net")
+    assert eventually(lambda: sent() == 10)
+    for one in engines:
+        one.stop(timeout_s=2)
+    assert Turn.objects.count() == 10
+    assert sent() == 10
+
+
+# --- the lane -----------------------------------------------------------------------------------------------------
+
+
+def no_alarm(*_: object) -> None:
+    raise AssertionError("nothing asked for a time")
+
+
+def test_a_lane_runs_a_conversation_once_at_a_time_and_again_for_a_ring_that_came_meanwhile():
+    conversation_id = uuid4()
+    started, go_on = threading.Semaphore(0), threading.Event()
+    running = 0
+    most = 0
+
+    def job(_: object) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        started.release()
+        go_on.wait(5)
+        running -= 1
+
+    lane = Lane("test", job, threads=4, ring_at=no_alarm)
+    lane.ring(conversation_id)
+    assert started.acquire(timeout=5)
+    for _ in range(3):
+        lane.ring(conversation_id)
+    go_on.set()
+    assert started.acquire(timeout=5)
+    assert lane.close(timeout_s=5)
+    assert most == 1
+    assert not started.acquire(timeout=0.1)
+
+
+def test_a_job_that_fails_does_not_take_its_thread_with_it():
+    done = threading.Event()
+    bad, good = uuid4(), uuid4()
+
+    def job(conversation_id: object) -> None:
+        if conversation_id == bad:
+            raise ValueError("odd")
+        done.set()
+
+    lane = Lane("test", job, threads=1, ring_at=no_alarm)
+    lane.ring(bad)
+    lane.ring(good)
+    assert done.wait(5)
+    assert lane.close(timeout_s=5)
+
+
+def test_a_closed_lane_takes_nothing_new():
+    lane = Lane("test", no_alarm, threads=1, ring_at=no_alarm)
+    assert lane.close(timeout_s=1)
+    lane.ring(uuid4())
+    assert lane.close(timeout_s=1)
