@@ -1,0 +1,164 @@
+"""Linking numbers: what the bridge says is followed, and its failures leave nothing half made."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from agent.bridges.events import Link, SessionChanged
+from messaging.models import Message
+from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import (
+    default_profile,
+    end_session,
+    ensure_default_bridges,
+    logout_session,
+    reconnect_session,
+    record_session_change,
+    refresh_session,
+    restart_session,
+    start_session,
+    sync_bridge,
+    sync_due_bridges,
+)
+from tests.fakes.zapw import FakeZapw
+from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
+
+
+@pytest.fixture
+def zapw(settings, bridge) -> Iterator[FakeZapw]:
+    settings.BRIDGE_TIMEOUT_S = 1.0
+    with FakeZapw() as fake:
+        bridge.base_url, bridge.api_key = fake.url, fake.api_key
+        bridge.save()
+        yield fake
+
+
+def test_linking_gives_a_code_to_scan_and_its_expiry(zapw):
+    session = start_session(name="sales")
+    assert session.status == "qr_waiting"
+    assert bytes(session.qr_png).startswith(b"\x89PNG")
+    assert session.qr_expires_at > timezone.now()
+
+
+def test_a_scanned_code_connects_the_session_with_phone_and_time(zapw):
+    session = start_session(name="sales")
+    zapw.scan("sales", phone="5511999990000", name="Loja Azul")
+    session = refresh_session(session)
+    assert (session.status, session.phone, session.display_name) == ("connected", "+5511999990000", "Loja Azul")
+    assert session.linked_at is not None
+    assert session.qr_png is None
+
+
+@pytest.mark.parametrize("outcome", ["error_500", "drop_before", "hang", "nonsense"])
+def test_a_bridge_that_fails_leaves_no_half_made_session(zapw, outcome):
+    zapw.fail(outcome, call="start")
+    with pytest.raises(BridgeFailed):
+        start_session(name="sales")
+    assert not WhatsAppSession.objects.exists()
+
+
+def test_a_name_that_is_taken_is_refused(zapw):
+    start_session(name="sales")
+    with pytest.raises(SessionExists):
+        start_session(name="sales")
+
+
+def test_a_name_the_bridge_has_and_we_do_not_is_refused_with_what_to_do(zapw):
+    zapw.add_session("sales", phone="5511999990000")
+    with pytest.raises(SessionExists, match="sync_sessions"):
+        start_session(name="sales")
+
+
+def test_deleting_keeps_the_record_and_what_was_said(zapw, session, says):
+    zapw.add_session("sales", phone="5511999990000")
+    says("Hello")
+    session = end_session(session)
+    assert session.ended_at is not None
+    assert Message.objects.count() == 1
+    assert sync_bridge(session.bridge) == {"added": [], "updated": [], "missing": []}
+
+
+def test_linking_an_ended_name_again_brings_its_record_back(zapw, session, says):
+    zapw.add_session("sales", phone="5511999990000")
+    says("Hello")
+    end_session(session)
+    again = start_session(name="sales")
+    assert (again.pk, again.ended_at, again.status) == (session.pk, None, "qr_waiting")
+
+
+def test_what_zapw_cannot_do_is_refused_before_it_is_tried(zapw, session):
+    for act in (restart_session, logout_session):
+        with pytest.raises(NotSupportedByBridge):
+            act(session)
+
+
+def test_a_session_that_lost_its_link_is_linked_again(zapw, session):
+    zapw.add_session("sales", phone="5511999990000", status="disconnected")
+    assert reconnect_session(session).status == "qr_waiting"
+
+
+def test_reconciling_takes_over_what_the_bridge_has(zapw, session):
+    zapw.add_session("support", phone="5511900001111")
+    assert sync_bridge(session.bridge) == {"added": ["support"], "updated": [], "missing": ["sales"]}
+    assert WhatsAppSession.objects.get(name="support").status == "connected"
+    assert WhatsAppSession.objects.get(name="sales").status == "disconnected"
+
+
+def test_a_bridge_that_cannot_be_asked_changes_nothing(zapw, session):
+    zapw.fail("error_500", call="list")
+    with pytest.raises(BridgeFailed):
+        sync_bridge(session.bridge)
+    sync_due_bridges()
+    assert WhatsAppSession.objects.get().status == "connected"
+
+
+def test_a_bridge_is_reconciled_once_a_minute_whoever_comes(zapw, session):
+    zapw.add_session("sales", phone="5511999990000")
+    sync_due_bridges()
+    synced_at = Bridge.objects.get(slug="default").synced_at
+    sync_due_bridges()
+    assert Bridge.objects.get(slug="default").synced_at == synced_at
+
+
+@pytest.mark.parametrize(("status", "code"), [(Link.LOGGED_OUT, "401"), (Link.DISCONNECTED, "408")])
+def test_a_lost_link_is_recorded_with_its_reason(session, status, code):
+    record_session_change(bridge=session.bridge, event=SessionChanged(session="sales", status=status, code=code))
+    session.refresh_from_db()
+    assert (session.status, session.status_reason) == (status.value, code)
+
+
+def test_news_of_a_link_that_comes_late_changes_nothing(session):
+    now = timezone.now()
+    bridge = session.bridge
+    record_session_change(bridge=bridge, event=SessionChanged(session="sales", status=Link.LOGGED_OUT, at=now))
+    late = SessionChanged(session="sales", status=Link.CONNECTED, at=now - timedelta(minutes=1))
+    record_session_change(bridge=bridge, event=late)
+    session.refresh_from_db()
+    assert session.status == "logged_out"
+
+
+def test_the_default_bridge_follows_the_environment(db, settings):
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL, settings.WHATSAPP_API_KEY = "zapw", "http://127.0.0.1:9", "key"
+    ensure_default_bridges()
+    settings.WHATSAPP_API_KEY = "another key"
+    ensure_default_bridges()
+    bridge = Bridge.objects.get(slug="default")
+    assert (bridge.kind, bridge.api_key) == ("zapw", "another key")
+    assert Bridge.objects.get(slug="simulator").kind == "simulator"
+
+
+def test_credentials_are_not_readable_in_the_database(bridge):
+    bridge.api_key = "a-very-secret-key"
+    bridge.save()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT api_key, webhook_secret FROM sessions_app_bridge WHERE slug = 'default'")
+        kept = "".join(cursor.fetchone())
+    assert "a-very-secret-key" not in kept
+    assert bridge.webhook_secret not in kept
+
+
+def test_there_is_one_default_profile(db):
+    assert default_profile() == default_profile()
