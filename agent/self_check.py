@@ -27,7 +27,7 @@ class SelfCheck:
     seconds: float
 
 
-def run(base_url: str, *, timeout_s: float = 60.0) -> SelfCheck:
+def run(base_url: str, *, timeout_s: float = 30.0) -> SelfCheck:
     """Write to the agent at `base_url` and wait until its answer has left. Raises SelfCheckFailed with the reason."""
     secret = Bridge.objects.get(slug=Bridge.SIMULATOR).webhook_secret
     message_id = f"self-check-{uuid4().hex}"
@@ -59,6 +59,8 @@ def _answer_to(message_id: str) -> Message | None:
         raise SelfCheckFailed(f"The answer could not be sent: {answer.error or answer.error_code}.")
     if answer is not None and answer.sent_at is not None:
         return answer
+    if question.conversation.tries > 1:
+        raise SelfCheckFailed("The model did not answer twice, and is asked again; the log says why.")
     turn = Turn.objects.filter(**since).exclude(outcome=Turn.Outcome.ANSWERED).first()
     if turn is not None:
         raise SelfCheckFailed(f"The turn {turn.outcome}: {turn.reason}.")

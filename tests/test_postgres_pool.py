@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from whatsapp_agent import postgres
 from whatsapp_agent.postgres import base
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,7 +43,7 @@ def in_thread(work) -> list:
 
 def test_a_released_connection_is_used_by_the_next_thread(pool):
     mine = backend()
-    base.release()
+    postgres.release()
 
     def theirs() -> int:
         try:
@@ -56,7 +57,7 @@ def test_a_released_connection_is_used_by_the_next_thread(pool):
 def test_a_connection_in_a_transaction_is_not_released(pool):
     with transaction.atomic():
         mine = backend()
-        base.release()
+        postgres.release()
         assert backend() == mine
 
 
@@ -65,7 +66,7 @@ def test_many_threads_that_release_share_few_connections(pool):
 
     def turn() -> None:
         seen.add(backend())
-        base.release()
+        postgres.release()
         all_waiting.wait()
         seen.add(backend())
         connection.close()
@@ -104,7 +105,7 @@ def test_an_unfinished_transaction_is_not_handed_to_the_next(pool, django_user_m
 def test_a_connection_the_server_closed_while_idle_is_not_lent(pool):
     mine, other = backend(), connection.copy()
     with other.cursor() as cursor:
-        base.release()
+        postgres.release()
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [mine])
 
     assert backend() != mine
@@ -113,7 +114,7 @@ def test_a_connection_the_server_closed_while_idle_is_not_lent(pool):
 
 def test_a_forked_child_starts_with_no_connections_of_its_parent(pool):
     backend()
-    base.release()
+    postgres.release()
     child = os.fork()
     if child == 0:
         os._exit(0 if not base._pools else 1)

@@ -161,9 +161,7 @@ def _listens(server: Server) -> bool:
 
 def _start(data_dir: Path) -> None:
     if os.geteuid() == 0:
-        _open_the_way_to(data_dir.parent)
-        _open_the_way_to(_programs())
-        _open_files(_programs().parent)
+        _open_to_account(data_dir.parent)
     if not data_dir.exists():
         _create(data_dir)
     version = (data_dir / "PG_VERSION").read_text().strip()
@@ -285,21 +283,21 @@ def _account() -> pwd.struct_passwd:
         raise NotStarted(f"The account {ACCOUNT} cannot be made: {made.stderr.strip()}") from exc
 
 
-def _open_the_way_to(directory: Path) -> None:
-    """Let other accounts pass through `directory` and all above it: the server is one. Says so when it changes one."""
-    for place in (directory.resolve(), *directory.resolve().parents):
-        mode = place.stat().st_mode
-        if not mode & 0o001:
-            _tell(f"The embedded PostgreSQL does not run as root: letting other accounts pass through {place}")
-            place.chmod(mode | 0o001)
-
-
-def _open_files(programs: Path) -> None:
-    """Packages installed under a strict umask are for root alone; the server's account has to read these."""
-    if (programs / "bin" / "postgres").stat().st_mode & 0o005 != 0o005:
-        for path in programs.rglob("*"):
-            mode = path.stat().st_mode
-            path.chmod(mode | (0o055 if path.is_dir() or mode & 0o100 else 0o044))
+def _open_to_account(directory: Path) -> None:
+    """Let the server's account pass through to `directory` and to its programs, and read those. Says so, once."""
+    package = _programs().parent.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    to_pass = {place for end in (directory.resolve(), package) for place in (end, *end.parents)}
+    if closed := sorted(place for place in to_pass if not place.stat().st_mode & 0o001):
+        places = ", ".join(map(str, closed))
+        _tell(f"The embedded PostgreSQL does not run as root: letting other accounts pass through (chmod o+x) {places}")
+        for place in closed:
+            place.chmod(place.stat().st_mode | 0o001)
+    for part in (_programs().parent, libraries):
+        if part.is_dir() and not part.stat().st_mode & 0o004:  # installed under a strict umask
+            for path in (*part.rglob("*"), part):  # itself last: it says that all of it is done
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o055 if path.is_dir() or mode & 0o100 else 0o044))
 
 
 def _tell(line: str) -> None:
