@@ -20,7 +20,7 @@ from messaging import control, outbox
 from messaging.models import Conversation
 from messaging.receive import purge_early_receipts
 from sessions_app.services import sync_due_bridges
-from whatsapp_agent import doorbell
+from whatsapp_agent import doorbell, idempotency, throttling
 
 log = structlog.get_logger(__name__)
 
@@ -214,6 +214,8 @@ def mend() -> None:
     outbox.give_up_stuck()
     outbox.drop_outdated()
     purge_early_receipts()
+    idempotency.purge()
+    throttling.purge()
     sync_due_bridges()
 
 

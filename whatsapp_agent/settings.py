@@ -32,6 +32,8 @@ PORT = configuration.integer("PORT", default=8000, minimum=1, maximum=65535)
 HOST = configuration.text("HOST", default="127.0.0.1")
 WEB_PROCESSES = configuration.integer("WEB_PROCESSES", default=min(2, os.cpu_count() or 1), minimum=1)
 WEB_THREADS = configuration.integer("WEB_THREADS", default=16, minimum=1)  # requests at once per process
+API_RATE_PER_MINUTE = configuration.integer("API_RATE_PER_MINUTE", default=600, minimum=0)  # each user or API key
+ANONYMOUS_RATE_PER_MINUTE = configuration.integer("ANONYMOUS_RATE_PER_MINUTE", default=60, minimum=0)  # each address
 HTTPS = configuration.boolean("HTTPS", default=False)  # behind a proxy that ends TLS and sets X-Forwarded-Proto
 DEBUG = configuration.boolean("DEBUG", default=False)
 LOG_LEVEL = configuration.choice(
@@ -106,6 +108,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "whatsapp_agent.throttling.rate_limit_headers",
 ]
 TEMPLATES = [
     {
@@ -172,6 +175,7 @@ if HTTPS:
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["whatsapp_agent.throttling.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.NewestFirst",
