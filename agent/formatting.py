@@ -32,7 +32,8 @@ def to_whatsapp(markdown: str) -> str:
             lines += _table_as_list(source[at:end])
             at = end
         else:
-            for line in _convert_line(source[at]).split("\n"):
+            spoken = source[at].removesuffix("\\") if at + 1 < len(source) else source[at]  # a hard line break
+            for line in _convert_line(spoken).split("\n"):
                 if line or (lines and lines[-1]):  # one blank line is enough
                     lines.append(line)
             at += 1
@@ -104,12 +105,12 @@ def _is_table_rule(line: str) -> bool:
 
 def _table_as_list(rows: list[str]) -> list[str]:
     """One line a row, each cell with the name of its column: tables do not fit a phone."""
-    names = [_convert_inline(name, plain=True) for name in _cells(rows[0])]
+    names = [_convert_inline(name, plain=True).replace("\n", " ") for name in _cells(rows[0])]
     if len(rows) == 2:
         return [" | ".join(names)]
     lines = []
     for row in rows[2:]:
-        cells = [_convert_inline(cell) for cell in _cells(row)]
+        cells = [_convert_inline(cell).replace("\n", " ") for cell in _cells(row)]
         named = names + [""] * (len(cells) - len(names))
         pairs = [f"{name}: {cell}" if name else cell for name, cell in zip(named, cells, strict=False) if cell]
         lines.append(f"- {'; '.join(pairs)}")
@@ -231,7 +232,7 @@ def _convert_inline(text: str, *, plain: bool = False) -> str:
             line.out.append(html.unescape(found[0]).replace("\xa0", " "))
         else:
             line.out.append(found["escaped"] or found["autolink"].removeprefix("mailto:"))
-    line.out.append(text[at:].removesuffix("\\"))
+    line.out.append(text[at:])
     return "".join(map(str, line.out))
 
 
@@ -373,8 +374,8 @@ def _parts(text: str, limit: int) -> Iterator[str]:
         cut = _best_cut(text, at, window)
         part = text[at:cut]
         closes = in_code ^ (part.count(_FENCE) % 2 == 1) if fenced else False
-        if closes and not in_code:
-            fence = part.rfind(_FENCE)
+        if closes:
+            fence = part.rfind(_FENCE)  # what it opens is still open at the cut
             if fence > len(window) // 2 or (fence > 0 and not part[fence + 3 :].strip()):
                 cut, closes = at + fence, False  # the code begins late in this part: let it begin with the next
                 part = text[at:cut]
@@ -429,14 +430,18 @@ def _between_characters(text: str, at: int, end: int) -> int:
     """`end`, or a little earlier, so that no backticks, emoji or accented letter is cut; never `at`."""
     cut = end
     for _ in range(32):
-        if cut - 1 <= at or not _belongs_together(text, cut):
+        if cut - 1 <= at or not _belongs_together(text, cut, since=at):
             break
         cut -= 1
-    return end if _belongs_together(text, cut) or cut <= at else cut
+    if not _belongs_together(text, cut, since=at):
+        return cut
+    while end - 1 > at and text[end - 1] == text[end] == "`" and cut < end:
+        end -= 1
+    return end
 
 
-def _belongs_together(text: str, cut: int) -> bool:
-    """Whether the characters on both sides of `cut` are seen as one."""
+def _belongs_together(text: str, cut: int, *, since: int) -> bool:
+    """Whether the characters on both sides of `cut` are seen as one; one character begins at `since`."""
     before, after = text[cut - 1], text[cut]
     if before == after == "`" or before == "\u200d" or after == "\u200d":
         return True
@@ -444,7 +449,7 @@ def _belongs_together(text: str, cut: int) -> bool:
         return True
     if "\U0001f1e6" <= before <= "\U0001f1ff" and "\U0001f1e6" <= after <= "\U0001f1ff":  # flags are pairs
         start = cut
-        while start > 0 and cut - start < 64 and "\U0001f1e6" <= text[start - 1] <= "\U0001f1ff":
+        while start > since and "\U0001f1e6" <= text[start - 1] <= "\U0001f1ff":
             start -= 1
         return (cut - start) % 2 == 1
     return (
@@ -458,11 +463,17 @@ def shorten(text: str, limit: int) -> str:
     """At most `limit` characters: the beginning and the end, and between them a note of how much was left out."""
     if len(text) <= limit:
         return text
-    note = f"\n[… {len(text):,} characters, the middle is left out …]\n"
-    room = limit - len(note)
+    room = limit - len(_left_out(len(text), len(text)))
     if room < 2:
         return text[: max(limit, 0)]
     head = _between_characters(text, 0, room - room // 4)
-    tail = _between_characters(text, head, len(text) - room // 4)
-    note = f"\n[… {tail - head:,} of {len(text):,} characters left out …]\n"
-    return f"{text[:head]}{note}{text[tail:]}"
+    tail = len(text) - room // 4
+    for _ in range(32):
+        if tail == len(text) or not _belongs_together(text, tail, since=head):
+            break
+        tail += 1
+    return f"{text[:head]}{_left_out(tail - head, len(text))}{text[tail:]}"
+
+
+def _left_out(count: int, whole: int) -> str:
+    return f"\n[… {count:,} of {whole:,} characters left out …]\n"
