@@ -33,7 +33,7 @@ COMMAND_MARKS = ("/", "#")
 # insert the message once, and move the conversation's due time. No row comes back when the sender is unknown.
 KEEP = """
 WITH place AS (
-    SELECT conversation.id AS conversation_id, session.id AS session_id, alias.contact_id,
+    SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
            profile.debounce_s, profile.debounce_max_s,
            CASE
                WHEN NOT %(answerable)s THEN 'kind'
@@ -87,7 +87,7 @@ WITH place AS (
      WHERE conversation.id = kept.conversation_id
     RETURNING conversation.id, conversation.due_at
 )
-SELECT place.conversation_id, kept.conversation_id IS NOT NULL, moved.due_at, kept.unanswered = ''
+SELECT place.conversation_id, kept.conversation_id IS NOT NULL, moved.due_at, kept.unanswered = '', place.link
   FROM place LEFT JOIN kept ON true LEFT JOIN moved ON true
 """
 
@@ -155,7 +155,7 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
             row = cursor.fetchone()
         if row is None:
             return None
-        conversation_id, is_new, due_at, is_due = row
+        conversation_id, is_new, due_at, is_due, link = row
         if is_new and event.media:
             Media.objects.create(
                 message_id=message_id,
@@ -165,8 +165,21 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
                 ref=event.media.ref or "",
                 downloadable=event.media.downloadable,
             )
+    if is_new and link != WhatsAppSession.Status.CONNECTED:
+        _note_connected(bridge=bridge, name=event.session, at=event.sent_at)
     return Kept(
         message_id=message_id, conversation_id=conversation_id, is_new=is_new, due_at=due_at if is_due else None
+    )
+
+
+def _note_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
+    """A message that just came proves the link, whatever was last heard of it."""
+    if at is None or at < timezone.now() - timedelta(seconds=60):
+        return
+    WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
+        status=WhatsAppSession.Status.CONNECTED
+    ).update(
+        status=WhatsAppSession.Status.CONNECTED, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None
     )
 
 
@@ -307,17 +320,6 @@ def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
     Message.objects.filter(
         session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
     ).update(revoked_at=timezone.now())
-
-
-def note_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
-    """A message that just came proves the link, whatever was last heard of it."""
-    if at is None or at < timezone.now() - timedelta(seconds=60):
-        return
-    WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
-        status=WhatsAppSession.Status.CONNECTED
-    ).update(
-        status=WhatsAppSession.Status.CONNECTED, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None
-    )
 
 
 def purge_early_receipts() -> None:

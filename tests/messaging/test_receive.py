@@ -164,6 +164,20 @@ def test_a_message_while_a_person_has_control_is_kept_unanswered_and_not_due(say
     assert Message.objects.get().status == "received"
 
 
+def test_a_message_that_just_came_proves_the_link(says, session):
+    WhatsAppSession.objects.update(status="disconnected", status_changed_at=timezone.now() - timedelta(minutes=1))
+    says("Hello")
+    session.refresh_from_db()
+    assert session.status == "connected"
+
+
+def test_a_message_of_long_ago_proves_no_link(says, session):
+    WhatsAppSession.objects.update(status="disconnected", status_changed_at=timezone.now() - timedelta(days=1))
+    says("Hello", age=timedelta(minutes=5))
+    session.refresh_from_db()
+    assert session.status == "disconnected"
+
+
 # --- our own phone ------------------------------------------------------------------------------------------------
 
 
