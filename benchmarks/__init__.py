@@ -1,0 +1,1 @@
+"""What it costs to answer, measured from outside: `make bench`, `make drill`."""
