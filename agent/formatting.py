@@ -37,7 +37,8 @@ def to_whatsapp(markdown: str) -> str:
                 if line or (lines and lines[-1]):  # one blank line is enough
                     lines.append(line)
             at += 1
-    return "\n".join(lines).strip("\n") or markdown.strip()
+    whatsapp = "\n".join(lines).strip("\n")
+    return whatsapp if whatsapp.strip() else markdown.strip()
 
 
 @dataclass(slots=True)

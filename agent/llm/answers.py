@@ -76,6 +76,8 @@ def completion(
     """Raises ModelRefused for a refusal or a filtered answer, ModelUnavailable when nothing was said."""
     reason = clean(finish_reason, 64)
     text = clean(without_thoughts(text), LONGEST_TEXT).strip()
+    if not any(character.isprintable() and not character.isspace() for character in text):
+        text = ""  # zero-width characters and the like
     requests = _with_own_ids(tool_requests[:_MOST_TOOL_REQUESTS])
     if reason == "content_filter":
         raise ModelRefused("The model server filtered the answer.", code="content_filter")

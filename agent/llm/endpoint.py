@@ -38,23 +38,22 @@ class Endpoint:
     """
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        tls = httpx2.create_ssl_context()
-        self._clients = [self._client(base_url, api_key, tls) for _ in range(_POOLS)]
-        self._busy = [0] * _POOLS  # calls under way, by client
+        self._base_url, self._api_key, self._timeout_s = base_url, api_key, timeout_s
+        self._tls = httpx2.create_ssl_context()
+        self._clients = [self._new_client()]
+        self._busy = [0]  # calls under way, by client
         self._lock = threading.Lock()
-        # A server of one's own wants no key, and the SDK insists that this is said.
+        # A server of one's own wants no key; the SDK insists on one, or on being told to send none.
         self._options: Any = {} if api_key else {"headers": {"Authorization": openai.Omit()}}
 
-    def _client(self, base_url: str, api_key: str, tls: Any) -> openai.OpenAI:
+    def _new_client(self) -> openai.OpenAI:
         return openai.OpenAI(
-            base_url=base_url or "https://api.openai.com/v1",
-            api_key=api_key,
+            base_url=self._base_url or "https://api.openai.com/v1",
+            api_key=self._api_key or "none",
             max_retries=0,
             default_headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a huge one
-            _enforce_credentials=False,
             http_client=httpx2.Client(
-                verify=tls,
+                verify=self._tls,
                 timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
                 limits=httpx2.Limits(
                     max_connections=None, max_keepalive_connections=_KEPT_ALIVE, keepalive_expiry=_KEPT_ALIVE_S
@@ -64,6 +63,11 @@ class Endpoint:
         )
 
     def _bound(self, response: httpx2.Response) -> None:
+        """Before the body is read: refuse to inflate it, and bound it."""
+        if response.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+            if response.is_success:
+                raise ModelUnavailable("The model server compressed its answer though asked not to.", code="malformed")
+            raise failure(response.status_code, None, response.headers)
         response.stream = _BoundedStream(response.stream, until=time.monotonic() + self._timeout_s)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +90,12 @@ class Endpoint:
     def _some_client(self) -> Iterator[openai.OpenAI]:
         with self._lock:
             free = (index for index, calls in enumerate(self._busy) if calls < _CALLS_PER_POOL)
-            index = next(free, self._busy.index(min(self._busy)))
+            index = next(free, -1)
+            if index < 0 and len(self._clients) < _POOLS:
+                self._clients.append(self._new_client())
+                self._busy.append(0)
+            if index < 0:
+                index = self._busy.index(min(self._busy))
             self._busy[index] += 1
         try:
             yield self._clients[index]
@@ -116,8 +125,6 @@ class _BoundedStream(httpx2.SyncByteStream):
 
 
 def _json_object(response: httpx2.Response) -> dict[str, Any]:
-    if response.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise ModelUnavailable("The model server compressed its answer though asked not to.", code="malformed")
     try:
         answer = json.loads(response.content)
     except (ValueError, RecursionError):

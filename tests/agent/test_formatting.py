@@ -97,6 +97,7 @@ def without_fences(text: str) -> str:
         ("a\r\n\r\n\r\n\r\nb", "a\n\nb"),
         ("\n\n a \n\n", " a"),
         ("", ""),
+        ("&nbsp;", "&nbsp;"),
         ("مرحبا **بك**", "مرحبا *بك*"),
     ],
 )

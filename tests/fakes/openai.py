@@ -36,7 +36,6 @@ import re
 import socket
 import struct
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -127,10 +126,12 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "an_array": {"answer": plain([])},
     "no_answer_in_it": {"answer": plain({"object": "something else"})},
     "wrong_types": {"answer": plain({"choices": [{"message": 7}], "output": 7, "usage": "much", "model": ["x"]})},
-    "compressed": {"answer": Answer(200, zlib.compress(b"[" * 1_000_000), (("Content-Encoding", "deflate"),))},
+    "compressed": {"answer": Answer(200, b"inflating this fails", (("Content-Encoding", "deflate"),))},
+    "compressed_429": {"answer": Answer(429, b"inflating this fails", (("Content-Encoding", "gzip"),))},
     "huge": {"answer": Answer(200, b'{"choices": "' + b"x" * 20_000_000 + b'"}')},
     "empty": {"said": Said(text="")},
     "blank": {"said": Said(text=" \n\t ")},
+    "invisible": {"said": Said(text="\u200b\u2060")},
     "null": {"said": Said(text=None)},
     "refusal": {"said": Said(refusal="I will not.")},
     "filtered": {"said": Said(text="Half an ans", finish_reason="content_filter")},
