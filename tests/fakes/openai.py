@@ -273,9 +273,11 @@ class FakeOpenAI:
         if (method, path) == ("GET", "/v1/models"):
             return plain({"object": "list", "data": [{"id": "fake-model", "object": "model", "owned_by": "fake"}]})
         try:
-            body = json.loads(raw)
-        except ValueError:
-            return error(400, "We could not parse the JSON body of your request.")
+            return self._answer_to(method, path, json.loads(raw))
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            return error(400, f"We could not read the body of your request: {exc!r}")
+
+    def _answer_to(self, method: str, path: str, body: Any) -> Answer:
         match (method, path):
             case ("POST", "/v1/chat/completions"):
                 complaint, said_last, tools = _read_chat(body)
