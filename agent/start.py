@@ -24,6 +24,8 @@ from whatsapp_agent import embedded_postgres
 
 Tell = Callable[[str], None]
 
+LOOPBACK = ("127.0.0.1", "::1", "[::1]", "localhost")
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 ONE_START_AT_A_TIME = 0x57A1  # key of the advisory lock; any number no one else uses in this database
 
 
@@ -47,6 +49,21 @@ def check_address(*, host: str, port: int) -> None:
             f"PORT {port} on {host} cannot be used ({exc.strerror}). Stop what uses it, or choose another: "
             f"make run PORT={port + 1}, or manage.py up --port {port + 1}."
         ) from exc
+
+
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def local_url(port: int) -> str:
+    """Where this machine reaches the web server, whatever address that listens on."""
+    return f"http://{in_url(ANY_ADDRESS.get(settings.HOST, settings.HOST))}:{port}"
+
+
+def public_url(port: int) -> str:
+    """Where people reach the web server, as far as the settings tell."""
+    names = [name for name in settings.ALLOWED_HOSTS if name not in LOOPBACK and not name.startswith(("*", "."))]
+    return f"https://{names[0]}" if settings.HTTPS and names else local_url(port)
 
 
 def check_database() -> None:

@@ -30,6 +30,9 @@ CORS_ORIGINS = configuration.origins("CORS_ORIGINS", default=["http://localhost:
 ALLOWED_HOSTS = configuration.names("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 PORT = configuration.integer("PORT", default=8000, minimum=1, maximum=65535)
 HOST = configuration.text("HOST", default="127.0.0.1")
+ALLOWED_HOSTS += [
+    name for name in ("127.0.0.1", "[::1]", "localhost", HOST) if name not in ALLOWED_HOSTS
+]  # we ourselves
 WEB_PROCESSES = configuration.integer("WEB_PROCESSES", default=min(2, os.cpu_count() or 1), minimum=1)
 WEB_THREADS = configuration.integer("WEB_THREADS", default=16, minimum=1)  # requests at once per process
 API_RATE_PER_MINUTE = configuration.integer("API_RATE_PER_MINUTE", default=600, minimum=0)  # each user or API key

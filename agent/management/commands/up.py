@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.services import FIRST_STAFF_USER
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, _leave)  # until the web server takes over
         try:
             is_first = self._prepare(port)
-        except start.CannotStart as exc:
+        except (start.CannotStart, ImproperlyConfigured) as exc:
             raise CommandError(str(exc)) from None
         except KeyboardInterrupt:
             self._say("Stopped.")
@@ -42,7 +43,7 @@ class Command(BaseCommand):
             self._show_addresses(port, is_first=is_first)
 
         WebServer(
-            address=f"{_in_url(settings.HOST)}:{port}",
+            address=f"{start.in_url(settings.HOST)}:{port}",
             in_first_worker=lambda: threading.Thread(target=greet, name="greeting", daemon=True).start(),
             on_exit=self._on_exit,
         ).run()
@@ -67,7 +68,7 @@ class Command(BaseCommand):
             )
         if settings.DEBUG:
             self._say("WARNING: DEBUG is on: whoever meets an error sees settings and code. Never in production.")
-        if settings.HOST not in {"127.0.0.1", "::1", "localhost"} and not settings.HTTPS:
+        if settings.HOST not in start.LOOPBACK and not settings.HTTPS:
             self._say(f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages travel in the clear.")
         for name in configuration.unread_names():
             self._say(f"WARNING: .env sets {name}, and nothing here reads it. Is it spelled right? See .env.example.")
@@ -75,14 +76,14 @@ class Command(BaseCommand):
     def _check_itself(self, port: int) -> None:
         self._say(f"Self check: writing to the agent through the simulator: {self_check.QUESTION}")
         try:
-            answer = self_check.run(_local_url(port))
+            answer = self_check.run(start.local_url(port))
         except self_check.SelfCheckFailed as exc:
             self._say(f"WARNING: the self check failed: {exc} What to do: manage.py doctor")
         else:
             self._say(f"  answered after {answer.seconds:.1f} s: {' '.join(answer.text.split())}")
 
     def _show_addresses(self, port: int, *, is_first: bool) -> None:
-        url = f"http://{_in_url(settings.HOST)}:{port}" if settings.HOST != "0.0.0.0" else _local_url(port)  # noqa: S104
+        url = start.public_url(port)
         self._say(
             f"\nWhatsApp Agent runs until Ctrl-C.\n"
             f"  Admin      {url}/admin/\n"
@@ -112,13 +113,3 @@ class Command(BaseCommand):
 
 def _leave(_signal: int, _frame: Any) -> NoReturn:
     sys.exit(143)
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _local_url(port: int) -> str:
-    """Where this machine reaches the server, whatever address it listens on."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)  # noqa: S104
-    return f"http://{_in_url(host)}:{port}"

@@ -1,0 +1,138 @@
+"""What `manage.py doctor` says of a system that is well, and of one that is not."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from agent import diagnosis
+from agent.diagnosis import Finding
+from messaging.models import Conversation, Message, Turn
+from sessions_app.models import WhatsAppSession
+from sessions_app.services import ensure_default_bridges
+from tests.fakes.openai import FakeOpenAI
+from tests.fakes.zapw import FakeZapw
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def no_web_server(settings) -> None:
+    settings.PORT = 9
+
+
+@pytest.fixture
+def zapw(settings) -> Iterator[FakeZapw]:
+    """A zapw that the environment names, with the key it takes."""
+    with FakeZapw() as fake:
+        settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = "zapw", fake.url
+        settings.WHATSAPP_API_KEY = fake.api_key
+        yield fake
+
+
+@pytest.fixture
+def model(settings) -> Iterator[FakeOpenAI]:
+    with FakeOpenAI(api_key="the right key") as fake:
+        settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY = fake.base_url, fake.api_key
+        yield fake
+
+
+def found(about: str) -> Finding:
+    """The first thing found about `about` that is not well, else the first."""
+    everything = [finding for finding in diagnosis.findings() if finding.about == about]
+    return next((finding for finding in everything if not finding.is_well), everything[0])
+
+
+def test_the_database_is_named_with_its_version_and_pgvector(db):
+    finding = found("database")
+    assert finding.is_well
+    assert "PostgreSQL 18" in finding.text
+    assert "pgvector 0." in finding.text
+
+
+def test_a_bridge_that_answers_and_takes_our_key_is_well(zapw):
+    ensure_default_bridges()
+    assert found("bridge default").is_well
+
+
+def test_a_bridge_that_does_not_take_our_key_is_told_without_the_key(zapw, settings):
+    settings.WHATSAPP_API_KEY = "hush-hush-wrong"
+    ensure_default_bridges()
+
+    finding = found("bridge default")
+    assert not finding.is_well
+    assert "WHATSAPP_API_KEY" in finding.remedy
+    assert "hush" not in str(finding)
+
+
+def test_a_bridge_nobody_answers_at_is_told(settings):
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = "zapw", "http://127.0.0.1:9"
+    ensure_default_bridges()
+
+    assert "does not answer" in found("bridge default").text
+
+
+def test_an_environment_that_changed_since_the_last_start_is_told(bridges, settings):
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = "zapw", "http://127.0.0.1:9"
+
+    assert "Start again" in found("bridge default").remedy
+
+
+def test_credentials_kept_with_another_secret_key_are_told(bridges, settings):
+    settings.SECRET_KEY = "another " * 8
+
+    assert "SECRET_KEY" in found("bridges").remedy
+
+
+def test_a_model_that_answers_is_well(model, bridges, settings):
+    assert found(f"model {settings.OPENAI_MODEL}").is_well
+
+
+def test_a_key_the_model_server_does_not_take_is_told_without_the_key(model, bridges, settings):
+    settings.OPENAI_API_KEY = "hush-hush-wrong"
+
+    finding = found(f"model {settings.OPENAI_MODEL}")
+    assert not finding.is_well
+    assert "OPENAI_API_KEY" in finding.remedy
+    assert "hush" not in str(finding)
+
+
+def test_a_session_that_lost_its_link_is_told_with_the_command_that_links_it(session):
+    WhatsAppSession.objects.update(status="logged_out")
+
+    assert found("sessions").remedy == f"Link it again: manage.py link_session {session.name}"
+
+
+def test_what_waits_for_minutes_and_what_failed_is_told(conversation):
+    long_ago = timezone.now() - timedelta(minutes=5)
+    Conversation.objects.update(due_at=long_ago)
+    assert "1 conversations wait" in found("engine").text
+
+    Conversation.objects.update(due_at=None)
+    Turn.objects.create(conversation=conversation, outcome="failed", started_at=long_ago)
+    assert "1 turns failed" in found("engine").text
+
+
+def test_a_message_that_may_have_been_sent_is_told(conversation):
+    Message.objects.create(
+        session=conversation.session,
+        conversation=conversation,
+        direction="outbound",
+        author="agent",
+        status="unconfirmed",
+    )
+    assert "may or may not" in found("engine").text
+
+
+def test_the_command_prints_what_to_do_and_fails(bridges):
+    said = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("doctor", stdout=said)
+
+    assert ended.value.code == 1
+    assert "OK    database: " in said.getvalue()
+    assert "WRONG web server: nothing answers" in said.getvalue()
+    assert "-> Start it: make run" in said.getvalue()
