@@ -24,7 +24,7 @@ check: .venv/.ready-to-test
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m mypy accounts sessions_app messaging commands agent whatsapp_agent
-	$(IN_VENV) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+	$(IN_VENV) -c "from importlinter.cli import lint_imports_command; lint_imports_command(args=[\"--no-logo\"])"
 	$(IN_VENV) manage.py makemigrations --check --dry-run
 	@$(PRODUCTION) $(IN_VENV) manage.py check --deploy --fail-level WARNING
 
