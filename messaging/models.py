@@ -276,6 +276,11 @@ class EarlyReceipt(models.Model):
         return f"{self.status} of a message not seen yet"
 
 
+class TurnQuerySet(models.QuerySet["Turn"]):
+    def visible_to(self, user: Any) -> Self:
+        return self.filter(conversation__session__in=WhatsAppSession.objects.visible_to(user))
+
+
 class Turn(models.Model):
     """One burst of inbound messages and what came of it."""
 
@@ -302,6 +307,8 @@ class Turn(models.Model):
     model_ms = models.PositiveIntegerField(default=0, help_text="Time spent waiting for the model.")
     started_at = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now)  # when it ended
+
+    objects = TurnQuerySet.as_manager()
 
     class Meta:
         indexes = [models.Index(fields=["conversation", "-created_at", "-id"], name="turn_latest")]

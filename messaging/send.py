@@ -20,9 +20,11 @@ def parse_phone(text: str) -> str:
     try:
         number = phonenumbers.parse(text if text.strip().startswith("+") else f"+{text.strip()}")
     except phonenumbers.NumberParseException as exc:
-        raise InvalidInput("This is no phone number. Write it with its country code, like +5511988887777.") from exc
+        raise InvalidInput(
+            "This is no phone number. Write it with its country code, like +5511988887777.", field="to"
+        ) from exc
     if not phonenumbers.is_possible_number(number):
-        raise InvalidInput("This phone number has too many or too few digits for its country.")
+        raise InvalidInput("This phone number has too many or too few digits for its country.", field="to")
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
@@ -60,9 +62,9 @@ def send_text(
         raise SessionNotConnected()
     check_reachable(conversation=conversation)
     if not text.strip():
-        raise InvalidInput("The text is empty.")
+        raise InvalidInput("The text is empty.", field="text")
     if len(text.encode("utf-16-le")) // 2 > adapter.max_text_length:
-        raise InvalidInput(f"The text is longer than {adapter.max_text_length} characters.")
+        raise InvalidInput(f"The text is longer than {adapter.max_text_length} characters.", field="text")
     if quoted is not None and Capability.QUOTE not in adapter.capabilities:
         raise NotSupportedByBridge("The bridge of this session cannot reply to a message.")
     Conversation.objects.select_for_update().get(pk=conversation.pk)

@@ -162,6 +162,15 @@ def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
     return follow(session=session, state=state or _gone(session.name), reason="" if state else "unknown to the bridge")
 
 
+def with_current_qr(session: WhatsAppSession) -> WhatsAppSession:
+    """The session with a code that can still be scanned, while it waits for one. Raises BridgeFailed."""
+    is_waiting = session.status in {WhatsAppSession.Status.INITIALIZING, WhatsAppSession.Status.QR_WAITING}
+    has_expired = session.qr_expires_at is not None and session.qr_expires_at <= timezone.now()
+    if session.ended_at is None and is_waiting and (session.qr_png is None or has_expired):
+        return refresh_session(session)
+    return session
+
+
 def _gone(name: str) -> SessionState:
     return SessionState(name=name, status=Link.DISCONNECTED)
 

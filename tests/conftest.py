@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
+from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import RefreshToken
 
 from accounts.models import User
 from agent.bridges.addresses import read_address
@@ -19,6 +22,12 @@ from sessions_app.services import ensure_default_bridges
 LOOPBACK = ("127.", "::1", "localhost")
 SESSION = "sales"
 CUSTOMER = "5511988887777@s.whatsapp.net"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_passwords() -> None:
+    """A test's password need not withstand a thief, and the real way of keeping one takes a third of a second."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -130,3 +139,17 @@ def member(session: WhatsAppSession) -> User:
 def stranger(db: None) -> User:
     """A user who is a member of nothing."""
     return User.objects.create_user("stranger", password="a long password 1")
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    """A superuser, who sees everything."""
+    return User.objects.create_superuser("admin", password="a long password 1")
+
+
+def as_user(user: User | None = None) -> APIClient:
+    """A client of the API with an access token of this user; without a user, nobody."""
+    client = APIClient()
+    if user is not None:
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {RefreshToken.for_user(user).access_token}")
+    return client

@@ -1,45 +1,246 @@
-"""What every REST route shares: the shape of errors and of pages."""
+"""What every REST route shares: the shape of errors, of pages and of what comes in."""
 
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID, uuid4
 
-from django.db import OperationalError
+import structlog
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework import serializers
 from rest_framework.exceptions import APIException, ValidationError
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import BasePagination
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 from rest_framework.views import set_rollback
 
+from whatsapp_agent.bodies import BodyTooLarge
 from whatsapp_agent.errors import AppError
 
-
-class NewestFirst(CursorPagination):
-    """Newest first, 50 a page; `?page_size=` up to 200. Pages stay stable while new rows come in."""
-
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 200
-    ordering = ("-created_at", "-id")
+log = structlog.get_logger(__name__)
 
 
-def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """`{"detail": str, "code": str}`, with `"fields"` for invalid input."""
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
+    """`{"detail": str, "code": str}`, with `"fields"` for invalid input and `"id"` for what went wrong on our side."""
+    request = context["request"]  # whatever was asked for, an error is JSON
+    request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     if isinstance(exc, AppError):
         set_rollback()
-        return Response({"detail": str(exc), "code": exc.code}, status=exc.status)
-    if isinstance(exc, OperationalError):
+        body = {"detail": str(exc), "code": exc.code}
+        return Response(body | ({"fields": exc.fields} if exc.fields else {}), status=exc.status)
+    if isinstance(exc, OperationalError | InterfaceError):
         set_rollback()
         return Response({"detail": "The database cannot be reached.", "code": "unavailable"}, status=503)
+    if isinstance(exc, RequestDataTooBig):
+        exc = BodyTooLarge()
     response = drf_exception_handler(exc, context)
     if response is None:
-        return None
+        set_rollback()
+        return Response(server_error_body(exc), status=500)
     if isinstance(exc, ValidationError):
-        response.data = {"detail": "The input is not valid.", "code": "invalid", "fields": response.data}
+        fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
+        response.data = {"detail": "The input is not valid.", "code": "invalid", "fields": fields}
     elif isinstance(exc, APIException):
-        codes = exc.get_codes()
-        response.data = {
-            "detail": str(response.data.get("detail", exc.detail)),
-            "code": codes if isinstance(codes, str) else exc.default_code,
-        }
+        response.data = {"detail": str(response.data.get("detail", exc.detail)), "code": _code(exc, response.data)}
     else:  # Http404 and PermissionDenied of Django
-        response.data["code"] = "not_found" if response.status_code == 404 else "permission_denied"
+        code = "not_found" if response.status_code == 404 else "permission_denied"
+        response.data = {"detail": str(response.data["detail"]), "code": code}
     return response
+
+
+def _code(exc: APIException, data: Mapping[str, Any]) -> str:
+    codes = exc.get_codes()
+    return codes if isinstance(codes, str) else str(data.get("code", exc.default_code))
+
+
+def server_error_body(exc: BaseException) -> dict[str, str]:
+    """What a caller is told of a mistake of ours: an id by which it is found in the log, and nothing else."""
+    error_id = uuid4().hex
+    log.error("unhandled_error", error_id=error_id, exc_info=exc)
+    return {"detail": "Something went wrong on our side.", "code": "server_error", "id": error_id}
+
+
+@csrf_exempt
+def no_such_route(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+    return JsonResponse({"detail": "There is no such route.", "code": "not_found"}, status=404)
+
+
+# --- what comes in ------------------------------------------------------------------------------------------------
+
+
+class StrictFields(serializers.Serializer):
+    """A serializer that takes what it names, in the type it names, and nothing else.
+
+    A misspelled field that is dropped in silence looks like success; a number where a text belongs is a mistake.
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and (errors := self._refuse(data)):
+            raise ValidationError(errors)
+        return super().to_internal_value(data)
+
+    def _refuse(self, data: Mapping[str, Any]) -> dict[str, list[str]]:
+        errors = {}
+        is_json = not isinstance(data, QueryDict)  # a form knows only texts
+        for name, value in data.items():
+            field = self.fields.get(name)
+            if field is None:
+                errors[str(name)] = ["There is no such field."]
+            elif field.read_only:
+                errors[name] = ["This field cannot be set."]
+            elif is_json and value is not None and (wanted := _wanted_type(field, value)):
+                errors[name] = [f"This must be {wanted}."]
+        return errors
+
+
+def valid(form: type[serializers.Serializer], request: Request, **kwargs: Any) -> dict[str, Any]:
+    """What a request brings, as the serializer has it. Raises ValidationError."""
+    serializer = form(data=request.data, context={"request": request}, **kwargs)
+    serializer.is_valid(raise_exception=True)
+    return serializer.validated_data
+
+
+TEXTUAL = (
+    serializers.CharField,
+    serializers.UUIDField,
+    serializers.DateTimeField,
+    serializers.ChoiceField,
+    serializers.RelatedField,
+)
+
+
+def _wanted_type(field: serializers.Field, value: Any) -> str | None:
+    """What the value should have been; None when its JSON type is right."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_whole = is_number and (isinstance(value, int) or value.is_integer())
+    if isinstance(field, serializers.MultipleChoiceField):
+        return None
+    if isinstance(field, TEXTUAL) and not isinstance(value, str):
+        return "a text"
+    if isinstance(field, serializers.BooleanField) and not isinstance(value, bool):
+        return "true or false"
+    if isinstance(field, serializers.IntegerField) and not is_whole:
+        return "a whole number"
+    if isinstance(field, serializers.FloatField) and not is_number:
+        return "a number"
+    return None
+
+
+# --- pages --------------------------------------------------------------------------------------------------------
+
+
+class NewestFirst(BasePagination):
+    """Newest first, 50 a page, `?page_size=` up to 200; `?cursor=` as `next` and `previous` have it.
+
+    A page begins after a row, not after a count: it stays where it is while rows come and go, and the thousandth page
+    costs what the first one does. A view orders by its `newest_by`: the id, which grows with time, or a time and then
+    the id.
+    """
+
+    page_size = 50
+    max_page_size = 200
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        by: tuple[str, ...] = getattr(view, "newest_by", ("id",))
+        size = self._size(request)
+        cursor = request.query_params.get("cursor")
+        is_backward, position = _read_cursor(cursor, keys=len(by)) if cursor else (False, None)
+        if position is not None:
+            queryset = queryset.filter(_beyond(by, position, "gt" if is_backward else "lt"))
+        rows = list(queryset.order_by(*(name if is_backward else f"-{name}" for name in by))[: size + 1])
+        has_more, rows = len(rows) > size, rows[:size]
+        if is_backward:
+            rows.reverse()
+        has_next = has_more if not is_backward else True
+        has_previous = has_more if is_backward else position is not None
+        self._url = request.build_absolute_uri()
+        self._next = self._link("n", rows[-1], by) if rows and has_next else None
+        self._previous = self._link("p", rows[0], by) if rows and has_previous else None
+        return rows
+
+    def _size(self, request: Request) -> int:
+        given = request.query_params.get("page_size")
+        if given is None:
+            return self.page_size
+        if not (given.isascii() and given.isdigit() and len(given) < 10 and 1 <= int(given) <= self.max_page_size):
+            raise ValidationError({"page_size": [f"This must be a whole number from 1 to {self.max_page_size}."]})
+        return int(given)
+
+    def _link(self, direction: str, row: Any, by: tuple[str, ...]) -> str:
+        position = [getattr(row, name) for name in by]
+        words = [value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value.hex for value in position]
+        cursor = base64.urlsafe_b64encode("|".join([direction, *words]).encode()).decode().rstrip("=")
+        parts = urlsplit(self._url)
+        query = QueryDict(parts.query, mutable=True)
+        query["cursor"] = cursor
+        return urlunsplit(parts._replace(query=query.urlencode()))
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response({"next": self._next, "previous": self._previous, "results": data})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": "string", "format": "uri", "nullable": True}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {
+                "next": link | {"description": "The page of older rows; null at the end."},
+                "previous": link | {"description": "The page of newer rows; null at the beginning."},
+                "results": schema,
+            },
+        }
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:  # noqa: ARG002
+        return [
+            {
+                "name": "cursor",
+                "in": "query",
+                "required": False,
+                "description": "Where the page begins, as a link `next` or `previous` has it.",
+                "schema": {"type": "string"},
+            },
+            {
+                "name": "page_size",
+                "in": "query",
+                "required": False,
+                "description": "How many rows a page has.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size},
+            },
+        ]
+
+
+def _beyond(by: tuple[str, ...], position: list[datetime | UUID], side: str) -> Q:
+    """Rows past a position. Of two keys the first one bounds alone as well, so that an index can be entered there."""
+    if len(by) == 1:
+        return Q(**{f"{by[0]}__{side}": position[0]})
+    bound = Q(**{f"{by[0]}__{side}e": position[0]})
+    return bound & (Q(**{f"{by[0]}__{side}": position[0]}) | Q(**{f"{by[1]}__{side}": position[1]}))
+
+
+def _read_cursor(cursor: str, *, keys: int) -> tuple[bool, list[datetime | UUID]]:
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        direction, *words = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
+        if direction not in {"n", "p"} or len(words) != keys:
+            raise ValueError
+        position: list[datetime | UUID] = [UUID(hex=words[-1])]
+        if keys == 2:
+            at = datetime.fromisoformat(words[0])
+            if at.tzinfo is None:
+                raise ValueError
+            position.insert(0, at.astimezone(UTC))
+    except (ValueError, OverflowError, binascii.Error) as exc:
+        raise ValidationError({"cursor": ["This is no cursor of ours."]}) from exc
+    return direction == "p", position

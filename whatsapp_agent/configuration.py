@@ -270,6 +270,7 @@ def jwt(*, key: str, minutes: int) -> dict[str, Any]:
         "ROTATE_REFRESH_TOKENS": True,
         "BLACKLIST_AFTER_ROTATION": True,
         "UPDATE_LAST_LOGIN": True,
+        "CHECK_REVOKE_TOKEN": True,  # a changed password ends the tokens given before
     }
 
 

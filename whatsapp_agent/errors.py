@@ -2,12 +2,24 @@
 
 
 class AppError(Exception):
-    """Something a caller may cause and should hear of: `{"detail": str, "code": str}` with HTTP `status`."""
+    """Something a caller may cause and should hear of: `{"detail": str, "code": str}` with HTTP `status`.
+
+    `field` names the part of the input that was wrong, where one was.
+    """
 
     status, code, detail = 400, "error", "That did not work."
 
+    def __init__(self, detail: str = "", *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.field = field
+
     def __str__(self) -> str:
         return super().__str__() or self.detail
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """`{field: [what was wrong]}`; empty when no single field was."""
+        return {self.field: [str(self)]} if self.field else {}
 
 
 class NotFound(AppError):

@@ -1,10 +1,11 @@
 """Every route, in one place."""
 
 from django.contrib import admin
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 
 from agent.health import ready
 from agent.webhooks import webhook
+from whatsapp_agent.api import no_such_route
 from whatsapp_agent.health import health
 
 urlpatterns = [
@@ -13,5 +14,9 @@ urlpatterns = [
     # With and without the trailing slash, and never a redirect: it would lose the body.
     re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/(?P<secret>[^/]+)/?$", webhook),
     re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/?$", webhook),
+    path("api/v1/", include("accounts.urls")),
+    path("api/v1/", include("sessions_app.urls")),
+    path("api/v1/", include("messaging.urls")),
+    re_path(r"^api/", no_such_route),
     path("admin/", admin.site.urls),
 ]

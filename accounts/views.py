@@ -1,0 +1,74 @@
+"""Logging in and out, and one's own account."""
+
+from dataclasses import asdict
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import tokens
+from accounts.authentication import user_of
+from accounts.serializers import (
+    LoginSerializer,
+    MeSerializer,
+    PasswordChangeSerializer,
+    RefreshTokenSerializer,
+    TokensSerializer,
+    VerifySerializer,
+)
+from whatsapp_agent.api import valid
+
+
+class LoginView(APIView):
+    """Log in."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002
+        return 'Bearer realm="api"'  # without it a refusal would be 403
+
+
+class TokenView(LoginView):
+    @extend_schema(request=LoginSerializer, responses=TokensSerializer)
+    def post(self, request: Request) -> Response:
+        """Log in with a name and a password; gives an access token and a refresh token."""
+        return Response(asdict(tokens.log_in(**valid(LoginSerializer, request))))
+
+
+class TokenRefreshView(LoginView):
+    @extend_schema(request=RefreshTokenSerializer, responses=TokensSerializer)
+    def post(self, request: Request) -> Response:
+        """Exchange a refresh token for a new pair. The old one is used up."""
+        return Response(asdict(tokens.renew_tokens(**valid(RefreshTokenSerializer, request))))
+
+
+class TokenVerifyView(LoginView):
+    @extend_schema(request=VerifySerializer, responses={200: None})
+    def post(self, request: Request) -> Response:
+        """200 when the token would be taken now, 401 otherwise."""
+        tokens.verify(**valid(VerifySerializer, request))
+        return Response({})
+
+
+class LogoutView(LoginView):
+    @extend_schema(request=RefreshTokenSerializer, responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Take a refresh token back. Access tokens given for it end by themselves, soon."""
+        tokens.log_out(**valid(RefreshTokenSerializer, request))
+        return Response(status=204)
+
+
+class MeView(APIView):
+    @extend_schema(responses=MeSerializer)
+    def get(self, request: Request) -> Response:
+        """The account that is asking."""
+        return Response(MeSerializer(request.user).data)
+
+    @extend_schema(request=PasswordChangeSerializer, responses=TokensSerializer)
+    def patch(self, request: Request) -> Response:
+        """Change your own password. Every token given before stops working; here is a new pair."""
+        form = valid(PasswordChangeSerializer, request)
+        return Response(asdict(tokens.change_password(user=user_of(request), new_password=form["new_password"])))

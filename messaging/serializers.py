@@ -1,0 +1,207 @@
+"""Conversations, messages and turns as the API shows and takes them."""
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers
+
+from accounts.models import User
+from messaging.models import Contact, Conversation, Media, Message, ToolCall, Turn
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.api import StrictFields
+
+BRIEF_TEXT = 200
+
+
+class UserBriefSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = User
+        fields = ["id", "username"]
+
+
+class SessionBriefSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = WhatsAppSession
+        fields = ["id", "name", "phone", "status"]
+
+
+class ContactBriefSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Contact
+        fields = ["id", "name", "phone", "is_group"]
+
+
+class MessageBriefSerializer(serializers.ModelSerializer):
+    text = serializers.SerializerMethodField(help_text=f"The first {BRIEF_TEXT} characters.")
+
+    class Meta:
+        model = Message
+        fields = ["id", "direction", "author", "kind", "status", "text", "said_at"]
+
+    def get_text(self, message: Message) -> str:
+        return message.text[:BRIEF_TEXT]
+
+
+class MediaSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Media
+        fields = ["id", "mime_type", "filename", "size_bytes", "downloadable"]
+
+
+class MessageSerializer(serializers.ModelSerializer):
+    sender = ContactBriefSerializer(help_text="Who wrote it; null when we did.", allow_null=True)
+    sent_by = UserBriefSerializer(help_text="The user who wrote or sent it, if one did.", allow_null=True)
+    media = serializers.SerializerMethodField(help_text="What was attached, if anything was.")
+    reply_to = serializers.UUIDField(source="quoted_id", allow_null=True, help_text="The message this one answers.")
+
+    class Meta:
+        model = Message
+        fields = [
+            "id",
+            "session",
+            "conversation",
+            "direction",
+            "author",
+            "sender",
+            "sent_by",
+            "kind",
+            "status",
+            "unanswered",
+            "text",
+            "details",
+            "media",
+            "reply_to",
+            "turn",
+            "provider_message_id",
+            "error_code",
+            "error",
+            "said_at",
+            "created_at",
+            "sent_at",
+            "delivered_at",
+            "read_at",
+            "edited_at",
+            "revoked_at",
+        ]
+        read_only_fields = fields
+
+    def get_media(self, message: Message) -> MediaSerializer(allow_null=True):  # type: ignore[valid-type]
+        return MediaSerializer(message.media).data if hasattr(message, "media") else None
+
+
+class ConversationSerializer(serializers.ModelSerializer):
+    session = SessionBriefSerializer()
+    contact = ContactBriefSerializer()
+    controlled_by = UserBriefSerializer(allow_null=True)
+    last_message = MessageBriefSerializer(allow_null=True)
+
+    class Meta:
+        model = Conversation
+        fields = [
+            "id",
+            "session",
+            "contact",
+            "control",
+            "control_until",
+            "control_reason",
+            "controlled_by",
+            "unread_count",
+            "needs_attention",
+            "summary",
+            "last_message",
+            "last_message_at",
+            "created_at",
+        ]
+        read_only_fields = fields
+
+
+class TakeOverSerializer(StrictFields):
+    """For how long a person speaks here. Neither `until` nor `minutes`: until released by hand."""
+
+    until = serializers.DateTimeField(required=False, allow_null=True)
+    minutes = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=60 * 24 * 365)
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=200)
+
+    def validate_until(self, until: datetime | None) -> datetime | None:
+        if until is not None and until <= timezone.now():
+            raise serializers.ValidationError("This is past.")
+        return until
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("until") and attrs.get("minutes"):
+            raise serializers.ValidationError({"minutes": ["Give `until` or `minutes`, not both."]})
+        return attrs
+
+
+class ReleaseSerializer(StrictFields):
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=200)
+
+
+class ReplySerializer(StrictFields):
+    """A text to send in a conversation."""
+
+    text = serializers.CharField(max_length=65536, trim_whitespace=False)
+    reply_to = serializers.UUIDField(
+        required=False, allow_null=True, help_text="A message of the same conversation to reply to."
+    )
+
+
+class MessageCreateSerializer(ReplySerializer):
+    """A text to send: to a conversation, or to a phone number by a session."""
+
+    conversation = serializers.UUIDField(required=False)
+    session = serializers.UUIDField(required=False)
+    to = serializers.CharField(required=False, max_length=40, help_text="A phone number with its country code.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "conversation" in attrs:
+            both = [name for name in ("session", "to") if name in attrs]
+            if both:
+                raise serializers.ValidationError({name: ["Not together with `conversation`."] for name in both})
+        elif missing := [name for name in ("session", "to") if name not in attrs]:
+            raise serializers.ValidationError(
+                {name: ["Give `conversation`, or `session` and `to`."] for name in missing}
+            )
+        return attrs
+
+
+class ToolCallSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = ToolCall
+        fields = ["id", "position", "name", "arguments", "result", "status", "error", "duration_ms", "created_at"]
+
+
+class TurnSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Turn
+        fields = [
+            "id",
+            "conversation",
+            "agent_profile",
+            "profile_version",
+            "model",
+            "outcome",
+            "reason",
+            "tries",
+            "steps",
+            "prompt_tokens",
+            "completion_tokens",
+            "cached_tokens",
+            "model_ms",
+            "started_at",
+            "created_at",
+        ]
+        read_only_fields = fields
+
+
+class TurnDetailSerializer(TurnSerializer):
+    """A turn with what it used and what was said in it."""
+
+    used = serializers.JSONField(help_text="`messages`: ids of what the model was shown, oldest first.")
+    tool_calls = ToolCallSerializer(many=True)
+    messages = MessageBriefSerializer(many=True, help_text="What was asked and answered, oldest first.")
+
+    class Meta(TurnSerializer.Meta):
+        fields = [*TurnSerializer.Meta.fields, "used", "tool_calls", "messages"]
+        read_only_fields = fields

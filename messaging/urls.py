@@ -1,0 +1,20 @@
+"""`/api/v1/conversations/`, `messages/` and `turns/`."""
+
+from django.urls import path
+from rest_framework.routers import SimpleRouter
+
+from messaging.views import ConversationMessagesViewSet, ConversationViewSet, MessageViewSet, TurnViewSet
+
+router = SimpleRouter()
+router.register("conversations", ConversationViewSet, basename="conversation")
+router.register("messages", MessageViewSet, basename="message")
+router.register("turns", TurnViewSet, basename="turn")
+
+urlpatterns = [
+    path(
+        "conversations/<uuid:conversation_id>/messages/",
+        ConversationMessagesViewSet.as_view({"get": "list", "post": "create"}),
+        name="conversation-messages",
+    ),
+    *router.urls,
+]

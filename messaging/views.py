@@ -1,0 +1,195 @@
+"""`conversations/`, `messages/` and `turns/`: what was said, what to say, and who speaks."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
+
+from accounts.authentication import user_of
+from messaging import control, leases
+from messaging.models import Conversation, Message, Turn
+from messaging.send import conversation_by_phone, mark_read, parse_phone, send_again, send_text
+from messaging.serializers import (
+    ConversationSerializer,
+    MessageCreateSerializer,
+    MessageSerializer,
+    ReleaseSerializer,
+    ReplySerializer,
+    TakeOverSerializer,
+    TurnDetailSerializer,
+    TurnSerializer,
+)
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.api import valid
+from whatsapp_agent.errors import InvalidInput, NotFound
+
+
+def author_of(request: Request) -> Message.Author:  # noqa: ARG001
+    """A person's words take the conversation over; a program's do not."""
+    return Message.Author.STAFF
+
+
+def queue_text(request: Request, *, conversation: Conversation, text: str, reply_to: UUID | None = None) -> Message:
+    """Queue a text as whoever is asking. Raises what `send_text` raises, and InvalidInput for `reply_to`."""
+    quoted = Message.objects.filter(conversation=conversation, pk=reply_to).first() if reply_to else None
+    if reply_to and quoted is None:
+        raise InvalidInput("There is no such message in this conversation.", field="reply_to")
+    return send_text(
+        conversation=conversation, text=text, author=author_of(request), by=user_of(request), quoted=quoted
+    )
+
+
+class ConversationViewSet(ReadOnlyModelViewSet):
+    serializer_class = ConversationSerializer
+    newest_by = ("latest_at", "id")
+
+    def get_queryset(self) -> QuerySet[Conversation]:
+        last = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")
+        return (
+            Conversation.objects.visible_to(self.request.user)
+            .select_related("session", "contact", "controlled_by")
+            .annotate(latest_at=Coalesce("last_message_at", "created_at"), last_id=Subquery(last.values("pk")[:1]))
+        )
+
+    def list(self, request: Request) -> Response:  # noqa: ARG002
+        """Conversations, the latest first, each with its contact and its last message."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self._shown(page))
+
+    def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        return Response(self._shown([self.get_object()])[0])
+
+    def _shown(self, conversations: Sequence[Any] | None) -> Any:
+        """The conversations with the last message of each, for one query more."""
+        conversations = conversations or []
+        lasts = Message.objects.in_bulk([row.last_id for row in conversations if row.last_id])
+        for row in conversations:
+            row.last_message = lasts.get(row.last_id)
+        return ConversationSerializer(conversations, many=True).data
+
+    @extend_schema(request=TakeOverSerializer, responses=ConversationSerializer)
+    @action(detail=True, methods=["post"])
+    def takeover(self, request: Request, pk: str) -> Response:
+        """Speak here yourself: the agent is silent from now on, also with what it was writing."""
+        conversation = self.get_object()
+        form = valid(TakeOverSerializer, request)
+        until = form.get("until")
+        if minutes := form.get("minutes"):
+            until = timezone.now() + timedelta(minutes=minutes)
+        control.take_over(conversation=conversation, by=user_of(request), until=until, reason=form.get("reason", ""))
+        return self.retrieve(request, pk)
+
+    @extend_schema(request=ReleaseSerializer, responses=ConversationSerializer)
+    @action(detail=True, methods=["post"])
+    def release(self, request: Request, pk: str) -> Response:
+        """Give the conversation back to the agent, which answers what is unanswered only if it is fresh."""
+        control.release(conversation=self.get_object(), reason=valid(ReleaseSerializer, request).get("reason", ""))
+        return self.retrieve(request, pk)
+
+    @extend_schema(request=None, responses=ConversationSerializer)
+    @action(detail=True, methods=["post"])
+    def read(self, request: Request, pk: str) -> Response:
+        """Staff have seen what was said here: nothing is unread."""
+        mark_read(conversation=self.get_object())
+        return self.retrieve(request, pk)
+
+
+class MessagesViewSet(ListModelMixin, GenericViewSet):
+    """Messages the caller may see, in whichever place."""
+
+    serializer_class = MessageSerializer
+    newest_by = ("said_at", "id")
+
+    def get_queryset(self) -> QuerySet[Message]:
+        return Message.objects.visible_to(self.request.user).select_related("sender", "sent_by", "media")
+
+
+class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
+    @extend_schema(request=MessageCreateSerializer, responses={201: MessageSerializer})
+    def create(self, request: Request) -> Response:
+        """Send a text to a conversation, or to a phone number by a session; gives the queued message."""
+        form = valid(MessageCreateSerializer, request)
+        with transaction.atomic():  # a refused text leaves no empty conversation behind
+            message = queue_text(
+                request, conversation=self._place(form), text=form["text"], reply_to=form.get("reply_to")
+            )
+        return Response(MessageSerializer(message).data, status=201)
+
+    def _place(self, form: dict[str, Any]) -> Conversation:
+        user = self.request.user
+        if "conversation" in form:
+            conversation = visible_conversations(user).filter(pk=form["conversation"]).first()
+            if conversation is None:
+                raise NotFound("There is no such conversation.", field="conversation")
+            return conversation
+        session = WhatsAppSession.objects.visible_to(user).select_related("bridge").filter(pk=form["session"]).first()
+        if session is None:
+            raise NotFound("There is no such session.", field="session")
+        return conversation_by_phone(session=session, phone=parse_phone(form["to"]))
+
+    @extend_schema(request=None, responses=MessageSerializer)
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Send once more what failed, was cancelled, or may not have gone."""
+        return Response(self.get_serializer(send_again(message=self.get_object())).data)
+
+
+class ConversationMessagesViewSet(MessagesViewSet):
+    """What was said in one conversation."""
+
+    def get_queryset(self) -> QuerySet[Message]:
+        return super().get_queryset().filter(conversation=self._conversation())
+
+    def _conversation(self) -> Conversation:
+        conversation = visible_conversations(self.request.user).filter(pk=self.kwargs["conversation_id"]).first()
+        if conversation is None:
+            raise NotFound("There is no such conversation.")
+        return conversation
+
+    def list(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
+        """What was said in this conversation, newest first."""
+        return super().list(request)
+
+    @extend_schema(request=ReplySerializer, responses={201: MessageSerializer})
+    def create(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
+        """Send a text in this conversation; gives the queued message."""
+        conversation = self._conversation()
+        message = queue_text(request, conversation=conversation, **valid(ReplySerializer, request))
+        return Response(MessageSerializer(message).data, status=201)
+
+
+def visible_conversations(user: Any) -> QuerySet[Conversation]:
+    """With all that sending needs."""
+    return Conversation.objects.visible_to(user).select_related("contact", "session__bridge")
+
+
+class TurnViewSet(ReadOnlyModelViewSet):
+    serializer_class = TurnSerializer
+
+    def get_queryset(self) -> QuerySet[Turn]:
+        turns = Turn.objects.visible_to(self.request.user)
+        if self.action == "list":
+            return turns
+        said = Message.objects.order_by("said_at", "id")
+        return turns.prefetch_related("tool_calls", Prefetch("messages", queryset=said))
+
+    def get_serializer_class(self) -> type[TurnSerializer]:
+        return TurnSerializer if self.action == "list" else TurnDetailSerializer
+
+    @extend_schema(request=None, responses={202: None})
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Answer the messages of a failed turn once more."""
+        leases.answer_again(turn=self.get_object())
+        return Response(status=202)

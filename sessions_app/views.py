@@ -1,0 +1,92 @@
+"""`sessions/`: link numbers, and follow their links."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import mixins, viewsets
+from rest_framework.decorators import action
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.authentication import user_of
+from sessions_app import services
+from sessions_app.models import WhatsAppSession
+from sessions_app.serializers import (
+    LinkingSessionSerializer,
+    QRSerializer,
+    SessionCreateSerializer,
+    SessionSerializer,
+    current_qr,
+)
+from whatsapp_agent.api import valid
+from whatsapp_agent.errors import Conflict
+
+
+class PNGRenderer(BaseRenderer):
+    media_type, format, charset, render_style = "image/png", "png", None, "binary"
+
+    def render(self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None) -> bytes:  # noqa: ARG002
+        return data if isinstance(data, bytes) else JSONRenderer().render(data)
+
+
+class SessionViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
+):
+    http_method_names = ["get", "post", "patch", "delete"]
+    serializer_class = SessionSerializer
+
+    def get_queryset(self) -> QuerySet[WhatsAppSession]:
+        return WhatsAppSession.objects.visible_to(self.request.user).select_related("bridge", "agent_profile")
+
+    @extend_schema(request=SessionCreateSerializer, responses={201: LinkingSessionSerializer})
+    def create(self, request: Request) -> Response:
+        """Start linking a number; gives the QR code to scan. You become a member of the session.
+
+        The name of an ended session brings its record back.
+        """
+        session = services.start_session(user=user_of(request), **valid(SessionCreateSerializer, request))
+        return Response(LinkingSessionSerializer(session).data, status=201)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Delete the session at the bridge and end it here. What was said there is kept."""
+        services.end_session(self.get_object())
+        return Response(status=204)
+
+    @extend_schema(request=None, responses=LinkingSessionSerializer)
+    @action(detail=True, methods=["post"])
+    def connect(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Link again what has ended or was lost; a link that stands is only looked at."""
+        return Response(LinkingSessionSerializer(services.reconnect_session(self.get_object())).data)
+
+    @extend_schema(
+        responses={
+            (200, "application/json"): QRSerializer,
+            (200, "image/png"): OpenApiResponse(OpenApiTypes.BINARY, "The image itself."),
+        }
+    )
+    @action(detail=True, renderer_classes=[JSONRenderer, PNGRenderer])
+    def qr(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """The QR code to scan, a fresh one when the last has expired. With `Accept: image/png`, the image itself."""
+        session = services.with_current_qr(self.get_object())
+        if request.accepted_renderer.format != PNGRenderer.format:
+            return Response(QRSerializer(session).data, headers={"Cache-Control": "no-store"})
+        png = current_qr(session)
+        if png is None:
+            raise Conflict(f"There is no code to scan: the session is {session.status}.")
+        return Response(png, headers={"Cache-Control": "no-store"})
+
+    @extend_schema(request=None, responses=SessionSerializer)
+    @action(detail=True, methods=["post"])
+    def restart(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Have the bridge start the session anew, without linking it again."""
+        return Response(self.get_serializer(services.restart_session(self.get_object())).data)
+
+    @extend_schema(request=None, responses=SessionSerializer)
+    @action(detail=True, methods=["post"])
+    def logout(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """End the link at WhatsApp itself."""
+        return Response(self.get_serializer(services.logout_session(self.get_object())).data)

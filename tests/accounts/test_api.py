@@ -1,0 +1,171 @@
+"""Logging in and out by the API."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
+
+from tests.conftest import as_user
+
+PASSWORD = "a long password 1"
+
+
+def post(path: str, **body: Any) -> Any:
+    return as_user().post(f"/api/v1/auth/{path}", body, format="json")
+
+
+def me_with(token: str) -> Any:
+    return as_user().get("/api/v1/auth/me/", headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture
+def tokens(member):
+    return post("token/", username="member", password=PASSWORD).json()
+
+
+def test_a_name_and_a_password_give_tokens_that_open_the_api(tokens):
+    assert set(tokens) == {"access", "refresh"}
+    answer = me_with(tokens["access"])
+    assert (answer.status_code, answer.json()["username"]) == (200, "member")
+
+
+@pytest.mark.parametrize(("username", "password"), [("member", "wrong"), ("nobody", PASSWORD)])
+def test_a_wrong_name_and_a_wrong_password_are_refused_alike(member, username, password):
+    answer = post("token/", username=username, password=password)
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "wrong_credentials"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"username": "member"}, {"username": "a\x00b", "password": "x"}, {"username": 5, "password": "x"}, []],
+)
+def test_a_login_that_makes_no_sense_is_a_mistake_of_the_caller(member, body):
+    answer = as_user().post("/api/v1/auth/token/", body, format="json")
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "invalid"
+    assert answer.json()["fields"]
+
+
+def test_a_refresh_token_works_once(tokens):
+    again = post("token/refresh/", refresh=tokens["refresh"])
+    assert again.status_code == 200
+    assert post("token/refresh/", refresh=tokens["refresh"]).status_code == 401
+    assert post("token/refresh/", refresh=again.json()["refresh"]).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refresh_token_used_by_many_at_once_works_for_one(member):
+    refresh = str(RefreshToken.for_user(member))
+    start = threading.Barrier(6)
+    answers: list[int] = []
+
+    def renew() -> None:
+        start.wait()
+        try:
+            answers.append(post("token/refresh/", refresh=refresh).status_code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=renew) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [200, 401, 401, 401, 401, 401]
+
+
+def test_after_a_logout_the_refresh_token_is_worth_nothing(tokens):
+    assert post("logout/", refresh=tokens["refresh"]).status_code == 204
+    assert post("logout/", refresh=tokens["refresh"]).status_code == 204
+    assert post("token/refresh/", refresh=tokens["refresh"]).status_code == 401
+    assert post("token/verify/", token=tokens["refresh"]).status_code == 401
+
+
+def test_verify_tells_good_tokens_from_bad_ones(tokens):
+    assert post("token/verify/", token=tokens["access"]).status_code == 200
+    assert post("token/verify/", token=tokens["refresh"]).status_code == 200
+    assert post("token/verify/", token=tokens["access"][:-2]).status_code == 401
+
+
+def forged(member: Any, *, key: str = settings.ADMIN_TOKEN_SECRET, algorithm: str = "HS256", **changes: Any) -> str:
+    payload = AccessToken.for_user(member).payload | {"iss": "whatsapp-agent", "aud": "whatsapp-agent-api"}
+    return jwt.encode(payload | changes, key, algorithm=algorithm)
+
+
+def test_the_forgery_the_next_tests_rely_on_is_good_but_for_what_they_change(member):
+    assert me_with(forged(member)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": int((timezone.now() - timedelta(seconds=1)).timestamp())},
+        {"iss": "someone-else"},
+        {"aud": "another-api"},
+        {"key": "a foreign key that is long enough for HS256"},
+        {"key": settings.SECRET_KEY},
+        {"key": "", "algorithm": "none"},
+        {"token_type": "refresh"},
+        {"user_id": "0190b3f0-0000-7000-8000-000000000000"},
+        {"user_id": "1 OR 1=1"},
+        {"user_id": None},
+        {"hash_password": "another"},
+    ],
+    ids=str,
+)
+def test_an_expired_foreign_or_tampered_token_opens_nothing(member, changes):
+    answer = me_with(forged(member, **changes))
+    assert answer.status_code == 401
+    assert answer.json()["code"]
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer a b", "Bearer \xff", "Basic bWVtYmVyOng=", "nonsense"])
+def test_a_header_that_is_no_token_opens_nothing(member, header):
+    assert as_user().get("/api/v1/auth/me/", headers={"Authorization": header}).status_code == 401
+
+
+def test_the_tokens_of_a_deactivated_user_stop_working(member, tokens):
+    member.is_active = False
+    member.save()
+    assert me_with(tokens["access"]).status_code == 401
+    assert post("token/refresh/", refresh=tokens["refresh"]).status_code == 401
+    assert post("token/", username="member", password=PASSWORD).status_code == 401
+
+
+def test_the_tokens_of_a_deleted_user_stop_working(member, tokens):
+    member.delete()
+    assert me_with(tokens["access"]).status_code == 401
+    assert post("token/refresh/", refresh=tokens["refresh"]).status_code == 401
+
+
+def test_a_changed_password_ends_every_token_given_before(member, tokens):
+    change = {"current_password": PASSWORD, "new_password": "another long password 2"}
+    answer = as_user(member).patch("/api/v1/auth/me/", change, format="json")
+    assert answer.status_code == 200
+    assert me_with(tokens["access"]).status_code == 401
+    assert post("token/refresh/", refresh=tokens["refresh"]).status_code == 401
+    assert me_with(answer.json()["access"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"current_password": "wrong", "new_password": "another long password 2"}, "current_password"),
+        ({"current_password": PASSWORD, "new_password": "12345"}, "new_password"),
+        ({"current_password": PASSWORD, "new_password": "member1"}, "new_password"),
+        ({"new_password": "another long password 2"}, "current_password"),
+    ],
+)
+def test_a_password_is_changed_only_by_who_knows_it_and_to_a_good_one(member, change, field):
+    answer = as_user(member).patch("/api/v1/auth/me/", change, format="json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
+    member.refresh_from_db()
+    assert member.check_password(PASSWORD)

@@ -1,0 +1,150 @@
+"""`sessions/` of the API, over the simulator."""
+
+from datetime import timedelta
+from unittest.mock import ANY
+
+import pytest
+from django.utils import timezone
+
+from sessions_app.models import AgentProfile, WhatsAppSession
+from tests.conftest import as_user
+
+URL = "/api/v1/sessions/"
+
+
+@pytest.fixture
+def linking(admin, simulator):
+    """A session of the simulator that waits for its code to be scanned."""
+    answer = as_user(admin).post(URL, {"name": "qr-shop", "bridge": "simulator"}, format="json")
+    assert answer.status_code == 201, answer.json()
+    return answer.json()
+
+
+def test_linking_a_number_answers_with_a_code_to_scan(linking):
+    assert linking["status"] == "qr_waiting"
+    assert linking["qr"].startswith("data:image/png;base64,iVBOR")
+    assert linking["qr_expires_at"] > timezone.now().isoformat()
+
+
+def test_who_links_a_number_becomes_a_member(admin, linking):
+    assert WhatsAppSession.objects.get().members.get() == admin
+
+
+def test_a_session_may_be_linked_with_its_own_profile(admin, simulator):
+    other = AgentProfile.objects.create(name="Other")
+    body = {"name": "shop", "bridge": "simulator", "agent_profile": str(other.pk)}
+    answer = as_user(admin).post(URL, body, format="json").json()
+    assert (answer["agent_profile"], answer["agent_profile_name"]) == (str(other.pk), "Other")
+    assert (answer["status"], answer["qr"]) == ("connected", None)
+
+
+def test_a_name_in_use_is_told_as_a_conflict(admin, linking):
+    answer = as_user(admin).post(URL, {"name": "qr-shop", "bridge": "simulator"}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "session_exists")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "name"),
+        ({"name": "../x"}, "name"),
+        ({"name": "a\x00b"}, "name"),
+        ({"name": 5}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"name": "x", "bridge": "unknown"}, "bridge"),
+        ({"name": "x", "agent_profile": "nonsense"}, "agent_profile"),
+        ({"name": "x", "agent_profile": "0190b3f0-0000-7000-8000-000000000000"}, "agent_profile"),
+        ({"name": "x", "agent_profile": 10**400}, "agent_profile"),
+        ({"name": "x", "nmae": "y"}, "nmae"),
+    ],
+)
+def test_a_session_that_makes_no_sense_names_the_field(admin, simulator, body, field):
+    answer = as_user(admin).post(URL, body, format="json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
+
+
+def test_a_bridge_that_cannot_be_reached_leaves_no_session_behind(admin, bridge):
+    answer = as_user(admin).post(URL, {"name": "shop"}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (502, "bridge_failed")
+    assert not WhatsAppSession.objects.exists()
+
+
+def test_the_code_is_had_as_json_and_as_an_image(admin, linking):
+    client = as_user(admin)
+    assert client.get(f"{URL}{linking['id']}/qr/").json() == {
+        "status": "qr_waiting",
+        "qr": linking["qr"],
+        "qr_expires_at": linking["qr_expires_at"],
+    }
+    image = client.get(f"{URL}{linking['id']}/qr/", headers={"Accept": "image/png"})
+    assert (image.headers["Content-Type"], image.content[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
+
+
+def test_an_expired_code_is_refreshed(admin, linking):
+    past = timezone.now() - timedelta(seconds=1)
+    WhatsAppSession.objects.update(qr_expires_at=past)
+    answer = as_user(admin).get(f"{URL}{linking['id']}/qr/").json()
+    assert answer["qr"]
+    assert answer["qr_expires_at"] > timezone.now().isoformat()
+
+
+def test_a_session_that_stands_has_no_code(admin, session):
+    answer = as_user(admin).get(f"{URL}{session.pk}/qr/")
+    assert answer.json() == {"status": "connected", "qr": None, "qr_expires_at": None}
+    image = as_user(admin).get(f"{URL}{session.pk}/qr/", headers={"Accept": "image/png"})
+    assert (image.status_code, image.json()["code"]) == (409, "conflict")
+
+
+def test_deleting_a_session_keeps_the_record(admin, linking):
+    assert as_user(admin).delete(f"{URL}{linking['id']}/").status_code == 204
+    answer = as_user(admin).get(f"{URL}{linking['id']}/").json()
+    assert (answer["status"], answer["ended_at"]) == ("logged_out", ANY)
+    assert answer["ended_at"] is not None
+
+
+def test_an_ended_session_is_connected_again(admin, linking):
+    as_user(admin).delete(f"{URL}{linking['id']}/")
+    answer = as_user(admin).post(f"{URL}{linking['id']}/connect/")
+    assert answer.status_code == 200
+    assert (answer.json()["ended_at"], answer.json()["status"]) == (None, "connected")
+
+
+def test_restart_and_logout_are_passed_on(admin, linking):
+    assert as_user(admin).post(f"{URL}{linking['id']}/restart/").status_code == 200
+    answer = as_user(admin).post(f"{URL}{linking['id']}/logout/")
+    assert (answer.status_code, answer.json()["status"]) == (200, "logged_out")
+
+
+def test_what_the_bridge_cannot_do_is_said(admin, session):
+    answer = as_user(admin).post(f"{URL}{session.pk}/logout/")
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_supported_by_bridge")
+
+
+def test_profile_and_policy_can_be_changed_and_nothing_else(admin, session):
+    client = as_user(admin)
+    answer = client.patch(f"{URL}{session.pk}/", {"access_policy": "nobody"}, format="json")
+    assert (answer.status_code, answer.json()["access_policy"]) == (200, "nobody")
+    answer = client.patch(f"{URL}{session.pk}/", {"status": "disconnected"}, format="json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["status"])
+    assert client.put(f"{URL}{session.pk}/", {}, format="json").status_code == 405
+
+
+def test_members_see_their_sessions_and_strangers_none(member, stranger, session):
+    assert [row["id"] for row in as_user(member).get(URL).json()["results"]] == [str(session.pk)]
+    assert as_user(stranger).get(URL).json()["results"] == []
+
+
+@pytest.mark.parametrize("path", ["", "qr/", "connect/", "restart/", "logout/"])
+def test_the_session_of_others_is_not_there(stranger, session, path):
+    client = as_user(stranger)
+    call = client.get if path in {"", "qr/"} else client.post
+    assert call(f"{URL}{session.pk}/{path}").status_code == 404
+
+
+def test_nobody_sees_nothing(session):
+    assert as_user().get(URL).status_code == 401
+
+
+def test_no_secret_of_the_bridge_is_shown(admin, session):
+    answer = as_user(admin).get(f"{URL}{session.pk}/").content.decode()
+    assert session.bridge.webhook_secret not in answer

@@ -1,0 +1,31 @@
+"""How a request's body is read; apart from whatsapp_agent.api, because REST framework loads this before its views."""
+
+import json
+from typing import Any
+
+from django.conf import settings
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import JSONParser
+
+
+class BodyTooLarge(APIException):
+    status_code, default_code = 413, "too_large"
+    default_detail = "The body is too large."
+
+
+class JSONBody(JSONParser):
+    """JSON in UTF-8, of bounded size and depth."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:  # noqa: ARG002
+        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(most + 1)
+        if len(body) > most:
+            raise BodyTooLarge()
+        try:
+            return json.loads(body.decode(), parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as exc:
+            raise ParseError("The body is not readable JSON.") from exc
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
