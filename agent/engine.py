@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from agent import delivery, turns
-from messaging import control, outbox
+from messaging import control, events, outbox
 from messaging.models import Conversation
 from messaging.receive import purge_early_receipts
 from sessions_app.services import sync_due_bridges
@@ -214,6 +214,8 @@ def mend() -> None:
     outbox.give_up_stuck()
     outbox.drop_outdated()
     purge_early_receipts()
+    events.rebase()
+    events.purge()
     idempotency.purge()
     throttling.purge()
     sync_due_bridges()

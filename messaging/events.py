@@ -1,0 +1,252 @@
+"""What happened, in order and without gaps, for programs that follow along.
+
+Transactions do not commit in the order in which they took their numbers. A reader that went by the row's id alone would
+pass over a row that was written early and committed late. So each row names its transaction, and only rows of
+transactions older than every one still running are handed out, ordered by transaction: nothing can come in between any
+more. A transaction that runs long holds the feed up, and loses nothing.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from messaging.models import Event
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.errors import AppError, InvalidInput
+
+TYPES = (
+    "message.received",
+    "message.queued",
+    "message.sent",
+    "message.delivered",
+    "message.read",
+    "message.failed",
+    "message.unconfirmed",
+    "message.cancelled",
+    "message.edited",
+    "message.revoked",
+    "conversation.control_changed",
+    "session.status_changed",
+    "turn.finished",
+    "command.finished",
+    "endpoint.disabled",
+)
+KEPT_FOR = timedelta(days=30)
+WINDOW = 2000  # rows looked at for one page, however few of them the reader may see
+PURGED_AT_ONCE = 2000
+
+# First what there is, then what of it is wanted: one more than the page holds, and how far was looked.
+READ = """
+WITH seen AS MATERIALIZED (
+    SELECT * FROM messaging_event
+     WHERE (transaction, id) > (%(after_transaction)s, %(after_id)s)
+       AND transaction < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+     ORDER BY transaction, id LIMIT %(window)s
+), wanted AS (
+    SELECT id, transaction, public_id, type, at, session_id, conversation_id, data::text FROM seen
+     WHERE (%(sees_everything)s OR session_id = ANY(%(sessions)s::uuid[]) OR user_id = %(user)s)
+       AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]))
+       AND (%(session)s::uuid IS NULL OR session_id = %(session)s::uuid)
+       AND (%(conversation)s::uuid IS NULL OR conversation_id = %(conversation)s::uuid)
+     ORDER BY transaction, id LIMIT %(limit)s + 1
+), furthest AS (
+    SELECT id, transaction, (SELECT count(*) = %(window)s FROM seen) AS is_full
+      FROM seen ORDER BY transaction DESC, id DESC LIMIT 1
+)
+SELECT furthest.id, furthest.transaction, furthest.is_full, wanted.*
+  FROM furthest LEFT JOIN wanted ON true
+ ORDER BY wanted.transaction, wanted.id
+"""
+# After a dump was restored elsewhere, transactions are numbered from the beginning. Rows and positions numbered higher
+# than the server has come belong before everything it numbers itself; their own order is that of their ids.
+SERVER_AT = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+REBASE = """
+UPDATE messaging_event SET transaction = 0
+ WHERE transaction >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+"""
+LAST = """
+SELECT transaction, id FROM messaging_event
+ WHERE transaction < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+ ORDER BY transaction DESC, id DESC LIMIT 1
+"""
+# The last of those to go stays: a position before it has missed something, one at or behind it has not.
+PURGE = """
+WITH expired AS (
+    SELECT id, transaction FROM (SELECT * FROM messaging_event ORDER BY transaction, id LIMIT %(limit)s) oldest
+     WHERE at < %(before)s
+)
+DELETE FROM messaging_event
+ WHERE id IN (SELECT id FROM expired ORDER BY transaction DESC, id DESC OFFSET 1)
+"""
+
+
+class InvalidCursor(InvalidInput):
+    code, detail = "invalid_cursor", "This is no cursor of ours."
+
+
+class CursorExpired(AppError):
+    status, code = 410, "cursor_expired"
+    detail = "Events after this cursor are no longer kept. Begin again without one."
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in the feed: behind the event of this transaction and id."""
+
+    transaction: int = 0
+    id: int = 0
+
+    @classmethod
+    def parse(cls, cursor: str) -> Self:
+        """Raises InvalidCursor."""
+        try:
+            raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            transaction, event_id = (int(word, 16) for word in raw.decode("ascii").split("."))
+        except (ValueError, binascii.Error) as exc:
+            raise InvalidCursor() from exc
+        position = cls(transaction, event_id)
+        if not (0 <= transaction < 2**63 and 0 <= event_id < 2**63) or str(position) != cursor:
+            raise InvalidCursor()
+        return position
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(f"{self.transaction:x}.{self.id:x}".encode()).decode().rstrip("=")
+
+
+START = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One event as it leaves: by the feed or by a webhook."""
+
+    position: Position
+    public_id: UUID
+    type: str
+    at: datetime
+    session_id: UUID | None
+    conversation_id: UUID | None
+    data: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """`{"id", "type", "timestamp", "data": {"session", "conversation", …}}`"""
+        places = {"session": self.session_id, "conversation": self.conversation_id}
+        return {
+            "id": f"evt_{self.public_id.hex}",
+            "type": self.type,
+            "timestamp": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "data": {name: str(value) for name, value in places.items() if value} | self.data,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events, and where the next page begins. `has_more`: there is something to look at behind it already."""
+
+    events: Sequence[Happened]
+    end: Position
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Whose eyes the feed is read with: these sessions and what concerns this user; everything for administrators."""
+
+    user_id: UUID
+    sessions: Collection[UUID] = ()
+    sees_everything: bool = False
+
+    @classmethod
+    def of(cls, user: Any) -> Self:
+        sessions = WhatsAppSession.objects.visible_to(user).values_list("pk", flat=True)
+        return cls(
+            user_id=user.pk,
+            sessions=() if user.sees_everything else list(sessions),
+            sees_everything=user.sees_everything,
+        )
+
+
+def read(
+    *,
+    reader: Reader,
+    after: Position = START,
+    limit: int = 100,
+    types: Collection[str] | None = None,
+    session: UUID | None = None,
+    conversation: UUID | None = None,
+) -> Page:
+    """The events behind `after` that the reader may see and wants, oldest first.
+
+    Looks at WINDOW rows at most, so that a page costs the same however few of them are the reader's: an empty page
+    that `has_more` is one to go on from.
+    """
+    parameters: dict[str, Any] = {
+        "sees_everything": reader.sees_everything,
+        "sessions": list(reader.sessions),
+        "user": reader.user_id,
+        "types": list(types) if types else None,
+        "session": session,
+        "conversation": conversation,
+        "limit": limit,
+        "after_transaction": after.transaction,
+        "after_id": after.id,
+        "window": WINDOW,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(READ, parameters)
+        rows = cursor.fetchall()
+    if not rows:
+        return Page([], after, has_more=False)
+    furthest_id, furthest_transaction, is_full, *_ = rows[0]
+    found = [_happened(row[3:]) for row in rows if row[3] is not None]
+    if len(found) > limit:
+        return Page(found[:limit], found[limit - 1].position, has_more=True)
+    return Page(found, Position(furthest_transaction, furthest_id), has_more=is_full)
+
+
+def _happened(row: Sequence[Any]) -> Happened:
+    event_id, transaction, public_id, type_, at, session_id, conversation_id, data = row
+    return Happened(
+        Position(transaction, event_id), public_id, type_, at, session_id, conversation_id, json.loads(data)
+    )
+
+
+def last_position() -> Position:
+    """Behind the newest event that may be handed out now."""
+    with connection.cursor() as cursor:
+        cursor.execute(LAST)
+        row = cursor.fetchone()
+    return Position(*row) if row else START
+
+
+def still_valid(position: Position) -> Position:
+    """The position as this server numbers it. Raises CursorExpired when events behind it are no longer kept."""
+    with connection.cursor() as cursor:
+        cursor.execute(SERVER_AT)
+        if position.transaction >= cursor.fetchone()[0]:
+            position = Position(0, position.id)
+    oldest = Event.objects.order_by("transaction", "id").values_list("transaction", "id", "at").first()
+    if oldest and START < position < Position(*oldest[:2]) and oldest[2] < timezone.now() - KEPT_FOR:
+        raise CursorExpired()
+    return position
+
+
+def purge() -> int:
+    """Forget the oldest of the events that are kept long enough; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(PURGE, {"limit": PURGED_AT_ONCE, "before": timezone.now() - KEPT_FOR})
+        return cursor.rowcount
+
+
+def rebase() -> None:
+    """Set right what a dump of another server brought along."""
+    with connection.cursor() as cursor:
+        cursor.execute(REBASE)
