@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from agent import delivery, turns
-from messaging import control, events, outbox
+from messaging import control, events, outbox, search_index
 from messaging.models import Conversation
 from messaging.receive import purge_early_receipts
 from sessions_app.services import sync_due_bridges
@@ -119,7 +119,7 @@ class Engine:
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        for body in (self._clock, self._renew, self._sweep_on, self._mend_on):
+        for body in (self._clock, self._renew, self._sweep_on, self._mend_on, self._index_on):
             threading.Thread(target=body, name=f"engine{body.__name__}", daemon=True).start()
         doorbell.answered_by(self.ring)
 
@@ -189,6 +189,9 @@ class Engine:
     def _mend_on(self) -> None:
         self._every(MEND_EVERY_S, mend)
 
+    def _index_on(self) -> None:
+        self._every(settings.AGENT_SWEEP_S, search_index.index_waiting)
+
     def sweep(self) -> None:
         """Ring for every conversation that is due and every message that may leave."""
         for conversation_id in Conversation.objects.due().values_list("pk", flat=True)[:SWEEP_LIMIT]:
@@ -196,7 +199,7 @@ class Engine:
         for conversation_id in outbox.conversations_to_deliver(limit=SWEEP_LIMIT):
             self._deliveries.ring(conversation_id)
 
-    def _every(self, seconds: float, act: Callable[[], None]) -> None:
+    def _every(self, seconds: float, act: Callable[[], object]) -> None:
         while not self._stopping.wait(seconds):
             try:
                 act()

@@ -2,6 +2,8 @@
 
 from typing import Any, Self
 
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -387,3 +389,34 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return self.type
+
+
+class SearchEntry(models.Model):
+    """The words of a message in the forms search looks for. It may lag behind the message: `messaging.search_index`.
+
+    It carries what ranking needs, so that thousands of candidates are weighed without reading their messages.
+    """
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, primary_key=True, related_name="search_entry")
+    conversation_id = models.UUIDField(editable=False)  # no key of its own: `terms` holds the conversation as a lexeme
+    said_at = models.DateTimeField(editable=False)
+    word_count = models.PositiveSmallIntegerField(editable=False)
+    terms = SearchVectorField(editable=False)
+
+    class Meta:
+        verbose_name_plural = "search entries"
+        # Written in batches already: a pending list would save little and be read through by every search.
+        indexes = [GinIndex(fields=["terms"], name="search_terms", fastupdate=False)]
+
+    def __str__(self) -> str:
+        return f"words of {self.message_id}"
+
+
+class UnindexedMessage(models.Model):
+    """A message that is new, or whose words changed. A trigger of the database writes these, however it came."""
+
+    message_id = models.UUIDField(primary_key=True, editable=False)
+    conversation_id = models.UUIDField(editable=False, db_index=True)
+
+    def __str__(self) -> str:
+        return f"words of {self.message_id}, to be indexed"

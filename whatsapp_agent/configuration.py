@@ -24,6 +24,12 @@ _named_in_dotenv: list[str] = []
 
 DOTENV_LINE = re.compile(r"^\s*(?:#.*)?$|^\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=")
 
+# Those PostgreSQL 14 has a stemmer for; newer ones have a few more, which are not everywhere.
+STEMMED_LANGUAGES = (
+    "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german", "greek",
+    "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
+    "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+)  # fmt: skip
 GENERATED = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
 DATABASE_URL_FORM = "it looks like postgres://user:password@host:5432/name (in a password write / as %2F, # as %23)"
 SHORTEST_SECRET = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
@@ -76,6 +82,15 @@ def text(name: str, *, default: str = "") -> str:
 def names(name: str, *, default: list[str]) -> list[str]:
     """Comma-separated words."""
     return [part.strip() for part in text(name).split(",") if part.strip()] or default
+
+
+def names_among(name: str, *, default: list[str], choices: Sequence[str]) -> list[str]:
+    """Comma-separated words, each of which must be one of `choices`."""
+    given = list(dict.fromkeys(word.lower() for word in names(name, default=default)))
+    if strange := [word for word in given if word not in choices]:
+        mistake(name, f"names {', '.join(strange)}; it may name {', '.join(choices)}")
+        return default
+    return given
 
 
 def integer(name: str, *, default: int, minimum: int | None = None, maximum: int | None = None) -> int:

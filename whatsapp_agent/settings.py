@@ -60,6 +60,11 @@ OPENAI_MODEL = configuration.text("OPENAI_MODEL", default="gpt-6-luna")
 OPENAI_API = configuration.choice("OPENAI_API", default="chat", choices=("chat", "responses"))
 MODEL_TIMEOUT_S = configuration.number("MODEL_TIMEOUT_S", default=60.0, minimum=0.1)
 
+# --- Memory ------------------------------------------------------------------------------------------------------
+SEARCH_LANGUAGES = configuration.names_among(
+    "SEARCH_LANGUAGES", default=["english", "portuguese", "spanish"], choices=configuration.STEMMED_LANGUAGES
+)
+
 # --- Engine ------------------------------------------------------------------------------------------------------
 AGENT_CONCURRENCY = configuration.integer("AGENT_CONCURRENCY", default=32, minimum=1)  # turns at once per process
 AGENT_DEBOUNCE_S = configuration.number("AGENT_DEBOUNCE_S", default=1.5, minimum=0.0)  # of a new agent profile

@@ -1,0 +1,20 @@
+"""`manage.py reindex_search`: make the search index anew, after SEARCH_LANGUAGES changed or a restore."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from messaging import search_index
+from messaging.models import Message
+
+
+class Command(BaseCommand):
+    help = "Index every message for search again, the newest first. Search goes on meanwhile."
+
+    def handle(self, **_options: Any) -> None:
+        total = Message.objects.count()
+        done = 0
+        for done in search_index.index_again():
+            self.stdout.write(f"\r{done} of {total} messages", ending="")
+            self.stdout.flush()
+        self.stdout.write(f"\r{done} messages indexed." + " " * 20)

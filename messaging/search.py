@@ -1,0 +1,251 @@
+"""Search in one conversation's whole past: any of the words, the rare ones counting most, and what stands beside them.
+
+A message is ranked by the words it shares with the query, as BM25 does with each word counted once, and by those of its
+neighbours: in a talk the answer stands beside the question, and rarely repeats its words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from accounts.models import User
+from messaging.models import Contact, Conversation, Message
+from messaging.search_index import conversation_lexeme, index_conversation
+from messaging.words import Forms, fold, split_words, telling_words
+
+MOST_RESULTS = 50
+MOST_WORDS = 32  # of a query
+MOST_MATCHES = 20_000  # of one word; what is as common as that tells little
+CANDIDATES = 100  # the best by their own words, whose neighbours are looked at
+REACH = 2  # neighbours on each side; each step away halves what they lend
+LENT = 0.5
+NAMED = 2.0  # what a message by the one the query names is worth
+K1, B = 0.9, 0.4  # BM25: how soon more words stop to count, and how much length does
+
+# What a message is weighed by beside its words, and what is never found: what never left, and what was taken back.
+COLUMNS = "message.said_at, message.author, message.sender_id, message.sent_by_id"
+SHOWN = (
+    "message.revoked_at IS NULL AND message.status NOT IN ('failed', 'cancelled') AND message.kind <> 'reaction'"
+    " AND message.said_at >= %(since)s AND message.said_at < %(before)s"
+)
+SIDES = """
+(SELECT id, {columns}, row_number() OVER (ORDER BY said_at DESC, id DESC) AS steps FROM messaging_message message
+  WHERE conversation_id = %(conversation)s AND (said_at, id) < (top.said_at, top.message_id) AND {shown}
+  ORDER BY said_at DESC, id DESC LIMIT %(reach)s)
+UNION ALL
+(SELECT id, {columns}, row_number() OVER (ORDER BY said_at, id) AS steps FROM messaging_message message
+  WHERE conversation_id = %(conversation)s AND (said_at, id) > (top.said_at, top.message_id) AND {shown}
+  ORDER BY said_at, id LIMIT %(reach)s)
+""".replace("{columns}", COLUMNS).replace("{shown}", SHOWN)
+RANK = (
+    """
+WITH asked AS (
+    SELECT query::tsquery, number - 1 AS number FROM unnest(%(queries)s::text[]) WITH ORDINALITY word(query, number)
+), hit AS MATERIALIZED (
+    SELECT asked.number, entry.*
+      FROM asked CROSS JOIN LATERAL (
+          SELECT message_id, said_at, word_count FROM messaging_searchentry
+           WHERE terms @@ asked.query AND conversation_id = %(conversation)s
+             AND said_at >= %(since)s AND said_at < %(before)s
+           LIMIT %(most_matches)s) entry
+), total AS (
+    SELECT count(*) AS messages FROM (
+        SELECT FROM messaging_message WHERE conversation_id = %(conversation)s LIMIT %(most_matches)s) counted
+), rarity AS (
+    SELECT number, ln(1 + (GREATEST(messages - count(*), 0) + 0.5) / (count(*) + 0.5)) AS weight
+      FROM hit, total GROUP BY number, messages
+), scored AS MATERIALIZED (
+    SELECT message_id, said_at, bit_or(1::bigint << number::int) AS matched,
+           sum(weight) * (%(k1)s + 1)
+           / (1 + %(k1)s * (1 - %(b)s + %(b)s * word_count / (SELECT avg(word_count) FROM hit))) AS score
+      FROM hit JOIN rarity USING (number) GROUP BY message_id, said_at, word_count
+), best AS (
+    SELECT * FROM scored ORDER BY score DESC, said_at DESC LIMIT %(candidates)s
+), top AS (
+    SELECT message_id, score, matched, {columns}
+      FROM best JOIN messaging_message message ON message.id = best.message_id
+     WHERE message.conversation_id = %(conversation)s AND {shown}
+), near AS (
+    SELECT top.message_id AS beside, side.* FROM top CROSS JOIN LATERAL ({sides}) side
+)
+SELECT message.message_id AS id, NULL::uuid AS beside, 0 AS steps, score, matched, {columns} FROM top message
+UNION ALL
+SELECT message.id, beside, steps, COALESCE(score, 0), COALESCE(matched, 0), {columns}
+  FROM near message LEFT JOIN scored ON scored.message_id = message.id
+""".replace("{columns}", COLUMNS)
+    .replace("{shown}", SHOWN)
+    .replace("{sides}", SIDES)
+)
+AROUND = """
+SELECT top.message_id, side.id
+  FROM (SELECT id AS message_id, said_at FROM messaging_message WHERE id = ANY(%(keys)s::uuid[])) top
+ CROSS JOIN LATERAL ({sides}) side
+ ORDER BY side.said_at, side.id
+""".replace("{sides}", SIDES)
+EVER = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A message that was found. `neighbours` are those around it, oldest first; `why` says what spoke for it."""
+
+    message: Message
+    neighbours: list[Message]
+    why: list[str]
+    score: float
+
+
+Writer = tuple[str, UUID | None, UUID | None]  # author, contact, staff member
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A message being weighed. `own` and `lent` are bits: which of the query's words it has, which its neighbours."""
+
+    said_at: datetime
+    writer: Writer
+    score: float
+    own: int
+    lent: int = 0
+
+
+def search(
+    *,
+    conversation: Conversation,
+    query: str,
+    limit: int = 10,
+    since: datetime | None = None,
+    before: datetime | None = None,
+) -> list[Hit]:
+    """The messages of one conversation that answer a query best, the best first; [] when nothing speaks for any.
+
+    `since` (inclusive) and `before` bound when they were said. `limit` is held to MOST_RESULTS. The query may be
+    anything: it is taken as words, at most MOST_WORDS of them, and none of its characters is an operator.
+    """
+    asked = telling_words(query, limit=MOST_WORDS)
+    words = _distinct(asked)
+    if not words or limit < 1:
+        return []
+    index_conversation(conversation.pk)
+    span = {"since": since or EVER[0], "before": before or EVER[1], "conversation": conversation.pk}
+    candidates = _weigh(words, span)
+    names = _names_asked_for(conversation, candidates, {fold(form.word) for form in asked})
+    for found in candidates.values():
+        found.score *= NAMED if found.writer in names else 1.0
+    best = sorted(candidates, key=lambda key: (-candidates[key].score, -candidates[key].said_at.timestamp(), key))
+    best = best[: min(limit, MOST_RESULTS)]
+    around = _around(best, span)
+    messages = Message.objects.select_related("sender", "media", "quoted").in_bulk(
+        {*best, *(near for each in around.values() for near in each)}
+    )
+    return [
+        Hit(
+            message=messages[key],
+            neighbours=[messages[near] for near in around[key] if near in messages],
+            why=_why(candidates[key], words, names),
+            score=candidates[key].score,
+        )
+        for key in best
+        if key in messages
+    ]
+
+
+def _distinct(words: Sequence[Forms]) -> list[tuple[str, frozenset[str]]]:
+    """Each word with its lexemes; words that share one are the same word."""
+    distinct: list[tuple[str, frozenset[str]]] = []
+    for form in words:
+        for at, (word, lexemes) in enumerate(distinct):
+            if lexemes & form.lexemes:
+                distinct[at] = word, lexemes | form.lexemes
+                break
+        else:
+            distinct.append((form.word, form.lexemes))
+    return distinct
+
+
+def _weigh(words: Sequence[tuple[str, frozenset[str]]], span: dict[str, Any]) -> dict[UUID, _Candidate]:
+    within = conversation_lexeme(span["conversation"])
+    parameters = span | {
+        "queries": [f"'{within}' & ({_any_of(lexemes)})" for _, lexemes in words],
+        "most_matches": MOST_MATCHES,
+        "candidates": CANDIDATES,
+        "reach": REACH,
+        "k1": K1,
+        "b": B,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(RANK, parameters)
+        rows = cursor.fetchall()
+    own = {key: (float(score), matched) for key, beside, _, score, matched, *_ in rows if beside is None}
+    candidates: dict[UUID, _Candidate] = {}
+    for key, _beside, _steps, score, matched, said_at, *writer in rows:
+        if key not in candidates:
+            candidates[key] = _Candidate(said_at, tuple(writer), float(score), matched)
+    for key, beside, steps, score, matched, *_ in rows:
+        if beside is not None:
+            share = LENT**steps
+            candidates[beside].score += share * float(score)
+            candidates[beside].lent |= matched
+            if key not in own:  # one of the best has rows of its own
+                candidates[key].score += share * own[beside][0]
+                candidates[key].lent |= own[beside][1]
+    return candidates
+
+
+def _any_of(lexemes: frozenset[str]) -> str:
+    """As a tsquery; the lexemes are letters and digits, and quoted all the same."""
+    return " | ".join(f"'{lexeme}'" for lexeme in sorted(lexemes))
+
+
+def _names_asked_for(
+    conversation: Conversation, candidates: dict[UUID, _Candidate], asked: set[str]
+) -> dict[Writer, str]:
+    """The writer whom the query calls by name, with the name; nobody when it calls more than one."""
+    writers = {found.writer for found in candidates.values()}
+    called = {
+        writer: name
+        for writer, name in _names(conversation, writers).items()
+        if asked & {fold(word) for word in split_words(name, limit=MOST_WORDS)}
+    }
+    return called if len(set(called.values())) == 1 else {}
+
+
+def _names(conversation: Conversation, writers: set[Writer]) -> dict[Writer, str]:
+    contacts: dict[UUID | None, str] = dict(
+        Contact.objects.filter(pk__in={contact for _, contact, _ in writers}).values_list("pk", "name")
+    )
+    staff: dict[UUID | None, str] = {
+        user.pk: user.get_full_name() or user.username
+        for user in User.objects.filter(pk__in={by for *_, by in writers})
+    }
+    names = {}
+    for writer in writers:
+        author, contact, by = writer
+        if author == Message.Author.CONTACT:
+            names[writer] = contacts.get(contact, "")
+        elif author == Message.Author.AGENT:
+            names[writer] = conversation.session.agent_profile.name
+        else:
+            names[writer] = staff.get(by, "") or conversation.session.display_name
+    return {writer: name for writer, name in names.items() if name}
+
+
+def _around(keys: Sequence[UUID], span: dict[str, Any]) -> dict[UUID, list[UUID]]:
+    """The messages around each of these, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(AROUND, span | {"keys": list(keys), "reach": REACH})
+        around: dict[UUID, list[UUID]] = {key: [] for key in keys}
+        for key, near in cursor.fetchall():
+            around[key].append(near)
+    return around
+
+
+def _why(found: _Candidate, words: Sequence[tuple[str, frozenset[str]]], names: dict[Any, str]) -> list[str]:
+    """What spoke for a message, in words for a person."""
+    own = [f"says {word}" for at, (word, _) in enumerate(words) if found.own >> at & 1]
+    lent = [f"beside {word}" for at, (word, _) in enumerate(words) if (found.lent & ~found.own) >> at & 1]
+    return [*own, *lent, *([f"by {names[found.writer]}"] if found.writer in names else [])]
