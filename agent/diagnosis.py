@@ -86,16 +86,14 @@ def _database() -> Finding:
         start.check_database()
     except (embedded_postgres.NotStarted, start.CannotStart) as exc:
         return Finding(about, False, str(exc), "Correct this first; the rest depends on it.")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT current_setting('server_version'), extversion FROM pg_extension WHERE extname = 'vector'"
-        )
-        version, vector = cursor.fetchone()
     executor = MigrationExecutor(connection)
     if pending := executor.migration_plan(executor.loader.graph.leaf_nodes()):
         text = f"{len(pending)} migrations are not applied"
         return Finding(about, False, text, "Start once (manage.py up applies them), or run manage.py migrate.")
-    return Finding(about, True, f"PostgreSQL {version} with pgvector {vector} at {start.database_place()}, up to date")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version')")
+        version = cursor.fetchone()[0]
+    return Finding(about, True, f"PostgreSQL {version} with pgvector at {start.database_place()}, up to date")
 
 
 def _engine() -> Iterator[Finding]:

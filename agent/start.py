@@ -70,24 +70,17 @@ def check_database() -> None:
     """Raises CannotStart when the database cannot be reached or cannot do what we need."""
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT installed_version FROM pg_available_extensions WHERE name = 'vector'")
-            vector = cursor.fetchone()
-            if vector is None:
-                raise CannotStart(
-                    f"The PostgreSQL at {database_place()} has no pgvector. Install it there (Debian: "
-                    "postgresql-17-pgvector; container: the image pgvector/pgvector), then start again."
-                )
-            if vector[0] is None:
-                cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            cursor.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'")
+            has_vector = cursor.fetchone() is not None
     except NotSupportedError as exc:  # Django's own check: "PostgreSQL 14 or later is required (found 12.3)."
         raise CannotStart(f"The database at {database_place()} is too old: {exc}") from exc
-    except ProgrammingError as exc:
-        raise CannotStart(
-            f"The extension vector cannot be made in the database at {database_place()}: let its administrator run "
-            "CREATE EXTENSION vector in it once."
-        ) from exc
     except DatabaseError as exc:
         raise CannotStart(f"The database at {database_place()} cannot be used: {_without_password(exc)}") from exc
+    if not has_vector:
+        raise CannotStart(
+            f"The PostgreSQL at {database_place()} has no pgvector. Install it there (Debian: postgresql-17-pgvector; "
+            "container: the image pgvector/pgvector), then start again."
+        )
 
 
 def database_place() -> str:
@@ -110,18 +103,20 @@ def prepare_database(*, tell: Tell) -> bool:
     Returns whether the first staff user was made now.
     """
     with _one_at_a_time(tell):
-        executor = MigrationExecutor(connection)
-        if pending := executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            tell(f"Applying {len(pending)} migrations ...")
-            try:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            executor = MigrationExecutor(connection)
+            if pending := executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                tell(f"Applying {len(pending)} migrations ...")
                 call_command("migrate", interactive=False, verbosity=0)
-            except ProgrammingError as exc:
-                if isinstance(exc.__cause__, InsufficientPrivilege):
-                    raise CannotStart(
-                        f"The user of DATABASE_URL may not make tables in {database_place()}: let the database's "
-                        "administrator make it the owner of the database."
-                    ) from exc
+        except ProgrammingError as exc:
+            if not isinstance(exc.__cause__, InsufficientPrivilege):
                 raise
+            raise CannotStart(
+                f"The user of DATABASE_URL may not make what we need in {database_place()} ({_without_password(exc)}). "
+                "Let the administrator make it the owner of the database, and run CREATE EXTENSION vector there once."
+            ) from exc
         is_first = ensure_first_staff_user()
         ensure_default_bridges()
         return is_first

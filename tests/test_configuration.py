@@ -148,3 +148,50 @@ def test_the_example_taken_as_it_is_starts(tmp_path):
     given = dict(line.split("=", 1) for line in example.splitlines() if line and not line.startswith("#"))
 
     assert load_settings(tmp_path, **given | {"DATA_DIR": str(tmp_path / "data")}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("POST /api/v1/webhooks/default/a-very-secret-part/ failed", "POST /api/v1/webhooks/default/.../ failed"),
+        ("Key exists\nDETAIL:  Key (phone)=(123) already\nat line 3", "Key exists\nDETAIL: ...\nat line 3"),
+        ("no answer from 5511988887777@s.whatsapp.net", "no answer from ...@s.whatsapp.net"),
+        ("no answer from 12036304@g.us or 99887766554433:2@lid", "no answer from ...@g.us or ...:2@lid"),
+        ("called +5511988887777 twice", "called +... twice"),
+        (
+            "01a2061e-0f82-739e-9ae5-512a6f77f791 took 1200000 ns",
+            "01a2061e-0f82-739e-9ae5-512a6f77f791 took 1200000 ns",
+        ),
+    ],
+)
+def test_a_log_line_holds_no_webhook_secret_and_no_phone_number(line, kept):
+    assert configuration.leave_out_private(None, "info", line) == kept
+
+
+@pytest.mark.parametrize("fmt", ["console", "json"])
+def test_a_traceback_in_the_log_shows_no_local_variables(tmp_path, fmt):
+    fail = """
+import logging
+import django
+django.setup()
+def fail():
+    private_text = "a very " + "private text"
+    raise ValueError("broken")
+try:
+    fail()
+except ValueError:
+    logging.getLogger("agent").exception("it broke")
+"""
+    given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data"), "LOG_FORMAT": fmt}
+    logged = subprocess.run(
+        [sys.executable, "-c", fail],
+        cwd=ROOT,
+        env=given | {"DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+
+    assert "it broke" in logged
+    assert "ValueError" in logged
+    assert "a very private text" not in logged

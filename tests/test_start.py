@@ -15,6 +15,7 @@ import pytest
 
 from accounts.models import User
 from accounts.services import ensure_first_staff_user
+from agent.start import CannotStart, check_address
 from tests.test_embedded_postgres import open_to_all
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,28 +123,35 @@ def test_after_everything_was_killed_the_next_start_goes_on(pair):
     second.read_greeting()
     second.kill()
 
-    third = start(other.data_dir, "--no-self-check")
+    third, fourth = start(other.data_dir, "--no-self-check"), start(other.data_dir)  # at once, on the same data
     said = third.read_greeting()
+    assert "answered after" in fourth.read_greeting()
     assert healthy(third)
     third.process.send_signal(signal.SIGTERM)
     said += third.end()
-    assert third.process.returncode == 0
+    assert healthy(fourth)  # its database was not taken away from it
+    fourth.process.send_signal(signal.SIGTERM)
+    said += fourth.end()
+    assert (third.process.returncode, fourth.process.returncode) == (0, 0)
     assert "Applying" not in said
     assert "Collecting" not in said
     assert "Traceback" not in said
 
 
-def test_a_taken_port_stops_the_start_before_anything_else(tmp_path):
+def test_a_taken_port_is_told_with_what_to_do():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        second = start(tmp_path / "data", port=port)
-        said = second.end()
+        with pytest.raises(CannotStart) as told:
+            check_address(host="127.0.0.1", port=port)
 
-    assert second.process.returncode == 1
-    assert f"PORT {port} on 127.0.0.1 cannot be used" in said
-    assert f"make run PORT={port + 1}" in said
-    assert "Traceback" not in said
-    assert not (tmp_path / "data" / "postgres").exists()
+    assert f"PORT {port} on 127.0.0.1 cannot be used" in str(told.value)
+    assert f"make run PORT={port + 1}" in str(told.value)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such name"])
+def test_an_address_that_is_not_ours_is_told(host):
+    with pytest.raises(CannotStart, match="HOST"):
+        check_address(host=host, port=free_port())
 
 
 def test_a_database_that_cannot_be_reached_is_told_without_its_password(tmp_path):

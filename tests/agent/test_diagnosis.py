@@ -50,7 +50,7 @@ def test_the_database_is_named_with_its_version_and_pgvector(db):
     finding = found("database")
     assert finding.is_well
     assert "PostgreSQL 18" in finding.text
-    assert "pgvector 0." in finding.text
+    assert "pgvector" in finding.text
 
 
 def test_a_bridge_that_answers_and_takes_our_key_is_well(zapw):
