@@ -3,6 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from messaging.feed import EventFeed
 from messaging.views import ConversationMessagesViewSet, ConversationViewSet, MessageViewSet, TurnViewSet
 
 router = SimpleRouter()
@@ -16,5 +17,6 @@ urlpatterns = [
         ConversationMessagesViewSet.as_view({"get": "list", "post": "create"}),
         name="conversation-messages",
     ),
+    path("events/", EventFeed.as_view(), name="events"),
     *router.urls,
 ]
