@@ -31,6 +31,12 @@ def quick_passwords() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def static_root() -> None:
+    """Where a start collects static files: the middleware that serves them wants it to be there."""
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def only_loopback() -> Iterator[None]:
     """No test reaches beyond this machine, by whichever HTTP library: the sockets themselves are closed."""
     connect = socket.socket.connect
