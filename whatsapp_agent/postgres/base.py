@@ -111,8 +111,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @property
     def _pool(self) -> Pool:
         key = (self.alias, str(self.settings_dict["NAME"]))  # a test run changes the name
-        with _pools_lock:
-            return _pools.setdefault(key, Pool(self.settings_dict.get("POOL_SIZE") or 20))
+        if key not in _pools:
+            with _pools_lock:
+                _pools.setdefault(key, Pool(self.settings_dict.get("POOL_SIZE") or 20))
+        return _pools[key]
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self._lent_by = self._pool
