@@ -139,7 +139,7 @@ def search(
     best = sorted(candidates, key=lambda key: (-candidates[key].score, -candidates[key].said_at.timestamp(), key))
     best = best[: min(limit, MOST_RESULTS)]
     around = _around(best, span)
-    messages = Message.objects.select_related("sender", "media", "quoted").in_bulk(
+    messages = Message.objects.select_related("sender", "sent_by", "media").in_bulk(
         {*best, *(near for each in around.values() for near in each)}
     )
     return [

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from accounts.models import User
 from messaging.models import Contact, Conversation, Media, Message, ToolCall, Turn
+from messaging.search import MOST_RESULTS
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.api import StrictFields
 
@@ -205,3 +206,23 @@ class TurnDetailSerializer(TurnSerializer):
     class Meta(TurnSerializer.Meta):
         fields = [*TurnSerializer.Meta.fields, "used", "tool_calls", "messages"]
         read_only_fields = fields
+
+
+class SearchQuery(StrictFields):
+    q = serializers.CharField(
+        allow_blank=True, help_text="Words, in any order: any of them is enough, and the rare ones count most."
+    )
+    limit = serializers.IntegerField(default=10, min_value=1, max_value=MOST_RESULTS)
+
+
+class HitSerializer(serializers.Serializer):
+    message = MessageSerializer()
+    neighbours = MessageSerializer(many=True, help_text="What was said around it, oldest first.")
+    why = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="What spoke for it: `says WORD`, `beside WORD` (a neighbour says it), `by NAME`, `similar meaning`.",
+    )
+
+
+class SearchResultsSerializer(serializers.Serializer):
+    results = HitSerializer(many=True)

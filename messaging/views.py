@@ -19,6 +19,7 @@ from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 from accounts.authentication import user_of
 from messaging import control, leases
 from messaging.models import Conversation, Message, Turn
+from messaging.search import search
 from messaging.send import conversation_by_phone, mark_read, parse_phone, send_again, send_text
 from messaging.serializers import (
     ConversationSerializer,
@@ -26,6 +27,8 @@ from messaging.serializers import (
     MessageSerializer,
     ReleaseSerializer,
     ReplySerializer,
+    SearchQuery,
+    SearchResultsSerializer,
     TakeOverSerializer,
     TurnDetailSerializer,
     TurnSerializer,
@@ -103,6 +106,16 @@ class ConversationViewSet(ReadOnlyModelViewSet):
         """Staff have seen what was said here: nothing is unread."""
         mark_read(conversation=self.get_object())
         return self.retrieve(request, pk)
+
+    @extend_schema(operation_id="conversations_search", parameters=[SearchQuery], responses=SearchResultsSerializer)
+    @action(detail=True, url_path="search")
+    def search_messages(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """What answers the words of `q` best of all that was ever said in this conversation, the best first."""
+        form = SearchQuery(data=request.query_params)
+        form.is_valid(raise_exception=True)
+        asked = form.validated_data
+        hits = search(conversation=self.get_object(), query=asked["q"], limit=asked["limit"])
+        return Response(SearchResultsSerializer({"results": hits}).data)
 
 
 class MessagesViewSet(ListModelMixin, GenericViewSet):

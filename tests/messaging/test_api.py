@@ -410,3 +410,62 @@ def test_a_mistake_of_ours_is_told_by_an_id_that_is_in_the_log(client, conversat
     assert (answer.status_code, answer.json()["code"]) == (500, "server_error")
     assert "secret" not in answer.content.decode()
     assert answer.json()["id"] in caplog.text
+
+
+# --- search -------------------------------------------------------------------------------------------------------
+
+
+def test_a_search_gives_messages_with_their_neighbours_and_reasons(client, conversation, says):
+    for text in ("Hello", "Where is the kayak?", "In the garage"):
+        says(text)
+    results = get(client, f"conversations/{conversation.pk}/search/", q="kayaks", limit=1)["results"]
+    (hit,) = results
+    assert hit["message"] == next(
+        row
+        for row in get(client, f"conversations/{conversation.pk}/messages/")["results"]
+        if row["text"] == "Where is the kayak?"
+    )
+    assert hit["message"]["provider_message_id"]
+    assert [near["text"] for near in hit["neighbours"]] == ["Hello", "In the garage"]
+    assert hit["why"] == ["says kayaks"]
+
+
+def test_a_stranger_finds_nothing_in_anybodys_conversation(stranger, conversation, says):
+    says("kayak")
+    assert as_user(stranger).get(f"{V1}conversations/{conversation.pk}/search/", {"q": "kayak"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({}, "q"),
+        ({"q": "x", "limit": "0"}, "limit"),
+        ({"q": "x", "limit": "51"}, "limit"),
+        ({"q": "x", "limit": "many"}, "limit"),
+        ({"q": "x", "offset": "1"}, "offset"),
+        ({"q": "\x00"}, "q"),
+    ],
+)
+def test_a_search_that_cannot_be_understood_is_refused_by_name(client, conversation, params, field):
+    answer = client.get(f"{V1}conversations/{conversation.pk}/search/", params)
+    assert answer.status_code == 400
+    assert field in answer.json()["fields"]
+
+
+@pytest.mark.parametrize("query", ["", "?!", "'; --", "kayak " * 5000])
+def test_a_search_for_nothing_finds_nothing(client, conversation, says, query):
+    says("Hello")
+    assert get(client, f"conversations/{conversation.pk}/search/", q=query) == {"results": []}
+
+
+def test_a_search_takes_a_constant_number_of_queries(client, conversation, says):
+    says("kayak")
+    get(client, f"conversations/{conversation.pk}/search/", q="kayak")
+    with CaptureQueriesContext(connection) as few:
+        get(client, f"conversations/{conversation.pk}/search/", q="kayak")
+    for number in range(20):
+        says(f"kayak {number}")
+    get(client, f"conversations/{conversation.pk}/search/", q="kayak")
+    with CaptureQueriesContext(connection) as many:
+        get(client, f"conversations/{conversation.pk}/search/", q="kayak", limit=20)
+    assert len(many) == len(few)
