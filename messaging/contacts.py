@@ -4,7 +4,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from agent.bridges.events import Address, AliasKind
-from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
+from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Turn
 from sessions_app.models import WhatsAppSession
 
 
@@ -117,6 +117,8 @@ def merge_contacts(*, keep: Contact, lose: Contact) -> None:
         theirs.delete()
     Message.objects.filter(sender=lose).update(sender=keep)
     ContactAlias.objects.filter(contact=lose).update(contact=keep)
+    known = Fact.objects.filter(contact=keep, forgotten_at=None).values("text")
+    Fact.objects.filter(contact=lose).exclude(forgotten_at=None, text__in=known).update(contact=keep)
     Contact.objects.filter(pk=keep.pk).update(
         name=keep.name or lose.name,
         phone=keep.phone or lose.phone,

@@ -18,6 +18,13 @@ DEFAULT_INSTRUCTIONS = (
 )
 
 
+DEFAULT_TOOLS = ("remember", "search_messages", "hand_off")
+
+
+def default_tools() -> list[str]:
+    return list(DEFAULT_TOOLS)
+
+
 def bridge_kinds() -> list[tuple[str, str]]:
     return [(kind, kind) for kind in ADAPTERS]
 
@@ -83,7 +90,9 @@ class AgentProfile(models.Model):
     fallback_text = models.TextField(
         blank=True, help_text="Sent once when the model stays without an answer. Empty: nothing is sent."
     )
-    tools = models.JSONField(default=list, blank=True, help_text="Names of the commands the model may use.")
+    tools = models.JSONField(
+        default=default_tools, blank=True, help_text="Names of the tools the model may use; an empty list is none."
+    )
     is_default = models.BooleanField(default=False, help_text="Given to sessions that name no profile.")
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -137,6 +146,11 @@ class WhatsAppSession(models.Model):
     status_changed_at = models.DateTimeField(null=True, blank=True)
     phone = models.CharField(max_length=16, blank=True, help_text="E.164.")
     display_name = models.CharField(max_length=200, blank=True)
+    owner_phone = models.CharField(
+        max_length=16,
+        blank=True,
+        help_text="E.164. Who writes from here may run the owner's commands, as may this number itself.",
+    )
     qr_png = models.BinaryField(null=True, editable=False)
     qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     agent_profile = models.ForeignKey(AgentProfile, on_delete=models.PROTECT, related_name="sessions")
