@@ -1,6 +1,15 @@
+import pkgutil
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
 class CommandsConfig(AppConfig):
     name = "commands"
     verbose_name = "Commands"
+
+    def ready(self) -> None:
+        """Import every module of `commands.library`: each declares its commands when it is."""
+        library = import_module("commands.library")
+        for module in pkgutil.iter_modules(library.__path__):
+            import_module(f"{library.__name__}.{module.name}")

@@ -1,0 +1,53 @@
+"""Who is calling: decided by where a message came from or who is logged in, never by what is said."""
+
+from django.db.models import Q
+
+from accounts.models import User
+from agent.bridges.events import AliasKind
+from commands.registry import By, Caller
+from messaging.contacts import phone_spellings
+from messaging.models import Contact, ContactAlias, Conversation
+from messaging.send import parse_phone
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.errors import InvalidInput, NotFound
+
+MOST_NAMED = 5
+
+
+def caller_writing(*, session: WhatsAppSession, contact: Contact) -> Caller:
+    """Whoever wrote a message: the owner when it came from the owner's phone or from the number itself."""
+    return Caller(by=By.OWNER if is_owner(session=session, contact=contact) else By.CONTACT, contact=contact)
+
+
+def is_owner(*, session: WhatsAppSession, contact: Contact) -> bool:
+    owners = {
+        spelling for phone in (session.owner_phone, session.phone) if phone for spelling in phone_spellings(phone)
+    }
+    if not owners or contact.is_group or contact.session_id != session.pk:
+        return False
+    return (
+        contact.phone in owners
+        or ContactAlias.objects.filter(contact=contact, kind=AliasKind.PHONE, value__in=owners).exists()
+    )
+
+
+def caller_logged_in(user: User) -> Caller:
+    return Caller(by=By.ADMIN if user.sees_everything else By.STAFF, user=user)
+
+
+def conversation_named(*, session: WhatsAppSession, who: str) -> Conversation:
+    """The conversation of this session that its owner names by phone or by name. Raises NotFound or InvalidInput."""
+    rows = Conversation.objects.filter(session=session).select_related("contact")
+    if who.lstrip("+").replace(" ", "").replace("-", "").isdigit():
+        spellings = phone_spellings(parse_phone(who))
+        by_alias = Q(contact__aliases__kind=AliasKind.PHONE, contact__aliases__value__in=spellings)
+        found = list(rows.filter(Q(contact__phone__in=spellings) | by_alias).distinct()[:2])
+    else:
+        found = list(rows.filter(contact__name__iexact=who)[: MOST_NAMED + 1])
+        found = found or list(rows.filter(contact__name__icontains=who).order_by("contact__name")[: MOST_NAMED + 1])
+    if not found:
+        raise NotFound(f"I know nobody called {who[:60]} here.")
+    if len(found) > 1:
+        names = ", ".join(f"{row.contact} ({row.contact.phone or 'hidden number'})" for row in found[:MOST_NAMED])
+        raise InvalidInput(f"Whom do you mean: {names}? Write the phone number.")
+    return found[0]

@@ -1,0 +1,101 @@
+"""Find one's way: which commands there are, how things stand, and a fresh start."""
+
+from django.utils import timezone
+from pydantic import Field
+
+from commands.parsing import usage
+from commands.registry import PEOPLE, Arguments, By, Call, Result, all_commands, chat_command, get
+from messaging.models import Conversation, Message, Turn
+from messaging.transcript import sayings
+
+
+class Nothing(Arguments):
+    """No arguments."""
+
+
+class WhichCommand(Arguments):
+    command: str = Field(default="", max_length=64, description="The command to explain; empty lists all.")
+
+
+@chat_command(
+    "help",
+    "Show what can be asked for.",
+    allowed=PEOPLE,
+    aliases=("ajuda", "ayuda", "hilfe", "aide", "commands", "start", "menu"),
+    examples=("/help summarize",),
+)
+def show_help(call: Call, arguments: WhichCommand) -> Result:
+    by = call.caller.by
+    if arguments.command:
+        command = get(arguments.command.lstrip("/#"))
+        also = f"\nAlso: {', '.join(f'/{alias}' for alias in command.aliases)}" if command.aliases else ""
+        fields = "".join(
+            f"\n• {name}: {info.description}"
+            for name, info in command.arguments.model_fields.items()
+            if info.description
+        )
+        not_you = "" if command.may_be_run_by(by) else "\n(Not for you.)"
+        return Result(
+            f"*/{command.name}* {command.description}\n{usage(command)}{fields}{also}{not_you}",
+            {"commands": [{"name": command.name, "description": command.description}]},
+        )
+    known = [command for command in all_commands() if command.may_be_run_by(by)]
+    lines = "\n".join(f"*/{command.name}* {command.description}" for command in known)
+    about_others = "\nName a contact to act in that conversation: /pause @Ana" if by == By.OWNER else ""
+    return Result(
+        f"You can write:\n{lines}{about_others}",
+        {"commands": [{"name": command.name, "description": command.description} for command in known]},
+    )
+
+
+CONTROL = {
+    Conversation.Control.AGENT: "The assistant answers here.",
+    Conversation.Control.HUMAN: "A person answers here.",
+    Conversation.Control.MUTED: "Nobody answers here for now.",
+}
+
+
+@chat_command("status", "Tell who answers here and how things stand.", allowed=PEOPLE, aliases=("estado", "info"))
+def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+    conversation = call.conversation
+    kept = sayings(conversation)
+    unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
+    if call.message is not None:
+        unanswered = unanswered.exclude(pk=call.message.pk)
+    data = {
+        "control": conversation.control,
+        "control_until": conversation.control_until.isoformat() if conversation.control_until else None,
+        "context_from": conversation.context_from.isoformat() if conversation.context_from else None,
+        "messages": kept.count(),
+        "unanswered": unanswered.count(),
+        "agent_profile": conversation.session.agent_profile.name,
+        "session_status": conversation.session.status,
+    }
+    lines = [CONTROL[Conversation.Control(conversation.control)]]
+    if conversation.control_until:
+        lines.append(f"Until {conversation.control_until:%Y-%m-%d %H:%M} UTC.")
+    lines.append(f"{data['messages']} messages are kept, {data['unanswered']} wait for an answer.")
+    if conversation.context_from:
+        lines.append(f"What was said before {conversation.context_from:%Y-%m-%d %H:%M} UTC is not used.")
+    if call.caller.by != By.CONTACT:
+        failed = Turn.objects.filter(conversation=conversation, outcome=Turn.Outcome.FAILED).count()
+        data |= {"failed_turns": failed, "needs_attention": conversation.needs_attention}
+        lines.append(f"Who answers: {data['agent_profile']}. The number is {data['session_status']}.")
+        if failed:
+            lines.append(f"{failed} turns have failed.")
+        if conversation.needs_attention:
+            lines.append("Staff is asked to look.")
+    return Result("\n".join(lines), data)
+
+
+@chat_command(
+    "reset",
+    "Start afresh: the assistant forgets the conversation so far.",
+    allowed=PEOPLE,
+    aliases=("new", "clear", "reiniciar", "novo", "nuevo"),
+)
+def reset(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+    """Nothing is deleted: the model is shown nothing said before, and facts stay until they are forgotten."""
+    now = timezone.now()
+    Conversation.objects.filter(pk=call.conversation.pk).update(context_from=now, summary="", summary_until=None)
+    return Result("Done: we start afresh.", {"context_from": now.isoformat()})

@@ -1,0 +1,134 @@
+"""Who speaks: ask for a person, give back to the agent, be silent for a while."""
+
+from datetime import timedelta
+
+from django.utils import timezone
+from pydantic import Field
+
+from commands.library.basics import Nothing
+from commands.registry import IN_CHARGE, READERS, Arguments, By, Call, Result, chat_command
+from messaging import control
+from messaging.models import Conversation
+from messaging.transcript import latest, sayings, words_of
+from whatsapp_agent.errors import Conflict
+
+NOTE_LINE = 200  # characters
+A_PERSON_COMES = "I have asked a person to answer you. Please wait a moment."
+
+
+class Reason(Arguments):
+    reason: str = Field(default="", max_length=200, description="Why a person is needed, in a few words.")
+    summary: str = Field(
+        default="",
+        max_length=600,
+        description="Two lines for the person who takes over: who wants what, what was done.",
+    )
+
+
+@chat_command(
+    "human",
+    "Ask for a person to answer.",
+    allowed=READERS,
+    aliases=(
+        "person",
+        "humano",
+        "persona-real",
+        "pessoa",
+        "atendente",
+        "agente-humano",
+        "mensch",
+        "humain",
+        "operator",
+    ),
+    tool="hand_off",
+    tool_description=(
+        "Hand the conversation over to a person: when the contact asks for one, is upset, or needs what you cannot do. "
+        "Tell the contact in your answer that a person will write; you are silent afterwards."
+    ),
+    examples=("/human I want to cancel my order",),
+    changes_control=True,
+)
+def ask_for_person(call: Call, arguments: Reason) -> Result:
+    """A person speaks here from now on; staff finds a note of two lines."""
+    conversation = call.conversation
+    note = _note(conversation, reason=arguments.reason, summary=arguments.summary)
+    by_model = call.caller.by == By.MODEL
+    control.take_over(
+        conversation=conversation,
+        by=call.caller.user,
+        reason=f"{'handed off by the agent' if by_model else 'a person was asked for'}: {arguments.reason}".rstrip(
+            ": "
+        ),
+    )
+    Conversation.objects.filter(pk=conversation.pk).update(needs_attention=True, attention_note=note)
+    return Result(A_PERSON_COMES, {"control": Conversation.Control.HUMAN.value, "note": note})
+
+
+def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
+    """Two lines: why, and what it is about. Without a summary the contact's own last words serve."""
+    if not summary:
+        said = [words_of(said) for said in latest(sayings(conversation), limit=12) if said.is_inbound]
+        summary = " / ".join(said[-3:]) or "nothing was said yet"
+        summary = f"Last words: {summary}"
+    lines = [reason or f"{conversation.contact} asks for a person.", " ".join(summary.split())]
+    return "\n".join(line if len(line) <= NOTE_LINE else f"{line[: NOTE_LINE - 1]}…" for line in lines)
+
+
+@chat_command(
+    "agent",
+    "Give the conversation back to the assistant.",
+    allowed=IN_CHARGE,
+    aliases=("bot", "release", "agente"),
+    changes_control=True,
+)
+def give_back(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+    control.release(conversation=call.conversation, reason="given back by command")
+    _note_no_longer(call.conversation)
+    return Result("The assistant answers again.", {"control": Conversation.Control.AGENT.value})
+
+
+class ForHowLong(Arguments):
+    minutes: int | None = Field(
+        default=None, ge=1, le=60 * 24 * 365, description="For how many minutes; without it until /resume."
+    )
+
+
+@chat_command(
+    "pause",
+    "Silence the assistant in a conversation.",
+    allowed=IN_CHARGE,
+    aliases=("mute", "pausa", "pausar", "silence"),
+    examples=("/pause @Ana 30",),
+    changes_control=True,
+)
+def pause(call: Call, arguments: ForHowLong) -> Result:
+    """Raises Conflict where the owner's own commands come in: silenced there, nothing could be said to it again."""
+    if call.caller.contact is not None and call.caller.contact.pk == call.conversation.contact_id:
+        raise Conflict("Name the conversation to pause, by name or phone: /pause @Ana 30")
+    until = timezone.now() + timedelta(minutes=arguments.minutes) if arguments.minutes else None
+    control.mute(conversation=call.conversation, by=call.caller.user, until=until, reason="paused by command")
+    told = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until you write /resume"
+    return Result(
+        f"The assistant is silent with {call.conversation.contact} {told}.",
+        {"control": Conversation.Control.MUTED.value, "control_until": until.isoformat() if until else None},
+    )
+
+
+@chat_command(
+    "resume",
+    "Let the assistant answer again after /pause.",
+    allowed=IN_CHARGE,
+    aliases=("unmute", "continuar", "retomar"),
+    examples=("/resume @Ana",),
+    changes_control=True,
+)
+def resume(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+    control.release(conversation=call.conversation, reason="resumed by command")
+    _note_no_longer(call.conversation)
+    return Result(
+        f"The assistant answers {call.conversation.contact} again.", {"control": Conversation.Control.AGENT.value}
+    )
+
+
+def _note_no_longer(conversation: Conversation) -> None:
+    Conversation.objects.filter(pk=conversation.pk).update(needs_attention=False, attention_note="")

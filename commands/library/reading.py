@@ -1,0 +1,210 @@
+"""Read what was said: sum it up, find who owes what to whom, count it, suggest a reply."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Count, Max, Min
+from django.db.models.functions import ExtractHour
+from pydantic import Field
+
+from agent.formatting import to_whatsapp
+from agent.llm.base import ModelUnavailable
+from commands import asking
+from commands.library.basics import Nothing
+from commands.registry import READERS, Arguments, By, Call, Result, chat_command
+from messaging.facts import facts_about
+from messaging.models import Message
+from messaging.transcript import Said, name_of, sayings, unfenced, words_of
+
+NOTHING_SAID = "Nothing was said yet."
+NO_MODEL = "(No language model is set up; these are the latest words themselves.)"
+DIGEST_LINES = 8
+MOST_TASKS = 30
+LONGEST_TASK = 300
+
+_REFERENCES = re.compile(r"\s*\[(\d+(?:\s*[,;]\s*\d+)*)\]")
+
+
+class HowMany(Arguments):
+    count: int = Field(default=50, ge=1, le=500, description="How many of the latest messages.")
+
+
+@chat_command(
+    "summarize",
+    "Sum up the latest messages.",
+    allowed=READERS,
+    aliases=("summary", "summarise", "tldr", "resumo", "resumir", "resumen", "zusammenfassung"),
+    tool="summarize_chat",
+    tool_description="Sum up the latest messages of this conversation, with the ids of the messages that show it.",
+    examples=("/summarize 20",),
+    asks_model=True,
+)
+def summarize(call: Call, arguments: HowMany) -> Result:
+    history = asking.said_lately(call.conversation, count=arguments.count)
+    if not history:
+        return Result(NOTHING_SAID, {"summary": "", "evidence": [], "count": 0})
+    if not asking.has_model():
+        told = history[-DIGEST_LINES:]
+        digest = "\n".join(f"• {name_of(said)}: {_clip(words_of(said), 120)}" for said in told)
+        return Result(f"{digest}\n{NO_MODEL}", _summary_data(digest, evidence=told, history=history))
+    answer = asking.ask(
+        conversation=call.conversation,
+        history=history,
+        task=(
+            "Sum up these messages in at most 8 short points, in the language they are written in, the most important "
+            "first. End each point with the numbers of the messages that show it, like [3] or [3, 7]. Say nothing that "
+            "they do not say."
+        ),
+    )
+    numbers = [number for found in _REFERENCES.findall(answer) for number in re.findall(r"\d+", found)]
+    named = set(asking.evidence(numbers, history=history))
+    shown = [said for said in history if said.id in named] or [history[0], history[-1]]
+    text = to_whatsapp(_REFERENCES.sub("", answer))
+    return Result(text, _summary_data(text, evidence=shown, history=history))
+
+
+def _summary_data(text: str, *, evidence: Sequence[Said], history: Sequence[Said]) -> dict[str, Any]:
+    return {
+        "summary": text,
+        "evidence": [str(said.id) for said in evidence],
+        "count": len(history),
+        "from": history[0].said_at.isoformat(),
+        "to": history[-1].said_at.isoformat(),
+    }
+
+
+@chat_command(
+    "tasks",
+    "List who owes what to whom, and until when.",
+    allowed=READERS,
+    aliases=("todo", "todos", "tarefas", "tareas", "aufgaben"),
+    tool="extract_tasks",
+    tool_description="List the open tasks and promises in this conversation: who owes what to whom, until when, and "
+    "the id of the message it was said in.",
+    examples=("/tasks 100",),
+    asks_model=True,
+)
+def list_tasks(call: Call, arguments: HowMany) -> Result:
+    history = asking.said_lately(call.conversation, count=arguments.count)
+    if not history:
+        return Result(NOTHING_SAID, {"tasks": []})
+    if not asking.has_model():
+        return Result("No language model is set up, so tasks cannot be read.", {"tasks": []})
+    answer = asking.ask(
+        conversation=call.conversation,
+        history=history,
+        task=(
+            "List every task, promise or appointment in these messages that is still open. Answer with JSON alone: "
+            '{"tasks": [{"what": str, "who": str or null, "for": str or null, "due": str or null, "messages": [int]}]}'
+            ". "
+            "`who` owes it, `for` whom it is, `due` is as it was said (with the date where it can be told), `messages` "
+            "are the numbers of the messages that say so. No tasks: an empty list."
+        ),
+    )
+    tasks = _tasks(asking.read_json(answer), history=history)
+    lines = "\n".join(_task_line(task) for task in tasks)
+    return Result(lines or "Nothing is open.", {"tasks": tasks})
+
+
+def _tasks(given: Any, *, history: Sequence[Said]) -> list[dict[str, Any]]:
+    """What of the model's answer can be shown: a task without a message that exists was made up."""
+    rows = given.get("tasks") if isinstance(given, dict) else given
+    if not isinstance(rows, list):
+        raise ModelUnavailable("The model's answer holds no list of tasks.", code="malformed")
+    tasks = []
+    for row in rows[:MOST_TASKS]:
+        if not isinstance(row, dict) or not isinstance(row.get("what"), str) or not row["what"].strip():
+            continue
+        numbers = row.get("messages")
+        shown = asking.evidence(numbers if isinstance(numbers, list) else [numbers], history=history)
+        if shown:
+            told = {name: _told(row.get(name)) for name in ("who", "for", "due")}
+            tasks.append({"what": _clip(row["what"], LONGEST_TASK), **told, "messages": [str(pk) for pk in shown]})
+    return tasks
+
+
+def _told(value: Any) -> str | None:
+    return _clip(value, 100) if isinstance(value, str) and value.strip() else None
+
+
+def _task_line(task: dict[str, Any]) -> str:
+    who = f"*{task['who']}*: " if task["who"] else ""
+    whom = f" (for {task['for']})" if task["for"] else ""
+    due = f", until {task['due']}" if task["due"] else ""
+    return f"• {who}{task['what']}{whom}{due}"
+
+
+@chat_command(
+    "stats",
+    "Count what was said here.",
+    allowed=READERS,
+    aliases=("statistics", "estatisticas", "estadisticas"),
+    tool="conversation_stats",
+    tool_description="Count the messages of this conversation: by side, by kind, first and last, busiest hour.",
+)
+def show_stats(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+    kept = sayings(call.conversation)
+    if call.message is not None:
+        kept = kept.exclude(pk=call.message.pk)
+    total = kept.aggregate(count=Count("pk"), first=Min("said_at"), last=Max("said_at"))
+    if not total["count"]:
+        return Result(NOTHING_SAID, {"messages": 0})
+    by_author = dict(kept.values_list("author").annotate(Count("pk")).order_by("author"))
+    by_kind = dict(kept.values_list("kind").annotate(Count("pk")).order_by("kind"))
+    hours = kept.annotate(hour=ExtractHour("said_at")).values_list("hour").annotate(count=Count("pk"))
+    busiest, _ = max(hours, key=lambda row: (row[1], -row[0]))
+    days = (total["last"] - total["first"]).days + 1
+    data = {
+        "messages": total["count"],
+        "from_contact": by_author.get(Message.Author.CONTACT, 0),
+        "from_us": total["count"] - by_author.get(Message.Author.CONTACT, 0),
+        "by_author": by_author,
+        "by_kind": by_kind,
+        "first_at": total["first"].isoformat(),
+        "last_at": total["last"].isoformat(),
+        "days": days,
+        "per_day": round(total["count"] / days, 1),
+        "busiest_hour_utc": busiest,
+    }
+    return Result(
+        f"{data['messages']} messages in {days} days: {data['from_contact']} from {call.conversation.contact}, "
+        f"{data['from_us']} from us.\nFirst: {total['first']:%Y-%m-%d %H:%M} UTC. Last: {total['last']:%Y-%m-%d %H:%M} "
+        f"UTC.\nBusiest hour: {busiest}:00 UTC.",
+        data,
+    )
+
+
+class About(Arguments):
+    wish: str = Field(default="", max_length=500, description="What the reply should say or be like.")
+
+
+@chat_command(
+    "draft",
+    "Suggest a reply, without sending it.",
+    allowed={By.STAFF},
+    aliases=("suggest", "rascunho", "borrador"),
+    examples=("/draft offer a refund",),
+    asks_model=True,
+)
+def draft_reply(call: Call, arguments: About) -> Result:
+    conversation = call.conversation
+    history = asking.said_lately(conversation, count=60)
+    if not history:
+        return Result(NOTHING_SAID, {"draft": ""})
+    if not asking.has_model():
+        return Result("No language model is set up, so no reply can be suggested.", {"draft": ""})
+    known = "\n".join(f"- {unfenced(fact.text)}" for fact in facts_about(conversation.contact)[-30:])
+    task = (
+        f"{conversation.session.agent_profile.instructions.strip()}\n\nWrite the next reply of ours to these messages, "
+        "as a draft that a colleague will read before it is sent. Answer with the reply alone."
+    )
+    if arguments.wish:
+        task += f"\nThe colleague wishes: {arguments.wish}"
+    text = to_whatsapp(asking.ask(conversation=conversation, history=history, task=task, notes=known))
+    return Result(text, {"draft": text, "answers": str(history[-1].id)})
+
+
+def _clip(text: str, limit: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,60 @@
+"""Find what was said."""
+
+from typing import Any
+
+from pydantic import Field
+
+from commands.registry import READERS, Arguments, By, Call, Result, chat_command
+from messaging.models import Message
+from messaging.search import Hit, search
+
+LINE = 160  # characters of a found message that are shown
+SHOWN_TO_MODEL = 600
+
+
+class Words(Arguments):
+    words: str = Field(min_length=1, max_length=300, description="What to look for: a few telling words.")
+    limit: int = Field(default=5, ge=1, le=20, description="How many messages at most.")
+
+
+@chat_command(
+    "search",
+    "Search what was said here.",
+    allowed=READERS,
+    aliases=("find", "buscar", "procurar", "suche"),
+    tool="search_messages",
+    tool_description=(
+        "Search everything ever said in this conversation, also what is no longer shown to you. Use it before saying "
+        "that you do not know what was said."
+    ),
+    examples=("/search blue bicycle", "/search invoice limit=10"),
+)
+def search_messages(call: Call, arguments: Words) -> Result:
+    by_model = call.caller.by == By.MODEL
+    hits = search(
+        conversation=call.conversation,
+        query=arguments.words,
+        limit=arguments.limit + 1,
+        since=call.conversation.context_from if by_model else None,  # who starts afresh is not reminded by the model
+    )
+    asked_in = call.message.pk if call.message and not by_model else None
+    hits = [hit for hit in hits if hit.message.pk != asked_in][: arguments.limit]
+    if not hits:
+        return Result("Nothing was found.", {"results": []})
+    lines = "\n".join(f"• {_line(hit.message, LINE)}" for hit in hits)
+    return Result(lines, {"results": [_as_data(hit) for hit in hits]})
+
+
+def _as_data(hit: Hit) -> dict[str, Any]:
+    return {
+        "message": str(hit.message.pk),
+        "said": _line(hit.message, SHOWN_TO_MODEL),
+        "around": [_line(message, LINE) for message in hit.neighbours],
+        "why": hit.why,
+    }
+
+
+def _line(message: Message, limit: int) -> str:
+    who = "contact" if message.direction == Message.Direction.INBOUND else "we"
+    text = " ".join(message.text.split()) or f"[{message.kind}]"
+    return f"{message.said_at:%Y-%m-%d %H:%M} {who}: {text if len(text) <= limit else text[: limit - 1] + '…'}"

@@ -1,0 +1,283 @@
+"""What people type: `/summarize 20`, `#search "blue shoes" limit=3`, and what to say when it does not fit."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import phonenumbers
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from commands.registry import ChatCommand, find, folded
+from whatsapp_agent.errors import InvalidInput
+
+SLASHES, HASHES = "/／", "#＃"
+_INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_TYPED = re.compile(rf"[\s{_INVISIBLE}]*([{SLASHES}{HASHES}])([^\W\d][\w-]{{0,63}})(?![\w/／-])\s*(.*)", re.DOTALL)
+_QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»", "'": "'"}
+_NAMED = re.compile(r"(?:--)?([^\W\d][\w-]*)[=:]", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A command somebody typed: the word after the mark, and the rest of the text as it is."""
+
+    word: str
+    rest: str
+    command: ChatCommand | None
+
+
+def read_command(text: str) -> Typed | None:
+    """The command a message is, None when it is none. A hashtag that is no command of ours is just a hashtag."""
+    match = _TYPED.match(text)
+    if match is None:
+        return None
+    mark, word, rest = match.groups()
+    command = find(word)
+    if command is None and mark in HASHES:
+        return None
+    return Typed(word=word, rest=rest.strip(), command=command)
+
+
+# --- whom it is about ---------------------------------------------------------------------------------------------
+
+
+def split_addressee(rest: str) -> tuple[str, str]:
+    """The contact an owner names first (`@Ana`, `@"Ana Maria"`, `+55 11 98888-7777`), and what is left.
+
+    The name is empty when none is named.
+    """
+    if rest.startswith("@"):
+        token = next(_tokens(rest[1:].lstrip()), None)
+        if token is None:
+            return "", ""
+        return token.text, rest[1:].lstrip()[token.end :].strip()
+    if rest.startswith("+"):
+        tokens = list(_tokens(rest))[:6]
+        for token in tokens:  # a phone may be written with spaces; a number behind it is not part of it
+            if _is_phone(rest[: token.end]):
+                return rest[: token.end], rest[token.end :].strip()
+        return tokens[0].text, rest[tokens[0].end :].strip()
+    return "", rest
+
+
+def _is_phone(text: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(text))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+# --- arguments ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    start: int
+    end: int
+    quoted: bool = False
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        closing = _QUOTES.get(text[at])
+        close = text.find(closing, at + 1) if closing else -1
+        if close > 0 and (close + 1 == len(text) or text[close + 1].isspace()):
+            yield _Token(text[at + 1 : close], at, close + 1, quoted=True)
+            at = close + 1
+            continue
+        end = at
+        while end < len(text) and not text[end].isspace():
+            named = _NAMED.match(text, at) if text[end] in _QUOTES else None
+            if named and named.end() == end:  # name="two words"
+                close = text.find(_QUOTES[text[end]], end + 1)
+                end = close if close > 0 else end
+            end += 1
+        yield _Token(text[at:end], at, end)
+        at = end
+
+
+def parse_arguments(command: ChatCommand, rest: str) -> BaseModel:
+    """The arguments in the words of a chat: by name (`limit=3`, `limit:3`, `--limit=3`), quoted, or in their order.
+
+    The first text among them takes the rest of the line as it was written; another one is given by name. Raises
+    InvalidInput with what is expected.
+    """
+    fields = command.arguments.model_fields
+    values: dict[str, Any] = {}
+    loose: list[_Token] = []
+    tokens = iter(_tokens(rest))
+    for token in tokens:
+        name = None if token.quoted else _field_named(token.text, fields)
+        if name is None:
+            loose.append(token)
+            continue
+        if name in values:
+            raise InvalidInput(f"{name} is given twice.\n{usage(command)}")
+        value = _unquoted(re.split("[=:]", token.text, maxsplit=1)[1])
+        if value:
+            values[name] = value
+        elif not _is_text(fields[name]) and (following := next(tokens, None)):  # minutes: 5
+            values[name] = following.text
+    waiting = [name for name in fields if name not in values]
+    first_text = next((name for name in waiting if _is_text(fields[name])), None)
+    for name in waiting:
+        if not loose:
+            break
+        if name == first_text:
+            values[name] = _rest_of(rest, loose)
+            loose = []
+        elif _fits(fields[name], loose[0].text) or fields[name].is_required():
+            values[name] = loose.pop(0).text
+    if loose and (unfilled := next((name for name in waiting if name not in values), None)):
+        values[unfilled] = loose.pop(0).text  # it does not fit: the validation says why
+    if loose:
+        raise InvalidInput(f"I do not know what “{_clip(loose[0].text)}” is for.\n{usage(command)}")
+    return validated(command, {name: _plain(fields[name], value) for name, value in values.items()})
+
+
+def _field_named(token: str, fields: dict[str, FieldInfo]) -> str | None:
+    match = _NAMED.match(token)
+    if match is None:
+        return None
+    return next((name for name in fields if folded(name) == folded(match[1])), None)
+
+
+def _rest_of(rest: str, loose: list[_Token]) -> str:
+    """The text from the first loose word to the last, as it was written; what was given by name is left out."""
+    if len(loose) == 1:
+        return loose[0].text
+    pieces, at = [], loose[0].start
+    for before, token in pairwise(loose):
+        if rest[before.end : token.start].strip():
+            pieces.append(rest[at : before.end])
+            at = token.start
+    return " ".join([*pieces, rest[at : loose[-1].end]])
+
+
+def _unquoted(text: str) -> str:
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        return text[1:-1]
+    return text
+
+
+def _kind(info: FieldInfo) -> Any:
+    """int, str, bool, or a Literal; without the None of what may be left out."""
+    annotation = info.annotation
+    if get_origin(annotation) in {Union, UnionType}:
+        return next(kind for kind in get_args(annotation) if kind is not type(None))
+    return annotation
+
+
+def _is_text(info: FieldInfo) -> bool:
+    return _kind(info) is str
+
+
+_YES, _NO = {"yes", "y", "on", "true", "1", "sim", "si", "ja"}, {"no", "n", "off", "false", "0", "nao", "nein"}
+
+
+def _fits(info: FieldInfo, text: str) -> bool:
+    kind = _kind(info)
+    if kind is int:
+        return re.fullmatch(r"[+-]?\d+", text) is not None
+    if kind is float:
+        return re.fullmatch(r"[+-]?\d+([.,]\d+)?", text) is not None
+    if kind is bool:
+        return folded(text) in _YES | _NO
+    if get_origin(kind) is Literal:
+        return folded(text) in {folded(choice) for choice in get_args(kind)}
+    return True
+
+
+def _plain(info: FieldInfo, text: str) -> Any:
+    """A word as its field wants it; what does not fit stays a text, for the validation to refuse."""
+    kind = _kind(info)
+    if not _fits(info, text):
+        return text
+    if kind is bool:
+        return folded(text) in _YES
+    if kind is float:
+        return text.replace(",", ".")
+    if get_origin(kind) is Literal:
+        return next(choice for choice in get_args(kind) if folded(choice) == folded(text))
+    return text
+
+
+# --- what is expected ---------------------------------------------------------------------------------------------
+
+
+def validated(command: ChatCommand, values: Any) -> BaseModel:
+    """The arguments, checked. Raises InvalidInput that says, in words for people, what is wrong with which."""
+    try:
+        return command.arguments.model_validate(values)
+    except ValidationError as exc:
+        fields: dict[str, list[str]] = {}
+        for error in exc.errors(include_url=False, include_context=True):
+            name = str(error["loc"][0]) if error["loc"] else "arguments"
+            fields.setdefault(name, []).append(_complaint(error))
+        told = "\n".join(f"*{name}* {why}" for name, whys in fields.items() for why in whys)
+        raise InvalidArguments(f"{told}\n{usage(command)}", fields=fields) from exc
+
+
+class InvalidArguments(InvalidInput):
+    """`fields` is `{name: [what is wrong]}`."""
+
+    def __init__(self, message: str, *, fields: dict[str, list[str]]) -> None:
+        super().__init__(message)
+        self._fields = fields
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        return self._fields
+
+
+def _complaint(error: Any) -> str:
+    limits, given = error.get("ctx", {}), error["input"]
+    told = f", not “{_clip(str(given))}”" if isinstance(given, str | int | float) else ""
+    match error["type"]:
+        case "missing":
+            return "is missing."
+        case "extra_forbidden":
+            return "is not one of the arguments."
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']}{told}."
+        case "less_than_equal":
+            return f"must be at most {limits['le']}{told}."
+        case "string_too_short":
+            return "must not be empty."
+        case "string_too_long":
+            return f"must have at most {limits['max_length']} characters."
+        case "literal_error":
+            return f"must be {limits['expected'].replace(chr(39), '')}{told}."
+        case "int_parsing" | "int_type" | "int_from_float":
+            return f"must be a whole number{told}."
+        case "float_parsing" | "float_type":
+            return f"must be a number{told}."
+        case "bool_parsing" | "bool_type":
+            return f"must be yes or no{told}."
+        case "string_type":
+            return "must be a text."
+        case "uuid_parsing" | "uuid_type":
+            return "must be an id."
+        case "model_type" | "dict_type":
+            return "must be given by name."
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}."
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def usage(command: ChatCommand) -> str:
+    """How it is typed: `/search words [limit]`, with an example."""
+    names = [name if info.is_required() else f"[{name}]" for name, info in command.arguments.model_fields.items()]
+    line = " ".join([f"/{command.name}", *names])
+    return f"Write: {line}" + (f"\nLike this: {command.examples[0]}" if command.examples else "")

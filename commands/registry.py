@@ -1,0 +1,185 @@
+"""What a command is: one typed function, declared once. Every door is made from the declaration."""
+
+import difflib
+import inspect
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+
+from accounts.models import User
+from agent.llm.base import ToolSpec
+from commands.models import CommandRun
+from messaging.models import Contact, Conversation, Message
+from whatsapp_agent.errors import AppError
+
+By = CommandRun.Caller
+READERS = frozenset({By.CONTACT, By.MODEL, By.OWNER, By.STAFF})
+PEOPLE = frozenset({By.CONTACT, By.OWNER, By.STAFF})
+IN_CHARGE = frozenset({By.OWNER, By.STAFF})
+
+
+class UnknownCommand(AppError):
+    status, code, detail = 404, "unknown_command", "There is no such command."
+
+
+def _trim(schema: dict[str, Any]) -> None:
+    """pydantic repeats each name as a title, which costs tokens and tells nothing."""
+    schema.pop("title", None)
+    schema.pop("description", None)
+    for field_schema in schema.setdefault("properties", {}).values():
+        field_schema.pop("title", None)
+
+
+class Arguments(BaseModel):
+    """Arguments of a command. What is not named here is refused: nobody gets to name another's conversation."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True, json_schema_extra=_trim)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who runs a command: a fact about where the call came from, never about what it says.
+
+    `contact` wrote it, or is the one the model acts for; `user` is logged in.
+    """
+
+    by: By
+    contact: Contact | None = None
+    user: User | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a command's function is told beside its arguments. `message` is the one that asked, if one did."""
+
+    caller: Caller
+    conversation: Conversation
+    surface: CommandRun.Surface
+    message: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it: `text` for people, in the markup of WhatsApp; `data`, plain JSON, for programs and the model."""
+
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCommand:
+    """`allowed` says who may run it. `asks_model`: it waits for the model, has no effect of its own, and is run outside
+    of any transaction. `changes_control`: as a tool it takes effect when the turn is settled, with the answer.
+    """
+
+    name: str
+    description: str
+    function: Callable[[Call, Any], Result]
+    arguments: type[Arguments]
+    allowed: frozenset[By]
+    aliases: tuple[str, ...] = ()
+    tool: str = ""
+    tool_description: str = ""
+    examples: tuple[str, ...] = ()
+    asks_model: bool = False
+    changes_control: bool = False
+
+    @property
+    def tool_name(self) -> str:
+        return self.tool or self.name
+
+    def may_be_run_by(self, by: By) -> bool:
+        """What a contact may do the owner may do too, and what staff may do an administrator."""
+        match by:
+            case By.OWNER:
+                return bool(self.allowed & {By.OWNER, By.CONTACT})
+            case By.ADMIN:
+                return bool(self.allowed & {By.ADMIN, By.STAFF})
+        return by in self.allowed
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the arguments."""
+        return self.arguments.model_json_schema()
+
+    def tool_spec(self) -> ToolSpec:
+        return ToolSpec(
+            name=self.tool_name, description=self.tool_description or self.description, parameters=self.schema()
+        )
+
+
+_commands: dict[str, ChatCommand] = {}
+_by_word: dict[str, ChatCommand] = {}
+
+
+def chat_command(
+    name: str, description: str, *, allowed: Iterable[By] = PEOPLE, **declaration: Any
+) -> Callable[[Callable[[Call, Any], Result]], Callable[[Call, Any], Result]]:
+    """Declare a command over a function from a Call and its arguments to a Result; `declaration` as in ChatCommand."""
+
+    def declare(function: Callable[[Call, Any], Result]) -> Callable[[Call, Any], Result]:
+        command = ChatCommand(
+            name=name,
+            description=description,
+            function=function,
+            arguments=_arguments_of(function),
+            allowed=frozenset(allowed),
+            **declaration,
+        )
+        if By.MODEL in command.allowed and By.CONTACT not in command.allowed:
+            raise TypeError(f"{name}: what the model may do for a contact the contact may do too")
+        for word in {folded(word) for word in (name, command.tool_name, *command.aliases)}:
+            if _by_word.get(word, command).function is not function:
+                raise TypeError(f"{name}: {word} is the command {_by_word[word].name} already")
+            _by_word[word] = command
+        _commands[name] = command
+        return function
+
+    return declare
+
+
+def _arguments_of(function: Callable[..., Result]) -> type[Arguments]:
+    """The argument model: the annotation of the function's second parameter."""
+    parameters = list(inspect.signature(function).parameters)
+    annotation = get_type_hints(function).get(parameters[1]) if len(parameters) == 2 else None
+    if not (isinstance(annotation, type) and issubclass(annotation, Arguments)):
+        raise TypeError(f"{function.__name__} takes a Call and its Arguments")
+    return annotation
+
+
+def folded(word: str) -> str:
+    """As people mean it: without accents, in small letters, with `-` for `_`."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
+    return bare.casefold().replace("_", "-")
+
+
+def all_commands() -> list[ChatCommand]:
+    return [_commands[name] for name in sorted(_commands)]
+
+
+def find(word: str) -> ChatCommand | None:
+    """By name, alias or tool name, however it is spelled."""
+    return _by_word.get(folded(word))
+
+
+def get(word: str) -> ChatCommand:
+    """Raises UnknownCommand."""
+    command = find(word)
+    if command is None:
+        raise UnknownCommand(f"There is no command {word[:64]}.")
+    return command
+
+
+def nearest(word: str, *, by: By) -> ChatCommand | None:
+    """The command somebody may have meant, among those they may run."""
+    words = [known for known, command in _by_word.items() if command.may_be_run_by(by)]
+    close = difflib.get_close_matches(folded(word)[:64], words, n=1, cutoff=0.6)
+    return _by_word[close[0]] if close else None
+
+
+def tools_named(names: Iterable[Any]) -> dict[str, ChatCommand]:
+    """What a profile lets the model use, by tool name; what is unknown or not for a model is left out."""
+    found = (find(name) for name in names if isinstance(name, str))
+    return {command.tool_name: command for command in found if command and By.MODEL in command.allowed}
