@@ -16,6 +16,7 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
+from commands.parsing import read_command
 from messaging import receive
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for, record_session_change
@@ -57,7 +58,7 @@ def _take_event(*, bridge: Bridge, event: BridgeEvent) -> str:
 def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
     """Keep one event. It may come twice, late, or before what it speaks of."""
     match event:
-        case MessageReceived(outbound=True):
+        case MessageReceived(outbound=True) if not _is_own_command(bridge=bridge, event=event):
             receive.receive_own_message(bridge=bridge, event=event)
         case MessageReceived():
             kept = receive.receive_message(bridge=bridge, event=event)
@@ -71,3 +72,8 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
             receive.record_revocation(bridge=bridge, event=event)
         case SessionChanged():
             record_session_change(bridge=bridge, event=event)
+
+
+def _is_own_command(*, bridge: Bridge, event: MessageReceived) -> bool:
+    """Whether the owner typed a command on the phone, to nobody but the phone itself: it is answered like anyone's."""
+    return read_command(event.text) is not None and receive.is_note_to_self(bridge=bridge, event=event)

@@ -12,12 +12,14 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from agent import context, llm
+from agent import context, llm, typed_commands
 from agent.formatting import split_text, to_whatsapp
 from agent.llm.base import Completion, ModelError, ModelRefused, Prompt
+from commands.parsing import Typed
 from messaging import leases
 from messaging.leases import Lease, Settlement
 from messaging.models import Conversation, Message, Turn
+from messaging.transcript import MOST_MESSAGES, Said, read_history
 from sessions_app.services import adapter_for
 from whatsapp_agent import postgres
 
@@ -35,7 +37,7 @@ class Situation:
     """A conversation as a turn finds it."""
 
     conversation: Conversation
-    history: Sequence[context.Said]
+    history: Sequence[Said]
     burst: Sequence[UUID]  # the messages to answer; some may be older than what the history holds
 
 
@@ -71,7 +73,7 @@ def _answer(lease: Lease) -> datetime | None:
             lease,
             settlement,
             session_id=situation.conversation.session_id,
-            even_if_stale=restart == MOST_RESTARTS or settlement.outcome == Turn.Outcome.FAILED,
+            even_if_stale=restart == MOST_RESTARTS or settlement.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
         )
         if settled is not None:
             log.info(
@@ -81,7 +83,8 @@ def _answer(lease: Lease) -> datetime | None:
                 outcome=settled.outcome,
                 model_ms=settled.model_ms,
             )
-            return None
+            # What was said beside a command is a turn of its own, and need not wait for the sweep.
+            return timezone.now() if len(settlement.burst) < len(situation.burst) else None
         if not leases.renew([lease.token]):
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None  # a person took over, or another worker did after we were thought dead
@@ -99,9 +102,9 @@ def _gather(lease: Lease) -> Situation:
     conversation = Conversation.objects.select_related("session__bridge", "session__agent_profile", "contact").get(
         pk=lease.conversation_id
     )
-    history = context.read_history(conversation)
+    history = read_history(conversation)
     burst = [said.id for said in history if said.status == Message.Status.RECEIVED]
-    if len(history) == context.MOST_MESSAGES or conversation.context_from:
+    if len(history) == MOST_MESSAGES:
         unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
         burst = list(unanswered.values_list("pk", flat=True))
     return Situation(conversation=conversation, history=history, burst=burst)
@@ -122,6 +125,8 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
         return _give_up(
             situation, started_at=started_at, reason="interrupted: begun too often without coming to an end"
         )
+    if (found := typed_commands.first_command(situation.history)) is not None:
+        return _command(situation, *found, settlement=blank)
     profile = conversation.session.agent_profile
     prompt, shown = context.build_prompt(
         profile=profile,
@@ -141,6 +146,19 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
         completion_tokens=completion.usage.completion_tokens,
         cached_tokens=completion.usage.cached_tokens,
         model_ms=model_ms,
+    )
+
+
+def _command(situation: Situation, said: Said, typed: Typed, *, settlement: Settlement) -> Settlement:
+    """A command is a turn of its own, whatever else the burst holds: that stays due."""
+    answer = typed_commands.answer(conversation=situation.conversation, said=said, typed=typed)
+    return replace(
+        settlement,
+        outcome=Turn.Outcome.COMMAND,
+        reason=answer.reason,
+        burst=[said.id],
+        seen=settlement.seen - (len(situation.burst) - 1),
+        perform=answer.perform,
     )
 
 

@@ -1,6 +1,6 @@
 """The right to work on a conversation until a time, and what a turn leaves behind when it still holds that right."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from messaging.models import Conversation, Message, Turn
+from messaging.models import Conversation, Message, ToolCall, Turn
 from whatsapp_agent import doorbell
 from whatsapp_agent.errors import Conflict
 
@@ -88,7 +88,10 @@ def postpone(lease: Lease, *, delay_s: float, forgive: bool = False) -> datetime
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a turn comes to. `replies` are the parts to send, in order; `burst` the inbound messages it dealt with."""
+    """What a turn comes to. `replies` are the parts to send, in order; `burst` the inbound messages it dealt with.
+
+    `perform` does in the same transaction what the turn brings about beside words; what it returns is said too.
+    """
 
     outcome: Turn.Outcome
     burst: Sequence[UUID]
@@ -106,6 +109,8 @@ class Settlement:
     cached_tokens: int = 0
     model_ms: int = 0
     needs_attention: bool = False
+    tool_calls: Sequence[ToolCall] = ()
+    perform: Callable[[Turn], Sequence[str]] | None = None
 
 
 def settle(lease: Lease, settlement: Settlement, *, session_id: UUID, even_if_stale: bool) -> Turn | None:
@@ -125,7 +130,7 @@ def settle(lease: Lease, settlement: Settlement, *, session_id: UUID, even_if_st
                     "seen": settlement.seen,
                     "even_if_stale": even_if_stale,
                     "needs_attention": settlement.needs_attention,
-                    "speaks": bool(settlement.replies),
+                    "speaks": bool(settlement.replies) or settlement.perform is not None,
                 },
             )
             if not cursor.rowcount:
@@ -147,7 +152,15 @@ def settle(lease: Lease, settlement: Settlement, *, session_id: UUID, even_if_st
             started_at=settlement.started_at,
         )
         Message.objects.filter(pk__in=settlement.burst).update(status=Message.Status.HANDLED, turn=turn)
-        if settlement.replies:
+        for tool_call in settlement.tool_calls:
+            tool_call.turn = turn
+        ToolCall.objects.bulk_create(settlement.tool_calls)
+        replies, epoch = settlement.replies, lease.epoch
+        if settlement.perform is not None:
+            replies = [*replies, *settlement.perform(turn)]
+            # Whoever gives the conversation away says so under the new epoch; what else is queued there is cancelled.
+            epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=lease.conversation_id)
+        if replies:
             Message.objects.bulk_create(
                 Message(
                     session_id=session_id,
@@ -156,10 +169,10 @@ def settle(lease: Lease, settlement: Settlement, *, session_id: UUID, even_if_st
                     direction=Message.Direction.OUTBOUND,
                     author=Message.Author.AGENT,
                     status=Message.Status.QUEUED,
-                    control_epoch=lease.epoch,
+                    control_epoch=epoch,
                     text=reply,
                 )
-                for reply in settlement.replies
+                for reply in replies
             )
     return turn
 

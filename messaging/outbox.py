@@ -28,8 +28,7 @@ UPDATE messaging_message message
    AND (message.next_try_at IS NULL OR message.next_try_at <= statement_timestamp())
    AND conversation.id = message.conversation_id AND contact.id = conversation.contact_id
    AND session.id = message.session_id AND session.status = 'connected' AND session.ended_at IS NULL
-   AND (message.control_epoch IS NULL
-        OR (message.control_epoch = conversation.control_epoch AND conversation.control = 'agent'))
+   AND (message.control_epoch IS NULL OR message.control_epoch = conversation.control_epoch)
 RETURNING message.id, message.text, message.quoted_provider_id, message.tries, message.created_at, message.turn_id,
           message.author, conversation.address, contact.is_group, session.id, session.name, session.bridge_id
 """

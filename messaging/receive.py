@@ -20,8 +20,8 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from messaging import control
-from messaging.contacts import contact_for, conversation_with
-from messaging.models import Conversation, EarlyReceipt, Media, Message
+from messaging.contacts import contact_for, conversation_with, phone_spellings
+from messaging.models import Contact, Conversation, EarlyReceipt, Media, Message
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import register_session
 
@@ -195,6 +195,25 @@ def _patience_s(text: str) -> float | None:
     return QUESTION_DEBOUNCE_S if ending.endswith(QUESTION_MARKS) else None
 
 
+def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
+    """Whether our own phone wrote to its own number, and it is not what we sent there ourselves."""
+    if event.chat.phone is None:
+        return False
+    own_number = WhatsAppSession.objects.filter(
+        bridge=bridge, name=event.session, phone__in=phone_spellings(event.chat.phone)
+    )
+    ours = Message.objects.filter(
+        session__in=own_number,
+        direction=Message.Direction.OUTBOUND,
+        provider_message_id=event.provider_message_id,
+    )
+    return own_number.exists() and not ours.exists()
+
+
+def _is_own_number(session: WhatsAppSession, contact: Contact) -> bool:
+    return bool(session.phone) and contact.phone in phone_spellings(session.phone)
+
+
 @transaction.atomic
 def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | None:
     """Keep what our own number said: typed on the phone, or the echo of a message we sent.
@@ -244,7 +263,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
         last_message_at=max(filter(None, [conversation.last_message_at, said_at]))
     )
     is_fresh = said_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
-    if is_fresh and not event.is_history:
+    if is_fresh and not event.is_history and not _is_own_number(session, contact):
         control.person_wrote(conversation=conversation, reason="typed on the phone")
     return message
 
