@@ -20,23 +20,31 @@ from commands.parsing import read_command
 from messaging import receive
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for, record_session_change
-from whatsapp_agent.errors import WebhookUnauthorized
+from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 log = structlog.get_logger(__name__)
+
+TRIES = 3
+
+
+class NotKept(AppError):
+    status, code, detail = 503, "unavailable", "Not kept; send it again."
 
 
 def take_delivery(*, bridge: Bridge, headers: Mapping[str, str], body: bytes) -> dict[str, int]:
     """Keep every event of one delivery; returns how many were `kept`, `ignored` and `malformed`.
 
-    One bad event does not lose the others. Raises WebhookUnauthorized, UnreadableDelivery, and what the database raises
-    when it cannot be reached: the bridge must then send again.
+    One bad event does not lose the others. Raises WebhookUnauthorized, UnreadableDelivery, and NotKept or what the
+    database raises when it cannot be reached: the bridge must then send again.
     """
     adapter = adapter_for(bridge)
     if not adapter.is_authentic(headers=headers, body=body):
         raise WebhookUnauthorized()
-    counts = {"kept": 0, "ignored": 0, "malformed": 0}
+    counts = {"kept": 0, "ignored": 0, "malformed": 0, "not_kept": 0}
     for event in adapter.parse_webhook(headers=headers, body=body):
         counts[_take_event(bridge=bridge, event=event)] += 1
+    if counts.pop("not_kept"):
+        raise NotKept()
     return counts
 
 
@@ -47,12 +55,17 @@ def _take_event(*, bridge: Bridge, event: BridgeEvent) -> str:
         case Malformed(reason=reason):
             log.info("event_malformed", bridge=bridge.slug, reason=reason)
             return "malformed"
-    try:
-        handle_event(bridge=bridge, event=event)
-    except (DataError, IntegrityError) as exc:  # odd beyond what the adapter caught; the next event may be fine
-        log.warning("event_not_kept", bridge=bridge.slug, event=type(event).__name__, error=type(exc).__name__)
-        return "malformed"
-    return "kept"
+    for _ in range(TRIES):
+        try:
+            handle_event(bridge=bridge, event=event)
+        except DataError as exc:  # odd beyond what the adapter caught; the next event may be fine
+            log.warning("event_not_kept", bridge=bridge.slug, kind=type(event).__name__, error=type(exc).__name__)
+            return "malformed"
+        except IntegrityError:  # what it hangs on was merged or made at this very moment: look again
+            continue
+        return "kept"
+    log.error("event_not_kept", bridge=bridge.slug, kind=type(event).__name__, error="IntegrityError")
+    return "not_kept"
 
 
 def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:

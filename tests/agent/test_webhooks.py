@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connections
+from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
+from agent import inbox
+from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
 from sessions_app.models import WhatsAppSession
+from tests.conftest import message_event
 
 SECRET = settings.WHATSAPP_WEBHOOK_SECRET
 PAYLOADS = Path(__file__).parents[1] / "payloads" / "zapw"
@@ -155,3 +158,21 @@ def test_the_secret_is_not_in_the_log(post, caplog, monkeypatch):
     logged = "\n".join(ours.format(record) for record in caplog.records)
     assert "/api/v1/webhooks/default/..." in logged
     assert SECRET not in logged
+
+
+def test_what_the_database_refuses_is_not_acknowledged_and_the_good_events_are_kept(client, simulator, profile):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE messaging_message ADD CHECK (provider_message_id <> 'A')")
+    event = {"event": "message", "session": "sim", "chat": "5511988887777@s.whatsapp.net", "text": "Hello"}
+    delivery = [event | {"id": "A"}, event | {"id": "B"}]
+    path = f"/api/v1/webhooks/simulator/{SECRET}/"
+    response = client.post(path, json.dumps(delivery), content_type="application/json")
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert Message.objects.get().provider_message_id == "B"
+
+
+def test_an_event_too_odd_to_be_kept_is_told_from_one_that_could_not_be_kept_now(bridge, profile, monkeypatch):
+    events = [message_event(session="x" * 1000), message_event()]
+    monkeypatch.setattr(ZapwBridge, "parse_webhook", lambda *_, **__: events)
+    counts = inbox.take_delivery(bridge=bridge, headers={}, body=b"")
+    assert (counts["malformed"], counts["kept"]) == (1, 1)

@@ -1,0 +1,45 @@
+"""Something done at the same time, on a connection of its own: how a test makes two transactions meet."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+
+
+class Aside(threading.Thread):
+    """Runs `act` beside the test. `until_it_waits` returns once it waits for a lock the test holds, or has ended."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._act = act
+        self._result: Any = None
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._result = self._act()
+        except Exception as exc:  # noqa: BLE001
+            self._error = exc
+        finally:
+            connection.close()
+
+    def until_it_waits(self) -> None:
+        deadline = time.monotonic() + 10
+        with connection.cursor() as cursor:
+            while self.is_alive():
+                cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+                if cursor.fetchone()[0]:
+                    return
+                assert time.monotonic() < deadline, "it neither waited nor ended"
+                time.sleep(0.01)
+
+    def result(self) -> Any:
+        """What `act` returned, or raised."""
+        self.join(20)
+        assert not self.is_alive(), "it did not end"
+        if self._error is not None:
+            raise self._error
+        return self._result
