@@ -18,7 +18,7 @@ run: .venv/.ready-to-run  ## Start everything and stay: the database, the web se
 	@$(IN_VENV) manage.py up
 
 test: .venv/.ready-to-test
-	@$(IN_VENV) -m pytest $(ARGS)
+	@$(IN_VENV) -m pytest -n auto $(ARGS)
 
 check: .venv/.ready-to-test
 	$(IN_VENV) -m ruff check .
