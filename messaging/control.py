@@ -49,9 +49,7 @@ def _set_control(
         lease_token=None,
         lease_expires_at=None,
     )
-    Message.objects.filter(conversation=conversation, status=Message.Status.QUEUED, author=Message.Author.AGENT).update(
-        status=Message.Status.CANCELLED, error_code="taken_over", error="A person took over first."
-    )
+    Message.objects.filter(conversation=conversation).silence()
     conversation.refresh_from_db()
     return conversation
 

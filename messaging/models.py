@@ -132,6 +132,12 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, user: Any) -> Self:
         return self.filter(session__in=WhatsAppSession.objects.visible_to(user))
 
+    def silence(self) -> int:
+        """Cancel what the agent has queued: a person took over first. Returns how many; words of persons stay."""
+        return self.filter(status="queued", control_epoch__isnull=False).update(
+            status="cancelled", error_code="taken_over", error="A person took over first."
+        )
+
 
 class Message(models.Model):
     """One thing said.

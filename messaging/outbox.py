@@ -108,23 +108,31 @@ def note_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: flo
 @transaction.atomic
 def note_failed(claimed: Claimed, *, code: str, error: str) -> None:
     """The bridge refused it for good. What was to follow it in the same answer makes no sense alone."""
+    _lock_conversations(_ours(claimed))
+    _ask_for_attention(_ours(claimed))
     _ours(claimed).update(status=Message.Status.FAILED, error_code=code[:50], error=error[:300])
     if claimed.turn_id:
         Message.objects.filter(turn_id=claimed.turn_id, status=Message.Status.QUEUED).update(
             status=Message.Status.CANCELLED, error_code="earlier_part_failed", error="An earlier part was not sent."
         )
-    _ask_for_attention(Message.objects.filter(pk=claimed.message_id))
 
 
 @transaction.atomic
 def note_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
     """It may have been sent: an echo, a receipt or a person settles it."""
+    _lock_conversations(_ours(claimed))
+    _ask_for_attention(_ours(claimed))
     _ours(claimed).update(status=Message.Status.UNCONFIRMED, error_code=code[:50], error=error[:300])
-    _ask_for_attention(Message.objects.filter(pk=claimed.message_id))
 
 
 def _ours(claimed: Claimed) -> Any:
     return Message.objects.filter(pk=claimed.message_id, status=Message.Status.SENDING)
+
+
+def _lock_conversations(messages: Any) -> None:
+    """Before the messages' own rows, as a takeover and an echo do: who takes them the other way round meets them."""
+    conversations = Conversation.objects.filter(pk__in=messages.values("conversation_id"))
+    list(conversations.select_for_update().order_by("pk").values_list("pk"))
 
 
 def _ask_for_attention(messages: Any) -> None:
@@ -164,16 +172,11 @@ def conversations_to_deliver(*, limit: int) -> list[UUID]:
 def give_up_stuck() -> int:
     """Messages whose sender died while the bridge was being asked are `unconfirmed`; returns how many."""
     before = timezone.now() - timedelta(seconds=settings.BRIDGE_TIMEOUT_S + settings.AGENT_SWEEP_S + 5)
-    stuck = list(
-        Message.objects.select_for_update(skip_locked=True)
-        .filter(status=Message.Status.SENDING, sending_at__lt=before)
-        .values_list("pk", flat=True)[:500]
-    )
-    if not stuck:
-        return 0
-    rows = Message.objects.filter(pk__in=stuck)
-    _ask_for_attention(rows)
-    return rows.update(
+    stuck = Message.objects.filter(status=Message.Status.SENDING, sending_at__lt=before)
+    stuck = stuck.filter(pk__in=list(stuck.values_list("pk", flat=True)[:500]))
+    _lock_conversations(stuck)
+    _ask_for_attention(stuck)
+    return stuck.update(
         status=Message.Status.UNCONFIRMED,
         error_code="interrupted",
         error="We stopped while the bridge was being asked.",
@@ -188,11 +191,10 @@ def drop_outdated() -> int:
     late = Q(author=Message.Author.AGENT, created_at__lt=now - AGENT_MESSAGE_KEEPS) | Q(
         created_at__lt=now - STAFF_MESSAGE_KEEPS
     )
+    _lock_conversations(queued.filter(late))
     _ask_for_attention(queued.filter(late))
     dropped = queued.filter(late).update(
         status=Message.Status.FAILED, error_code="expired", error="It could not be sent in time."
     )
-    silenced = queued.filter(control_epoch__isnull=False).exclude(control_epoch=F("conversation__control_epoch"))
-    return dropped + Message.objects.filter(pk__in=silenced.values("pk")).update(
-        status=Message.Status.CANCELLED, error_code="taken_over", error="A person took over first."
-    )
+    older = queued.exclude(control_epoch=F("conversation__control_epoch"))
+    return dropped + Message.objects.filter(pk__in=older.values("pk")).silence()

@@ -9,7 +9,7 @@ from django.db import connection
 
 
 class Aside(threading.Thread):
-    """Runs `act` beside the test. `until_it_waits` returns once it waits for a lock the test holds, or has ended."""
+    """Runs `act` beside the test. `until_it_waits` returns once it (or so many) wait for a lock, or it has ended."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -26,12 +26,12 @@ class Aside(threading.Thread):
         finally:
             connection.close()
 
-    def until_it_waits(self) -> None:
+    def until_it_waits(self, *, how_many: int = 1) -> None:
         deadline = time.monotonic() + 10
         with connection.cursor() as cursor:
             while self.is_alive():
-                cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-                if cursor.fetchone()[0]:
+                cursor.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+                if cursor.fetchone()[0] >= how_many:
                     return
                 assert time.monotonic() < deadline, "it neither waited nor ended"
                 time.sleep(0.01)

@@ -1,16 +1,21 @@
 """What happens in the middle of something else: nothing is lost, and nobody waits for ever."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from agent import inbox
 from agent.bridges.events import Address, AliasKind
-from messaging import contacts
+from messaging import contacts, control, leases, outbox
 from messaging.models import Contact, Conversation, Message
+from messaging.receive import receive_own_message
 from tests.agent.test_webhooks import text_event
 from tests.aside import Aside
+from tests.conftest import message_event
+from tests.messaging.test_control import settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,3 +42,37 @@ def test_a_message_that_meets_the_merging_of_its_contact_is_kept(bridge, session
         delivery.until_it_waits()
     assert delivery.result()["kept"] == 1
     assert Message.objects.get(text="late").conversation == Conversation.objects.get()
+
+
+def locked(conversation):
+    return Conversation.objects.select_for_update().get(pk=conversation.pk)
+
+
+def an_answer_in_parts(says, conversation):
+    says("Hello")
+    settle(leases.take(conversation.pk), conversation, replies=["part one", "part two"])
+    return outbox.claim_next(conversation.pk)
+
+
+@pytest.mark.parametrize("note", [outbox.note_failed, outbox.note_unconfirmed])
+def test_a_takeover_and_the_end_of_a_send_do_not_wait_for_each_other(session, says, conversation, note):
+    claimed = an_answer_in_parts(says, conversation)
+    with transaction.atomic():
+        locked(conversation)
+        noting = Aside(lambda: note(claimed, code="odd", error="Odd."))
+        noting.until_it_waits()
+        control.take_over(conversation=conversation)
+    noting.result()
+    assert Message.objects.get(text="part two").status == "cancelled"
+
+
+def test_an_echo_and_the_giving_up_of_its_send_do_not_wait_for_each_other(bridge, session, says, conversation):
+    an_answer_in_parts(says, conversation)
+    Message.objects.update(sending_at=timezone.now() - timedelta(minutes=1))
+    with transaction.atomic():
+        locked(conversation)
+        giving_up = Aside(outbox.give_up_stuck)
+        giving_up.until_it_waits()
+        receive_own_message(bridge=bridge, event=message_event("part one", number=9, outbound=True))
+    giving_up.result()
+    assert Message.objects.get(text="part one").status == "sent"
