@@ -1,9 +1,12 @@
 """Who is on the other side: contacts by alias, and two that turn out to be one."""
 
+from uuid import UUID
+
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from agent.bridges.events import Address, AliasKind
+from messaging import search_index
 from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Turn
 from sessions_app.models import WhatsAppSession
 
@@ -80,41 +83,16 @@ def conversation_with(*, contact: Contact, address: str) -> Conversation:
 @transaction.atomic
 def merge_contacts(*, keep: Contact, lose: Contact) -> None:
     """Two contacts were one person all along: everything of `lose` becomes part of `keep`."""
+    _locked_conversations(keep, lose)  # before the contacts, as a message on its way in takes them
     both = {row.pk: row for row in Contact.objects.select_for_update().filter(pk__in=[keep.pk, lose.pk]).order_by("pk")}
     if keep.pk not in both or lose.pk not in both:
         return  # someone else has merged them already
-    conversations = {
-        row.contact_id: row
-        for row in Conversation.objects.select_for_update().filter(contact__in=[keep, lose]).order_by("pk")
-    }
+    conversations = _locked_conversations(keep, lose)  # again: one may have been made in between
     theirs, ours = conversations.get(lose.pk), conversations.get(keep.pk)
     if theirs is not None and ours is None:
         Conversation.objects.filter(pk=theirs.pk).update(contact=keep)
     elif theirs is not None and ours is not None:
-        Message.objects.filter(conversation=theirs).update(conversation=ours)
-        Turn.objects.filter(conversation=theirs).update(conversation=ours)
-        stricter = theirs.control != Conversation.Control.AGENT and ours.control == Conversation.Control.AGENT
-        Conversation.objects.filter(pk=ours.pk).update(
-            due_at=min(filter(None, [ours.due_at, theirs.due_at]), default=None),
-            inbound_count=F("inbound_count") + theirs.inbound_count,
-            unread_count=F("unread_count") + theirs.unread_count,
-            needs_attention=ours.needs_attention or theirs.needs_attention,
-            last_message_at=max(filter(None, [ours.last_message_at, theirs.last_message_at]), default=None),
-            control_epoch=F("control_epoch") + 1,  # whatever is being written was written with half of the past
-            lease_token=None,
-            lease_expires_at=None,
-            **(
-                {
-                    "control": theirs.control,
-                    "control_until": theirs.control_until,
-                    "control_reason": theirs.control_reason,
-                    "controlled_by": theirs.controlled_by,
-                }
-                if stricter
-                else {}
-            ),
-        )
-        theirs.delete()
+        _merge_conversations(keep=ours, lose=theirs)
     Message.objects.filter(sender=lose).update(sender=keep)
     ContactAlias.objects.filter(contact=lose).update(contact=keep)
     known = Fact.objects.filter(contact=keep, forgotten_at=None).values("text")
@@ -124,6 +102,41 @@ def merge_contacts(*, keep: Contact, lose: Contact) -> None:
         phone=keep.phone or lose.phone,
         is_blocked=keep.is_blocked or lose.is_blocked,
         is_allowed=keep.is_allowed or lose.is_allowed,
+    )
+    lose.delete()
+
+
+def _locked_conversations(*contacts: Contact) -> dict[UUID, Conversation]:
+    rows = Conversation.objects.select_for_update().filter(contact__in=contacts).order_by("pk")
+    return {row.contact_id: row for row in rows}
+
+
+def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
+    """What is being written was written with half of the past and is dropped; what is queued still leaves."""
+    agent_speaks = {keep.control, lose.control} == {Conversation.Control.AGENT}
+    epoch = max(keep.control_epoch, lose.control_epoch) + 1
+    queued = Message.objects.filter(conversation__in=[keep, lose], status=Message.Status.QUEUED)
+    if agent_speaks:
+        queued.exclude(control_epoch=None).update(control_epoch=epoch)
+    else:
+        queued.silence()
+    search_index.note_move(lose.pk, to=keep.pk)
+    Message.objects.filter(conversation=lose).update(conversation=keep)
+    Turn.objects.filter(conversation=lose).update(conversation=keep)
+    stricter = lose if keep.control == Conversation.Control.AGENT else keep
+    Conversation.objects.filter(pk=keep.pk).update(
+        control=stricter.control,
+        control_until=stricter.control_until,
+        control_reason=stricter.control_reason,
+        controlled_by=stricter.controlled_by_id,
+        control_epoch=epoch,
+        due_at=min(filter(None, [keep.due_at, lose.due_at]), default=None) if agent_speaks else None,
+        inbound_count=F("inbound_count") + lose.inbound_count,
+        unread_count=F("unread_count") + lose.unread_count,
+        needs_attention=keep.needs_attention or lose.needs_attention,
+        last_message_at=max(filter(None, [keep.last_message_at, lose.last_message_at]), default=None),
+        lease_token=None,
+        lease_expires_at=None,
     )
     lose.delete()
 

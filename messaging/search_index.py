@@ -32,7 +32,13 @@ SELECT message.id, message.conversation_id, message.said_at, made.word_count,
   FROM unnest(%s::uuid[], %s::int[], %s::text[]) made(message_id, word_count, lexemes)
   JOIN messaging_message message ON message.id = made.message_id
 ON CONFLICT (message_id) DO UPDATE
-   SET said_at = EXCLUDED.said_at, word_count = EXCLUDED.word_count, terms = EXCLUDED.terms
+   SET conversation_id = EXCLUDED.conversation_id, said_at = EXCLUDED.said_at, word_count = EXCLUDED.word_count,
+       terms = EXCLUDED.terms
+"""
+NOTE_MOVE = """
+INSERT INTO messaging_unindexedmessage (message_id, conversation_id)
+SELECT id, %(to)s FROM messaging_message WHERE conversation_id = %(conversation)s
+ON CONFLICT (message_id) DO UPDATE SET conversation_id = EXCLUDED.conversation_id
 """
 
 
@@ -47,6 +53,12 @@ def index_conversation(conversation_id: UUID, *, limit: int = 4 * BATCH) -> None
     if UnindexedMessage.objects.filter(conversation_id=conversation_id).exists():
         with transaction.atomic():
             _index(_take(TAKE_CONVERSATION, limit=limit, conversation=conversation_id))
+
+
+def note_move(conversation_id: UUID, *, to: UUID) -> None:
+    """All that was said in one conversation is about to belong to another: let it be found there."""
+    with connection.cursor() as cursor:
+        cursor.execute(NOTE_MOVE, {"conversation": conversation_id, "to": to})
 
 
 def index_again() -> Iterator[int]:

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from agent import inbox
 from agent.bridges.events import Address, AliasKind
-from messaging import contacts, control, leases, outbox
-from messaging.models import Contact, Conversation, Message
+from messaging import contacts, control, leases, outbox, search_index
+from messaging.models import Contact, Conversation, Message, SearchEntry
 from messaging.receive import receive_own_message
 from tests.agent.test_webhooks import text_event
 from tests.aside import Aside
@@ -48,6 +48,19 @@ def locked(conversation):
     return Conversation.objects.select_for_update().get(pk=conversation.pk)
 
 
+def test_a_message_and_the_merging_of_its_contact_do_not_wait_for_each_other(bridge, session, says):
+    keep, lose = both(session, says)
+    with transaction.atomic():
+        locked(lose.conversation)
+        delivery = Aside(lambda: deliver(bridge, text="late", **{"from": HIDDEN.address}))
+        delivery.until_it_waits()
+        merging = Aside(lambda: contacts.merge_contacts(keep=keep, lose=lose))
+        merging.until_it_waits(how_many=2)
+    assert delivery.result()["kept"] == 1
+    merging.result()
+    assert Message.objects.get(text="late").conversation == Conversation.objects.get()
+
+
 def an_answer_in_parts(says, conversation):
     says("Hello")
     settle(leases.take(conversation.pk), conversation, replies=["part one", "part two"])
@@ -76,3 +89,31 @@ def test_an_echo_and_the_giving_up_of_its_send_do_not_wait_for_each_other(bridge
         receive_own_message(bridge=bridge, event=message_event("part one", number=9, outbound=True))
     giving_up.result()
     assert Message.objects.get(text="part one").status == "sent"
+
+
+def test_an_answer_that_waits_to_be_sent_leaves_also_when_its_contact_is_merged(session, says):
+    keep, lose = both(session, says)
+    for contact in (keep, lose):
+        settle(leases.take(contact.conversation.pk), contact.conversation, replies=[f"to {contact.aliases.get()}"])
+    contacts.merge_contacts(keep=keep, lose=lose)
+    outbox.drop_outdated()
+    assert set(Message.objects.filter(direction="outbound").values_list("status", flat=True)) == {"queued"}
+    assert outbox.claim_next(Conversation.objects.get().pk) is not None
+
+
+def test_an_answer_that_waits_to_be_sent_stays_away_when_a_person_has_the_other_half(session, says):
+    keep, lose = both(session, says)
+    settle(leases.take(keep.conversation.pk), keep.conversation)
+    control.take_over(conversation=lose.conversation)
+    contacts.merge_contacts(keep=keep, lose=lose)
+    assert Conversation.objects.get().control == "human"
+    assert Message.objects.get(direction="outbound").status == "cancelled"
+
+
+def test_what_was_said_in_either_half_is_found_after_a_merge(session, says):
+    keep, lose = both(session, says)
+    search_index.index_waiting()
+    contacts.merge_contacts(keep=keep, lose=lose)
+    search_index.index_waiting()
+    entries = SearchEntry.objects.filter(conversation_id=keep.conversation.pk)
+    assert entries.count() == 2
