@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import RefreshToken
@@ -159,3 +160,32 @@ def as_user(user: User | None = None) -> APIClient:
     if user is not None:
         client.credentials(HTTP_AUTHORIZATION=f"Bearer {RefreshToken.for_user(user).access_token}")
     return client
+
+
+@pytest.fixture
+def staff_member(member: User) -> User:
+    """A staff user who is a member of the session."""
+    User.objects.filter(pk=member.pk).update(is_staff=True)
+    return User.objects.get(pk=member.pk)
+
+
+@pytest.fixture
+def staff_stranger(stranger: User) -> User:
+    """A staff user who is a member of nothing."""
+    User.objects.filter(pk=stranger.pk).update(is_staff=True)
+    return User.objects.get(pk=stranger.pk)
+
+
+@pytest.fixture
+def log_in(settings: Any) -> Callable[[User], Client]:
+    """A browser in which a user has logged in; pages find static files without collecting them first."""
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }
+
+    def client_of(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return client_of
