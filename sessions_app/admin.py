@@ -1,0 +1,408 @@
+"""Bridges, WhatsApp sessions and agent profiles in the admin."""
+
+import base64
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin import RelatedFieldListFilter
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.views.decorators.http import require_GET, require_POST
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldAdminURLInputWidget,
+)
+
+from accounts.admin_pages import ForAdministrators, ForStaff, QuickList, is_administrator, staff_user
+from agent.bridges.base import Capability
+from sessions_app import services
+from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from whatsapp_agent.errors import AppError, BridgeFailed
+
+STATUS_COLOURS = {
+    WhatsAppSession.Status.CONNECTED.label: "success",
+    WhatsAppSession.Status.QR_WAITING.label: "warning",
+    WhatsAppSession.Status.CONNECTING.label: "info",
+    WhatsAppSession.Status.INITIALIZING.label: "info",
+    WhatsAppSession.Status.DISCONNECTED.label: "danger",
+    WhatsAppSession.Status.LOGGED_OUT.label: "danger",
+}
+ASK_BRIDGE_AFTER = timedelta(seconds=2)
+STOP_ASKING = 286  # the answer at which htmx ends its polling, https://htmx.org/docs/#polling
+
+
+class VisibleSessionsFilter(RelatedFieldListFilter):
+    """Offers the sessions its user may see, and tells no other names."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
+        visible = WhatsAppSession.objects.visible_to(request.user).order_by("name")
+        return [(session.pk, str(session)) for session in visible[:200]]
+
+
+class BoundedToSessions(ForStaff):
+    """Rows of sessions the user may see; `session_path` is the way from a row to its session."""
+
+    session_path = "session"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        rows: QuerySet = super().get_queryset(request)  # type: ignore[misc]
+        if is_administrator(request):
+            return rows
+        return rows.filter(**{f"{self.session_path}__in": WhatsAppSession.objects.visible_to(request.user)})
+
+    def visible_or_404(self, request: HttpRequest, object_id: UUID) -> Any:
+        row = self.get_queryset(request).filter(pk=object_id).first()
+        if row is None:
+            raise Http404
+        return row
+
+
+# --- bridges ------------------------------------------------------------------------------------------------------
+
+
+class BridgeForm(forms.ModelForm):
+    base_url = forms.URLField(
+        required=False, assume_scheme="http", widget=UnfoldAdminURLInputWidget, label="Base URL", max_length=200
+    )
+    api_key = forms.CharField(
+        required=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Never shown again. Left empty, the present one stays.",
+    )
+
+    class Meta:
+        model = Bridge
+        fields = ["slug", "kind", "base_url", "api_key"]
+
+    def clean_api_key(self) -> str:
+        return self.cleaned_data["api_key"] or self.instance.api_key
+
+
+@admin.register(Bridge)
+class BridgeAdmin(ForAdministrators, QuickList, ModelAdmin):
+    """The bridges `default` and `simulator` follow the environment at each start: what is written here is lost."""
+
+    form = BridgeForm
+    list_display = ["slug", "kind", "base_url", "synced_at"]
+    list_filter = ["kind"]
+    search_fields = ["slug", "base_url"]
+    ordering = ["slug"]
+    actions = ["reconcile", "renew_webhook_secret"]
+    fields = ["slug", "kind", "base_url", "api_key", "key_is_set", "webhook_address", "synced_at", "created_at"]
+    readonly_fields = ["key_is_set", "webhook_address", "synced_at", "created_at"]
+
+    def get_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
+        if obj is None:
+            return ["slug", "kind", "base_url", "api_key"]
+        return [name for name in self.fields if name != "api_key" or not _follows_environment(obj)]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
+        if obj is not None and _follows_environment(obj):
+            return ["slug", "kind", "base_url", *self.readonly_fields]
+        return self.readonly_fields
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        bridge = super().get_object(request, object_id, from_field)
+        if bridge is not None:
+            webhook = reverse("webhook", args=[bridge.slug, bridge.webhook_secret])
+            bridge.full_webhook_address = request.build_absolute_uri(webhook)
+        return bridge
+
+    def has_delete_permission(self, request: HttpRequest, obj: Bridge | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and obj is not None and not _follows_environment(obj)
+
+    def save_model(self, request: HttpRequest, obj: Bridge, form: Any, change: bool) -> None:
+        obj.webhook_secret = obj.webhook_secret or secrets.token_urlsafe(32)
+        super().save_model(request, obj, form, change)
+
+    @display(description="API key", boolean=True)
+    def key_is_set(self, bridge: Bridge) -> bool:
+        return bool(bridge.api_key)
+
+    @display(description="webhook address")
+    def webhook_address(self, bridge: Any) -> str:
+        return format_html(
+            '<code style="user-select: all; overflow-wrap: anywhere">{}</code>'
+            '<p class="mt-2">Give it to the bridge, and to nobody else: who knows it can write as anyone.</p>',
+            bridge.full_webhook_address,
+        )
+
+    @admin.action(description="Reconcile sessions with what the bridge has")
+    def reconcile(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
+        for bridge in queryset:
+            try:
+                report = services.sync_bridge(bridge)
+            except BridgeFailed as exc:
+                self.message_user(request, f"{bridge.slug}: {exc}", messages.ERROR)
+                continue
+            changes = [f"{what}: {', '.join(names)}" for what, names in report.items() if names]
+            self.message_user(request, f"{bridge.slug}: {'; '.join(changes) or 'nothing has changed'}.")
+
+    @admin.action(description="Make a new webhook secret")
+    def renew_webhook_secret(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
+        for bridge in queryset:
+            if _follows_environment(bridge):
+                self.message_user(
+                    request,
+                    f"{bridge.slug} has the secret of WHATSAPP_WEBHOOK_SECRET: set another one there.",
+                    messages.WARNING,
+                )
+                continue
+            bridge.webhook_secret = secrets.token_urlsafe(32)
+            bridge.save(update_fields=["webhook_secret"])
+            self.message_user(request, f"{bridge.slug} has a new webhook address: give it to the bridge.")
+
+
+def _follows_environment(bridge: Bridge) -> bool:
+    return bridge.slug in {Bridge.DEFAULT, Bridge.SIMULATOR}
+
+
+# --- agent profiles -----------------------------------------------------------------------------------------------
+
+
+@admin.register(AgentProfile)
+class AgentProfileAdmin(ForStaff, QuickList, ModelAdmin):
+    """Staff read the profiles of their sessions; a profile may answer elsewhere too, so administrators write it."""
+
+    list_display = ["name", "purpose", "model", "answers_groups", "is_default", "version", "updated_at"]
+    list_filter = ["is_default", "answers_groups"]
+    search_fields = ["name", "purpose"]
+    ordering = ["name"]
+    actions = ["make_default"]
+    readonly_fields = ["is_default", "version", "created_at", "updated_at"]
+    warn_unsaved_form = True
+    fieldsets = [
+        (None, {"fields": ["name", "purpose", "instructions", "is_default"]}),
+        ("Model", {"fields": ["model", "temperature", "history_tokens", "max_output_tokens", "tools"]}),
+        ("When it answers", {"fields": ["debounce_s", "debounce_max_s", "max_answer_age_s", "answers_groups"]}),
+        ("When it does not", {"fields": ["takeover_s", "fallback_text"]}),
+        ("Record", {"fields": ["version", "created_at", "updated_at"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AgentProfile]:
+        rows = super().get_queryset(request)
+        if is_administrator(request):
+            return rows
+        return rows.filter(pk__in=WhatsAppSession.objects.visible_to(request.user).values("agent_profile"))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_administrator(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: AgentProfile | None = None) -> bool:  # noqa: ARG002
+        return is_administrator(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: AgentProfile | None = None) -> bool:
+        return is_administrator(request) and obj is not None and not obj.is_default
+
+    def save_model(self, request: HttpRequest, obj: AgentProfile, form: Any, change: bool) -> None:
+        if change and form.changed_data:
+            obj.version += 1
+        super().save_model(request, obj, form, change)
+
+    @admin.action(description="Make it the default", permissions=["change"])
+    def make_default(self, request: HttpRequest, queryset: QuerySet[AgentProfile]) -> None:
+        if queryset.count() != 1:
+            self.message_user(request, "Choose one profile.", messages.ERROR)
+            return
+        profile = queryset.get()
+        with transaction.atomic():
+            AgentProfile.objects.filter(is_default=True).update(is_default=False)
+            AgentProfile.objects.filter(pk=profile.pk).update(is_default=True)
+        self.message_user(request, f"Sessions that name no profile get {profile} from now on.")
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------
+
+
+class MembershipInline(TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["user"]
+    verbose_name = "member"
+    verbose_name_plural = "members: staff who are not administrators see this session only when they are listed here"
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return is_administrator(request)
+
+    has_add_permission = has_change_permission = has_delete_permission = has_view_permission
+
+
+@admin.register(WhatsAppSession)
+class WhatsAppSessionAdmin(BoundedToSessions, QuickList, ModelAdmin):
+    """Linking and ending are done with the buttons of a session's page; the bridge says how it stands."""
+
+    session_path = "pk"
+    list_display = ["name", "bridge", "link_status", "phone", "agent_profile", "access_policy", "linked_at", "ended_at"]
+    list_select_related = ["bridge", "agent_profile"]
+    list_filter = ["status", "access_policy", ("ended_at", admin.EmptyFieldListFilter)]
+    search_fields = ["name", "phone", "display_name"]
+    ordering = ["name"]
+    actions = ["connect_again"]
+    inlines = [MembershipInline]
+    readonly_fields = [
+        "bridge", "name", "status", "status_reason", "status_changed_at", "phone", "display_name", "linked_at",
+        "ended_at", "created_at", "conversations_link",
+    ]  # fmt: skip
+    fieldsets = [
+        (None, {"fields": ["agent_profile", "access_policy", "conversations_link"]}),
+        ("What the bridge says", {"fields": ["bridge", "name", "phone", "display_name", "status", "status_reason",
+                                             "status_changed_at", "linked_at", "ended_at", "created_at"]}),
+    ]  # fmt: skip
+    change_form_outer_before_template = "sessions_app/link.html"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_administrator(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return is_administrator(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False  # ending one keeps the record
+
+    # --- the pages ------------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                "<uuid:object_id>/link/", self.admin_site.admin_view(require_GET(self.link_view)), name="session-link"
+            ),
+            path(
+                "<uuid:object_id>/link/<slug:what>/",
+                self.admin_site.admin_view(require_POST(self.act_view)),
+                name="session-act",
+            ),
+        ]
+        return own + super().get_urls()
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponseBase:
+        """Linking asks the bridge, so it is not done as saving a row is: nothing is kept when the bridge refuses."""
+        if not self.has_add_permission(request):
+            return super().add_view(request, form_url, extra_context)  # says no
+        usual = {
+            "bridge": Bridge.objects.filter(slug=Bridge.DEFAULT).first(),
+            "agent_profile": services.default_profile(),
+        }
+        form = LinkForm(request.POST if request.method == "POST" else None, initial=usual)
+        if form.is_valid():
+            try:
+                session = services.start_session(**form.cleaned_data, user=staff_user(request))
+            except AppError as exc:
+                form.add_error(None, str(exc))
+            else:
+                self.log_addition(request, session, "Started linking.")
+                return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
+        context = self.admin_site.each_context(request) | {
+            "title": "Link a number", "form": form, "opts": self.opts, "media": self.media,
+        }  # fmt: skip
+        return render(request, "sessions_app/start_linking.html", context, status=400 if form.errors else 200)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        session = self.get_object(request, object_id)
+        context = (extra_context or {}) | (self._link_context(request, session) if session else {})
+        return super().change_view(request, object_id, form_url, context)
+
+    def link_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """How the link stands, for the page to show without reloading. While it is being made the bridge is asked."""
+        session = self.visible_or_404(request, object_id)
+        now = timezone.now()
+        is_recent = session.status_changed_at and session.status_changed_at > now - ASK_BRIDGE_AFTER
+        if self.has_change_permission(request) and _is_being_linked(session) and not is_recent:
+            try:
+                session = services.refresh_session(session)
+            except BridgeFailed as exc:
+                session.status_reason = str(exc)
+        status = 200 if _is_being_linked(session) else STOP_ASKING
+        return render(request, "sessions_app/link_state.html", self._link_context(request, session), status=status)
+
+    def act_view(self, request: HttpRequest, object_id: UUID, what: str) -> HttpResponse:
+        """Connect, restart, log out or end a session; the page says what came of it."""
+        session = self.visible_or_404(request, object_id)
+        act = ACTS.get(what)
+        if act is None or not self.has_change_permission(request):
+            raise Http404
+        try:
+            session = act(session)
+        except AppError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+        else:
+            self.log_change(request, session, f"{what}: {session.status}")
+            self.message_user(request, f"{session.name}: {session.get_status_display()}.")
+        return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
+
+    def _link_context(self, request: HttpRequest, session: WhatsAppSession) -> dict[str, Any]:
+        can = services.adapter_for(session.bridge).capabilities
+        return {
+            "session": session,
+            "may_link": self.has_change_permission(request),
+            "is_being_linked": _is_being_linked(session),
+            "is_connected": session.status == WhatsAppSession.Status.CONNECTED and session.ended_at is None,
+            "can_restart": Capability.RESTART in can and session.ended_at is None,
+            "can_log_out": Capability.LOGOUT in can and session.ended_at is None,
+            "qr": base64.b64encode(session.qr_png).decode() if session.qr_png else "",
+            "qr_is_fresh": bool(session.qr_expires_at is None or session.qr_expires_at > timezone.now()),
+        }
+
+    # --- what is shown --------------------------------------------------------------------------------------------
+    @display(description="status", ordering="status", label=STATUS_COLOURS)
+    def link_status(self, session: WhatsAppSession) -> str:
+        return session.get_status_display()
+
+    @display(description="conversations")
+    def conversations_link(self, session: WhatsAppSession) -> str:
+        url = reverse("admin:messaging_conversation_changelist")
+        query = urlencode({"session__id__exact": session.pk})
+        return format_html('<a class="text-link" href="{}?{}">Conversations of this number</a>', url, query)
+
+    @admin.action(description="Connect again", permissions=["change"])
+    def connect_again(self, request: HttpRequest, queryset: QuerySet[WhatsAppSession]) -> None:
+        for session in queryset.select_related("bridge"):
+            try:
+                session = services.reconnect_session(session)
+            except AppError as exc:
+                self.message_user(request, f"{session.name}: {exc}", messages.ERROR)
+            else:
+                self.message_user(request, f"{session.name}: {session.get_status_display()}.")
+
+
+ACTS: dict[str, Callable[[WhatsAppSession], WhatsAppSession]] = {
+    "connect": services.reconnect_session,
+    "restart": services.restart_session,
+    "logout": services.logout_session,
+    "end": services.end_session,
+}
+
+
+def _is_being_linked(session: WhatsAppSession) -> bool:
+    status = WhatsAppSession.Status
+    return session.ended_at is None and session.status in {status.INITIALIZING, status.QR_WAITING, status.CONNECTING}
+
+
+class LinkForm(forms.Form):
+    name = forms.SlugField(
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Yours to choose, like “sales”. It cannot be changed later.",
+    )
+    bridge = forms.ModelChoiceField(Bridge.objects.order_by("slug"), widget=UnfoldAdminSelectWidget)
+    agent_profile = forms.ModelChoiceField(
+        AgentProfile.objects.order_by("-is_default", "name"),
+        widget=UnfoldAdminSelectWidget,
+        help_text="Who answers there.",
+    )

@@ -1,0 +1,319 @@
+"""The admin pages of bridges, sessions and agent profiles: linking numbers, and secrets that stay secret."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from tests.fakes.zapw import FakeZapw
+
+LogIn = Callable[[User], Client]
+
+
+def _list(model: str) -> str:
+    return reverse(f"admin:sessions_app_{model}_changelist")
+
+
+def _page(row: Any) -> str:
+    return reverse(f"admin:sessions_app_{row._meta.model_name}_change", args=[row.pk])
+
+
+@pytest.fixture
+def own_bridge(bridges: None) -> Bridge:
+    """A bridge that somebody added, beside those of the environment."""
+    return Bridge.objects.create(
+        slug="second",
+        kind="zapw",
+        base_url="http://127.0.0.1:9",
+        api_key="key-of-the-bridge",
+        webhook_secret="hush-hush",
+    )
+
+
+# --- who sees what ------------------------------------------------------------------------------------------------
+
+
+def test_staff_see_the_sessions_they_are_members_of(
+    session: WhatsAppSession, staff_member: User, log_in: LogIn
+) -> None:
+    WhatsAppSession.objects.create(bridge=session.bridge, name="another", agent_profile=session.agent_profile)
+    page = log_in(staff_member).get(_list("whatsappsession")).content.decode()
+    assert (session.name in page, "another" in page) == (True, False)
+
+
+@pytest.mark.parametrize("page", ["change", "history", "delete"])
+def test_a_stranger_does_not_get_into_a_session_by_address(
+    session: WhatsAppSession, staff_stranger: User, log_in: LogIn, page: str
+) -> None:
+    address = reverse(f"admin:sessions_app_whatsappsession_{page}", args=[session.pk])
+    answer = log_in(staff_stranger).get(address)
+    assert answer.status_code in {302, 403}
+    assert session.name not in answer.content.decode()
+
+
+@pytest.mark.parametrize("user", ["staff_member", "staff_stranger"])
+@pytest.mark.parametrize("what", ["connect", "restart", "logout", "end"])
+def test_only_administrators_link_and_end_sessions(
+    session: WhatsAppSession, request: pytest.FixtureRequest, log_in: LogIn, user: str, what: str
+) -> None:
+    client = log_in(request.getfixturevalue(user))
+    answer = client.post(reverse("admin:session-act", args=[session.pk, what]))
+    session.refresh_from_db()
+    assert (answer.status_code, session.status, session.ended_at) == (404, "connected", None)
+
+
+@pytest.mark.parametrize("page", ["bridge_changelist", "bridge_add", "whatsappsession_add", "agentprofile_add"])
+def test_a_member_neither_sees_bridges_nor_adds_anything(
+    session: WhatsAppSession, staff_member: User, log_in: LogIn, page: str
+) -> None:
+    assert log_in(staff_member).get(reverse(f"admin:sessions_app_{page}")).status_code == 403
+
+
+def test_a_member_reads_the_profile_that_answers_there_and_cannot_write_it(
+    session: WhatsAppSession, staff_member: User, log_in: LogIn
+) -> None:
+    client, profile = log_in(staff_member), session.agent_profile
+    shown = client.get(_page(profile)).status_code
+    refused = client.post(_page(profile), {"name": "Mine"}).status_code
+    assert (shown, refused, AgentProfile.objects.get(pk=profile.pk).name) == (200, 403, "Assistant")
+
+
+def test_a_profile_that_answers_elsewhere_is_not_shown(
+    session: WhatsAppSession, staff_member: User, log_in: LogIn
+) -> None:
+    elsewhere = AgentProfile.objects.create(name="Elsewhere")
+    client = log_in(staff_member)
+    assert "Elsewhere" not in client.get(_list("agentprofile")).content.decode()
+    assert client.get(_page(elsewhere)).status_code == 302
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_of_a_bridge_is_never_shown(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    pages = [client.get(address).content.decode() for address in (_list("bridge"), _page(own_bridge))]
+    assert ["key-of-the-bridge" in page for page in pages] == [False, False]
+
+
+def test_a_key_left_empty_stays(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    form = {"slug": "second", "kind": "zapw", "base_url": "http://127.0.0.1:10", "api_key": ""}
+    log_in(admin).post(_page(own_bridge), form)
+    own_bridge.refresh_from_db()
+    assert (own_bridge.base_url, own_bridge.api_key) == ("http://127.0.0.1:10", "key-of-the-bridge")
+
+
+def test_the_history_of_a_bridge_does_not_tell_its_key(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    client.post(_page(own_bridge), {"slug": "second", "kind": "zapw", "base_url": "", "api_key": "another-key"})
+    page = client.get(reverse("admin:sessions_app_bridge_history", args=[own_bridge.pk])).content.decode()
+    assert "another-key" not in page
+
+
+def test_an_administrator_can_copy_the_whole_webhook_address(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    assert "http://testserver/api/v1/webhooks/second/hush-hush" in client.get(_page(own_bridge)).content.decode()
+    assert "hush-hush" not in client.get(_list("bridge")).content.decode()
+
+
+def test_a_new_bridge_gets_a_webhook_secret_of_its_own(bridges: None, admin: User, log_in: LogIn) -> None:
+    form = {"slug": "third", "kind": "zapw", "base_url": "http://127.0.0.1:9", "api_key": "k"}
+    log_in(admin).post(reverse("admin:sessions_app_bridge_add"), form)
+    added = Bridge.objects.get(slug="third")
+    assert len(added.webhook_secret) > 30
+    assert added.webhook_secret != Bridge.objects.get(slug="default").webhook_secret
+
+
+def test_a_renewed_secret_shuts_the_former_address(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    form = {"action": "renew_webhook_secret", "_selected_action": [str(own_bridge.pk)]}
+    log_in(admin).post(_list("bridge"), form)
+    assert Client().post("/api/v1/webhooks/second/hush-hush/", "{}", content_type="application/json").status_code == 401
+
+
+def test_bridges_that_follow_the_environment_are_not_written_here(bridges: None, admin: User, log_in: LogIn) -> None:
+    default = Bridge.objects.get(slug="default")
+    client, secret = log_in(admin), default.webhook_secret
+    client.post(
+        _page(default), {"slug": "default", "kind": "zapw", "base_url": "http://evil.example", "api_key": "mine"}
+    )
+    client.post(_list("bridge"), {"action": "renew_webhook_secret", "_selected_action": [str(default.pk)]})
+    deleted = client.post(reverse("admin:sessions_app_bridge_delete", args=[default.pk]), {"post": "yes"})
+    default.refresh_from_db()
+    assert (default.base_url, default.api_key, default.webhook_secret) == ("", "", secret)
+    assert deleted.status_code == 403
+
+
+# --- profiles -----------------------------------------------------------------------------------------------------
+
+
+def test_every_change_of_a_profile_is_a_new_version(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    form = client.get(_page(profile)).context["adminform"].form
+    values = {name: "" if (value := form[name].value()) is None else value for name in form.fields} | {"tools": "[]"}
+    values |= {f"initial-{name}": value for name, value in values.items()}  # as the page has them, hidden
+    answers = [client.post(_page(profile), values | {"purpose": purpose}) for purpose in ("Sales", "Sales")]
+    profile.refresh_from_db()
+    assert [answer.status_code for answer in answers] == [302, 302]
+    assert (profile.purpose, profile.version) == ("Sales", 2)
+
+
+def test_one_profile_is_the_default(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+    other = AgentProfile.objects.create(name="Other")
+    log_in(admin).post(_list("agentprofile"), {"action": "make_default", "_selected_action": [str(other.pk)]})
+    assert AgentProfile.objects.get(is_default=True) == other
+
+
+def test_the_default_profile_is_not_deleted(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+    address = reverse("admin:sessions_app_agentprofile_delete", args=[profile.pk])
+    assert log_in(admin).post(address, {"post": "yes"}).status_code == 403
+
+
+# --- linking ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def zapw() -> Iterator[FakeZapw]:
+    with FakeZapw() as fake:
+        yield fake
+
+
+@pytest.fixture
+def live_bridge(bridge: Bridge, zapw: FakeZapw) -> Bridge:
+    """The zapw bridge with somebody at its address."""
+    Bridge.objects.filter(pk=bridge.pk).update(base_url=zapw.url)
+    bridge.refresh_from_db()
+    bridge.api_key = zapw.api_key
+    bridge.save()
+    return bridge
+
+
+def _link(client: Client, bridge: Bridge, name: str = "shop") -> Any:
+    profile = AgentProfile.objects.get(is_default=True)
+    form = {"name": name, "bridge": str(bridge.pk), "agent_profile": str(profile.pk)}
+    return client.post(reverse("admin:sessions_app_whatsappsession_add"), form)
+
+
+def test_linking_shows_the_qr_code_and_looks_again_by_itself(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    answer = _link(client, live_bridge)
+    page = client.get(answer.headers["Location"]).content.decode()
+    session = WhatsAppSession.objects.get(name="shop")
+    assert "data:image/png;base64," in page
+    assert reverse("admin:session-link", args=[session.pk]) in page
+    assert session.members.get() == admin
+
+
+def test_a_bridge_that_is_down_leaves_no_session_and_says_so(bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    answer = _link(log_in(admin), bridge)
+    assert (answer.status_code, WhatsAppSession.objects.filter(name="shop").exists()) == (400, False)
+    assert answer.context["form"].non_field_errors()
+
+
+def test_a_name_that_is_taken_is_refused(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
+    answer = _link(log_in(admin), session.bridge, name=session.name)
+    assert "exists already" in answer.content.decode()
+
+
+@pytest.mark.parametrize("name", ["", "two words", "../../etc", "x" * 101, "<b>"])
+def test_a_name_that_is_no_name_is_refused(bridge: Bridge, admin: User, log_in: LogIn, name: str) -> None:
+    assert _link(log_in(admin), bridge, name=name).status_code == 400
+    assert not WhatsAppSession.objects.exists()
+
+
+def test_the_page_stops_looking_once_the_number_is_linked(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
+    answer = log_in(admin).get(reverse("admin:session-link", args=[session.pk]))
+    assert answer.status_code == 286
+
+
+def test_an_expired_code_is_replaced_while_the_page_is_open(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    _link(client, live_bridge)
+    long_ago = timezone.now() - timedelta(minutes=5)
+    WhatsAppSession.objects.update(qr_expires_at=long_ago, status_changed_at=long_ago, qr_png=b"old")
+    session = WhatsAppSession.objects.get(name="shop")
+    client.get(reverse("admin:session-link", args=[session.pk]))
+    session.refresh_from_db()
+    assert bytes(session.qr_png) != b"old"
+
+
+def test_ending_a_session_keeps_its_record(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    _link(client, live_bridge)
+    session = WhatsAppSession.objects.get(name="shop")
+    client.post(reverse("admin:session-act", args=[session.pk, "end"]))
+    session.refresh_from_db()
+    assert (session.status, session.ended_at is None) == ("logged_out", False)
+
+
+def test_what_the_bridge_cannot_do_has_no_button_and_no_way(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    _link(client, live_bridge)
+    session = WhatsAppSession.objects.get(name="shop")
+    door = reverse("admin:session-act", args=[session.pk, "logout"])
+    page = client.get(_page(session)).content.decode()
+    answer = client.post(door, follow=True).content.decode()
+    assert (door in page, "cannot log out" in answer) == (False, True)
+
+
+@pytest.mark.parametrize("what", ["delete", "connect/x", "CONNECT"])
+def test_a_session_cannot_be_made_to_do_unknown_things(
+    session: WhatsAppSession, admin: User, log_in: LogIn, what: str
+) -> None:
+    client = log_in(admin)
+    address = f"{reverse('admin:sessions_app_whatsappsession_changelist')}{session.pk}/link/{what}/"
+    client.post(address)
+    session.refresh_from_db()
+    assert (session.status, session.ended_at) == ("connected", None)
+
+
+def test_sessions_are_not_deleted(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
+    address = reverse("admin:sessions_app_whatsappsession_delete", args=[session.pk])
+    assert log_in(admin).post(address, {"post": "yes"}).status_code == 403
+
+
+def test_an_administrator_adds_members_on_the_session_s_page(
+    session: WhatsAppSession, stranger: User, admin: User, log_in: LogIn
+) -> None:
+    form = {
+        "agent_profile": str(session.agent_profile_id), "access_policy": "everyone",
+        "memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "0", "memberships-0-user": str(stranger.pk),
+        "memberships-0-session": str(session.pk),
+    }  # fmt: skip
+    answer = log_in(admin).post(_page(session), form)
+    assert (answer.status_code, Membership.objects.get().user) == (302, stranger)
+
+
+def test_reconciling_says_what_changed(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    _link(client, live_bridge)
+    WhatsAppSession.objects.all().delete()
+    form = {"action": "reconcile", "_selected_action": [str(live_bridge.pk)]}
+    assert "added: shop" in client.post(_list("bridge"), form, follow=True).content.decode()
+
+
+@pytest.mark.parametrize("model", ["whatsappsession", "bridge", "agentprofile"])
+def test_a_list_asks_the_same_queries_however_many_rows_it_shows(
+    session: WhatsAppSession, admin: User, log_in: LogIn, model: str
+) -> None:
+    client = log_in(admin)
+    few = _count_queries(client, _list(model))
+    for number in range(5):
+        bridge = Bridge.objects.create(slug=f"bridge{number}", kind="zapw", webhook_secret="x")
+        profile = AgentProfile.objects.create(name=f"Profile {number}")
+        WhatsAppSession.objects.create(bridge=bridge, name=f"session{number}", agent_profile=profile)
+    assert _count_queries(client, _list(model)) == few
+
+
+def _count_queries(client: Client, address: str) -> int:
+    client.get(address)
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(address).status_code == 200
+    return len(queries)
