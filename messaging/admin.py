@@ -1,0 +1,475 @@
+"""Contacts, conversations, messages and turns in the admin; a conversation's page is where a person steps in."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.db.models.functions import Left
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.views.decorators.http import require_GET, require_POST
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from accounts.admin_pages import Evidence, ForAdministrators, QuickList, is_administrator, staff_user
+from messaging import control
+from messaging.leases import answer_again
+from messaging.models import Contact, ContactAlias, Conversation, EarlyReceipt, Media, Message, ToolCall, Turn
+from messaging.send import SENDABLE_AGAIN, mark_read, send_again, send_text
+from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
+from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
+from whatsapp_agent.errors import AppError
+
+TRANSCRIPT_LIMIT = 50
+EXCERPT = 120
+CONTROL_COLOURS = {
+    Conversation.Control.AGENT.label: "success",
+    Conversation.Control.HUMAN.label: "warning",
+    Conversation.Control.MUTED.label: "danger",
+}
+STATUS_COLOURS = {
+    Message.Status.RECEIVED.label: "warning",
+    Message.Status.QUEUED.label: "info",
+    Message.Status.SENDING.label: "info",
+    Message.Status.SENT.label: "success",
+    Message.Status.DELIVERED.label: "success",
+    Message.Status.READ.label: "success",
+    Message.Status.FAILED.label: "danger",
+    Message.Status.UNCONFIRMED.label: "danger",
+    Message.Status.CANCELLED.label: "warning",
+}
+MOMENTS = ["sending_at", "sent_at", "delivered_at", "read_at", "edited_at", "revoked_at"]
+FIGURES = ["model_ms", "prompt_tokens", "completion_tokens", "cached_tokens"]
+OUTCOME_COLOURS = {
+    Turn.Outcome.ANSWERED.label: "success",
+    Turn.Outcome.COMMAND.label: "info",
+    Turn.Outcome.IGNORED.label: "warning",
+    Turn.Outcome.SILENCED.label: "warning",
+    Turn.Outcome.FAILED.label: "danger",
+}
+
+
+def _link(name: str, row: Any, words: Any = None) -> str:
+    if row is None:
+        return "-"
+    return format_html(
+        '<a class="text-link" href="{}">{}</a>', reverse(f"admin:{name}_change", args=[row.pk]), words or row
+    )
+
+
+def _list_link(name: str, words: str, **lookups: Any) -> str:
+    url = reverse(f"admin:{name}_changelist")
+    return format_html('<a class="text-link" href="{}?{}">{}</a>', url, urlencode(lookups), words)
+
+
+# --- contacts -----------------------------------------------------------------------------------------------------
+
+
+class AliasInline(Evidence, TabularInline):
+    model = ContactAlias
+    fields = readonly_fields = ["kind", "value", "created_at"]
+    ordering = ["created_at"]
+    extra = 0
+    verbose_name_plural = "seen as"
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # whoever may see the contact
+
+
+@admin.register(Contact)
+class ContactAdmin(BoundedToSessions, QuickList, ModelAdmin):
+    list_display = ["__str__", "phone", "session", "is_group", "is_blocked", "is_allowed", "created_at"]
+    list_select_related = ["session"]
+    list_filter = [("session", VisibleSessionsFilter), "is_group", "is_blocked", "is_allowed"]
+    search_fields = ["name", "phone", "aliases__value"]
+    ordering = ["-id"]  # their ids grow with time, and have an index
+    fields = [
+        "is_blocked", "is_allowed", "conversation_link", "name", "phone", "is_group", "session", "created_at",
+    ]  # fmt: skip
+    readonly_fields = ["conversation_link", "name", "phone", "is_group", "session", "created_at"]
+    inlines = [AliasInline]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    @display(description="conversation")
+    def conversation_link(self, contact: Contact) -> str:
+        return _link("messaging_conversation", getattr(contact, "conversation", None), "What was said")
+
+
+# --- conversations ------------------------------------------------------------------------------------------------
+
+
+@admin.register(Conversation)
+class ConversationAdmin(BoundedToSessions, QuickList, ModelAdmin):
+    """Whoever sees a conversation may step in there; what it is, the messages made it."""
+
+    list_display = [
+        "contact_name", "session", "speaker", "control_until", "unread_count", "needs_attention", "next_answer",
+        "last_message_at",
+    ]  # fmt: skip
+    list_select_related = ["contact", "session"]
+    list_filter = [
+        ("session", VisibleSessionsFilter), "control", "needs_attention", ("due_at", admin.EmptyFieldListFilter),
+        ("last_message_at", admin.DateFieldListFilter),
+    ]  # fmt: skip
+    search_fields = ["contact__name", "contact__phone", "contact__aliases__value"]
+    ordering = ["-last_message_at", "-id"]
+    actions = ["take_over", "release", "mute"]
+    fieldsets = [
+        (None, {"fields": ["contact", "session", "messages_link", "turns_link"]}),
+        ("Who speaks", {"fields": ["control", "control_until", "control_reason", "controlled_by"]}),
+        (
+            "What is to be done",
+            {"fields": ["due_at", "tries", "retry_at", "lease_expires_at", "needs_attention", "unread_count"]},
+        ),
+        ("More", {"fields": ["address", "summary", "context_from", "last_message_at", "created_at"]}),
+    ]  # fmt: skip
+    readonly_fields = [name for _, options in fieldsets for name in options["fields"]]
+    change_form_outer_before_template = "messaging/conversation.html"
+
+    class Media:
+        css = {"all": ["messaging/transcript.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    # --- the pages ------------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        own = [
+            path(
+                "<uuid:object_id>/transcript/", view(require_GET(self.transcript_view)), name="conversation-transcript"
+            ),
+            path("<uuid:object_id>/write/", view(require_POST(self.write_view)), name="conversation-write"),
+            path("<uuid:object_id>/control/", view(require_POST(self.control_view)), name="conversation-control"),
+        ]
+        return own + super().get_urls()
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        conversation = self.get_object(request, object_id)
+        context = (extra_context or {}) | {"show_save": False, "show_save_and_continue": False}
+        if conversation is not None:
+            context |= _transcript_context(conversation)
+            if conversation.unread_count and request.method == "GET":
+                mark_read(conversation=conversation)
+        return super().change_view(request, object_id, form_url, context)
+
+    def transcript_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """The part of the page that changes by itself; 204 while it is as the page has `seen` it."""
+        context = _transcript_context(self.visible_or_404(request, object_id))
+        if request.GET.get("seen") == context["fingerprint"]:
+            return HttpResponse(status=204)
+        return render(request, "messaging/transcript.html", context)
+
+    def write_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """Say something as staff, which takes the conversation over. To htmx it answers with the box to write in."""
+        conversation = self.visible_or_404(request, object_id)
+        text, error = request.POST.get("text", "").replace("\r\n", "\n"), ""
+        try:
+            send_text(conversation=conversation, text=text, by=staff_user(request))
+        except AppError as exc:
+            error = str(exc)
+        if request.headers.get("HX-Request"):
+            context = {"conversation": conversation, "text": text if error else "", "error": error}
+            response = render(request, "messaging/write.html", context)
+            response["HX-Trigger"] = "said"
+            return response
+        if error:
+            self.message_user(request, error, messages.ERROR)
+        return _to_page(conversation)
+
+    def control_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """Take over, mute or release; `hours` until it is given back by itself, empty: until released by hand."""
+        conversation = self.visible_or_404(request, object_id)
+        to, hours = request.POST.get("to", ""), request.POST.get("hours", "")
+        if to not in Conversation.Control.values or (hours and hours not in HOURS):
+            raise Http404
+        until = timezone.now() + timedelta(hours=int(hours)) if hours else None
+        if to == Conversation.Control.AGENT:
+            control.release(conversation=conversation, reason=f"released by {request.user}")
+        elif to == Conversation.Control.HUMAN:
+            control.take_over(
+                conversation=conversation, by=staff_user(request), until=until, reason=f"taken over by {request.user}"
+            )
+        else:
+            control.mute(
+                conversation=conversation, by=staff_user(request), until=until, reason=f"muted by {request.user}"
+            )
+        self.log_change(request, conversation, f"Control: {conversation.control}.")
+        return _to_page(conversation)
+
+    # --- actions --------------------------------------------------------------------------------------------------
+    @admin.action(description="Take over")
+    def take_over(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
+        for conversation in queryset:
+            control.take_over(conversation=conversation, by=staff_user(request), reason=f"taken over by {request.user}")
+        self.message_user(request, f"The agent is silent in {len(queryset)} conversations until you release them.")
+
+    @admin.action(description="Release to the agent")
+    def release(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
+        for conversation in queryset:
+            control.release(conversation=conversation, reason=f"released by {request.user}")
+        self.message_user(request, f"The agent speaks again in {len(queryset)} conversations.")
+
+    @admin.action(description="Mute: nobody answers")
+    def mute(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
+        for conversation in queryset:
+            control.mute(conversation=conversation, by=staff_user(request), reason=f"muted by {request.user}")
+        self.message_user(request, f"Nobody answers in {len(queryset)} conversations until you release them.")
+
+    # --- what is shown --------------------------------------------------------------------------------------------
+    @display(description="contact", ordering="contact__name")
+    def contact_name(self, conversation: Conversation) -> str:
+        return str(conversation.contact)
+
+    @display(description="speaks", ordering="control", label=CONTROL_COLOURS)
+    def speaker(self, conversation: Conversation) -> str:
+        return conversation.get_control_display()
+
+    @display(description="next answer", ordering="due_at")
+    def next_answer(self, conversation: Conversation) -> str:
+        return _answer_now(conversation)
+
+    @display(description="messages")
+    def messages_link(self, conversation: Conversation) -> str:
+        return _list_link("messaging_message", "All messages", conversation__id__exact=conversation.pk)
+
+    @display(description="turns")
+    def turns_link(self, conversation: Conversation) -> str:
+        return _list_link("messaging_turn", "All turns", conversation__id__exact=conversation.pk)
+
+
+HOURS = {"1", "8", "24"}
+
+
+def _to_page(conversation: Conversation) -> HttpResponse:
+    return HttpResponseRedirect(reverse("admin:messaging_conversation_change", args=[conversation.pk]))
+
+
+ACTIVITY_WORDS = {Activity.IDLE: "-", Activity.DUE: "is due", Activity.WRITING: "is being written"}
+
+
+def _answer_now(conversation: Conversation) -> str:
+    """How the next answer stands, in words."""
+    activity = activity_of(conversation)
+    return ACTIVITY_WORDS.get(activity) or f"from {conversation.due_at:%H:%M:%S} on"
+
+
+def _transcript_context(conversation: Conversation) -> dict[str, Any]:
+    timeline = read_timeline(conversation, limit=TRANSCRIPT_LIMIT)
+    answer_now = _answer_now(conversation)
+    c = conversation
+    return {
+        "fingerprint": timeline.fingerprint(
+            c.control, c.control_until, c.control_reason, c.needs_attention, answer_now
+        ),
+        "conversation": conversation,
+        "entries": [_entry(entry) for entry in timeline.entries],
+        "is_cut_off": timeline.is_cut_off,
+        "answer_now": answer_now,
+    }
+
+
+def _entry(entry: Message | Turn) -> dict[str, Any]:
+    if isinstance(entry, Turn):
+        return {"turn": entry, "at": entry.created_at, "is_failed": entry.outcome == Turn.Outcome.FAILED}
+    return {
+        "message": entry,
+        "at": entry.said_at,
+        "words": "" if entry.revoked_at else excerpt_of(entry),
+        "beside": beside_text(entry),
+        "is_trouble": entry.status in {Message.Status.FAILED, Message.Status.UNCONFIRMED},
+    }
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+
+
+class MediaInline(Evidence, TabularInline):
+    model = Media
+    fields = readonly_fields = ["mime_type", "filename", "size_bytes", "downloadable"]
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # whoever may see the message
+
+
+@admin.register(Message)
+class MessageAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
+    list_display = ["created_at", "conversation_link", "author", "kind", "words", "message_status", "why", "session"]
+    list_display_links = ["created_at"]
+    list_select_related = ["conversation__contact", "session"]
+    list_filter = [
+        ("session", VisibleSessionsFilter), "direction", "author", "kind", "status", "unanswered",
+        ("created_at", admin.DateFieldListFilter),
+    ]  # fmt: skip
+    search_fields = ["=provider_message_id", "=conversation__contact__phone", "conversation__contact__name"]
+    search_help_text = "The contact's name or phone, or the message's id at the bridge."
+    ordering = ["-created_at", "-id"]
+    actions = ["send_again"]
+    inlines = [MediaInline]
+    fieldsets = [
+        (None, {"fields": ["conversation", "direction", "author", "sent_by", "sender", "kind", "text", "details"]}),
+        ("How far it came", {"fields": ["status", "unanswered", "error_code", "error", "tries", "next_try_at"]}),
+        ("Turn", {"fields": ["turn"]}),
+        ("When", {"fields": ["said_at", "created_at", *MOMENTS]}),
+        ("At the bridge", {"fields": ["session", "provider_message_id", "quoted", "quoted_provider_id"]}),
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        # A text may have 100,000 characters: a list shows the beginning of each, and a message's page asks for its own.
+        return super().get_queryset(request).defer("text").annotate(excerpt=Left("text", EXCERPT + 1))
+
+    @admin.action(description="Send again", permissions=["view"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        queued = 0
+        for message in queryset.filter(status__in=SENDABLE_AGAIN):
+            try:
+                send_again(message=message)
+                queued += 1
+            except AppError as exc:
+                self.message_user(request, f"{message.pk}: {exc}", messages.ERROR)
+        self.message_user(
+            request, f"{queued} messages are queued again.", messages.SUCCESS if queued else messages.WARNING
+        )
+
+    @display(description="conversation")
+    def conversation_link(self, message: Message) -> str:
+        return _link("messaging_conversation", message.conversation, message.conversation.contact)
+
+    @display(description="said")
+    def words(self, message: Any) -> str:
+        excerpt = message.excerpt if len(message.excerpt) <= EXCERPT else f"{message.excerpt[:EXCERPT]} …"
+        return " ".join(f"[{message.kind}] {excerpt}".split()) if message.kind != Message.Kind.TEXT else excerpt
+
+    @display(description="status", ordering="status", label=STATUS_COLOURS)
+    def message_status(self, message: Message) -> str:
+        return message.get_status_display()
+
+    @display(description="why")
+    def why(self, message: Message) -> str:
+        return message.error or message.get_unanswered_display() or "-"
+
+
+@admin.register(Media)
+class MediaAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
+    session_path = "message__session"
+    list_display = ["created_at", "filename", "mime_type", "size_bytes", "downloadable", "conversation_link"]
+    list_select_related = ["message__conversation__contact"]
+    list_filter = ["downloadable", ("message__session", VisibleSessionsFilter)]
+    search_fields = ["filename", "mime_type"]
+    ordering = ["-id"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
+        fields = ["message", "filename", "mime_type", "size_bytes", "downloadable", "created_at"]
+        return [*fields, "ref"] if is_administrator(request) else fields  # an address at the bridge may hold a key
+
+    @display(description="conversation")
+    def conversation_link(self, media: Media) -> str:
+        return _link("messaging_conversation", media.message.conversation, media.message.conversation.contact)
+
+
+@admin.register(EarlyReceipt)
+class EarlyReceiptAdmin(Evidence, ForAdministrators, QuickList, ModelAdmin):
+    list_display = ["created_at", "session", "provider_message_id", "status", "at"]
+    list_select_related = ["session"]
+    ordering = ["-id"]
+
+
+# --- turns --------------------------------------------------------------------------------------------------------
+
+
+class ToolCallInline(Evidence, TabularInline):
+    model = ToolCall
+    fields = readonly_fields = ["name", "arguments", "status", "result", "error", "duration_ms"]
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # whoever may see the turn
+
+
+@admin.register(Turn)
+class TurnAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
+    session_path = "conversation__session"
+    list_display = [
+        "created_at", "conversation_link", "turn_outcome", "reason", "model", "tries", "model_ms", "prompt_tokens",
+        "completion_tokens",
+    ]  # fmt: skip
+    list_display_links = ["created_at"]
+    list_select_related = ["conversation__contact"]
+    list_filter = [
+        "outcome", ("conversation__session", VisibleSessionsFilter), ("created_at", admin.DateFieldListFilter),
+    ]  # fmt: skip
+    search_fields = ["=conversation__contact__phone", "conversation__contact__name", "reason"]
+    ordering = ["-id"]  # their ids grow with time, and have an index
+    actions = ["answer_again"]
+    inlines = [ToolCallInline]
+    fieldsets = [
+        (None, {"fields": ["conversation", "outcome", "reason", "dealt_with"]}),
+        ("Model", {"fields": ["agent_profile", "profile_version", "model", "steps", "tries", *FIGURES]}),
+        ("What it was shown", {"fields": ["shown"]}),
+        ("When", {"fields": ["started_at", "created_at"]}),
+    ]  # fmt: skip
+    readonly_fields = ["dealt_with", "shown"]
+
+    @admin.action(description="Run failed turns again", permissions=["view"])
+    def answer_again(self, request: HttpRequest, queryset: QuerySet[Turn]) -> None:
+        again = 0
+        for turn in queryset:
+            try:
+                answer_again(turn=turn)
+                again += 1
+            except AppError as exc:
+                self.message_user(request, f"{turn.pk}: {exc}", messages.ERROR)
+        if again:
+            self.message_user(request, f"{again} turns are run again.")
+
+    @display(description="conversation")
+    def conversation_link(self, turn: Turn) -> str:
+        return _link("messaging_conversation", turn.conversation, turn.conversation.contact)
+
+    @display(description="outcome", ordering="outcome", label=OUTCOME_COLOURS)
+    def turn_outcome(self, turn: Turn) -> str:
+        return turn.get_outcome_display()
+
+    @display(description="messages")
+    def dealt_with(self, turn: Turn) -> str:
+        return _lines(Message.objects.filter(turn=turn).order_by("said_at", "id"))
+
+    @display(description="messages")
+    def shown(self, turn: Turn) -> str:
+        ids = (turn.used or {}).get("messages", [])[-100:]
+        return _lines(Message.objects.filter(conversation=turn.conversation, pk__in=ids).order_by("said_at", "id"))
+
+
+def _lines(rows: QuerySet[Message]) -> str:
+    """Messages as links with the beginning of what they say, a line each."""
+    found = rows.defer("text").annotate(excerpt=Left("text", EXCERPT))[:100]
+    return (
+        format_html_join(
+            "", "<p>{}: {}</p>", ((_link("messaging_message", m, m.author), m.excerpt or m.kind) for m in found)
+        )
+        or "-"
+    )
