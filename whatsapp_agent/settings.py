@@ -203,6 +203,28 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 }
 SIMPLE_JWT: dict[str, Any] = configuration.jwt(key=ADMIN_TOKEN_SECRET, minutes=ACCESS_TOKEN_EXPIRE_MINUTES)
 
-UNFOLD: dict[str, Any] = {"SITE_TITLE": "WhatsApp Agent", "SITE_HEADER": "WhatsApp Agent", "SITE_SYMBOL": "forum"}
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "WhatsApp Agent",
+    "SITE_HEADER": "WhatsApp Agent",
+    "SITE_SYMBOL": "forum",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "whatsapp_agent.admin_menu.icon"}],
+    "SIDEBAR": {"navigation": "whatsapp_agent.admin_menu.navigation"},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.9% .021 166.1)",
+            "100": "oklch(95% .052 163.1)",
+            "200": "oklch(90.5% .093 164.2)",
+            "300": "oklch(84.5% .143 165)",
+            "400": "oklch(76.5% .177 163.2)",
+            "500": "oklch(62% .145 162.5)",
+            "600": "oklch(52% .118 162.8)",
+            "700": "oklch(45% .1 164)",
+            "800": "oklch(38% .085 165)",
+            "900": "oklch(33% .072 168)",
+            "950": "oklch(26% .051 172.6)",
+        }
+    },
+}
 
 LOGGING = configuration.logging(level=LOG_LEVEL, fmt=LOG_FORMAT)

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 
 from agent.health import ready
 from agent.webhooks import webhook
@@ -12,11 +13,13 @@ urlpatterns = [
     re_path(r"^health/?$", health),
     re_path(r"^health/ready/?$", ready),
     # With and without the trailing slash, and never a redirect: it would lose the body.
-    re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/(?P<secret>[^/]+)/?$", webhook),
+    re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/(?P<secret>[^/]+)/?$", webhook, name="webhook"),
     re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/?$", webhook),
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("sessions_app.urls")),
     path("api/v1/", include("messaging.urls")),
     re_path(r"^api/", no_such_route),
+    path("simulator", RedirectView.as_view(pattern_name="simulator")),
+    path("simulator/", include("agent.urls")),
     path("admin/", admin.site.urls),
 ]
