@@ -48,10 +48,12 @@ class Lane:
         self._started = 0
         self._idle = 0
         self._open = True
-        self._changed = threading.Condition()
+        self._guard = threading.Lock()
+        self._wanted = threading.Condition(self._guard)  # idle threads wait here, and one ring wakes one of them
+        self._ended = threading.Condition(self._guard)
 
     def ring(self, conversation_id: UUID) -> None:
-        with self._changed:
+        with self._guard:
             if not self._open:
                 return
             if conversation_id in self._rung_again:
@@ -60,20 +62,20 @@ class Lane:
             self._rung_again[conversation_id] = False
             self._waiting.append(conversation_id)
             if self._idle >= len(self._waiting) or self._started >= self._most:
-                self._changed.notify()
+                self._wanted.notify()
                 return
             self._started += 1
         threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True).start()
 
     def close(self, *, timeout_s: float) -> bool:
         """Take nothing new and wait for what is under way; returns whether all of it came to its end."""
-        with self._changed:
+        with self._guard:
             self._open = False
             for conversation_id in self._waiting:
                 self._rung_again.pop(conversation_id)
             self._waiting.clear()
-            self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._rung_again, timeout=timeout_s)
+            self._wanted.notify_all()
+            return self._ended.wait_for(lambda: not self._rung_again, timeout=timeout_s)
 
     def _work(self) -> None:
         while (conversation_id := self._next()) is not None:
@@ -91,20 +93,20 @@ class Lane:
                 self._ring_at(self, conversation_id, again_at)
 
     def _next(self) -> UUID | None:
-        with self._changed:
+        with self._guard:
             self._idle += 1
-            self._changed.wait_for(lambda: self._waiting or not self._open)
+            self._wanted.wait_for(lambda: self._waiting or not self._open)
             self._idle -= 1
             return self._waiting.popleft() if self._waiting else None
 
     def _finish(self, conversation_id: UUID) -> None:
-        with self._changed:
+        with self._guard:
             if self._rung_again[conversation_id] and self._open:
                 self._rung_again[conversation_id] = False
-                self._waiting.append(conversation_id)
+                self._waiting.append(conversation_id)  # this very thread asks for the next one now
             else:
                 del self._rung_again[conversation_id]
-            self._changed.notify_all()
+            self._ended.notify_all()
 
 
 class Engine:
