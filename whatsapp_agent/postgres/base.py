@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg2
+import psycopg2.extensions
 from django.db.backends.postgresql import base
 from django.db.utils import OperationalError
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
@@ -20,6 +21,14 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from whatsapp_agent import embedded_postgres
 
 WAIT_FOR_CONNECTION_S = 30
+
+
+class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # the driver has no types
+    """Remembers which statements it has planned; see `postgres.statement`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.prepared: set[str] = set()
 
 
 class Pool:
@@ -123,7 +132,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _connect(self, conn_params: dict[str, Any]) -> Any:
         if data_dir := self.settings_dict.get("EMBEDDED_IN"):
             conn_params = conn_params | embedded_postgres.ensure_running(data_dir).address
-        return super().get_new_connection(conn_params)
+        return super().get_new_connection(conn_params | {"connection_factory": Connection})
 
     def _close(self) -> None:
         if self.connection is None:

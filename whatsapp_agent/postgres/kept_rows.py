@@ -1,0 +1,28 @@
+"""Rows that rarely change, kept in memory for as long as the database has them in that very version."""
+
+from typing import Any, Generic, TypeVar
+
+from django.db import models
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class KeptRows(Generic[Row]):
+    """Objects of one model, shared by all threads: nobody may change them.
+
+    The version of a row is where PostgreSQL keeps it and who put it there, which every change changes:
+    `SELECT id, ROW(xmin, ctid)::text`, https://www.postgresql.org/docs/18/ddl-system-columns.html
+
+    Nothing is ever out of date: whoever asks has just read the version, along with something else it had to read.
+    """
+
+    def __init__(self, model: type[Row]) -> None:
+        self._model = model
+        self._kept: dict[Any, tuple[str, Row]] = {}
+
+    def get(self, pk: Any, version: str) -> Row:
+        version_kept, row = self._kept.get(pk, ("", None))
+        if row is None or version_kept != version:
+            row = self._model._default_manager.get(pk=pk)
+            self._kept[pk] = (version, row)
+        return row
