@@ -10,7 +10,7 @@ from agent.bridges.events import Link, SessionChanged
 from messaging import outbox
 from messaging.outbox import Claimed
 from sessions_app.models import Bridge
-from sessions_app.services import adapter_for, record_session_change
+from sessions_app.services import adapter_for, kept_bridges, record_session_change
 from whatsapp_agent import postgres
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ def deliver(conversation_id: UUID) -> datetime | None:
     Returns when the next message wants to leave, None when nothing waits for a time.
     """
     while claimed := outbox.claim_next(conversation_id):
-        bridge = Bridge.objects.get(pk=claimed.bridge_id)
+        bridge = kept_bridges.get(claimed.bridge_id, claimed.bridge_version)
         more = _send(claimed, bridge=bridge)
         if not more:
             return None

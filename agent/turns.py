@@ -18,6 +18,7 @@ from agent.llm.base import Completion, ModelError, ModelRefused, Prompt
 from commands.parsing import Typed
 from messaging import leases
 from messaging.leases import Lease, Settlement
+from messaging.look import look_at
 from messaging.models import Conversation, Message, Turn
 from messaging.transcript import MOST_MESSAGES, Said, read_history
 from sessions_app.services import adapter_for
@@ -72,7 +73,6 @@ def _answer(lease: Lease) -> datetime | None:
         settled = leases.settle(
             lease,
             settlement,
-            session_id=situation.conversation.session_id,
             even_if_stale=restart == MOST_RESTARTS or settlement.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
         )
         if settled is not None:
@@ -99,9 +99,7 @@ def _pause_s(tries: int, retry_after_s: float | None) -> float:
 
 def _gather(lease: Lease) -> Situation:
     # The count is read before the messages: one that comes in between is seen, and only makes the draft look stale.
-    conversation = Conversation.objects.select_related("session__bridge", "session__agent_profile", "contact").get(
-        pk=lease.conversation_id
-    )
+    conversation = look_at(lease.conversation_id)
     history = read_history(conversation)
     burst = [said.id for said in history if said.status == Message.Status.RECEIVED]
     if len(history) == MOST_MESSAGES:

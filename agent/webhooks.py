@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST
 
 from agent import inbox
 from sessions_app.models import Bridge
+from sessions_app.services import bridge_of_slug
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 
@@ -29,7 +30,7 @@ def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
 
 def _authenticated(*, slug: str, secret: str) -> Bridge:
     """The bridge of this address. An unknown one takes as long to refuse as a wrong secret."""
-    bridge = Bridge.objects.filter(slug=slug).first()
+    bridge = bridge_of_slug(slug)
     expected = bridge.webhook_secret if bridge else settings.SECRET_KEY
     if not constant_time_compare(secret, expected) or bridge is None:
         raise WebhookUnauthorized()

@@ -1,6 +1,7 @@
 """The right to work on a conversation until a time, and what a turn leaves behind when it still holds that right."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,35 +11,63 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
+from psycopg2.extras import Json
+from uuid_utils.compat import uuid7
 
 from messaging.models import Conversation, Message, ToolCall, Turn
 from whatsapp_agent import doorbell
 from whatsapp_agent.errors import Conflict
+from whatsapp_agent.postgres.statement import Statement
 
-TAKE = """
+TAKE = Statement("""
 UPDATE messaging_conversation
    SET lease_token = %(token)s, lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s),
        tries = tries + 1
  WHERE id = %(id)s AND due_at <= statement_timestamp() AND control = 'agent'
    AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
 RETURNING control_epoch, tries
-"""
+""")
 RENEW = """
 UPDATE messaging_conversation SET lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
  WHERE lease_token = ANY(%(tokens)s) RETURNING lease_token
 """
-# The turn is over when nothing came meanwhile, or when it may not start again: then what came stays due.
-SETTLE = """
-UPDATE messaging_conversation
-   SET lease_token = NULL, lease_expires_at = NULL, tries = 0, retry_at = NULL,
-       due_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE GREATEST(due_at, statement_timestamp()) END,
-       burst_started_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE burst_started_at END,
-       answered_count = %(seen)s,
-       needs_attention = needs_attention OR %(needs_attention)s,
-       last_message_at = CASE WHEN %(speaks)s THEN statement_timestamp() ELSE last_message_at END
- WHERE id = %(id)s AND lease_token = %(token)s AND control_epoch = %(epoch)s AND control = 'agent'
-   AND (inbound_count = %(seen)s OR %(even_if_stale)s)
-"""
+# What a turn leaves behind, in one round trip: all of it, or nothing when the conversation was not ours any more. The
+# turn is over when nothing came meanwhile, or when it may not start again: then what came stays due.
+SETTLE = Statement("""
+WITH settled AS (
+    UPDATE messaging_conversation
+       SET lease_token = NULL, lease_expires_at = NULL, tries = 0, retry_at = NULL,
+           due_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE GREATEST(due_at, statement_timestamp()) END,
+           burst_started_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE burst_started_at END,
+           answered_count = %(seen)s,
+           needs_attention = needs_attention OR %(needs_attention)s,
+           last_message_at = CASE WHEN %(speaks)s THEN statement_timestamp() ELSE last_message_at END
+     WHERE id = %(conversation_id)s AND lease_token = %(token)s AND control_epoch = %(epoch)s AND control = 'agent'
+       AND (inbound_count = %(seen)s OR %(even_if_stale)s)
+    RETURNING id, session_id
+), turn AS (
+    INSERT INTO messaging_turn (
+        id, conversation_id, agent_profile_id, profile_version, model, outcome, reason, tries, steps, used,
+        prompt_tokens, completion_tokens, cached_tokens, model_ms, started_at, created_at)
+    SELECT %(turn_id)s::uuid, id, %(agent_profile_id)s::uuid, %(profile_version)s::int, %(model)s::text,
+           %(outcome)s::text, %(reason)s::text, %(tries)s::int, %(steps)s::int, %(used)s::jsonb,
+           %(prompt_tokens)s::int, %(completion_tokens)s::int, %(cached_tokens)s::int, %(model_ms)s::int,
+           %(started_at)s::timestamptz, %(created_at)s::timestamptz
+      FROM settled
+    RETURNING id
+), handled AS (
+    UPDATE messaging_message SET status = 'handled', turn_id = turn.id
+      FROM turn WHERE messaging_message.id = ANY(%(burst)s::uuid[])
+), replies AS (
+    INSERT INTO messaging_message (
+        id, session_id, conversation_id, turn_id, direction, author, kind, status, unanswered, text, details,
+        quoted_provider_id, control_epoch, tries, error_code, error, said_at, created_at)
+    SELECT reply.id, settled.session_id, settled.id, turn.id, 'outbound', 'agent', 'text', 'queued', '', reply.text,
+           '{}', '', %(epoch)s, 0, '', '', %(created_at)s, %(created_at)s
+      FROM settled, turn, unnest(%(reply_ids)s::uuid[], %(replies)s::text[]) AS reply(id, text)
+)
+SELECT session_id FROM settled, turn
+""")
 POSTPONE = """
 UPDATE messaging_conversation
    SET lease_token = NULL, lease_expires_at = NULL, tries = tries - %(forgive)s,
@@ -62,10 +91,9 @@ class Lease:
 def take(conversation_id: UUID) -> Lease | None:
     """Take a conversation that is due; None when it is not, or someone else is at it."""
     token = uuid4()
-    with connection.cursor() as cursor:
-        cursor.execute(TAKE, {"id": conversation_id, "token": token, "lease_s": settings.AGENT_LEASE_S})
-        row = cursor.fetchone()
-    return Lease(conversation_id=conversation_id, token=token, epoch=row[0], tries=row[1]) if row else None
+    for epoch, tries in TAKE.rows(id=conversation_id, token=token, lease_s=settings.AGENT_LEASE_S):
+        return Lease(conversation_id=conversation_id, token=token, epoch=epoch, tries=tries)
+    return None
 
 
 def renew(tokens: Iterable[UUID]) -> set[UUID]:
@@ -113,68 +141,87 @@ class Settlement:
     perform: Callable[[Turn], Sequence[str]] | None = None
 
 
-def settle(lease: Lease, settlement: Settlement, *, session_id: UUID, even_if_stale: bool) -> Turn | None:
+def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn | None:
     """In one transaction: the replies queued, the turn with what it used, the burst handled, the lease given back.
 
     None, and nothing is left behind, when the lease or the control was lost, or when more was said meanwhile and
     `even_if_stale` is false.
     """
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(
-                SETTLE,
-                {
-                    "id": lease.conversation_id,
-                    "token": lease.token,
-                    "epoch": lease.epoch,
-                    "seen": settlement.seen,
-                    "even_if_stale": even_if_stale,
-                    "needs_attention": settlement.needs_attention,
-                    "speaks": bool(settlement.replies) or settlement.perform is not None,
-                },
-            )
-            if not cursor.rowcount:
-                return None
-        turn = Turn.objects.create(
+    turn = Turn(
+        conversation_id=lease.conversation_id,
+        agent_profile_id=settlement.agent_profile_id,
+        profile_version=settlement.profile_version,
+        model=settlement.model[:100],
+        outcome=settlement.outcome,
+        reason=settlement.reason[:300],
+        tries=lease.tries,
+        steps=settlement.steps,
+        used=settlement.used,
+        prompt_tokens=settlement.prompt_tokens,
+        completion_tokens=settlement.completion_tokens,
+        cached_tokens=settlement.cached_tokens,
+        model_ms=settlement.model_ms,
+        started_at=settlement.started_at,
+    )
+    more = bool(settlement.tool_calls) or settlement.perform is not None
+    replies = settlement.replies if settlement.perform is None else ()
+    with transaction.atomic() if more else nullcontext():  # one statement is a transaction of its own
+        settled = SETTLE.rows(
             conversation_id=lease.conversation_id,
-            agent_profile_id=settlement.agent_profile_id,
-            profile_version=settlement.profile_version,
-            model=settlement.model[:100],
-            outcome=settlement.outcome,
-            reason=settlement.reason[:300],
-            tries=lease.tries,
-            steps=settlement.steps,
-            used=settlement.used,
-            prompt_tokens=settlement.prompt_tokens,
-            completion_tokens=settlement.completion_tokens,
-            cached_tokens=settlement.cached_tokens,
-            model_ms=settlement.model_ms,
-            started_at=settlement.started_at,
+            token=lease.token,
+            epoch=lease.epoch,
+            seen=settlement.seen,
+            even_if_stale=even_if_stale,
+            needs_attention=settlement.needs_attention,
+            speaks=bool(settlement.replies) or settlement.perform is not None,
+            turn_id=turn.pk,
+            agent_profile_id=turn.agent_profile_id,
+            profile_version=turn.profile_version,
+            model=turn.model,
+            outcome=str(turn.outcome),
+            reason=turn.reason,
+            tries=turn.tries,
+            steps=turn.steps,
+            used=Json(turn.used),
+            prompt_tokens=turn.prompt_tokens,
+            completion_tokens=turn.completion_tokens,
+            cached_tokens=turn.cached_tokens,
+            model_ms=turn.model_ms,
+            started_at=turn.started_at,
+            created_at=turn.created_at,
+            burst=list(settlement.burst),
+            reply_ids=[uuid7() for _ in replies],
+            replies=list(replies),
         )
-        Message.objects.filter(pk__in=settlement.burst).update(status=Message.Status.HANDLED, turn=turn)
-        for tool_call in settlement.tool_calls:
-            tool_call.turn = turn
-        ToolCall.objects.bulk_create(settlement.tool_calls)
-        replies, epoch = settlement.replies, lease.epoch
-        if settlement.perform is not None:
-            replies = [*replies, *settlement.perform(turn)]
-            # Whoever gives the conversation away says so under the new epoch; what else is queued there is cancelled.
-            epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=lease.conversation_id)
-        if replies:
-            Message.objects.bulk_create(
-                Message(
-                    session_id=session_id,
-                    conversation_id=lease.conversation_id,
-                    turn=turn,
-                    direction=Message.Direction.OUTBOUND,
-                    author=Message.Author.AGENT,
-                    status=Message.Status.QUEUED,
-                    control_epoch=epoch,
-                    text=reply,
-                )
-                for reply in replies
-            )
-    return turn
+        if settled and more:
+            _settle_more(settlement, turn=turn, session_id=settled[0][0])
+    return turn if settled else None
+
+
+def _settle_more(settlement: Settlement, *, turn: Turn, session_id: UUID) -> None:
+    """What few turns bring about: calls of tools, and a command with what it says."""
+    turn._state.adding = False
+    for tool_call in settlement.tool_calls:
+        tool_call.turn = turn
+    ToolCall.objects.bulk_create(settlement.tool_calls)
+    if settlement.perform is None:
+        return
+    replies = [*settlement.replies, *settlement.perform(turn)]
+    # Whoever gives the conversation away says so under the new epoch; what else is queued there is cancelled.
+    epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=turn.conversation_id)
+    Message.objects.bulk_create(
+        Message(
+            session_id=session_id,
+            conversation_id=turn.conversation_id,
+            turn=turn,
+            direction=Message.Direction.OUTBOUND,
+            author=Message.Author.AGENT,
+            status=Message.Status.QUEUED,
+            control_epoch=epoch,
+            text=reply,
+        )
+        for reply in replies
+    )
 
 
 @transaction.atomic

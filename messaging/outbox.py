@@ -12,10 +12,11 @@ from django.utils import timezone
 
 from messaging.models import Conversation, Message
 from messaging.receive import record_sent
+from whatsapp_agent.postgres.statement import Statement
 
 # The first message that has not left, claimed in one statement: committed before the bridge is asked, so that a crash
 # leaves `sending` behind, which is never blindly sent again.
-CLAIM = """
+CLAIM = Statement("""
 WITH first AS (
     SELECT id FROM messaging_message
      WHERE conversation_id = %(conversation_id)s AND status IN ('queued', 'sending')
@@ -23,27 +24,33 @@ WITH first AS (
 )
 UPDATE messaging_message message
    SET status = 'sending', sending_at = statement_timestamp(), tries = message.tries + 1
-  FROM first, messaging_conversation conversation, messaging_contact contact, sessions_app_whatsappsession session
+  FROM first, messaging_conversation conversation, messaging_contact contact, sessions_app_whatsappsession session,
+       sessions_app_bridge bridge
  WHERE message.id = first.id AND message.status = 'queued'
    AND (message.next_try_at IS NULL OR message.next_try_at <= statement_timestamp())
    AND conversation.id = message.conversation_id AND contact.id = conversation.contact_id
    AND session.id = message.session_id AND session.status = 'connected' AND session.ended_at IS NULL
+   AND bridge.id = session.bridge_id
    AND (message.control_epoch IS NULL OR message.control_epoch = conversation.control_epoch)
 RETURNING message.id, message.text, message.quoted_provider_id, message.tries, message.created_at, message.turn_id,
-          message.author, conversation.address, contact.is_group, session.id, session.name, session.bridge_id
-"""
-SENT = """
+          message.author, conversation.address, contact.is_group, session.id, session.name, bridge.id,
+          ROW(bridge.xmin, bridge.ctid)::text
+""")
+SENT = Statement("""
 UPDATE messaging_message message
    SET provider_message_id = %(provider_message_id)s, error_code = '', error = '',
        status = CASE WHEN status IN ('sending', 'unconfirmed') THEN 'sent' ELSE status END,
        sent_at = COALESCE(sent_at, LEAST(%(at)s, statement_timestamp()), statement_timestamp())
  WHERE id = %(id)s
+   AND NOT EXISTS (SELECT 1 FROM messaging_message echo  -- of this very message, kept before we knew its id
+                    WHERE echo.session_id = message.session_id AND echo.id <> message.id
+                      AND echo.provider_message_id = %(provider_message_id)s)
 RETURNING EXISTS (SELECT 1 FROM messaging_earlyreceipt early
                    WHERE early.session_id = message.session_id
                      AND early.provider_message_id = %(provider_message_id)s),
           EXISTS (SELECT 1 FROM messaging_message later
                    WHERE later.conversation_id = message.conversation_id AND later.status = 'queued')
-"""
+""")
 
 AGENT_MESSAGE_KEEPS = timedelta(hours=1)  # an answer later than this is an answer to the past
 STAFF_MESSAGE_KEEPS = timedelta(hours=24)
@@ -66,26 +73,24 @@ class Claimed:
     session_id: UUID
     session_name: str
     bridge_id: UUID
+    bridge_version: str
 
 
 def claim_next(conversation_id: UUID) -> Claimed | None:
     """Take the next message of a conversation for sending; None when there is none that may leave now."""
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM, {"conversation_id": conversation_id})
-        row = cursor.fetchone()
-    return Claimed(*row) if row else None
+    for row in CLAIM.rows(conversation_id=conversation_id):
+        return Claimed(*row)
+    return None
 
 
 def note_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None) -> bool:
     """The bridge took it. Returns whether more is queued behind it."""
-    parameters: dict[str, Any] = {"id": claimed.message_id, "provider_message_id": provider_message_id, "at": at}
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(SENT, parameters)
-            has_early_receipt, more = cursor.fetchone()
-    except IntegrityError:  # the bridge's echo of this very message was kept first
-        has_early_receipt, more = True, True
-    if has_early_receipt:
+        rows = SENT.rows(id=claimed.message_id, provider_message_id=provider_message_id, at=at)
+    except IntegrityError:  # the echo came at the same moment
+        rows = []
+    needs_more_care, more = rows[0] if rows else (True, True)
+    if needs_more_care:
         record_sent(message_id=claimed.message_id, provider_message_id=provider_message_id, at=at)
     return more
 

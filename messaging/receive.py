@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
@@ -24,6 +24,7 @@ from messaging.contacts import contact_for, conversation_with, phone_spellings
 from messaging.models import Contact, Conversation, EarlyReceipt, Media, Message
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import register_session
+from whatsapp_agent.postgres.statement import Statement
 
 QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
 QUESTION_MARKS = ("?", "？", "؟", "⸮", ";")
@@ -31,7 +32,7 @@ COMMAND_MARKS = ("/", "#")
 
 # Kept in one round trip, because this is what every delivery waits for: find the conversation by the sender's alias,
 # insert the message once, and move the conversation's due time. No row comes back when the sender is unknown.
-KEEP = """
+KEEP = Statement("""
 WITH place AS (
     SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
            profile.debounce_s, profile.debounce_max_s,
@@ -61,10 +62,10 @@ WITH place AS (
     INSERT INTO messaging_message (
         id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
         provider_message_id, quoted_id, quoted_provider_id, tries, error_code, error, said_at, created_at)
-    SELECT %(id)s, session_id, conversation_id, COALESCE(%(sender_id)s::uuid, contact_id),
-           'inbound', 'contact', %(kind)s,
-           CASE unanswered WHEN '' THEN 'received' ELSE 'handled' END, unanswered, %(text)s, %(details)s,
-           %(provider_message_id)s,
+    SELECT %(id)s::uuid, session_id, conversation_id, COALESCE(%(sender_id)s::uuid, contact_id),
+           'inbound', 'contact', %(kind)s::text,
+           CASE unanswered WHEN '' THEN 'received' ELSE 'handled' END, unanswered, %(text)s::text,
+           %(details)s::jsonb, %(provider_message_id)s::text,
            (SELECT quoted.id FROM messaging_message quoted
              WHERE quoted.session_id = place.session_id AND quoted.provider_message_id = %(quoted_id)s),
            COALESCE(%(quoted_id)s, ''), 0, '', '', LEAST(%(said_at)s, statement_timestamp()), statement_timestamp()
@@ -89,7 +90,7 @@ WITH place AS (
 )
 SELECT place.conversation_id, kept.conversation_id IS NOT NULL, moved.due_at, kept.unanswered = '', place.link
   FROM place LEFT JOIN kept ON true LEFT JOIN moved ON true
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +151,10 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
         "hurry_s": _patience_s(event.text),
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
-        with connection.cursor() as cursor:
-            cursor.execute(KEEP, parameters)
-            row = cursor.fetchone()
-        if row is None:
+        rows = KEEP.rows(**parameters)
+        if not rows:
             return None
-        conversation_id, is_new, due_at, is_due, link = row
+        conversation_id, is_new, due_at, is_due, link = rows[0]
         if is_new and event.media:
             Media.objects.create(
                 message_id=message_id,

@@ -1,5 +1,6 @@
 """What was said, as words: for the prompt of a model, for a summary, for a person who reads along."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from agent.formatting import shorten
 from messaging.models import Conversation, Message, Turn
+from whatsapp_agent.postgres.statement import Statement
 
 MOST_MESSAGES = 240
 LONGEST_MESSAGE = 8000  # characters of one message that a model is shown
@@ -73,15 +75,34 @@ def sayings(conversation: Conversation) -> QuerySet[Message]:
     )
 
 
+# The same for one conversation, from where its model looks back to, and whatever is unanswered.
+HISTORY = Statement("""
+SELECT message.id, message.direction, message.status, message.kind, message.text, message.details, message.said_at,
+       message.sender_id, sender.name, sender.phone, media.filename, quoted.kind, quoted.text
+  FROM messaging_message message
+  LEFT JOIN messaging_contact sender ON sender.id = message.sender_id
+  LEFT JOIN messaging_media media ON media.message_id = message.id
+  LEFT JOIN messaging_message quoted ON quoted.id = message.quoted_id
+  LEFT JOIN messaging_turn turn ON turn.id = message.turn_id
+ WHERE message.conversation_id = %(id)s AND message.revoked_at IS NULL
+   AND message.status NOT IN ('failed', 'cancelled') AND turn.outcome IS DISTINCT FROM 'command'
+   AND (message.status = 'received' OR (message.said_at >= COALESCE(%(since)s::timestamptz, '-infinity')
+                                        AND message.said_at > COALESCE(%(after)s::timestamptz, '-infinity')))
+ ORDER BY message.said_at DESC, message.id DESC
+ LIMIT %(limit)s
+""")
+
+
 def read_history(conversation: Conversation, *, limit: int = MOST_MESSAGES) -> list[Said]:
     """The latest messages that no summary tells and no reset hides, oldest first, and whatever is unanswered."""
-    rows = sayings(conversation)
-    unanswered = Q(status=Message.Status.RECEIVED)
-    if conversation.context_from:
-        rows = rows.filter(Q(said_at__gte=conversation.context_from) | unanswered)
-    if conversation.summary_until:
-        rows = rows.filter(Q(said_at__gt=conversation.summary_until) | unanswered)
-    return latest(rows, limit=limit)
+    since, after = conversation.context_from, conversation.summary_until
+    rows = HISTORY.rows(id=conversation.pk, since=since, after=after, limit=limit)
+    return [Said(*_with_details_read(row)) for row in reversed(rows)]
+
+
+def _with_details_read(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A statement of our own gives JSON as it is kept: as text."""
+    return (*row[:5], json.loads(row[5]), *row[6:])
 
 
 def latest(rows: QuerySet[Message], *, limit: int) -> list[Said]:

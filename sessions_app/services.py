@@ -17,10 +17,16 @@ from agent.bridges.events import Link, SessionChanged
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
+from whatsapp_agent.postgres.kept_rows import KeptRows
+from whatsapp_agent.postgres.statement import Statement
 
 log = structlog.get_logger(__name__)
 
 SYNC_EVERY_S = 60.0
+
+BRIDGE_OF_SLUG = Statement("SELECT id, ROW(xmin, ctid)::text FROM sessions_app_bridge WHERE slug = %(slug)s")
+
+kept_bridges = KeptRows(Bridge)
 
 
 def ensure_default_bridges() -> None:
@@ -44,6 +50,13 @@ def default_profile() -> AgentProfile:
     """The profile of sessions that name none; made when there is none yet."""
     profile, _ = AgentProfile.objects.get_or_create(is_default=True, defaults={"name": "Assistant"})
     return profile
+
+
+def bridge_of_slug(slug: str) -> Bridge | None:
+    """The bridge of a webhook's address. It is shared by all threads: not to be changed."""
+    for pk, version in BRIDGE_OF_SLUG.rows(slug=slug):
+        return kept_bridges.get(pk, version)
+    return None
 
 
 def adapter_for(bridge: Bridge) -> BridgeAdapter:

@@ -28,7 +28,6 @@ def settle(lease, conversation, *, even_if_stale=False, **changes):
     return leases.settle(
         lease,
         settlement(conversation, **changes),
-        session_id=conversation.session_id,
         even_if_stale=even_if_stale,
     )
 

@@ -143,7 +143,7 @@ def test_a_turn_and_its_answer_are_told_together(says, conversation, profile):
     settlement = Settlement(
         outcome=Turn.Outcome.ANSWERED, burst=[kept.message_id], seen=1, started_at=timezone.now(), replies=["Hi"]
     )
-    turn = leases.settle(lease, settlement, session_id=conversation.session_id, even_if_stale=False)
+    turn = leases.settle(lease, settlement, even_if_stale=False)
     finished, queued = events.read(reader=EVERYTHING, after=start).events
     assert (finished.type, finished.data) == ("turn.finished", {"turn": str(turn.pk), "outcome": "answered"})
     assert (finished.session_id, queued.data["turn"]) == (conversation.session_id, str(turn.pk))
