@@ -29,6 +29,7 @@ from whatsapp_agent.postgres.statement import Statement
 QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
 QUESTION_MARKS = ("?", "？", "؟", "⸮", ";")
 COMMAND_MARKS = ("/", "#")
+ECHO_WITHIN = timedelta(minutes=10)  # of a send, as two clocks tell it; the same words at another time are a person's
 
 # Kept in one round trip, because this is what every delivery waits for: find the conversation by the sender's alias,
 # insert the message once, and move the conversation's due time. No row comes back when the sender is unknown.
@@ -226,6 +227,8 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     Conversation.objects.select_for_update().get(pk=conversation.pk)
     if Message.objects.filter(session=session, provider_message_id=event.provider_message_id).exists():
         return None
+    now = timezone.now()
+    said_at = min(event.sent_at or now, now)
     unsettled = (
         Message.objects.filter(
             conversation=conversation,
@@ -234,6 +237,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
             provider_message_id=None,
             text=event.text,
             kind=event.kind.value,
+            sending_at__range=(said_at - ECHO_WITHIN, said_at + ECHO_WITHIN),
         )
         .order_by("created_at", "id")
         .first()
@@ -241,8 +245,6 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     if unsettled is not None:
         record_sent(message_id=unsettled.pk, provider_message_id=event.provider_message_id, at=event.sent_at)
         return None
-    now = timezone.now()
-    said_at = min(event.sent_at or now, now)
     message = Message.objects.create(
         session=session,
         conversation=conversation,

@@ -200,7 +200,13 @@ def test_what_was_typed_on_the_phone_long_ago_takes_nothing_over(bridge, convers
 
 
 def queued(conversation: Conversation, **changes: object) -> Message:
-    values = {"direction": "outbound", "author": "agent", "status": "sending", "text": "Hi"}
+    values = {
+        "direction": "outbound",
+        "author": "agent",
+        "status": "sending",
+        "text": "Hi",
+        "sending_at": timezone.now(),
+    }
     return Message.objects.create(session=conversation.session, conversation=conversation, **values | changes)
 
 
@@ -213,6 +219,29 @@ def test_the_echo_of_a_send_settles_it_and_takes_nothing_over(bridge, conversati
     assert (message.status, message.provider_message_id) == ("sent", "3EB00000000000000005")
     assert conversation.control == "agent"
     assert Message.objects.count() == 1
+
+
+def test_the_echo_of_a_send_is_told_from_the_same_words_said_at_another_time(bridge, conversation):
+    unknown = queued(conversation, status="unconfirmed", sending_at=timezone.now() - timedelta(hours=3))
+    receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True))
+    unknown.refresh_from_db()
+    conversation.refresh_from_db()
+    assert (unknown.status, conversation.control) == ("unconfirmed", "human")
+
+
+def test_a_history_that_holds_the_same_words_settles_no_send(bridge, conversation):
+    unknown = queued(conversation, status="unconfirmed", sending_at=timezone.now())
+    old = message_event("Hi", number=5, outbound=True, is_history=True, age=timedelta(days=90))
+    receive_own_message(bridge=bridge, event=old)
+    unknown.refresh_from_db()
+    assert unknown.status == "unconfirmed"
+
+
+def test_what_was_taken_back_before_it_was_answered_waits_for_nothing(says, bridge):
+    says("Hello")
+    record_revocation(bridge=bridge, event=MessageRevoked(session="sales", target_id="3EB00000000000000001"))
+    message = Message.objects.get()
+    assert (message.status, message.unanswered) == ("handled", "kind")
 
 
 # --- receipts -----------------------------------------------------------------------------------------------------
