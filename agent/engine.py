@@ -18,7 +18,7 @@ from django.utils import timezone
 from agent import delivery, turns
 from messaging import control, events, outbox, search_index
 from messaging.models import Conversation
-from messaging.receive import purge_early_receipts
+from messaging.receive import settle_early_receipts
 from sessions_app.services import sync_due_bridges
 from whatsapp_agent import doorbell, idempotency, throttling
 
@@ -218,7 +218,7 @@ def mend() -> None:
     control.release_expired()
     outbox.give_up_stuck()
     outbox.drop_outdated()
-    purge_early_receipts()
+    settle_early_receipts()
     events.rebase()
     events.purge()
     idempotency.purge()

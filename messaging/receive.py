@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
@@ -305,12 +306,15 @@ def _apply_receipt(*, known: Any, status: str, at: datetime, error: str) -> None
         changes |= {TIME_OF[status]: at, "error_code": "", "error": ""}
     else:
         changes |= {"error_code": "failed_at_whatsapp", "error": error[:300]}
-    known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
+    moved = known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
+    if moved and status == Receipt.FAILED.value:
+        Conversation.objects.filter(pk__in=known.values("conversation_id")).update(needs_attention=True)
 
 
 @transaction.atomic
 def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | None = None) -> None:
     """The bridge took a message under this id: it is sent, and receipts that came earlier are applied."""
+    Conversation.objects.select_for_update().get(messages=message_id)  # before the message's row, as everywhere
     message = Message.objects.select_for_update().get(pk=message_id)
     # An echo may have come first and found nothing to settle; it was this message all along.
     Message.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id).exclude(
@@ -325,6 +329,16 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
     early.delete()
 
 
+def settle_early_receipts() -> None:
+    """Apply what came at the very moment in which its message came to be known, and forget what nobody asked for."""
+    messages = Message.objects.filter(session=OuterRef("session"), provider_message_id=OuterRef("provider_message_id"))
+    for receipt in EarlyReceipt.objects.filter(Exists(messages)).order_by("at", "id")[:500]:
+        known = Message.objects.filter(session_id=receipt.session_id, provider_message_id=receipt.provider_message_id)
+        _apply_receipt(known=known, status=receipt.status, at=receipt.at, error=receipt.error)
+        receipt.delete()
+    EarlyReceipt.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()
+
+
 # --- edits --------------------------------------------------------------------------------------------------------
 
 
@@ -336,12 +350,11 @@ def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
 
 
 def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
-    """The writer took a message back. It is kept for the record, and the model is not shown it again."""
-    Message.objects.filter(
+    """The writer took a message back. It is kept for the record, never answered, and not shown to the model again."""
+    revoked = Message.objects.filter(
         session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
-    ).update(revoked_at=timezone.now())
-
-
-def purge_early_receipts() -> None:
-    """Forget receipts of messages that never came to be known."""
-    EarlyReceipt.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()
+    )
+    revoked.update(revoked_at=timezone.now())
+    revoked.filter(status=Message.Status.RECEIVED).update(
+        status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
+    )

@@ -9,10 +9,17 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agent.bridges.addresses import read_address
-from agent.bridges.events import Address, AliasKind, Kind, MediaRef, Receipt, StatusChanged
+from agent.bridges.events import Address, AliasKind, Kind, MediaRef, MessageRevoked, Receipt, StatusChanged
 from messaging import control
 from messaging.models import Contact, Conversation, EarlyReceipt, Message
-from messaging.receive import receive_message, receive_own_message, record_sent, record_status
+from messaging.receive import (
+    receive_message,
+    receive_own_message,
+    record_revocation,
+    record_sent,
+    record_status,
+    settle_early_receipts,
+)
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import CUSTOMER, message_event
 
@@ -275,6 +282,24 @@ def test_a_receipt_that_overtakes_the_answer_to_our_send_is_applied_when_the_id_
     message.refresh_from_db()
     assert message.status == "read"
     assert not EarlyReceipt.objects.exists()
+
+
+def test_a_receipt_that_just_missed_the_answer_to_our_send_is_applied_all_the_same(bridge, conversation):
+    message = queued(conversation, status="sent", provider_message_id="X")
+    EarlyReceipt.objects.create(
+        session=conversation.session, provider_message_id="X", status="delivered", at=timezone.now()
+    )
+    settle_early_receipts()
+    message.refresh_from_db()
+    assert message.status == "delivered"
+    assert not EarlyReceipt.objects.exists()
+
+
+def test_staff_hear_of_a_message_that_failed_at_whatsapp(bridge, conversation):
+    queued(conversation, status="sent", provider_message_id="X")
+    record_status(bridge=bridge, event=StatusChanged(session="sales", provider_message_id="X", status=Receipt.FAILED))
+    conversation.refresh_from_db()
+    assert conversation.needs_attention
 
 
 def test_a_receipt_of_an_inbound_message_changes_nothing(bridge, says):
