@@ -97,8 +97,8 @@ def person_wrote(*, conversation: Conversation, by: User | None = None, reason: 
     until = timezone.now() + timedelta(seconds=for_s) if for_s else None
     if row.control == Control.MUTED:
         return
-    if row.control == Control.HUMAN and row.control_until is None:
-        until = None  # taken over until released by hand: writing does not shorten that
+    if row.control == Control.HUMAN and until is not None:  # writing does not shorten what was taken over for longer
+        until = None if row.control_until is None else max(until, row.control_until)
     take_over(conversation=conversation, by=by, until=until, reason=reason)
 
 

@@ -133,3 +133,11 @@ def test_every_change_of_control_raises_the_epoch_and_takes_the_lease_away(says,
     act(conversation=conversation)
     assert conversation.control_epoch == lease.epoch + 1
     assert leases.renew([lease.token]) == set()
+
+
+def test_writing_does_not_shorten_a_takeover_that_lasts_until_later(conversation):
+    evening = timezone.now() + timedelta(hours=8)
+    control.take_over(conversation=conversation, until=evening)
+    send_text(conversation=conversation, text="This is Bia.")
+    conversation.refresh_from_db()
+    assert conversation.control_until == evening
