@@ -47,8 +47,10 @@ def ensure_default_bridges() -> None:
 
 
 def default_profile() -> AgentProfile:
-    """The profile of sessions that name none; made when there is none yet."""
-    profile, _ = AgentProfile.objects.get_or_create(is_default=True, defaults={"name": "Assistant"})
+    """The profile of sessions that name none: the default, else the oldest; made when there is none yet."""
+    profile = AgentProfile.objects.order_by("-is_default", "created_at").first()
+    if profile is None:
+        profile, _ = AgentProfile.objects.get_or_create(is_default=True, defaults={"name": "Assistant"})
     return profile
 
 

@@ -7,9 +7,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from agent.bridges.base import SessionState
 from agent.bridges.events import Link, SessionChanged
+from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
-from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import (
     default_profile,
     end_session,
@@ -162,3 +164,29 @@ def test_credentials_are_not_readable_in_the_database(bridge):
 
 def test_there_is_one_default_profile(db):
     assert default_profile() == default_profile()
+
+
+def test_a_session_first_heard_of_by_its_end_is_not_taken_for_connected(bridge, profile):
+    before = timezone.now() - timedelta(seconds=2)
+    event = SessionChanged(session="new", status=Link.DISCONNECTED, code="408", at=before)
+    assert record_session_change(bridge=bridge, event=event).status == "disconnected"
+
+
+def test_what_the_bridge_said_before_an_event_does_not_undo_it(bridge, session, monkeypatch):
+    def slow_list(_adapter):
+        states = [SessionState(name=session.name, status=Link.CONNECTING)]
+        record_session_change(
+            bridge=bridge, event=SessionChanged(session=session.name, status=Link.CONNECTED, at=timezone.now())
+        )
+        return states
+
+    monkeypatch.setattr(ZapwBridge, "list_sessions", slow_list)
+    sync_bridge(bridge)
+    session.refresh_from_db()
+    assert session.status == "connected"
+
+
+def test_without_a_default_profile_the_oldest_serves(bridge, profile):
+    AgentProfile.objects.update(is_default=False)
+    AgentProfile.objects.create(name="Second")
+    assert default_profile() == profile
