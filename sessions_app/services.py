@@ -1,6 +1,6 @@
 """Link numbers, follow their links, and keep our record in step with what the bridge has."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -79,20 +79,22 @@ def _adapter(kind: str, config: BridgeConfig) -> BridgeAdapter:
     return ADAPTERS[kind](config)
 
 
-def register_session(*, bridge: Bridge, name: str, phone: str = "") -> WhatsAppSession:
+def register_session(
+    *, bridge: Bridge, name: str, phone: str = "", status_at: datetime | None = None
+) -> WhatsAppSession:
     """The session an authenticated event speaks of; made when we hear of it for the first time.
 
-    Messages come only over a link that stands, so a session first heard of by one is connected.
+    Messages come only over a link that stands, so a session first heard of by one is connected: now, or at `status_at`.
     """
     session, _ = WhatsAppSession.objects.get_or_create(
         bridge=bridge,
         name=name,
         defaults={
             "status": WhatsAppSession.Status.CONNECTED,
-            "status_changed_at": timezone.now(),
+            "status_changed_at": status_at or timezone.now(),
             "linked_at": timezone.now(),
             "phone": phone,
-            "agent_profile": default_profile(),
+            "agent_profile": default_profile,
         },
     )
     return session
@@ -100,7 +102,7 @@ def register_session(*, bridge: Bridge, name: str, phone: str = "") -> WhatsAppS
 
 def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppSession:
     """Follow what the bridge says of a link. An event older than what we know changes nothing."""
-    session = register_session(bridge=bridge, name=event.session)
+    session = register_session(bridge=bridge, name=event.session, status_at=event.at)
     state = SessionState(name=event.session, status=event.status, phone=event.phone, display_name=event.name)
     return follow(session=session, state=state, reason=event.code, at=event.at)
 
@@ -170,11 +172,13 @@ def start_session(
 def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
     """Ask the bridge how the session stands: a fresh QR code, or the link. Raises BridgeFailed."""
     postgres.release()
+    asked_at = timezone.now()  # an event that comes meanwhile is newer than the answer
     try:
         state = adapter_for(session.bridge).session_state(name=session.name)
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    return follow(session=session, state=state or _gone(session.name), reason="" if state else "unknown to the bridge")
+    reason = "" if state else "unknown to the bridge"
+    return follow(session=session, state=state or _gone(session.name), reason=reason, at=asked_at)
 
 
 def with_current_qr(session: WhatsAppSession) -> WhatsAppSession:
@@ -259,6 +263,7 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     Raises BridgeFailed, and then nothing is changed.
     """
     postgres.release()
+    asked_at = timezone.now()  # an event that comes meanwhile is newer than the answer
     try:
         states = {state.name: state for state in adapter_for(bridge).list_sessions()}
     except BridgeError as exc:
@@ -268,17 +273,19 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     for name, state in states.items():
         if name not in known:
             report["added"].append(name)
-            session = WhatsAppSession.objects.create(bridge=bridge, name=name, agent_profile=default_profile())
+            session, _ = WhatsAppSession.objects.get_or_create(
+                bridge=bridge, name=name, defaults={"agent_profile": default_profile}
+            )
         else:
             session = known[name]
             if session.status != state.status.value:
                 report["updated"].append(name)
-        follow(session=session, state=state)
+        follow(session=session, state=state, at=asked_at)
     for name, session in known.items():
         if name not in states and session.ended_at is None:
             if session.status != Link.DISCONNECTED.value:
                 report["missing"].append(name)
-            follow(session=session, state=_gone(name), reason="unknown to the bridge")
+            follow(session=session, state=_gone(name), reason="unknown to the bridge", at=asked_at)
     return report
 
 
