@@ -14,10 +14,12 @@ from django.utils import timezone
 
 from agent import context, llm, typed_commands
 from agent.formatting import split_text, to_whatsapp
-from agent.llm.base import Completion, ModelError, ModelRefused, Prompt
+from agent.llm.base import Completion, ModelError, ModelRefused, Prompt, PromptMessage, Role
+from agent.tools import Toolbox
+from commands.library.handover import A_PERSON_COMES
 from commands.parsing import Typed
 from messaging import leases
-from messaging.leases import Lease, Settlement
+from messaging.leases import Lease, LeaseLost, Settlement
 from messaging.look import look_at
 from messaging.models import Conversation, Message, Turn
 from messaging.transcript import MOST_MESSAGES, Said, read_history
@@ -27,6 +29,8 @@ from whatsapp_agent import postgres
 log = structlog.get_logger(__name__)
 
 MOST_RESTARTS = 2  # how often a draft is dropped because more was said; then it answers what it has
+MOST_STEPS = 6  # how often the model is asked in one turn
+NO_MORE_TOOLS = "No more tools can be used now: answer with what you have."
 LONGEST_PAUSE_S = 60.0
 
 _held: dict[UUID, Lease] = {}
@@ -65,6 +69,9 @@ def _answer(lease: Lease) -> datetime | None:
         situation = _gather(lease)
         try:
             settlement = _decide(situation, lease=lease, started_at=started_at)
+        except LeaseLost:
+            log.info("turn_lost", conversation=str(lease.conversation_id))
+            return None
         except ModelError as exc:
             if lease.tries < settings.AGENT_MAX_TRIES and not isinstance(exc, ModelRefused):
                 log.warning("model_failed", conversation=str(lease.conversation_id), code=exc.code, tries=lease.tries)
@@ -104,7 +111,7 @@ def _gather(lease: Lease) -> Situation:
     burst = [said.id for said in history if said.status == Message.Status.RECEIVED]
     if len(history) == MOST_MESSAGES:
         unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
-        burst = list(unanswered.values_list("pk", flat=True))
+        burst = list(unanswered.order_by("said_at", "id").values_list("pk", flat=True))
     return Situation(conversation=conversation, history=history, burst=burst)
 
 
@@ -132,18 +139,21 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
         history=situation.history,
         is_group=conversation.contact.is_group,
     )
-    completion, model_ms = _ask(prompt)
+    toolbox = Toolbox(conversation=conversation, lease=lease, asked_in=situation.burst[-1])
+    said = _converse(replace(prompt, tools=toolbox.specs), toolbox=toolbox, lease=lease)
     return replace(
         blank,
         outcome=Turn.Outcome.ANSWERED,
-        replies=split_text(to_whatsapp(completion.text)),
-        model=completion.model or prompt.model,
-        steps=1,
+        replies=split_text(to_whatsapp(said.text)),
+        model=said.model or prompt.model,
+        steps=said.steps,
         used={"messages": [str(message_id) for message_id in shown]},
-        prompt_tokens=completion.usage.prompt_tokens,
-        completion_tokens=completion.usage.completion_tokens,
-        cached_tokens=completion.usage.cached_tokens,
-        model_ms=model_ms,
+        prompt_tokens=said.prompt_tokens,
+        completion_tokens=said.completion_tokens,
+        cached_tokens=said.cached_tokens,
+        model_ms=said.model_ms,
+        tool_calls=toolbox.calls,
+        perform=toolbox.perform if toolbox.calls else None,
     )
 
 
@@ -158,6 +168,56 @@ def _command(situation: Situation, said: Said, typed: Typed, *, settlement: Sett
         seen=settlement.seen - (len(situation.burst) - 1),
         perform=answer.perform,
     )
+
+
+@dataclass(slots=True)
+class Conversed:
+    """What the model came to say, and what it took: the steps together."""
+
+    text: str = ""
+    model: str = ""
+    steps: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    model_ms: int = 0
+
+
+def _converse(prompt: Prompt, *, toolbox: Toolbox, lease: Lease) -> Conversed:
+    """Ask the model, run the tools it asks for, and ask again, until it answers. Raises ModelError or LeaseLost."""
+    said = Conversed()
+    while True:
+        try:
+            completion, model_ms = _ask(prompt)
+        except ModelError as exc:
+            if said.steps == 0 and prompt.tools and exc.code == "bad_request":
+                log.warning("tools_refused", conversation=str(lease.conversation_id), model=prompt.model)
+                prompt = replace(prompt, tools=())
+                continue
+            if toolbox.hands_over:
+                said.text = A_PERSON_COMES  # whoever asked for a person need not wait for the model
+                return said
+            raise
+        said.steps += 1
+        said.text, said.model = completion.text, completion.model
+        said.prompt_tokens += completion.usage.prompt_tokens
+        said.completion_tokens += completion.usage.completion_tokens
+        said.cached_tokens += completion.usage.cached_tokens
+        said.model_ms += model_ms
+        if not completion.tool_requests:
+            return said
+        if said.steps == MOST_STEPS:
+            if not completion.text and not toolbox.hands_over:
+                raise ModelRefused("The model asked for tools and never answered.", code="too_many_steps")
+            said.text = completion.text or A_PERSON_COMES
+            return said
+        if not leases.renew([lease.token]):
+            raise LeaseLost()
+        told = toolbox.answer(completion.tool_requests)
+        if said.steps == MOST_STEPS - 1:
+            told[-1] = replace(told[-1], text=f"{told[-1].text}\n{NO_MORE_TOOLS}")
+        asking = PromptMessage(role=Role.ASSISTANT, text=completion.text, tool_requests=completion.tool_requests)
+        prompt = replace(prompt, messages=(*prompt.messages, asking, *told))
 
 
 def _ask(prompt: Prompt) -> tuple[Completion, int]:

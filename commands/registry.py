@@ -5,6 +5,7 @@ import inspect
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
@@ -69,10 +70,11 @@ class Result:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ChatCommand:
-    """`allowed` says who may run it. `asks_model`: it waits for the model, has no effect of its own, and is run outside
-    of any transaction. `changes_control`: as a tool it takes effect when the turn is settled, with the answer.
+    """`allowed` says who may run it. `reads_only`: it has no effect and may be run again. `asks_model`: it reads only,
+    and waits for the model, so it is run outside of any transaction. `changes_control`: it decides who speaks, so as a
+    tool it takes effect together with the answer.
     """
 
     name: str
@@ -84,6 +86,7 @@ class ChatCommand:
     tool: str = ""
     tool_description: str = ""
     examples: tuple[str, ...] = ()
+    reads_only: bool = False
     asks_model: bool = False
     changes_control: bool = False
 
@@ -104,6 +107,7 @@ class ChatCommand:
         """The JSON schema of the arguments."""
         return self.arguments.model_json_schema()
 
+    @cache  # noqa: B019 - commands live as long as the process, and every turn asks
     def tool_spec(self) -> ToolSpec:
         return ToolSpec(
             name=self.tool_name, description=self.tool_description or self.description, parameters=self.schema()

@@ -75,6 +75,17 @@ def run(
         return _end(record, Status.FAILED, text=MODEL_IS_SILENT, code=exc.code)
 
 
+def why_not(command: ChatCommand, *, arguments: Mapping[str, Any], caller: Caller) -> CommandRun.Status | None:
+    """How a run would end before it begins; None when nothing stands in its way."""
+    if not command.may_be_run_by(caller.by):
+        return Status.REFUSED
+    try:
+        validated(command, arguments)
+    except InvalidInput:
+        return Status.INVALID
+    return None
+
+
 def _end(
     record: CommandRun, status: CommandRun.Status, *, text: str, code: str = "", data: dict[str, Any] | None = None
 ) -> CommandRun:

@@ -103,6 +103,22 @@ def renew(tokens: Iterable[UUID]) -> set[UUID]:
         return {row[0] for row in cursor.fetchall()}
 
 
+class LeaseLost(Exception):
+    """A person took over, or another worker did after we were thought dead: nothing more may be done here."""
+
+
+def ensure_held(lease: Lease) -> None:
+    """Hold the conversation still until the end of the transaction. Raises LeaseLost when it is no longer ours."""
+    held = Conversation.objects.select_for_update().filter(
+        pk=lease.conversation_id,
+        lease_token=lease.token,
+        control_epoch=lease.epoch,
+        control=Conversation.Control.AGENT,
+    )
+    if not held.values_list("pk"):
+        raise LeaseLost()
+
+
 def postpone(lease: Lease, *, delay_s: float, forgive: bool = False) -> datetime | None:
     """Give the lease back; the conversation is due again after `delay_s`. `forgive`: this try does not count."""
     with connection.cursor() as cursor:

@@ -23,6 +23,7 @@ class WhichCommand(Arguments):
     allowed=PEOPLE,
     aliases=("ajuda", "ayuda", "hilfe", "aide", "commands", "start", "menu"),
     examples=("/help summarize",),
+    reads_only=True,
 )
 def show_help(call: Call, arguments: WhichCommand) -> Result:
     by = call.caller.by
@@ -55,7 +56,9 @@ CONTROL = {
 }
 
 
-@chat_command("status", "Tell who answers here and how things stand.", allowed=PEOPLE, aliases=("estado", "info"))
+@chat_command(
+    "status", "Tell who answers here and how things stand.", allowed=PEOPLE, aliases=("estado", "info"), reads_only=True
+)
 def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     conversation = call.conversation
     kept = sayings(conversation)

@@ -27,6 +27,7 @@ EVERYTHING = {"all", "everything", "tudo", "todo", "alles", "tout"}
     aliases=("memory", "fatos", "datos"),
     tool="list_facts",
     tool_description="List the facts remembered about this contact, with their ids.",
+    reads_only=True,
 )
 def show_facts(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     known = facts.facts_about(call.conversation.contact)

@@ -38,6 +38,7 @@ class HowMany(Arguments):
     tool="summarize_chat",
     tool_description="Sum up the latest messages of this conversation, with the ids of the messages that show it.",
     examples=("/summarize 20",),
+    reads_only=True,
     asks_model=True,
 )
 def summarize(call: Call, arguments: HowMany) -> Result:
@@ -83,6 +84,7 @@ def _summary_data(text: str, *, evidence: Sequence[Said], history: Sequence[Said
     tool_description="List the open tasks and promises in this conversation: who owes what to whom, until when, and "
     "the id of the message it was said in.",
     examples=("/tasks 100",),
+    reads_only=True,
     asks_model=True,
 )
 def list_tasks(call: Call, arguments: HowMany) -> Result:
@@ -142,6 +144,7 @@ def _task_line(task: dict[str, Any]) -> str:
     aliases=("statistics", "estatisticas", "estadisticas"),
     tool="conversation_stats",
     tool_description="Count the messages of this conversation: by side, by kind, first and last, busiest hour.",
+    reads_only=True,
 )
 def show_stats(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     kept = sayings(call.conversation)
@@ -185,6 +188,7 @@ class About(Arguments):
     allowed={By.STAFF},
     aliases=("suggest", "rascunho", "borrador"),
     examples=("/draft offer a refund",),
+    reads_only=True,
     asks_model=True,
 )
 def draft_reply(call: Call, arguments: About) -> Result:

@@ -28,6 +28,7 @@ class Words(Arguments):
         "that you do not know what was said."
     ),
     examples=("/search blue bicycle", "/search invoice limit=10"),
+    reads_only=True,
 )
 def search_messages(call: Call, arguments: Words) -> Result:
     by_model = call.caller.by == By.MODEL

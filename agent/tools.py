@@ -1,0 +1,183 @@
+"""What the model may do in a turn: the commands its profile enables, run for the contact it talks to."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from agent.llm.answers import clean
+from agent.llm.base import PromptMessage, Role, ToolRequest, ToolSpec
+from commands import run
+from commands.models import CommandRun
+from commands.registry import By, Caller, ChatCommand, tools_named
+from messaging import leases
+from messaging.leases import Lease, LeaseLost
+from messaging.models import Conversation, Message, ToolCall, Turn
+from messaging.transcript import unfenced
+
+log = structlog.get_logger(__name__)
+
+MOST_CALLS = 8  # in one step
+LONGEST_ARGUMENTS = 20_000  # characters
+LONGEST_RESULT = 6_000
+LONGEST_KEPT = 2_000  # of one text among the arguments that the record keeps
+
+Status = ToolCall.Status
+STATUS_OF = {
+    CommandRun.Status.DONE: Status.DONE,
+    CommandRun.Status.REFUSED: Status.REFUSED,
+    CommandRun.Status.INVALID: Status.FAILED,
+    CommandRun.Status.FAILED: Status.FAILED,
+}
+WITH_THE_ANSWER = "It is done as soon as you have answered. Tell the contact now."
+
+
+class Toolbox:
+    """The tools of one turn, and what came of each call.
+
+    Whatever the model writes, a tool sees this one conversation: which one is not among its arguments. An effect is had
+    once for a burst, by a key of the burst's watermark, tool and arguments, however often the turn is begun again.
+    """
+
+    def __init__(self, *, conversation: Conversation, lease: Lease, asked_in: UUID | None) -> None:
+        self._conversation = conversation
+        self._lease = lease
+        self._asked_in = asked_in  # the newest message of the burst
+        self._caller = Caller(by=By.MODEL, contact=conversation.contact)
+        self._commands = tools_named(conversation.session.agent_profile.tools)
+        self._runs: list[CommandRun] = []
+        self._with_the_answer: dict[str, tuple[ChatCommand, dict[str, Any]]] = {}
+        self.calls: list[ToolCall] = []
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        return tuple(command.tool_spec() for command in self._commands.values())
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether something was asked for that happens together with the answer."""
+        return bool(self._with_the_answer)
+
+    def answer(self, requests: Sequence[ToolRequest]) -> list[PromptMessage]:
+        """Run what the model asks for, in its order, and tell it what came of each. Raises LeaseLost."""
+        return [self._answer(request, position=position) for position, request in enumerate(requests)]
+
+    def perform(self, turn: Turn) -> Sequence[str]:
+        """In the transaction that settles the turn: what happens together with the answer."""
+        for key, (command, arguments) in self._with_the_answer.items():
+            self._runs.append(self._run(command, arguments, key=key, guard=None))
+        CommandRun.objects.filter(pk__in=[done.pk for done in self._runs]).update(turn=turn)
+        return []
+
+    def _answer(self, request: ToolRequest, *, position: int) -> PromptMessage:
+        began = time.monotonic()
+        arguments = _read_arguments(request.arguments)
+        if position >= MOST_CALLS:
+            status, told = Status.REFUSED, _error(f"At most {MOST_CALLS} tools in one step; ask again.")
+        elif (command := self._commands.get(request.name)) is None:
+            names = ", ".join(self._commands) or "none"
+            status, told = Status.REFUSED, _error(f"There is no tool of this name. Tools: {names}.")
+        elif arguments is None:
+            status, told = Status.FAILED, _error("The arguments are no JSON object that can be read.")
+        else:
+            status, told = self._call(command, arguments)
+        told = _bounded(told)
+        self.calls.append(
+            ToolCall(
+                position=len(self.calls),
+                call_id=request.id[:100],
+                name=request.name[:64] or "(none)",
+                arguments=_kept({"malformed": request.arguments} if arguments is None else arguments),
+                result=told,
+                status=status,
+                error="" if status == Status.DONE else told[:300],
+                duration_ms=round((time.monotonic() - began) * 1000),
+                created_at=timezone.now(),
+            )
+        )
+        return PromptMessage(role=Role.TOOL, text=told, tool_call_id=request.id)
+
+    def _call(self, command: ChatCommand, arguments: dict[str, Any]) -> tuple[ToolCall.Status, str]:
+        key = None if command.reads_only else self._key(command, arguments)
+        is_fine = run.why_not(command, arguments=arguments, caller=self._caller) is None
+        if key is not None and command.changes_control and is_fine:
+            self._with_the_answer.setdefault(key, (command, arguments))
+            return Status.DONE, _json({"text": WITH_THE_ANSWER})
+        try:
+            done = self._run(command, arguments, key=key, guard=lambda: leases.ensure_held(self._lease))
+        except (LeaseLost, OperationalError, InterfaceError):
+            raise
+        except Exception:  # a mistake of ours in one tool: the model may still answer without it
+            log.exception("tool_failed", tool=command.tool_name, conversation=str(self._conversation.pk))
+            return Status.FAILED, _error("The tool failed.")
+        self._runs.append(done)
+        if done.status != CommandRun.Status.DONE:
+            return STATUS_OF[CommandRun.Status(done.status)], _error(done.text)
+        return Status.DONE, _json(done.data or {"text": done.text})
+
+    def _run(
+        self, command: ChatCommand, arguments: dict[str, Any], *, key: str | None, guard: Callable[[], None] | None
+    ) -> CommandRun:
+        asked_in = None if command.reads_only else self._asked_in
+        return run.run(
+            command,
+            arguments=arguments,
+            caller=self._caller,
+            conversation=self._conversation,
+            surface=CommandRun.Surface.TOOL,
+            message=Message.objects.select_related("conversation").get(pk=asked_in) if asked_in else None,
+            key=key,
+            guard=None if command.reads_only else guard,
+        )
+
+    def _key(self, command: ChatCommand, arguments: dict[str, Any]) -> str:
+        digest = hashlib.sha256(_json(arguments, sort_keys=True).encode()).hexdigest()[:40]
+        return f"tool:{self._conversation.pk}:{self._conversation.answered_count}:{command.name}:{digest}"
+
+
+def _read_arguments(text: str) -> dict[str, Any] | None:
+    """The arguments as JSON that the database takes too; None when they are none."""
+    if len(text) > LONGEST_ARGUMENTS:
+        return None
+    try:
+        value = json.loads(text or "{}", parse_constant=_refuse_constant)
+        return _cleaned(value) if isinstance(value, dict) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {clean(name, LONGEST_ARGUMENTS): _cleaned(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(inner) for inner in value]
+    return clean(value, LONGEST_ARGUMENTS) if isinstance(value, str) else value
+
+
+def _kept(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: clean(value, LONGEST_KEPT) if isinstance(value, str) else value for name, value in arguments.items()}
+
+
+def _error(why: str) -> str:
+    return _json({"error": why})
+
+
+def _json(value: Any, **how: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), **how)
+
+
+def _bounded(text: str) -> str:
+    text = unfenced(text)
+    if len(text) <= LONGEST_RESULT:
+        return text
+    return f"{text[: LONGEST_RESULT - 60]}… [cut: {len(text):,} characters in all]"
