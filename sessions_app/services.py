@@ -86,17 +86,14 @@ def register_session(
 
     Messages come only over a link that stands, so a session first heard of by one is connected: now, or at `status_at`.
     """
-    session, _ = WhatsAppSession.objects.get_or_create(
-        bridge=bridge,
-        name=name,
-        defaults={
-            "status": WhatsAppSession.Status.CONNECTED,
-            "status_changed_at": status_at or timezone.now(),
-            "linked_at": timezone.now(),
-            "phone": phone,
-            "agent_profile": default_profile,
-        },
-    )
+    new: dict[str, Any] = {
+        "status": WhatsAppSession.Status.CONNECTED,
+        "status_changed_at": status_at or timezone.now(),
+        "linked_at": timezone.now(),
+        "phone": phone,
+        "agent_profile": default_profile,  # asked only when it is needed
+    }
+    session, _ = WhatsAppSession.objects.get_or_create(bridge=bridge, name=name, defaults=new)
     return session
 
 
@@ -273,9 +270,8 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     for name, state in states.items():
         if name not in known:
             report["added"].append(name)
-            session, _ = WhatsAppSession.objects.get_or_create(
-                bridge=bridge, name=name, defaults={"agent_profile": default_profile}
-            )
+            new: dict[str, Any] = {"agent_profile": default_profile}
+            session, _ = WhatsAppSession.objects.get_or_create(bridge=bridge, name=name, defaults=new)
         else:
             session = known[name]
             if session.status != state.status.value:

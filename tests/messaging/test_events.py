@@ -129,7 +129,12 @@ def test_who_speaks_is_told_when_it_changes(conversation, member):
 
 def test_the_words_a_person_silences_are_told_as_cancelled(conversation):
     Message.objects.create(
-        session=conversation.session, conversation=conversation, direction="outbound", author="agent", status="queued"
+        session=conversation.session,
+        conversation=conversation,
+        direction="outbound",
+        author="agent",
+        status="queued",
+        control_epoch=0,
     )
     start = events.last_position()
     control.take_over(conversation=conversation)
