@@ -69,7 +69,8 @@ WITH place AS (
            CASE unanswered WHEN '' THEN 'received' ELSE 'handled' END, unanswered, %(text)s::text,
            %(details)s::jsonb, %(provider_message_id)s::text,
            (SELECT quoted.id FROM messaging_message quoted
-             WHERE quoted.session_id = place.session_id AND quoted.provider_message_id = %(quoted_id)s),
+             WHERE quoted.session_id = place.session_id AND quoted.provider_message_id = %(quoted_id)s
+               AND quoted.conversation_id = place.conversation_id),  -- nobody reads along elsewhere by answering it
            COALESCE(%(quoted_id)s, ''), 0, '', '', LEAST(%(said_at)s, statement_timestamp()), statement_timestamp()
       FROM place
     ON CONFLICT (session_id, provider_message_id) DO NOTHING
@@ -257,7 +258,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
         details=_details(event),
         provider_message_id=event.provider_message_id,
         quoted_provider_id=event.quoted_id or "",
-        quoted=Message.objects.filter(session=session, provider_message_id=event.quoted_id or "").first(),
+        quoted=Message.objects.filter(conversation=conversation, provider_message_id=event.quoted_id or "").first(),
         said_at=said_at,
         sent_at=said_at,
     )

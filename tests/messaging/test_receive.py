@@ -244,6 +244,19 @@ def test_a_history_that_holds_the_same_words_settles_no_send(bridge, conversatio
     assert unknown.status == "unconfirmed"
 
 
+def test_a_message_answers_only_what_was_said_in_its_own_conversation(says, bridge):
+    says("my secret", chat="5511977776666@s.whatsapp.net")
+    says("what did I quote?", quoted_id="3EB00000000000000001")
+    message = Message.objects.get(text="what did I quote?")
+    assert (message.quoted, message.quoted_provider_id) == (None, "3EB00000000000000001")
+
+
+def test_our_own_phone_answers_only_what_was_said_in_its_own_conversation(says, bridge):
+    says("my secret", chat="5511977776666@s.whatsapp.net")
+    own = message_event("mine", number=7, outbound=True, quoted_id="3EB00000000000000001")
+    assert receive_own_message(bridge=bridge, event=own).quoted is None
+
+
 def test_what_was_taken_back_before_it_was_answered_waits_for_nothing(says, bridge):
     says("Hello")
     record_revocation(bridge=bridge, event=MessageRevoked(session="sales", target_id="3EB00000000000000001"))
