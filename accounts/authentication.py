@@ -1,15 +1,18 @@
-"""Who is asking: a person with a token."""
+"""Who is asking: a person with a token, or a program with a key."""
 
 from typing import Any
 from uuid import UUID
 
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import InvalidToken
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
-from accounts.models import User
+from accounts import keys
+from accounts.models import ApiKey, User, names_of_groups
 
 
 def user_of(request: Request) -> User:
@@ -24,7 +27,7 @@ def holder_of(token: Any) -> User | None:
         user_id = UUID(str(token.get(api_settings.USER_ID_CLAIM)))
     except ValueError:
         return None
-    user = User.objects.filter(pk=user_id, is_active=True).first()
+    user = User.objects.annotate(group_names=names_of_groups()).filter(pk=user_id, is_active=True).first()
     if user is None or token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
         return None
     return user
@@ -38,3 +41,26 @@ class TokenAuthentication(JWTAuthentication):
         if user is None:
             raise InvalidToken()
         return user
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Api-Key <prefix>.<secret>`."""
+
+    keyword = b"api-key"
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        words = get_authorization_header(request).split()
+        if not words or words[0].lower() != self.keyword:
+            return None
+        key = keys.recognise(words[1].decode("latin-1")) if len(words) == 2 else None
+        if key is None:
+            raise KeyRefused()
+        return key.user, key
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002
+        return 'Api-Key realm="api"'
+
+
+class KeyRefused(AuthenticationFailed):
+    default_code = "key_not_valid"
+    default_detail = "The API key is not valid, or no longer."

@@ -1,8 +1,30 @@
 """Who may use the system."""
 
+from collections.abc import Collection
+from enum import IntEnum
+from typing import Self
+from uuid import UUID
+
 from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
+from django.utils import timezone
 from uuid_utils.compat import uuid7
+
+
+class Role(IntEnum):
+    """What a user may do, as groups of these names give it; the table is in accounts.permissions."""
+
+    VIEWER = 1  # reads; also who is in no group
+    OPERATOR = 2  # and answers, takes over, runs commands
+    ADMIN = 3  # and links numbers, writes profiles, and sees every session
+
+
+def names_of_groups(path: str = "groups__name") -> ArrayAgg:
+    """For `annotate(group_names=…)`: with them a user's `role` asks nothing more."""
+    return ArrayAgg(path, filter=Q(**{f"{path}__isnull": False}), default=[])
 
 
 class User(AbstractUser):
@@ -10,10 +32,83 @@ class User(AbstractUser):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
 
+    # Set where an API key asks in the name of its user: the sessions it is restricted to; None where it is not.
+    restricted_to: Collection[UUID] | None = None
+
+    @property
+    def role(self) -> Role:
+        if self.is_superuser:
+            return Role.ADMIN
+        if "group_names" not in self.__dict__:  # else annotated by whoever asked for this user
+            self.__dict__["group_names"] = list(self.groups.values_list("name", flat=True))
+        names = self.__dict__["group_names"]
+        return max((role for role in Role if role.name.lower() in names), default=Role.VIEWER)
+
     @property
     def sees_everything(self) -> bool:
         """Administrators see every session; everyone else those they are members of."""
-        return self.is_active and self.is_superuser
+        return self.is_active and self.restricted_to is None and self.role == Role.ADMIN
+
+
+class Scope(models.TextChoices):
+    """What an API key may be used for; never more than its user may do."""
+
+    MESSAGES_READ = "messages:read", "read conversations, messages, contacts and turns"
+    MESSAGES_SEND = "messages:send", "send messages, and send or answer again"
+    CONVERSATIONS_CONTROL = "conversations:control", "take over, release, mark as read, change contacts"
+    SESSIONS_READ = "sessions:read", "see sessions and agent profiles"
+    SESSIONS_MANAGE = "sessions:manage", "link and end sessions, write agent profiles"
+    COMMANDS_RUN = "commands:run", "run commands"
+    EVENTS_READ = "events:read", "follow events"
+    WEBHOOKS_MANAGE = "webhooks:manage", "say where events are posted to"
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def usable(self) -> Self:
+        not_expired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+        return self.filter(not_expired, revoked_at=None, user__is_active=True)
+
+
+class ApiKey(models.Model):
+    """A program that asks in the name of a user. The secret is shown once and kept as its SHA-256 alone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100, help_text="For people: which program has it.")
+    prefix = models.CharField(max_length=16, unique=True, editable=False)
+    secret_hash = models.BinaryField(max_length=32, editable=False)
+    scopes = ArrayField(models.CharField(max_length=30, choices=Scope))
+    session_ids = ArrayField(
+        models.UUIDField(), default=list, blank=True, help_text="The sessions it may see. Empty: all its user sees."
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix})"
+
+
+class LoginFailures(models.Model):
+    """Failed logins for a name from an address since `began_at`. Kept apart from users: the name may be nobody's."""
+
+    username = models.CharField(max_length=150)
+    address = models.CharField(max_length=45)
+    count = models.PositiveIntegerField()
+    began_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "login failures"
+        constraints = [models.UniqueConstraint(fields=["username", "address"], name="login_failures_once")]
+
+    def __str__(self) -> str:
+        return f"{self.count} for {self.username}"
 
 
 class IdempotentRequest(models.Model):

@@ -1,14 +1,17 @@
 """Who logs in, as the API shows and takes them."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from accounts.models import User
+from accounts.models import ApiKey, Role, Scope, User
 from whatsapp_agent.api import StrictFields
 
 
@@ -31,10 +34,16 @@ class TokensSerializer(serializers.Serializer):
 
 
 class MeSerializer(serializers.ModelSerializer):
+    role = serializers.SerializerMethodField()
+
     class Meta:
         model = User
-        fields = ["id", "username", "first_name", "last_name", "email", "is_staff", "last_login", "date_joined"]
+        fields = ["id", "username", "first_name", "last_name", "email", "role", "is_staff", "last_login", "date_joined"]
         read_only_fields = fields
+
+    @extend_schema_field(serializers.ChoiceField([role.name.lower() for role in Role]))
+    def get_role(self, user: User) -> str:
+        return user.role.name.lower()
 
 
 class PasswordChangeSerializer(StrictFields):
@@ -45,10 +54,56 @@ class PasswordChangeSerializer(StrictFields):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         user = self.context["request"].user
-        if authenticate(username=user.get_username(), password=attrs["current_password"]) != user:
+        if (
+            authenticate(self.context["request"], username=user.get_username(), password=attrs["current_password"])
+            != user
+        ):
             raise ValidationError({"current_password": ["This is not your password."]})
         try:
             validate_password(attrs["new_password"], user=user)
         except DjangoValidationError as exc:
             raise ValidationError({"new_password": exc.messages}) from exc
         return attrs
+
+
+class ApiKeySerializer(StrictFields, serializers.ModelSerializer):
+    """An API key, without its secret."""
+
+    scopes = serializers.ListField(child=serializers.ChoiceField(Scope.choices), min_length=1, max_length=len(Scope))
+    sessions = serializers.ListField(
+        source="session_ids",
+        child=serializers.UUIDField(),
+        required=False,
+        max_length=1000,
+        help_text="Ids of the sessions it may see. Empty: all you see.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = [
+            "id",
+            "name",
+            "prefix",
+            "scopes",
+            "sessions",
+            "expires_at",
+            "revoked_at",
+            "last_used_at",
+            "created_at",
+        ]
+        read_only_fields = ["prefix", "revoked_at", "last_used_at"]
+
+    def validate_expires_at(self, expires_at: datetime | None) -> datetime | None:
+        if expires_at is not None and expires_at <= timezone.now():
+            raise ValidationError("This is past.")
+        return expires_at
+
+
+class NewApiKeySerializer(ApiKeySerializer):
+    """A new key, this once with its secret."""
+
+    key = serializers.CharField(help_text="Goes into `Authorization: Api-Key …`. It cannot be shown again.")
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = [*ApiKeySerializer.Meta.fields, "key"]
+        read_only_fields = fields

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import update_last_login
 from django.db import transaction
+from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
@@ -31,9 +32,9 @@ class Tokens:
     refresh: str
 
 
-def log_in(*, username: str, password: str) -> Tokens:
-    """Raises WrongCredentials, alike for a wrong name, a wrong password and a deactivated account."""
-    user = authenticate(username=username, password=password)
+def log_in(*, request: HttpRequest, username: str, password: str) -> Tokens:
+    """Raises WrongCredentials, alike for a wrong name, a wrong password and a deactivated account; or LockedOut."""
+    user = authenticate(request, username=username, password=password)
     if not isinstance(user, User):
         raise WrongCredentials()
     update_last_login(User, user)

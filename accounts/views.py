@@ -1,18 +1,23 @@
-"""Logging in and out, and one's own account."""
+"""Logging in and out, one's own account, and API keys."""
 
 from dataclasses import asdict
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import AllowAny
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
 
-from accounts import tokens
+from accounts import keys, tokens
 from accounts.authentication import user_of
+from accounts.models import ApiKey
 from accounts.serializers import (
+    ApiKeySerializer,
     LoginSerializer,
     MeSerializer,
+    NewApiKeySerializer,
     PasswordChangeSerializer,
     RefreshTokenSerializer,
     TokensSerializer,
@@ -25,7 +30,6 @@ class LoginView(APIView):
     """Log in."""
 
     authentication_classes = []
-    permission_classes = [AllowAny]
 
     def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002
         return 'Bearer realm="api"'  # without it a refusal would be 403
@@ -35,7 +39,7 @@ class TokenView(LoginView):
     @extend_schema(request=LoginSerializer, responses=TokensSerializer)
     def post(self, request: Request) -> Response:
         """Log in with a name and a password; gives an access token and a refresh token."""
-        return Response(asdict(tokens.log_in(**valid(LoginSerializer, request))))
+        return Response(asdict(tokens.log_in(request=request._request, **valid(LoginSerializer, request))))
 
 
 class TokenRefreshView(LoginView):
@@ -72,3 +76,25 @@ class MeView(APIView):
         """Change your own password. Every token given before stops working; here is a new pair."""
         form = valid(PasswordChangeSerializer, request)
         return Response(asdict(tokens.change_password(user=user_of(request), new_password=form["new_password"])))
+
+
+class ApiKeyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
+    """Your own API keys. Only a person makes and revokes keys: a key that leaked makes no others."""
+
+    serializer_class = ApiKeySerializer
+    filterset_class = None
+
+    def get_queryset(self) -> QuerySet[ApiKey]:
+        return ApiKey.objects.filter(user=user_of(self.request))
+
+    @extend_schema(responses={201: NewApiKeySerializer})
+    def create(self, request: Request) -> Response:
+        """Make a key. Its secret is in this answer and nowhere else, so a repetition makes another key."""
+        key, text = keys.create_key(user=user_of(request), **valid(ApiKeySerializer, request))
+        return Response({**ApiKeySerializer(key).data, "key": text}, status=201)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Revoke a key: it stops working at once, and its record stays."""
+        keys.revoke(self.get_object())
+        return Response(status=204)

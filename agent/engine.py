@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
+from accounts import lockout
 from agent import delivery, turns
 from messaging import control, events, outbox, search_index
 from messaging.models import Conversation
@@ -222,6 +223,7 @@ def mend() -> None:
     events.rebase()
     events.purge()
     idempotency.purge()
+    lockout.purge()
     throttling.purge()
     sync_due_bridges()
 

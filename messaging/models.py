@@ -16,6 +16,11 @@ from agent.bridges.events import Kind as BridgeKind
 from sessions_app.models import AgentProfile, WhatsAppSession
 
 
+class ContactQuerySet(models.QuerySet["Contact"]):
+    def visible_to(self, user: Any) -> Self:
+        return self.filter(session__in=WhatsAppSession.objects.visible_to(user))
+
+
 class Contact(models.Model):
     """A person or a group on the other side of a session. Never shared between sessions: their owners may differ."""
 
@@ -27,6 +32,8 @@ class Contact(models.Model):
     is_blocked = models.BooleanField(default=False, help_text="Kept, never answered.")
     is_allowed = models.BooleanField(default=False, help_text="Answered where only listed contacts are.")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ContactQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name or self.phone or ("group" if self.is_group else "hidden number")

@@ -7,7 +7,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.models import User
-from messaging.models import Contact, Conversation, Media, Message, ToolCall, Turn
+from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
 from messaging.search import MOST_RESULTS
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.api import StrictFields
@@ -31,6 +31,35 @@ class ContactBriefSerializer(serializers.ModelSerializer):
     class Meta:
         model = Contact
         fields = ["id", "name", "phone", "is_group"]
+
+
+class ContactAliasSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = ContactAlias
+        fields = ["kind", "value"]
+
+
+class ContactSerializer(StrictFields, serializers.ModelSerializer):
+    """A person or a group, with every id they were seen under."""
+
+    conversation = serializers.UUIDField(source="conversation_id", read_only=True, allow_null=True)
+    aliases = ContactAliasSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Contact
+        fields = [
+            "id",
+            "session",
+            "conversation",
+            "name",
+            "phone",
+            "is_group",
+            "is_blocked",
+            "is_allowed",
+            "aliases",
+            "created_at",
+        ]
+        read_only_fields = ["session", "phone", "is_group"]
 
 
 class MessageBriefSerializer(serializers.ModelSerializer):

@@ -1,12 +1,19 @@
-"""`/api/v1/conversations/`, `messages/` and `turns/`."""
+"""`/api/v1/contacts/`, `conversations/`, `messages/` and `turns/`."""
 
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from messaging.feed import EventFeed
-from messaging.views import ConversationMessagesViewSet, ConversationViewSet, MessageViewSet, TurnViewSet
+from messaging.views import (
+    ContactViewSet,
+    ConversationMessagesViewSet,
+    ConversationViewSet,
+    MessageViewSet,
+    TurnViewSet,
+)
 
 router = SimpleRouter()
+router.register("contacts", ContactViewSet, basename="contact")
 router.register("conversations", ConversationViewSet, basename="conversation")
 router.register("messages", MessageViewSet, basename="message")
 router.register("turns", TurnViewSet, basename="turn")

@@ -1,4 +1,4 @@
-"""`conversations/`, `messages/` and `turns/`: what was said, what to say, and who speaks."""
+"""`contacts/`, `conversations/`, `messages/` and `turns/`: what was said, what to say, and who speaks."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -6,22 +6,25 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import F, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin, UpdateModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from accounts.authentication import user_of
+from accounts.models import ApiKey
 from messaging import control, leases
-from messaging.models import Conversation, Message, Turn
+from messaging.filters import ContactFilters, ConversationFilters, MessageFilters, TurnFilters
+from messaging.models import Contact, Conversation, Message, Turn
 from messaging.search import search
 from messaging.send import conversation_by_phone, mark_read, parse_phone, send_again, send_text
 from messaging.serializers import (
+    ContactSerializer,
     ConversationSerializer,
     MessageCreateSerializer,
     MessageSerializer,
@@ -36,11 +39,12 @@ from messaging.serializers import (
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.api import valid
 from whatsapp_agent.errors import InvalidInput, NotFound
+from whatsapp_agent.idempotency import idempotent
 
 
-def author_of(request: Request) -> Message.Author:  # noqa: ARG001
+def author_of(request: Request) -> Message.Author:
     """A person's words take the conversation over; a program's do not."""
-    return Message.Author.STAFF
+    return Message.Author.API if isinstance(request.auth, ApiKey) else Message.Author.STAFF
 
 
 def queue_text(request: Request, *, conversation: Conversation, text: str, reply_to: UUID | None = None) -> Message:
@@ -53,8 +57,19 @@ def queue_text(request: Request, *, conversation: Conversation, text: str, reply
     )
 
 
+class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, ListModelMixin, GenericViewSet):
+    http_method_names = ["get", "patch"]
+    serializer_class = ContactSerializer
+    filterset_class = ContactFilters
+
+    def get_queryset(self) -> QuerySet[Contact]:
+        contacts = Contact.objects.visible_to(self.request.user).prefetch_related("aliases")
+        return contacts.annotate(conversation_id=F("conversation__pk"))
+
+
 class ConversationViewSet(ReadOnlyModelViewSet):
     serializer_class = ConversationSerializer
+    filterset_class = ConversationFilters
     newest_by = ("latest_at", "id")
 
     def get_queryset(self) -> QuerySet[Conversation]:
@@ -122,6 +137,7 @@ class MessagesViewSet(ListModelMixin, GenericViewSet):
     """Messages the caller may see, in whichever place."""
 
     serializer_class = MessageSerializer
+    filterset_class = MessageFilters
     newest_by = ("said_at", "id")
 
     def get_queryset(self) -> QuerySet[Message]:
@@ -130,6 +146,7 @@ class MessagesViewSet(ListModelMixin, GenericViewSet):
 
 class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
     @extend_schema(request=MessageCreateSerializer, responses={201: MessageSerializer})
+    @idempotent
     def create(self, request: Request) -> Response:
         """Send a text to a conversation, or to a phone number by a session; gives the queued message."""
         form = valid(MessageCreateSerializer, request)
@@ -153,6 +170,7 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
 
     @extend_schema(request=None, responses=MessageSerializer)
     @action(detail=True, methods=["post"])
+    @idempotent
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send once more what failed, was cancelled, or may not have gone."""
         return Response(self.get_serializer(send_again(message=self.get_object())).data)
@@ -175,6 +193,7 @@ class ConversationMessagesViewSet(MessagesViewSet):
         return super().list(request)
 
     @extend_schema(request=ReplySerializer, responses={201: MessageSerializer})
+    @idempotent
     def create(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
         """Send a text in this conversation; gives the queued message."""
         conversation = self._conversation()
@@ -189,6 +208,7 @@ def visible_conversations(user: Any) -> QuerySet[Conversation]:
 
 class TurnViewSet(ReadOnlyModelViewSet):
     serializer_class = TurnSerializer
+    filterset_class = TurnFilters
 
     def get_queryset(self) -> QuerySet[Turn]:
         turns = Turn.objects.visible_to(self.request.user)
@@ -202,6 +222,7 @@ class TurnViewSet(ReadOnlyModelViewSet):
 
     @extend_schema(request=None, responses={202: None})
     @action(detail=True, methods=["post"])
+    @idempotent
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Answer the messages of a failed turn once more."""
         leases.answer_again(turn=self.get_object())

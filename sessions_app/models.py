@@ -7,7 +7,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from uuid_utils.compat import uuid7
 
-from accounts.models import User
+from accounts.models import Role, User
 from agent.bridges import ADAPTERS
 from agent.bridges.events import Link
 from sessions_app.encryption import EncryptedTextField
@@ -109,6 +109,23 @@ class AgentProfile(models.Model):
         return self.name
 
 
+class AgentProfileVersion(models.Model):
+    """A profile as it was from `created_at` until its next version. Turns name the version they were answered by."""
+
+    profile = models.ForeignKey(AgentProfile, on_delete=models.CASCADE, related_name="versions")
+    version = models.PositiveIntegerField()
+    values = models.JSONField()
+    changed_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [models.UniqueConstraint(fields=["profile", "version"], name="profile_version_once")]
+
+    def __str__(self) -> str:
+        return f"{self.profile} {self.version}"
+
+
 class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
     def visible_to(self, user: Any) -> Self:
         """Those the user is a member of; all for those who administrate."""
@@ -116,7 +133,10 @@ class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
             return self.none()
         if user.sees_everything:
             return self
-        return self.filter(memberships__user=user)
+        if user.restricted_to is None:
+            return self.filter(memberships__user=user)
+        within = self.filter(pk__in=user.restricted_to)
+        return within if user.role == Role.ADMIN else within.filter(memberships__user=user)
 
     def live(self) -> Self:
         return self.filter(ended_at=None)

@@ -1,12 +1,59 @@
 """Sessions and agent profiles as the API shows and takes them."""
 
 import base64
+from typing import Any
 
+from django.core.validators import RegexValidator
 from django.utils import timezone
 from rest_framework import serializers
 
-from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
+from sessions_app import profiles
+from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from whatsapp_agent.api import StrictFields
+
+
+class AgentProfileSerializer(StrictFields, serializers.ModelSerializer):
+    """Who answers, and how."""
+
+    tools = serializers.ListField(
+        child=serializers.CharField(max_length=64), max_length=64, required=False, help_text="Names of commands."
+    )
+
+    class Meta:
+        model = AgentProfile
+        fields = ["id", "name", *profiles.VERSIONED, "is_default", "version", "created_at", "updated_at"]
+        read_only_fields = ["version"]
+        extra_kwargs = {
+            "name": {"validators": []},  # a name that is taken is a conflict: profiles.py
+            "instructions": {"max_length": 100_000, "required": False},
+            "fallback_text": {"max_length": 4096},
+            "history_tokens": {"max_value": 1_000_000},
+            "max_output_tokens": {"min_value": 1, "max_value": 1_000_000},
+            "max_answer_age_s": {"max_value": 7 * 24 * 3600},
+            "takeover_s": {"max_value": 365 * 24 * 3600},
+        }
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        def told(name: str) -> Any:
+            return attrs.get(name, getattr(self.instance or AgentProfile(), name))
+
+        if told("debounce_max_s") < told("debounce_s"):
+            raise serializers.ValidationError({"debounce_max_s": ["This must not be less than `debounce_s`."]})
+        return attrs
+
+
+class AgentProfileVersionSerializer(serializers.ModelSerializer):
+    changed_by = serializers.CharField(source="changed_by.username", allow_null=True, default=None)
+    values = serializers.JSONField(help_text="The profile as it was, by the names of its fields.")
+
+    class Meta:
+        model = AgentProfileVersion
+        fields = ["version", "values", "changed_by", "created_at"]
+        read_only_fields = fields
+
+
+class RollbackSerializer(StrictFields):
+    version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
 
 
 class SessionSerializer(StrictFields, serializers.ModelSerializer):
@@ -27,6 +74,7 @@ class SessionSerializer(StrictFields, serializers.ModelSerializer):
             "status_changed_at",
             "phone",
             "display_name",
+            "owner_phone",
             "agent_profile",
             "agent_profile_name",
             "access_policy",
@@ -44,6 +92,9 @@ class SessionSerializer(StrictFields, serializers.ModelSerializer):
             "linked_at",
             "ended_at",
         ]
+        extra_kwargs = {
+            "owner_phone": {"validators": [RegexValidator(r"^\+[1-9]\d{6,14}$", "Write it as +5511988887777.")]}
+        }
 
 
 class SessionCreateSerializer(StrictFields):

@@ -14,6 +14,7 @@ from accounts.models import User
 from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeAdapter, BridgeConfig, BridgeError, Capability, Refused, SessionState
 from agent.bridges.events import Link, SessionChanged
+from sessions_app import profiles
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
@@ -51,6 +52,7 @@ def default_profile() -> AgentProfile:
     profile = AgentProfile.objects.order_by("-is_default", "created_at").first()
     if profile is None:
         profile, _ = AgentProfile.objects.get_or_create(is_default=True, defaults={"name": "Assistant"})
+        profiles.keep_version(profile)
     return profile
 
 

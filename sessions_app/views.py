@@ -1,4 +1,4 @@
-"""`sessions/`: link numbers, and follow their links."""
+"""`sessions/` and `agents/`: link numbers, follow their links, and say who answers."""
 
 from typing import Any
 
@@ -10,19 +10,25 @@ from rest_framework.decorators import action
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 
 from accounts.authentication import user_of
-from sessions_app import services
-from sessions_app.models import WhatsAppSession
+from sessions_app import profiles, services
+from sessions_app.filters import AgentProfileFilters, SessionFilters
+from sessions_app.models import AgentProfile, WhatsAppSession
 from sessions_app.serializers import (
+    AgentProfileSerializer,
+    AgentProfileVersionSerializer,
     LinkingSessionSerializer,
     QRSerializer,
+    RollbackSerializer,
     SessionCreateSerializer,
     SessionSerializer,
     current_qr,
 )
 from whatsapp_agent.api import valid
 from whatsapp_agent.errors import Conflict
+from whatsapp_agent.idempotency import idempotent
 
 
 class PNGRenderer(BaseRenderer):
@@ -37,11 +43,13 @@ class SessionViewSet(
 ):
     http_method_names = ["get", "post", "patch", "delete"]
     serializer_class = SessionSerializer
+    filterset_class = SessionFilters
 
     def get_queryset(self) -> QuerySet[WhatsAppSession]:
         return WhatsAppSession.objects.visible_to(self.request.user).select_related("bridge", "agent_profile")
 
     @extend_schema(request=SessionCreateSerializer, responses={201: LinkingSessionSerializer})
+    @idempotent(atomic=False)
     def create(self, request: Request) -> Response:
         """Start linking a number; gives the QR code to scan. You become a member of the session.
 
@@ -58,6 +66,7 @@ class SessionViewSet(
 
     @extend_schema(request=None, responses=LinkingSessionSerializer)
     @action(detail=True, methods=["post"])
+    @idempotent(atomic=False)
     def connect(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Link again what has ended or was lost; a link that stands is only looked at."""
         return Response(LinkingSessionSerializer(services.reconnect_session(self.get_object())).data)
@@ -90,3 +99,49 @@ class SessionViewSet(
     def logout(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """End the link at WhatsApp itself."""
         return Response(self.get_serializer(services.logout_session(self.get_object())).data)
+
+
+class AgentProfileViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
+):
+    """Profiles are shared by all sessions: who may see them sees all of them."""
+
+    http_method_names = ["get", "post", "patch", "delete"]
+    serializer_class = AgentProfileSerializer
+    filterset_class = AgentProfileFilters
+    queryset = AgentProfile.objects.all()
+
+    @extend_schema(responses={201: AgentProfileSerializer})
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Write a new profile."""
+        profile = profiles.create_profile(by=user_of(request), **valid(AgentProfileSerializer, request))
+        return Response(self.get_serializer(profile).data, status=201)
+
+    def perform_update(self, serializer: BaseSerializer) -> None:
+        serializer.instance = profiles.change_profile(
+            profile=self.get_object(), by=user_of(self.request), **serializer.validated_data
+        )
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Delete a profile no session has. Turns it answered keep its version number."""
+        profiles.delete_profile(self.get_object())
+        return Response(status=204)
+
+    @extend_schema(responses=AgentProfileVersionSerializer(many=True), filters=False)
+    @action(detail=True, pagination_class=None)
+    def versions(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Every version of this profile, the present one first."""
+        versions = self.get_object().versions.select_related("changed_by")
+        return Response(AgentProfileVersionSerializer(versions, many=True).data)
+
+    @extend_schema(request=RollbackSerializer, responses=AgentProfileSerializer)
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def rollback(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Make an old version the present one, as a new version."""
+        profile = profiles.roll_back(
+            profile=self.get_object(), by=user_of(request), **valid(RollbackSerializer, request)
+        )
+        return Response(self.get_serializer(profile).data)

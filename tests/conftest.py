@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -136,16 +137,19 @@ def _address(given: str | Address) -> Address | None:
 
 @pytest.fixture
 def member(session: WhatsAppSession) -> User:
-    """A user who is a member of the session."""
+    """An operator who is a member of the session."""
     user = User.objects.create_user("member", password="a long password 1")
+    user.groups.add(Group.objects.get_or_create(name="operator")[0])
     Membership.objects.create(session=session, user=user)
     return user
 
 
 @pytest.fixture
 def stranger(db: None) -> User:
-    """A user who is a member of nothing."""
-    return User.objects.create_user("stranger", password="a long password 1")
+    """An operator who is a member of nothing."""
+    user = User.objects.create_user("stranger", password="a long password 1")
+    user.groups.add(Group.objects.get_or_create(name="operator")[0])
+    return user
 
 
 @pytest.fixture

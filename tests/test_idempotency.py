@@ -12,6 +12,7 @@ from django.db import connection
 from django.urls import path
 from django.utils import timezone
 from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
@@ -26,6 +27,8 @@ CLIENTS = 16
 
 class Make(APIView):
     """Makes a group, then answers as it was told."""
+
+    permission_classes = [IsAuthenticated]
 
     parser_classes = [JSONParser, MultiPartParser]
     at_work: Any = None
@@ -46,6 +49,8 @@ class Make(APIView):
 
 
 class AskBridge(APIView):
+    permission_classes = [IsAuthenticated]
+
     @idempotent(atomic=False)
     def post(self, request):
         Group.objects.create(name=str(uuid4()))
@@ -57,8 +62,14 @@ urlpatterns = [path("make/", Make.as_view()), path("make/again/", Make.as_view()
 pytestmark = pytest.mark.urls(__name__)
 
 
+@pytest.fixture(autouse=True)
+def no_groups(stranger: User) -> None:
+    """The roles are groups, also the one of `stranger`, and here groups are what is made."""
+    Group.objects.all().delete()
+
+
 @pytest.fixture
-def client(stranger: User) -> APIClient:
+def client(stranger: User, no_groups: None) -> APIClient:
     return logged_in(stranger)
 
 

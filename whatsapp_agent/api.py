@@ -39,7 +39,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     if isinstance(exc, AppError):
         set_rollback()
         body = {"detail": str(exc), "code": exc.code}
-        return Response(body | ({"fields": exc.fields} if exc.fields else {}), status=exc.status)
+        return Response(body | ({"fields": exc.fields} if exc.fields else {}), status=exc.status, headers=exc.headers)
     if isinstance(exc, OperationalError | InterfaceError):
         set_rollback()
         return Response({"detail": "The database cannot be reached.", "code": "unavailable"}, status=503)

@@ -12,6 +12,7 @@ class AppError(Exception):
     def __init__(self, detail: str = "", *, field: str | None = None) -> None:
         super().__init__(detail)
         self.field = field
+        self.headers: dict[str, str] = {}
 
     def __str__(self) -> str:
         return super().__str__() or self.detail

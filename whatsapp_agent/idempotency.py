@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, overload
 from uuid import UUID, uuid4
 
 from django.core.files.uploadedfile import UploadedFile
@@ -74,6 +74,10 @@ class _Undone(Exception):
     """What was done must not stay: it failed on our side, or somebody else was given our claim meanwhile."""
 
 
+@overload
+def idempotent(handler: Handler) -> Handler: ...
+@overload
+def idempotent(*, atomic: bool) -> Callable[[Handler], Handler]: ...
 def idempotent(handler: Handler | None = None, *, atomic: bool = True) -> Any:
     """Do what a POST asks once for each `Idempotency-Key`; without that header nothing changes.
 

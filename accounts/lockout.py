@@ -1,0 +1,79 @@
+"""Guessing passwords is slow: after five failures for a name from an address, both wait.
+
+Counted in the database, so that it holds for all processes, and by an authentication backend, so that it holds for the
+API, the admin and whatever logs in next.
+"""
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from accounts.models import LoginFailures
+from whatsapp_agent.errors import AppError
+
+MOST_FAILURES = 5
+WINDOW = timedelta(minutes=15)
+
+# Counted before the password is looked at, in one statement: of many guesses at once no more than five are looked at.
+COUNT = """
+INSERT INTO accounts_loginfailures AS kept (username, address, count, began_at)
+VALUES (%(username)s, %(address)s, 1, now())
+ON CONFLICT (username, address) DO UPDATE
+   SET count = CASE WHEN kept.began_at < %(long_ago)s THEN 1 ELSE kept.count + 1 END,
+       began_at = CASE WHEN kept.began_at < %(long_ago)s THEN now() ELSE kept.began_at END
+RETURNING count, began_at
+"""
+
+
+class LockedOut(AppError):
+    status, code, detail = 429, "locked_out", "Too many failed logins. Wait a while."
+
+    def __init__(self, *, wait_s: float) -> None:
+        super().__init__()
+        self.headers = {"Retry-After": str(max(math.ceil(wait_s), 1))}
+
+
+class GuardedBackend(ModelBackend):
+    """Users with passwords, five wrong ones at most. Without a request (a shell) nothing is counted."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> Any:
+        if request is None or not username:
+            return super().authenticate(request, username=username, password=password, **kwargs)
+        identity = {"username": username[:150].casefold()[:150], "address": request.META.get("REMOTE_ADDR", "")[:45]}
+        with connection.cursor() as cursor:
+            cursor.execute(COUNT, identity | {"long_ago": timezone.now() - WINDOW})
+            count, began_at = cursor.fetchone()
+        if count > MOST_FAILURES:
+            raise LockedOut(wait_s=(began_at + WINDOW - timezone.now()).total_seconds())
+        user = super().authenticate(request, username=username, password=password, **kwargs)
+        if user is not None:
+            LoginFailures.objects.filter(**identity).delete()
+        return user
+
+
+def locked_out_page(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: what the admin's login page answers to those who are locked out."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        return get_response(request)
+
+    def process_exception(request: HttpRequest, exception: Exception) -> HttpResponse | None:  # noqa: ARG001
+        if isinstance(exception, LockedOut):
+            return HttpResponse(str(exception), status=exception.status, headers=exception.headers)
+        return None
+
+    middleware.process_exception = process_exception  # type: ignore[attr-defined]
+    return middleware
+
+
+def purge() -> None:
+    """Forget failures that count no more."""
+    LoginFailures.objects.filter(began_at__lt=timezone.now() - WINDOW).delete()

@@ -1,0 +1,48 @@
+from argparse import ArgumentTypeError
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from accounts.keys import create_key
+from accounts.models import Scope, User
+
+
+def days(text: str) -> timedelta:
+    if not text.isdigit() or not 1 <= int(text) <= 36500:
+        raise ArgumentTypeError("a whole number of days, at least 1")
+    return timedelta(days=int(text))
+
+
+class Command(BaseCommand):
+    help = "Make an API key for a user and print it. It cannot be shown again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+        parser.add_argument("--name", required=True, help="for people: which program has it")
+        parser.add_argument(
+            "--scope", action="append", required=True, choices=Scope.values, dest="scopes", help="repeat for several"
+        )
+        parser.add_argument(
+            "--session", action="append", default=[], type=UUID, dest="sessions", help="restrict it to these ids"
+        )
+        parser.add_argument("--expires-in-days", type=days)
+
+    def handle(
+        self,
+        *,
+        username: str,
+        name: str,
+        scopes: list[str],
+        sessions: list[UUID],
+        expires_in_days: timedelta | None,
+        **options: Any,  # noqa: ARG002
+    ) -> None:
+        user = User.objects.filter(username=username, is_active=True).first()
+        if user is None:
+            raise CommandError(f"There is no active user {username}.")
+        expires_at = timezone.now() + expires_in_days if expires_in_days else None
+        _, text = create_key(user=user, name=name[:100], scopes=scopes, session_ids=sessions, expires_at=expires_at)
+        self.stdout.write(text)

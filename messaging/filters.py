@@ -1,0 +1,77 @@
+"""What contacts, conversations, messages and turns may be filtered by."""
+
+from django.db.models import Q, QuerySet
+from django_filters import CharFilter, UUIDFilter
+
+from messaging.models import Contact, Conversation, Message, Turn
+from whatsapp_agent.filters import AnyOf, Before, FilterSet, Flag, Since
+
+
+class ContactFilters(FilterSet):
+    session = UUIDFilter(field_name="session_id")
+    phone = CharFilter(label="E.164.")
+    is_group = Flag()
+    is_blocked = Flag()
+    is_allowed = Flag()
+    search = CharFilter(method="by_words", label="In name and phone.")
+
+    class Meta:
+        model = Contact
+        fields: list[str] = []
+
+    def by_words(self, contacts: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
+        return contacts.filter(Q(name__icontains=words) | Q(phone__icontains=words))
+
+
+class ConversationFilters(FilterSet):
+    session = UUIDFilter(field_name="session_id")
+    contact = UUIDFilter(field_name="contact_id")
+    control = AnyOf(choices=Conversation.Control.choices)
+    controlled_by = UUIDFilter(field_name="controlled_by_id")
+    unread = Flag(method="by_unread", label="Whether something in it has not been read.")
+    needs_attention = Flag()
+    is_group = Flag(field_name="contact__is_group")
+    latest_since = Since("latest_at", label="The last message said at this time or later.")
+    latest_before = Before("latest_at", label="The last message said before this time.")
+    search = CharFilter(method="by_words", label="In name and phone of the contact.")
+
+    class Meta:
+        model = Conversation
+        fields: list[str] = []
+
+    def by_unread(self, conversations: QuerySet, name: str, is_unread: bool) -> QuerySet:  # noqa: ARG002
+        return conversations.filter(unread_count__gt=0) if is_unread else conversations.filter(unread_count=0)
+
+    def by_words(self, conversations: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
+        return conversations.filter(Q(contact__name__icontains=words) | Q(contact__phone__icontains=words))
+
+
+class MessageFilters(FilterSet):
+    session = UUIDFilter(field_name="session_id")
+    conversation = UUIDFilter(field_name="conversation_id")
+    contact = UUIDFilter(field_name="conversation__contact_id", label="The contact of the conversation.")
+    turn = UUIDFilter(field_name="turn_id")
+    direction = AnyOf(choices=Message.Direction.choices)
+    author = AnyOf(choices=Message.Author.choices)
+    kind = AnyOf(choices=Message.Kind.choices)
+    status = AnyOf(choices=Message.Status.choices)
+    since = Since("said_at", label="Said at this time or later.")
+    before = Before("said_at", label="Said before this time.")
+    search = CharFilter(field_name="text", lookup_expr="icontains", label="In the text.")
+
+    class Meta:
+        model = Message
+        fields: list[str] = []
+
+
+class TurnFilters(FilterSet):
+    session = UUIDFilter(field_name="conversation__session_id")
+    conversation = UUIDFilter(field_name="conversation_id")
+    agent_profile = UUIDFilter(field_name="agent_profile_id")
+    outcome = AnyOf(choices=Turn.Outcome.choices)
+    since = Since("created_at", label="Ended at this time or later.")
+    before = Before("created_at", label="Ended before this time.")
+
+    class Meta:
+        model = Turn
+        fields: list[str] = []

@@ -1,0 +1,34 @@
+"""What sessions and agent profiles may be filtered by."""
+
+from django.db.models import Q, QuerySet
+from django_filters import CharFilter, UUIDFilter
+
+from sessions_app.models import AgentProfile, WhatsAppSession
+from whatsapp_agent.filters import AnyOf, FilterSet, Flag
+
+
+class SessionFilters(FilterSet):
+    agent_profile = UUIDFilter(field_name="agent_profile_id")
+    status = AnyOf(choices=WhatsAppSession.Status.choices)
+    name = CharFilter()
+    bridge = CharFilter(field_name="bridge__slug", label="The slug of its bridge.")
+    is_ended = Flag(method="by_end", label="Whether it was deleted.")
+
+    class Meta:
+        model = WhatsAppSession
+        fields: list[str] = []
+
+    def by_end(self, sessions: QuerySet, name: str, is_ended: bool) -> QuerySet:  # noqa: ARG002
+        return sessions.exclude(ended_at=None) if is_ended else sessions.filter(ended_at=None)
+
+
+class AgentProfileFilters(FilterSet):
+    is_default = Flag()
+    search = CharFilter(method="by_words", label="In name and purpose.")
+
+    class Meta:
+        model = AgentProfile
+        fields: list[str] = []
+
+    def by_words(self, profiles: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
+        return profiles.filter(Q(name__icontains=words) | Q(purpose__icontains=words))

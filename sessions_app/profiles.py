@@ -1,0 +1,95 @@
+"""Agent profiles: each change is a version of its own, and an old one can be brought back."""
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import ProtectedError
+
+from accounts.models import User
+from sessions_app.models import AgentProfile, AgentProfileVersion
+from whatsapp_agent.errors import Conflict, NotFound
+
+# What a version remembers. Name and `is_default` are told apart and stay when an old version is brought back.
+VERSIONED = (
+    "purpose",
+    "instructions",
+    "model",
+    "temperature",
+    "history_tokens",
+    "max_output_tokens",
+    "debounce_s",
+    "debounce_max_s",
+    "max_answer_age_s",
+    "takeover_s",
+    "answers_groups",
+    "fallback_text",
+    "tools",
+)
+
+
+def keep_version(profile: AgentProfile, *, by: User | None = None) -> AgentProfileVersion:
+    """Remember the profile as it is under its present version number; twice is fine."""
+    version, _ = AgentProfileVersion.objects.get_or_create(
+        profile=profile,
+        version=profile.version,
+        defaults={"values": {name: getattr(profile, name) for name in VERSIONED}, "changed_by": by},
+    )
+    return version
+
+
+@transaction.atomic
+def create_profile(*, by: User | None = None, **values: Any) -> AgentProfile:
+    """Raises Conflict when the name is taken."""
+    _free_name(values)
+    if values.get("is_default"):
+        AgentProfile.objects.filter(is_default=True).update(is_default=False)
+    profile = AgentProfile.objects.create(**values)
+    keep_version(profile, by=by)
+    return profile
+
+
+@transaction.atomic
+def change_profile(*, profile: AgentProfile, by: User | None = None, **changes: Any) -> AgentProfile:
+    """Raises Conflict when the name is taken, or no profile would be the default one any more."""
+    profile = AgentProfile.objects.select_for_update().get(pk=profile.pk)
+    changes = {name: value for name, value in changes.items() if getattr(profile, name) != value}
+    if not changes:
+        return profile
+    _free_name(changes)
+    if changes.get("is_default") is False:
+        raise Conflict("There must be a default profile; make another one the default instead.", field="is_default")
+    if changes.get("is_default"):
+        AgentProfile.objects.filter(is_default=True).update(is_default=False)
+    keep_version(profile)  # of a profile nobody kept versions of yet
+    for name, value in changes.items():
+        setattr(profile, name, value)
+    if changes.keys() & set(VERSIONED):
+        profile.version += 1
+    profile.save()
+    keep_version(profile, by=by)
+    return profile
+
+
+def _free_name(values: dict[str, Any]) -> None:
+    if "name" in values and AgentProfile.objects.filter(name=values["name"]).exists():
+        raise Conflict("A profile of this name exists already.", field="name")
+
+
+def roll_back(*, profile: AgentProfile, version: int, by: User | None = None) -> AgentProfile:
+    """Make an old version the present one, as a new version. Raises NotFound."""
+    old = AgentProfileVersion.objects.filter(profile=profile, version=version).first()
+    if old is None:
+        raise NotFound(f"This profile has no version {version}.", field="version")
+    return change_profile(
+        profile=profile, by=by, **{name: value for name, value in old.values.items() if name in VERSIONED}
+    )
+
+
+def delete_profile(profile: AgentProfile) -> None:
+    """Raises Conflict for the default profile, and for one a session has."""
+    if profile.is_default:
+        raise Conflict("This is the default profile; make another one the default first.")
+    try:
+        profile.delete()
+    except ProtectedError as exc:
+        raise Conflict("Sessions have this profile; give them another one first.") from exc

@@ -1,0 +1,123 @@
+"""`agents/` of the API: profiles and their versions."""
+
+import pytest
+
+from sessions_app.models import AgentProfile, AgentProfileVersion
+from tests.conftest import as_user
+
+URL = "/api/v1/agents/"
+
+
+@pytest.fixture
+def client(admin, profile):
+    return as_user(admin)
+
+
+@pytest.fixture
+def agent(client):
+    body = {"name": "Night shift", "instructions": "Be brief.", "tools": ["search"]}
+    answer = client.post(URL, body, format="json")
+    assert answer.status_code == 201, answer.json()
+    return answer.json()
+
+
+def test_a_new_profile_has_the_defaults_it_does_not_name(agent):
+    assert (agent["instructions"], agent["history_tokens"], agent["version"]) == ("Be brief.", 4000, 1)
+
+
+def test_each_change_is_a_version_and_says_who_made_it(client, agent):
+    for words in ("Be friendly.", "Be funny."):
+        changed = client.patch(f"{URL}{agent['id']}/", {"instructions": words}, format="json").json()
+    assert changed["version"] == 3
+    versions = client.get(f"{URL}{agent['id']}/versions/").json()
+    assert [(row["version"], row["values"]["instructions"], row["changed_by"]) for row in versions] == [
+        (3, "Be funny.", "admin"),
+        (2, "Be friendly.", "admin"),
+        (1, "Be brief.", "admin"),
+    ]
+
+
+def test_a_change_that_changes_nothing_is_no_version(client, agent):
+    changed = client.patch(f"{URL}{agent['id']}/", {"instructions": "Be brief.", "name": "Night"}, format="json").json()
+    assert (changed["version"], changed["name"]) == (1, "Night")
+
+
+def test_an_old_version_comes_back_as_a_new_one(client, agent):
+    client.patch(f"{URL}{agent['id']}/", {"instructions": "Be rude.", "tools": []}, format="json")
+    answer = client.post(f"{URL}{agent['id']}/rollback/", {"version": 1}, format="json").json()
+    assert (answer["version"], answer["instructions"], answer["tools"]) == (3, "Be brief.", ["search"])
+
+
+def test_a_profile_older_than_its_versions_keeps_what_it_was(client, profile):
+    AgentProfileVersion.objects.all().delete()
+    client.patch(f"{URL}{profile.pk}/", {"instructions": "New."}, format="json")
+    versions = client.get(f"{URL}{profile.pk}/versions/").json()
+    assert [(row["version"], row["values"]["instructions"]) for row in versions] == [
+        (2, "New."),
+        (1, profile.instructions),
+    ]
+
+
+def test_a_version_that_never_was_does_not_come_back(client, agent):
+    answer = client.post(f"{URL}{agent['id']}/rollback/", {"version": 9}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_there_is_always_one_default_profile(client, agent, profile):
+    assert client.patch(f"{URL}{agent['id']}/", {"is_default": True}, format="json").status_code == 200
+    assert AgentProfile.objects.get(is_default=True).name == "Night shift"
+    assert client.patch(f"{URL}{agent['id']}/", {"is_default": False}, format="json").status_code == 409
+    assert client.delete(f"{URL}{agent['id']}/").status_code == 409
+    assert client.delete(f"{URL}{profile.pk}/").status_code == 204
+
+
+def test_a_profile_in_use_is_not_deleted(client, session, agent):
+    session.agent_profile_id = agent["id"]
+    session.save()
+    answer = client.delete(f"{URL}{agent['id']}/")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
+def test_a_name_is_taken_once(client, agent):
+    answer = client.post(URL, {"name": "Night shift"}, format="json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (409, ["name"])
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"temperature": None, "name": ""}, "name"),
+        ({"history_tokens": 10}, "history_tokens"),
+        ({"history_tokens": 10**30}, "history_tokens"),
+        ({"history_tokens": 4000.5}, "history_tokens"),
+        ({"history_tokens": True}, "history_tokens"),
+        ({"max_answer_age_s": 2**31}, "max_answer_age_s"),
+        ({"debounce_s": 5, "debounce_max_s": 1}, "debounce_max_s"),
+        ({"debounce_s": -1}, "debounce_s"),
+        ({"tools": "search"}, "tools"),
+        ({"tools": ["a\x00b"]}, "tools"),
+        ({"tools": [{}]}, "tools"),
+        ({"instructions": "a\x00b"}, "instructions"),
+        ({"instructions": ["x"]}, "instructions"),
+        ({"answers_groups": "yes"}, "answers_groups"),
+        ({"version": 7}, "version"),
+        ({"temprature": 1}, "temprature"),
+    ],
+)
+def test_a_profile_that_makes_no_sense_names_the_field(client, agent, change, field):
+    answer = client.patch(f"{URL}{agent['id']}/", change, format="json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
+
+
+def test_members_read_profiles_and_do_not_write_them(member, profile):
+    client = as_user(member)
+    assert client.get(f"{URL}{profile.pk}/").status_code == 200
+    for answer in (
+        client.patch(f"{URL}{profile.pk}/", {"instructions": "Obey me."}, format="json"),
+        client.post(f"{URL}{profile.pk}/rollback/", {"version": 1}, format="json"),
+        client.post(URL, {"name": "x"}, format="json"),
+        client.delete(f"{URL}{profile.pk}/"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
