@@ -25,6 +25,7 @@ class AgentProfileSerializer(StrictFields, serializers.ModelSerializer):
         read_only_fields = ["version"]
         extra_kwargs = {
             "name": {"validators": []},  # a name that is taken is a conflict: profiles.py
+            "is_default": {"validators": []},  # the other one ceases to be
             "instructions": {"max_length": 100_000, "required": False},
             "fallback_text": {"max_length": 4096},
             "history_tokens": {"max_value": 1_000_000},

@@ -1,9 +1,12 @@
 """What lists may be filtered by, shared by every app."""
 
+from datetime import UTC
 from typing import Any
 
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
@@ -46,11 +49,24 @@ class AnyOf(filters.MultipleChoiceFilter):
         self.distinct = False  # one column of one row: nothing can come twice
 
 
-class Since(filters.IsoDateTimeFilter):
+class MomentField(IsoDateTimeField):
+    def clean(self, value: Any) -> Any:
+        try:
+            moment = super().clean(value)
+            return moment.astimezone(UTC) if moment else moment
+        except OverflowError as exc:  # the end of time, in a zone where it is later
+            raise DjangoValidationError(self.error_messages["invalid"], code="invalid") from exc
+
+
+class Moment(filters.IsoDateTimeFilter):
+    field_class = MomentField
+
+
+class Since(Moment):
     def __init__(self, field_name: str, **kwargs: Any) -> None:
         super().__init__(field_name=field_name, lookup_expr="gte", **kwargs)
 
 
-class Before(filters.IsoDateTimeFilter):
+class Before(Moment):
     def __init__(self, field_name: str, **kwargs: Any) -> None:
         super().__init__(field_name=field_name, lookup_expr="lt", **kwargs)

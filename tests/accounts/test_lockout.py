@@ -58,14 +58,21 @@ def test_a_login_forgets_the_failures_before_it(member):
     assert guess(5) == [401] * 5
 
 
-def test_the_admin_is_locked_with_the_api(admin):
+@pytest.fixture
+def uncollected(settings):
+    """Pages find static files without collecting them first."""
+    storage = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = settings.STORAGES | {"staticfiles": storage}
+
+
+def test_the_admin_is_locked_with_the_api(admin, uncollected):
     guess(5, username="admin", address="127.0.0.1")
     answer = Client().post("/admin/login/", {"username": "admin", "password": PASSWORD})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_the_api_is_locked_with_the_admin(admin):
+def test_the_api_is_locked_with_the_admin(admin, uncollected):
     for _ in range(5):
         assert Client().post("/admin/login/", {"username": "admin", "password": "wrong"}).status_code == 200
     assert log_in(PASSWORD, username="admin", address="127.0.0.1").status_code == 429
