@@ -19,73 +19,87 @@ from messaging.words import Forms, fold, split_words, telling_words
 
 MOST_RESULTS = 50
 MOST_WORDS = 32  # of a query
-MOST_MATCHES = 20_000  # of one word; what is as common as that tells little
-CANDIDATES = 100  # the best by their own words, whose neighbours are looked at
+MOST_MATCHES = 40_000  # of all words together: a word as common as that tells little
+MOST_COUNTED = 20_000  # messages; how rare a word is in more than that makes no difference
+CANDIDATES = 50  # at least so many of the best by their own words have their neighbours looked at
 REACH = 2  # neighbours on each side; each step away halves what they lend
 LENT = 0.5
 NAMED = 2.0  # what a message by the one the query names is worth
 K1, B = 0.9, 0.4  # BM25: how soon more words stop to count, and how much length does
 
-# What a message is weighed by beside its words, and what is never found: what never left, and what was taken back.
-COLUMNS = "message.said_at, message.author, message.sender_id, message.sent_by_id"
-SHOWN = (
-    "message.revoked_at IS NULL AND message.status NOT IN ('failed', 'cancelled') AND message.kind <> 'reaction'"
-    " AND message.said_at >= %(since)s AND message.said_at < %(before)s"
-)
-SIDES = """
+# The statements are put together of these, once. Each side asks for its own bound of time alone: with both, PostgreSQL
+# may enter the index at the wrong one. What never left and what was taken back is never found.
+FRAGMENTS = {
+    "{sides}": """
 (SELECT id, {columns}, row_number() OVER (ORDER BY said_at DESC, id DESC) AS steps FROM messaging_message message
-  WHERE conversation_id = %(conversation)s AND (said_at, id) < (top.said_at, top.message_id) AND {shown}
+  WHERE conversation_id = %(conversation)s AND {shown}
+    AND (said_at, id) < (top.said_at, top.id) AND said_at >= %(since)s
   ORDER BY said_at DESC, id DESC LIMIT %(reach)s)
 UNION ALL
 (SELECT id, {columns}, row_number() OVER (ORDER BY said_at, id) AS steps FROM messaging_message message
-  WHERE conversation_id = %(conversation)s AND (said_at, id) > (top.said_at, top.message_id) AND {shown}
+  WHERE conversation_id = %(conversation)s AND {shown}
+    AND (said_at, id) > (top.said_at, top.id) AND said_at < %(before)s
   ORDER BY said_at, id LIMIT %(reach)s)
-""".replace("{columns}", COLUMNS).replace("{shown}", SHOWN)
-RANK = (
-    """
+""",
+    "{columns}": "message.said_at, message.author, message.sender_id, message.sent_by_id",
+    "{shown}": """message.revoked_at IS NULL AND message.status NOT IN ('failed', 'cancelled')
+                  AND message.kind <> 'reaction'""",
+    "{score}": "sum(weight) * (%(k1)s + 1) / (1 + %(k1)s * (1 - %(b)s + %(b)s * word_count / usual.length))",
+}
+
+
+def _filled(statement: str) -> str:
+    for name, fragment in FRAGMENTS.items():
+        statement = statement.replace(name, fragment)
+    return statement
+
+
+# Candidates are found word by word and weighed; the best and their neighbours are then weighed once more, by their
+# keys: neighbours may not have been among what was found, nor every match of a common word. No step rests on how many
+# rows the planner expects, which it cannot know of a conversation that has just been imported.
+RANK = _filled("""
 WITH asked AS (
     SELECT query::tsquery, number - 1 AS number FROM unnest(%(queries)s::text[]) WITH ORDINALITY word(query, number)
 ), hit AS MATERIALIZED (
-    SELECT asked.number, entry.*
-      FROM asked CROSS JOIN LATERAL (
-          SELECT message_id, said_at, word_count FROM messaging_searchentry
-           WHERE terms @@ asked.query AND conversation_id = %(conversation)s
-             AND said_at >= %(since)s AND said_at < %(before)s
-           LIMIT %(most_matches)s) entry
+    SELECT asked.number, entry.* FROM asked CROSS JOIN LATERAL (
+        SELECT message_id, said_at, word_count FROM messaging_searchentry
+         WHERE terms @@ asked.query AND conversation_id = %(conversation)s
+           AND said_at >= %(since)s AND said_at < %(before)s
+         LIMIT %(most_matches)s) entry
 ), total AS (
     SELECT count(*) AS messages FROM (
-        SELECT FROM messaging_message WHERE conversation_id = %(conversation)s LIMIT %(most_matches)s) counted
-), rarity AS (
-    SELECT number, ln(1 + (GREATEST(messages - count(*), 0) + 0.5) / (count(*) + 0.5)) AS weight
-      FROM hit, total GROUP BY number, messages
-), scored AS MATERIALIZED (
-    SELECT message_id, said_at, bit_or(1::bigint << number::int) AS matched,
-           sum(weight) * (%(k1)s + 1)
-           / (1 + %(k1)s * (1 - %(b)s + %(b)s * word_count / (SELECT avg(word_count) FROM hit))) AS score
-      FROM hit JOIN rarity USING (number) GROUP BY message_id, said_at, word_count
-), best AS (
-    SELECT * FROM scored ORDER BY score DESC, said_at DESC LIMIT %(candidates)s
-), top AS (
-    SELECT message_id, score, matched, {columns}
-      FROM best JOIN messaging_message message ON message.id = best.message_id
-     WHERE message.conversation_id = %(conversation)s AND {shown}
-), near AS (
-    SELECT top.message_id AS beside, side.* FROM top CROSS JOIN LATERAL ({sides}) side
+        SELECT FROM messaging_message WHERE conversation_id = %(conversation)s LIMIT %(most_counted)s) counted
+), rarity AS MATERIALIZED (
+    SELECT number, ln(1 + (GREATEST(messages - count(*), 0) + 0.5::float8) / (count(*) + 0.5::float8)) AS weight
+      FROM hit CROSS JOIN total GROUP BY number, messages
+), usual AS MATERIALIZED (
+    SELECT avg(word_count)::float8 AS length FROM hit
+), best AS MATERIALIZED (
+    SELECT message_id, said_at, {score} AS score
+      FROM hit JOIN rarity USING (number) CROSS JOIN usual GROUP BY message_id, said_at, word_count, usual.length
+     ORDER BY score DESC, said_at DESC LIMIT %(candidates)s
+), top AS MATERIALIZED (
+    SELECT message.* FROM best CROSS JOIN LATERAL (
+        SELECT message.id, {columns} FROM messaging_message message
+         WHERE id = best.message_id AND conversation_id = %(conversation)s AND {shown} LIMIT 1) message
+), pool AS MATERIALIZED (
+    SELECT id, NULL::uuid AS beside, 0 AS steps, {columns} FROM top message
+    UNION ALL
+    SELECT message.id, top.id, steps, {columns} FROM top CROSS JOIN LATERAL ({sides}) message
 )
-SELECT message.message_id AS id, NULL::uuid AS beside, 0 AS steps, score, matched, {columns} FROM top message
-UNION ALL
-SELECT message.id, beside, steps, COALESCE(score, 0), COALESCE(matched, 0), {columns}
-  FROM near message LEFT JOIN scored ON scored.message_id = message.id
-""".replace("{columns}", COLUMNS)
-    .replace("{shown}", SHOWN)
-    .replace("{sides}", SIDES)
-)
-AROUND = """
-SELECT top.message_id, side.id
-  FROM (SELECT id AS message_id, said_at FROM messaging_message WHERE id = ANY(%(keys)s::uuid[])) top
- CROSS JOIN LATERAL ({sides}) side
- ORDER BY side.said_at, side.id
-""".replace("{sides}", SIDES)
+SELECT message.id, beside, steps, COALESCE(own.score, 0), COALESCE(own.matched, 0), {columns}
+  FROM pool message LEFT JOIN LATERAL (
+      SELECT {score} AS score, bit_or(1::bigint << number::int) AS matched
+        FROM (SELECT terms, word_count FROM messaging_searchentry WHERE message_id = message.id LIMIT 1) entry
+       CROSS JOIN usual CROSS JOIN asked JOIN rarity USING (number)
+       WHERE entry.terms @@ asked.query GROUP BY word_count, usual.length) own ON true
+""")
+AROUND = _filled("""
+SELECT top.id, message.id
+  FROM (SELECT id, said_at FROM messaging_message WHERE id = ANY(%(keys)s::uuid[])) top
+ CROSS JOIN LATERAL ({sides}) message
+ ORDER BY message.said_at, message.id
+""")
 EVER = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -128,16 +142,17 @@ def search(
     """
     asked = telling_words(query, limit=MOST_WORDS)
     words = _distinct(asked)
+    limit = min(limit, MOST_RESULTS)
     if not words or limit < 1:
         return []
     index_conversation(conversation.pk)
     span = {"since": since or EVER[0], "before": before or EVER[1], "conversation": conversation.pk}
-    candidates = _weigh(words, span)
+    candidates = _weigh(words, span, limit)
     names = _names_asked_for(conversation, candidates, {fold(form.word) for form in asked})
     for found in candidates.values():
         found.score *= NAMED if found.writer in names else 1.0
-    best = sorted(candidates, key=lambda key: (-candidates[key].score, -candidates[key].said_at.timestamp(), key))
-    best = best[: min(limit, MOST_RESULTS)]
+    order = sorted(candidates, key=lambda key: (-candidates[key].score, -candidates[key].said_at.timestamp(), key))
+    best = order[:limit]
     around = _around(best, span)
     messages = Message.objects.select_related("sender", "sent_by", "media").in_bulk(
         {*best, *(near for each in around.values() for near in each)}
@@ -167,12 +182,13 @@ def _distinct(words: Sequence[Forms]) -> list[tuple[str, frozenset[str]]]:
     return distinct
 
 
-def _weigh(words: Sequence[tuple[str, frozenset[str]]], span: dict[str, Any]) -> dict[UUID, _Candidate]:
+def _weigh(words: Sequence[tuple[str, frozenset[str]]], span: dict[str, Any], limit: int) -> dict[UUID, _Candidate]:
     within = conversation_lexeme(span["conversation"])
     parameters = span | {
         "queries": [f"'{within}' & ({_any_of(lexemes)})" for _, lexemes in words],
-        "most_matches": MOST_MATCHES,
-        "candidates": CANDIDATES,
+        "most_matches": MOST_MATCHES // len(words),
+        "most_counted": MOST_COUNTED,
+        "candidates": max(CANDIDATES, 2 * limit),
         "reach": REACH,
         "k1": K1,
         "b": B,
@@ -215,12 +231,11 @@ def _names_asked_for(
 
 
 def _names(conversation: Conversation, writers: set[Writer]) -> dict[Writer, str]:
-    contacts: dict[UUID | None, str] = dict(
-        Contact.objects.filter(pk__in={contact for _, contact, _ in writers}).values_list("pk", "name")
-    )
+    contact_ids = {contact for _, contact, _ in writers if contact}
+    user_ids = {by for *_, by in writers if by}
+    contacts: dict[UUID | None, str] = dict(Contact.objects.filter(pk__in=contact_ids).values_list("pk", "name"))
     staff: dict[UUID | None, str] = {
-        user.pk: user.get_full_name() or user.username
-        for user in User.objects.filter(pk__in={by for *_, by in writers})
+        user.pk: user.get_full_name() or user.username for user in User.objects.filter(pk__in=user_ids)
     }
     names = {}
     for writer in writers:

@@ -14,6 +14,7 @@ from messaging.models import Message, UnindexedMessage
 from messaging.words import forms_of, split_words
 
 BATCH = 500
+IN_PASSING = 200  # at each round of the engine: receiving and answering go before
 MOST_WORDS = 2000  # of one message; what is longer is found by how it begins
 LARGEST_TEXT = 40_000  # characters of a message that are looked at
 
@@ -42,7 +43,7 @@ ON CONFLICT (message_id) DO UPDATE SET conversation_id = EXCLUDED.conversation_i
 """
 
 
-def index_waiting(*, limit: int = BATCH) -> int:
+def index_waiting(*, limit: int = IN_PASSING) -> int:
     """Index up to `limit` of the messages that wait for it, the newest first; returns how many there were."""
     with transaction.atomic():
         return _index(_take(TAKE_ANY, limit=limit))
