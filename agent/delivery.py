@@ -1,9 +1,14 @@
 """Hand queued messages to the bridge, in order, each at most once."""
 
+import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
+from django.db import InterfaceError, OperationalError
 
 from agent.bridges.base import NotSent, Refused, Unconfirmed
 from agent.bridges.events import Link, SessionChanged
@@ -14,6 +19,9 @@ from sessions_app.services import adapter_for, kept_bridges, record_session_chan
 from whatsapp_agent import postgres
 
 log = structlog.get_logger(__name__)
+
+PAUSES_S = (0.2, 1.0, 3.0, 6.0, 10.0)
+Result = TypeVar("Result")
 
 
 def deliver(conversation_id: UUID) -> datetime | None:
@@ -33,12 +41,11 @@ def deliver(conversation_id: UUID) -> datetime | None:
 
 def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
     """Send one message and note what came of it; returns whether the next one may follow."""
-    adapter = adapter_for(bridge)
-    why_not = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
-    if why_not:
-        outbox.note_failed(claimed, code="not_supported_by_bridge", error=why_not)
-        return True
     try:
+        adapter = adapter_for(bridge)
+        why_not = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
+        if why_not:
+            raise Refused(why_not, code="not_supported_by_bridge")
         postgres.release()
         sent = adapter.send_text(
             session=claimed.session_name,
@@ -47,18 +54,30 @@ def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
             quoted_id=claimed.quoted_id or None,
         )
     except NotSent as exc:
-        outbox.note_not_sent(claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s)
+        _noted(partial(outbox.note_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
         if exc.code == "not_connected":
             event = SessionChanged(session=claimed.session_name, status=Link.DISCONNECTED, code="not connected")
             record_session_change(bridge=bridge, event=event)
         log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
         return False
     except Refused as exc:
-        outbox.note_failed(claimed, code=exc.code, error=str(exc))
+        _noted(partial(outbox.note_failed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_refused", message=str(claimed.message_id), code=exc.code)
         return True
     except Unconfirmed as exc:
-        outbox.note_unconfirmed(claimed, code=exc.code, error=str(exc))
+        _noted(partial(outbox.note_unconfirmed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_unconfirmed", message=str(claimed.message_id), code=exc.code)
         return True
-    return outbox.note_sent(claimed, provider_message_id=sent.provider_message_id, at=sent.at)
+    return _noted(partial(outbox.note_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
+
+
+def _noted(note: Callable[[], Result]) -> Result:
+    """Write down what came of a send, also when the database is away for a moment: the bridge is not asked again."""
+    for pause_s in PAUSES_S:
+        try:
+            return note()
+        except (OperationalError, InterfaceError) as exc:
+            log.warning("send_not_noted_yet", error=type(exc).__name__)
+            postgres.release()
+            time.sleep(pause_s)
+    return note()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
 from agent.delivery import deliver
@@ -192,3 +192,28 @@ def test_a_person_may_send_again_what_is_unconfirmed_and_nothing_that_arrived(za
     assert said(zapw) == ["one"]
     with pytest.raises(Conflict):
         send_again(message=message)
+
+
+def test_an_adapter_that_cannot_be_made_has_surely_sent_nothing(zapw, conversation):
+    Bridge.objects.filter(slug="default").update(api_key="clé")
+    message = send_text(conversation=conversation, text="one")
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("failed", "invalid_configuration")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_bridge_took_is_noted_although_the_database_was_away_for_a_moment(zapw, conversation, monkeypatch):
+    message = send_text(conversation=conversation, text="one")
+    connect = connections["default"].get_new_connection
+    failures = iter([OperationalError("away"), OperationalError("away")])
+
+    def unsteady(*arguments):
+        for failure in failures if zapw.sent else ():
+            raise failure
+        return connect(*arguments)
+
+    monkeypatch.setattr(connections["default"], "get_new_connection", unsteady)
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, next(failures, None)) == ("sent", None)
