@@ -121,6 +121,8 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
     blank = _blank(situation, started_at=started_at)
     if not situation.burst:
         return replace(blank, outcome=Turn.Outcome.IGNORED, reason="nothing left to answer")
+    if not conversation.is_answered:
+        return replace(blank, outcome=Turn.Outcome.IGNORED, reason="this contact is no longer answered")
     why_unreachable = adapter_for(conversation.session.bridge).why_unreachable(
         address=conversation.address, is_group=conversation.contact.is_group
     )

@@ -134,6 +134,13 @@ class Conversation(models.Model):
     def __str__(self) -> str:
         return f"{self.contact} at {self.session}"
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether this contact is answered at all: what `receive` asks when a message comes, and a turn once more."""
+        policy = self.session.access_policy
+        is_let_in = policy == "everyone" or (policy == "listed" and self.contact.is_allowed)
+        return is_let_in and not self.contact.is_blocked and self.session.ended_at is None
+
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, user: Any) -> Self:
