@@ -68,7 +68,7 @@ class Command(BaseCommand):
             )
         if settings.REDIS_URL:
             self._say(
-                "WARNING: REDIS_URL is set, and no broker is needed yet: every process runs an engine of its own."
+                "WARNING: REDIS_URL is set, but not used yet: every process runs an engine of its own."
             )
         if settings.DEBUG:
             self._say("WARNING: DEBUG is on: whoever meets an error sees settings and code. Never in production.")
