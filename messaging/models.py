@@ -72,9 +72,8 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
     def due(self) -> Self:
         """Those that want a turn now and nobody is at, the longest waiting first."""
-        now = timezone.now()
-        is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=now)
-        return self.filter(is_free, due_at__lte=now, control="agent").order_by("due_at")
+        is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now())  # by the clock that wrote them
+        return self.filter(is_free, due_at__lte=Now(), control="agent").order_by("due_at")
 
 
 class Conversation(models.Model):

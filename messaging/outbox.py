@@ -8,6 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from messaging.models import Conversation, Message
@@ -176,7 +177,7 @@ def conversations_to_deliver(*, limit: int) -> list[UUID]:
 @transaction.atomic
 def give_up_stuck() -> int:
     """Messages whose sender died while the bridge was being asked are `unconfirmed`; returns how many."""
-    before = timezone.now() - timedelta(seconds=settings.BRIDGE_TIMEOUT_S + settings.AGENT_SWEEP_S + 5)
+    before = Now() - timedelta(seconds=settings.BRIDGE_TIMEOUT_S + settings.AGENT_SWEEP_S + 5)  # the claim's own clock
     stuck = Message.objects.filter(status=Message.Status.SENDING, sending_at__lt=before)
     stuck = stuck.filter(pk__in=list(stuck.values_list("pk", flat=True)[:500]))
     _lock_conversations(stuck)

@@ -217,3 +217,11 @@ def test_what_the_bridge_took_is_noted_although_the_database_was_away_for_a_mome
     deliver(conversation.pk)
     message.refresh_from_db()
     assert (message.status, next(failures, None)) == ("sent", None)
+
+
+def test_a_process_whose_clock_is_ahead_does_not_give_up_on_the_send_of_another(conversation, monkeypatch):
+    send_text(conversation=conversation, text="one")
+    outbox.claim_next(conversation.pk)
+    real = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(hours=1))
+    assert outbox.give_up_stuck() == 0

@@ -167,3 +167,22 @@ def test_a_closed_lane_takes_nothing_new():
     assert lane.close(timeout_s=1)
     lane.ring(uuid4())
     assert lane.close(timeout_s=1)
+
+
+def test_one_thing_that_cannot_be_mended_does_not_keep_the_others_from_it(conversation, monkeypatch):
+    def fail() -> None:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(control, "release_expired", fail)
+    late = send_text(conversation=conversation, text="too late")
+    Message.objects.update(created_at=timezone.now() - timedelta(days=2))
+    engine.mend()
+    late.refresh_from_db()
+    assert late.status == "failed"
+
+
+def test_a_process_whose_clock_is_behind_finds_what_is_due(says, conversation, monkeypatch):
+    says("Hello")
+    real = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real() - timedelta(hours=1))
+    assert list(Conversation.objects.due()) == [conversation]
