@@ -120,10 +120,14 @@ class Engine:
         self._alarm_count = 0
         self._alarm_set = threading.Condition()
         self._stopping = threading.Event()
+        self._rounds = [
+            threading.Thread(target=body, name=f"engine{body.__name__}", daemon=True)
+            for body in (self._clock, self._renew, self._sweep_on, self._mend_on, self._sync_on, self._index_on)
+        ]
 
     def start(self) -> None:
-        for body in (self._clock, self._renew, self._sweep_on, self._mend_on, self._index_on):
-            threading.Thread(target=body, name=f"engine{body.__name__}", daemon=True).start()
+        for thread in self._rounds:
+            thread.start()
         doorbell.answered_by(self.ring)
 
     def stop(self, *, timeout_s: float) -> None:
@@ -137,6 +141,8 @@ class Engine:
         if not ended:
             log.info("leases_given_back", count=turns.give_back_held())
         self._deliveries.close(timeout_s=max(deadline - time.monotonic(), 1.0))
+        for thread in self._rounds:
+            thread.join(max(deadline - time.monotonic(), 0.2))
         connections.close_all()
 
     def ring(self, conversation_id: UUID) -> None:
@@ -169,8 +175,10 @@ class Engine:
                 self._alarm_set.notify()
 
     def _clock(self) -> None:
-        while not self._stopping.is_set():
+        while True:
             with self._alarm_set:
+                if self._stopping.is_set():
+                    return
                 if not self._alarms:
                     self._alarm_set.wait()
                     continue
@@ -192,6 +200,9 @@ class Engine:
     def _mend_on(self) -> None:
         self._every(MEND_EVERY_S, mend)
 
+    def _sync_on(self) -> None:
+        self._every(MEND_EVERY_S, sync_due_bridges)  # apart from the rest: a bridge may keep us waiting
+
     def _index_on(self) -> None:
         self._every(settings.AGENT_SWEEP_S, search_index.index_waiting)
 
@@ -204,28 +215,35 @@ class Engine:
 
     def _every(self, seconds: float, act: Callable[[], object]) -> None:
         while not self._stopping.wait(seconds):
-            try:
-                act()
-            except (OperationalError, InterfaceError) as exc:
-                log.warning("database_unreachable", job=act.__name__, error=type(exc).__name__)
-            except Exception:  # the next round may do better, and nothing else would bring it
-                log.exception("job_failed", job=act.__name__)
-            finally:
-                connections.close_all()
+            attempt(act)
+
+
+def attempt(act: Callable[[], object]) -> None:
+    """Do what is done again and again; a failure is logged, and the next round may do better."""
+    try:
+        act()
+    except (OperationalError, InterfaceError) as exc:
+        log.warning("database_unreachable", job=act.__name__, error=type(exc).__name__)
+    except Exception:
+        log.exception("job_failed", job=act.__name__)
+    finally:
+        connections.close_all()
 
 
 def mend() -> None:
     """What time alone changes: takeovers that end, sends cut off in the middle, words too late to be said."""
-    control.release_expired()
-    outbox.give_up_stuck()
-    outbox.drop_outdated()
-    settle_early_receipts()
-    events.rebase()
-    events.purge()
-    idempotency.purge()
-    lockout.purge()
-    throttling.purge()
-    sync_due_bridges()
+    for act in (
+        control.release_expired,
+        outbox.give_up_stuck,
+        outbox.drop_outdated,
+        settle_early_receipts,
+        events.rebase,
+        events.purge,
+        idempotency.purge,
+        lockout.purge,
+        throttling.purge,
+    ):
+        attempt(act)
 
 
 # --- the engine of this process -----------------------------------------------------------------------------------
