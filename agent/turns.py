@@ -92,7 +92,7 @@ def _answer(lease: Lease) -> datetime | None:
             )
             # What was said beside a command is a turn of its own, and need not wait for the sweep.
             return timezone.now() if len(settlement.burst) < len(situation.burst) else None
-        if not leases.renew([lease.token]):
+        if not leases.renew(lease):
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None  # a person took over, or another worker did after we were thought dead
     return None
@@ -214,7 +214,7 @@ def _converse(prompt: Prompt, *, toolbox: Toolbox, lease: Lease) -> Conversed:
                 raise ModelRefused("The model asked for tools and never answered.", code="too_many_steps")
             said.text = completion.text or A_PERSON_COMES
             return said
-        if not leases.renew([lease.token]):
+        if not leases.renew(lease):
             raise LeaseLost()
         told = toolbox.answer(completion.tool_requests)
         if said.steps == MOST_STEPS - 1:
@@ -262,9 +262,9 @@ def _give_up(situation: Situation, *, started_at: datetime, reason: str) -> Sett
 def renew_held() -> None:
     """Prolong the leases of the turns that are under way in this process."""
     with _held_lock:
-        tokens = list(_held)
-    if tokens:
-        leases.renew(tokens)
+        held = list(_held.values())
+    if held:
+        leases.renew(*held)
 
 
 def give_back_held() -> int:

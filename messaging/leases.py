@@ -1,6 +1,6 @@
 """The right to work on a conversation until a time, and what a turn leaves behind when it still holds that right."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,7 +29,7 @@ RETURNING control_epoch, tries
 """)
 RENEW = """
 UPDATE messaging_conversation SET lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
- WHERE lease_token = ANY(%(tokens)s) RETURNING lease_token
+ WHERE id = ANY(%(ids)s) AND lease_token = ANY(%(tokens)s) RETURNING lease_token
 """
 # What a turn leaves behind, in one round trip: all of it, or nothing when the conversation was not ours any more. The
 # turn is over when nothing came meanwhile, or when it may not start again: then what came stays due.
@@ -96,10 +96,11 @@ def take(conversation_id: UUID) -> Lease | None:
     return None
 
 
-def renew(tokens: Iterable[UUID]) -> set[UUID]:
-    """Prolong leases; returns those still held."""
+def renew(*held: Lease) -> set[UUID]:
+    """Prolong leases; returns the tokens of those still held."""
+    ids, tokens = [lease.conversation_id for lease in held], [lease.token for lease in held]
     with connection.cursor() as cursor:
-        cursor.execute(RENEW, {"tokens": list(tokens), "lease_s": settings.AGENT_LEASE_S})
+        cursor.execute(RENEW, {"ids": ids, "tokens": tokens, "lease_s": settings.AGENT_LEASE_S})
         return {row[0] for row in cursor.fetchall()}
 
 

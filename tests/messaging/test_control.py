@@ -132,7 +132,7 @@ def test_every_change_of_control_raises_the_epoch_and_takes_the_lease_away(says,
     lease = leases.take(conversation.pk)
     act(conversation=conversation)
     assert conversation.control_epoch == lease.epoch + 1
-    assert leases.renew([lease.token]) == set()
+    assert leases.renew(lease) == set()
 
 
 def test_writing_does_not_shorten_a_takeover_that_lasts_until_later(conversation):

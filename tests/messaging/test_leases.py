@@ -66,7 +66,7 @@ def test_a_draft_is_stale_when_more_was_said_meanwhile(says, conversation):
     seen = Conversation.objects.get().inbound_count
     says("Two")
     assert settle(lease, conversation, seen=seen) is None
-    assert leases.renew([lease.token]) == {lease.token}
+    assert leases.renew(lease) == {lease.token}
 
 
 def test_a_turn_that_may_not_start_again_answers_what_it_saw_and_leaves_the_rest_due(says, conversation):
