@@ -58,6 +58,15 @@ def test_the_model_is_shown_the_instructions_and_what_was_said_oldest_first(says
     assert prompt(model)[1] == {"role": "user", "content": "first\nsecond"}
 
 
+def test_what_is_to_be_answered_is_shown_last_also_when_the_writers_clock_is_behind(says, conversation, model):
+    says("one")
+    turns.take_turn(conversation.pk)
+    says("two", age=timedelta(seconds=5))
+    turns.take_turn(conversation.pk)
+    assert [said["role"] for said in prompt(model)] == ["system", "user", "assistant", "user"]
+    assert prompt(model)[-1]["content"].endswith("two")
+
+
 def test_what_comes_while_the_model_thinks_makes_the_draft_stale(says, conversation, model, monkeypatch):
     model.say("to one", "to both")
     says("one")
