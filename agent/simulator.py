@@ -34,7 +34,7 @@ from messaging.models import Conversation, Message, Turn
 from messaging.send import parse_phone
 from messaging.timeline import activity_of, beside_text, excerpt_of, read_timeline
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.services import start_session
+from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent.errors import AppError, Forbidden, InvalidInput, NotFound
 
 # Nothing of the page comes from elsewhere or stands in its markup, so whatever a message smuggles in cannot run.
@@ -97,8 +97,8 @@ def sessions(request: HttpRequest) -> HttpResponse:
     """The sessions to write to; POST {name} makes one, and its maker a member."""
     if request.method == "POST":
         name = _text(_body(request), "name", longest=50)
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise InvalidInput("A session's name is made of letters, digits, - and _.")
+        if not re.fullmatch(SESSION_NAME, name):
+            raise InvalidInput("A session's name is made of letters, digits and _ . -")
         session = start_session(
             name=name, bridge=Bridge.objects.get(slug=Bridge.SIMULATOR), user=cast(User, request.user)
         )

@@ -395,7 +395,8 @@ def _is_being_linked(session: WhatsAppSession) -> bool:
 
 
 class LinkForm(forms.Form):
-    name = forms.SlugField(
+    name = forms.RegexField(
+        rf"^{services.SESSION_NAME}\Z",
         max_length=100,
         widget=UnfoldAdminTextInputWidget,
         help_text="Yours to choose, like “sales”. It cannot be changed later.",

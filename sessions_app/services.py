@@ -24,6 +24,7 @@ from whatsapp_agent.postgres.statement import Statement
 log = structlog.get_logger(__name__)
 
 SYNC_EVERY_S = 60.0
+SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 BRIDGE_OF_SLUG = Statement("SELECT id, ROW(xmin, ctid)::text FROM sessions_app_bridge WHERE slug = %(slug)s")
 
@@ -135,12 +136,15 @@ def start_session(
 ) -> WhatsAppSession:
     """Start linking a number: a new session at the bridge, with a QR code to scan where it wants one.
 
-    The name of an ended session brings its record back. `user` becomes a member.
+    The name of an ended session brings its record back, to those who may see it. `user` becomes a member.
     Raises SessionExists, BridgeFailed or NotSupportedByBridge; the record is then as it was before.
     """
     bridge = bridge or Bridge.objects.get(slug=Bridge.DEFAULT)
     if WhatsAppSession.objects.live().filter(bridge=bridge, name=name).exists():
         raise SessionExists(f"The session {name} exists already at the bridge {bridge.slug}.")
+    ended = WhatsAppSession.objects.filter(bridge=bridge, name=name)
+    if user is not None and ended.exists() and not ended.visible_to(user).exists():
+        raise SessionExists(f"There was a session {name} that you are no member of; choose another name.")
     adapter = adapter_for(bridge)
     postgres.release()
     try:
@@ -261,13 +265,16 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
 
     Raises BridgeFailed, and then nothing is changed.
     """
+    adapter = adapter_for(bridge)
+    report: dict[str, list[str]] = {"added": [], "updated": [], "missing": []}
+    if not adapter.keeps_sessions:
+        return report
     postgres.release()
     asked_at = timezone.now()  # an event that comes meanwhile is newer than the answer
     try:
-        states = {state.name: state for state in adapter_for(bridge).list_sessions()}
+        states = {state.name: state for state in adapter.list_sessions()}
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    report: dict[str, list[str]] = {"added": [], "updated": [], "missing": []}
     known = {session.name: session for session in bridge.sessions.all()}
     for name, state in states.items():
         if name not in known:

@@ -137,6 +137,15 @@ def test_a_number_that_exists_is_not_made_again(phone: WhatsAppSession, staff_st
     assert not Membership.objects.filter(user=staff_stranger).exists()
 
 
+def test_the_name_of_somebody_s_ended_session_does_not_open_it(
+    chat: Conversation, staff_stranger: User, log_in: LogIn
+) -> None:
+    WhatsAppSession.objects.filter(pk=chat.session_id).update(ended_at=timezone.now())
+    client = log_in(staff_stranger)
+    answer = _post(client, reverse("simulator-sessions"), {"name": chat.session.name})
+    assert (answer.status_code, client.get(_state(chat)).status_code) == (409, 404)
+
+
 @pytest.mark.parametrize("name", ["", "two words", "x" * 51, "<b>", 7, None, ["a"], "a/../b"])
 def test_a_number_needs_a_name(bridges: None, staff_stranger: User, log_in: LogIn, name: Any) -> None:
     answer = _post(log_in(staff_stranger), reverse("simulator-sessions"), {"name": name})
