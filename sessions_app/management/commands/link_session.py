@@ -1,0 +1,157 @@
+"""`manage.py link_session NAME`: link a number, with the QR code in the terminal."""
+
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from argparse import ArgumentParser
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from sessions_app import qr, services
+from sessions_app.management.commands.sync_sessions import bridge_called, prepare
+from sessions_app.models import Bridge, WhatsAppSession
+from whatsapp_agent import postgres
+from whatsapp_agent.errors import AppError, BridgeFailed
+
+LOOK_EVERY_S = 1.0
+MOST_ENDED_LOOKS = 10  # a bridge may say `disconnected` for a moment while it makes a new code
+Status = WhatsAppSession.Status
+
+
+class Command(BaseCommand):
+    help = "Link a WhatsApp number: start its session (or connect it again) and draw the QR code to scan."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", help="The session's name, yours to choose: letters, digits and _ . -")
+        parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="Instead of the default one.")
+        parser.add_argument(
+            "--timeout", type=float, default=300.0, metavar="SECONDS", help="Give up after (300 seconds)."
+        )
+
+    def handle(self, *, name: str, bridge: str, timeout: float, **options: Any) -> None:  # noqa: ARG002
+        signal.signal(signal.SIGTERM, _as_ctrl_c)
+        self._image: Path | None = None
+        self._lines_to_replace = 0
+        if not re.fullmatch(services.SESSION_NAME, name):
+            raise CommandError(f"{name!r} is no name: use letters, digits and _ . -, and begin with a letter or digit.")
+        prepare()
+        try:
+            self._link(name, bridge_called(bridge), timeout_s=timeout)
+        finally:
+            if self._image is not None:
+                self._image.unlink(missing_ok=True)
+
+    def _link(self, name: str, bridge: Bridge, *, timeout_s: float) -> None:
+        known = WhatsAppSession.objects.live().filter(bridge=bridge, name=name).select_related("bridge").first()
+        try:
+            session = services.reconnect_session(known) if known else services.start_session(name=name, bridge=bridge)
+        except AppError as exc:
+            raise CommandError(str(exc)) from exc
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped while the bridge was being asked; manage.py sync_sessions shows what it has.")
+            sys.exit(130)
+        try:
+            is_linked = self._follow(session, deadline=time.monotonic() + timeout_s)
+        except KeyboardInterrupt:
+            self.stdout.write("\nStopped.")
+            self._undo(session, was_known=known is not None)
+            sys.exit(130)
+        if not is_linked:
+            self._undo(session, was_known=known is not None)
+            raise CommandError(f"{name} was not linked within {timeout_s:g} seconds.")
+
+    def _follow(self, session: WhatsAppSession, *, deadline: float) -> bool:
+        """Show each code until the number is linked; False when the time is up."""
+        shown: bytes | None = None
+        trouble = ""
+        ended_looks = 0
+        while session.status != Status.CONNECTED:
+            ended_looks = ended_looks + 1 if session.status in {Status.DISCONNECTED, Status.LOGGED_OUT} else 0
+            if ended_looks == MOST_ENDED_LOOKS:
+                why = f" ({session.status_reason})" if session.status_reason else ""
+                raise CommandError(f"{session.name} is {session.get_status_display().lower()}{why}. Link it once more.")
+            png = bytes(session.qr_png) if session.qr_png else None
+            if png and png != shown and session.status == Status.QR_WAITING:
+                self._show(session, png, is_first=shown is None)
+                shown = png
+            elif shown is None and not trouble:
+                trouble = f"Waiting for the bridge: {session.get_status_display()} ..."
+                self.stdout.write(trouble)
+            if time.monotonic() >= deadline:
+                return False
+            postgres.release()
+            time.sleep(min(LOOK_EVERY_S, max(deadline - time.monotonic(), 0.0)))
+            try:
+                session = services.refresh_session(session)
+            except BridgeFailed as exc:
+                if str(exc) != trouble:
+                    trouble = str(exc)
+                    self.stderr.write(f"{trouble} Asking again ...")
+        when = timezone.localtime(session.linked_at).strftime("%Y-%m-%d %H:%M:%S %Z") if session.linked_at else "now"
+        self.stdout.write(
+            self.style.SUCCESS(f"{session.name} is connected as {session.phone or 'unknown'}, since {when}.")
+        )
+        return True
+
+    # --- the code -------------------------------------------------------------------------------------------------
+    def _show(self, session: WhatsAppSession, png: bytes, *, is_first: bool) -> None:
+        drawing = self._drawing(png)
+        if is_first:
+            self.stdout.write("On the phone: WhatsApp, Settings, Linked devices, Link a device. Then scan:\n")
+        elif drawing and self._lines_to_replace < shutil.get_terminal_size().lines:
+            self.stdout.write(f"\x1b[{self._lines_to_replace}F\x1b[J" if self._lines_to_replace else "", ending="")
+        until = f"Valid until {session.qr_expires_at:%H:%M:%S} UTC; a new one follows." if session.qr_expires_at else ""
+        if drawing:
+            self.stdout.write("\n".join(drawing))
+            self.stdout.write(until)
+            self._lines_to_replace = len(drawing) + 1
+        else:
+            self.stdout.write(f"Open this image and scan it: {self._write_image(session, png)}  {until}")
+        self.stdout.flush()
+
+    def _drawing(self, png: bytes) -> list[str]:
+        """The code for this terminal; nothing where it cannot be drawn or would not fit."""
+        if not self.stdout.isatty() or os.environ.get("TERM") == "dumb":
+            return []
+        try:
+            modules = qr.modules_of(png)
+        except qr.NoCode as exc:
+            self.stderr.write(f"The code cannot be drawn here. {exc}")
+            return []
+        columns = shutil.get_terminal_size().columns
+        for quiet in (4, 2, 1):
+            if len(modules) + 2 * quiet <= columns:
+                return qr.draw(modules, quiet=quiet)
+        self.stderr.write(f"The code cannot be drawn here: it needs {len(modules) + 2} columns, there are {columns}.")
+        return []
+
+    def _write_image(self, session: WhatsAppSession, png: bytes) -> Path:
+        """Whoever scans the code links their phone: the file is for its owner alone, and goes when we are done."""
+        self._image = settings.DATA_DIR / f"qr-{session.pk}.png"
+        self._image.unlink(missing_ok=True)
+        with os.fdopen(os.open(self._image, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(png)
+        return self._image
+
+    # --- the end --------------------------------------------------------------------------------------------------
+    def _undo(self, session: WhatsAppSession, *, was_known: bool) -> None:
+        """Leave no half-made session: what was begun here is ended at the bridge too."""
+        if was_known:
+            return
+        with suppress(KeyboardInterrupt):
+            try:
+                services.end_session(session)
+            except AppError as exc:
+                self.stderr.write(f"The bridge did not forget {session.name}: {exc} Run manage.py sync_sessions later.")
+
+
+def _as_ctrl_c(_signal: int, _frame: Any) -> NoReturn:
+    raise KeyboardInterrupt

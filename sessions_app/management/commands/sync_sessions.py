@@ -1,0 +1,65 @@
+"""`manage.py sync_sessions`: bring our record of sessions in step with what the bridges have."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, ProgrammingError
+
+from sessions_app import services
+from sessions_app.models import Bridge
+from whatsapp_agent.errors import BridgeFailed
+
+WORDS = {"added": "added", "updated": "changed", "missing": "no longer at the bridge"}
+
+
+class Command(BaseCommand):
+    help = "Reconcile the sessions kept here with those the bridges have, and say what changed."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--bridge", metavar="SLUG", help="Only this bridge.")
+
+    def handle(self, *, bridge: str | None, **options: Any) -> None:  # noqa: ARG002
+        prepare()
+        bridges = [bridge_called(bridge)] if bridge else list(Bridge.objects.order_by("slug"))
+        failed = [one.slug for one in bridges if not self._reconcile(one)]
+        if failed:
+            raise CommandError(
+                f"Not reconciled: {', '.join(failed)}. Is the bridge running? manage.py doctor says more."
+            )
+
+    def _reconcile(self, bridge: Bridge) -> bool:
+        if not services.adapter_for(bridge).keeps_sessions:
+            self.stdout.write(f"{bridge}: keeps no sessions of its own; nothing to do.")
+            return True
+        try:
+            report = services.sync_bridge(bridge)
+        except BridgeFailed as exc:
+            self.stderr.write(f"{bridge}: {exc}")
+            return False
+        if not any(report.values()):
+            self.stdout.write(f"{bridge}: nothing has changed.")
+        for what, names in report.items():
+            for name in names:
+                status = bridge.sessions.get(name=name).get_status_display()
+                self.stdout.write(f"{bridge}: {name} {WORDS[what]} ({status})")
+        return True
+
+
+def prepare() -> None:
+    """The bridges of the environment, as a start makes them. Raises CommandError when the database is not ready."""
+    try:
+        services.ensure_default_bridges()
+    except ProgrammingError as exc:
+        raise CommandError("The database has no tables yet: run manage.py migrate, or make run, first.") from exc
+    except OperationalError as exc:
+        raise CommandError("The database cannot be reached. manage.py doctor says more.") from exc
+
+
+def bridge_called(slug: str) -> Bridge:
+    """Raises CommandError with the slugs there are."""
+    bridge = Bridge.objects.filter(slug=slug).first()
+    if bridge is None:
+        known = ", ".join(Bridge.objects.order_by("slug").values_list("slug", flat=True))
+        raise CommandError(f"There is no bridge {slug}. There are: {known}.")
+    return bridge

@@ -1,0 +1,228 @@
+"""`manage.py link_session` and `manage.py sync_sessions`, with a bridge on a real socket."""
+
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+
+from sessions_app.management.commands import link_session
+from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import ensure_default_bridges, start_session
+from tests.fakes.zapw import FakeZapw
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def zapw(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZapw]:
+    monkeypatch.setattr(link_session, "LOOK_EVERY_S", 0.02)
+    before = signal.getsignal(signal.SIGTERM)
+    with FakeZapw() as fake:
+        yield fake
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def zapw_bridge(zapw: FakeZapw, settings: Any) -> Bridge:
+    """The environment's bridge is the fake zapw."""
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL, settings.WHATSAPP_API_KEY = "zapw", zapw.url, zapw.api_key
+    ensure_default_bridges()
+    return Bridge.objects.get(slug="default")
+
+
+def _run(*arguments: str, terminal: io.StringIO | None = None, **options: Any) -> tuple[str, str]:
+    out, err = terminal if terminal is not None else io.StringIO(), io.StringIO()
+    call_command(*arguments, stdout=out, stderr=err, **options)
+    return out.getvalue(), err.getvalue()
+
+
+def _images() -> list[Any]:
+    return list(settings.DATA_DIR.glob("qr-*.png"))
+
+
+# --- link_session -------------------------------------------------------------------------------------------------
+
+
+def test_a_number_is_linked_with_the_code_in_the_terminal(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.connect_after_s = 0.3
+    out, _ = _run("link_session", "shop", terminal=Terminal())
+    session = WhatsAppSession.objects.get(name="shop")
+    assert "\x1b[38;5;16;48;5;231m" in out
+    assert "Valid until" in out
+    assert "shop is connected as +1234567890, since 20" in out
+    assert (session.status, session.linked_at is None) == ("connected", False)
+
+
+def test_an_expired_code_is_drawn_anew(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.qr_life_s = 0.1
+    with pytest.raises(CommandError):
+        _run("link_session", "shop", terminal=(terminal := Terminal()), timeout=1.0)
+    assert terminal.getvalue().count("Valid until") > 1
+
+
+def test_without_a_terminal_the_code_is_a_file_for_its_owner_alone(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    modes: list[int] = []
+    out = io.StringIO()
+    looking = threading.Thread(target=lambda: modes.extend(_modes_of_image()))
+    looking.start()
+    zapw.connect_after_s = 0.6
+    call_command("link_session", "shop", stdout=out, stderr=io.StringIO())
+    looking.join()
+    assert "Open this image and scan it:" in out.getvalue()
+    assert modes == [0o600]
+    assert not _images()
+
+
+def _modes_of_image() -> list[int]:
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        if found := _images():
+            return [found[0].stat().st_mode & 0o777]
+        time.sleep(0.01)
+    return []
+
+
+def test_an_image_that_is_no_code_can_still_be_opened(
+    zapw: FakeZapw, zapw_bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeZapw, "_show_code", _show_nonsense)
+    terminal, err = Terminal(), io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("link_session", "shop", stdout=terminal, stderr=err, timeout=0.2)
+    assert "Open this image and scan it:" in terminal.getvalue()
+    assert "cannot be drawn" in err.getvalue()
+
+
+def _show_nonsense(self: FakeZapw, name: str) -> None:
+    self.sessions[name] |= {
+        "status": "qr_waiting",
+        "qrCode": "data:image/png;base64,iVBORw0KGgoAAAA=",
+        "qrExpiresAt": "2099-01-01T00:00:00.000Z",
+    }
+
+
+def test_when_the_time_is_up_nothing_half_made_is_left(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    with pytest.raises(CommandError, match="not linked within"):
+        _run("link_session", "shop", timeout=0.1)
+    assert "shop" not in zapw.sessions
+    assert not WhatsAppSession.objects.live().exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_nothing_half_made(zapw: FakeZapw, zapw_bridge: Bridge, how: signal.Signals) -> None:
+    threading.Timer(0.4, os.kill, (os.getpid(), how)).start()
+    with pytest.raises(SystemExit) as stopped:
+        _run("link_session", "shop", timeout=20)
+    assert stopped.value.code == 130
+    assert "shop" not in zapw.sessions
+    assert not WhatsAppSession.objects.live().exists()
+    assert not _images()
+
+
+def test_a_session_that_stands_is_only_told_of(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.connect_after_s = 0.05
+    _run("link_session", "shop")
+    out, _ = _run("link_session", "shop")
+    assert "shop is connected as +1234567890" in out
+
+
+def test_a_session_that_was_lost_is_linked_again(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.connect_after_s = 0.05
+    _run("link_session", "shop")
+    zapw.sessions.clear()
+    out, _ = _run("link_session", "shop")
+    assert "shop is connected" in out
+    assert "shop" in zapw.sessions
+
+
+def test_giving_up_on_a_known_session_keeps_it(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.connect_after_s = 0.05
+    _run("link_session", "shop")
+    zapw.sessions.clear()
+    zapw.connect_after_s = None
+    with pytest.raises(CommandError, match="not linked within"):
+        _run("link_session", "shop", timeout=0.2)
+    assert WhatsAppSession.objects.live().filter(name="shop").exists()
+
+
+def test_a_bridge_that_hiccups_while_we_look_is_asked_again(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.connect_after_s = 0.6
+    threading.Timer(0.2, zapw.fail, ("error_500",), {"call": "state"}).start()
+    threading.Timer(0.4, zapw.heal).start()
+    out, _ = _run("link_session", "shop")
+    assert "shop is connected" in out
+
+
+def test_a_bridge_that_is_down_is_said_plainly(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.down()
+    with pytest.raises(CommandError) as refused:
+        _run("link_session", "shop")
+    assert str(refused.value)
+    assert not WhatsAppSession.objects.exists()
+
+
+def test_a_name_the_bridge_has_and_we_do_not_is_said_plainly(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.add_session("shop")
+    with pytest.raises(CommandError, match="sync_sessions"):
+        _run("link_session", "shop")
+    assert "shop" in zapw.sessions
+
+
+def test_an_unknown_bridge_is_answered_with_those_there_are(zapw_bridge: Bridge) -> None:
+    with pytest.raises(CommandError, match="There are: default, simulator"):
+        _run("link_session", "shop", bridge="nowhere")
+
+
+@pytest.mark.parametrize("name", ["", "two words", "../etc", "x" * 101, "a\n", "é"])
+def test_a_name_that_is_none_is_refused_before_the_bridge_hears_of_it(
+    zapw: FakeZapw, zapw_bridge: Bridge, name: str
+) -> None:
+    with pytest.raises(CommandError):
+        _run("link_session", name)
+    assert not zapw.sessions
+
+
+# --- sync_sessions ------------------------------------------------------------------------------------------------
+
+
+def test_sync_says_what_was_added_changed_and_lost(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.add_session("sales", phone="5511999990000")
+    zapw.add_session("shop", phone="5511999990001")
+    first, _ = _run("sync_sessions")
+    del zapw.sessions["sales"]
+    zapw.sessions["shop"]["status"] = "disconnected"
+    second, _ = _run("sync_sessions", bridge="default")
+    third, _ = _run("sync_sessions", bridge="default")
+    assert "sales added (Connected)" in first
+    assert "shop changed (Disconnected)" in second
+    assert "sales no longer at the bridge (Disconnected)" in second
+    assert "nothing has changed" in third
+
+
+def test_sync_leaves_the_simulator_s_sessions_alone(zapw_bridge: Bridge) -> None:
+    simulator = Bridge.objects.get(slug="simulator")
+    start_session(name="phone", bridge=simulator)
+    out, _ = _run("sync_sessions")
+    assert "keeps no sessions of its own" in out
+    assert WhatsAppSession.objects.get(name="phone").status == "connected"
+
+
+def test_sync_goes_on_past_a_bridge_that_is_down_and_fails_in_the_end(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.down()
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(CommandError, match="Not reconciled: default"):
+        call_command("sync_sessions", stdout=out, stderr=err)
+    assert "simulator" in out.getvalue()
+    assert "default" in err.getvalue()
