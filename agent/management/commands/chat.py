@@ -1,0 +1,230 @@
+"""`manage.py chat`: talk to the agent in the terminal, by the way every message goes."""
+
+import json
+import logging
+import sys
+import threading
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from agent import engine, inbox, start
+from messaging.models import Conversation, Message, Turn
+from messaging.send import conversation_by_phone, parse_phone
+from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
+from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import start_session
+from whatsapp_agent import postgres
+from whatsapp_agent.errors import AppError
+
+try:
+    from readline import get_line_buffer as typed_so_far
+except ImportError:  # a Python that was built without it
+
+    def typed_so_far() -> str:
+        return ""
+
+
+PROMPT = "you> "
+START_OF_LINE = "\r\x1b[K"  # and nothing on it
+QUIT = {"/quit", "/exit"}
+LOOK_EVERY_S = 0.2
+Status = Message.Status
+ARRIVED = {Status.SENT, Status.DELIVERED, Status.READ}
+NEVER_ARRIVES = {Status.FAILED, Status.UNCONFIRMED, Status.CANCELLED}
+
+
+class Command(BaseCommand):
+    help = "Talk to the agent as a contact would, from the keyboard or a pipe (echo hello | manage.py chat)."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--name", default="Terminal", help="What you call yourself.")
+        parser.add_argument("--phone", default="+15550100001", help="The phone you write from.")
+        parser.add_argument("--session", default="terminal", help="The simulator's session you write to.")
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=120.0,
+            metavar="SECONDS",
+            help="From a pipe: how long to wait for an answer.",
+        )
+
+    def handle(self, *, name: str, phone: str, session: str, timeout: float, **options: Any) -> None:  # noqa: ARG002
+        logging.disable(logging.INFO)  # the engine of this process would write between the lines
+        try:
+            chat = Chat(_conversation(session, phone, tell=self.stderr.write), name=name, phone=phone)
+            engine.start()
+            try:
+                if sys.stdin.isatty():
+                    self._talk(chat)
+                else:
+                    self._read(chat, sys.stdin, timeout_s=timeout)
+            finally:
+                engine.stop(timeout_s=5)
+        except (AppError, start.CannotStart) as exc:
+            raise CommandError(str(exc)) from exc
+        except KeyboardInterrupt:
+            sys.exit(130)
+        finally:
+            logging.disable(logging.NOTSET)
+
+    # --- a person at the keyboard ---------------------------------------------------------------------------------
+    def _talk(self, chat: "Chat") -> None:
+        agent = chat.conversation.session.agent_profile
+        self.stdout.write(f"You are {chat.name}, writing to {agent}. /quit, Ctrl-D or Ctrl-C ends it.")
+        over = threading.Event()
+        watcher = threading.Thread(target=self._print_news, args=(chat, over), daemon=True)
+        watcher.start()
+        with suppress(EOFError, KeyboardInterrupt):
+            while (line := input(PROMPT).strip()) not in QUIT:
+                if line:
+                    chat.write(line)
+        over.set()
+        watcher.join(timeout=2)
+        self.stdout.write("")
+
+    def _print_news(self, chat: "Chat", over: threading.Event) -> None:
+        """Put what is new above the line that is being typed."""
+        while not over.wait(LOOK_EVERY_S):
+            try:
+                lines = list(chat.news())
+            except Exception as exc:  # noqa: BLE001  # the next look may do better, and the prompt must not die
+                lines = [f"  ({type(exc).__name__} while looking for answers)"]
+            finally:
+                connections.close_all()
+            if lines:
+                news = "\n".join(lines)
+                self.stdout.write(f"{START_OF_LINE}{news}\n{PROMPT}{typed_so_far()}", ending="")
+                self.stdout.flush()
+
+    # --- a pipe ---------------------------------------------------------------------------------------------------
+    def _read(self, chat: "Chat", lines: Iterable[str], *, timeout_s: float) -> None:
+        """Each line is a message, and the next is read when it is answered. Raises CommandError when one is not."""
+        if isinstance(lines, type(sys.__stdin__)):
+            lines.reconfigure(errors="replace")
+        for line in lines:
+            if (text := line.strip()) in QUIT:
+                return
+            if not text:
+                continue
+            chat.write(text)
+            deadline = time.monotonic() + timeout_s
+            while not (is_settled := chat.is_settled()) and time.monotonic() < deadline:
+                postgres.release()
+                time.sleep(LOOK_EVERY_S)
+            for news in chat.news():
+                self.stdout.write(news)
+            self.stdout.flush()
+            if not is_settled:
+                raise CommandError(f"No answer within {timeout_s:g} seconds.")
+            if chat.is_in_trouble:
+                raise CommandError("That was not answered.")
+
+
+def _conversation(session_name: str, phone: str, *, tell: start.Tell) -> Conversation:
+    """Raises CannotStart or AppError."""
+    if settings.EMBEDDED:
+        start.start_embedded_database(tell=_nothing)
+    start.check_database()
+    start.prepare_database(tell=tell)
+    bridge = Bridge.objects.get(slug=Bridge.SIMULATOR)
+    known = WhatsAppSession.objects.live().filter(bridge=bridge, name=session_name).first()
+    session = known or start_session(name=session_name, bridge=bridge)
+    return conversation_by_phone(session=session, phone=parse_phone(phone))
+
+
+def _nothing(_line: str) -> None:
+    """For steps that are quick here and need not be told."""
+
+
+class Chat:
+    """One contact's side of a conversation: writes as a bridge would deliver it, and tells what is new, once."""
+
+    def __init__(self, conversation: Conversation, *, name: str, phone: str) -> None:
+        self.conversation = conversation
+        self.name = name or phone
+        self.is_in_trouble = False  # the last message came to something else than an answer
+        self._told: set[tuple[Any, str]] = set()
+        self._control = conversation.control
+        self._last_id = ""
+        list(self.news())  # what was said before is not news
+        self._control = str(Conversation.Control.AGENT)  # that a person speaks here is
+
+    def write(self, text: str) -> None:
+        self.is_in_trouble = False
+        self._last_id = f"chat-{uuid4().hex}"
+        address = self.conversation.address
+        self._deliver({"event": "message", "id": self._last_id, "chat": address, "name": self.name, "text": text})
+
+    def _deliver(self, *events: dict[str, Any]) -> None:
+        session = self.conversation.session
+        body = json.dumps([event | {"session": session.name} for event in events]).encode()
+        inbox.take_delivery(bridge=session.bridge, headers={}, body=body)
+
+    def is_settled(self) -> bool:
+        """Nothing is to be answered, being written or on its way; or a person speaks here, and nothing will come."""
+        conversation = Conversation.objects.get(pk=self.conversation.pk)
+        if conversation.control != Conversation.Control.AGENT:
+            return True
+        if activity_of(conversation) != Activity.IDLE:
+            return False
+        pending = [Status.RECEIVED, Status.QUEUED, Status.SENDING]
+        return not Message.objects.filter(conversation=conversation, status__in=pending).exists()
+
+    def news(self) -> Iterable[str]:
+        """Lines about what has happened since the last call; what arrived is marked delivered and read."""
+        conversation = Conversation.objects.get(pk=self.conversation.pk)
+        lines, receipts = [], []
+        if conversation.control != self._control:
+            self._control = conversation.control
+            lines.append(f"  ({_speaker(conversation)})")
+        if self._control != Conversation.Control.AGENT and self._last_id:
+            self.is_in_trouble = True
+        for entry in read_timeline(conversation, limit=30).entries:
+            line = self._line(entry)
+            if line is None or (entry.pk, line) in self._told:
+                continue
+            self._told.add((entry.pk, line))
+            lines.append(line)
+            if isinstance(entry, Message) and entry.status == Status.SENT and entry.provider_message_id:
+                receipts += [
+                    {"event": "status", "id": entry.provider_message_id, "status": status}
+                    for status in ("delivered", "read")
+                ]
+        if receipts:
+            self._deliver(*receipts)
+        return lines
+
+    def _line(self, entry: Message | Turn) -> str | None:
+        """What is to be told of an entry, as long as it stands as it does; None for what needs no word."""
+        if isinstance(entry, Turn):
+            self.is_in_trouble |= entry.outcome == Turn.Outcome.FAILED
+            reason = f": {entry.reason}" if entry.reason else ""
+            return f"  (turn {entry.get_outcome_display().lower()}{reason})"
+        if entry.direction == Message.Direction.INBOUND:
+            if not entry.unanswered:
+                return None
+            self.is_in_trouble |= entry.provider_message_id == self._last_id
+            return f"  (not for the agent: {entry.get_unanswered_display()})"
+        words = "\n".join(filter(None, [beside_text(entry), excerpt_of(entry)]))
+        if entry.status in ARRIVED:
+            return f"{entry.get_author_display().lower()}> {words}"
+        if entry.status in NEVER_ARRIVES:
+            self.is_in_trouble |= entry.status == Status.FAILED
+            return f"  ({entry.get_status_display()}{': ' + entry.error if entry.error else ''})"
+        return None
+
+
+def _speaker(conversation: Conversation) -> str:
+    if conversation.control == Conversation.Control.AGENT:
+        return "the agent speaks again"
+    who = "a person has taken over" if conversation.control == Conversation.Control.HUMAN else "muted: nobody answers"
+    return f"{who}{': ' + conversation.control_reason if conversation.control_reason else ''}"
