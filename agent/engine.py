@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from accounts import lockout
-from agent import delivery, turns
+from agent import delivery, folding, turns
 from messaging import control, events, outbox, search_index
 from messaging.models import Conversation
 from messaging.receive import settle_early_receipts
@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP_LIMIT = 1000
 MEND_EVERY_S = 5.0
+FOLDS_AT_ONCE = 2
 CLOCK_RESOLUTION_S = 0.002
 
 Job = Callable[[UUID], datetime | None]
@@ -116,6 +117,7 @@ class Engine:
     def __init__(self) -> None:
         self._turns = Lane("turn", self._take_turn, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
         self._deliveries = Lane("delivery", delivery.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
+        self._folds = Lane("fold", folding.fold_early, threads=FOLDS_AT_ONCE, ring_at=self._ring_at)
         self._alarms: list[tuple[float, int, Lane, UUID]] = []
         self._alarm_count = 0
         self._alarm_set = threading.Condition()
@@ -129,10 +131,13 @@ class Engine:
         for thread in self._rounds:
             thread.start()
         doorbell.answered_by(self.ring)
+        folding.done_by(self._folds.ring)
 
     def stop(self, *, timeout_s: float) -> None:
         """Take nothing new, let what is under way end, and give back the leases of what does not end in time."""
         doorbell.answered_by(None)
+        folding.done_by(None)
+        self._folds.close(timeout_s=0)
         self._stopping.set()
         with self._alarm_set:
             self._alarm_set.notify()

@@ -12,7 +12,8 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from agent import context, llm, typed_commands
+from agent import context, folding, llm, typed_commands
+from agent.context import Line
 from agent.formatting import split_text, to_whatsapp
 from agent.llm.base import Completion, ModelError, ModelRefused, Prompt, PromptMessage, Role
 from agent.tools import Toolbox
@@ -43,6 +44,7 @@ class Situation:
 
     conversation: Conversation
     history: Sequence[Said]
+    lines: Sequence[Line]  # the history in the words the model is shown
     burst: Sequence[UUID]  # the messages to answer; some may be older than what the history holds
 
 
@@ -113,7 +115,8 @@ def _gather(lease: Lease) -> Situation:
     if len(history) == MOST_MESSAGES:
         unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
         burst = list(unanswered.order_by("said_at", "id").values_list("pk", flat=True))
-    return Situation(conversation=conversation, history=history, burst=burst)
+    lines = context.lines_of(history, is_group=conversation.contact.is_group)
+    return Situation(conversation=conversation, history=history, lines=lines, burst=burst)
 
 
 def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Settlement:
@@ -136,21 +139,27 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
     if (found := typed_commands.first_command(situation.history)) is not None:
         return _command(situation, *found, settlement=blank)
     profile = conversation.session.agent_profile
-    prompt, shown = context.build_prompt(
-        profile=profile,
+    if folding.is_due(situation.lines, budget=profile.history_tokens) and folding.fold(conversation, situation.lines):
+        situation = _gather(lease)
+        conversation = situation.conversation
+    built = context.build(
+        conversation=conversation,
+        lines=situation.lines,
+        burst=situation.burst,
         default_model=settings.OPENAI_MODEL,
-        history=situation.history,
-        is_group=conversation.contact.is_group,
+        now=timezone.now(),
     )
+    if folding.is_due(situation.lines, budget=profile.history_tokens, share=folding.EARLY):
+        folding.soon(conversation.pk)
     toolbox = Toolbox(conversation=conversation, lease=lease, asked_in=situation.burst[-1])
-    said = _converse(replace(prompt, tools=toolbox.specs), toolbox=toolbox, lease=lease)
+    said = _converse(replace(built.prompt, tools=toolbox.specs), toolbox=toolbox, lease=lease)
     return replace(
         blank,
         outcome=Turn.Outcome.ANSWERED,
         replies=split_text(to_whatsapp(said.text)),
-        model=said.model or prompt.model,
+        model=said.model or built.prompt.model,
         steps=said.steps,
-        used={"messages": [str(message_id) for message_id in shown]},
+        used=built.used,
         prompt_tokens=said.prompt_tokens,
         completion_tokens=said.completion_tokens,
         cached_tokens=said.cached_tokens,

@@ -45,9 +45,7 @@ def has_model() -> bool:
     return not isinstance(llm.model_for_settings(), ScriptedModel)
 
 
-def ask(
-    *, conversation: Conversation, task: str, history: Sequence[Said], notes: str = "", max_output_tokens: int = 1200
-) -> str:
+def ask(*, conversation: Conversation, task: str, history: Sequence[Said], notes: str = "") -> str:
     """What the model says to a task about these messages, and notes beside them. Raises ModelError."""
     profile = conversation.session.agent_profile
     material = f"<notes>\n{notes}\n</notes>\n\n" if notes else ""
@@ -57,7 +55,6 @@ def ask(
             PromptMessage(role=Role.SYSTEM, text=f"{task}\n\n{FENCE}"),
             PromptMessage(role=Role.USER, text=f"{material}<messages>\n{numbered(history)}\n</messages>"),
         ),
-        max_output_tokens=max_output_tokens,
     )
     model = llm.model_for_settings()
     postgres.release()

@@ -1,6 +1,6 @@
 """What we ask of a model and what comes back, in one form for every API."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -42,13 +42,30 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`messages` oldest first; the prefix (tools, system, old history) stays the same from turn to turn for caching."""
+    """`messages` oldest first; the prefix (tools, system, old history) stays the same from turn to turn for caching.
+
+    `notes` are what changes each time: they follow what the user said last, and are no part of the next prompt.
+    """
 
     model: str
     messages: tuple[PromptMessage, ...]
+    notes: str = ""
     tools: tuple[ToolSpec, ...] = ()
     temperature: float | None = None
     max_output_tokens: int | None = None
+
+    def messages_with_notes(self) -> tuple[PromptMessage, ...]:
+        """In the user's last message: a system message behind the first is refused by many servers."""
+        if not self.notes:
+            return self.messages
+        last = max((at for at, message in enumerate(self.messages) if message.role is Role.USER), default=-1)
+        tools = next((at for at, message in enumerate(self.messages) if message.tool_requests), len(self.messages))
+        if last < 0 or any(message.role is Role.ASSISTANT for message in self.messages[last + 1 : tools]):
+            last_words = PromptMessage(role=Role.USER, text=self.notes)
+            return (*self.messages[:tools], last_words, *self.messages[tools:])
+        said = self.messages[last]
+        noted = replace(said, text=f"{said.text}\n\n{self.notes}")
+        return (*self.messages[:last], noted, *self.messages[last + 1 :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def _body(prompt: Prompt) -> dict[str, Any]:
         body["tools"] = [_tool(tool) for tool in prompt.tools]
         if not can.tools_while_reasoning:
             body["reasoning_effort"] = "none"
-    body["messages"] = [_message(message) for message in prompt.messages]
+    body["messages"] = [_message(message) for message in prompt.messages_with_notes()]
     if prompt.temperature is not None and can.temperature:
         body["temperature"] = prompt.temperature
     if prompt.max_output_tokens is not None:

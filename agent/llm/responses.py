@@ -28,7 +28,7 @@ def _body(prompt: Prompt) -> dict[str, Any]:
     body: dict[str, Any] = {"model": prompt.model, "store": False}
     if prompt.tools:
         body["tools"] = [_tool(tool) for tool in prompt.tools]
-    body["input"] = [item for message in prompt.messages for item in _items(message)]
+    body["input"] = [item for message in prompt.messages_with_notes() for item in _items(message)]
     if prompt.temperature is not None and capabilities_of(prompt.model).temperature:
         body["temperature"] = prompt.temperature
     if prompt.max_output_tokens is not None:

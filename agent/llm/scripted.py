@@ -13,6 +13,7 @@ INTRODUCTION = (
 )
 _LONGEST_ECHO = 500
 _LONGEST_RESULT = 1500
+_OURS = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d\] |<earlier>.*?</earlier>\n?", re.DOTALL | re.MULTILINE)
 _ASKS_FOR_TOOL = re.compile(r"(?:\btool:[ \t]*|\buse[ \t]+)([A-Za-z_][\w-]{0,63})[ \t]*", re.IGNORECASE)
 
 
@@ -28,7 +29,7 @@ class ScriptedModel:
         if results := _trailing(prompt, Role.TOOL):
             told = "\n".join(_bounded(result.text, _LONGEST_RESULT) for result in results)
             return _completion(prompt, text=f"{INTRODUCTION}\n\nThe tool answered:\n{told}")
-        said = "\n".join(message.text for message in _trailing(prompt, Role.USER)).strip()
+        said = _OURS.sub("", "\n".join(message.text for message in _trailing(prompt, Role.USER))).strip()
         if requests := _tool_requests(prompt, said):
             return _completion(prompt, tool_requests=requests)
         echo = f"You wrote: {_bounded(said, _LONGEST_ECHO)}" if said else "You wrote nothing that I can repeat."

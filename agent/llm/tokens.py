@@ -35,4 +35,4 @@ def estimate_message_tokens(message: PromptMessage) -> int:
 def estimate_prompt_tokens(prompt: Prompt) -> int:
     """Messages and tools together. A tool's schema is counted as it prints, which is close to its JSON."""
     tools = sum(estimate_tokens(f"{tool.name} {tool.description} {tool.parameters}") for tool in prompt.tools)
-    return tools + sum(map(estimate_message_tokens, prompt.messages))
+    return tools + sum(map(estimate_message_tokens, prompt.messages_with_notes()))

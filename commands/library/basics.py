@@ -1,5 +1,6 @@
 """Find one's way: which commands there are, how things stand, and a fresh start."""
 
+from django.db.models import F
 from django.utils import timezone
 from pydantic import Field
 
@@ -100,5 +101,7 @@ def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
 def reset(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     """Nothing is deleted: the model is shown nothing said before, and facts stay until they are forgotten."""
     now = timezone.now()
-    Conversation.objects.filter(pk=call.conversation.pk).update(context_from=now, summary="", summary_until=None)
+    Conversation.objects.filter(pk=call.conversation.pk).update(
+        context_from=now, summary="", summary_until=None, summary_version=F("summary_version") + 1
+    )
     return Result("Done: we start afresh.", {"context_from": now.isoformat()})

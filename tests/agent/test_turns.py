@@ -11,7 +11,7 @@ from agent.context import HOUSE_RULES
 from messaging import control
 from messaging.models import Contact, Conversation, Message, Turn
 from sessions_app.models import AgentProfile, WhatsAppSession
-from tests.fakes.openai import FakeOpenAI
+from tests.fakes.openai import FakeOpenAI, own_words
 
 pytestmark = pytest.mark.usefixtures("profile")
 
@@ -55,7 +55,8 @@ def test_the_model_is_shown_the_instructions_and_what_was_said_oldest_first(says
     says("first", age=timedelta(seconds=9))
     turns.take_turn(conversation.pk)
     assert prompt(model)[0] == {"role": "system", "content": f"You sell bicycles.\n\n{HOUSE_RULES}"}
-    assert prompt(model)[1] == {"role": "user", "content": "first\nsecond"}
+    assert prompt(model)[1]["role"] == "user"
+    assert own_words(prompt(model)[1]["content"]) == "first\nsecond"
 
 
 def test_what_is_to_be_answered_is_shown_last_also_when_the_writers_clock_is_behind(says, conversation, model):
@@ -81,7 +82,7 @@ def test_what_comes_while_the_model_thinks_makes_the_draft_stale(says, conversat
     monkeypatch.setattr(turns, "_ask", interrupted)
     turns.take_turn(conversation.pk)
     assert replies() == ["to both"]
-    assert prompt(model)[-1]["content"] == "one\ntwo"
+    assert own_words(prompt(model)[-1]["content"]) == "one\ntwo"
 
 
 def test_someone_who_never_stops_writing_is_answered_all_the_same(says, conversation, model, monkeypatch):
@@ -246,7 +247,7 @@ def test_the_writer_of_each_message_in_a_group_is_named(says, profile, model, se
     kept = says("Who is coming?", chat="120363041234567890@g.us", sender="5511988887777@s.whatsapp.net")
     Contact.objects.filter(is_group=False).update(name="Ana")
     turns.take_turn(kept.conversation_id)
-    assert prompt(model)[-1]["content"] == "Ana: Who is coming?"
+    assert own_words(prompt(model)[-1]["content"]) == "Ana: Who is coming?"
 
 
 def test_a_long_answer_is_queued_in_parts_in_order(says, conversation, model):
@@ -283,7 +284,7 @@ def test_what_is_to_be_answered_comes_last_whatever_the_clocks_say(says, convers
     turns.take_turn(conversation.pk)
     says("two", age=timedelta(seconds=2))
     turns.take_turn(conversation.pk)
-    said = [(message["role"], message["content"]) for message in prompt(model)[1:]]
+    said = [(message["role"], own_words(message["content"])) for message in prompt(model)[1:]]
     assert said[-1] == ("user", "two")
 
 

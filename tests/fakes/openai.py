@@ -44,6 +44,17 @@ from time import time
 from typing import Any, Self
 
 DIMENSIONS = 256
+# What our prompts add to the words of the user: times, the summary of earlier words, notes.
+_OURS = re.compile(
+    r"^\[\d{4}-\d\d-\d\d \d\d:\d\d\] |<earlier>.*?</earlier>\n?|\n*<notes>.*?</notes>", re.DOTALL | re.MULTILINE
+)
+
+
+def own_words(text: str) -> str:
+    """What people said in a prompt's message, without what we put beside it."""
+    return _OURS.sub("", text)
+
+
 _REASONING = re.compile(r"(gpt-([5-9]|\d\d)(?!.*-chat)|o\d)")
 _NO_TOOLS_WHILE_REASONING = re.compile(r"gpt-(5\.[4-9]|[6-9]|\d\d)")
 
@@ -292,6 +303,7 @@ class FakeOpenAI:
         return self._worded(path, self._next_answer(said_last, tools), body)
 
     def _next_answer(self, said_last: str | None, tools: set[str]) -> Said | Answer:
+        said_last = said_last and own_words(said_last)
         if self.next_answers:
             return self.next_answers.popleft()
         if said_last is not None:
