@@ -12,7 +12,7 @@ PRODUCTION := DATABASE_URL=postgres://agent@db.example.com/agent HTTPS=true DEBU
 	ADMIN_TOKEN_SECRET=no-secret-and-only-here-so-that-the-deploy-check-has-one-2 \
 	WHATSAPP_WEBHOOK_SECRET=no-secret-and-only-here ADMIN_PASSWORD=no-secret-and-only-here
 
-.PHONY: run test check bench drill clean
+.PHONY: run test check docs bench drill clean
 
 run: .venv/.ready-to-run  ## Start everything and stay: the database, the web server and the engine. Ctrl-C stops it.
 	@$(IN_VENV) manage.py up
@@ -26,7 +26,13 @@ check: .venv/.ready-to-test
 	$(IN_VENV) -m mypy accounts sessions_app messaging commands agent whatsapp_agent
 	$(IN_VENV) -c "from importlinter.cli import lint_imports_command; lint_imports_command(args=[\"--no-logo\"])"
 	$(IN_VENV) manage.py makemigrations --check --dry-run
+	@$(IN_VENV) manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - || { echo "The API changed: run make docs."; exit 1; }
 	@$(PRODUCTION) $(IN_VENV) manage.py check --deploy --fail-level WARNING
+
+docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema and the table of permissions.
+	@$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+	@$(IN_VENV) manage.py permission_matrix | $(IN_VENV) -c "import pathlib, sys; doc = pathlib.Path('docs/permissions.md'); \
+		doc.write_text(doc.read_text().split('| route |')[0] + sys.stdin.read())"
 
 bench: .venv/.ready-to-test
 	@$(IN_VENV) -m benchmarks $(ARGS)

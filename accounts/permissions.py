@@ -103,3 +103,24 @@ def why_not(user: Any, auth: Any, access: Access) -> str | None:
         if access.scope not in auth.scopes:
             return f"This needs an API key with the scope {access.scope}."
     return None
+
+
+def as_markdown() -> str:
+    """The table as docs/permissions.md has it."""
+    lines = [
+        "| route | method | viewer | operator | admin | scope of an API key |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for route, methods in MATRIX.items():
+        for method, access in methods.items():
+            allowed = ["yes" if access.role is None or role >= access.role else "no" for role in Role]
+            lines.append(f"| {route} | {method} | {' | '.join(allowed)} | {_scope_in_words(access)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _scope_in_words(access: Access) -> str:
+    if access.role is None:
+        return "open to everyone"
+    if access.any_key:
+        return "any"
+    return f"`{access.scope}`" if access.scope else "people only"

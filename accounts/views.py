@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -78,11 +78,15 @@ class MeView(APIView):
         return Response(asdict(tokens.change_password(user=user_of(request), new_password=form["new_password"])))
 
 
+@extend_schema_view(
+    list=extend_schema(description="Your own API keys, also expired and revoked ones."),
+    retrieve=extend_schema(description="One of your own API keys."),
+)
 class ApiKeyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     """Your own API keys. Only a person makes and revokes keys: a key that leaked makes no others."""
 
     serializer_class = ApiKeySerializer
-    filterset_class = None
+    queryset = ApiKey.objects.none()  # for the schema
 
     def get_queryset(self) -> QuerySet[ApiKey]:
         return ApiKey.objects.filter(user=user_of(self.request))

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin, UpdateModelMixin
 from rest_framework.request import Request
@@ -57,6 +57,11 @@ def queue_text(request: Request, *, conversation: Conversation, text: str, reply
     )
 
 
+@extend_schema_view(
+    list=extend_schema(description="People and groups, the most recently met first."),
+    retrieve=extend_schema(description="One person or group, with every id they were seen under."),
+    partial_update=extend_schema(description="Rename a contact, or say whether they are blocked or allowed."),
+)
 class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, ListModelMixin, GenericViewSet):
     http_method_names = ["get", "patch"]
     serializer_class = ContactSerializer
@@ -86,6 +91,7 @@ class ConversationViewSet(ReadOnlyModelViewSet):
         return self.get_paginated_response(self._shown(page))
 
     def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """One conversation, with its contact and its last message."""
         return Response(self._shown([self.get_object()])[0])
 
     def _shown(self, conversations: Sequence[Any] | None) -> Any:
@@ -126,10 +132,11 @@ class ConversationViewSet(ReadOnlyModelViewSet):
     @action(detail=True, url_path="search")
     def search_messages(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """What answers the words of `q` best of all that was ever said in this conversation, the best first."""
+        conversation = self.get_object()
         form = SearchQuery(data=request.query_params)
         form.is_valid(raise_exception=True)
         asked = form.validated_data
-        hits = search(conversation=self.get_object(), query=asked["q"], limit=asked["limit"])
+        hits = search(conversation=conversation, query=asked["q"], limit=asked["limit"])
         return Response(SearchResultsSerializer({"results": hits}).data)
 
 
@@ -144,6 +151,10 @@ class MessagesViewSet(ListModelMixin, GenericViewSet):
         return Message.objects.visible_to(self.request.user).select_related("sender", "sent_by", "media")
 
 
+@extend_schema_view(
+    list=extend_schema(description="Messages of all conversations, the latest first."),
+    retrieve=extend_schema(description="One message."),
+)
 class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
     @extend_schema(request=MessageCreateSerializer, responses={201: MessageSerializer})
     @idempotent
@@ -169,8 +180,8 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
         return conversation_by_phone(session=session, phone=parse_phone(form["to"]))
 
     @extend_schema(request=None, responses=MessageSerializer)
-    @action(detail=True, methods=["post"])
     @idempotent
+    @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send once more what failed, was cancelled, or may not have gone."""
         return Response(self.get_serializer(send_again(message=self.get_object())).data)
@@ -178,6 +189,8 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
 
 class ConversationMessagesViewSet(MessagesViewSet):
     """What was said in one conversation."""
+
+    queryset = Message.objects.none()  # for the schema
 
     def get_queryset(self) -> QuerySet[Message]:
         return super().get_queryset().filter(conversation=self._conversation())
@@ -206,6 +219,10 @@ def visible_conversations(user: Any) -> QuerySet[Conversation]:
     return Conversation.objects.visible_to(user).select_related("contact", "session__bridge")
 
 
+@extend_schema_view(
+    list=extend_schema(description="Turns: each a burst of messages and what came of it."),
+    retrieve=extend_schema(description="One turn, with what was asked, used and answered."),
+)
 class TurnViewSet(ReadOnlyModelViewSet):
     serializer_class = TurnSerializer
     filterset_class = TurnFilters
@@ -221,8 +238,8 @@ class TurnViewSet(ReadOnlyModelViewSet):
         return TurnSerializer if self.action == "list" else TurnDetailSerializer
 
     @extend_schema(request=None, responses={202: None})
-    @action(detail=True, methods=["post"])
     @idempotent
+    @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Answer the messages of a failed turn once more."""
         leases.answer_again(turn=self.get_object())

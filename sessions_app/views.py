@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -38,6 +38,11 @@ class PNGRenderer(BaseRenderer):
         return data if isinstance(data, bytes) else JSONRenderer().render(data)
 
 
+@extend_schema_view(
+    list=extend_schema(description="The sessions you are a member of; all of them for administrators."),
+    retrieve=extend_schema(description="One session."),
+    partial_update=extend_schema(description="Give the session another profile, owner or access policy."),
+)
 class SessionViewSet(
     mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
 ):
@@ -65,8 +70,8 @@ class SessionViewSet(
         return Response(status=204)
 
     @extend_schema(request=None, responses=LinkingSessionSerializer)
-    @action(detail=True, methods=["post"])
     @idempotent(atomic=False)
+    @action(detail=True, methods=["post"])
     def connect(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Link again what has ended or was lost; a link that stands is only looked at."""
         return Response(LinkingSessionSerializer(services.reconnect_session(self.get_object())).data)
@@ -101,11 +106,14 @@ class SessionViewSet(
         return Response(self.get_serializer(services.logout_session(self.get_object())).data)
 
 
+@extend_schema_view(
+    list=extend_schema(description="Agent profiles: who answers, and how. All sessions share them."),
+    retrieve=extend_schema(description="One agent profile, as it is now."),
+    partial_update=extend_schema(description="Change a profile. Each change that matters to answers is a new version."),
+)
 class AgentProfileViewSet(
     mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
 ):
-    """Profiles are shared by all sessions: who may see them sees all of them."""
-
     http_method_names = ["get", "post", "patch", "delete"]
     serializer_class = AgentProfileSerializer
     filterset_class = AgentProfileFilters
@@ -137,8 +145,8 @@ class AgentProfileViewSet(
         return Response(AgentProfileVersionSerializer(versions, many=True).data)
 
     @extend_schema(request=RollbackSerializer, responses=AgentProfileSerializer)
-    @action(detail=True, methods=["post"])
     @idempotent
+    @action(detail=True, methods=["post"])
     def rollback(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Make an old version the present one, as a new version."""
         profile = profiles.roll_back(

@@ -181,11 +181,16 @@ def staff_stranger(stranger: User) -> User:
 
 
 @pytest.fixture
-def log_in(settings: Any) -> Callable[[User], Client]:
-    """A browser in which a user has logged in; pages find static files without collecting them first."""
+def uncollected(settings: Any) -> None:
+    """Pages find static files without collecting them first."""
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
+
+
+@pytest.fixture
+def log_in(uncollected: None) -> Callable[[User], Client]:
+    """A browser in which a user has logged in."""
 
     def client_of(user: User) -> Client:
         client = Client()

@@ -80,12 +80,9 @@ def no_such_route(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 # --- what comes in ------------------------------------------------------------------------------------------------
 
 
+# A serializer that takes what it names, in the type it names, and nothing else: a misspelled field that is dropped in
+# silence looks like success. No docstring: it would be in the schema wherever a serializer has none of its own.
 class StrictFields(serializers.Serializer):
-    """A serializer that takes what it names, in the type it names, and nothing else.
-
-    A misspelled field that is dropped in silence looks like success; a number where a text belongs is a mistake.
-    """
-
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping) and (errors := self._refuse(data)):
             raise ValidationError(errors)

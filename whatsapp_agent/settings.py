@@ -195,17 +195,37 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["whatsapp_agent.filters.StrictFilters"],
     "DEFAULT_METADATA_CLASS": None,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "whatsapp_agent.openapi.Schema",
     "EXCEPTION_HANDLER": "whatsapp_agent.api.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "PAGE_SIZE": 50,
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "WhatsApp Agent",
+    "DESCRIPTION": (
+        "Read and answer WhatsApp conversations, link numbers, and say who answers.\n\n"
+        "People log in at `auth/token/` and send `Authorization: Bearer …`; programs send `Authorization: Api-Key …`. "
+        "Lists are newest first, a page at a time: follow `next`. Every failure is `{detail, code}`, with `fields` "
+        "where the input was wrong. What you may not see is not there: 404."
+    ),
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["accounts.permissions.ByMatrix"],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "PREPROCESSING_HOOKS": ["whatsapp_agent.openapi.only_api"],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "whatsapp_agent.openapi.complete"],
+    "ENUM_NAME_OVERRIDES": {
+        "SessionStatus": "sessions_app.models.WhatsAppSession.Status",
+        "MessageStatus": "messaging.models.Message.Status",
+        "MessageKind": "messaging.models.Message.Kind",
+        "ToolCallStatus": "messaging.models.ToolCall.Status",
+        "AliasKind": "messaging.models.ContactAlias.Kind",
+        "Scope": "accounts.models.Scope",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
     "REDOC_DIST": "SIDECAR",
 }
 SIMPLE_JWT: dict[str, Any] = configuration.jwt(key=ADMIN_TOKEN_SECRET, minutes=ACCESS_TOKEN_EXPIRE_MINUTES)

@@ -3,11 +3,13 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 
 from agent.health import ready
 from agent.webhooks import webhook
 from whatsapp_agent.api import no_such_route
 from whatsapp_agent.health import health
+from whatsapp_agent.openapi import SchemaView
 
 urlpatterns = [
     re_path(r"^health/?$", health),
@@ -18,6 +20,9 @@ urlpatterns = [
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("sessions_app.urls")),
     path("api/v1/", include("messaging.urls")),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
+    path("api/redoc/", SpectacularRedocView.as_view(template_name="accounts/redoc.html"), name="redoc"),
     re_path(r"^api/", no_such_route),
     path("simulator", RedirectView.as_view(pattern_name="simulator")),
     path("simulator/", include("agent.urls")),

@@ -58,13 +58,6 @@ def test_a_login_forgets_the_failures_before_it(member):
     assert guess(5) == [401] * 5
 
 
-@pytest.fixture
-def uncollected(settings):
-    """Pages find static files without collecting them first."""
-    storage = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = settings.STORAGES | {"staticfiles": storage}
-
-
 def test_the_admin_is_locked_with_the_api(admin, uncollected):
     guess(5, username="admin", address="127.0.0.1")
     answer = Client().post("/admin/login/", {"username": "admin", "password": PASSWORD})

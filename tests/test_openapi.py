@@ -1,0 +1,70 @@
+"""The API's description of itself: without a warning, committed, and served with its pages."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from django.core.management import call_command
+from django.test import Client
+
+from whatsapp_agent.openapi import schema
+
+COMMITTED = Path(__file__).resolve().parent.parent / "docs" / "openapi.yaml"
+
+
+def test_the_committed_schema_is_the_present_one(tmp_path):
+    made = tmp_path / "openapi.yaml"
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(made))
+    assert made.read_text() == COMMITTED.read_text(), "run `make docs`, and look at what changed for clients"
+
+
+def operations():
+    return [
+        (path, method, operation)
+        for path, methods in schema()["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def test_every_operation_says_what_it_does_what_it_needs_and_how_it_fails():
+    for path, method, operation in operations():
+        assert operation["summary"], (path, method)
+        assert "Needs the role" in operation["description"] or "Open to everyone" in operation["description"]
+        assert {"400", "401", "429", "500"} <= operation["responses"].keys(), (path, method)
+
+
+def test_what_creates_or_sends_takes_an_idempotency_key():
+    without = {
+        path
+        for path, method, operation in operations()
+        if method == "post" and not any(p["name"] == "Idempotency-Key" for p in operation.get("parameters", []))
+    }
+    assert without == {
+        "/api/v1/auth/token/",
+        "/api/v1/auth/token/refresh/",
+        "/api/v1/auth/token/verify/",
+        "/api/v1/auth/logout/",
+        "/api/v1/auth/keys/",  # its answer holds a secret, which is kept nowhere
+        "/api/v1/conversations/{id}/takeover/",  # these change a state, and may be repeated without harm
+        "/api/v1/conversations/{id}/release/",
+        "/api/v1/conversations/{id}/read/",
+        "/api/v1/sessions/{id}/logout/",
+        "/api/v1/sessions/{id}/restart/",
+    }
+
+
+def test_both_ways_to_authenticate_are_described():
+    assert set(schema()["components"]["securitySchemes"]) == {"token", "key"}
+
+
+def test_the_schema_is_served_as_yaml_and_as_json(db):
+    assert yaml.safe_load(Client().get("/api/schema/").content)["openapi"].startswith("3.")
+    answer = Client().get("/api/schema/", headers={"Accept": "application/vnd.oai.openapi+json"})
+    assert answer.json()["info"]["title"] == "WhatsApp Agent"
+
+
+@pytest.mark.parametrize("path", ["/api/docs/", "/api/redoc/"])
+def test_its_pages_come_from_us_alone(db, uncollected, path):
+    page = Client().get(path).content.decode()
+    assert "/static/drf_spectacular_sidecar/" in page
+    assert "https://" not in page.replace("https://www.w3.org", "")

@@ -1,0 +1,172 @@
+"""The API's own description: what each call needs, how it may fail, and pages to read it on."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.permissions import MATRIX, UNLISTED, Access
+
+PREFIX = "/api/v1/"
+
+# What a caller may run into. Each is `{"detail", "code"}`; more is said where `Error` says it.
+FAILURES = {
+    "400": "What was sent cannot be understood; `fields` says which part.",
+    "401": "No token or key, or one that is not valid, or no longer.",
+    "403": "The role, or the scope of the API key, is not enough; `detail` names what is.",
+    "404": "There is no such thing, or it is not yours to see.",
+    "406": "Only JSON is answered.",
+    "409": "The present state does not allow it.",
+    "413": "The body is too large.",
+    "415": "The body must be JSON.",
+    "422": "The bridge of this session cannot do this, or the `Idempotency-Key` belongs to another request.",
+    "429": "Too many requests; `Retry-After` says how many seconds to wait.",
+    "500": "A mistake of ours; `id` finds it in the log.",
+    "502": "The bridge did not do what it was asked to.",
+    "503": "The database cannot be reached.",
+}
+ERROR = {
+    "type": "object",
+    "required": ["detail", "code"],
+    "properties": {
+        "detail": {"type": "string", "description": "For people; it may change."},
+        "code": {"type": "string", "description": "For programs; it stays."},
+        "fields": {
+            "type": "object",
+            "additionalProperties": {},
+            "description": "For each wrong field or parameter what was wrong with it.",
+        },
+        "id": {"type": "string", "description": "Of a mistake of ours, in the log."},
+    },
+    "example": {
+        "detail": "The input is not valid.",
+        "code": "invalid",
+        "fields": {"txt": ["There is no such field."]},
+    },
+}
+
+
+def names_of_routes() -> dict[str, str]:
+    """The pattern of each route, as the schema generator spells it, and its name."""
+    return dict(_walk(get_resolver(), ""))
+
+
+def _walk(resolver: URLResolver, prefix: str) -> Iterator[tuple[str, str]]:
+    for pattern in resolver.url_patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern, path)
+        elif isinstance(pattern, URLPattern):
+            yield path, pattern.name or ""
+
+
+class Schema(AutoSchema):
+    """Adds to each operation what the permission table says of it, and every failure it may answer with."""
+
+    def get_operation(self, *args: Any) -> Any:
+        operation = super().get_operation(*args)
+        if operation is not None:
+            said = operation.get("description", "")
+            operation["summary"] = " ".join(said.split("\n\n")[0].split(". ")[0].split()).rstrip(".")
+            operation["description"] = f"{said}\n\n{_needs(self._access())}".strip()
+        return operation
+
+    def get_tags(self) -> list[str]:
+        return [self.path.removeprefix(PREFIX).split("/")[0]]
+
+    def _access(self) -> Access:
+        name = names_of_routes().get(self.path_regex, "")
+        return MATRIX.get(name, {}).get(self.method, UNLISTED)
+
+    def _get_response_bodies(self, direction: Any = "response") -> Any:
+        bodies = super()._get_response_bodies(direction)
+        for code in self._failures():
+            bodies.setdefault(code, {"$ref": f"#/components/responses/{code}"})
+        return dict(sorted(bodies.items()))
+
+    def _failures(self) -> list[str]:
+        codes = ["400", "401", "406", "429", "500", "503"]
+        if self._access().role is not None:
+            codes.append("403")
+        if self.method != "GET" or "{" in self.path:
+            codes.append("404")
+        if self.method != "GET":
+            codes += ["409", "413", "415", "422"]
+        if self.path.startswith(f"{PREFIX}sessions/"):
+            codes += ["409", "502"]
+        return codes
+
+
+def _needs(access: Access) -> str:
+    if access.role is None:
+        return "Open to everyone."
+    role = f"Needs the role `{access.role.name.lower()}`"
+    if access.any_key:
+        return f"{role}, or any API key."
+    return f"{role}; of an API key the scope `{access.scope}`." if access.scope else f"{role}; not for API keys."
+
+
+def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:  # noqa: ARG001
+    """Hook: the shape of errors; and what is not named in a body is refused, so say so."""
+    schemas = result["components"]["schemas"]
+    schemas["Error"] = ERROR
+    for name, schema in schemas.items():
+        if name.endswith("Request") and schema.get("type") == "object":
+            schema.setdefault("additionalProperties", False)
+    result["components"]["schemas"] = dict(sorted(schemas.items()))
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    result["components"]["responses"] = {
+        code: {"description": description, "content": error} for code, description in FAILURES.items()
+    }
+    return result
+
+
+def only_api(endpoints: list[tuple[str, ...]], **_: Any) -> list[tuple[str, ...]]:
+    return [endpoint for endpoint in endpoints if endpoint[0].startswith(PREFIX)]
+
+
+class TokenScheme(OpenApiAuthenticationExtension):
+    target_class = "accounts.authentication.TokenAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:  # noqa: ARG002
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "`Authorization: Bearer <access>`, with what `POST /api/v1/auth/token/` gave.",
+        }
+
+
+class KeyScheme(OpenApiAuthenticationExtension):
+    target_class = "accounts.authentication.KeyAuthentication"
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:  # noqa: ARG002
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "`Api-Key <prefix>.<secret>`, from `POST /api/v1/auth/keys/` or `manage.py create_api_key`.",
+        }
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Made once a process: it is the same for everyone, and takes a second."""
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+class SchemaView(APIView):
+    renderer_classes = [OpenApiYamlRenderer, OpenApiJsonRenderer]
+
+    def get(self, request: Request) -> Response:  # noqa: ARG002
+        return Response(schema())
