@@ -122,7 +122,7 @@ class IdempotentRequest(models.Model):
     claimed_at = models.DateTimeField()
     created_at = models.DateTimeField(db_index=True)
     status_code = models.PositiveSmallIntegerField(null=True)  # null: it runs, or the process running it died
-    answer = models.TextField(blank=True)
+    answer = models.TextField(blank=True)  # encrypted
     location = models.CharField(max_length=300, blank=True)
 
     class Meta:

@@ -16,8 +16,8 @@ from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from accounts import lockout
-from agent import delivery, folding, turns
-from messaging import control, events, outbox, search_index
+from agent import delivery, folding, outgoing, turns
+from messaging import control, endpoints, events, outbox, search_index
 from messaging.models import Conversation
 from messaging.receive import settle_early_receipts
 from sessions_app.services import sync_due_bridges
@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP_LIMIT = 1000
 MEND_EVERY_S = 5.0
+TELL_EVERY_S = 0.5
 FOLDS_AT_ONCE = 2
 CLOCK_RESOLUTION_S = 0.002
 
@@ -118,13 +119,22 @@ class Engine:
         self._turns = Lane("turn", self._take_turn, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
         self._deliveries = Lane("delivery", delivery.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
         self._folds = Lane("fold", folding.fold_early, threads=FOLDS_AT_ONCE, ring_at=self._ring_at)
+        self._endpoints = Lane("webhook", outgoing.tell, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
         self._alarms: list[tuple[float, int, Lane, UUID]] = []
         self._alarm_count = 0
         self._alarm_set = threading.Condition()
         self._stopping = threading.Event()
         self._rounds = [
             threading.Thread(target=body, name=f"engine{body.__name__}", daemon=True)
-            for body in (self._clock, self._renew, self._sweep_on, self._mend_on, self._sync_on, self._index_on)
+            for body in (
+                self._clock,
+                self._renew,
+                self._sweep_on,
+                self._mend_on,
+                self._sync_on,
+                self._index_on,
+                self._tell_on,
+            )
         ]
 
     def start(self) -> None:
@@ -146,6 +156,7 @@ class Engine:
         if not ended:
             log.info("leases_given_back", count=turns.give_back_held())
         self._deliveries.close(timeout_s=max(deadline - time.monotonic(), 1.0))
+        self._endpoints.close(timeout_s=max(deadline - time.monotonic(), 0.0))
         for thread in self._rounds:
             thread.join(max(deadline - time.monotonic(), 0.2))
         connections.close_all()
@@ -202,6 +213,14 @@ class Engine:
     def _sweep_on(self) -> None:
         self._every(settings.AGENT_SWEEP_S, self.sweep)
 
+    def _tell_on(self) -> None:
+        self._every(TELL_EVERY_S, self.tell)
+
+    def tell(self) -> None:
+        """Ring for every endpoint that has something to be told."""
+        for endpoint_id in endpoints.with_work():
+            self._endpoints.ring(endpoint_id)
+
     def _mend_on(self) -> None:
         self._every(MEND_EVERY_S, mend)
 
@@ -244,6 +263,7 @@ def mend() -> None:
         settle_early_receipts,
         events.rebase,
         events.purge,
+        endpoints.purge,
         idempotency.purge,
         lockout.purge,
         throttling.purge,

@@ -16,6 +16,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
 from messaging.models import Event
@@ -38,6 +39,7 @@ TYPES = (
     "turn.finished",
     "command.finished",
     "endpoint.disabled",
+    "endpoint.test",
 )
 KEPT_FOR = timedelta(days=30)
 WINDOW = 2000  # rows looked at for one page, however few of them the reader may see
@@ -136,11 +138,16 @@ class Happened:
     conversation_id: UUID | None
     data: dict[str, Any]
 
+    @property
+    def webhook_id(self) -> str:
+        """Its id outside."""
+        return f"evt_{self.public_id.hex}"
+
     def as_dict(self) -> dict[str, Any]:
         """`{"id", "type", "timestamp", "data": {"session", "conversation", …}}`"""
         places = {"session": self.session_id, "conversation": self.conversation_id}
         return {
-            "id": f"evt_{self.public_id.hex}",
+            "id": self.webhook_id,
             "type": self.type,
             "timestamp": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "data": {name: str(value) for name, value in places.items() if value} | self.data,
@@ -217,6 +224,25 @@ def _happened(row: Sequence[Any]) -> Happened:
     return Happened(
         Position(transaction, event_id), public_id, type_, at, session_id, conversation_id, json.loads(data)
     )
+
+
+def some(*, reader: Reader, ids: Collection[int]) -> list[Happened]:
+    """Of the events with these ids (not the public ones) those that are kept and the reader may see."""
+    rows = Event.objects.filter(pk__in=ids)
+    if not reader.sees_everything:
+        rows = rows.filter(Q(session_id__in=list(reader.sessions)) | Q(user_id=reader.user_id))
+    return [
+        Happened(
+            Position(row.transaction, row.pk),
+            row.public_id,
+            row.type,
+            row.at,
+            row.session_id,
+            row.conversation_id,
+            row.data,
+        )
+        for row in rows
+    ]
 
 
 def last_position() -> Position:

@@ -3,6 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from messaging.endpoint_views import DeliveryViewSet, EndpointViewSet
 from messaging.feed import EventFeed
 from messaging.views import (
     ContactViewSet,
@@ -16,6 +17,8 @@ router = SimpleRouter()
 router.register("contacts", ContactViewSet, basename="contact")
 router.register("conversations", ConversationViewSet, basename="conversation")
 router.register("messages", MessageViewSet, basename="message")
+router.register("webhook-endpoints", EndpointViewSet, basename="webhook-endpoint")
+router.register("webhook-deliveries", DeliveryViewSet, basename="webhook-delivery")
 router.register("turns", TurnViewSet, basename="turn")
 
 urlpatterns = [

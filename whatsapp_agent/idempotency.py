@@ -29,6 +29,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import IdempotentRequest
+from whatsapp_agent.encryption import decrypt, encrypt
 from whatsapp_agent.errors import AppError
 
 KEPT_FOR = timedelta(hours=24)
@@ -166,7 +167,7 @@ class _Claim:
         headers = {"Idempotent-Replayed": "true"}
         if self.kept.location:
             headers["Location"] = self.kept.location
-        return Response(json.loads(self.kept.answer), status=self.kept.status_code, headers=headers)
+        return Response(json.loads(decrypt(self.kept.answer)), status=self.kept.status_code, headers=headers)
 
     def run_in_transaction(self, work: Callable[[], Response]) -> Response:
         response: Response | None = None
@@ -202,7 +203,7 @@ class _Claim:
 
     def _keep(self, response: Response) -> bool:
         """Keep the answer for those who ask again; returns whether the claim was still ours."""
-        answer = JSONRenderer().render(response.data).decode() or "null"
+        answer = encrypt(JSONRenderer().render(response.data).decode() or "null")  # it may show a new secret
         location = response.headers.get("Location", "")
         return bool(self._ours().update(status_code=response.status_code, answer=answer, location=location))
 

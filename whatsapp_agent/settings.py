@@ -65,6 +65,10 @@ SEARCH_LANGUAGES = configuration.names_among(
     "SEARCH_LANGUAGES", default=["english", "portuguese", "spanish"], choices=configuration.STEMMED_LANGUAGES
 )
 
+# --- Outgoing webhooks and fetched media --------------------------------------------------------------------------
+WEBHOOK_ALLOW_PRIVATE_NETWORKS = configuration.boolean("WEBHOOK_ALLOW_PRIVATE_NETWORKS", default=False)
+WEBHOOK_TIMEOUT_S = configuration.number("WEBHOOK_TIMEOUT_S", default=10.0, minimum=0.1)
+
 # --- Engine ------------------------------------------------------------------------------------------------------
 AGENT_CONCURRENCY = configuration.integer("AGENT_CONCURRENCY", default=32, minimum=1)  # turns at once per process
 AGENT_DEBOUNCE_S = configuration.number("AGENT_DEBOUNCE_S", default=1.5, minimum=0.0)  # of a new agent profile

@@ -27,20 +27,12 @@ from tests.conftest import message_event
 EVERYTHING = Reader(user_id=uuid4(), sees_everything=True)
 WRITERS = 16
 
+pytestmark = pytest.mark.usefixtures("feed")
+
 
 def told(after: Position = events.START, **wanted: Any) -> list[str]:
     """The types of what the feed tells, oldest first. A test's own transaction is still open: it reads past it."""
     return [event.type for event in events.read(reader=EVERYTHING, after=after, **wanted).events]
-
-
-@pytest.fixture(autouse=True)
-def read_own_transaction(request: Any, monkeypatch: Any) -> None:
-    """Tests that roll back read what they wrote themselves; the others read as everybody does."""
-    marker = request.node.get_closest_marker("django_db")
-    if marker is None or not marker.kwargs.get("transaction"):
-        horizon = "transaction < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-        monkeypatch.setattr(events, "READ", events.READ.replace(horizon, "true"))
-        monkeypatch.setattr(events, "LAST", events.LAST.replace(horizon, "true"))
 
 
 # --- what is told ---------------------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ from tests.conftest import as_user
 
 EVENTS = "/api/v1/events/"
 
-# The feed hands out what is committed, so something has to be.
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("db", "feed")
 
 
 @pytest.fixture
@@ -92,6 +91,7 @@ def test_latest_begins_with_what_happens_from_now_on(client, says):
     assert len(read(client, after=cursor, types="message.received")["results"]) == 1
 
 
+@pytest.mark.django_db(transaction=True)
 def test_waiting_ends_when_something_happens(client, says, monkeypatch):
     monkeypatch.setattr(feed, "LOOK_EVERY_S", 0.01)
     cursor = read(client, after="latest")["cursor"]

@@ -1,0 +1,179 @@
+"""`webhook-endpoints/` and `webhook-deliveries/`: where events are posted to, and what came of it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Prefetch, QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.authentication import user_of
+from messaging import endpoints, events
+from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from whatsapp_agent.api import StrictFields, valid
+from whatsapp_agent.idempotency import idempotent
+
+SECRET_HELP = "Shown this once. What is sent is signed with it: verify as https://www.standardwebhooks.com says."  # noqa: S105
+
+
+class EndpointChangeSerializer(StrictFields):
+    url = serializers.CharField(
+        max_length=2000,
+        help_text="http or https. An address in a private network is refused unless the server allows it.",
+    )
+    description = serializers.CharField(max_length=200, allow_blank=True)
+    types = serializers.ListField(
+        child=serializers.ChoiceField(choices=endpoints.TOLD_BY_DEFAULT),
+        max_length=len(events.TYPES),
+        help_text="Types of events to be told of. Empty: all.",
+    )
+    sessions = serializers.ListField(
+        child=serializers.UUIDField(),
+        allow_null=True,
+        allow_empty=False,
+        max_length=100,
+        help_text="Only what happens in these sessions. null: in all you may see.",
+    )
+    is_enabled = serializers.BooleanField(help_text="Enabled again, it is told what it missed.")
+
+
+class EndpointCreateSerializer(EndpointChangeSerializer):
+    description = serializers.CharField(max_length=200, allow_blank=True, required=False)
+    types = serializers.ListField(
+        child=serializers.ChoiceField(choices=endpoints.TOLD_BY_DEFAULT),
+        max_length=len(events.TYPES),
+        required=False,
+        help_text="Types of events to be told of. Empty, or not given: all.",
+    )
+    sessions = serializers.ListField(
+        child=serializers.UUIDField(),
+        allow_null=True,
+        allow_empty=False,
+        required=False,
+        max_length=100,
+        help_text="Only what happens in these sessions. null, or not given: in all you may see.",
+    )
+    is_enabled = None  # type: ignore[assignment]  # a new one is
+
+
+class EndpointSerializer(serializers.ModelSerializer):
+    sessions = serializers.SerializerMethodField(help_text="null: all its owner may see.")
+    types = serializers.ListField(child=serializers.CharField(), help_text="Empty: all.")
+
+    class Meta:
+        model = WebhookEndpoint
+        fields = [
+            "id",
+            "owner",
+            "url",
+            "description",
+            "types",
+            "sessions",
+            "is_enabled",
+            "disabled_reason",
+            "disabled_at",
+            "failing_since",
+            "failures",
+            "next_try_at",
+            "last_success_at",
+            "former_secret_until",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = fields
+
+    def get_sessions(self, endpoint: WebhookEndpoint) -> list[UUID] | None:
+        return None if endpoint.all_sessions else [session.pk for session in endpoint.sessions.all()]
+
+
+class EndpointWithSecretSerializer(EndpointSerializer):
+    secret = serializers.CharField(help_text=SECRET_HELP)
+
+    class Meta(EndpointSerializer.Meta):
+        fields = [*EndpointSerializer.Meta.fields, "secret"]
+        read_only_fields = fields
+
+
+class AttemptSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = WebhookAttempt
+        fields = ["at", "duration_ms", "status_code", "error", "answer"]
+
+
+class DeliverySerializer(serializers.ModelSerializer):
+    attempts = AttemptSerializer(many=True, help_text="Oldest first.")
+
+    class Meta:
+        model = WebhookDelivery
+        fields = ["id", "endpoint", "type", "status", "tries", "next_try_at", "delivered_at", "created_at", "attempts"]
+        read_only_fields = fields
+
+
+class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
+    serializer_class = EndpointSerializer
+
+    def get_queryset(self) -> QuerySet[WebhookEndpoint]:
+        return WebhookEndpoint.objects.visible_to(self.request.user).prefetch_related("sessions")
+
+    @extend_schema(request=EndpointCreateSerializer, responses={201: EndpointWithSecretSerializer})
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Have events posted to an address from now on. The answer shows the secret, this once."""
+        endpoint = endpoints.create_endpoint(owner=user_of(request), **valid(EndpointCreateSerializer, request))
+        return Response(EndpointWithSecretSerializer(endpoint).data, status=201)
+
+    @extend_schema(request=EndpointChangeSerializer(partial=True), responses=EndpointSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Change where it is, what it is told, or whether it is."""
+        changes = valid(EndpointChangeSerializer, request, partial=True)
+        endpoints.change_endpoint(self.get_object(), by=user_of(request), **changes)
+        return Response(self.get_serializer(self.get_object()).data)
+
+    def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Forget it, and what was sent to it."""
+        self.get_object().delete()
+        return Response(status=204)
+
+    @extend_schema(request=None, responses=EndpointWithSecretSerializer)
+    @action(detail=True, methods=["post"], url_path="rotate-secret")
+    @idempotent
+    def rotate_secret(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """A new secret, shown this once. For 24 hours what is sent is signed with the former one as well."""
+        return Response(EndpointWithSecretSerializer(endpoints.rotate_secret(self.get_object())).data)
+
+    @extend_schema(request=None, responses={202: DeliverySerializer})
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def test(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Send it an `endpoint.test` event."""
+        return Response(DeliverySerializer(endpoints.send_test(self.get_object())).data, status=202)
+
+    @extend_schema(responses=DeliverySerializer(many=True))
+    @action(detail=True)
+    def deliveries(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """What was, and is to be, sent to it: of the last seven days, newest first."""
+        page = self.paginate_queryset(_deliveries().filter(endpoint=self.get_object()))
+        return self.get_paginated_response(DeliverySerializer(page, many=True).data)
+
+
+def _deliveries() -> QuerySet[WebhookDelivery]:
+    return WebhookDelivery.objects.prefetch_related(Prefetch("attempts", WebhookAttempt.objects.order_by("at", "id")))
+
+
+class DeliveryViewSet(RetrieveModelMixin, GenericViewSet):
+    serializer_class = DeliverySerializer
+
+    def get_queryset(self) -> Any:
+        return _deliveries().filter(endpoint__in=WebhookEndpoint.objects.visible_to(self.request.user))
+
+    @extend_schema(request=None, responses={202: DeliverySerializer})
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def redeliver(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Send it once more, now, under the same id."""
+        return Response(self.get_serializer(endpoints.redeliver(self.get_object())).data, status=202)

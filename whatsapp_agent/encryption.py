@@ -1,0 +1,32 @@
+"""Secrets at rest: encrypted with a key made from SECRET_KEY."""
+
+import base64
+from functools import cache
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@cache
+def _cipher(secret_key: str) -> Fernet:
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"whatsapp-agent credentials").derive(
+        secret_key.encode()
+    )
+    return Fernet(base64.urlsafe_b64encode(derived))
+
+
+def encrypt(text: str) -> str:
+    return _cipher(settings.SECRET_KEY).encrypt(text.encode()).decode()
+
+
+def decrypt(text: str) -> str:
+    """Raises ImproperlyConfigured when it was encrypted under another SECRET_KEY."""
+    try:
+        return _cipher(settings.SECRET_KEY).decrypt(text.encode()).decode()
+    except InvalidToken as exc:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not the one the bridges' credentials were kept with; bring the former one back."
+        ) from exc
