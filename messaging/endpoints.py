@@ -64,7 +64,7 @@ SELECT endpoint.id
    AND (endpoint.lease_expires_at IS NULL OR endpoint.lease_expires_at < now())
    AND (EXISTS (SELECT 1 FROM messaging_event event
                  WHERE (event.transaction, event.id) > (endpoint.read_transaction, endpoint.read_event)
-                   AND event.transaction < pg_snapshot_xmin(pg_current_snapshot())::text::bigint)
+                   AND event.transaction < %(horizon)s)
         OR EXISTS (SELECT 1 FROM messaging_webhookdelivery delivery
                     WHERE delivery.endpoint_id = endpoint.id AND delivery.status = 'pending'
                       AND delivery.next_try_at <= now()))
@@ -261,8 +261,10 @@ def _lease_s() -> float:
 
 def with_work() -> list[UUID]:
     """Endpoints that may be asked now and have something to be told."""
+    if not WebhookEndpoint.objects.filter(is_enabled=True).exists():
+        return []
     with connection.cursor() as cursor:
-        cursor.execute(WITH_WORK)
+        cursor.execute(WITH_WORK, {"horizon": events.horizon()})
         return [row[0] for row in cursor.fetchall()]
 
 

@@ -3,7 +3,7 @@
 Transactions do not commit in the order in which they took their numbers. A reader that went by the row's id alone would
 pass over a row that was written early and committed late. So each row names its transaction, and only rows of
 transactions older than every one still running are handed out, ordered by transaction: nothing can come in between any
-more. A transaction that runs long holds the feed up, and loses nothing.
+more. A transaction that writes for long holds the feed up, and loses nothing.
 """
 
 import base64
@@ -45,12 +45,26 @@ KEPT_FOR = timedelta(days=30)
 WINDOW = 2000  # rows looked at for one page, however few of them the reader may see
 PURGED_AT_ONCE = 2000
 
+# The oldest transaction that may still write an event. Those of other databases of the same server cannot, and may run
+# for hours. Read before the events and not with them: what ended between the two is then seen.
+HORIZON = """
+WITH now AS (SELECT pg_current_snapshot() AS snapshot),
+     running AS (SELECT pg_snapshot_xip(snapshot)::text::bigint AS number FROM now)
+SELECT COALESCE(
+    (SELECT min(number) FROM running
+      WHERE NOT EXISTS (
+          SELECT 1 FROM pg_locks held JOIN pg_stat_activity backend ON backend.pid = held.pid
+           WHERE held.locktype = 'transactionid' AND held.granted AND held.mode = 'ExclusiveLock'
+             AND held.transactionid::text::bigint = running.number & 4294967295
+             AND backend.datid <> (SELECT oid FROM pg_database WHERE datname = current_database()))),
+    (SELECT pg_snapshot_xmax(snapshot)::text::bigint FROM now))
+"""
 # First what there is, then what of it is wanted: one more than the page holds, and how far was looked.
 READ = """
 WITH seen AS MATERIALIZED (
     SELECT * FROM messaging_event
      WHERE (transaction, id) > (%(after_transaction)s, %(after_id)s)
-       AND transaction < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+       AND transaction < %(horizon)s
      ORDER BY transaction, id LIMIT %(window)s
 ), wanted AS (
     SELECT id, transaction, public_id, type, at, session_id, conversation_id, data::text FROM seen
@@ -73,11 +87,6 @@ SERVER_AT = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 REBASE = """
 UPDATE messaging_event SET transaction = 0
  WHERE transaction >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-"""
-LAST = """
-SELECT transaction, id FROM messaging_event
- WHERE transaction < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
- ORDER BY transaction DESC, id DESC LIMIT 1
 """
 # The last of those to go stays: a position before it has missed something, one at or behind it has not.
 PURGE = """
@@ -206,6 +215,7 @@ def read(
         "after_transaction": after.transaction,
         "after_id": after.id,
         "window": WINDOW,
+        "horizon": horizon(),
     }
     with connection.cursor() as cursor:
         cursor.execute(READ, parameters)
@@ -245,12 +255,18 @@ def some(*, reader: Reader, ids: Collection[int]) -> list[Happened]:
     ]
 
 
+def horizon() -> int:
+    """The oldest transaction that may still write an event: what older ones wrote is there, whole and for good."""
+    with connection.cursor() as cursor:
+        cursor.execute(HORIZON)
+        return cursor.fetchone()[0]
+
+
 def last_position() -> Position:
     """Behind the newest event that may be handed out now."""
-    with connection.cursor() as cursor:
-        cursor.execute(LAST)
-        row = cursor.fetchone()
-    return Position(*row) if row else START
+    rows = Event.objects.filter(transaction__lt=horizon()).order_by("-transaction", "-id")
+    last = rows.values_list("transaction", "id").first()
+    return Position(*last) if last else START
 
 
 def still_valid(position: Position) -> Position:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import psycopg2
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
@@ -238,6 +239,19 @@ def test_what_is_written_early_and_committed_late_is_waited_for():
         before = events.read(reader=EVERYTHING)
     after = events.read(reader=EVERYTHING, after=before.end)
     assert [event.data["number"] for event in before.events + after.events] == [1, 2]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_of_another_database_is_not_waited_for():
+    connection.ensure_connection()
+    other = psycopg2.connect(**connection.connection.get_dsn_parameters() | {"dbname": "postgres"})
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_current_xact_id()")  # as a transaction that writes takes its number
+        tell(1)
+        assert [event.data["number"] for event in events.read(reader=EVERYTHING).events] == [1]
+    finally:
+        other.close()
 
 
 @pytest.mark.django_db(transaction=True)
