@@ -29,6 +29,7 @@ SEND = Access(Role.OPERATOR, Scope.MESSAGES_SEND)
 CONTROL = Access(Role.OPERATOR, Scope.CONVERSATIONS_CONTROL)
 SEE_SESSIONS = Access(Role.VIEWER, Scope.SESSIONS_READ)
 MANAGE_SESSIONS = Access(Role.ADMIN, Scope.SESSIONS_MANAGE)
+MANAGE_WEBHOOKS = Access(Role.OPERATOR, Scope.WEBHOOKS_MANAGE)
 UNLISTED = Access(Role.ADMIN)  # what nobody wrote down is for administrators alone, and a test fails
 
 # Route name -> method -> what it needs. Which sessions a caller sees comes on top of it: see `visible_to`.
@@ -66,6 +67,13 @@ MATRIX: dict[str, dict[str, Access]] = {
     "turn-detail": {"GET": READ},
     "turn-retry": {"POST": SEND},
     "events": {"GET": Access(Role.VIEWER, Scope.EVENTS_READ)},
+    "webhook-endpoint-list": {"GET": MANAGE_WEBHOOKS, "POST": MANAGE_WEBHOOKS},
+    "webhook-endpoint-detail": {"GET": MANAGE_WEBHOOKS, "PATCH": MANAGE_WEBHOOKS, "DELETE": MANAGE_WEBHOOKS},
+    "webhook-endpoint-rotate-secret": {"POST": MANAGE_WEBHOOKS},
+    "webhook-endpoint-test": {"POST": MANAGE_WEBHOOKS},
+    "webhook-endpoint-deliveries": {"GET": MANAGE_WEBHOOKS},
+    "webhook-delivery-detail": {"GET": MANAGE_WEBHOOKS},
+    "webhook-delivery-redeliver": {"POST": MANAGE_WEBHOOKS},
     "schema": {"GET": OPEN},
     "docs": {"GET": OPEN},
     "redoc": {"GET": OPEN},

@@ -143,7 +143,7 @@ def _check_sessions(user: User, wanted: Collection[UUID] | None) -> list[WhatsAp
     visible = WhatsAppSession.objects.visible_to(user)
     if wanted is None:
         # An API key for some sessions must not be told of the others this way.
-        return None if getattr(user, "restricted_to", None) is None else list(visible)
+        return None if user.restricted_to is None else list(visible)
     found = list(visible.filter(pk__in=wanted))
     if len(found) != len(set(wanted)):
         raise InvalidInput("There is no such session.", field="sessions")

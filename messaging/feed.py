@@ -8,10 +8,12 @@ from typing import Any
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.permissions import READ, why_not
 from messaging import events
 from messaging.events import Page, Position, Reader
 from messaging.models import Message
@@ -92,6 +94,8 @@ class EventFeed(APIView):
         form = FeedQuery(data=request.query_params)
         form.is_valid(raise_exception=True)
         query = form.validated_data
+        if "message" in query.get("expand", ()) and (refusal := why_not(request.user, request.auth, READ)):
+            raise PermissionDenied(refusal)
         reader = Reader.of(request.user)
         page = _read(query, reader=reader, after=_position(query.get("after")))
         results = [event.as_dict() for event in page.events]

@@ -502,8 +502,8 @@ class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
         """A user's own; all for those who administrate; through an API key for some sessions those of these alone."""
         if not user.is_authenticated:
             return self.none()
-        if (restricted_to := getattr(user, "restricted_to", None)) is not None:
-            others = WhatsAppSession.objects.exclude(pk__in=restricted_to)
+        if user.restricted_to is not None:
+            others = WhatsAppSession.objects.exclude(pk__in=user.restricted_to)
             return self.filter(owner=user, all_sessions=False).exclude(sessions__in=others)
         return self if user.sees_everything else self.filter(owner=user)
 

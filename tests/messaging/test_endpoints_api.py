@@ -4,7 +4,9 @@ import json
 from uuid import uuid4
 
 import pytest
+from rest_framework.test import APIClient
 
+from accounts.keys import create_key
 from messaging import endpoints
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from sessions_app.models import Membership, WhatsAppSession
@@ -106,6 +108,11 @@ def test_nothing_is_sent_again_to_an_endpoint_that_is_disabled(client, endpoint,
     assert post(client, f"{ENDPOINTS}{endpoint.pk}/test/").status_code == 409
 
 
+def test_who_only_reads_says_nothing_about_where_events_go(stranger):
+    stranger.groups.clear()
+    assert as_user(stranger).get(ENDPOINTS).status_code == 403
+
+
 def test_a_stranger_finds_nothing(endpoint, delivery, stranger):
     client = as_user(stranger)
     assert client.get(ENDPOINTS).json()["results"] == []
@@ -132,11 +139,18 @@ def test_through_a_key_for_some_sessions_only_endpoints_for_these_are_seen_and_m
 ):
     other = WhatsAppSession.objects.create(bridge=bridge, name="other", agent_profile=profile)
     Membership.objects.create(session=other, user=member)
-    both = endpoints.create_endpoint(owner=member, url=URL, sessions=[session.pk, other.pk])
-    ours = endpoints.create_endpoint(owner=member, url=URL, sessions=[session.pk])
-    member.restricted_to = [session.pk]  # as a key restricts the user it stands for
-    assert set(WebhookEndpoint.objects.visible_to(member)) == {ours}
-    assert both.pk != endpoint.pk
+    endpoints.create_endpoint(owner=member, url=URL, sessions=[session.pk, other.pk])
+    client = APIClient()
+    _, text = create_key(user=member, name="CRM", scopes=["webhooks:manage"], session_ids=[session.pk])
+    client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
+    made = post(client, ENDPOINTS, url=URL)
+    assert made.json()["sessions"] == [str(session.pk)]
+    assert [one["id"] for one in client.get(ENDPOINTS).json()["results"]] == [made.json()["id"]]
+    assert patch(client, endpoint, url="https://mine.invalid/").status_code == 404
+    wider = client.patch(
+        f"{ENDPOINTS}{made.json()['id']}/", json.dumps({"sessions": [str(other.pk)]}), content_type="application/json"
+    )
+    assert wider.status_code == 400
 
 
 @pytest.mark.parametrize(

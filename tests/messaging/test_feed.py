@@ -5,7 +5,9 @@ import threading
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
 
+from accounts.keys import create_key
 from messaging import feed
 from messaging.models import Conversation, Event, Message
 from tests.conftest import as_user
@@ -74,6 +76,16 @@ def test_a_stranger_is_told_nothing(says, stranger):
 
 def test_who_is_not_logged_in_is_told_nothing():
     assert as_user().get(EVENTS).status_code == 401
+
+
+def test_a_key_that_may_follow_events_does_not_read_messages_by_it(member, says):
+    says("Hello")
+    client = APIClient()
+    _, text = create_key(user=member, name="CRM", scopes=["events:read"])
+    client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
+    assert client.get(EVENTS).status_code == 200
+    refused = client.get(EVENTS, {"expand": "message"})
+    assert (refused.status_code, "messages:read" in refused.json()["detail"]) == (403, True)
 
 
 def test_one_conversation_can_be_followed(client, says):
