@@ -109,8 +109,7 @@ def _pause_s(tries: int, retry_after_s: float | None) -> float:
 def _gather(lease: Lease) -> Situation:
     # The count is read before the messages: one that comes in between is seen, and only makes the draft look stale.
     conversation = look_at(lease.conversation_id)
-    # What is to be answered comes last: its writer's clock may be behind ours, and tells whole seconds only.
-    history = sorted(read_history(conversation), key=lambda said: said.status == Message.Status.RECEIVED)
+    history = read_history(conversation)
     burst = [said.id for said in history if said.status == Message.Status.RECEIVED]
     if len(history) == MOST_MESSAGES:
         unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)

@@ -278,16 +278,6 @@ def test_leases_of_turns_under_way_are_given_back_at_a_stop(says, conversation, 
     assert Turn.objects.get().tries == 1
 
 
-def test_what_is_to_be_answered_comes_last_whatever_the_clocks_say(says, conversation, model):
-    """WhatsApp tells whole seconds, of another clock: a message may seem older than the answer it followed."""
-    says("one")
-    turns.take_turn(conversation.pk)
-    says("two", age=timedelta(seconds=2))
-    turns.take_turn(conversation.pk)
-    said = [(message["role"], own_words(message["content"])) for message in prompt(model)[1:]]
-    assert said[-1] == ("user", "two")
-
-
 @pytest.mark.parametrize("change", ["blocked", "ended", "nobody", "unlisted"])
 def test_who_is_no_longer_answered_is_not_answered_although_it_was_due(says, session, conversation, model, change):
     says("one")
