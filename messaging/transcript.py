@@ -88,6 +88,10 @@ SELECT message.id, message.direction, message.status, message.kind, message.text
    AND message.status NOT IN ('failed', 'cancelled') AND turn.outcome IS DISTINCT FROM 'command'
    AND (message.status = 'received' OR (message.said_at >= COALESCE(%(since)s::timestamptz, '-infinity')
                                         AND message.said_at > COALESCE(%(after)s::timestamptz, '-infinity')))
+   -- The same once more, in a form that has the index pass over what is older.
+   AND message.said_at >= LEAST(GREATEST(%(since)s::timestamptz, %(after)s::timestamptz, '-infinity'),
+                                (SELECT min(unanswered.said_at) FROM messaging_message unanswered
+                                  WHERE unanswered.conversation_id = %(id)s AND unanswered.status = 'received'))
  ORDER BY message.said_at DESC, message.id DESC
  LIMIT %(limit)s
 """)
