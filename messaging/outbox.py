@@ -158,19 +158,22 @@ def pause_after_send(conversation_id: UUID) -> datetime | None:
 # --- what the sweep mends -----------------------------------------------------------------------------------------
 
 
+TO_DELIVER = """
+SELECT first.conversation_id
+  FROM (SELECT DISTINCT ON (conversation_id) conversation_id, session_id, status, created_at, next_try_at
+          FROM messaging_message WHERE status IN ('queued', 'sending')
+         ORDER BY conversation_id, created_at, id) first
+  JOIN sessions_app_whatsappsession session ON session.id = first.session_id
+ WHERE first.status = 'queued' AND (first.next_try_at IS NULL OR first.next_try_at <= statement_timestamp())
+   AND session.status = 'connected' AND session.ended_at IS NULL
+ ORDER BY first.created_at LIMIT %(limit)s
+"""
+
+
 def conversations_to_deliver(*, limit: int) -> list[UUID]:
-    """Conversations whose next message may leave now."""
+    """Conversations whose next message may leave now, the longest waiting first."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT DISTINCT message.conversation_id
-                 FROM messaging_message message
-                 JOIN sessions_app_whatsappsession session ON session.id = message.session_id
-                WHERE message.status = 'queued'
-                  AND (message.next_try_at IS NULL OR message.next_try_at <= statement_timestamp())
-                  AND session.status = 'connected' AND session.ended_at IS NULL
-                LIMIT %s""",
-            [limit],
-        )
+        cursor.execute(TO_DELIVER, {"limit": limit})
         return [row[0] for row in cursor.fetchall()]
 
 

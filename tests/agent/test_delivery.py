@@ -11,7 +11,7 @@ from django.utils import timezone
 from agent.delivery import deliver
 from messaging import leases, outbox
 from messaging.models import Conversation, Message
-from messaging.send import send_again, send_text
+from messaging.send import conversation_by_phone, send_again, send_text
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.fakes.zapw import FakeZapw
 from tests.messaging.test_control import settle
@@ -225,3 +225,15 @@ def test_a_process_whose_clock_is_ahead_does_not_give_up_on_the_send_of_another(
     real = timezone.now
     monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(hours=1))
     assert outbox.give_up_stuck() == 0
+
+
+def test_only_those_whose_first_message_may_leave_are_rung_for(session, conversation):
+    waiting, ready = conversation, conversation_by_phone(session=session, phone="+5511977776666")
+    blocked = conversation_by_phone(session=session, phone="+5511955554444")
+    for place in (waiting, waiting, blocked, blocked, ready):
+        send_text(conversation=place, text="one")
+    Message.objects.filter(pk=waiting.messages.earliest("created_at").pk).update(
+        next_try_at=timezone.now() + timedelta(minutes=5)
+    )
+    outbox.claim_next(blocked.pk)
+    assert outbox.conversations_to_deliver(limit=10) == [ready.pk]

@@ -67,9 +67,7 @@ class Command(BaseCommand):
                 "WARNING: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: a scripted stand-in answers, not a model."
             )
         if settings.REDIS_URL:
-            self._say(
-                "WARNING: REDIS_URL is set, but not used yet: every process runs an engine of its own."
-            )
+            self._say("WARNING: REDIS_URL is set, but not used yet: every process runs an engine of its own.")
         if settings.DEBUG:
             self._say("WARNING: DEBUG is on: whoever meets an error sees settings and code. Never in production.")
         if settings.HOST not in start.LOOPBACK and not settings.HTTPS:
