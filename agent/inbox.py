@@ -18,6 +18,7 @@ from agent.bridges.events import (
 )
 from commands.parsing import read_command
 from messaging import receive
+from messaging.models import Conversation
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for, record_session_change
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
@@ -61,10 +62,10 @@ def _take_event(*, bridge: Bridge, event: BridgeEvent) -> str:
         except DataError as exc:  # odd beyond what the adapter caught; the next event may be fine
             log.warning("event_not_kept", bridge=bridge.slug, kind=type(event).__name__, error=type(exc).__name__)
             return "malformed"
-        except IntegrityError:  # what it hangs on was merged or made at this very moment: look again
-            continue
+        except (IntegrityError, Conversation.DoesNotExist):
+            continue  # what it hangs on was merged or made at this very moment: look again
         return "kept"
-    log.error("event_not_kept", bridge=bridge.slug, kind=type(event).__name__, error="IntegrityError")
+    log.error("event_not_kept", bridge=bridge.slug, kind=type(event).__name__)
     return "not_kept"
 
 

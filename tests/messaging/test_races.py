@@ -44,6 +44,23 @@ def test_a_message_that_meets_the_merging_of_its_contact_is_kept(bridge, session
     assert Message.objects.get(text="late").conversation == Conversation.objects.get()
 
 
+def test_what_our_phone_said_is_kept_when_it_meets_the_merging_of_its_contact(simulator, session, says):
+    session.bridge = simulator
+    session.save()
+    keep, lose = both(session, says)
+    own = {"event": "message", "session": session.name, "id": "OWN", "chat": HIDDEN.address, "text": "me"}
+    with transaction.atomic():
+        contacts.merge_contacts(keep=keep, lose=lose)
+        delivery = Aside(
+            lambda: inbox.take_delivery(
+                bridge=simulator, headers={}, body=json.dumps(own | {"outbound": True}).encode()
+            )
+        )
+        delivery.until_it_waits()
+    assert delivery.result()["kept"] == 1
+    assert Message.objects.get(text="me").conversation.control == "human"
+
+
 def locked(conversation):
     return Conversation.objects.select_for_update().get(pk=conversation.pk)
 
