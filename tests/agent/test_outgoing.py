@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from accounts.models import User
 from agent import outgoing
-from agent.engine import Engine
+from agent.engine import Lane
 from messaging import endpoints, events
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from sessions_app.models import Membership, WhatsAppSession
@@ -356,15 +356,16 @@ def test_conversations_go_side_by_side_and_each_in_order(endpoint, receiver, say
 def test_a_slow_endpoint_does_not_keep_another_waiting(endpoint, receiver, says, member):
     receiver.answers = {"/hook": Answer(delay_s=1.9)}
     quick = make_endpoint(member, receiver, url=f"{receiver.url}/quick")
-    engine = Engine()
+    lane = Lane("webhook", outgoing.tell, threads=4, ring_at=lambda *_: None)
     says("Hello")
     give_up_at = time.monotonic() + 10
     while not any(request.path == "/quick" for request in receiver.requests):
         assert time.monotonic() < give_up_at
-        engine.tell()
+        for endpoint_id in endpoints.with_work():
+            lane.ring(endpoint_id)
         time.sleep(0.02)
     assert not WebhookDelivery.objects.filter(endpoint=endpoint, status="delivered").exists()
-    engine.stop(timeout_s=10)
+    lane.close(timeout_s=10)
     assert WebhookDelivery.objects.filter(status="delivered").count() == 2
     assert quick.is_enabled
 
