@@ -24,6 +24,7 @@ from accounts.serializers import (
     VerifySerializer,
 )
 from whatsapp_agent.api import valid
+from whatsapp_agent.idempotency import idempotent
 
 
 class LoginView(APIView):
@@ -92,8 +93,9 @@ class ApiKeyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return ApiKey.objects.filter(user=user_of(self.request))
 
     @extend_schema(responses={201: NewApiKeySerializer})
+    @idempotent
     def create(self, request: Request) -> Response:
-        """Make a key. Its secret is in this answer and nowhere else, so a repetition makes another key."""
+        """Make a key. Its secret is in this answer and nowhere else."""
         key, text = keys.create_key(user=user_of(request), **valid(ApiKeySerializer, request))
         return Response({**ApiKeySerializer(key).data, "key": text}, status=201)
 
