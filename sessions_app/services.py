@@ -108,7 +108,10 @@ def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppS
 
 
 def follow(*, session: WhatsAppSession, state: SessionState, reason: str = "", at: Any = None) -> WhatsAppSession:
-    """Take over the bridge's view of a session: status, phone, QR code. Safe to run twice and out of order."""
+    """Take over the bridge's view of a session: status, phone, QR code. Safe to run twice and out of order.
+
+    What we ended stays ended, also when the bridge brings it back: a person decided so, and only a person connects it.
+    """
     now = timezone.now()
     at = min(at or now, now)
     changes: dict[str, Any] = {"status": state.status.value, "status_reason": reason[:200], "status_changed_at": at}
@@ -120,7 +123,6 @@ def follow(*, session: WhatsAppSession, state: SessionState, reason: str = "", a
     changes["qr_expires_at"] = state.qr_expires_at if state.status == Link.QR_WAITING else None
     if state.status == Link.CONNECTED:
         changes["linked_at"] = session.linked_at or state.connected_at or at
-        changes["ended_at"] = None
     not_newer = Q(status_changed_at=None) | Q(status_changed_at__lte=at)
     WhatsAppSession.objects.filter(not_newer, pk=session.pk).update(**changes)
     session.refresh_from_db()
@@ -152,7 +154,7 @@ def start_session(
     except Refused as exc:
         if exc.code == "already_exists":
             raise SessionExists(
-                f"The bridge has a session {name} already. Run `manage.py sync_sessions` to take it over."
+                f"The bridge has a session {name} already. Run `manage.py sync_sessions`, then connect it."
             ) from exc
         raise BridgeFailed(str(exc)) from exc
     except BridgeError as exc:

@@ -190,3 +190,13 @@ def test_without_a_default_profile_the_oldest_serves(bridge, profile):
     AgentProfile.objects.update(is_default=False)
     AgentProfile.objects.create(name="Second")
     assert default_profile() == profile
+
+
+def test_a_session_we_ended_stays_ended_when_the_bridge_brings_it_back(zapw, says):
+    zapw.add_session("sales", phone="5511999990000")
+    WhatsAppSession.objects.update(ended_at=timezone.now(), status="logged_out", status_changed_at=None)
+    record_session_change(bridge=Bridge.objects.get(slug="default"), event=SessionChanged("sales", Link.CONNECTED))
+    sync_bridge(Bridge.objects.get(slug="default"))
+    assert WhatsAppSession.objects.get().ended_at is not None
+    assert says("Hello").due_at is None
+    assert reconnect_session(WhatsAppSession.objects.get()).ended_at is None
