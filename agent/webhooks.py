@@ -32,7 +32,7 @@ def _authenticated(*, slug: str, secret: str) -> Bridge:
     """The bridge of this address. An unknown one takes as long to refuse as a wrong secret."""
     bridge = bridge_of_slug(slug)
     expected = bridge.webhook_secret if bridge else settings.SECRET_KEY
-    if not constant_time_compare(secret, expected) or bridge is None:
+    if not constant_time_compare(secret, expected) or bridge is None or not expected:
         raise WebhookUnauthorized()
     return bridge
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from agent import inbox
 from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import message_event
 
 SECRET = settings.WHATSAPP_WEBHOOK_SECRET
@@ -61,6 +61,11 @@ def test_a_stranger_is_refused_and_nothing_is_stored(post, slug, secret):
 @pytest.mark.parametrize("path", ["/api/v1/webhooks/default", "/api/v1/webhooks/default/"])
 def test_a_missing_secret_is_refused(client, bridge, path):
     assert client.post(path, b"{}", content_type="application/json").status_code == 401
+
+
+def test_a_bridge_without_a_secret_lets_nobody_in(client, bridge):
+    Bridge.objects.update(webhook_secret="")
+    assert client.post("/api/v1/webhooks/default/", b"{}", content_type="application/json").status_code == 401
 
 
 def test_only_post_is_taken(client, bridge):
