@@ -155,6 +155,9 @@ def test_the_example_taken_as_it_is_starts(tmp_path):
     [
         ("POST /api/v1/webhooks/default/a-very-secret-part/ failed", "POST /api/v1/webhooks/default/.../ failed"),
         ("Key exists\nDETAIL:  Key (phone)=(123) already\nat line 3", "Key exists\nDETAIL: ...\nat line 3"),
+        ("wrong\nLINE 12: VALUES ('my secret\n        ^", "wrong\nLINE 12: ...\n        ^"),
+        ("wrong\nCONTEXT:  JSON data, line 1: my secret\n", "wrong\nCONTEXT: ...\n"),
+        ('invalid input syntax for type integer: "my secret"\nat', "invalid input syntax for type integer: ...\nat"),
         ("no answer from 5511988887777@s.whatsapp.net", "no answer from ...@s.whatsapp.net"),
         ("no answer from 12036304@g.us or 99887766554433:2@lid", "no answer from ...@g.us or ...:2@lid"),
         ("called +5511988887777 twice", "called +... twice"),

@@ -291,7 +291,9 @@ def jwt(*, key: str, minutes: int) -> dict[str, Any]:
 
 PRIVATE = (
     (re.compile(r"(/webhooks/[\w-]+/)[^/\s\"'\\]+"), r"\1..."),  # the secret in a webhook's address
-    (re.compile(r"(\bDETAIL: ).*?(?=\\n|\n|$)", re.DOTALL), r"\1..."),  # PostgreSQL shows the row it refuses
+    # PostgreSQL shows the row and the words it refuses
+    (re.compile(r"(\b(?:DETAIL|CONTEXT|LINE \d+): ).*?(?=\\n|\n|$)", re.DOTALL), r"\1..."),
+    (re.compile(r"(\binvalid input syntax for [\w ]+: ).*?(?=\\n|\n|$)", re.DOTALL), r"\1..."),
     (re.compile(r"\d{6,}(?=(?::\d+)?@(?:s\.whatsapp\.net|c\.us|g\.us|lid)\b)"), "..."),
     (re.compile(r"\+\d{8,15}\b"), "+..."),
 )
