@@ -66,6 +66,13 @@ MATRIX: dict[str, dict[str, Access]] = {
     "turn-list": {"GET": READ},
     "turn-detail": {"GET": READ},
     "turn-retry": {"POST": SEND},
+    "command-list": {"GET": Access(Role.VIEWER, any_key=True)},
+    "command-detail": {
+        "GET": Access(Role.VIEWER, any_key=True),
+        "POST": Access(Role.OPERATOR, Scope.COMMANDS_RUN),
+    },
+    "run-list": {"GET": READ},
+    "run-detail": {"GET": READ},
     "events": {"GET": Access(Role.VIEWER, Scope.EVENTS_READ)},
     "webhook-endpoint-list": {"GET": MANAGE_WEBHOOKS, "POST": MANAGE_WEBHOOKS},
     "webhook-endpoint-detail": {"GET": MANAGE_WEBHOOKS, "PATCH": MANAGE_WEBHOOKS, "DELETE": MANAGE_WEBHOOKS},

@@ -2,7 +2,7 @@
 
 from django.db.models import Q
 
-from accounts.models import User
+from accounts.models import Role, User
 from agent.bridges.events import AliasKind
 from commands.registry import By, Caller
 from messaging.contacts import phone_spellings
@@ -31,8 +31,9 @@ def is_owner(*, session: WhatsAppSession, contact: Contact) -> bool:
     )
 
 
-def caller_logged_in(user: User) -> Caller:
-    return Caller(by=By.ADMIN if user.sees_everything else By.STAFF, user=user)
+def caller_logged_in(user: User, *, as_administrator: bool = True) -> Caller:
+    """Whoever is logged in: an administrator only where the login may be used for what administrators do."""
+    return Caller(by=By.ADMIN if user.role == Role.ADMIN and as_administrator else By.STAFF, user=user)
 
 
 def conversation_named(*, session: WhatsAppSession, who: str) -> Conversation:

@@ -1,7 +1,7 @@
 """What people type: `/summarize 20`, `#search "blue shoes" limit=3`, and what to say when it does not fit."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import UnionType
@@ -142,6 +142,15 @@ def parse_arguments(command: ChatCommand, rest: str) -> BaseModel:
     if loose:
         raise InvalidInput(f"I do not know what “{_clip(loose[0].text)}” is for.\n{usage(command)}")
     return validated(command, {name: _plain(fields[name], value) for name, value in values.items()})
+
+
+def names_only(command: ChatCommand, words: Sequence[str]) -> dict[str, str] | str:
+    """Words of a command line: by name where each begins with one (`words=blue bicycle`), else as typed in a chat."""
+    fields = command.arguments.model_fields
+    named = [_field_named(word, fields) for word in words]
+    if all(named) and len(set(named)) == len(words):
+        return {str(name): re.split("[=:]", word, maxsplit=1)[1] for name, word in zip(named, words, strict=True)}
+    return " ".join(words)
 
 
 def _field_named(token: str, fields: dict[str, FieldInfo]) -> str | None:

@@ -3,14 +3,15 @@
 import difflib
 import inspect
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from accounts.models import User
+from agent.llm.answers import LONGEST_TEXT, clean
 from agent.llm.base import ToolSpec
 from commands.models import CommandRun
 from messaging.models import Contact, Conversation, Message
@@ -38,6 +39,17 @@ class Arguments(BaseModel):
     """Arguments of a command. What is not named here is refused: nobody gets to name another's conversation."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True, json_schema_extra=_trim)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _clean(cls, values: Any) -> Any:
+        """Without what the database does not take: NUL, and half of a surrogate pair."""
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            clean(name, LONGEST_TEXT): clean(value, LONGEST_TEXT) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)

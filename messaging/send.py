@@ -58,9 +58,7 @@ def send_text(
     """
     session = conversation.session
     adapter = adapter_for(session.bridge)
-    if session.ended_at is not None or session.status != WhatsAppSession.Status.CONNECTED:
-        raise SessionNotConnected()
-    check_reachable(conversation=conversation)
+    check_sendable(conversation=conversation)
     if not text.strip():
         raise InvalidInput("The text is empty.", field="text")
     if len(text.encode("utf-16-le")) // 2 > adapter.max_text_length:
@@ -81,11 +79,18 @@ def send_text(
         quoted=quoted,
         quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
     )
-    Conversation.objects.filter(pk=conversation.pk).update(
-        last_message_at=message.created_at, unread_count=0, needs_attention=False
-    )
+    seen = {} if author == Message.Author.SYSTEM else {"unread_count": 0, "needs_attention": False}
+    Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
     doorbell.ring(conversation.pk)
     return message
+
+
+def check_sendable(*, conversation: Conversation) -> None:
+    """Raises SessionNotConnected or NotSupportedByBridge when nothing can be sent here now."""
+    session = conversation.session
+    if session.ended_at is not None or session.status != WhatsAppSession.Status.CONNECTED:
+        raise SessionNotConnected()
+    check_reachable(conversation=conversation)
 
 
 def check_reachable(*, conversation: Conversation) -> None:

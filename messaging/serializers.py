@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from accounts.models import User
 from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
+from messaging.prompt_parts import parts_of
 from messaging.search import MOST_RESULTS
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.api import StrictFields
@@ -228,13 +229,19 @@ class TurnSerializer(serializers.ModelSerializer):
 class TurnDetailSerializer(TurnSerializer):
     """A turn with what it used and what was said in it."""
 
-    used = serializers.JSONField(help_text="`messages`: ids of what the model was shown, oldest first.")
+    used = serializers.JSONField(help_text="Ids of what the prompt was made of: messages, facts, memories, summary.")
+    prompt = serializers.SerializerMethodField(
+        help_text="The parts of the prompt: instructions, summary, messages, facts, memories, and the time it was."
+    )
     tool_calls = ToolCallSerializer(many=True)
     messages = MessageBriefSerializer(many=True, help_text="What was asked and answered, oldest first.")
 
     class Meta(TurnSerializer.Meta):
-        fields = [*TurnSerializer.Meta.fields, "used", "tool_calls", "messages"]
+        fields = [*TurnSerializer.Meta.fields, "used", "prompt", "tool_calls", "messages"]
         read_only_fields = fields
+
+    def get_prompt(self, turn: Turn) -> dict[str, Any]:
+        return parts_of(turn)
 
 
 class SearchQuery(StrictFields):

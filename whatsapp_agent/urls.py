@@ -20,6 +20,7 @@ urlpatterns = [
     path("api/v1/", include("accounts.urls")),
     path("api/v1/", include("sessions_app.urls")),
     path("api/v1/", include("messaging.urls")),
+    path("api/v1/", include("commands.urls")),
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
     path("api/redoc/", SpectacularRedocView.as_view(template_name="accounts/redoc.html"), name="redoc"),

@@ -4,6 +4,7 @@ from django.db.models import F
 from django.utils import timezone
 from pydantic import Field
 
+from commands.models import CommandRun
 from commands.parsing import usage
 from commands.registry import PEOPLE, Arguments, By, Call, Result, all_commands, chat_command, get
 from messaging.models import Conversation, Message, Turn
@@ -63,6 +64,8 @@ CONTROL = {
 def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     conversation = call.conversation
     kept = sayings(conversation)
+    if call.message is not None and call.surface == CommandRun.Surface.CHAT:
+        kept = kept.exclude(pk=call.message.pk)
     unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
     if call.message is not None:
         unanswered = unanswered.exclude(pk=call.message.pk)

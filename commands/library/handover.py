@@ -88,9 +88,7 @@ def give_back(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
 
 
 class ForHowLong(Arguments):
-    minutes: int | None = Field(
-        default=None, ge=1, le=60 * 24 * 365, description="For how many minutes; without it until /resume."
-    )
+    minutes: int = Field(default=0, ge=0, le=60 * 24 * 365, description="For how many minutes; 0: until /resume.")
 
 
 @chat_command(

@@ -1,11 +1,12 @@
 """Who the assistant is, as the owner of the number wants it."""
 
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 from pydantic import Field
 
+from accounts.models import User
 from commands.registry import Arguments, By, Call, Result, chat_command
+from sessions_app import profiles
 from sessions_app.models import AgentProfile, WhatsAppSession
 
 
@@ -24,37 +25,33 @@ class NewInstructions(Arguments):
 )
 def persona(call: Call, arguments: NewInstructions) -> Result:
     profile = call.conversation.session.agent_profile
+    told = f"{profile.name} is:\n{profile.instructions}"
     if arguments.instructions:
-        profile = _change(call.conversation.session, instructions=arguments.instructions)
-        text = f"From now on {profile.name} is:\n{profile.instructions}"
-    else:
-        text = f"{profile.name} is:\n{profile.instructions}"
+        profile = _change(call.conversation.session, instructions=arguments.instructions, by=call.caller.user)
+        told = f"From now on {profile.name} is:\n{profile.instructions}"
     return Result(
-        text,
-        {"name": profile.name, "instructions": profile.instructions, "version": profile.version, "id": str(profile.pk)},
+        told,
+        {
+            "agent_profile": str(profile.pk),
+            "name": profile.name,
+            "instructions": profile.instructions,
+            "version": profile.version,
+        },
     )
 
 
 @transaction.atomic
-def _change(session: WhatsAppSession, *, instructions: str) -> AgentProfile:
+def _change(session: WhatsAppSession, *, instructions: str, by: User | None) -> AgentProfile:
     """Other numbers may share the profile, and theirs is not this owner's to change: then this number gets its own."""
     profile = AgentProfile.objects.select_for_update().get(pk=session.agent_profile_id)
-    is_shared = profile.is_default or profile.sessions.exclude(pk=session.pk).exists()
-    if is_shared:
-        profile.pk = None
-        profile._state.adding = True
-        profile.name = _free_name(f"{profile.name[:45]} of {session.name[:40]}")
-        profile.is_default = False
-        profile.version = 1
-        profile.instructions = instructions
-        profile.save()
-        WhatsAppSession.objects.filter(pk=session.pk).update(agent_profile=profile)
-    else:
-        AgentProfile.objects.filter(pk=profile.pk).update(instructions=instructions, version=F("version") + 1)
-        profile.refresh_from_db()
-    return profile
+    if not profile.is_default and not profile.sessions.exclude(pk=session.pk).exists():
+        return profiles.change_profile(profile=profile, by=by, instructions=instructions)
+    values = {name: getattr(profile, name) for name in profiles.VERSIONED} | {"instructions": instructions}
+    own = profiles.create_profile(by=by, name=_free_name(f"{profile.name[:40]} of {session.name[:35]}"), **values)
+    WhatsAppSession.objects.filter(pk=session.pk).update(agent_profile=own)
+    return own
 
 
 def _free_name(wished: str) -> str:
-    taken = AgentProfile.objects.filter(name=wished).exists()
-    return f"{wished} {timezone.now():%Y%m%d%H%M%S}" if taken else wished
+    is_taken = AgentProfile.objects.filter(name=wished).exists()
+    return f"{wished} {timezone.now():%Y%m%d%H%M%S}" if is_taken else wished

@@ -12,6 +12,7 @@ from agent.formatting import to_whatsapp
 from agent.llm.base import ModelUnavailable
 from commands import asking
 from commands.library.basics import Nothing
+from commands.models import CommandRun
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
 from messaging.facts import facts_about
 from messaging.models import Message
@@ -148,7 +149,7 @@ def _task_line(task: dict[str, Any]) -> str:
 )
 def show_stats(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     kept = sayings(call.conversation)
-    if call.message is not None:
+    if call.message is not None and call.surface == CommandRun.Surface.CHAT:
         kept = kept.exclude(pk=call.message.pk)
     total = kept.aggregate(count=Count("pk"), first=Min("said_at"), last=Max("said_at"))
     if not total["count"]:

@@ -1,0 +1,44 @@
+"""`manage.py run_command`: a chat command in a conversation, from the terminal."""
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from commands.models import CommandRun
+from commands.parsing import names_only
+from commands.registry import By, Caller, UnknownCommand, get
+from commands.run import run
+from messaging.models import Conversation
+
+
+class Command(BaseCommand):
+    help = "Run a chat command in a conversation, with the rights of an administrator."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", help="Like summarize; `help` lists all.")
+        parser.add_argument("--conversation", required=True, type=UUID, help="The id of the conversation.")
+        parser.add_argument("--json", action="store_true", help="Print the result as programs read it.")
+        parser.add_argument("words", nargs="*", metavar="key=value", help="Arguments by name, or as typed in a chat.")
+
+    def handle(self, *, name: str, conversation: UUID, words: list[str], **options: Any) -> None:
+        try:
+            command = get(name)
+        except UnknownCommand as exc:
+            raise CommandError(str(exc)) from None
+        around = ("contact", "session__bridge", "session__agent_profile")
+        place = Conversation.objects.select_related(*around).filter(pk=conversation).first()
+        if place is None:
+            raise CommandError("There is no such conversation.")
+        done = run(
+            command,
+            arguments=names_only(command, words) if words else {},
+            caller=Caller(by=By.ADMIN),
+            conversation=place,
+            surface=CommandRun.Surface.CLI,
+        )
+        if done.status != CommandRun.Status.DONE:
+            raise CommandError(done.text)
+        self.stdout.write(json.dumps(done.data, ensure_ascii=False, indent=2) if options["json"] else done.text)

@@ -1,0 +1,160 @@
+"""`commands/`: which there are, run one, and what was run. Each command's route is made from its declaration."""
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.urls import URLPattern, path
+from drf_spectacular.utils import extend_schema
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.authentication import user_of
+from accounts.models import ApiKey, Scope
+from agent.formatting import split_text
+from commands.callers import caller_logged_in
+from commands.filters import CommandRunFilters
+from commands.models import CommandRun
+from commands.registry import Caller, ChatCommand, all_commands, get
+from commands.run import run
+from commands.serializers import (
+    CommandListSerializer,
+    CommandRunSerializer,
+    CommandSerializer,
+    RunCommandSerializer,
+)
+from messaging.models import Conversation, Message
+from messaging.send import check_sendable, send_text
+from whatsapp_agent.api import valid
+from whatsapp_agent.errors import AppError, NotFound
+from whatsapp_agent.idempotency import idempotent
+
+MODEL_FAILED = 502
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks. A key that may not write agent profiles is no administrator here either, whoever it belongs to."""
+    auth = request.auth
+    is_limited = isinstance(auth, ApiKey) and Scope.SESSIONS_MANAGE not in auth.scopes
+    return caller_logged_in(user_of(request), as_administrator=not is_limited)
+
+
+class CommandListView(APIView):
+    @extend_schema(operation_id="commands_list", responses=CommandListSerializer)
+    def get(self, request: Request) -> Response:  # noqa: ARG002
+        """Every command, with the schema of its arguments."""
+        return Response(CommandListSerializer({"next": None, "previous": None, "results": all_commands()}).data)
+
+
+class CommandView(APIView):
+    """One command; by any of its names where the route names none."""
+
+    command: ChatCommand | None = None
+
+    def get(self, request: Request, name: str = "") -> Response:  # noqa: ARG002
+        """What the command does, and the schema of its arguments."""
+        return Response(CommandSerializer(self.command or get(name)).data)
+
+    def post(self, request: Request, name: str = "") -> Response:
+        """Run the command in a conversation; `send` also sends the result to the contact."""
+        command = self.command or get(name)
+        form = valid(RunCommandSerializer, request)
+        conversation = _conversation(request, form["conversation"])
+        if form["send"]:
+            check_sendable(conversation=conversation)  # before there is an effect
+        done = run(
+            command,
+            arguments=form["arguments"],
+            caller=caller_of(request),
+            conversation=conversation,
+            surface=CommandRun.Surface.API,
+        )
+        if done.status != CommandRun.Status.DONE:
+            return _failure(done)
+        for part in split_text(done.text) if form["send"] else ():
+            send_text(conversation=conversation, text=part, author=Message.Author.SYSTEM, by=user_of(request))
+        return Response(CommandRunSerializer(done).data)
+
+
+def _conversation(request: Request, conversation_id: UUID) -> Conversation:
+    visible = Conversation.objects.visible_to(request.user)
+    around = ("contact", "session__bridge", "session__agent_profile")
+    conversation = visible.select_related(*around).filter(pk=conversation_id).first()
+    if conversation is None:
+        raise NotFound("There is no such conversation.", field="conversation")
+    return conversation
+
+
+def _failure(done: CommandRun) -> Response:
+    """`{"detail", "code", "run"}`, and for invalid arguments `"fields"`."""
+    statuses = {error.code: error.status for error in AppError.__subclasses__()}
+    body: dict[str, Any] = {"detail": done.text, "code": done.error_code, "run": str(done.pk)}
+    if fields := done.data.get("fields"):
+        body["fields"] = {"arguments": fields}
+    return Response(body, status=statuses.get(done.error_code, MODEL_FAILED))
+
+
+class CommandRunViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet):
+    """What was run, by whom, and what came of it."""
+
+    serializer_class = CommandRunSerializer
+    filterset_class = CommandRunFilters
+
+    def get_queryset(self) -> QuerySet[CommandRun]:
+        return CommandRun.objects.visible_to(self.request.user).select_related("user")
+
+
+# --- a route for each command -------------------------------------------------------------------------------------
+
+
+def routes() -> list[URLPattern]:
+    """`commands/NAME/` for each command, so that the documentation shows its own arguments; other names last."""
+    own = [path(f"commands/{command.name}/", _view_of(command), name="command-detail") for command in all_commands()]
+    return [*own, path("commands/<str:name>/", _view_by_name(), name="command-detail")]
+
+
+def _view_of(command: ChatCommand) -> Any:
+    word = command.name.replace("-", "_")
+    body = {
+        "type": "object",
+        "required": ["conversation"],
+        "additionalProperties": False,
+        "properties": {
+            "conversation": {"type": "string", "format": "uuid", "description": "Where it is run."},
+            "arguments": command.schema(),
+            "send": {"type": "boolean", "default": False, "description": "Also send the result to the contact."},
+        },
+    }
+    about = partial(extend_schema, description=command.description, tags=["commands"])
+    look = about(operation_id=f"commands_{word}_retrieve", responses=CommandSerializer)(_look())
+    post = about(
+        operation_id=f"commands_{word}_run", request={"application/json": body}, responses=CommandRunSerializer
+    )(_post(atomic=not command.asks_model))
+    view: Any = type(f"{word.title()}View", (CommandView,), {"command": command, "get": look, "post": post})
+    return view.as_view()
+
+
+def _view_by_name() -> Any:
+    """Aliases and names of tools lead to the same."""
+    hidden = extend_schema(exclude=True)
+    view: Any = type("AnyCommandView", (CommandView,), {"get": hidden(_look()), "post": hidden(_post(atomic=False))})
+    return view.as_view()
+
+
+def _look() -> Any:
+    def get_(view: CommandView, request: Request, name: str = "") -> Response:
+        return CommandView.get(view, request, name)
+
+    return get_
+
+
+def _post(*, atomic: bool) -> Any:
+    @idempotent(atomic=atomic)
+    def post(view: CommandView, request: Request, name: str = "") -> Response:
+        return CommandView.post(view, request, name)
+
+    return post
