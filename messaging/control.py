@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import User
@@ -68,8 +69,8 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
         conversation.refresh_from_db()
         return conversation
     unanswered = Message.objects.filter(conversation=row, status=Message.Status.RECEIVED)
-    freshest = unanswered.order_by("-said_at").values_list("said_at", flat=True).first()
-    is_fresh = freshest is not None and freshest >= now - timedelta(seconds=row.session.agent_profile.max_answer_age_s)
+    longest = timedelta(seconds=row.session.agent_profile.max_answer_age_s)
+    is_fresh = unanswered.filter(said_at__gte=Now() - longest).exists()
     if not is_fresh:
         unanswered.update(status=Message.Status.HANDLED, unanswered=Message.Unanswered.STALE)
     changes: dict[str, Any] = {
@@ -77,8 +78,8 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
         "control_until": None,
         "control_reason": reason[:200],
         "controlled_by": None,
-        "due_at": now if is_fresh else None,
-        "burst_started_at": now if is_fresh else None,
+        "due_at": Now() if is_fresh else None,
+        "burst_started_at": Now() if is_fresh else None,
     }
     Conversation.objects.filter(pk=row.pk).update(control_epoch=F("control_epoch") + 1, **changes)
     doorbell.ring(row.pk)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
-from django.utils import timezone
+from django.db.models.functions import Now
 from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
 
@@ -252,10 +252,9 @@ def answer_again(*, turn: Turn) -> None:
     )
     if turn.outcome != Turn.Outcome.FAILED or not again:
         raise Conflict("Only a failed turn that has not been run again can be run again.")
-    now = timezone.now()
     Conversation.objects.filter(pk=conversation.pk).update(
-        due_at=now,
-        burst_started_at=now,
+        due_at=Now(),
+        burst_started_at=Now(),
         retry_at=None,
         tries=0,
         inbound_count=F("inbound_count") + 1,

@@ -105,7 +105,7 @@ def note_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: flo
     pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** min(claimed.tries - 1, 20), LONGEST_PAUSE_S)
     _ours(claimed).update(
         status=Message.Status.QUEUED,
-        next_try_at=timezone.now() + timedelta(seconds=max(pause_s, retry_after_s or 0.0)),
+        next_try_at=Now() + timedelta(seconds=max(pause_s, retry_after_s or 0.0)),
         error_code=code[:50],
         error=error[:300],
     )
@@ -149,10 +149,10 @@ def pause_after_send(conversation_id: UUID) -> datetime | None:
     """Leave a gap before the next message to the same person; returns when it may go, None if at once."""
     if not settings.SEND_GAP_S:
         return None
-    at = timezone.now() + timedelta(seconds=settings.SEND_GAP_S)
+    gap = timedelta(seconds=settings.SEND_GAP_S)
     queued = Message.objects.filter(conversation_id=conversation_id, status=Message.Status.QUEUED)
-    paused = queued.filter(Q(next_try_at=None) | Q(next_try_at__lt=at)).update(next_try_at=at)
-    return at if paused else None
+    paused = queued.filter(Q(next_try_at=None) | Q(next_try_at__lt=Now() + gap)).update(next_try_at=Now() + gap)
+    return timezone.now() + gap if paused else None
 
 
 # --- what the sweep mends -----------------------------------------------------------------------------------------

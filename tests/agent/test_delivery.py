@@ -9,7 +9,7 @@ from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
 from agent.delivery import deliver
-from messaging import leases, outbox
+from messaging import control, leases, outbox
 from messaging.models import Conversation, Message
 from messaging.send import conversation_by_phone, send_again, send_text
 from sessions_app.models import Bridge, WhatsAppSession
@@ -219,14 +219,6 @@ def test_what_the_bridge_took_is_noted_although_the_database_was_away_for_a_mome
     assert (message.status, next(failures, None)) == ("sent", None)
 
 
-def test_a_process_whose_clock_is_ahead_does_not_give_up_on_the_send_of_another(conversation, monkeypatch):
-    send_text(conversation=conversation, text="one")
-    outbox.claim_next(conversation.pk)
-    real = timezone.now
-    monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(hours=1))
-    assert outbox.give_up_stuck() == 0
-
-
 def test_only_those_whose_first_message_may_leave_are_rung_for(session, conversation):
     waiting, ready = conversation, conversation_by_phone(session=session, phone="+5511977776666")
     blocked = conversation_by_phone(session=session, phone="+5511955554444")
@@ -237,3 +229,38 @@ def test_only_those_whose_first_message_may_leave_are_rung_for(session, conversa
     )
     outbox.claim_next(blocked.pk)
     assert outbox.conversations_to_deliver(limit=10) == [ready.pk]
+
+
+@pytest.fixture
+def clock_ahead(monkeypatch) -> timedelta:
+    """This process's clock is an hour ahead of the database's."""
+    ahead, real = timedelta(hours=1), timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real() + ahead)
+    return ahead
+
+
+def test_a_process_whose_clock_is_ahead_pauses_no_longer_than_it_should(zapw, conversation, settings, clock_ahead):
+    settings.SEND_GAP_S = settings.AGENT_RETRY_BASE_S = 1.0
+    send_text(conversation=conversation, text="one")
+    second = send_text(conversation=conversation, text="two")
+    deliver(conversation.pk)
+    second.refresh_from_db()
+    assert second.next_try_at < timezone.now() - clock_ahead / 2
+    Message.objects.update(next_try_at=None)
+    zapw.fail("rate_limited", times=1)
+    deliver(conversation.pk)
+    second.refresh_from_db()
+    assert second.next_try_at < timezone.now() - clock_ahead / 2
+
+
+def test_a_process_whose_clock_is_ahead_makes_nothing_due_in_the_future(says, conversation, clock_ahead):
+    control.take_over(conversation=conversation)
+    says("Hello")
+    control.release(conversation=conversation)
+    assert leases.take(conversation.pk) is not None
+
+
+def test_a_process_whose_clock_is_ahead_does_not_give_up_on_the_send_of_another(conversation, clock_ahead):
+    send_text(conversation=conversation, text="one")
+    outbox.claim_next(conversation.pk)
+    assert outbox.give_up_stuck() == 0
