@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts import lockout
 from agent import delivery, folding, outgoing, turns
-from messaging import control, endpoints, events, outbox, search_index
+from messaging import control, embeddings, endpoints, events, outbox, search_index
 from messaging.models import Conversation
 from messaging.receive import settle_early_receipts
 from sessions_app.services import sync_due_bridges
@@ -134,6 +134,7 @@ class Engine:
                 self._sync_on,
                 self._index_on,
                 self._tell_on,
+                self._embed_on,
             )
         ]
 
@@ -229,6 +230,10 @@ class Engine:
 
     def _index_on(self) -> None:
         self._every(settings.AGENT_SWEEP_S, search_index.index_waiting)
+
+    def _embed_on(self) -> None:
+        if settings.OPENAI_EMBEDDING_MODEL:
+            self._every(settings.AGENT_SWEEP_S, embeddings.embed_waiting)
 
     def sweep(self) -> None:
         """Ring for every conversation that is due and every message that may leave."""

@@ -23,8 +23,11 @@ from typing import Any
 
 from benchmarks import scratch  # noqa: F401  # isort: skip  # first: models need it
 
+from django.conf import settings
+
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Kind, MessageReceived
+from messaging import embeddings
 from messaging.models import Conversation
 from messaging.receive import receive_message, receive_own_message
 from messaging.search import search
@@ -133,6 +136,12 @@ def measure(samples: list[dict[str, Any]], conversations: list[Conversation]) ->
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path)
+    parser.add_argument(
+        "--embeddings",
+        nargs=2,
+        metavar=("URL", "MODEL"),
+        help="measure once more with this OpenAI-compatible server, say http://127.0.0.1:8000/v1 and its model",
+    )
     options = parser.parse_args()
     samples = json.loads(options.file.read_text())
     ensure_default_bridges()
@@ -140,6 +149,14 @@ def main() -> int:
     conversations = [keep(sample, number=number, bridge=bridge) for number, sample in enumerate(samples)]
     print("By words and neighbours")
     recall = measure(samples, conversations)
+    if options.embeddings:
+        settings.OPENAI_BASE_URL, settings.OPENAI_EMBEDDING_MODEL = options.embeddings
+        began = time.perf_counter()
+        count = 0
+        while settled := embeddings.embed_waiting():
+            count += settled
+        print(f"Fused with meaning ({count} messages embedded in {time.perf_counter() - began:.0f} s)")
+        measure(samples, conversations)
     reached = recall.any[10] / recall.asked
     print(f"  any@10 is {reached:.3f}; {TARGET} {'is met' if reached >= TARGET else 'IS MISSED'}")
     return 0 if reached >= TARGET else 1

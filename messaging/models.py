@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
@@ -596,3 +597,46 @@ class WebhookAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%F %T} {self.status_code or self.error}"
+
+
+class EmbeddingModel(models.Model):
+    """A model that turned messages into vectors. Of one name the newest counts: what is behind it may change."""
+
+    name = models.CharField(max_length=200)
+    dimension = models.PositiveSmallIntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "dimension"], name="embedding_model_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.dimension} numbers"
+
+
+class Real(models.FloatField):
+    """Four bytes: what vectors are compared with has no more digits."""
+
+    def db_type(self, connection: Any) -> str:  # noqa: ARG002
+        return "real"
+
+
+class Embedding(models.Model):
+    """What a message means, as a vector. Kept as plain numbers: a server without pgvector can have the table too."""
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, primary_key=True, related_name="embedding")
+    conversation_id = models.UUIDField(editable=False, db_index=True)
+    model = models.ForeignKey(EmbeddingModel, on_delete=models.CASCADE, related_name="+", db_index=False)
+    vector = ArrayField(Real(), editable=False)
+
+    def __str__(self) -> str:
+        return f"meaning of {self.message_id}"
+
+
+class UnembeddedMessage(models.Model):
+    """A message that waits to be embedded. Whoever is at it has put `not_before` into the future."""
+
+    message_id = models.UUIDField(primary_key=True, editable=False)
+    not_before = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"meaning of {self.message_id}, to be found"

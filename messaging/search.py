@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection
 
 from accounts.models import User
+from messaging import embeddings
 from messaging.models import Contact, Conversation, Message
 from messaging.search_index import conversation_lexeme, index_conversation
 from messaging.words import Forms, fold, split_words, telling_words
@@ -25,6 +26,7 @@ CANDIDATES = 50  # at least so many of the best by their own words have their ne
 REACH = 2  # neighbours on each side; each step away halves what they lend
 LENT = 0.5
 NAMED = 2.0  # what a message by the one the query names is worth
+MEANING = 0.5  # what the nearest in meaning is worth, to the best by its words
 K1, B = 0.9, 0.4  # BM25: how soon more words stop to count, and how much length does
 
 # The statements are put together of these, once. Each side asks for its own bound of time alone: with both, PostgreSQL
@@ -79,9 +81,11 @@ WITH asked AS (
       FROM hit JOIN rarity USING (number) CROSS JOIN usual GROUP BY message_id, said_at, word_count, usual.length
      ORDER BY score DESC, said_at DESC LIMIT %(candidates)s
 ), top AS MATERIALIZED (
-    SELECT message.* FROM best CROSS JOIN LATERAL (
+    SELECT message.*
+      FROM (SELECT message_id FROM best UNION SELECT unnest(%(similar)s::uuid[])) best CROSS JOIN LATERAL (
         SELECT message.id, {columns} FROM messaging_message message
-         WHERE id = best.message_id AND conversation_id = %(conversation)s AND {shown} LIMIT 1) message
+         WHERE id = best.message_id AND conversation_id = %(conversation)s AND {shown}
+           AND said_at >= %(since)s AND said_at < %(before)s LIMIT 1) message
 ), pool AS MATERIALIZED (
     SELECT id, NULL::uuid AS beside, 0 AS steps, {columns} FROM top message
     UNION ALL
@@ -110,7 +114,7 @@ class Hit:
     message: Message
     neighbours: list[Message]
     why: list[str]
-    score: float
+    score: float  # to compare within one search; the best by its own words alone had 1 before neighbours lent theirs
 
 
 Writer = tuple[str, UUID | None, UUID | None]  # author, contact, staff member
@@ -147,7 +151,8 @@ def search(
         return []
     index_conversation(conversation.pk)
     span = {"since": since or EVER[0], "before": before or EVER[1], "conversation": conversation.pk}
-    candidates = _weigh(words, span, limit)
+    similar = _similar(conversation, query)
+    candidates = _weigh(words, similar, span, limit)
     names = _names_asked_for(conversation, candidates, {fold(form.word) for form in asked})
     for found in candidates.values():
         found.score *= NAMED if found.writer in names else 1.0
@@ -161,7 +166,7 @@ def search(
         Hit(
             message=messages[key],
             neighbours=[messages[near] for near in around[key] if near in messages],
-            why=_why(candidates[key], words, names),
+            why=_why(candidates[key], words, names, is_similar=similar.get(key, 0.0) > 0),
             score=candidates[key].score,
         )
         for key in best
@@ -182,10 +187,22 @@ def _distinct(words: Sequence[Forms]) -> list[tuple[str, frozenset[str]]]:
     return distinct
 
 
-def _weigh(words: Sequence[tuple[str, frozenset[str]]], span: dict[str, Any], limit: int) -> dict[UUID, _Candidate]:
+def _similar(conversation: Conversation, query: str) -> dict[UUID, float]:
+    """How near messages come in meaning: 1 the nearest, 0 the last that is looked at."""
+    likeness = embeddings.nearest(conversation_id=conversation.pk, query=query, limit=CANDIDATES)
+    if not likeness:
+        return {}
+    least, most = min(likeness.values()), max(likeness.values())
+    return {key: (each - least) / (most - least) if most > least else 1.0 for key, each in likeness.items()}
+
+
+def _weigh(
+    words: Sequence[tuple[str, frozenset[str]]], similar: dict[UUID, float], span: dict[str, Any], limit: int
+) -> dict[UUID, _Candidate]:
     within = conversation_lexeme(span["conversation"])
     parameters = span | {
         "queries": [f"'{within}' & ({_any_of(lexemes)})" for _, lexemes in words],
+        "similar": list(similar),
         "most_matches": MOST_MATCHES // len(words),
         "most_counted": MOST_COUNTED,
         "candidates": max(CANDIDATES, 2 * limit),
@@ -196,19 +213,21 @@ def _weigh(words: Sequence[tuple[str, frozenset[str]]], span: dict[str, Any], li
     with connection.cursor() as cursor:
         cursor.execute(RANK, parameters)
         rows = cursor.fetchall()
-    own = {key: (float(score), matched) for key, beside, _, score, matched, *_ in rows if beside is None}
+    best = max((score for _, _, _, score, *_ in rows), default=0.0) or 1.0
+    own = {key: score / best + MEANING * similar.get(key, 0.0) for key, _, _, score, *_ in rows}
+    matched = {key: bits for key, _, _, _, bits, *_ in rows}
+    looked_at = {key for key, beside, *_ in rows if beside is None}  # their neighbours are all among the rows
     candidates: dict[UUID, _Candidate] = {}
-    for key, _beside, _steps, score, matched, said_at, *writer in rows:
+    for key, _beside, _steps, _score, bits, said_at, *writer in rows:
         if key not in candidates:
-            candidates[key] = _Candidate(said_at, tuple(writer), float(score), matched)
-    for key, beside, steps, score, matched, *_ in rows:
-        if beside is not None:
-            share = LENT**steps
-            candidates[beside].score += share * float(score)
-            candidates[beside].lent |= matched
-            if key not in own:  # one of the best has rows of its own
-                candidates[key].score += share * own[beside][0]
-                candidates[key].lent |= own[beside][1]
+            candidates[key] = _Candidate(said_at, (writer[0], writer[1], writer[2]), own[key], bits)
+    for key, beside, steps, *_ in rows:
+        if beside is None:
+            continue
+        lends = [(key, beside)] if key in looked_at else [(key, beside), (beside, key)]
+        for lender, borrower in lends:
+            candidates[borrower].score += LENT**steps * own[lender]
+            candidates[borrower].lent |= matched[lender]
     return candidates
 
 
@@ -259,8 +278,11 @@ def _around(keys: Sequence[UUID], span: dict[str, Any]) -> dict[UUID, list[UUID]
     return around
 
 
-def _why(found: _Candidate, words: Sequence[tuple[str, frozenset[str]]], names: dict[Any, str]) -> list[str]:
+def _why(
+    found: _Candidate, words: Sequence[tuple[str, frozenset[str]]], names: dict[Writer, str], *, is_similar: bool
+) -> list[str]:
     """What spoke for a message, in words for a person."""
-    own = [f"says {word}" for at, (word, _) in enumerate(words) if found.own >> at & 1]
-    lent = [f"beside {word}" for at, (word, _) in enumerate(words) if (found.lent & ~found.own) >> at & 1]
-    return [*own, *lent, *([f"by {names[found.writer]}"] if found.writer in names else [])]
+    said = [f"says {word}" for at, (word, _) in enumerate(words) if found.own >> at & 1]
+    beside = [f"beside {word}" for at, (word, _) in enumerate(words) if (found.lent & ~found.own) >> at & 1]
+    named = [f"by {names[found.writer]}"] if found.writer in names else []
+    return [*said, *beside, *(["similar meaning"] if is_similar else []), *named]

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from messaging import embeddings
 from messaging.models import Message, UnindexedMessage
 from messaging.words import forms_of, split_words
 
@@ -106,6 +107,7 @@ def _index(ids: list[UUID]) -> int:
     ]
     with connection.cursor() as cursor:
         cursor.execute(PUT, [list(words), [len(each) for each in words.values()], lexemes])
+    embeddings.note_indexed(list(words))
     return len(ids)
 
 

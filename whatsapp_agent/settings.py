@@ -64,6 +64,7 @@ MODEL_TIMEOUT_S = configuration.number("MODEL_TIMEOUT_S", default=60.0, minimum=
 SEARCH_LANGUAGES = configuration.names_among(
     "SEARCH_LANGUAGES", default=["english", "portuguese", "spanish"], choices=configuration.STEMMED_LANGUAGES
 )
+OPENAI_EMBEDDING_MODEL = configuration.text("OPENAI_EMBEDDING_MODEL")  # empty: search goes by words alone
 
 # --- Outgoing webhooks and fetched media --------------------------------------------------------------------------
 WEBHOOK_ALLOW_PRIVATE_NETWORKS = configuration.boolean("WEBHOOK_ALLOW_PRIVATE_NETWORKS", default=False)
@@ -84,6 +85,8 @@ if WHATSAPP_API_URL and WHATSAPP_BRIDGE == "simulator":
     configuration.mistake("WHATSAPP_BRIDGE", "is simulator, which takes no WHATSAPP_API_URL; remove one of the two")
 if AGENT_DEBOUNCE_MAX_S < AGENT_DEBOUNCE_S:
     configuration.mistake("AGENT_DEBOUNCE_MAX_S", f"is {AGENT_DEBOUNCE_MAX_S:g}, less than AGENT_DEBOUNCE_S")
+if OPENAI_EMBEDDING_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
+    configuration.mistake("OPENAI_EMBEDDING_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
 configuration.stop_on_mistakes()
 
 # --- Django ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from django.conf import settings
 
 from agent.llm.base import Model
 from agent.llm.chat import ChatModel
+from agent.llm.embeddings import Embedder
 from agent.llm.endpoint import Endpoint
 from agent.llm.responses import ResponsesModel
 from agent.llm.scripted import ScriptedModel
@@ -27,3 +28,20 @@ def _model(*, api: str, base_url: str, api_key: str, timeout_s: float) -> Model:
         return ScriptedModel()
     endpoint = Endpoint(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
     return ResponsesModel(endpoint) if api == "responses" else ChatModel(endpoint)
+
+
+def embedder_for_settings(*, timeout_s: float) -> Embedder | None:
+    """The embedding model that OPENAI_EMBEDDING_MODEL chose, None when it chose none."""
+    if not settings.OPENAI_EMBEDDING_MODEL:
+        return None
+    return _embedder(
+        base_url=settings.OPENAI_BASE_URL,
+        api_key=settings.OPENAI_API_KEY,
+        model=settings.OPENAI_EMBEDDING_MODEL,
+        timeout_s=timeout_s,
+    )
+
+
+@cache
+def _embedder(*, base_url: str, api_key: str, model: str, timeout_s: float) -> Embedder:
+    return Embedder(Endpoint(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model)

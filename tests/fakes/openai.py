@@ -295,7 +295,8 @@ class FakeOpenAI:
             case ("POST", "/v1/responses"):
                 complaint, said_last, tools = _read_responses(body)
             case ("POST", "/v1/embeddings"):
-                return _embeddings(body)
+                dictated = self.next_answers and isinstance(self.next_answers[0], Answer)
+                return self.next_answers.popleft() if dictated else _embeddings(body)
             case _:
                 return error(404, "Invalid URL", code="unknown_url")
         if complaint:

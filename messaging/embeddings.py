@@ -1,0 +1,288 @@
+"""What messages mean, as vectors: made in the background by OPENAI_EMBEDDING_MODEL and compared by pgvector.
+
+Switched off, nothing here touches the database. A message is embedded together with the one before it, for a short one
+means little alone.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+
+from agent.llm import embedder_for_settings
+from agent.llm.base import ModelError, ModelRefused
+from messaging.models import Embedding, EmbeddingModel
+from whatsapp_agent import postgres
+
+log = structlog.get_logger(__name__)
+
+BATCH = 64
+CLAIM_S = 120
+LONGEST_TEXT = 2000  # characters: more than small models read
+PAUSE_S = 60.0  # after a failure
+QUERY_TIMEOUT_S = 3.0  # of a search, which goes by words alone when it takes longer
+EXACT_UP_TO = 5_000  # vectors of a conversation that are all compared; of more, pgvector's index finds the nearest
+OLDEST_PGVECTOR = [0, 8]  # the first whose index goes on looking until enough is found within one conversation
+LARGEST_INDEXED = 4000  # dimensions: pgvector's bound for an index of halfvec
+
+AVAILABLE = "SELECT FROM pg_available_extensions WHERE name = %s"
+BACKFILL = """
+INSERT INTO messaging_unembeddedmessage (message_id, not_before)
+SELECT entry.message_id, now() FROM messaging_searchentry entry
+ WHERE entry.word_count > 0 AND NOT EXISTS (
+     SELECT FROM messaging_embedding embedding JOIN messaging_embeddingmodel model ON model.id = embedding.model_id
+      WHERE embedding.message_id = entry.message_id AND model.name = %s)
+ON CONFLICT (message_id) DO NOTHING
+"""
+NOTE = """
+INSERT INTO messaging_unembeddedmessage (message_id, not_before)
+SELECT message_id, now() FROM messaging_searchentry WHERE message_id = ANY(%s::uuid[]) AND word_count > 0
+ON CONFLICT (message_id) DO UPDATE SET not_before = now()
+"""
+CLAIM = """
+UPDATE messaging_unembeddedmessage SET not_before = now() + make_interval(secs => %s) WHERE message_id IN (
+    SELECT message_id FROM messaging_unembeddedmessage WHERE not_before <= now()
+     ORDER BY message_id DESC LIMIT %s FOR UPDATE SKIP LOCKED)
+RETURNING message_id, not_before
+"""
+TEXTS = """
+WITH named AS NOT MATERIALIZED (
+    SELECT message.id, message.conversation_id, message.said_at,
+           concat_ws(': ', NULLIF(CASE message.author WHEN 'contact' THEN contact.name WHEN 'agent' THEN profile.name
+                                                      ELSE session.display_name END, ''), message.text) AS words
+      FROM messaging_message message
+      JOIN sessions_app_whatsappsession session ON session.id = message.session_id
+      JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
+      LEFT JOIN messaging_contact contact ON contact.id = message.sender_id
+     WHERE message.text <> '' AND message.revoked_at IS NULL AND message.kind <> 'reaction'
+)
+SELECT own.id, concat_ws(E'\\n', left(prior.words, %(most)s / 4), left(own.words, %(most)s))
+  FROM named own LEFT JOIN LATERAL (
+      SELECT words FROM named
+       WHERE conversation_id = own.conversation_id AND (said_at, id) < (own.said_at, own.id)
+       ORDER BY said_at DESC, id DESC LIMIT 1) prior ON true
+ WHERE own.id = ANY(%(ids)s::uuid[])
+"""
+PUT = """
+INSERT INTO messaging_embedding (message_id, conversation_id, model_id, vector)
+SELECT message.id, message.conversation_id, %s, made.vector::real[]
+  FROM unnest(%s::uuid[], %s::text[]) made(message_id, vector) JOIN messaging_message message ON message.id = message_id
+ON CONFLICT (message_id) DO UPDATE
+   SET conversation_id = EXCLUDED.conversation_id, model_id = EXCLUDED.model_id, vector = EXCLUDED.vector
+"""
+# Done is what nobody asked for again meanwhile: then it has another time.
+SETTLE = """
+DELETE FROM messaging_unembeddedmessage waiting USING unnest(%s::uuid[], %s::timestamptz[]) done(message_id, not_before)
+ WHERE waiting.message_id = done.message_id AND waiting.not_before = done.not_before
+"""
+EXACT = """
+WITH own AS MATERIALIZED (
+    SELECT message_id, vector FROM messaging_embedding
+     WHERE conversation_id = %(conversation)s AND model_id = %(model)s)
+SELECT message_id, 1 - (vector::vector({dimension}) <=> %(query)s::vector({dimension})) AS likeness
+  FROM own ORDER BY likeness DESC LIMIT %(limit)s
+"""
+NEAREST = """
+SELECT message_id, 1 - (vector::halfvec({dimension}) <=> %(query)s::halfvec({dimension})) AS likeness
+  FROM messaging_embedding WHERE conversation_id = %(conversation)s AND model_id = {model}
+ ORDER BY vector::halfvec({dimension}) <=> %(query)s::halfvec({dimension}) LIMIT %(limit)s
+"""
+
+
+class NoPgvector(Exception):
+    """The server cannot compare vectors; the text says what to do."""
+
+
+class _State:
+    """What this process knows: for which model all is prepared, and until when to leave a failing server alone."""
+
+    prepared: tuple[str, str] | None = None  # database, model
+    pause_until = 0.0
+
+
+def note_indexed(message_ids: Sequence[UUID]) -> None:
+    """These messages have new words: they are to be embedded, if anything is."""
+    if settings.OPENAI_EMBEDDING_MODEL and message_ids:
+        with connection.cursor() as cursor:
+            cursor.execute(NOTE, [list(message_ids)])
+
+
+def embed_waiting(*, batches: int = 10) -> int:
+    """Embed messages that wait for it, the newest first, in so many batches; returns how many were settled."""
+    settled = 0
+    for _ in range(batches):
+        count = _embed_batch()
+        settled += count
+        if count < BATCH:
+            break
+    return settled
+
+
+def _embed_batch() -> int:
+    embedder = embedder_for_settings(timeout_s=settings.MODEL_TIMEOUT_S)
+    if embedder is None or time.monotonic() < _State.pause_until:
+        return 0
+    try:
+        prepare()
+    except NoPgvector as exc:
+        log.error("embeddings_impossible", reason=str(exc))
+        _State.pause_until = time.monotonic() + PAUSE_S
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, [CLAIM_S, BATCH])
+        claims = dict(cursor.fetchall())
+        cursor.execute(TEXTS, {"ids": list(claims), "most": LONGEST_TEXT})
+        texts = dict(cursor.fetchall())
+    if not claims:
+        return 0
+    postgres.release()
+    try:
+        vectors = _embed(embedder.embed, texts)
+    except ModelError as exc:
+        log.warning("embedding_failed", code=exc.code, waiting=len(claims))
+        _State.pause_until = time.monotonic() + (exc.retry_after_s or PAUSE_S)
+        return 0  # they come up again when the claim has run out
+    with transaction.atomic(), connection.cursor() as cursor:
+        if vectors:
+            model = _model_of(embedder.model, dimension=len(next(iter(vectors.values()))))
+            cursor.execute(PUT, [model.pk, list(vectors), [_array(vector) for vector in vectors.values()]])
+        cursor.execute(SETTLE, [list(claims), list(claims.values())])
+    return len(claims)
+
+
+def prepare() -> None:
+    """Have pgvector, and note what was said before the model was chosen. Raises NoPgvector."""
+    state = (connection.settings_dict["NAME"], settings.OPENAI_EMBEDDING_MODEL)
+    if _State.prepared == state:
+        return
+    _require_pgvector()
+    with connection.cursor() as cursor:
+        cursor.execute(BACKFILL, [settings.OPENAI_EMBEDDING_MODEL])
+    _State.prepared = state
+
+
+def _require_pgvector() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(AVAILABLE, ["vector"])
+        if cursor.fetchone() is None:
+            raise NoPgvector(
+                "OPENAI_EMBEDDING_MODEL is set, but this PostgreSQL has no pgvector. Install its package on the "
+                "database server, or leave OPENAI_EMBEDDING_MODEL empty."
+            )
+        try:
+            with transaction.atomic():
+                cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except DatabaseError as exc:
+            raise NoPgvector(
+                "OPENAI_EMBEDDING_MODEL is set, but our database user may not create the extension. As a superuser, "
+                "run in this database: CREATE EXTENSION vector;"
+            ) from exc
+        cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        [version] = cursor.fetchone()
+    if [int(part) for part in version.split(".")[:2]] < OLDEST_PGVECTOR:
+        raise NoPgvector(
+            f"OPENAI_EMBEDDING_MODEL is set, but pgvector is {version} here and must be 0.8 or newer. Update its "
+            "package on the database server, then run in this database: ALTER EXTENSION vector UPDATE;"
+        )
+
+
+def _embed(embed: Callable[[Sequence[str]], list[list[float]]], texts: dict[UUID, str]) -> dict[UUID, list[float]]:
+    """The vectors of those texts that the model takes. Raises ModelError when it takes none."""
+    if not texts:
+        return {}
+    try:
+        return dict(zip(texts, embed(list(texts.values())), strict=True))
+    except ModelRefused as exc:
+        if exc.code not in {"bad_request", "context_too_long"}:
+            raise
+    vectors: dict[UUID, list[float]] = {}
+    for key, text in texts.items():  # one of them is not to its taste: find out which
+        try:
+            vectors[key] = embed([text])[0]
+        except ModelRefused as exc:
+            if len(texts) > 1 and not vectors and key == list(texts)[-1]:
+                raise
+            log.warning("embedding_refused", message=str(key), code=exc.code)
+    return vectors
+
+
+def _model_of(name: str, *, dimension: int) -> EmbeddingModel:
+    """The model's row; a new one gets an index for its vectors, and those of others lose theirs."""
+    model = current_model(name)
+    if model is not None and model.dimension == dimension:
+        return model
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('messaging_embeddingmodel'))")
+        model, _ = EmbeddingModel.objects.update_or_create(
+            name=name, dimension=dimension, defaults={"created_at": timezone.now()}
+        )
+        for other in EmbeddingModel.objects.exclude(pk=model.pk).values_list("pk", flat=True):
+            cursor.execute(f"DROP INDEX IF EXISTS messaging_embedding_nearest_{int(other)}")
+        if dimension <= LARGEST_INDEXED:
+            cursor.execute(
+                f"CREATE INDEX IF NOT EXISTS messaging_embedding_nearest_{model.pk} ON messaging_embedding "
+                f"USING hnsw ((vector::halfvec({dimension})) halfvec_cosine_ops) WHERE model_id = {model.pk}"
+            )
+    return model
+
+
+def current_model(name: str) -> EmbeddingModel | None:
+    return EmbeddingModel.objects.filter(name=name).order_by("-created_at", "-id").first()
+
+
+def _array(vector: Sequence[float]) -> str:
+    return f"{{{','.join(map(repr, vector))}}}"
+
+
+# --- searching ----------------------------------------------------------------------------------------------------
+
+
+def nearest(*, conversation_id: UUID, query: str, limit: int) -> dict[UUID, float]:
+    """Messages of a conversation whose meaning is nearest, with their likeness (1 is the same), the nearest first.
+
+    Empty when embeddings are off, nothing is embedded yet, or the model does not answer in time.
+    """
+    embedder = embedder_for_settings(timeout_s=QUERY_TIMEOUT_S)
+    if embedder is None or time.monotonic() < _State.pause_until:
+        return {}
+    model = current_model(embedder.model)
+    if model is None:
+        return {}
+    postgres.release()
+    try:
+        [vector] = embedder.embed([query[:LONGEST_TEXT]])
+    except ModelError as exc:
+        log.warning("embedding_failed", code=exc.code)
+        _State.pause_until = time.monotonic() + (exc.retry_after_s or PAUSE_S)
+        return {}
+    if len(vector) != model.dimension:
+        return {}  # another model is behind the name since just now; the background notices
+    try:
+        return _compare(conversation_id, model, vector, limit)
+    except DatabaseError as exc:  # pgvector was removed, or the database restored without it
+        log.warning("vectors_not_compared", error=type(exc).__name__)
+        return {}
+
+
+def _compare(conversation_id: UUID, model: EmbeddingModel, vector: list[float], limit: int) -> dict[UUID, float]:
+    own = Embedding.objects.filter(conversation_id=conversation_id)
+    is_long = own.values("pk")[: EXACT_UP_TO + 1].count() > EXACT_UP_TO and model.dimension <= LARGEST_INDEXED
+    statement = (NEAREST if is_long else EXACT).format(dimension=model.dimension, model=model.pk)
+    with transaction.atomic(), connection.cursor() as cursor:
+        if is_long:  # go on until so many of this conversation are found, whoever else's are nearer
+            cursor.execute("SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true)")
+        cursor.execute(
+            statement,
+            {
+                "conversation": conversation_id,
+                "model": model.pk,
+                "query": f"[{','.join(map(repr, vector))}]",
+                "limit": limit,
+            },
+        )
+        rows = cursor.fetchall()
+    return dict(sorted(rows, key=lambda row: -row[1]))
