@@ -33,8 +33,8 @@ UPDATE messaging_message message
    AND session.id = message.session_id AND session.status = 'connected' AND session.ended_at IS NULL
    AND bridge.id = session.bridge_id
    AND (message.control_epoch IS NULL OR message.control_epoch = conversation.control_epoch)
-RETURNING message.id, message.text, message.quoted_provider_id, message.tries, message.created_at, message.turn_id,
-          message.author, conversation.address, contact.is_group, session.id, session.name, bridge.id,
+RETURNING message.id, message.sending_at, message.text, message.quoted_provider_id, message.tries, message.created_at,
+          message.turn_id, message.author, conversation.address, contact.is_group, session.id, session.name, bridge.id,
           ROW(bridge.xmin, bridge.ctid)::text
 """)
 SENT = Statement("""
@@ -63,6 +63,7 @@ class Claimed:
     """A message that is ours to send now, with all the bridge has to be told."""
 
     message_id: UUID
+    sending_at: datetime  # tells this claim from a later one of the same message
     text: str
     quoted_id: str
     tries: int
@@ -132,7 +133,7 @@ def note_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
 
 
 def _ours(claimed: Claimed) -> Any:
-    return Message.objects.filter(pk=claimed.message_id, status=Message.Status.SENDING)
+    return Message.objects.filter(pk=claimed.message_id, status=Message.Status.SENDING, sending_at=claimed.sending_at)
 
 
 def _lock_conversations(messages: Any) -> None:

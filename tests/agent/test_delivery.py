@@ -231,6 +231,18 @@ def test_only_those_whose_first_message_may_leave_are_rung_for(session, conversa
     assert outbox.conversations_to_deliver(limit=10) == [ready.pk]
 
 
+def test_a_send_that_was_given_up_cannot_undo_the_one_that_a_person_began_after_it(zapw, conversation):
+    message = send_text(conversation=conversation, text="one")
+    first = outbox.claim_next(conversation.pk)
+    Message.objects.update(sending_at=timezone.now() - timedelta(minutes=5))
+    outbox.give_up_stuck()
+    message.refresh_from_db()
+    send_again(message=message)
+    outbox.claim_next(conversation.pk)
+    outbox.note_not_sent(first, code="rate_limited", error="Late.")
+    assert Message.objects.get().status == "sending"
+
+
 @pytest.fixture
 def clock_ahead(monkeypatch) -> timedelta:
     """This process's clock is an hour ahead of the database's."""
