@@ -60,6 +60,8 @@ MATRIX: dict[str, dict[str, Access]] = {
     "conversation-takeover": {"POST": CONTROL},
     "conversation-release": {"POST": CONTROL},
     "conversation-read": {"POST": CONTROL},
+    "media-detail": {"GET": READ},
+    "media-content": {"GET": READ},
     "message-list": {"GET": READ, "POST": SEND},
     "message-detail": {"GET": READ},
     "message-retry": {"POST": SEND},

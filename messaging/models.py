@@ -1,5 +1,6 @@
 """What was said, by whom, and what came of it."""
 
+from pathlib import PurePosixPath
 from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
@@ -265,8 +266,20 @@ class Message(models.Model):
         return f"{self.direction} {self.kind} {self.id}"
 
 
+def media_path(media: "Media", filename: str) -> str:
+    """Where a file is kept: by month and by an id nobody can guess, never under the name somebody gave it."""
+    return f"{media.created_at:%Y/%m}/{media.pk.hex}{PurePosixPath(filename).suffix}"
+
+
+class MediaQuerySet(models.QuerySet["Media"]):
+    def visible_to(self, user: Any) -> Self:
+        return self.filter(message__session__in=WhatsAppSession.objects.visible_to(user))
+
+
 class Media(models.Model):
-    """What was attached to a message. `ref` is the bridge's id or URL for it; empty when it cannot be had."""
+    """What was attached to a message. `file` is what we sent ourselves; `ref` the bridge's id or URL for what came in,
+    empty when it cannot be had.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="media")
@@ -274,8 +287,11 @@ class Media(models.Model):
     filename = models.CharField(max_length=255, blank=True)
     size_bytes = models.PositiveBigIntegerField(null=True, blank=True)
     ref = models.TextField(blank=True)
+    file = models.FileField(upload_to=media_path, blank=True, editable=False)
     downloadable = models.BooleanField(default=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = MediaQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "media"

@@ -34,7 +34,8 @@ UPDATE messaging_message message
    AND bridge.id = session.bridge_id
    AND (message.control_epoch IS NULL OR message.control_epoch = conversation.control_epoch)
 RETURNING message.id, message.sending_at, message.text, message.quoted_provider_id, message.tries, message.created_at,
-          message.turn_id, message.author, conversation.address, contact.is_group, session.id, session.name, bridge.id,
+          message.turn_id, message.author, message.kind, message.details::text, conversation.address, contact.is_group,
+          session.id, session.name, bridge.id,
           ROW(bridge.xmin, bridge.ctid)::text
 """)
 SENT = Statement("""
@@ -70,6 +71,8 @@ class Claimed:
     created_at: datetime
     turn_id: UUID | None
     author: str
+    kind: str
+    details_json: str
     address: str
     is_group: bool
     session_id: UUID

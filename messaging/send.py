@@ -1,30 +1,36 @@
 """What we decide to say: queued here, delivered by the engine."""
 
+from dataclasses import asdict
+from typing import Any
+
 import phonenumbers
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from agent.bridges.base import Capability
+from agent.bridges.base import Capability, Card, Place
+from agent.bridges.events import Kind
 from messaging import control
 from messaging.contacts import contact_for, conversation_with, known_by_phone
-from messaging.models import Conversation, Message
+from messaging.files import NewFile
+from messaging.models import Conversation, Media, Message
 from sessions_app.models import WhatsAppSession
 from sessions_app.services import adapter_for
 from whatsapp_agent import doorbell
 from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
 
 
-def parse_phone(text: str) -> str:
-    """E.164 of a phone somebody typed, with its country code. Raises InvalidInput."""
+def parse_phone(text: str, *, field: str = "to") -> str:
+    """E.164 of a phone somebody typed, with its country code. Raises InvalidInput for `field`."""
     try:
         number = phonenumbers.parse(text if text.strip().startswith("+") else f"+{text.strip()}")
     except phonenumbers.NumberParseException as exc:
         raise InvalidInput(
-            "This is no phone number. Write it with its country code, like +5511988887777.", field="to"
+            "This is no phone number. Write it with its country code, like +5511988887777.", field=field
         ) from exc
     if not phonenumbers.is_possible_number(number):
-        raise InvalidInput("This phone number has too many or too few digits for its country.", field="to")
+        raise InvalidInput("This phone number has too many or too few digits for its country.", field=field)
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
@@ -43,7 +49,6 @@ def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversati
     return conversation_with(contact=contact, address=address.address)
 
 
-@transaction.atomic
 def send_text(
     *,
     conversation: Conversation,
@@ -56,33 +61,123 @@ def send_text(
 
     Raises SessionNotConnected, NotSupportedByBridge or InvalidInput, and then queues nothing.
     """
-    session = conversation.session
-    adapter = adapter_for(session.bridge)
+    adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)
     if not text.strip():
         raise InvalidInput("The text is empty.", field="text")
-    if len(text.encode("utf-16-le")) // 2 > adapter.max_text_length:
-        raise InvalidInput(f"The text is longer than {adapter.max_text_length} characters.", field="text")
-    if quoted is not None and Capability.QUOTE not in adapter.capabilities:
-        raise NotSupportedByBridge("The bridge of this session cannot reply to a message.")
+    _check_length(text, most=adapter.max_text_length)
+    return _queue(conversation=conversation, author=author, by=by, quoted=quoted, text=text)
+
+
+def send_media(
+    *,
+    conversation: Conversation,
+    file: NewFile,
+    caption: str = "",
+    author: Message.Author = Message.Author.STAFF,
+    by: User | None = None,
+    quoted: Message | None = None,
+) -> Message:
+    """Queue a file. Raises what `send_text` raises."""
+    adapter = adapter_for(conversation.session.bridge)
+    check_sendable(conversation=conversation)
+    why_not = adapter.why_not_file(
+        kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(settings.PUBLIC_URL)
+    )
+    if why_not:
+        raise NotSupportedByBridge(why_not)
+    if caption.strip() and file.kind == Kind.AUDIO:
+        raise InvalidInput("Audio has no caption: send the text by itself.", field="text")
+    _check_length(caption, most=adapter.max_caption_length)
+    with transaction.atomic():
+        message = _queue(
+            conversation=conversation, author=author, by=by, quoted=quoted, text=caption.strip(), kind=file.kind.value
+        )
+        media = Media(
+            message=message,
+            mime_type=file.mime_type,
+            filename=file.filename,
+            size_bytes=file.size_bytes,
+            downloadable=True,
+        )
+        media.file.save(file.filename, file.content, save=False)
+        try:
+            media.save()
+        except BaseException:
+            media.file.delete(save=False)
+            raise
+    return message
+
+
+def send_location(
+    *,
+    conversation: Conversation,
+    place: Place,
+    author: Message.Author = Message.Author.STAFF,
+    by: User | None = None,
+    quoted: Message | None = None,
+) -> Message:
+    """Queue a place. Raises what `send_text` raises."""
+    check_sendable(conversation=conversation)
+    _check_capability(conversation, Capability.SEND_LOCATION, "send locations")
+    details = {"location": asdict(place)}
+    return _queue(
+        conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.LOCATION.value, details=details
+    )
+
+
+def send_contact(
+    *,
+    conversation: Conversation,
+    card: Card,
+    author: Message.Author = Message.Author.STAFF,
+    by: User | None = None,
+    quoted: Message | None = None,
+) -> Message:
+    """Queue a contact card. Raises what `send_text` raises."""
+    check_sendable(conversation=conversation)
+    _check_capability(conversation, Capability.SEND_CONTACT, "send contacts")
+    details = {"contacts": [asdict(card)]}
+    return _queue(
+        conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.CONTACT.value, details=details
+    )
+
+
+@transaction.atomic
+def _queue(
+    *, conversation: Conversation, author: Message.Author, by: User | None, quoted: Message | None, **said: Any
+) -> Message:
+    """Put a message into the outbox. A person who wrote it has the conversation from now on."""
+    if quoted is not None:
+        _check_capability(conversation, Capability.QUOTE, "reply to a message")
     Conversation.objects.select_for_update().get(pk=conversation.pk)
     if author == Message.Author.STAFF:
         control.person_wrote(conversation=conversation, by=by, reason="a staff member wrote")
     message = Message.objects.create(
-        session=session,
+        session=conversation.session,
         conversation=conversation,
         sent_by=by,
         direction=Message.Direction.OUTBOUND,
         author=author,
         status=Message.Status.QUEUED,
-        text=text,
         quoted=quoted,
         quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
+        **said,
     )
     seen = {} if author == Message.Author.SYSTEM else {"unread_count": 0, "needs_attention": False}
     Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
     doorbell.ring(conversation.pk)
     return message
+
+
+def _check_length(text: str, *, most: int) -> None:
+    if len(text.encode("utf-16-le")) // 2 > most:
+        raise InvalidInput(f"The text is longer than {most} characters.", field="text")
+
+
+def _check_capability(conversation: Conversation, capability: Capability, what: str) -> None:
+    if capability not in adapter_for(conversation.session.bridge).capabilities:
+        raise NotSupportedByBridge(f"The bridge of this session cannot {what}.")
 
 
 def check_sendable(*, conversation: Conversation) -> None:

@@ -78,6 +78,13 @@ class MediaSerializer(serializers.ModelSerializer):
     class Meta:
         model = Media
         fields = ["id", "mime_type", "filename", "size_bytes", "downloadable"]
+        read_only_fields = fields
+
+
+class MessageMediaSerializer(MediaSerializer):
+    class Meta(MediaSerializer.Meta):
+        fields = [*MediaSerializer.Meta.fields, "message", "created_at"]
+        read_only_fields = fields
 
 
 class MessageSerializer(serializers.ModelSerializer):
@@ -169,17 +176,61 @@ class ReleaseSerializer(StrictFields):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=200)
 
 
-class ReplySerializer(StrictFields):
-    """A text to send in a conversation."""
+class PlaceSerializer(StrictFields):
+    latitude = serializers.FloatField(min_value=-90, max_value=90)
+    longitude = serializers.FloatField(min_value=-180, max_value=180)
+    name = serializers.CharField(required=False, allow_blank=True, max_length=200)
+    address = serializers.CharField(required=False, allow_blank=True, max_length=300)
 
-    text = serializers.CharField(max_length=65536, trim_whitespace=False)
+
+class CardSerializer(StrictFields):
+    name = serializers.CharField(max_length=200)
+    phone = serializers.CharField(max_length=40, help_text="With its country code.")
+
+
+class ReplySerializer(StrictFields):
+    """What to send in a conversation: a text, a file by its address (the text is its caption), a place or a contact.
+
+    To upload a file, send a form (`multipart/form-data`) instead, with the file as `file`.
+    """
+
+    text = serializers.CharField(required=False, max_length=65536, trim_whitespace=False)
+    media_url = serializers.CharField(
+        required=False, max_length=2000, help_text="Where to fetch the file from, now: an address everybody can reach."
+    )
+    filename = serializers.CharField(required=False, max_length=200, help_text="What to call the file of `media_url`.")
+    location = PlaceSerializer(required=False)
+    contact = CardSerializer(required=False)
     reply_to = serializers.UUIDField(
         required=False, allow_null=True, help_text="A message of the same conversation to reply to."
     )
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        given = [name for name in ("media_url", "file", "location", "contact") if name in attrs]
+        if len(given) > 1:
+            raise serializers.ValidationError({name: ["One thing at a time."] for name in given})
+        if "text" in attrs and given and given[0] in {"location", "contact"}:
+            raise serializers.ValidationError({"text": [f"Not together with `{given[0]}`."]})
+        if "text" not in attrs and not given:
+            raise serializers.ValidationError({"text": ["This field is required."]})
+        if "filename" in attrs and given != ["media_url"]:
+            raise serializers.ValidationError({"filename": ["Only together with `media_url`."]})
+        return attrs
 
-class MessageCreateSerializer(ReplySerializer):
-    """A text to send: to a conversation, or to a phone number by a session."""
+
+class UploadSerializer(ReplySerializer):
+    """A file to send in a conversation."""
+
+    file = serializers.FileField(max_length=1000)
+    text = serializers.CharField(required=False, allow_blank=True, max_length=65536, help_text="The caption.")
+    media_url = None  # type: ignore[assignment]
+    filename = None  # type: ignore[assignment]
+    location = None  # type: ignore[assignment]
+    contact = None  # type: ignore[assignment]
+
+
+class WhereSerializer(StrictFields):
+    """Where to: a conversation, or a phone number by a session."""
 
     conversation = serializers.UUIDField(required=False)
     session = serializers.UUIDField(required=False)
@@ -194,7 +245,15 @@ class MessageCreateSerializer(ReplySerializer):
             raise serializers.ValidationError(
                 {name: ["Give `conversation`, or `session` and `to`."] for name in missing}
             )
-        return attrs
+        return super().validate(attrs)
+
+
+class MessageCreateSerializer(WhereSerializer, ReplySerializer):
+    """What to send, and where to: to a conversation, or to a phone number by a session."""
+
+
+class MessageUploadSerializer(WhereSerializer, UploadSerializer):
+    """A file to send, and where to."""
 
 
 class ToolCallSerializer(serializers.ModelSerializer):

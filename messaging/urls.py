@@ -9,6 +9,7 @@ from messaging.views import (
     ContactViewSet,
     ConversationMessagesViewSet,
     ConversationViewSet,
+    MediaViewSet,
     MessageViewSet,
     TurnViewSet,
 )
@@ -16,6 +17,7 @@ from messaging.views import (
 router = SimpleRouter()
 router.register("contacts", ContactViewSet, basename="contact")
 router.register("conversations", ConversationViewSet, basename="conversation")
+router.register("media", MediaViewSet, basename="media")
 router.register("messages", MessageViewSet, basename="message")
 router.register("webhook-endpoints", EndpointViewSet, basename="webhook-endpoint")
 router.register("webhook-deliveries", DeliveryViewSet, basename="webhook-delivery")

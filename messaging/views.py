@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.http import FileResponse, HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
@@ -18,16 +19,28 @@ from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from accounts.authentication import user_of
 from accounts.models import ApiKey
-from messaging import control, leases
+from agent.bridges.base import Card, Place
+from messaging import control, files, leases
 from messaging.filters import ContactFilters, ConversationFilters, MessageFilters, TurnFilters
-from messaging.models import Contact, Conversation, Message, Turn
+from messaging.models import Contact, Conversation, Media, Message, Turn
 from messaging.search import search
-from messaging.send import conversation_by_phone, mark_read, parse_phone, send_again, send_text
+from messaging.send import (
+    conversation_by_phone,
+    mark_read,
+    parse_phone,
+    send_again,
+    send_contact,
+    send_location,
+    send_media,
+    send_text,
+)
 from messaging.serializers import (
     ContactSerializer,
     ConversationSerializer,
     MessageCreateSerializer,
+    MessageMediaSerializer,
     MessageSerializer,
+    MessageUploadSerializer,
     ReleaseSerializer,
     ReplySerializer,
     SearchQuery,
@@ -35,9 +48,12 @@ from messaging.serializers import (
     TakeOverSerializer,
     TurnDetailSerializer,
     TurnSerializer,
+    UploadSerializer,
 )
 from sessions_app.models import WhatsAppSession
+from whatsapp_agent import postgres
 from whatsapp_agent.api import valid
+from whatsapp_agent.bodies import FormBody, JSONBody
 from whatsapp_agent.errors import InvalidInput, NotFound
 from whatsapp_agent.idempotency import idempotent
 
@@ -47,14 +63,45 @@ def author_of(request: Request) -> Message.Author:
     return Message.Author.API if isinstance(request.auth, ApiKey) else Message.Author.STAFF
 
 
-def queue_text(request: Request, *, conversation: Conversation, text: str, reply_to: UUID | None = None) -> Message:
-    """Queue a text as whoever is asking. Raises what `send_text` raises, and InvalidInput for `reply_to`."""
-    quoted = Message.objects.filter(conversation=conversation, pk=reply_to).first() if reply_to else None
-    if reply_to and quoted is None:
-        raise InvalidInput("There is no such message in this conversation.", field="reply_to")
-    return send_text(
-        conversation=conversation, text=text, author=author_of(request), by=user_of(request), quoted=quoted
-    )
+def read_form(view: Any, request: Request) -> None:
+    """Check what is to be sent and where to, and fetch the file when it is given by its address.
+
+    Raises ValidationError, NotFound, and what `fetch_file` raises.
+    """
+    is_upload = isinstance(request.data, QueryDict)
+    view.form = valid(view.upload_form if is_upload else view.form_class, request)
+    view.find_place()
+    if "media_url" in view.form:
+        postgres.release()
+        view.form["file"] = files.fetch_file(view.form["media_url"], name=view.form.get("filename", ""))
+    elif is_upload:
+        upload = view.form["file"]
+        view.form["file"] = files.take(upload, name=upload.name, size_bytes=upload.size)
+
+
+def queue(request: Request, *, conversation: Conversation, form: dict[str, Any]) -> Message:
+    """Queue what the form holds as whoever is asking.
+
+    Raises what the functions of `messaging.send` raise, and InvalidInput for `reply_to` and for what is no file.
+    """
+    quoted = None
+    if reply_to := form.get("reply_to"):
+        quoted = Message.objects.filter(conversation=conversation, pk=reply_to).first()
+        if quoted is None:
+            raise InvalidInput("There is no such message in this conversation.", field="reply_to")
+    how: dict[str, Any] = {
+        "conversation": conversation,
+        "author": author_of(request),
+        "by": user_of(request),
+        "quoted": quoted,
+    }
+    if "location" in form:
+        return send_location(place=Place(**form["location"]), **how)
+    if card := form.get("contact"):
+        return send_contact(card=Card(name=card["name"], phone=parse_phone(card["phone"], field="contact")), **how)
+    if "file" in form:
+        return send_media(file=form["file"], caption=form.get("text", ""), **how)
+    return send_text(text=form["text"], **how)
 
 
 @extend_schema_view(
@@ -156,28 +203,38 @@ class MessagesViewSet(ListModelMixin, GenericViewSet):
     retrieve=extend_schema(description="One message."),
 )
 class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
-    @extend_schema(request=MessageCreateSerializer, responses={201: MessageSerializer})
-    @idempotent
+    parser_classes = [JSONBody, FormBody]
+    form_class = MessageCreateSerializer
+    upload_form = MessageUploadSerializer
+    form: dict[str, Any]
+
+    @extend_schema(
+        request={"application/json": MessageCreateSerializer, "multipart/form-data": MessageUploadSerializer},
+        responses={201: MessageSerializer},
+    )
+    @idempotent(first=read_form)
     def create(self, request: Request) -> Response:
-        """Send a text to a conversation, or to a phone number by a session; gives the queued message."""
-        form = valid(MessageCreateSerializer, request)
-        with transaction.atomic():  # a refused text leaves no empty conversation behind
-            message = queue_text(
-                request, conversation=self._place(form), text=form["text"], reply_to=form.get("reply_to")
-            )
+        """Send something to a conversation, or to a phone number by a session; gives the queued message."""
+        place = self.find_place()
+        with transaction.atomic():  # what is refused leaves no empty conversation behind
+            if isinstance(place, WhatsAppSession):
+                place = conversation_by_phone(session=place, phone=parse_phone(self.form["to"]))
+            message = queue(request, conversation=place, form=self.form)
         return Response(MessageSerializer(message).data, status=201)
 
-    def _place(self, form: dict[str, Any]) -> Conversation:
+    def find_place(self) -> Conversation | WhatsAppSession:
+        """The conversation, or the session by which it is found or made."""
         user = self.request.user
-        if "conversation" in form:
-            conversation = visible_conversations(user).filter(pk=form["conversation"]).first()
+        if "conversation" in self.form:
+            conversation = visible_conversations(user).filter(pk=self.form["conversation"]).first()
             if conversation is None:
                 raise NotFound("There is no such conversation.", field="conversation")
             return conversation
-        session = WhatsAppSession.objects.visible_to(user).select_related("bridge").filter(pk=form["session"]).first()
+        sessions = WhatsAppSession.objects.visible_to(user).select_related("bridge")
+        session = sessions.filter(pk=self.form["session"]).first()
         if session is None:
             raise NotFound("There is no such session.", field="session")
-        return conversation_by_phone(session=session, phone=parse_phone(form["to"]))
+        return session
 
     @extend_schema(request=None, responses=MessageSerializer)
     @idempotent
@@ -191,11 +248,15 @@ class ConversationMessagesViewSet(MessagesViewSet):
     """What was said in one conversation."""
 
     queryset = Message.objects.none()  # for the schema
+    parser_classes = [JSONBody, FormBody]
+    form_class = ReplySerializer
+    upload_form = UploadSerializer
+    form: dict[str, Any]
 
     def get_queryset(self) -> QuerySet[Message]:
-        return super().get_queryset().filter(conversation=self._conversation())
+        return super().get_queryset().filter(conversation=self.find_place())
 
-    def _conversation(self) -> Conversation:
+    def find_place(self) -> Conversation:
         conversation = visible_conversations(self.request.user).filter(pk=self.kwargs["conversation_id"]).first()
         if conversation is None:
             raise NotFound("There is no such conversation.")
@@ -205,12 +266,14 @@ class ConversationMessagesViewSet(MessagesViewSet):
         """What was said in this conversation, newest first."""
         return super().list(request)
 
-    @extend_schema(request=ReplySerializer, responses={201: MessageSerializer})
-    @idempotent
+    @extend_schema(
+        request={"application/json": ReplySerializer, "multipart/form-data": UploadSerializer},
+        responses={201: MessageSerializer},
+    )
+    @idempotent(first=read_form)
     def create(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
-        """Send a text in this conversation; gives the queued message."""
-        conversation = self._conversation()
-        message = queue_text(request, conversation=conversation, **valid(ReplySerializer, request))
+        """Send something in this conversation; gives the queued message."""
+        message = queue(request, conversation=self.find_place(), form=self.form)
         return Response(MessageSerializer(message).data, status=201)
 
 
@@ -244,3 +307,43 @@ class TurnViewSet(ReadOnlyModelViewSet):
         """Answer the messages of a failed turn once more."""
         leases.answer_again(turn=self.get_object())
         return Response(status=202)
+
+
+class MediaViewSet(RetrieveModelMixin, GenericViewSet):
+    """What was attached to messages."""
+
+    serializer_class = MessageMediaSerializer
+
+    def get_queryset(self) -> QuerySet[Media]:
+        return Media.objects.visible_to(self.request.user)
+
+    @extend_schema(responses={(200, "application/octet-stream"): bytes})
+    @action(detail=True)
+    def content(self, request: Request, pk: str) -> FileResponse:  # noqa: ARG002
+        """The file itself, of what we sent. Of what came in only the bridge has it, if it has."""
+        return file_response(self.get_object())
+
+
+def public_media(request: HttpRequest, token: str) -> HttpResponse | FileResponse:
+    """A file at the address a bridge was given for an hour: whoever has it may fetch it."""
+    if request.method not in {"GET", "HEAD"}:
+        return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
+    try:
+        return file_response(files.by_token(token))
+    except NotFound:
+        return HttpResponse(status=404)
+
+
+def file_response(media: Media) -> FileResponse:
+    """The file, to be saved and never shown as a page of ours. Raises NotFound when it is not, or no longer, here."""
+    try:
+        if not media.file:
+            raise FileNotFoundError
+        content = media.file.open("rb")
+    except FileNotFoundError as exc:
+        raise NotFound("The file is not here.") from exc
+    response = FileResponse(content, as_attachment=True, filename=media.filename, content_type=media.mime_type)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response.headers["Cache-Control"] = "private, no-store"
+    return response

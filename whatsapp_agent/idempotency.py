@@ -78,15 +78,20 @@ class _Undone(Exception):
 @overload
 def idempotent(handler: Handler) -> Handler: ...
 @overload
-def idempotent(*, atomic: bool) -> Callable[[Handler], Handler]: ...
-def idempotent(handler: Handler | None = None, *, atomic: bool = True) -> Any:
+def idempotent(
+    *, atomic: bool = True, first: Callable[[Any, Request], None] | None = None
+) -> Callable[[Handler], Handler]: ...
+def idempotent(
+    handler: Handler | None = None, *, atomic: bool = True, first: Callable[[Any, Request], None] | None = None
+) -> Any:
     """Do what a POST asks once for each `Idempotency-Key`; without that header nothing changes.
 
     `atomic=False` for a handler that waits for a bridge and so must hold no transaction meanwhile: after a crash in the
-    middle it is then done again.
+    middle it is then done again. `first(view, request)` is done before the transaction begins: what takes long, and may
+    be done twice.
     """
     if handler is None:
-        return functools.partial(idempotent, atomic=atomic)
+        return functools.partial(idempotent, atomic=atomic, first=first)
 
     @extend_schema(
         parameters=[
@@ -105,11 +110,17 @@ def idempotent(handler: Handler | None = None, *, atomic: bool = True) -> Any:
     def once(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         header = request.headers.get("Idempotency-Key")
         if header is None:
+            if first is not None:
+                first(view, request)
             return handler(view, request, *args, **kwargs)
         claim = _Claim(request, key=parse_key(header))
         if not claim.is_taken():
             return claim.replay()
         work = functools.partial(_answer, view, handler, request, *args, **kwargs)
+        if first is not None:
+            refusal = claim.prepare(functools.partial(_answer, view, first, request))
+            if refusal is not None:
+                return refusal
         return claim.run_in_transaction(work) if atomic else claim.run(work)
 
     once.takes_idempotency_key = True  # type: ignore[attr-defined]
@@ -125,7 +136,7 @@ def parse_key(header: str) -> str:
     return key
 
 
-def _answer(view: Any, handler: Handler, request: Request, *args: Any, **kwargs: Any) -> Response:
+def _answer(view: Any, handler: Callable[..., Any], request: Request, *args: Any, **kwargs: Any) -> Any:
     """What the view answers, errors too: those it would turn into an answer anyway are kept like any other."""
     try:
         return handler(view, request, *args, **kwargs)
@@ -187,14 +198,20 @@ class _Claim:
         return response
 
     def run(self, work: Callable[[], Response]) -> Response:
+        response = self.prepare(work)
+        assert response is not None
+        return response
+
+    def prepare(self, work: Callable[[], Response | None]) -> Response | None:
+        """Do the work and keep its answer; None is no answer, and there is more to do."""
         try:
             response = work()
         except BaseException:
             self._give_back()
             raise
-        if response.status_code < 500:
+        if response is not None and response.status_code < 500:
             self._keep(response)
-        else:
+        elif response is not None:
             self._give_back()
         return response
 

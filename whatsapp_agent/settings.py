@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from whatsapp_agent import configuration
 from whatsapp_agent.configuration import secret
@@ -66,7 +67,11 @@ SEARCH_LANGUAGES = configuration.names_among(
 )
 OPENAI_EMBEDDING_MODEL = configuration.text("OPENAI_EMBEDDING_MODEL")  # empty: search goes by words alone
 
-# --- Outgoing webhooks and fetched media --------------------------------------------------------------------------
+# --- Media and outgoing webhooks ---------------------------------------------------------------------------------
+PUBLIC_URL = configuration.url("PUBLIC_URL", schemes=("http", "https"))  # where bridges may fetch files from us
+MEDIA_MAX_BYTES = configuration.integer("MEDIA_MAX_MB", default=16, minimum=1, maximum=1024) * 1024 * 1024
+if PUBLIC_URL and (_public := urlsplit(PUBLIC_URL).hostname) not in ALLOWED_HOSTS:
+    ALLOWED_HOSTS.append(str(_public))
 WEBHOOK_ALLOW_PRIVATE_NETWORKS = configuration.boolean("WEBHOOK_ALLOW_PRIVATE_NETWORKS", default=False)
 WEBHOOK_TIMEOUT_S = configuration.number("WEBHOOK_TIMEOUT_S", default=10.0, minimum=0.1)
 
@@ -184,7 +189,7 @@ SESSION_COOKIE_HTTPONLY = True
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^api/v1/webhooks/", r"^health"]
+    SECURE_REDIRECT_EXEMPT = [r"^api/v1/webhooks/", r"^media/", r"^health"]
     SECURE_HSTS_SECONDS = 31536000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

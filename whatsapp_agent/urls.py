@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 
 from agent.health import ready
 from agent.webhooks import webhook
+from messaging.views import public_media
 from whatsapp_agent.api import no_such_route
 from whatsapp_agent.health import health
 from whatsapp_agent.openapi import SchemaView
@@ -25,6 +26,7 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
     path("api/redoc/", SpectacularRedocView.as_view(template_name="accounts/redoc.html"), name="redoc"),
     re_path(r"^api/", no_such_route),
+    path("media/<str:token>/", public_media, name="media-public"),
     path("simulator", RedirectView.as_view(pattern_name="simulator")),
     path("simulator/", include("agent.urls")),
     path("admin/", admin.site.urls),

@@ -1,13 +1,15 @@
 """The interface every bridge adapter keeps, and the three ways a send can fail."""
 
+# ruff: noqa: ARG002  a method that refuses still names what it would take
+
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from agent.bridges.events import Address, BridgeEvent, Link
+from agent.bridges.events import Address, BridgeEvent, Kind, Link
 
 
 class BridgeError(Exception):
@@ -83,6 +85,37 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class OutgoingFile:
+    """A file to send: an image, a video, audio or a document.
+
+    `url` is where the bridge may fetch it within the next hour; empty when it has to be handed over with the call.
+    """
+
+    kind: Kind
+    mime_type: str
+    filename: str
+    size_bytes: int
+    read: Callable[[], bytes]
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    latitude: float
+    longitude: float
+    name: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A contact card. `phone` is E.164."""
+
+    name: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeConfig:
     """How to reach one bridge."""
 
@@ -98,6 +131,7 @@ class BridgeAdapter(ABC):
     kind: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
     max_text_length: ClassVar[int] = 4096
+    max_caption_length: ClassVar[int] = 1024
     keeps_sessions: ClassVar[bool] = True  # False: it has none of its own, and what we keep is the truth
 
     def __init__(self, config: BridgeConfig) -> None:
@@ -107,7 +141,7 @@ class BridgeAdapter(ABC):
         """Give back what the adapter holds open."""
 
     # --- what comes in -------------------------------------------------------------------------------------------
-    def is_authentic(self, *, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002
+    def is_authentic(self, *, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether the delivery is signed as the bridge signs; who signs nothing relies on the secret in the path."""
         return True
 
@@ -132,6 +166,30 @@ class BridgeAdapter(ABC):
     @abstractmethod
     def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:
         """Send a text. Raises NotSent, Refused or Unconfirmed."""
+
+    def send_media(
+        self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted_id: str | None = None
+    ) -> Sent:
+        """Send a file. Raises NotSent, Refused or Unconfirmed."""
+        raise self._cannot("send files")
+
+    def send_location(self, *, session: str, address: str, place: Place, quoted_id: str | None = None) -> Sent:
+        """Send a place. Raises NotSent, Refused or Unconfirmed."""
+        raise self._cannot("send locations")
+
+    def send_contact(self, *, session: str, address: str, card: Card, quoted_id: str | None = None) -> Sent:
+        """Send a contact card. Raises NotSent, Refused or Unconfirmed."""
+        raise self._cannot("send contacts")
+
+    def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
+        """Why this bridge cannot send such a file, in words for staff; None when it can.
+
+        `has_url`: whether it may be fetched from us rather than handed over.
+        """
+        return None if Capability.SEND_MEDIA in self.capabilities else "This bridge cannot send files."
+
+    def _cannot(self, what: str) -> Refused:
+        return Refused(f"{self.kind} cannot {what}.", code="not_supported_by_bridge")
 
     # --- sessions ------------------------------------------------------------------------------------------------
     @abstractmethod

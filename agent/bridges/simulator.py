@@ -12,7 +12,17 @@ from typing import Any, TypeVar
 import segno
 
 from agent.bridges.addresses import phone_of_digits, reachable_digits, read_address
-from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Refused, Sent, SessionState
+from agent.bridges.base import (
+    BridgeAdapter,
+    BridgeConfig,
+    Capability,
+    Card,
+    OutgoingFile,
+    Place,
+    Refused,
+    Sent,
+    SessionState,
+)
 from agent.bridges.events import (
     Address,
     AliasKind,
@@ -70,6 +80,9 @@ class SimulatorBridge(BridgeAdapter):
     capabilities = frozenset(
         {
             Capability.SEND_TEXT,
+            Capability.SEND_MEDIA,
+            Capability.SEND_LOCATION,
+            Capability.SEND_CONTACT,
             Capability.QUOTE,
             Capability.SEND_TO_GROUP,
             Capability.SEND_TO_LID,
@@ -98,14 +111,36 @@ class SimulatorBridge(BridgeAdapter):
 
     # --- sending -------------------------------------------------------------------------------------------------
     def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+        if not text:
+            raise Refused("There is no text to send.", code="invalid")
+        return self._send(address)
+
+    def send_media(
+        self,
+        *,
+        session: str,  # noqa: ARG002
+        address: str,
+        file: OutgoingFile,
+        caption: str = "",  # noqa: ARG002
+        quoted_id: str | None = None,  # noqa: ARG002
+    ) -> Sent:
+        if not file.read():
+            raise Refused("The file is empty.", code="invalid")
+        return self._send(address)
+
+    def send_location(self, *, session: str, address: str, place: Place, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+        return self._send(address)
+
+    def send_contact(self, *, session: str, address: str, card: Card, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+        return self._send(address)
+
+    def _send(self, address: str) -> Sent:
         try:
             recipient = read_address(address)
         except WrongShape as exc:
             raise Refused("This is no address.", code="unsupported_recipient") from exc
         if recipient is None:
             raise Refused("Nobody can be written to there.", code="unsupported_recipient")
-        if not text:
-            raise Refused("There is no text to send.", code="invalid")
         return Sent(provider_message_id=f"sim-{uuid.uuid4().hex}", at=datetime.now(UTC))
 
     # --- sessions ------------------------------------------------------------------------------------------------

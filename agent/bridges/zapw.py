@@ -2,7 +2,7 @@
 
 import binascii
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,7 +19,10 @@ from agent.bridges.base import (
     BridgeConfig,
     BridgeError,
     Capability,
+    Card,
     NotSent,
+    OutgoingFile,
+    Place,
     Refused,
     Sent,
     SessionState,
@@ -47,6 +50,16 @@ KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed a
 LONGEST_REQUEST_BYTES = 100 * 1024  # above it zapw answers 500, which would look as if the message may have gone
 LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
 PNG = b"\x89PNG\r\n\x1a\n"
+
+# A request may have 100 KiB (above): base64 adds a third, and a caption of 1024 characters up to 4 KiB.
+LARGEST_INLINE_BYTES = 70 * 1024
+WORDS = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
+LABELLED_RIGHT = {
+    Kind.IMAGE: {"image/jpeg", "image/png"},
+    Kind.VIDEO: {"video/mp4"},
+    Kind.AUDIO: {"audio/ogg"},
+    Kind.DOCUMENT: {"application/pdf"},
+}
 
 KINDS = {
     "text": Kind.TEXT,
@@ -77,7 +90,15 @@ class ZapwBridge(BridgeAdapter):
     """
 
     kind = "zapw"
-    capabilities = frozenset({Capability.SEND_TEXT, Capability.LINK_BY_QR})
+    capabilities = frozenset(
+        {
+            Capability.SEND_TEXT,
+            Capability.SEND_MEDIA,
+            Capability.SEND_LOCATION,
+            Capability.SEND_CONTACT,
+            Capability.LINK_BY_QR,
+        }
+    )
 
     def __init__(self, config: BridgeConfig) -> None:
         super().__init__(config)
@@ -124,14 +145,59 @@ class ZapwBridge(BridgeAdapter):
 
         Refused with `unsupported_recipient`, without asking the bridge, for whatever is not a person's phone.
         """
+        return self._send(session, address, {"type": "text", "text": clean_text(text)})
+
+    def send_media(
+        self,
+        *,
+        session: str,
+        address: str,
+        file: OutgoingFile,
+        caption: str = "",
+        quoted_id: str | None = None,  # noqa: ARG002
+    ) -> Sent:
+        """Send a file: handed over when it is small, else zapw fetches it from `file.url`, whatever it finds there."""
+        why_not = self.why_not_file(
+            kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(file.url)
+        )
+        if why_not:
+            raise Refused(why_not, code="not_supported_by_bridge")
+        body = {"type": WORDS[file.kind]}
+        if file.size_bytes <= LARGEST_INLINE_BYTES:
+            body["mediaBase64"] = b64encode(file.read()).decode()
+        else:
+            body["mediaUrl"] = file.url
+        if file.kind == Kind.DOCUMENT:
+            body["fileName"] = clean_text(file.filename)
+        if caption and file.kind != Kind.AUDIO:
+            body["caption"] = clean_text(caption)
+        return self._send(session, address, body)
+
+    def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
+        """zapw labels files as it likes: what it would label wrongly could not be opened."""
+        if mime_type not in LABELLED_RIGHT.get(kind, ()):
+            return "zapw sends only images (JPEG, PNG), videos (MP4), audio (Ogg) and documents (PDF)."
+        if size_bytes > LARGEST_INLINE_BYTES and not has_url:
+            return (
+                f"zapw takes files of more than {LARGEST_INLINE_BYTES // 1024} KiB only by fetching them from us: "
+                "set PUBLIC_URL to where it can reach this server."
+            )
+        return None
+
+    def send_location(self, *, session: str, address: str, place: Place, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+        body: dict[str, Any] = {"type": "location", "latitude": place.latitude, "longitude": place.longitude}
+        body |= {name: clean_text(text) for name in ("name", "address") if (text := getattr(place, name))}
+        return self._send(session, address, body)
+
+    def send_contact(self, *, session: str, address: str, card: Card, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+        body = {"type": "contact", "contactName": clean_text(card.name), "contactNumber": card.phone}
+        return self._send(session, address, body)
+
+    def _send(self, session: str, address: str, body: dict[str, Any]) -> Sent:
         digits = reachable_digits(address)
         if digits is None:
             raise Refused("zapw can only write to a person's phone number.", code="unsupported_recipient")
-        answer = self._ask(
-            "POST",
-            f"{_path(session)}/messages",
-            {"to": digits, "type": "text", "text": clean_text(text)},
-        )
+        answer = self._ask("POST", f"{_path(session)}/messages", {"to": digits, **body})
         if answer.status != HTTPStatus.OK:
             raise _failure(answer)
         try:

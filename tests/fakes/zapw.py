@@ -95,6 +95,23 @@ class Answer:
         return f"{head}{extra}\r\n".encode() + self.body
 
 
+def _refusal_of_message(body: dict[str, Any]) -> Answer | None:
+    match body.get("type"):
+        case "text" if not body.get("text"):
+            return Answer(400, error("Text is required for text messages"))
+        case "image" | "video" | "audio" | "document" if not (body.get("mediaUrl") or body.get("mediaBase64")):
+            return Answer(400, error("Media URL or base64 is required"))
+        case "document" if not body.get("fileName"):
+            return Answer(400, error("File name is required for documents"))
+        case "location" if body.get("latitude") is None or body.get("longitude") is None:
+            return Answer(400, error("Latitude and longitude are required for location messages"))
+        case "contact" if not (body.get("contactName") and body.get("contactNumber")):
+            return Answer(400, error("Contact name and number are required for contact messages"))
+        case "text" | "image" | "video" | "audio" | "document" | "location" | "contact" if isinstance(body["to"], str):
+            return None
+    return Answer(500, error("Failed to send message"))
+
+
 def success(data: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps({"status": "success", "data": data}).encode())
 
@@ -415,17 +432,16 @@ class FakeZapw:
             return Answer(400, error("Session not connected"))
         if not body.get("to"):
             return Answer(400, error('Recipient "to" is required'))
-        if not isinstance(body["to"], str) or body.get("type") != "text":
-            return Answer(500, error("Failed to send message"))
-        if not body.get("text"):
-            return Answer(400, error("Text is required for text messages"))
+        if refusal := _refusal_of_message(body):
+            return refusal
         at = time()
         entry = {
             "session": name,
             "to": body["to"],
             "jid": re.sub(r"\D", "", body["to"]) + "@s.whatsapp.net",
             "type": body["type"],
-            "text": body["text"],
+            "text": body.get("text", ""),
+            "body": body,
             "id": new_message_id(),
             "at": at,
         }
