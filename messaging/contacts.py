@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import F
 
 from agent.bridges.events import Address, AliasKind
 from messaging import search_index
-from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Turn
+from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Summary
 from sessions_app.models import WhatsAppSession
 
 
@@ -93,10 +93,9 @@ def merge_contacts(*, keep: Contact, lose: Contact) -> None:
         Conversation.objects.filter(pk=theirs.pk).update(contact=keep)
     elif theirs is not None and ours is not None:
         _merge_conversations(keep=ours, lose=theirs)
-    Message.objects.filter(sender=lose).update(sender=keep)
-    ContactAlias.objects.filter(contact=lose).update(contact=keep)
     known = Fact.objects.filter(contact=keep, forgotten_at=None).values("text")
     Fact.objects.filter(contact=lose).exclude(forgotten_at=None, text__in=known).update(contact=keep)
+    _hand_over(lose, to=keep, but=(Conversation, Fact))
     Contact.objects.filter(pk=keep.pk).update(
         name=keep.name or lose.name,
         phone=keep.phone or lose.phone,
@@ -121,8 +120,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
     else:
         queued.silence()
     search_index.note_move(lose.pk, to=keep.pk)
-    Message.objects.filter(conversation=lose).update(conversation=keep)
-    Turn.objects.filter(conversation=lose).update(conversation=keep)
+    _hand_over(lose, to=keep, but=(Summary,))
     stricter = lose if keep.control == Conversation.Control.AGENT else keep
     Conversation.objects.filter(pk=keep.pk).update(
         control=stricter.control,
@@ -135,10 +133,22 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         unread_count=F("unread_count") + lose.unread_count,
         needs_attention=keep.needs_attention or lose.needs_attention,
         last_message_at=max(filter(None, [keep.last_message_at, lose.last_message_at]), default=None),
+        context_from=max(filter(None, [keep.context_from, lose.context_from]), default=None),
+        summary="",  # of one half, and it would hide what was said in the other
+        summary_until=None,
+        summary_version=F("summary_version") + 1,
         lease_token=None,
         lease_expires_at=None,
     )
     lose.delete()
+
+
+def _hand_over(lose: models.Model, *, to: models.Model, but: tuple[type[models.Model], ...]) -> None:
+    """Whatever refers to `lose`, in whichever app, refers to `to` from now on."""
+    for relation in lose._meta.get_fields(include_hidden=True):
+        if isinstance(relation, models.ForeignObjectRel) and relation.related_model not in but:
+            rows = relation.related_model._default_manager.filter(**{relation.field.name: lose})
+            rows.update(**{relation.field.name: to})
 
 
 def known_by_phone(*, session: WhatsAppSession, phone: str) -> Contact | None:

@@ -9,8 +9,9 @@ from django.utils import timezone
 
 from agent import inbox
 from agent.bridges.events import Address, AliasKind
+from commands.models import CommandRun
 from messaging import contacts, control, leases, outbox, search_index
-from messaging.models import Contact, Conversation, Message, SearchEntry
+from messaging.models import Contact, Conversation, Fact, Message, SearchEntry
 from messaging.receive import receive_own_message
 from tests.agent.test_webhooks import text_event
 from tests.aside import Aside
@@ -134,3 +135,26 @@ def test_what_was_said_in_either_half_is_found_after_a_merge(session, says):
     search_index.index_waiting()
     entries = SearchEntry.objects.filter(conversation_id=keep.conversation.pk)
     assert entries.count() == 2
+
+
+def test_what_hangs_on_either_half_is_kept_by_a_merge(session, says):
+    keep, lose = both(session, says)
+    turn = settle(leases.take(lose.conversation.pk), lose.conversation)
+    ran = CommandRun.objects.create(conversation=lose.conversation, contact=lose, name="help", surface="chat")
+    fact = Fact.objects.create(contact=lose, text="likes tea", proposed_by="contact")
+    contacts.merge_contacts(keep=keep, lose=lose)
+    for row in (turn, ran, fact):
+        row.refresh_from_db()
+    assert {turn.conversation, ran.conversation} == {keep.conversation}
+    assert {ran.contact, fact.contact} == {keep}
+    assert set(Message.objects.filter(direction="inbound").values_list("sender", flat=True)) == {keep.pk}
+
+
+def test_after_a_merge_no_summary_of_one_half_hides_the_other_and_no_reset_is_undone(session, says):
+    keep, lose = both(session, says)
+    reset_at = timezone.now() - timedelta(seconds=5)
+    Conversation.objects.filter(contact=keep).update(summary="Ana wants tea.", summary_until=timezone.now())
+    Conversation.objects.filter(contact=lose).update(context_from=reset_at)
+    contacts.merge_contacts(keep=keep, lose=lose)
+    conversation = Conversation.objects.get()
+    assert (conversation.summary, conversation.summary_until, conversation.context_from) == ("", None, reset_at)
