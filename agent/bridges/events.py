@@ -52,7 +52,8 @@ class Address:
     def aliases(self) -> tuple[tuple[AliasKind, str], ...]:
         """Every (kind, value) this person or group may be found by, the surest first."""
         own = (AliasKind.PHONE, self.phone) if self.phone else (self.kind, self.address)
-        return (own, *(alias for other in self.alternates for alias in other.aliases))
+        every = (own, *(alias for other in self.alternates for alias in other.aliases))
+        return tuple(dict.fromkeys(every))
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,12 @@ def test_someone_known_by_phone_and_by_hidden_number_becomes_one_contact_when_an
     assert conversation.address == "99887766@lid"
 
 
+def test_someone_whose_number_the_bridge_gives_in_two_ways_is_one_contact(says):
+    twice = Address(CUSTOMER, AliasKind.PHONE, phone="+5511988887777", alternates=(read_address("5511988887777@c.us"),))
+    says("Hello", chat=twice, sender=twice)
+    assert Contact.objects.get().aliases.count() == 1
+
+
 def test_a_message_while_a_person_has_control_is_kept_unanswered_and_not_due(says, conversation):
     control.take_over(conversation=conversation)
     assert says("Hello").due_at is None
