@@ -120,6 +120,14 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     def get_queryset(self) -> QuerySet[WebhookEndpoint]:
         return WebhookEndpoint.objects.visible_to(self.request.user).prefetch_related("sessions")
 
+    def list(self, request: Request) -> Response:
+        """Your endpoints, newest first; those of all for administrators."""
+        return super().list(request)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One endpoint: where it is, what it is told, and how it is doing."""
+        return super().retrieve(request, pk=pk)
+
     @extend_schema(request=EndpointCreateSerializer, responses={201: EndpointWithSecretSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
@@ -140,15 +148,15 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(status=204)
 
     @extend_schema(request=None, responses=EndpointWithSecretSerializer)
-    @action(detail=True, methods=["post"], url_path="rotate-secret")
     @idempotent
+    @action(detail=True, methods=["post"], url_path="rotate-secret")
     def rotate_secret(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """A new secret, shown this once. For 24 hours what is sent is signed with the former one as well."""
         return Response(EndpointWithSecretSerializer(endpoints.rotate_secret(self.get_object())).data)
 
     @extend_schema(request=None, responses={202: DeliverySerializer})
-    @action(detail=True, methods=["post"])
     @idempotent
+    @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send it an `endpoint.test` event."""
         return Response(DeliverySerializer(endpoints.send_test(self.get_object())).data, status=202)
@@ -171,9 +179,13 @@ class DeliveryViewSet(RetrieveModelMixin, GenericViewSet):
     def get_queryset(self) -> Any:
         return _deliveries().filter(endpoint__in=WebhookEndpoint.objects.visible_to(self.request.user))
 
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """What is, or was, sent to an endpoint, and each attempt."""
+        return super().retrieve(request, pk=pk)
+
     @extend_schema(request=None, responses={202: DeliverySerializer})
-    @action(detail=True, methods=["post"])
     @idempotent
+    @action(detail=True, methods=["post"])
     def redeliver(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send it once more, now, under the same id."""
         return Response(self.get_serializer(endpoints.redeliver(self.get_object())).data, status=202)
