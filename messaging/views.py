@@ -68,6 +68,8 @@ def read_form(view: Any, request: Request) -> None:
 
     Raises ValidationError, NotFound, and what `fetch_file` raises.
     """
+    if "conversation_id" in view.kwargs:  # a place one may not see is told before what is wrong with the form
+        view.find_place()
     is_upload = isinstance(request.data, QueryDict)
     view.form = valid(view.upload_form if is_upload else view.form_class, request)
     view.find_place()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.files.base import ContentFile
 from django.db import transaction
 from django.test import Client
 from django.urls import URLResolver, get_resolver
@@ -18,7 +19,7 @@ from accounts.models import Role, Scope, User
 from accounts.permissions import MATRIX, as_markdown
 from commands.models import CommandRun
 from messaging.endpoints import create_endpoint, send_test
-from messaging.models import Contact, Conversation, Message, Turn
+from messaging.models import Contact, Conversation, Media, Message, Turn
 from sessions_app.models import AgentProfile, Membership, WhatsAppSession
 from tests.conftest import as_user
 
@@ -65,7 +66,7 @@ def test_the_document_says_what_the_table_says():
 
 def test_every_other_route_is_known():
     """A page nobody thought of here is a page nobody thought about."""
-    known = ("api/", "webhooks", "simulator", "admin/", "health")
+    known = ("api/", "webhooks", "simulator", "admin/", "health", "media/")
     assert [path for path, _, _ in routes() if not path.startswith(known)] == []
 
 
@@ -73,8 +74,9 @@ def test_every_other_route_is_known():
 
 
 @pytest.fixture
-def world(simulator, profile):
+def world(simulator, profile, settings, tmp_path):
     """One row of everything, in a session of the simulator; which row stands for a route is told by its name."""
+    settings.MEDIA_ROOT = tmp_path
     session = WhatsAppSession.objects.create(
         bridge=simulator, name="walk", status="connected", agent_profile=profile, phone="+5511999990000"
     )
@@ -109,6 +111,7 @@ def world(simulator, profile):
                 conversation=conversation, name="facts", surface="api", caller="staff", status="done"
             ).pk,
             "key": key.pk,
+            "media": Media.objects.create(message=message, file=ContentFile(b"%PDF-", name="receipt.pdf")).pk,
             "webhook-endpoint": endpoint.pk,
             "webhook-delivery": send_test(endpoint).pk,
         },
