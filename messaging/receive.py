@@ -241,7 +241,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
             kind=event.kind.value,
             sending_at__range=(said_at - ECHO_WITHIN, said_at + ECHO_WITHIN),
         )
-        .order_by("created_at", "id")
+        .order_by("status", "created_at", "id")  # what is being sent before what is unconfirmed
         .first()
     )
     if unsettled is not None:

@@ -242,6 +242,14 @@ def test_the_echo_of_a_send_is_told_from_the_same_words_said_at_another_time(bri
     assert (unknown.status, conversation.control) == ("unconfirmed", "human")
 
 
+def test_an_echo_belongs_to_what_is_being_sent_rather_than_to_what_is_unconfirmed(bridge, conversation):
+    before, now = queued(conversation, status="unconfirmed"), queued(conversation, status="sending")
+    receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True))
+    before.refresh_from_db()
+    now.refresh_from_db()
+    assert (before.status, now.status) == ("unconfirmed", "sent")
+
+
 def test_a_history_that_holds_the_same_words_settles_no_send(bridge, conversation):
     unknown = queued(conversation, status="unconfirmed", sending_at=timezone.now())
     old = message_event("Hi", number=5, outbound=True, is_history=True, age=timedelta(days=90))
