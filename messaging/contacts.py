@@ -41,8 +41,10 @@ def _make_contact(*, session: WhatsAppSession, address: Address) -> Contact:
                 for kind, value in address.aliases
             )
             return contact
-    except IntegrityError:  # someone else made it at the same moment
-        return contact_for(session=session, address=address)
+    except IntegrityError:
+        if not ContactAlias.objects.filter(session=session, value__in=[value for _, value in address.aliases]).exists():
+            raise
+        return contact_for(session=session, address=address)  # someone else made it at the same moment
 
 
 def _learn(*, contact: Contact, address: Address, new: list[tuple[AliasKind, str]]) -> None:
