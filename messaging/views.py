@@ -13,6 +13,7 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin, UpdateModelMixin
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
@@ -311,13 +312,17 @@ class TurnViewSet(ReadOnlyModelViewSet):
         return Response(status=202)
 
 
+@extend_schema_view(retrieve=extend_schema(description="What was attached to a message."))
 class MediaViewSet(RetrieveModelMixin, GenericViewSet):
-    """What was attached to messages."""
-
     serializer_class = MessageMediaSerializer
 
     def get_queryset(self) -> QuerySet[Media]:
         return Media.objects.visible_to(self.request.user)
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        if self.action == "content":  # a file is what it is, whatever was asked for; errors are JSON
+            return JSONRenderer(), JSONRenderer.media_type
+        return super().perform_content_negotiation(request, force)
 
     @extend_schema(responses={(200, "application/octet-stream"): bytes})
     @action(detail=True)

@@ -25,8 +25,9 @@ FAILURES = {
     "404": "There is no such thing, or it is not yours to see.",
     "406": "Only JSON is answered.",
     "409": "The present state does not allow it.",
+    "410": "What comes after this cursor is no longer kept: begin again without one.",
     "413": "The body is too large.",
-    "415": "The body must be JSON.",
+    "415": "The body must be JSON, or a form where a file is taken; or the file is none that can be sent.",
     "422": "The bridge of this session cannot do this, or the `Idempotency-Key` belongs to another request.",
     "429": "Too many requests; `Retry-After` says how many seconds to wait.",
     "500": "A mistake of ours; `id` finds it in the log.",
@@ -100,6 +101,8 @@ class Schema(AutoSchema):
             codes.append("404")
         if self.method != "GET":
             codes += ["409", "413", "415", "422"]
+        if self.path == f"{PREFIX}events/":
+            codes.append("410")
         if self.path.startswith(f"{PREFIX}sessions/"):
             codes += ["409", "502"]
         return codes
