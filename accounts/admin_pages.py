@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from accounts.models import User
+from accounts.models import Role, User
 
 
 class BoundedPaginator(Paginator):
@@ -65,6 +65,13 @@ class ForAdministrators:
         return is_administrator(request)
 
 
+class ForOperators:
+    """What operators may do on a page whose rows they see, and viewers may not; an action asks for it as `operate`."""
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return is_operator(request)
+
+
 class Evidence:
     """What happened: to be read, and by no page to be written or deleted."""
 
@@ -84,6 +91,11 @@ def _is_staff(request: HttpRequest) -> bool:
 
 def is_administrator(request: HttpRequest) -> bool:
     return _is_staff(request) and bool(getattr(request.user, "sees_everything", False))
+
+
+def is_operator(request: HttpRequest) -> bool:
+    """Whether who is at the page may write, take over and run again, as `accounts.permissions` has it for the API."""
+    return _is_staff(request) and staff_user(request).role >= Role.OPERATOR
 
 
 def staff_user(request: HttpRequest) -> User:

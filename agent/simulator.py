@@ -23,7 +23,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts.models import User
+from accounts.models import Role, User
 from agent import inbox
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Address
@@ -67,6 +67,8 @@ def _staff_only(view: View) -> View:
                 raise NotLoggedIn
             if not request.user.is_staff:
                 raise Forbidden
+            if request.method == "POST" and request.user.role < Role.OPERATOR:
+                raise Forbidden("To write takes the role operator.")
             return view(request, **kwargs)
         except AppError as exc:
             return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
@@ -103,7 +105,8 @@ def sessions(request: HttpRequest) -> HttpResponse:
             name=name, bridge=Bridge.objects.get(slug=Bridge.SIMULATOR), user=cast(User, request.user)
         )
         return JsonResponse(_session(session), status=201)
-    return JsonResponse({"sessions": [_session(session) for session in _visible_sessions(request)]})
+    may_write = cast(User, request.user).role >= Role.OPERATOR
+    return JsonResponse({"sessions": [_session(row) for row in _visible_sessions(request)], "may_write": may_write})
 
 
 def _visible_sessions(request: HttpRequest) -> Any:

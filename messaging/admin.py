@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -18,13 +19,37 @@ from django.views.decorators.http import require_GET, require_POST
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from accounts.admin_pages import Evidence, ForAdministrators, QuickList, is_administrator, staff_user
+from accounts.admin_pages import (
+    Evidence,
+    ForAdministrators,
+    ForOperators,
+    QuickList,
+    is_administrator,
+    is_operator,
+    staff_user,
+)
+from agent.bridges.parsing import clean_text
 from messaging import control
+from messaging.facts import forget
+from messaging.find import matching
 from messaging.leases import answer_again
-from messaging.models import Contact, ContactAlias, Conversation, EarlyReceipt, Media, Message, ToolCall, Turn
+from messaging.models import (
+    Contact,
+    ContactAlias,
+    Conversation,
+    EarlyReceipt,
+    Event,
+    Fact,
+    Media,
+    Message,
+    Summary,
+    ToolCall,
+    Turn,
+)
 from messaging.send import SENDABLE_AGAIN, mark_read, send_again, send_text
 from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
 from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
+from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import AppError
 
 TRANSCRIPT_LIMIT = 50
@@ -56,12 +81,10 @@ OUTCOME_COLOURS = {
 }
 
 
-def _link(name: str, row: Any, words: Any = None) -> str:
-    if row is None:
-        return "-"
-    return format_html(
-        '<a class="text-link" href="{}">{}</a>', reverse(f"admin:{name}_change", args=[row.pk]), words or row
-    )
+def link_to(row: Any, words: Any = None) -> str:
+    """A link to the page of a row."""
+    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    return format_html('<a class="text-link" href="{}">{}</a>', url, words or row)
 
 
 def _list_link(name: str, words: str, **lookups: Any) -> str:
@@ -83,8 +106,24 @@ class AliasInline(Evidence, TabularInline):
         return True  # whoever may see the contact
 
 
+class FactInline(Evidence, TabularInline):
+    model = Fact
+    fields = readonly_fields = ["text", "proposed_by", "noted_by", "message", "forgotten_at", "created_at"]
+    ordering = ["-created_at"]
+    extra = 0
+    per_page = 50
+    show_change_link = True
+    verbose_name_plural = "what is known about them"
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # whoever may see the contact
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Fact]:
+        return super().get_queryset(request).select_related("noted_by").defer("message__text")
+
+
 @admin.register(Contact)
-class ContactAdmin(BoundedToSessions, QuickList, ModelAdmin):
+class ContactAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
     list_display = ["__str__", "phone", "session", "is_group", "is_blocked", "is_allowed", "created_at"]
     list_select_related = ["session"]
     list_filter = [("session", VisibleSessionsFilter), "is_group", "is_blocked", "is_allowed"]
@@ -94,27 +133,66 @@ class ContactAdmin(BoundedToSessions, QuickList, ModelAdmin):
         "is_blocked", "is_allowed", "conversation_link", "name", "phone", "is_group", "session", "created_at",
     ]  # fmt: skip
     readonly_fields = ["conversation_link", "name", "phone", "is_group", "session", "created_at"]
-    inlines = [AliasInline]
+    inlines = [AliasInline, FactInline]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+        return self.has_operate_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
 
     @display(description="conversation")
     def conversation_link(self, contact: Contact) -> str:
-        return _link("messaging_conversation", getattr(contact, "conversation", None), "What was said")
+        conversation = getattr(contact, "conversation", None)
+        return link_to(conversation, "What was said") if conversation else "-"
+
+
+@admin.register(Fact)
+class FactAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
+    session_path = "contact__session"
+    list_display = ["created_at", "text", "contact_link", "proposed_by", "noted_by", "forgotten_at"]
+    list_display_links = ["created_at"]
+    list_select_related = ["contact", "noted_by"]
+    list_filter = [
+        ("contact__session", VisibleSessionsFilter), "proposed_by", ("forgotten_at", admin.EmptyFieldListFilter),
+    ]  # fmt: skip
+    search_fields = ["text", "contact__name", "=contact__phone"]
+    ordering = ["-id"]  # their ids grow with time, and have an index
+    actions = ["forget"]
+
+    @display(description="contact")
+    def contact_link(self, fact: Fact) -> str:
+        return link_to(fact.contact)
+
+    @admin.action(description="Forget", permissions=["operate"])
+    def forget(self, request: HttpRequest, queryset: QuerySet[Fact]) -> None:
+        forgotten = 0
+        for fact in queryset.filter(forgotten_at=None):
+            forget(contact=fact.contact, fact_id=fact.pk)
+            forgotten += 1
+        self.message_user(request, f"{forgotten} facts are forgotten: the agent is not told them any more.")
 
 
 # --- conversations ------------------------------------------------------------------------------------------------
 
 
+class SummaryInline(Evidence, TabularInline):
+    model = Summary
+    fields = readonly_fields = ["version", "text", "until", "is_plain", "created_at"]
+    ordering = ["-version"]
+    extra = 0
+    per_page = 3
+    verbose_name_plural = "what the agent is told of the older part"
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # whoever may see the conversation
+
+
 @admin.register(Conversation)
-class ConversationAdmin(BoundedToSessions, QuickList, ModelAdmin):
+class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
     """Whoever sees a conversation may step in there; what it is, the messages made it."""
 
     list_display = [
@@ -129,6 +207,7 @@ class ConversationAdmin(BoundedToSessions, QuickList, ModelAdmin):
     search_fields = ["contact__name", "contact__phone", "contact__aliases__value"]
     ordering = ["-last_message_at", "-id"]
     actions = ["take_over", "release", "mute"]
+    inlines = [SummaryInline]
     fieldsets = [
         (None, {"fields": ["contact", "session", "messages_link", "turns_link"]}),
         ("Who speaks", {"fields": ["control", "control_until", "control_reason", "controlled_by"]}),
@@ -148,7 +227,7 @@ class ConversationAdmin(BoundedToSessions, QuickList, ModelAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+        return self.has_operate_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
@@ -171,21 +250,22 @@ class ConversationAdmin(BoundedToSessions, QuickList, ModelAdmin):
         conversation = self.get_object(request, object_id)
         context = (extra_context or {}) | {"show_save": False, "show_save_and_continue": False}
         if conversation is not None:
-            context |= _transcript_context(conversation)
-            if conversation.unread_count and request.method == "GET":
+            context |= _transcript_context(conversation, may_operate=is_operator(request))
+            if conversation.unread_count and request.method == "GET" and is_operator(request):
                 mark_read(conversation=conversation)
         return super().change_view(request, object_id, form_url, context)
 
     def transcript_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         """The part of the page that changes by itself; 204 while it is as the page has `seen` it."""
-        context = _transcript_context(self.visible_or_404(request, object_id))
+        conversation = self.visible_or_404(request, object_id)
+        context = _transcript_context(conversation, may_operate=is_operator(request))
         if request.GET.get("seen") == context["fingerprint"]:
             return HttpResponse(status=204)
         return render(request, "messaging/transcript.html", context)
 
     def write_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         """Say something as staff, which takes the conversation over. To htmx it answers with the box to write in."""
-        conversation = self.visible_or_404(request, object_id)
+        conversation = self._to_operate(request, object_id)
         text, error = request.POST.get("text", "").replace("\r\n", "\n"), ""
         try:
             send_text(conversation=conversation, text=text, by=staff_user(request))
@@ -202,7 +282,7 @@ class ConversationAdmin(BoundedToSessions, QuickList, ModelAdmin):
 
     def control_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         """Take over, mute or release; `hours` until it is given back by itself, empty: until released by hand."""
-        conversation = self.visible_or_404(request, object_id)
+        conversation = self._to_operate(request, object_id)
         to, hours = request.POST.get("to", ""), request.POST.get("hours", "")
         if to not in Conversation.Control.values or (hours and hours not in HOURS):
             raise Http404
@@ -220,20 +300,26 @@ class ConversationAdmin(BoundedToSessions, QuickList, ModelAdmin):
         self.log_change(request, conversation, f"Control: {conversation.control}.")
         return _to_page(conversation)
 
+    def _to_operate(self, request: HttpRequest, object_id: UUID) -> Conversation:
+        conversation: Conversation = self.visible_or_404(request, object_id)
+        if not is_operator(request):
+            raise PermissionDenied
+        return conversation
+
     # --- actions --------------------------------------------------------------------------------------------------
-    @admin.action(description="Take over")
+    @admin.action(description="Take over", permissions=["operate"])
     def take_over(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         for conversation in queryset:
             control.take_over(conversation=conversation, by=staff_user(request), reason=f"taken over by {request.user}")
         self.message_user(request, f"The agent is silent in {len(queryset)} conversations until you release them.")
 
-    @admin.action(description="Release to the agent")
+    @admin.action(description="Release to the agent", permissions=["operate"])
     def release(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         for conversation in queryset:
             control.release(conversation=conversation, reason=f"released by {request.user}")
         self.message_user(request, f"The agent speaks again in {len(queryset)} conversations.")
 
-    @admin.action(description="Mute: nobody answers")
+    @admin.action(description="Mute: nobody answers", permissions=["operate"])
     def mute(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         for conversation in queryset:
             control.mute(conversation=conversation, by=staff_user(request), reason=f"muted by {request.user}")
@@ -277,7 +363,7 @@ def _answer_now(conversation: Conversation) -> str:
     return ACTIVITY_WORDS.get(activity) or f"from {conversation.due_at:%H:%M:%S} on"
 
 
-def _transcript_context(conversation: Conversation) -> dict[str, Any]:
+def _transcript_context(conversation: Conversation, *, may_operate: bool) -> dict[str, Any]:
     timeline = read_timeline(conversation, limit=TRANSCRIPT_LIMIT)
     answer_now = _answer_now(conversation)
     c = conversation
@@ -286,6 +372,7 @@ def _transcript_context(conversation: Conversation) -> dict[str, Any]:
             c.control, c.control_until, c.control_reason, c.needs_attention, answer_now
         ),
         "conversation": conversation,
+        "may_operate": may_operate,
         "entries": [_entry(entry) for entry in timeline.entries],
         "is_cut_off": timeline.is_cut_off,
         "answer_now": answer_now,
@@ -317,7 +404,7 @@ class MediaInline(Evidence, TabularInline):
 
 
 @admin.register(Message)
-class MessageAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class MessageAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
     list_display = ["created_at", "conversation_link", "author", "kind", "words", "message_status", "why", "session"]
     list_display_links = ["created_at"]
     list_select_related = ["conversation__contact", "session"]
@@ -325,8 +412,8 @@ class MessageAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
         ("session", VisibleSessionsFilter), "direction", "author", "kind", "status", "unanswered",
         ("created_at", admin.DateFieldListFilter),
     ]  # fmt: skip
-    search_fields = ["=provider_message_id", "=conversation__contact__phone", "conversation__contact__name"]
-    search_help_text = "The contact's name or phone, or the message's id at the bridge."
+    search_fields = ["text"]  # that there is a box to search in; what is found is decided below
+    search_help_text = "Words of a message, a contact's name or phone, a message's id."
     ordering = ["-created_at", "-id"]
     actions = ["send_again"]
     inlines = [MediaInline]
@@ -342,7 +429,15 @@ class MessageAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
         # A text may have 100,000 characters: a list shows the beginning of each, and a message's page asks for its own.
         return super().get_queryset(request).defer("text").annotate(excerpt=Left("text", EXCERPT + 1))
 
-    @admin.action(description="Send again", permissions=["view"])
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
+        text = clean_text(search_term).strip()
+        if not text:
+            return queryset, False
+        visible = WhatsAppSession.objects.visible_to(request.user).values_list("pk", flat=True)
+        sessions = None if is_administrator(request) else list(visible)
+        return queryset.filter(matching(text, sessions=sessions)), False
+
+    @admin.action(description="Send again", permissions=["operate"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
         queued = 0
         for message in queryset.filter(status__in=SENDABLE_AGAIN):
@@ -357,7 +452,7 @@ class MessageAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
 
     @display(description="conversation")
     def conversation_link(self, message: Message) -> str:
-        return _link("messaging_conversation", message.conversation, message.conversation.contact)
+        return link_to(message.conversation, message.conversation.contact)
 
     @display(description="said")
     def words(self, message: Any) -> str:
@@ -388,13 +483,19 @@ class MediaAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
 
     @display(description="conversation")
     def conversation_link(self, media: Media) -> str:
-        return _link("messaging_conversation", media.message.conversation, media.message.conversation.contact)
+        return link_to(media.message.conversation, media.message.conversation.contact)
 
 
 @admin.register(EarlyReceipt)
 class EarlyReceiptAdmin(Evidence, ForAdministrators, QuickList, ModelAdmin):
     list_display = ["created_at", "session", "provider_message_id", "status", "at"]
     list_select_related = ["session"]
+    ordering = ["-id"]
+
+
+@admin.register(Event)
+class EventAdmin(Evidence, ForAdministrators, QuickList, ModelAdmin):
+    list_display = ["id", "at", "type", "session_id", "conversation_id"]
     ordering = ["-id"]
 
 
@@ -411,7 +512,7 @@ class ToolCallInline(Evidence, TabularInline):
 
 
 @admin.register(Turn)
-class TurnAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class TurnAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
     session_path = "conversation__session"
     list_display = [
         "created_at", "conversation_link", "turn_outcome", "reason", "model", "tries", "model_ms", "prompt_tokens",
@@ -434,7 +535,7 @@ class TurnAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
     ]  # fmt: skip
     readonly_fields = ["dealt_with", "shown"]
 
-    @admin.action(description="Run failed turns again", permissions=["view"])
+    @admin.action(description="Run failed turns again", permissions=["operate"])
     def answer_again(self, request: HttpRequest, queryset: QuerySet[Turn]) -> None:
         again = 0
         for turn in queryset:
@@ -448,7 +549,7 @@ class TurnAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
 
     @display(description="conversation")
     def conversation_link(self, turn: Turn) -> str:
-        return _link("messaging_conversation", turn.conversation, turn.conversation.contact)
+        return link_to(turn.conversation, turn.conversation.contact)
 
     @display(description="outcome", ordering="outcome", label=OUTCOME_COLOURS)
     def turn_outcome(self, turn: Turn) -> str:
@@ -467,9 +568,4 @@ class TurnAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
 def _lines(rows: QuerySet[Message]) -> str:
     """Messages as links with the beginning of what they say, a line each."""
     found = rows.defer("text").annotate(excerpt=Left("text", EXCERPT))[:100]
-    return (
-        format_html_join(
-            "", "<p>{}: {}</p>", ((_link("messaging_message", m, m.author), m.excerpt or m.kind) for m in found)
-        )
-        or "-"
-    )
+    return format_html_join("", "<p>{}: {}</p>", ((link_to(m, m.author), m.excerpt or m.kind) for m in found)) or "-"

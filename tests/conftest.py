@@ -182,6 +182,12 @@ def staff_stranger(stranger: User) -> User:
 
 
 @pytest.fixture
+def staff_viewer(db: None) -> User:
+    """A staff user in no group, so a viewer; a member of nothing."""
+    return User.objects.create_user("viewer", password="a long password 1", is_staff=True)
+
+
+@pytest.fixture
 def uncollected(settings: Any) -> None:
     """Pages find static files without collecting them first."""
     settings.STORAGES = settings.STORAGES | {

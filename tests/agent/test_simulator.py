@@ -93,7 +93,19 @@ def test_a_stranger_neither_sees_nor_writes(
 
 
 def test_a_stranger_is_offered_no_numbers(phone: WhatsAppSession, staff_stranger: User, log_in: LogIn) -> None:
-    assert log_in(staff_stranger).get(reverse("simulator-sessions")).json() == {"sessions": []}
+    assert log_in(staff_stranger).get(reverse("simulator-sessions")).json()["sessions"] == []
+
+
+def test_a_viewer_reads_and_does_not_write(chat: Conversation, staff_viewer: User, log_in: LogIn) -> None:
+    Membership.objects.create(session=chat.session, user=staff_viewer)
+    client = log_in(staff_viewer)
+    doors = [
+        _events(chat.session),
+        reverse("simulator-contacts", args=[chat.session_id]),
+        reverse("simulator-sessions"),
+    ]
+    answers = [_post(client, door, _message(name="x", phone="+5511977776666")).status_code for door in doors]
+    assert (client.get(_state(chat)).status_code, answers, Message.objects.count()) == (200, [403] * 3, 0)
 
 
 def test_a_session_of_a_real_bridge_cannot_be_written_to(

@@ -15,12 +15,13 @@ from django.utils import timezone
 from accounts.models import User
 from agent.bridges.events import Kind
 from messaging import control
-from messaging.models import Contact, Conversation, Media, Message, ToolCall, Turn
+from messaging.models import Contact, Conversation, Fact, Media, Message, Summary, ToolCall, Turn
+from messaging.search_index import index_waiting
 from messaging.timeline import LONGEST_EXCERPT
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import Membership, WhatsAppSession
 
 LogIn = Callable[[User], Client]
-MODELS = ["contact", "conversation", "message", "media", "turn"]
+MODELS = ["contact", "conversation", "message", "media", "turn", "fact"]
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>{{ 7|add:7 }}"
 
 
@@ -43,6 +44,7 @@ def said(conversation: Conversation, says: Callable[..., Any]) -> dict[str, Any]
         "message": answer,
         "media": media,
         "turn": turn,
+        "fact": Fact.objects.create(contact=conversation.contact, text="Likes tea.", proposed_by="model"),
         "question": question,
     }
 
@@ -113,6 +115,55 @@ def test_a_stranger_s_actions_change_nothing(
     assert not Message.objects.filter(status="received").exists()
 
 
+@pytest.fixture
+def viewer(session: WhatsAppSession, staff_viewer: User) -> User:
+    """A staff user who may see the session, and no more."""
+    Membership.objects.create(session=session, user=staff_viewer)
+    return staff_viewer
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_viewer_reads(said: dict[str, Any], viewer: User, log_in: LogIn, model: str) -> None:
+    client = log_in(viewer)
+    assert [client.get(address).status_code for address in (_list(model), _page(said[model]))] == [200, 200]
+
+
+@pytest.mark.parametrize("door", ["write", "control"])
+def test_a_viewer_does_not_step_in(conversation: Conversation, viewer: User, log_in: LogIn, door: str) -> None:
+    client, address = log_in(viewer), reverse(f"admin:conversation-{door}", args=[conversation.pk])
+    shown = address in client.get(_page(conversation)).content.decode()
+    answer = client.post(address, {"text": "Hi", "to": "human"})
+    conversation.refresh_from_db()
+    assert (shown, answer.status_code, conversation.control, Message.objects.count()) == (False, 403, "agent", 0)
+
+
+@pytest.mark.parametrize(("model", "action"), [
+    ("conversation", "take_over"), ("message", "send_again"), ("turn", "answer_again"), ("fact", "forget"),
+])  # fmt: skip
+def test_a_viewer_s_actions_change_nothing(
+    said: dict[str, Any], viewer: User, log_in: LogIn, model: str, action: str
+) -> None:
+    Message.objects.filter(pk=said["message"].pk).update(status="failed")
+    log_in(viewer).post(_list(model), {"action": action, "_selected_action": [str(said[model].pk)]})
+    said["conversation"].refresh_from_db()
+    said["fact"].refresh_from_db()
+    assert (said["conversation"].control, said["fact"].forgotten_at) == ("agent", None)
+    assert not Message.objects.filter(status__in=["queued", "received"]).exists()
+
+
+def test_a_viewer_does_not_block_a_contact(conversation: Conversation, viewer: User, log_in: LogIn) -> None:
+    answer = log_in(viewer).post(
+        _page(conversation.contact), {"is_blocked": "on"} | _inline("aliases") | _inline("facts")
+    )
+    assert (answer.status_code, Contact.objects.get().is_blocked) == (403, False)
+
+
+def test_a_viewer_leaves_a_conversation_unread(said: dict[str, Any], viewer: User, log_in: LogIn) -> None:
+    log_in(viewer).get(_page(said["conversation"]))
+    said["conversation"].refresh_from_db()
+    assert said["conversation"].unread_count == 1
+
+
 @pytest.mark.parametrize("who", ["nobody", "stranger"])
 def test_who_is_no_staff_is_asked_to_log_in(
     conversation: Conversation, stranger: User, log_in: LogIn, who: str
@@ -149,6 +200,8 @@ def test_hostile_texts_and_names_are_shown_and_not_run(said: dict[str, Any], adm
     Turn.objects.update(reason=HOSTILE)
     ToolCall.objects.update(arguments={"query": HOSTILE}, result=HOSTILE)
     Conversation.objects.update(summary=HOSTILE, control_reason=HOSTILE)
+    Fact.objects.update(text=HOSTILE)
+    Summary.objects.create(conversation=said["conversation"], version=1, text=HOSTILE, until=timezone.now())
     client = log_in(admin)
     for address in [*(_list(model) for model in MODELS), *(_page(said[model]) for model in MODELS)]:
         page = client.get(address).content.decode()
@@ -243,6 +296,35 @@ def test_people_and_conversations_cannot_be_deleted(
     assert answer.status_code == 403
 
 
+# --- what is found ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["delivers", "DELIVERED on saturday", "Ana", "+55 11 98888-7777", "wamid.7"])
+def test_messages_are_found_by_words_contact_and_id(
+    conversation: Conversation, staff_member: User, log_in: LogIn, words: str
+) -> None:
+    message = _outbound(conversation, text="We deliver on Saturdays.", provider_message_id="wamid.7", status="sent")
+    index_waiting()
+    assert str(message.pk) in log_in(staff_member).get(_list("message"), {"q": words}).content.decode()
+
+
+@pytest.mark.parametrize("words", ["tuesday", "delivers tuesday", "12", "'", "' | 'saturn", "(", "%", "& |", "\ud83d"])
+def test_what_does_not_match_is_not_found_and_does_no_harm(
+    conversation: Conversation, staff_member: User, log_in: LogIn, words: str
+) -> None:
+    message = _outbound(conversation, text="We deliver on Saturdays.", status="sent")
+    index_waiting()
+    answer = log_in(staff_member).get(_list("message"), {"q": words.encode("utf-8", "surrogatepass").decode("latin-1")})
+    assert (answer.status_code, str(message.pk) in answer.content.decode()) == (200, False)
+
+
+@pytest.mark.parametrize("words", ["delivers", "Ana", "wamid.7", "+5511988887777"])
+def test_a_stranger_finds_nothing(conversation: Conversation, staff_stranger: User, log_in: LogIn, words: str) -> None:
+    message = _outbound(conversation, text="We deliver on Saturdays.", provider_message_id="wamid.7", status="sent")
+    index_waiting()
+    assert str(message.pk) not in log_in(staff_stranger).get(_list("message"), {"q": words}).content.decode()
+
+
 # --- what it costs ------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +345,7 @@ def _another_of_each(session: WhatsAppSession, number: int) -> None:
     turn = Turn.objects.create(conversation=conversation, outcome="answered", started_at=timezone.now())
     message = _outbound(conversation, turn=turn, sender=contact)
     Media.objects.create(message=message, filename="a.pdf")
+    Fact.objects.create(contact=contact, text=f"Fact {number}", proposed_by="model")
 
 
 def _count_queries(client: Client, address: str) -> int:
@@ -406,9 +489,15 @@ def test_a_failed_turn_is_run_again_once(said: dict[str, Any], staff_member: Use
     assert "not been run again" in again.content.decode()
 
 
+def test_a_fact_is_forgotten(said: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
+    log_in(staff_member).post(_list("fact"), {"action": "forget", "_selected_action": [str(said["fact"].pk)]})
+    said["fact"].refresh_from_db()
+    assert said["fact"].forgotten_at is not None
+
+
 def test_blocking_a_contact_is_done_on_its_page(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
     contact = conversation.contact
-    form = {"is_blocked": "on", "name": "Forged", "phone": "+1"} | _inline("aliases")
+    form = {"is_blocked": "on", "name": "Forged", "phone": "+1"} | _inline("aliases") | _inline("facts")
     log_in(staff_member).post(_page(contact), form)
     contact.refresh_from_db()
     assert (contact.is_blocked, contact.name) == (True, "Ana")

@@ -11,6 +11,7 @@ const base = document.body.dataset.base;
 const csrf = document.querySelector("[name=csrfmiddlewaretoken]").value;
 
 let sessions = [];
+let mayWrite = true;
 let contacts = [];
 let session = null;
 let contact = null;
@@ -63,8 +64,10 @@ function remember() {
 }
 
 async function loadSessions(chosenId) {
-  ({ sessions } = await ask("sessions/"));
+  ({ sessions, may_write: mayWrite } = await ask("sessions/"));
   const real = sessions.filter((one) => one.name !== "self-check");
+  for (const id of ["new-session", "new-contact"]) $(id).disabled = !mayWrite;
+  if (!sessions.length && !mayWrite) throw new Error("There is no number yet, and to make one takes the role operator.");
   if (!sessions.length) {
     await ask("sessions/", { method: "POST", body: { name: "main" } });
     return loadSessions();
@@ -115,7 +118,7 @@ function chooseContact(chosen, { open = false } = {}) {
   $("title").textContent = session ? session.title : "";
   $("group-writer").hidden = !contact?.is_group;
   $("open-admin").hidden = true;
-  for (const id of ["text", "send", "more"]) $(id).disabled = !contact;
+  for (const id of ["text", "send", "more"]) $(id).disabled = !contact || !mayWrite;
   $("hint").textContent = contact ? "" : "Choose who writes, or make somebody new.";
   drawContacts();
   drawSubtitle();
@@ -281,6 +284,7 @@ function markup(text) {
 
 // What a phone does by itself: it has received what it shows, and its owner reads it.
 async function sendReceipts() {
+  if (!mayWrite) return;
   const batch = [];
   for (const entry of entries) {
     if (entry.type !== "message" || entry.direction !== "outbound" || !entry.provider_id) continue;
