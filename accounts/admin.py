@@ -1,16 +1,26 @@
 """Users and groups in the admin."""
 
-from django.contrib import admin
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts.admin_pages import ForAdministrators, QuickList
-from accounts.models import User
+from accounts.admin_pages import ForAdministrators, QuickList, is_administrator
+from accounts.keys import create_key
+from accounts.models import ApiKey, Role, Scope, User
+
+SUPERUSERS_WORD = ["is_superuser", "user_permissions"]
 
 admin.site.unregister(Group)
 # Their pages show refresh tokens, which are as good as passwords.
@@ -39,11 +49,94 @@ class UserAdmin(ForAdministrators, QuickList, DjangoUserAdmin, ModelAdmin):
         (None, {"classes": ["wide"], "fields": ["username", "is_staff", "usable_password", "password1", "password2"]})
     ]
 
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """An administrator by role makes no superusers, for they may do more than that role."""
+        return [*super().get_readonly_fields(request, obj), *([] if _is_superuser(request) else SUPERUSERS_WORD)]
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        is_above = obj is not None and obj.is_superuser and not _is_superuser(request)
+        return super().has_change_permission(request, obj) and not is_above
+
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Nobody deletes themselves; whoever left is made inactive, so that what they said keeps its author."""
-        return super().has_delete_permission(request, obj) and obj is not None and obj.pk != request.user.pk
+        return self.has_change_permission(request, obj) and obj is not None and obj.pk != request.user.pk
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return bool(request.user.is_superuser)
 
 
 @admin.register(Group)
 class GroupAdmin(ForAdministrators, QuickList, DjangoGroupAdmin, ModelAdmin):
-    pass
+    """The groups viewer, operator and admin are the roles: their names say what their members may do."""
+
+    fields = ["name"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        is_role = obj is not None and obj.name.upper() in Role.__members__
+        return super().has_change_permission(request, obj) and not is_role
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return obj is not None and self.has_change_permission(request, obj)
+
+
+# --- API keys -----------------------------------------------------------------------------------------------------
+
+
+class ApiKeyForm(forms.ModelForm):
+    scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget)
+
+    class Meta:
+        model = ApiKey
+        fields = ["user", "name", "scopes", "expires_at"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ForAdministrators, QuickList, ModelAdmin):
+    """Made, read and revoked; a key is shown once, to who makes it."""
+
+    form = ApiKeyForm
+    list_display = ["name", "prefix", "user", "scopes", "expires_at", "revoked_at", "last_used_at"]
+    list_select_related = ["user"]
+    list_filter = [("revoked_at", admin.EmptyFieldListFilter), "user"]
+    search_fields = ["name", "prefix", "user__username"]
+    ordering = ["-id"]
+    actions = ["revoke"]
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:  # noqa: ARG002
+        if obj is None:
+            return ["user", "name", "scopes", "expires_at"]
+        return [
+            "user",
+            "name",
+            "prefix",
+            "scopes",
+            "session_ids",
+            "expires_at",
+            "revoked_at",
+            "last_used_at",
+            "created_at",
+        ]
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:  # noqa: ARG002
+        return False  # revoking one keeps what it was
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return is_administrator(request)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:  # noqa: ARG002
+        key, text = create_key(**form.cleaned_data)
+        obj.pk = key.pk
+        self.message_user(
+            request,
+            format_html('The key, shown this once: <code style="user-select: all">{}</code>', text),
+            messages.WARNING,
+        )
+
+    @admin.action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        revoked = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
+        self.message_user(request, f"{revoked} keys are revoked: they open nothing any more.")

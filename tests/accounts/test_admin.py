@@ -1,5 +1,6 @@
 """Who gets into the pages of users, and what a list asks of the database."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
 from accounts.admin_pages import BoundedPaginator
-from accounts.models import User
+from accounts.keys import create_key, recognise
+from accounts.models import ApiKey, User
 
 LogIn = Callable[[User], Client]
 
@@ -28,7 +30,63 @@ def test_an_administrator_makes_a_user_who_can_log_in(admin: User, log_in: LogIn
     assert Client().login(username="mia", password="a long password 1")
 
 
-@pytest.mark.parametrize("page", ["accounts_user_changelist", "accounts_user_add", "auth_group_changelist"])
+@pytest.fixture
+def administrator(db: None) -> User:
+    """An administrator by role, and no superuser."""
+    user = User.objects.create_user("boss", password="a long password 1", is_staff=True)
+    user.groups.add(Group.objects.get_or_create(name="admin")[0])
+    return user
+
+
+def test_an_administrator_by_role_makes_no_superusers(administrator: User, log_in: LogIn) -> None:
+    form = {"username": "boss", "is_staff": "on", "is_active": "on", "is_superuser": "on"}
+    answer = log_in(administrator).post(reverse("admin:accounts_user_change", args=[administrator.pk]), form)
+    assert (answer.status_code, User.objects.get(username="boss").is_superuser) == (302, False)
+
+
+def test_an_administrator_by_role_cannot_take_over_a_superuser(administrator: User, admin: User, log_in: LogIn) -> None:
+    client = log_in(administrator)
+    doors = [
+        client.post(reverse("admin:accounts_user_change", args=[admin.pk]), {"username": "mine"}),
+        client.post(reverse("admin:auth_user_password_change", args=[admin.pk]), {"password1": "x", "password2": "x"}),
+        client.post(reverse("admin:accounts_user_delete", args=[admin.pk]), {"post": "yes"}),
+    ]
+    assert [answer.status_code for answer in doors] == [403] * 3
+
+
+def test_the_groups_that_are_roles_keep_their_names(admin: User, log_in: LogIn) -> None:
+    group = Group.objects.get_or_create(name="operator")[0]
+    answer = log_in(admin).post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "admin2"})
+    assert (answer.status_code, Group.objects.filter(name="operator").exists()) == (403, True)
+
+
+def test_an_api_key_is_shown_once_and_works(admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    form = {"user": str(admin.pk), "name": "CRM", "scopes": ["messages:read"]}
+    shown = client.post(reverse("admin:accounts_apikey_add"), form, follow=True).content.decode()
+    text = re.search(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{43}", shown)[0]
+    again = client.get(reverse("admin:accounts_apikey_change", args=[ApiKey.objects.get().pk])).content.decode()
+    assert recognise(text) == ApiKey.objects.get()
+    assert text.partition(".")[2] not in again
+
+
+def test_a_revoked_api_key_opens_nothing(admin: User, log_in: LogIn) -> None:
+    key, text = create_key(user=admin, name="CRM", scopes=["messages:read"])
+    form = {"action": "revoke", "_selected_action": [str(key.pk)]}
+    log_in(admin).post(reverse("admin:accounts_apikey_changelist"), form)
+    assert recognise(text) is None
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "accounts_apikey_changelist",
+        "accounts_apikey_add",
+        "accounts_user_changelist",
+        "accounts_user_add",
+        "auth_group_changelist",
+    ],
+)
 def test_staff_who_are_no_administrators_do_not_reach_users_and_groups(
     staff_member: User, log_in: LogIn, page: str
 ) -> None:
