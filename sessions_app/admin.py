@@ -11,7 +11,6 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import RelatedFieldListFilter
-from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -31,7 +30,7 @@ from unfold.widgets import (
 
 from accounts.admin_pages import ForAdministrators, ForStaff, QuickList, is_administrator, staff_user
 from agent.bridges.base import Capability
-from sessions_app import services
+from sessions_app import profiles, services
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent.errors import AppError, BridgeFailed
 
@@ -44,6 +43,7 @@ STATUS_COLOURS = {
     WhatsAppSession.Status.LOGGED_OUT.label: "danger",
 }
 ASK_BRIDGE_AFTER = timedelta(seconds=2)
+MOST_VERSIONS = 20
 STOP_ASKING = 286  # the answer at which htmx ends its polling, https://htmx.org/docs/#polling
 
 
@@ -187,6 +187,7 @@ class AgentProfileAdmin(ForStaff, QuickList, ModelAdmin):
     actions = ["make_default"]
     readonly_fields = ["is_default", "version", "created_at", "updated_at"]
     warn_unsaved_form = True
+    change_form_outer_after_template = "sessions_app/versions.html"
     fieldsets = [
         (None, {"fields": ["name", "purpose", "instructions", "is_default"]}),
         ("Model", {"fields": ["model", "temperature", "history_tokens", "max_output_tokens", "tools"]}),
@@ -210,20 +211,47 @@ class AgentProfileAdmin(ForStaff, QuickList, ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: AgentProfile | None = None) -> bool:
         return is_administrator(request) and obj is not None and not obj.is_default
 
+    def get_urls(self) -> list[URLPattern]:
+        back = self.admin_site.admin_view(require_POST(self.roll_back_view))
+        return [path("<uuid:object_id>/versions/<int:version>/", back, name="profile-roll-back"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        profile = self.get_object(request, object_id)
+        versions = profile.versions.select_related("changed_by")[:MOST_VERSIONS] if profile else []
+        context = {"profile": profile, "versions": versions, "may_change": self.has_change_permission(request)}
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | context)
+
+    def roll_back_view(self, request: HttpRequest, object_id: UUID, version: int) -> HttpResponse:
+        """Make an old version the present one."""
+        profile = self.get_queryset(request).filter(pk=object_id).first()
+        if profile is None or not self.has_change_permission(request):
+            raise Http404
+        try:
+            profile = profiles.roll_back(profile=profile, version=version, by=staff_user(request))
+        except AppError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+        else:
+            self.log_change(request, profile, f"Brought version {version} back.")
+            self.message_user(request, f"{profile} is again as it was in version {version}.")
+        return HttpResponseRedirect(reverse("admin:sessions_app_agentprofile_change", args=[object_id]))
+
     def save_model(self, request: HttpRequest, obj: AgentProfile, form: Any, change: bool) -> None:
-        if change and form.changed_data:
-            obj.version += 1
-        super().save_model(request, obj, form, change)
+        """By the service, which keeps each version; the form has seen to it that the name is free."""
+        values = {name: form.cleaned_data[name] for name in form.changed_data}
+        if change:
+            kept = profiles.change_profile(profile=obj, by=staff_user(request), **values)
+        else:
+            kept = profiles.create_profile(by=staff_user(request), **values)
+        obj.pk = kept.pk
 
     @admin.action(description="Make it the default", permissions=["change"])
     def make_default(self, request: HttpRequest, queryset: QuerySet[AgentProfile]) -> None:
-        if queryset.count() != 1:
+        if len(queryset) != 1:
             self.message_user(request, "Choose one profile.", messages.ERROR)
             return
-        profile = queryset.get()
-        with transaction.atomic():
-            AgentProfile.objects.filter(is_default=True).update(is_default=False)
-            AgentProfile.objects.filter(pk=profile.pk).update(is_default=True)
+        profile = profiles.change_profile(profile=queryset[0], by=staff_user(request), is_default=True)
         self.message_user(request, f"Sessions that name no profile get {profile} from now on.")
 
 

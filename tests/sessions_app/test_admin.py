@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from sessions_app import profiles
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from tests.fakes.zapw import FakeZapw
 
@@ -163,6 +164,34 @@ def test_every_change_of_a_profile_is_a_new_version(profile: AgentProfile, admin
     profile.refresh_from_db()
     assert [answer.status_code for answer in answers] == [302, 302]
     assert (profile.purpose, profile.version) == ("Sales", 2)
+
+
+def test_an_old_version_is_brought_back(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+    profiles.change_profile(profile=profile, instructions="Be rude.")
+    client, address = log_in(admin), reverse("admin:profile-roll-back", args=[profile.pk, 1])
+    page = client.get(_page(profile)).content.decode()
+    client.post(address)
+    changed = AgentProfile.objects.get(pk=profile.pk)
+    assert address in page
+    assert (changed.instructions, changed.version) == (profile.instructions, 3)
+
+
+def test_a_member_does_not_bring_versions_back(session: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
+    profile = session.agent_profile
+    profiles.change_profile(profile=profile, instructions="Be kind.")
+    client, address = log_in(staff_member), reverse("admin:profile-roll-back", args=[profile.pk, 1])
+    shown = address in client.get(_page(profile)).content.decode()
+    assert (shown, client.post(address).status_code, client.get(address).status_code) == (False, 404, 405)
+    assert AgentProfile.objects.get(pk=profile.pk).instructions == "Be kind."
+
+
+def test_a_profile_is_made_with_its_first_version(bridges: None, admin: User, log_in: LogIn) -> None:
+    client = log_in(admin)
+    form = client.get(reverse("admin:sessions_app_agentprofile_add")).context["adminform"].form
+    values = {name: "" if (value := form[name].value()) is None else value for name in form.fields} | {"tools": "[]"}
+    answer = client.post(reverse("admin:sessions_app_agentprofile_add"), values | {"name": "Night shift"})
+    made = AgentProfile.objects.get(name="Night shift")
+    assert (answer.status_code, made.versions.get().changed_by) == (302, admin)
 
 
 def test_one_profile_is_the_default(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
