@@ -285,7 +285,7 @@ def _note(turn: Turn) -> dict[str, Any]:
         "type": "note",
         "id": str(turn.pk),
         "outcome": turn.outcome,
-        "text": f"Turn {turn.get_outcome_display()}" + (f": {turn.reason}" if turn.reason else ""),
+        "text": f"Turn {turn.get_outcome_display().lower()}" + (f": {turn.reason}" if turn.reason else ""),
         "at": turn.created_at,
         "admin": reverse("admin:messaging_turn_change", args=[turn.pk]),
     }

@@ -6,7 +6,7 @@ from unfold.decorators import display
 
 from accounts.admin_pages import Evidence, QuickList
 from commands.models import CommandRun
-from messaging.admin import link_to
+from messaging.admin import FoundByContact, link_to
 from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
 
 STATUS_COLOURS = {
@@ -18,7 +18,7 @@ STATUS_COLOURS = {
 
 
 @admin.register(CommandRun)
-class CommandRunAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class CommandRunAdmin(FoundByContact, Evidence, BoundedToSessions, QuickList, ModelAdmin):
     session_path = "conversation__session"
     list_display = ["created_at", "name", "caller", "surface", "run_status", "conversation_link", "error"]
     list_select_related = ["conversation__contact"]
@@ -26,7 +26,6 @@ class CommandRunAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
         "name", "status", "caller", "surface", ("conversation__session", VisibleSessionsFilter),
         ("created_at", admin.DateFieldListFilter),
     ]  # fmt: skip
-    search_fields = ["name", "=conversation__contact__phone", "conversation__contact__name"]
     ordering = ["-created_at", "-id"]
     fieldsets = [
         (None, {"fields": ["name", "conversation", "turn", "arguments", "status", "text", "data"]}),

@@ -1,6 +1,6 @@
 """Contacts, conversations, messages and turns in the admin; a conversation's page is where a person steps in."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -31,7 +31,7 @@ from accounts.admin_pages import (
 from agent.bridges.parsing import clean_text
 from messaging import control
 from messaging.facts import forget
-from messaging.find import matching
+from messaging.find import conversations_called, matching
 from messaging.leases import answer_again
 from messaging.models import (
     Contact,
@@ -53,7 +53,7 @@ from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import AppError
 
 TRANSCRIPT_LIMIT = 50
-EXCERPT = 120
+EXCERPT = 80
 CONTROL_COLOURS = {
     Conversation.Control.AGENT.label: "success",
     Conversation.Control.HUMAN.label: "warning",
@@ -87,9 +87,34 @@ def link_to(row: Any, words: Any = None) -> str:
     return format_html('<a class="text-link" href="{}">{}</a>', url, words or row)
 
 
+def moment(at: datetime | None) -> str:
+    """A time for a list: to the second, in one line."""
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else "-"
+
+
 def _list_link(name: str, words: str, **lookups: Any) -> str:
     url = reverse(f"admin:{name}_changelist")
     return format_html('<a class="text-link" href="{}?{}">{}</a>', url, urlencode(lookups), words)
+
+
+def _searched(request: HttpRequest) -> list[UUID] | None:
+    """The sessions to look in; None for all."""
+    if is_administrator(request):
+        return None
+    return list(WhatsAppSession.objects.visible_to(request.user).values_list("pk", flat=True))
+
+
+class FoundByContact:
+    """A list that is searched by its contacts, in two steps: joining a million rows to their contacts takes seconds."""
+
+    search_fields = ["conversation"]  # that there is a box to search in
+    search_help_text = "A contact's name or phone."
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
+        text = clean_text(search_term).strip()
+        if not text:
+            return queryset, False
+        return queryset.filter(conversation__in=conversations_called(text, sessions=_searched(request))), False
 
 
 # --- contacts -----------------------------------------------------------------------------------------------------
@@ -196,8 +221,7 @@ class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
     """Whoever sees a conversation may step in there; what it is, the messages made it."""
 
     list_display = [
-        "contact_name", "session", "speaker", "control_until", "unread_count", "needs_attention", "next_answer",
-        "last_message_at",
+        "contact_name", "session", "last_said", "speaker", "attention", "unread_count", "next_answer", "control_until",
     ]  # fmt: skip
     list_select_related = ["contact", "session"]
     list_filter = [
@@ -241,6 +265,11 @@ class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
             ),
             path("<uuid:object_id>/write/", view(require_POST(self.write_view)), name="conversation-write"),
             path("<uuid:object_id>/control/", view(require_POST(self.control_view)), name="conversation-control"),
+            path(
+                "<uuid:object_id>/again/<slug:what>/<uuid:row_id>/",
+                view(require_POST(self.again_view)),
+                name="conversation-again",
+            ),
         ]
         return own + super().get_urls()
 
@@ -300,6 +329,20 @@ class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
         self.log_change(request, conversation, f"Control: {conversation.control}.")
         return _to_page(conversation)
 
+    def again_view(self, request: HttpRequest, object_id: UUID, what: str, row_id: UUID) -> HttpResponse:
+        """Run a failed turn of this conversation again, or send a message that failed or may not have gone."""
+        conversation = self._to_operate(request, object_id)
+        try:
+            if what == "turn":
+                answer_again(turn=get_object_or_404(conversation.turns, pk=row_id))
+            elif what == "message":
+                send_again(message=get_object_or_404(conversation.messages, pk=row_id))
+            else:
+                raise Http404
+        except AppError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+        return _to_page(conversation)
+
     def _to_operate(self, request: HttpRequest, object_id: UUID) -> Conversation:
         conversation: Conversation = self.visible_or_404(request, object_id)
         if not is_operator(request):
@@ -329,6 +372,14 @@ class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
     @display(description="contact", ordering="contact__name")
     def contact_name(self, conversation: Conversation) -> str:
         return str(conversation.contact)
+
+    @display(description="last message", ordering="last_message_at")
+    def last_said(self, conversation: Conversation) -> str:
+        return moment(conversation.last_message_at)
+
+    @display(description="attention", ordering="needs_attention", label="danger")
+    def attention(self, conversation: Conversation) -> str:
+        return "needs attention" if conversation.needs_attention else ""
 
     @display(description="speaks", ordering="control", label=CONTROL_COLOURS)
     def speaker(self, conversation: Conversation) -> str:
@@ -369,7 +420,7 @@ def _transcript_context(conversation: Conversation, *, may_operate: bool) -> dic
     c = conversation
     return {
         "fingerprint": timeline.fingerprint(
-            c.control, c.control_until, c.control_reason, c.needs_attention, answer_now
+            c.control, c.control_until, c.control_reason, c.needs_attention, c.attention_note, may_operate, answer_now
         ),
         "conversation": conversation,
         "may_operate": may_operate,
@@ -388,6 +439,7 @@ def _entry(entry: Message | Turn) -> dict[str, Any]:
         "words": "" if entry.revoked_at else excerpt_of(entry),
         "beside": beside_text(entry),
         "is_trouble": entry.status in {Message.Status.FAILED, Message.Status.UNCONFIRMED},
+        "can_go_again": entry.direction == Message.Direction.OUTBOUND and entry.status in SENDABLE_AGAIN,
     }
 
 
@@ -405,8 +457,8 @@ class MediaInline(Evidence, TabularInline):
 
 @admin.register(Message)
 class MessageAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
-    list_display = ["created_at", "conversation_link", "author", "kind", "words", "message_status", "why", "session"]
-    list_display_links = ["created_at"]
+    list_display = ["came_at", "conversation_link", "author", "words", "message_status", "why", "session"]
+    list_display_links = ["came_at"]
     list_select_related = ["conversation__contact", "session"]
     list_filter = [
         ("session", VisibleSessionsFilter), "direction", "author", "kind", "status", "unanswered",
@@ -431,11 +483,7 @@ class MessageAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAd
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
         text = clean_text(search_term).strip()
-        if not text:
-            return queryset, False
-        visible = WhatsAppSession.objects.visible_to(request.user).values_list("pk", flat=True)
-        sessions = None if is_administrator(request) else list(visible)
-        return queryset.filter(matching(text, sessions=sessions)), False
+        return (queryset.filter(matching(text, sessions=_searched(request))) if text else queryset), False
 
     @admin.action(description="Send again", permissions=["operate"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
@@ -453,6 +501,10 @@ class MessageAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAd
     @display(description="conversation")
     def conversation_link(self, message: Message) -> str:
         return link_to(message.conversation, message.conversation.contact)
+
+    @display(description="at", ordering="created_at")
+    def came_at(self, message: Message) -> str:
+        return moment(message.created_at)
 
     @display(description="said")
     def words(self, message: Any) -> str:
@@ -512,18 +564,17 @@ class ToolCallInline(Evidence, TabularInline):
 
 
 @admin.register(Turn)
-class TurnAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class TurnAdmin(FoundByContact, ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
     session_path = "conversation__session"
     list_display = [
-        "created_at", "conversation_link", "turn_outcome", "reason", "model", "tries", "model_ms", "prompt_tokens",
+        "ended_at", "conversation_link", "turn_outcome", "reason", "model", "tries", "model_ms", "prompt_tokens",
         "completion_tokens",
     ]  # fmt: skip
-    list_display_links = ["created_at"]
+    list_display_links = ["ended_at"]
     list_select_related = ["conversation__contact"]
     list_filter = [
         "outcome", ("conversation__session", VisibleSessionsFilter), ("created_at", admin.DateFieldListFilter),
     ]  # fmt: skip
-    search_fields = ["=conversation__contact__phone", "conversation__contact__name", "reason"]
     ordering = ["-id"]  # their ids grow with time, and have an index
     actions = ["answer_again"]
     inlines = [ToolCallInline]
@@ -550,6 +601,10 @@ class TurnAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin
     @display(description="conversation")
     def conversation_link(self, turn: Turn) -> str:
         return link_to(turn.conversation, turn.conversation.contact)
+
+    @display(description="at", ordering="id")
+    def ended_at(self, turn: Turn) -> str:
+        return moment(turn.created_at)
 
     @display(description="outcome", ordering="outcome", label=OUTCOME_COLOURS)
     def turn_outcome(self, turn: Turn) -> str:

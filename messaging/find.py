@@ -30,7 +30,7 @@ def matching(text: str, *, sessions: Collection[UUID] | None) -> Q:
     Bounded: the latest messages and conversations of many. `sessions` None looks in all.
     """
     ids = {*_by_words(text, sessions), *_by_id(text, sessions)}
-    return Q(pk__in=ids) | Q(conversation_id__in=_conversations(text, sessions))
+    return Q(pk__in=ids) | Q(conversation_id__in=conversations_called(text, sessions=sessions))
 
 
 def _by_words(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
@@ -59,7 +59,8 @@ def _by_id(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
         return found
 
 
-def _conversations(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
+def conversations_called(text: str, *, sessions: Collection[UUID] | None) -> list[UUID]:
+    """The latest conversations with contacts of this name or phone."""
     named = Q(contact__name__icontains=text)
     phone = "+" + "".join(sign for sign in text if sign.isdecimal())
     if len(phone) > 6:

@@ -311,7 +311,7 @@ def test_what_nobody_said_is_told(chat: Conversation, staff_member: User, log_in
     Message.objects.filter(pk=_outbound(chat, direction="inbound", status="handled").pk).update(unanswered="stale")
     shown = log_in(staff_member).get(_state(chat)).json()
     assert (shown["state"]["control"], shown["state"]["control_reason"]) == ("human", "a staff member wrote")
-    assert "Turn Failed: timeout" in [entry.get("text") for entry in shown["entries"]]
+    assert "Turn failed: timeout" in [entry.get("text") for entry in shown["entries"]]
     assert "too old when it arrived" in [entry.get("unanswered") for entry in shown["entries"]]
 
 

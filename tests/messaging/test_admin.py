@@ -489,6 +489,52 @@ def test_a_failed_turn_is_run_again_once(said: dict[str, Any], staff_member: Use
     assert "not been run again" in again.content.decode()
 
 
+def _again(conversation: Conversation, what: str, row: Any) -> str:
+    return reverse("admin:conversation-again", args=[conversation.pk, what, row.pk])
+
+
+def test_what_failed_is_tried_again_from_the_transcript(
+    said: dict[str, Any], staff_member: User, log_in: LogIn
+) -> None:
+    conversation, client = said["conversation"], log_in(staff_member)
+    failed = _outbound(conversation)
+    doors = [_again(conversation, "turn", said["turn"]), _again(conversation, "message", failed)]
+    page = client.get(_page(conversation)).content.decode()
+    for door in doors:
+        client.post(door)
+    said["question"].refresh_from_db()
+    failed.refresh_from_db()
+    assert [door in page for door in doors] == [True, True]
+    assert (said["question"].status, failed.status) == ("received", "queued")
+
+
+@pytest.mark.parametrize(("user", "status"), [("staff_stranger", 404), ("viewer", 403)])
+def test_who_may_not_act_tries_nothing_again(
+    said: dict[str, Any], request: pytest.FixtureRequest, log_in: LogIn, user: str, status: int
+) -> None:
+    conversation, client = said["conversation"], log_in(request.getfixturevalue(user))
+    failed = _outbound(conversation)
+    doors = [_again(conversation, "turn", said["turn"]), _again(conversation, "message", failed)]
+    assert [client.post(door).status_code for door in doors] == [status, status]
+    assert not Message.objects.filter(status__in=["queued", "received"]).exists()
+
+
+def test_another_conversation_s_message_is_not_sent_by_this_one(
+    said: dict[str, Any], staff_member: User, log_in: LogIn
+) -> None:
+    other_session = WhatsAppSession.objects.create(
+        bridge=said["conversation"].session.bridge,
+        name="other",
+        agent_profile=said["conversation"].session.agent_profile,
+    )
+    contact = Contact.objects.create(session=other_session, phone="+5511900000000")
+    other = Conversation.objects.create(session=other_session, contact=contact, address="5511900000000@s.whatsapp.net")
+    failed = _outbound(other)
+    answer = log_in(staff_member).post(_again(said["conversation"], "message", failed))
+    failed.refresh_from_db()
+    assert (answer.status_code, failed.status) == (404, "failed")
+
+
 def test_a_fact_is_forgotten(said: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
     log_in(staff_member).post(_list("fact"), {"action": "forget", "_selected_action": [str(said["fact"].pk)]})
     said["fact"].refresh_from_db()

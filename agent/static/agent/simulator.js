@@ -115,7 +115,8 @@ function chooseContact(chosen, { open = false } = {}) {
   tell($("trouble"), "");
   $("typing").hidden = true;
   $("layout").classList.toggle("in-chat", open);
-  $("title").textContent = session ? session.title : "";
+  $("title").textContent = session?.title ?? "";
+  $("face").textContent = initial(session?.title ?? "");
   $("group-writer").hidden = !contact?.is_group;
   $("open-admin").hidden = true;
   for (const id of ["text", "send", "more"]) $(id).disabled = !contact || !mayWrite;
@@ -446,10 +447,12 @@ const askContact = dialog("ask-contact", async ({ name, phone, kind }) => {
   await loadContacts();
   chooseContact(contacts.find((one) => one.id === made.id) ?? made, { open: true });
 });
-$("ask-contact").querySelector("[name=kind]").addEventListener("change", ({ target }) => {
-  const phone = $("ask-contact").querySelector("[name=phone]");
-  phone.closest("label").hidden = target.value !== "person";
-});
+$("ask-contact").querySelector("[name=kind]").addEventListener("change", ({ target }) => showPhoneFor(target.value));
+$("ask-contact").querySelector("form").addEventListener("reset", () => showPhoneFor("person"));
+
+function showPhoneFor(kind) {
+  $("ask-contact").querySelector("[name=phone]").closest("label").hidden = kind !== "person";
+}
 
 // --- small things --------------------------------------------------------------------------------------------------
 
