@@ -12,7 +12,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "messaging.Conversation": "forum",
         "messaging.Message": "chat",
         "messaging.Contact": "contacts",
+        "messaging.Fact": "lightbulb",
         "messaging.Turn": "neurology",
+        "commands.CommandRun": "terminal",
         "messaging.Media": "attach_file",
     },
     "Set up": {
@@ -21,6 +23,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "sessions_app.Bridge": "lan",
         "accounts.User": "person",
         "auth.Group": "group",
+        "accounts.ApiKey": "key",
     },
 }
 OTHER_ICON = "database"
