@@ -2,7 +2,7 @@
 
 The beginning of a prompt (tools, instructions, summary, messages oldest first) is byte for byte that of the one before,
 so that the model's server need not read it again: nothing in it depends on what came later. From time to time the
-older half is folded into the summary (`agent.folding`), and a new beginning starts.
+older half is folded into the summary (`agent.folding`), with the facts known by then, and a new beginning starts.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from agent.llm.base import Prompt, PromptMessage, Role
 from agent.llm.tokens import estimate_tokens
+from messaging.facts import MOST_FACTS
 from messaging.models import Conversation, Message
 from messaging.search import Hit, search
 from messaging.transcript import Said, shows_time, time_of, unfenced, words_of
@@ -27,14 +28,14 @@ HOUSE_RULES = (
 )
 PER_MESSAGE = 4  # tokens that separate one message from the next
 FACTS_SHARE = 0.1  # of the budget of history
-MOST_FACTS = 40
 MOST_MEMORIES = 3
-MEMORY_WORDS = 200  # characters of a message that is called to mind
+MEMORY_WORDS = 160  # characters of a message that is called to mind
+WORDS_SHARED = 2
 SHORTEST_QUERY = 12  # characters; "ok, thanks" calls nothing to mind
 LONGEST_QUERY = 300
 
 FACTS = Statement("""
-SELECT id, text FROM messaging_fact
+SELECT id, text, created_at FROM messaging_fact
  WHERE contact_id = %(contact_id)s AND forgotten_at IS NULL
  ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 """)
@@ -47,6 +48,15 @@ class Line:
     said: Said
     words: str
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A fact about the contact."""
+
+    id: UUID
+    text: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +96,19 @@ def build(
             break
         shown.append(line)
     shown.reverse()
-    facts = _facts(conversation, budget=profile.history_tokens * FACTS_SHARE)
+    old, new = _facts(conversation, budget=profile.history_tokens * FACTS_SHARE)
     memories = _memories(conversation, lines=lines, shown=shown, burst=set(burst))
     system = PromptMessage(role=Role.SYSTEM, text=f"{profile.instructions.strip()}\n\n{HOUSE_RULES}")
     prompt = Prompt(
         model=profile.model or default_model,
-        messages=(system, *_in_turns(shown, summary=conversation.summary)),
-        notes=_notes(now=now, facts=[text for _, text in facts], memories=memories),
+        messages=(system, *_in_turns(shown, earlier=_earlier(conversation.summary, facts=old))),
+        notes=_notes(now=now, facts=new, memories=memories),
         temperature=profile.temperature,
         max_output_tokens=profile.max_output_tokens,
     )
     used = {
         "messages": [str(line.said.id) for line in shown],
-        "facts": [str(fact_id) for fact_id, _ in facts],
+        "facts": [str(fact.id) for fact in (*old, *new)],
         "memories": [str(hit.message.pk) for hit in memories],
         "summary_version": conversation.summary_version if conversation.summary else None,
         "now": now.isoformat(),
@@ -106,11 +116,11 @@ def build(
     return Context(prompt=prompt, used=used, history_tokens=sum(line.tokens for line in lines))
 
 
-def _in_turns(shown: Sequence[Line], *, summary: str) -> list[PromptMessage]:
+def _in_turns(shown: Sequence[Line], *, earlier: str) -> list[PromptMessage]:
     """One prompt message for all that one side said in a row: some servers take strictly alternating roles only."""
     merged: list[tuple[Role, list[str]]] = []
-    if summary:
-        merged.append((Role.USER, [f"<earlier>\n{unfenced(summary)}\n</earlier>"]))
+    if earlier:
+        merged.append((Role.USER, [earlier]))
     for line in shown:
         role = Role.USER if line.said.is_inbound else Role.ASSISTANT
         if merged and merged[-1][0] == role:
@@ -120,23 +130,40 @@ def _in_turns(shown: Sequence[Line], *, summary: str) -> list[PromptMessage]:
     return [PromptMessage(role=role, text="\n".join(words)) for role, words in merged]
 
 
-def _notes(*, now: datetime, facts: Sequence[str], memories: Sequence[Hit]) -> str:
-    told = [f"Now: {now:%A %Y-%m-%d %H:%M} UTC."]
-    if facts:
-        told += ["Known about the contact:", *(f"- {unfenced(text)}" for text in facts)]
+def _earlier(summary: str, *, facts: Sequence[Known]) -> str:
+    """What stands for older messages, and what was known by then: all the same until the next fold."""
+    if not summary and not facts:
+        return ""
+    return "\n".join(["<earlier>", *filter(None, [unfenced(summary)]), *_told(facts), "</earlier>"])
+
+
+def _told(facts: Sequence[Known]) -> list[str]:
+    return ["Known about the contact:", *(f"- {unfenced(fact.text)}" for fact in facts)] if facts else []
+
+
+def _notes(*, now: datetime, facts: Sequence[Known], memories: Sequence[Hit]) -> str:
+    told = [f"Now: {now:%A %Y-%m-%d %H:%M} UTC.", *_told(facts)]
     if memories:
         told += ["Said before:", *(f"- {_memory(hit.message)}" for hit in memories)]
     return "\n".join(["<notes>", *told, "</notes>"])
 
 
-def _facts(conversation: Conversation, *, budget: float) -> list[tuple[UUID, str]]:
-    """What is known about the contact, oldest first; the newest when there is too much."""
+def _facts(conversation: Conversation, *, budget: float) -> tuple[list[Known], list[Known]]:
+    """What was known about the contact when the summary was made, and what came since; of each the newest that fit."""
+    known = [Known(*row) for row in FACTS.rows(contact_id=conversation.contact_id, limit=MOST_FACTS)]
+    until = conversation.summary_until
+    old = [fact for fact in known if until is not None and fact.created_at <= until]
+    return _that_fit(old, budget=budget), _that_fit(known[: len(known) - len(old)], budget=budget)
+
+
+def _that_fit(facts: Sequence[Known], *, budget: float) -> list[Known]:
+    """The first of them, turned round: the oldest first."""
     kept = []
-    for fact_id, text in FACTS.rows(contact_id=conversation.contact_id, limit=MOST_FACTS):
-        budget -= estimate_tokens(text) + 2
+    for fact in facts:
+        budget -= estimate_tokens(fact.text) + 2
         if budget < 0:
             break
-        kept.append((fact_id, text))
+        kept.append(fact)
     return kept[::-1]
 
 
@@ -156,7 +183,12 @@ def _memories(
         since=conversation.context_from,
         before=oldest_shown,
     )
-    return [hit for hit in hits if hit.message.pk not in burst][:MOST_MEMORIES]
+    return [hit for hit in hits if hit.message.pk not in burst and _speaks_of_it(hit)][:MOST_MEMORIES]
+
+
+def _speaks_of_it(hit: Hit) -> bool:
+    """Whether it shares more than a word with what is asked, or its meaning: one word alone is in many messages."""
+    return sum(why.startswith("says ") for why in hit.why) >= WORDS_SHARED or "similar meaning" in hit.why
 
 
 def _memory(message: Message) -> str:

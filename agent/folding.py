@@ -19,8 +19,8 @@ from messaging.transcript import name_of, read_history
 log = structlog.get_logger(__name__)
 
 MOST_LINES = 200  # of short messages, though their tokens would fit
-EARLY = 0.85  # from this share of what a prompt holds on, it is folded before it has to be
-KEPT = 0.4  # of what a prompt holds stays as it was said
+EARLY = 0.9  # from this share of what a prompt holds on, it is folded before it has to be
+KEPT = 0.5  # of what a prompt holds stays as it was said
 SUMMARY = 0.15  # of the budget that the summary may take
 LONGEST_EXCERPT = 100  # characters of a message, where there is no model to sum up
 

@@ -88,6 +88,20 @@ def test_facts_and_the_time_come_last(says, conversation, model):
     assert Turn.objects.get().used["facts"] == [str(Fact.objects.get(forgotten_at=None).pk)]
 
 
+def test_facts_known_when_it_was_summed_up_stand_with_the_summary(says, conversation, model):
+    AgentProfile.objects.update(history_tokens=1000)
+    long_ago(conversation, 60)
+    old = timezone.now() - timedelta(days=1)
+    Fact.objects.create(contact=conversation.contact, text="Ana is vegetarian", proposed_by="contact", created_at=old)
+    Fact.objects.create(contact=conversation.contact, text="Ana likes tea", proposed_by="contact")
+    model.say("They talked.")
+    says("And now?")
+    turns.take_turn(conversation.pk)
+    first, last = asked(model)[1]["content"], asked(model)[-1]["content"]
+    assert first.startswith("<earlier>\nThey talked.\nKnown about the contact:\n- Ana is vegetarian\n</earlier>\n")
+    assert last.endswith("Known about the contact:\n- Ana likes tea\n</notes>")
+
+
 def test_what_is_known_of_one_contact_is_not_shown_with_another(says, session, conversation, model):
     other = Contact.objects.create(session=session, name="Bob")
     Fact.objects.create(contact=other, text="Bob is ill", proposed_by="contact")
@@ -183,7 +197,7 @@ def test_a_conversation_is_folded_beside_the_turns_before_it_must_be(says, conve
     asked_for = []
     folding.done_by(asked_for.append)
     try:
-        long_ago(conversation, 36)
+        long_ago(conversation, 38)
         says("And now?")
         turns.take_turn(conversation.pk)
     finally:
