@@ -14,9 +14,10 @@ from django.utils import timezone
 
 from agent import start
 from agent.bridges.base import BridgeError
-from agent.llm import model_for_settings
+from agent.llm import embedder_for_settings, model_for_settings
 from agent.llm.base import ModelError, Prompt, PromptMessage, Role
-from messaging.models import Conversation, Message, Turn
+from messaging import embeddings
+from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import adapter_for
 from whatsapp_agent import configuration, embedded_postgres
@@ -47,6 +48,7 @@ def findings() -> Iterator[Finding]:
         yield from _bridges()
         yield from _sessions()
         yield from _models()
+        yield from _embeddings()
 
 
 def _configuration() -> Iterator[Finding]:
@@ -183,6 +185,25 @@ def _model(name: str) -> Finding:
     return Finding(
         about, True, f"answers ({completion.usage.prompt_tokens + completion.usage.completion_tokens} tokens)"
     )
+
+
+def _embeddings() -> Iterator[Finding]:
+    """Ask the embedding model, if there is one, for one vector, and the database whether it can compare vectors."""
+    embedder = embedder_for_settings(timeout_s=settings.MODEL_TIMEOUT_S)
+    if embedder is None:
+        yield Finding("embeddings", True, "search goes by words alone, until OPENAI_EMBEDDING_MODEL is set")
+        return
+    about = f"embeddings {embedder.model}"
+    try:
+        embeddings.require_pgvector()
+        [vector] = embedder.embed(["OK"])
+    except embeddings.NoPgvector as exc:
+        yield Finding(about, False, "search goes by words alone", str(exc))
+    except ModelError as exc:
+        yield Finding(about, False, str(exc), MODEL_REMEDIES.get(exc.code, "Does the server have embeddings?"))
+    else:
+        waiting = UnembeddedMessage.objects.count()
+        yield Finding(about, True, f"answers with {len(vector)} numbers; {waiting} messages wait to be embedded")
 
 
 MODEL_REMEDIES = {

@@ -159,13 +159,14 @@ def prepare() -> None:
     state = (connection.settings_dict["NAME"], settings.OPENAI_EMBEDDING_MODEL)
     if _State.prepared == state:
         return
-    _require_pgvector()
+    require_pgvector()
     with connection.cursor() as cursor:
         cursor.execute(BACKFILL, [settings.OPENAI_EMBEDDING_MODEL])
     _State.prepared = state
 
 
-def _require_pgvector() -> None:
+def require_pgvector() -> None:
+    """Create the extension where it is missing. Raises NoPgvector."""
     with connection.cursor() as cursor:
         cursor.execute(AVAILABLE, ["vector"])
         if cursor.fetchone() is None:

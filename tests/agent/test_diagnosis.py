@@ -100,6 +100,25 @@ def test_a_key_the_model_server_does_not_take_is_told_without_the_key(model, bri
     assert "hush" not in str(finding)
 
 
+def test_without_an_embedding_model_search_by_words_is_told(bridges):
+    assert found("embeddings").is_well
+
+
+def test_an_embedding_model_that_answers_is_well(model, bridges, settings):
+    settings.OPENAI_EMBEDDING_MODEL = "small"
+    told = found("embeddings small")
+    assert told.is_well
+    assert "256 numbers" in told.text
+
+
+def test_an_embedding_model_that_does_not_answer_is_told(model, bridges, settings):
+    settings.OPENAI_EMBEDDING_MODEL = "small"
+    model.fail("not_found")
+    told = found("embeddings small")
+    assert not told.is_well
+    assert told.remedy
+
+
 def test_a_session_that_lost_its_link_is_told_with_the_command_that_links_it(session):
     WhatsAppSession.objects.update(status="logged_out")
 
