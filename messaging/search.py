@@ -5,7 +5,7 @@ neighbours: in a talk the answer stands beside the question, and rarely repeats 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from messaging.words import Forms, fold, split_words, telling_words
 MOST_RESULTS = 50
 MOST_WORDS = 32  # of a query
 MOST_MATCHES = 40_000  # of all words together: a word as common as that tells little
-MOST_COUNTED = 20_000  # messages; how rare a word is in more than that makes no difference
+MOST_COUNTED = 10_000  # messages; how rare a word is in more than that makes no difference
 CANDIDATES = 50  # at least so many of the best by their own words have their neighbours looked at
 REACH = 2  # neighbours on each side; each step away halves what they lend
 LENT = 0.5
@@ -46,7 +46,7 @@ UNION ALL
     "{columns}": "message.said_at, message.author, message.sender_id, message.sent_by_id",
     "{shown}": """message.revoked_at IS NULL AND message.status NOT IN ('failed', 'cancelled')
                   AND message.kind <> 'reaction'""",
-    "{score}": "sum(weight) * (%(k1)s + 1) / (1 + %(k1)s * (1 - %(b)s + %(b)s * word_count / usual.length))",
+    "{score}": "own.weight * (%(k1)s + 1) / (1 + %(k1)s * (1 - %(b)s + %(b)s * word_count / usual.length))",
 }
 
 
@@ -72,13 +72,15 @@ WITH asked AS (
     SELECT count(*) AS messages FROM (
         SELECT FROM messaging_message WHERE conversation_id = %(conversation)s LIMIT %(most_counted)s) counted
 ), rarity AS MATERIALIZED (
-    SELECT number, ln(1 + (GREATEST(messages - count(*), 0) + 0.5::float8) / (count(*) + 0.5::float8)) AS weight
-      FROM hit CROSS JOIN total GROUP BY number, messages
+    SELECT number, asked.query,
+           ln(1 + (GREATEST(messages - count(*), 0) + 0.5::float8) / (count(*) + 0.5::float8)) AS weight
+      FROM hit JOIN asked USING (number) CROSS JOIN total GROUP BY number, asked.query, messages
 ), usual AS MATERIALIZED (
     SELECT avg(word_count)::float8 AS length FROM hit
 ), best AS MATERIALIZED (
     SELECT message_id, said_at, {score} AS score
-      FROM hit JOIN rarity USING (number) CROSS JOIN usual GROUP BY message_id, said_at, word_count, usual.length
+      FROM (SELECT message_id, said_at, word_count, sum(weight) AS weight
+              FROM hit JOIN rarity USING (number) GROUP BY message_id, said_at, word_count) own CROSS JOIN usual
      ORDER BY score DESC, said_at DESC LIMIT %(candidates)s
 ), top AS MATERIALIZED (
     SELECT message.*
@@ -91,12 +93,14 @@ WITH asked AS (
     UNION ALL
     SELECT message.id, top.id, steps, {columns} FROM top CROSS JOIN LATERAL ({sides}) message
 )
-SELECT message.id, beside, steps, COALESCE(own.score, 0), COALESCE(own.matched, 0), {columns}
-  FROM pool message LEFT JOIN LATERAL (
-      SELECT {score} AS score, bit_or(1::bigint << number::int) AS matched
-        FROM (SELECT terms, word_count FROM messaging_searchentry WHERE message_id = message.id LIMIT 1) entry
-       CROSS JOIN usual CROSS JOIN asked JOIN rarity USING (number)
-       WHERE entry.terms @@ asked.query GROUP BY word_count, usual.length) own ON true
+SELECT message.id, beside, steps, COALESCE({score}, 0), COALESCE(own.matched, 0), {columns}
+  FROM pool message
+  LEFT JOIN LATERAL (SELECT terms, word_count FROM messaging_searchentry WHERE message_id = message.id LIMIT 1) entry
+    ON true
+ CROSS JOIN LATERAL (
+      SELECT sum(weight) AS weight, bit_or(1::bigint << number::int) AS matched
+        FROM rarity WHERE entry.terms @@ rarity.query) own
+ CROSS JOIN usual
 """)
 AROUND = _filled("""
 SELECT top.id, message.id
@@ -129,6 +133,7 @@ class _Candidate:
     score: float
     own: int
     lent: int = 0
+    around: list[UUID] = field(default_factory=list)  # its neighbours, oldest first, where they were looked at
 
 
 def search(
@@ -158,7 +163,9 @@ def search(
         found.score *= NAMED if found.writer in names else 1.0
     order = sorted(candidates, key=lambda key: (-candidates[key].score, -candidates[key].said_at.timestamp(), key))
     best = order[:limit]
-    around = _around(best, span)
+    around = {key: candidates[key].around for key in best}
+    if borrowers := [key for key in best if not around[key]]:
+        around |= _around(borrowers, span)
     messages = Message.objects.select_related("sender", "sent_by", "media").in_bulk(
         {*best, *(near for each in around.values() for near in each)}
     )
@@ -221,9 +228,10 @@ def _weigh(
     for key, _beside, _steps, _score, bits, said_at, *writer in rows:
         if key not in candidates:
             candidates[key] = _Candidate(said_at, (writer[0], writer[1], writer[2]), own[key], bits)
-    for key, beside, steps, *_ in rows:
+    for key, beside, steps, *_ in sorted(rows, key=lambda row: (row[5], row[0])):
         if beside is None:
             continue
+        candidates[beside].around.append(key)
         lends = [(key, beside)] if key in looked_at else [(key, beside), (beside, key)]
         for lender, borrower in lends:
             candidates[borrower].score += LENT**steps * own[lender]
@@ -250,9 +258,10 @@ def _names_asked_for(
 
 
 def _names(conversation: Conversation, writers: set[Writer]) -> dict[Writer, str]:
-    contact_ids = {contact for _, contact, _ in writers if contact}
+    contact_ids = {contact for _, contact, _ in writers if contact and contact != conversation.contact_id}
     user_ids = {by for *_, by in writers if by}
-    contacts: dict[UUID | None, str] = dict(Contact.objects.filter(pk__in=contact_ids).values_list("pk", "name"))
+    contacts: dict[UUID | None, str] = {conversation.contact_id: conversation.contact.name}
+    contacts |= Contact.objects.filter(pk__in=contact_ids).values_list("pk", "name")
     staff: dict[UUID | None, str] = {
         user.pk: user.get_full_name() or user.username for user in User.objects.filter(pk__in=user_ids)
     }
