@@ -196,10 +196,10 @@ def main() -> int:
     rooms = seed(messages=options.messages, largest=options.largest, conversations=options.conversations, talk=talk)
     print(f"  {options.messages} messages laid down in {time.perf_counter() - began:.0f} s")
     began = time.perf_counter()
+    done = 0
     for done in search_index.index_again():
-        rate = done / (time.perf_counter() - began)
-        print(f"\r  {done} messages indexed, {rate:.0f}/s", end="", flush=True)
-    print()
+        print(f"\r  {done} messages indexed", end="", flush=True)
+    print(f", {done / (time.perf_counter() - began):.0f}/s")
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE messaging_message, messaging_searchentry")  # as autovacuum would have by then
         cursor.execute("SELECT pg_table_size('messaging_searchentry'), pg_relation_size('search_terms')")
