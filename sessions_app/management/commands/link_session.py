@@ -37,7 +37,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, name: str, bridge: str, timeout: float, **options: Any) -> None:  # noqa: ARG002
-        signal.signal(signal.SIGTERM, _as_ctrl_c)
+        for stop in (signal.SIGINT, signal.SIGTERM):  # a shell that starts it in the background has SIGINT ignored
+            signal.signal(stop, _as_ctrl_c)
         self._image: Path | None = None
         self._lines_to_replace = 0
         if not re.fullmatch(services.SESSION_NAME, name):
