@@ -107,13 +107,17 @@ class Kept:
 
 
 def receive_message(*, bridge: Bridge, event: MessageReceived) -> Kept:
-    """Keep an inbound message, once, and say when its conversation is due."""
+    """Keep an inbound message, once, and say when its conversation is due.
+
+    Raises Conversation.DoesNotExist when its place changes at this very moment (a merge, another address): ask again.
+    """
     kept = _keep(bridge=bridge, event=event)
     if kept is None:
         with transaction.atomic():
             sender_id = _make_place(bridge=bridge, event=event)
             kept = _keep(bridge=bridge, event=event, sender_id=sender_id)
-            assert kept is not None, "the place was made a line above"
+            if kept is None:
+                raise Conversation.DoesNotExist("the place was made a line above, and is another one by now")
     return kept
 
 
