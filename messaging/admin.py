@@ -466,7 +466,7 @@ class MessageAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAd
     ]  # fmt: skip
     search_fields = ["text"]  # that there is a box to search in; what is found is decided below
     search_help_text = "Words of a message, a contact's name or phone, a message's id."
-    ordering = ["-created_at", "-id"]
+    ordering = ["-said_at", "-id"]
     actions = ["send_again"]
     inlines = [MediaInline]
     fieldsets = [

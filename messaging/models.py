@@ -7,8 +7,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -88,7 +88,12 @@ class Conversation(models.Model):
         MUTED = "muted"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="conversations")
+    session = models.ForeignKey(
+        WhatsAppSession,
+        on_delete=models.CASCADE,
+        related_name="conversations",
+        db_index=False,  # conversation_latest begins with it
+    )
     contact = models.OneToOneField(Contact, on_delete=models.CASCADE, related_name="conversation")
     address = models.CharField(
         max_length=255, help_text="What the bridge is told to write to: the address last written from."
@@ -131,6 +136,7 @@ class Conversation(models.Model):
                 fields=["control_until"], condition=Q(control_until__isnull=False), name="conversation_released"
             ),
             models.Index(fields=["session", "-last_message_at", "-id"], name="conversation_latest"),
+            models.Index(Coalesce("last_message_at", "created_at").desc(), F("id").desc(), name="conversation_newest"),
         ]
 
     def __str__(self) -> str:
@@ -213,8 +219,9 @@ class Message(models.Model):
         PERSON = "person", "answered by a person"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="messages")
-    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    # db_index False: an index below begins with each of them, and one less is one less to write with every message
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="messages", db_index=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages", db_index=False)
     sender = models.ForeignKey(Contact, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     turn = models.ForeignKey("Turn", null=True, blank=True, on_delete=models.SET_NULL, related_name="messages")
     sent_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -259,7 +266,11 @@ class Message(models.Model):
                 condition=Q(status__in=["queued", "sending"]),
                 name="message_outbox",
             ),
-            models.Index(fields=["-created_at", "-id"], name="message_latest"),
+            models.Index(fields=["-said_at", "-id"], name="message_newest"),
+            models.Index(fields=["session", "-said_at", "-id"], name="message_newest_of_session"),
+            models.Index(
+                fields=["-said_at", "-id"], condition=Q(status__in=["failed", "unconfirmed"]), name="message_in_trouble"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,26 @@
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from messaging.seed import seed
+from sessions_app.services import ensure_default_bridges
+
+
+class Command(BaseCommand):
+    help = "Make up a past of any size in new sessions of the simulator, to try lists, pages and search with."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--messages", type=int, default=10_000)
+        parser.add_argument("--conversations", type=int, default=200)
+        parser.add_argument("--sessions", type=int, default=5)
+
+    def handle(self, *, messages: int, conversations: int, sessions: int, **options: Any) -> None:  # noqa: ARG002
+        if not (1 <= sessions <= conversations <= 5_000_000 and 1 <= messages <= 100_000_000):
+            raise CommandError("There must be at least one message, and a conversation for each session.")
+        ensure_default_bridges()
+        began_at = time.monotonic()
+        for step in seed(messages=messages, conversations=conversations, sessions=sessions):
+            self.stdout.write(f"{time.monotonic() - began_at:6.1f} s  {step} ...")
+            self.stdout.flush()
+        self.stdout.write(f"{time.monotonic() - began_at:6.1f} s  done")
