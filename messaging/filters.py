@@ -4,6 +4,7 @@ from django.db.models import Q, QuerySet
 from django_filters import CharFilter, UUIDFilter
 
 from messaging.models import Contact, Conversation, Message, Turn
+from messaging.search import with_words
 from whatsapp_agent.filters import AnyOf, Before, FilterSet, Flag, Since
 
 
@@ -57,11 +58,14 @@ class MessageFilters(FilterSet):
     status = AnyOf(choices=Message.Status.choices)
     since = Since("said_at", label="Said at this time or later.")
     before = Before("said_at", label="Said before this time.")
-    search = CharFilter(field_name="text", lookup_expr="icontains", label="In the text.")
+    search = CharFilter(method="by_words", max_length=1000, label="With all of these words, in any of their forms.")
 
     class Meta:
         model = Message
         fields: list[str] = []
+
+    def by_words(self, messages: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
+        return with_words(messages, words)
 
 
 class TurnFilters(FilterSet):

@@ -11,15 +11,18 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
 
 from accounts.models import User
 from messaging import embeddings
 from messaging.models import Contact, Conversation, Message
-from messaging.search_index import conversation_lexeme, index_conversation
+from messaging.search_index import conversation_lexeme, index_conversation, index_waiting
 from messaging.words import Forms, fold, split_words, telling_words
 
 MOST_RESULTS = 50
 MOST_WORDS = 32  # of a query
+FEW = 5_000  # messages that are looked up one by one; of more, the newest are soon met in passing
 MOST_MATCHES = 40_000  # of all words together: a word as common as that tells little
 MOST_COUNTED = 10_000  # messages; how rare a word is in more than that makes no difference
 CANDIDATES = 50  # at least so many of the best by their own words have their neighbours looked at
@@ -108,6 +111,7 @@ SELECT top.id, message.id
  CROSS JOIN LATERAL ({sides}) message
  ORDER BY message.said_at, message.id
 """)
+HAVE_WORDS = "SELECT message_id FROM messaging_searchentry WHERE terms @@ %s::tsquery"
 EVER = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -179,6 +183,23 @@ def search(
         for key in best
         if key in messages
     ]
+
+
+def with_words(messages: QuerySet[Message], query: str) -> QuerySet[Message]:
+    """Those that have every telling word of a query, of whichever conversation; none when the query has no word.
+
+    What waits to be indexed, the newest first, is indexed before.
+    """
+    words = _distinct(telling_words(query, limit=MOST_WORDS))
+    if not words:
+        return messages.none()
+    index_waiting()
+    wanted = " & ".join(f"({_any_of(lexemes)})" for _, lexemes in words)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{HAVE_WORDS} LIMIT {FEW + 1}", [wanted])
+        few = [row[0] for row in cursor.fetchall()]
+    # The planner cannot know how rare a word is, and would look for a rare one through all messages, newest first.
+    return messages.filter(pk__in=few if len(few) <= FEW else RawSQL(HAVE_WORDS, [wanted]))  # noqa: S611  a tsquery
 
 
 def _distinct(words: Sequence[Forms]) -> list[tuple[str, frozenset[str]]]:

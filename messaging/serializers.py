@@ -11,36 +11,36 @@ from messaging.models import Contact, ContactAlias, Conversation, Media, Message
 from messaging.prompt_parts import parts_of
 from messaging.search import MOST_RESULTS
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.api import StrictFields
+from whatsapp_agent.api import Quick, StrictFields
 
 BRIEF_TEXT = 200
 
 
-class UserBriefSerializer(serializers.ModelSerializer):
+class UserBriefSerializer(Quick, serializers.ModelSerializer):
     class Meta:
         model = User
         fields = ["id", "username"]
 
 
-class SessionBriefSerializer(serializers.ModelSerializer):
+class SessionBriefSerializer(Quick, serializers.ModelSerializer):
     class Meta:
         model = WhatsAppSession
         fields = ["id", "name", "phone", "status"]
 
 
-class ContactBriefSerializer(serializers.ModelSerializer):
+class ContactBriefSerializer(Quick, serializers.ModelSerializer):
     class Meta:
         model = Contact
         fields = ["id", "name", "phone", "is_group"]
 
 
-class ContactAliasSerializer(serializers.ModelSerializer):
+class ContactAliasSerializer(Quick, serializers.ModelSerializer):
     class Meta:
         model = ContactAlias
         fields = ["kind", "value"]
 
 
-class ContactSerializer(StrictFields, serializers.ModelSerializer):
+class ContactSerializer(StrictFields, Quick, serializers.ModelSerializer):
     """A person or a group, with every id they were seen under."""
 
     conversation = serializers.UUIDField(source="conversation_id", read_only=True, allow_null=True)
@@ -63,7 +63,7 @@ class ContactSerializer(StrictFields, serializers.ModelSerializer):
         read_only_fields = ["session", "phone", "is_group"]
 
 
-class MessageBriefSerializer(serializers.ModelSerializer):
+class MessageBriefSerializer(Quick, serializers.ModelSerializer):
     text = serializers.SerializerMethodField(help_text=f"The first {BRIEF_TEXT} characters.")
 
     class Meta:
@@ -74,7 +74,7 @@ class MessageBriefSerializer(serializers.ModelSerializer):
         return message.text[:BRIEF_TEXT]
 
 
-class MediaSerializer(serializers.ModelSerializer):
+class MediaSerializer(Quick, serializers.ModelSerializer):
     class Meta:
         model = Media
         fields = ["id", "mime_type", "filename", "size_bytes", "downloadable"]
@@ -87,7 +87,7 @@ class MessageMediaSerializer(MediaSerializer):
         read_only_fields = fields
 
 
-class MessageSerializer(serializers.ModelSerializer):
+class MessageSerializer(Quick, serializers.ModelSerializer):
     sender = ContactBriefSerializer(help_text="Who wrote it; null when we did.", allow_null=True)
     sent_by = UserBriefSerializer(help_text="The user who wrote or sent it, if one did.", allow_null=True)
     media = serializers.SerializerMethodField(help_text="What was attached, if anything was.")
@@ -125,10 +125,11 @@ class MessageSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
     def get_media(self, message: Message) -> MediaSerializer(allow_null=True):  # type: ignore[valid-type]
-        return MediaSerializer(message.media).data if hasattr(message, "media") else None
+        media = getattr(message, "media", None)
+        return MediaSerializer(media).data if media else None
 
 
-class ConversationSerializer(serializers.ModelSerializer):
+class ConversationSerializer(Quick, serializers.ModelSerializer):
     session = SessionBriefSerializer()
     contact = ContactBriefSerializer()
     controlled_by = UserBriefSerializer(allow_null=True)
@@ -256,13 +257,13 @@ class MessageUploadSerializer(WhereSerializer, UploadSerializer):
     """A file to send, and where to."""
 
 
-class ToolCallSerializer(serializers.ModelSerializer):
+class ToolCallSerializer(Quick, serializers.ModelSerializer):
     class Meta:
         model = ToolCall
         fields = ["id", "position", "name", "arguments", "result", "status", "error", "duration_ms", "created_at"]
 
 
-class TurnSerializer(serializers.ModelSerializer):
+class TurnSerializer(Quick, serializers.ModelSerializer):
     class Meta:
         model = Turn
         fields = [

@@ -2,8 +2,10 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
@@ -16,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.fields import SkipField
 from rest_framework.pagination import BasePagination
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -133,6 +136,64 @@ def _wanted_type(field: serializers.Field, value: Any) -> str | None:
     if isinstance(field, serializers.FloatField) and not is_number:
         return "a number"
     return None
+
+
+class Quick(serializers.Serializer):  # no docstring, as above
+    # Shows rows as its fields would, which ask and convert each value in six steps; a page of 50 rows has a thousand.
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        return {name: read(instance) for name, read in self._readers}
+
+    @cached_property
+    def _readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
+        return [(name, _reader(field)) for name, field in self.fields.items() if not field.write_only]
+
+
+AS_THEY_ARE = (
+    serializers.CharField,
+    serializers.BooleanField,
+    serializers.IntegerField,
+    serializers.FloatField,
+    serializers.ChoiceField,
+    serializers.JSONField,
+)
+
+
+def _reader(field: serializers.Field) -> Callable[[Any], Any]:
+    if isinstance(field, serializers.SerializerMethodField):
+        return getattr(field.parent, str(field.method_name))
+    source = str(field.source)
+    if ("." in source and field.allow_null) or source == "*":
+        return lambda row: _as_the_field_would(field, row)
+    if isinstance(field, serializers.PrimaryKeyRelatedField):
+        return _converting(attrgetter(f"{source}_id"), str)
+    read = attrgetter(source)
+    if isinstance(field, Quick):
+        return _converting(read, field.to_representation)
+    if isinstance(field, serializers.DateTimeField):
+        return _converting(read, _moment)
+    if isinstance(field, serializers.UUIDField):
+        return _converting(read, str)
+    return read if isinstance(field, AS_THEY_ARE) else lambda row: _as_the_field_would(field, row)
+
+
+def _converting(read: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def converted(row: Any) -> Any:
+        value = read(row)
+        return None if value is None else convert(value)
+
+    return converted
+
+
+def _as_the_field_would(field: serializers.Field, row: Any) -> Any:
+    try:
+        value = field.get_attribute(row)
+    except SkipField:
+        return None
+    return None if value is None else field.to_representation(value)
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 # --- pages --------------------------------------------------------------------------------------------------------
