@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.urls import URLPattern, path
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -98,6 +98,10 @@ def _failure(done: CommandRun) -> Response:
     return Response(body, status=statuses.get(done.error_code, MODEL_FAILED))
 
 
+@extend_schema_view(
+    list=extend_schema(description="What was run, by whom, and what came of it; the latest first."),
+    retrieve=extend_schema(description="One run of a command."),
+)
 class CommandRunViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet):
     """What was run, by whom, and what came of it."""
 

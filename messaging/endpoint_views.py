@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Prefetch, QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
@@ -114,6 +114,10 @@ class DeliverySerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+@extend_schema_view(
+    list=extend_schema(description="Addresses that are told what happens: your own; all of them for administrators."),
+    retrieve=extend_schema(description="One address that is told what happens."),
+)
 class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     serializer_class = EndpointSerializer
 
@@ -173,6 +177,7 @@ def _deliveries() -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.prefetch_related(Prefetch("attempts", WebhookAttempt.objects.order_by("at", "id")))
 
 
+@extend_schema_view(retrieve=extend_schema(description="One event on its way to one address, with every attempt."))
 class DeliveryViewSet(RetrieveModelMixin, GenericViewSet):
     serializer_class = DeliverySerializer
 

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('messaging', '0006_embeddings'),
+        ('messaging', '0007_media_files'),
         ('sessions_app', '0003_profile_versions'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
