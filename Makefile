@@ -12,7 +12,7 @@ PRODUCTION := DATABASE_URL=postgres://agent@db.example.com/agent HTTPS=true DEBU
 	ADMIN_TOKEN_SECRET=no-secret-and-only-here-so-that-the-deploy-check-has-one-2 \
 	WHATSAPP_WEBHOOK_SECRET=no-secret-and-only-here ADMIN_PASSWORD=no-secret-and-only-here
 
-.PHONY: run test check docs bench drill clean
+.PHONY: run test check docs fuzz bench bench-api drill clean
 
 run: .venv/.ready-to-run  ## Start everything and stay: the database, the web server and the engine. Ctrl-C stops it.
 	@$(IN_VENV) manage.py up
@@ -34,8 +34,14 @@ docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema a
 	@$(IN_VENV) manage.py permission_matrix | $(IN_VENV) -c "import pathlib, sys; doc = pathlib.Path('docs/permissions.md'); \
 		doc.write_text(doc.read_text().split('| route |')[0] + sys.stdin.read())"
 
+fuzz: .venv/.ready-to-test  ## Ask a running server everything its schema allows, and what it does not.
+	@$(IN_VENV) -m tests.fuzzing $(ARGS)
+
 bench: .venv/.ready-to-test
 	@$(IN_VENV) -m benchmarks $(ARGS)
+
+bench-api: .venv/.ready-to-test  ## Lists of the API over a million messages, beside the same in plain SQL.
+	@$(IN_VENV) -m benchmarks.api $(ARGS)
 
 drill: .venv/.ready-to-test
 	@$(IN_VENV) -m benchmarks.drill $(ARGS)

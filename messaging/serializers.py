@@ -147,6 +147,7 @@ class ConversationSerializer(Quick, serializers.ModelSerializer):
             "controlled_by",
             "unread_count",
             "needs_attention",
+            "attention_note",
             "summary",
             "last_message",
             "last_message_at",

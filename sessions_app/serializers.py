@@ -4,11 +4,11 @@ import base64
 from typing import Any
 
 from django.core.validators import RegexValidator
-from django.utils import timezone
 from rest_framework import serializers
 
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
+from sessions_app.services import current_qr
 from whatsapp_agent.api import StrictFields
 
 
@@ -130,11 +130,3 @@ class LinkingSessionSerializer(SessionSerializer, QRSerializer):
 
     class Meta(SessionSerializer.Meta):
         fields = [*SessionSerializer.Meta.fields, "qr", "qr_expires_at"]
-
-
-def current_qr(session: WhatsAppSession) -> bytes | None:
-    """The PNG of the code to scan; None when there is none, or it has expired."""
-    if session.qr_png is None or session.status != WhatsAppSession.Status.QR_WAITING:
-        return None
-    has_expired = session.qr_expires_at is not None and session.qr_expires_at <= timezone.now()
-    return None if has_expired else bytes(session.qr_png)

@@ -187,12 +187,28 @@ def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
 
 
 def with_current_qr(session: WhatsAppSession) -> WhatsAppSession:
-    """The session with a code that can still be scanned, while it waits for one. Raises BridgeFailed."""
+    """The session as its link stands now, with a code that can still be scanned while it waits for that.
+
+    Not every bridge tells when the code was scanned, so it is asked. Raises BridgeFailed when it does not answer and
+    the code we have is of no use any more.
+    """
     is_waiting = session.status in {WhatsAppSession.Status.INITIALIZING, WhatsAppSession.Status.QR_WAITING}
-    has_expired = session.qr_expires_at is not None and session.qr_expires_at <= timezone.now()
-    if session.ended_at is None and is_waiting and (session.qr_png is None or has_expired):
+    if session.ended_at is not None or not is_waiting:
+        return session
+    try:
         return refresh_session(session)
-    return session
+    except BridgeFailed:
+        if current_qr(session) is None:
+            raise
+        return session
+
+
+def current_qr(session: WhatsAppSession) -> bytes | None:
+    """The PNG of the code to scan; None when there is none, or it has expired."""
+    if session.qr_png is None or session.status != WhatsAppSession.Status.QR_WAITING:
+        return None
+    has_expired = session.qr_expires_at is not None and session.qr_expires_at <= timezone.now()
+    return None if has_expired else bytes(session.qr_png)
 
 
 def _gone(name: str) -> SessionState:

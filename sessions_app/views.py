@@ -24,7 +24,6 @@ from sessions_app.serializers import (
     RollbackSerializer,
     SessionCreateSerializer,
     SessionSerializer,
-    current_qr,
 )
 from whatsapp_agent.api import valid
 from whatsapp_agent.errors import Conflict
@@ -84,11 +83,14 @@ class SessionViewSet(
     )
     @action(detail=True, renderer_classes=[JSONRenderer, PNGRenderer])
     def qr(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """The QR code to scan, a fresh one when the last has expired. With `Accept: image/png`, the image itself."""
+        """How the link stands now, and the QR code to scan while it waits for that.
+
+        Ask every few seconds until `status` is `connected`. With `Accept: image/png` the image itself is answered.
+        """
         session = services.with_current_qr(self.get_object())
         if request.accepted_renderer.format != PNGRenderer.format:
             return Response(QRSerializer(session).data, headers={"Cache-Control": "no-store"})
-        png = current_qr(session)
+        png = services.current_qr(session)
         if png is None:
             raise Conflict(f"There is no code to scan: the session is {session.status}.")
         return Response(png, headers={"Cache-Control": "no-store"})
@@ -118,6 +120,7 @@ class AgentProfileViewSet(
     serializer_class = AgentProfileSerializer
     filterset_class = AgentProfileFilters
     queryset = AgentProfile.objects.all()
+    newest_by: tuple[str, ...] = ("id",)
 
     @extend_schema(responses={201: AgentProfileSerializer})
     @idempotent
@@ -138,11 +141,11 @@ class AgentProfileViewSet(
         return Response(status=204)
 
     @extend_schema(responses=AgentProfileVersionSerializer(many=True), filters=False)
-    @action(detail=True, pagination_class=None)
+    @action(detail=True, newest_by=("version",))
     def versions(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Every version of this profile, the present one first."""
-        versions = self.get_object().versions.select_related("changed_by")
-        return Response(AgentProfileVersionSerializer(versions, many=True).data)
+        page = self.paginate_queryset(self.get_object().versions.select_related("changed_by"))
+        return self.get_paginated_response(AgentProfileVersionSerializer(page, many=True).data)
 
     @extend_schema(request=RollbackSerializer, responses=AgentProfileSerializer)
     @idempotent

@@ -1,7 +1,6 @@
 """What every REST route shares: the shape of errors, of pages and of what comes in."""
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -214,7 +213,7 @@ class NewestFirst(BasePagination):
         by: tuple[str, ...] = getattr(view, "newest_by", ("id",))
         size = self._size(request)
         cursor = request.query_params.get("cursor")
-        is_backward, position = _read_cursor(cursor, keys=len(by)) if cursor else (False, None)
+        is_backward, position = _read_cursor(cursor, by) if cursor else (False, None)
         if position is not None:
             queryset = queryset.filter(_beyond(by, position, "gt" if is_backward else "lt"))
         rows = list(queryset.order_by(*(name if is_backward else f"-{name}" for name in by))[: size + 1])
@@ -237,9 +236,8 @@ class NewestFirst(BasePagination):
         return int(given)
 
     def _link(self, direction: str, row: Any, by: tuple[str, ...]) -> str:
-        position = [getattr(row, name) for name in by]
-        words = [value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value.hex for value in position]
-        cursor = base64.urlsafe_b64encode("|".join([direction, *words]).encode()).decode().rstrip("=")
+        words = [direction, *(_as_word(getattr(row, name)) for name in by)]
+        cursor = base64.urlsafe_b64encode("|".join(words).encode()).decode().rstrip("=")
         parts = urlsplit(self._url)
         query = QueryDict(parts.query, mutable=True)
         query["cursor"] = cursor
@@ -279,7 +277,28 @@ class NewestFirst(BasePagination):
         ]
 
 
-def _beyond(by: tuple[str, ...], position: list[datetime | UUID], side: str) -> Q:
+Key = datetime | UUID | int
+
+
+def _as_word(key: Key) -> str:
+    return key.astimezone(UTC).isoformat() if isinstance(key, datetime) else str(key)
+
+
+def _read_word(name: str, word: str) -> Key:
+    """A key as its name has it: a time ends in `_at`. Raises ValueError or OverflowError."""
+    if name.endswith("_at"):
+        at = datetime.fromisoformat(word)
+        if at.tzinfo is None:
+            raise ValueError("no time zone")
+        return at.astimezone(UTC)
+    if name == "id":
+        return UUID(word)
+    if not word.isdigit() or len(word) > 9:
+        raise ValueError("no number of ours")
+    return int(word)
+
+
+def _beyond(by: tuple[str, ...], position: list[Key], side: str) -> Q:
     """Rows past a position. Of two keys the first one bounds alone as well, so that an index can be entered there."""
     if len(by) == 1:
         return Q(**{f"{by[0]}__{side}": position[0]})
@@ -287,18 +306,13 @@ def _beyond(by: tuple[str, ...], position: list[datetime | UUID], side: str) -> 
     return bound & (Q(**{f"{by[0]}__{side}": position[0]}) | Q(**{f"{by[1]}__{side}": position[1]}))
 
 
-def _read_cursor(cursor: str, *, keys: int) -> tuple[bool, list[datetime | UUID]]:
+def _read_cursor(cursor: str, by: tuple[str, ...]) -> tuple[bool, list[Key]]:
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         direction, *words = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
-        if direction not in {"n", "p"} or len(words) != keys:
-            raise ValueError
-        position: list[datetime | UUID] = [UUID(hex=words[-1])]
-        if keys == 2:
-            at = datetime.fromisoformat(words[0])
-            if at.tzinfo is None:
-                raise ValueError
-            position.insert(0, at.astimezone(UTC))
-    except (ValueError, OverflowError, binascii.Error) as exc:
+        if direction not in {"n", "p"}:
+            raise ValueError("no direction")
+        position = [_read_word(name, word) for name, word in zip(by, words, strict=True)]
+    except (ValueError, OverflowError) as exc:
         raise ValidationError({"cursor": ["This is no cursor of ours."]}) from exc
     return direction == "p", position

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.services import adapter_for
 from tests.conftest import as_user
 
 URL = "/api/v1/sessions/"
@@ -71,11 +72,9 @@ def test_a_bridge_that_cannot_be_reached_leaves_no_session_behind(admin, bridge)
 
 def test_the_code_is_had_as_json_and_as_an_image(admin, linking):
     client = as_user(admin)
-    assert client.get(f"{URL}{linking['id']}/qr/").json() == {
-        "status": "qr_waiting",
-        "qr": linking["qr"],
-        "qr_expires_at": linking["qr_expires_at"],
-    }
+    shown = client.get(f"{URL}{linking['id']}/qr/").json()
+    assert (shown["status"], shown["qr"]) == ("qr_waiting", linking["qr"])
+    assert shown["qr_expires_at"] >= linking["qr_expires_at"]
     image = client.get(f"{URL}{linking['id']}/qr/", headers={"Accept": "image/png"})
     assert (image.headers["Content-Type"], image.content[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
 
@@ -86,6 +85,21 @@ def test_an_expired_code_is_refreshed(admin, linking):
     answer = as_user(admin).get(f"{URL}{linking['id']}/qr/").json()
     assert answer["qr"]
     assert answer["qr_expires_at"] > timezone.now().isoformat()
+
+
+def test_a_code_that_was_scanned_is_noticed_by_asking(admin, linking, simulator):
+    adapter_for(simulator)._shown_since.clear()  # the simulator's clock: it scans itself after some seconds
+    answer = as_user(admin).get(f"{URL}{linking['id']}/qr/").json()
+    assert (answer["status"], answer["qr"]) == ("connected", None)
+
+
+def test_a_code_that_still_counts_is_shown_also_when_the_bridge_does_not_answer(admin, session):
+    WhatsAppSession.objects.update(
+        status="qr_waiting", qr_png=b"\x89PNG", qr_expires_at=timezone.now() + timedelta(seconds=30)
+    )
+    assert as_user(admin).get(f"{URL}{session.pk}/qr/").json()["qr"]
+    WhatsAppSession.objects.update(qr_expires_at=timezone.now() - timedelta(seconds=1))
+    assert as_user(admin).get(f"{URL}{session.pk}/qr/").status_code == 502
 
 
 def test_a_session_that_stands_has_no_code(admin, session):

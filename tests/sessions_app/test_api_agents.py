@@ -29,7 +29,7 @@ def test_each_change_is_a_version_and_says_who_made_it(client, agent):
     for words in ("Be friendly.", "Be funny."):
         changed = client.patch(f"{URL}{agent['id']}/", {"instructions": words}, format="json").json()
     assert changed["version"] == 3
-    versions = client.get(f"{URL}{agent['id']}/versions/").json()
+    versions = client.get(f"{URL}{agent['id']}/versions/").json()["results"]
     assert [(row["version"], row["values"]["instructions"], row["changed_by"]) for row in versions] == [
         (3, "Be funny.", "admin"),
         (2, "Be friendly.", "admin"),
@@ -51,11 +51,20 @@ def test_an_old_version_comes_back_as_a_new_one(client, agent):
 def test_a_profile_older_than_its_versions_keeps_what_it_was(client, profile):
     AgentProfileVersion.objects.all().delete()
     client.patch(f"{URL}{profile.pk}/", {"instructions": "New."}, format="json")
-    versions = client.get(f"{URL}{profile.pk}/versions/").json()
+    versions = client.get(f"{URL}{profile.pk}/versions/").json()["results"]
     assert [(row["version"], row["values"]["instructions"]) for row in versions] == [
         (2, "New."),
         (1, profile.instructions),
     ]
+
+
+def test_versions_come_page_by_page(client, agent):
+    for number in range(4):
+        client.patch(f"{URL}{agent['id']}/", {"instructions": f"Be {number}."}, format="json")
+    first = client.get(f"{URL}{agent['id']}/versions/?page_size=3").json()
+    second = client.get(first["next"]).json()
+    assert [row["version"] for row in first["results"] + second["results"]] == [5, 4, 3, 2, 1]
+    assert client.get(second["previous"]).json()["results"] == first["results"]
 
 
 def test_a_version_that_never_was_does_not_come_back(client, agent):
