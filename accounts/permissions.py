@@ -107,6 +107,8 @@ class ByMatrix(BasePermission):
             return True
         if getattr(view, "detail", False):
             view.get_object()  # raises Http404
+        elif hasattr(view, "get_parent"):  # of a list within something
+            view.get_parent()
         raise PermissionDenied(refusal)
 
 

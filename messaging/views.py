@@ -265,6 +265,8 @@ class ConversationMessagesViewSet(MessagesViewSet):
             raise NotFound("There is no such conversation.")
         return conversation
 
+    get_parent = find_place
+
     def list(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
         """What was said in this conversation, newest first."""
         return super().list(request)

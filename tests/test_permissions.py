@@ -90,6 +90,7 @@ def world(simulator, profile, settings, tmp_path):
     )
     users = {
         "stranger": person("stranger", "operator"),
+        "outsider": person("outsider", "viewer"),
         "viewer": person("viewer", "viewer", session),
         "nothing": person("nothing", None, session),
         "operator": person("operator", "operator", session),
@@ -184,7 +185,7 @@ def test_a_call_is_for_those_the_table_says(world, uncollected, route, method):
         assert (answers[name] not in REFUSED) == (role >= access.role), f"{name}: {answers[name]}"
         assert role >= access.role or answers[name] == 403
     if is_one_row(route, world) and not is_shared(route):
-        assert answers["stranger"] == 404
+        assert (answers["stranger"], answers["outsider"]) == (404, 404)
     else:
         assert (answers["stranger"] == 403) == (access.role > Role.OPERATOR)
 
