@@ -1,6 +1,8 @@
 """Contacts, conversations, messages and turns in the admin; a conversation's page is where a person steps in."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -23,13 +25,14 @@ from accounts.admin_pages import (
     Evidence,
     ForAdministrators,
     ForOperators,
+    ForStaff,
     QuickList,
     is_administrator,
     is_operator,
     staff_user,
 )
 from agent.bridges.parsing import clean_text
-from messaging import control
+from messaging import control, endpoints
 from messaging.facts import forget
 from messaging.find import conversations_called, matching
 from messaging.leases import answer_again
@@ -45,6 +48,9 @@ from messaging.models import (
     Summary,
     ToolCall,
     Turn,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 from messaging.send import SENDABLE_AGAIN, mark_read, send_again, send_text
 from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
@@ -71,6 +77,12 @@ STATUS_COLOURS = {
     Message.Status.CANCELLED.label: "warning",
 }
 MOMENTS = ["sending_at", "sent_at", "delivered_at", "read_at", "edited_at", "revoked_at"]
+PROGRESS = ["failing_since", "failures", "next_try_at", "last_success_at", "created_at"]
+DELIVERY_COLOURS = {
+    WebhookDelivery.Status.PENDING.label: "info",
+    WebhookDelivery.Status.DELIVERED.label: "success",
+    WebhookDelivery.Status.FAILED.label: "danger",
+}
 FIGURES = ["model_ms", "prompt_tokens", "completion_tokens", "cached_tokens"]
 OUTCOME_COLOURS = {
     Turn.Outcome.ANSWERED.label: "success",
@@ -549,6 +561,99 @@ class EarlyReceiptAdmin(Evidence, ForAdministrators, QuickList, ModelAdmin):
 class EventAdmin(Evidence, ForAdministrators, QuickList, ModelAdmin):
     list_display = ["id", "at", "type", "session_id", "conversation_id"]
     ordering = ["-id"]
+
+
+# --- webhooks of others -------------------------------------------------------------------------------------------
+
+
+class OwnEndpoints(ForStaff):
+    """Rows of endpoints the user may see; `endpoint_path` is the way from a row to its endpoint."""
+
+    endpoint_path = "pk"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        rows: QuerySet = super().get_queryset(request)  # type: ignore[misc]
+        return rows.filter(**{f"{self.endpoint_path}__in": WebhookEndpoint.objects.visible_to(request.user)})
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ForOperators, Evidence, OwnEndpoints, QuickList, ModelAdmin):
+    """Made and changed by the API, which shows the secret; here one sees how it goes, and stops or starts it."""
+
+    list_display = ["__str__", "url", "owner", "is_enabled", "failing_since", "last_success_at"]
+    list_select_related = ["owner"]
+    list_filter = ["is_enabled", ("failing_since", admin.EmptyFieldListFilter)]
+    search_fields = ["url", "description"]
+    ordering = ["-id"]
+    actions = ["enable", "disable", "send_test"]
+    fieldsets = [
+        (None, {"fields": ["url", "description", "owner", "types", "all_sessions", "sessions"]}),
+        ("How it goes", {"fields": ["is_enabled", "disabled_reason", "disabled_at", *PROGRESS]}),
+    ]
+
+    @admin.action(description="Enable", permissions=["operate"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        self._each(request, queryset, endpoints.enable, "enabled")
+
+    @admin.action(description="Disable", permissions=["operate"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        stop = partial(endpoints.disable, reason=f"disabled by {request.user}")
+        self._each(request, queryset, stop, "disabled")
+
+    @admin.action(description="Send a test event", permissions=["operate"])
+    def send_test(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        self._each(request, queryset, endpoints.send_test, "sent a test event")
+
+    def _each(self, request: HttpRequest, rows: QuerySet, act: Callable[[Any], Any], done: str) -> None:
+        for endpoint in rows:
+            try:
+                act(endpoint)
+            except AppError as exc:
+                self.message_user(request, f"{endpoint}: {exc}", messages.ERROR)
+            else:
+                self.message_user(request, f"{endpoint}: {done}.")
+
+
+class AttemptInline(Evidence, TabularInline):
+    model = WebhookAttempt
+    fields = readonly_fields = ["at", "status_code", "error", "answer", "duration_ms"]
+    ordering = ["-at", "-id"]
+    extra = 0
+    per_page = 20
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # whoever may see the delivery
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ForOperators, Evidence, OwnEndpoints, QuickList, ModelAdmin):
+    endpoint_path = "endpoint"
+    list_display = ["queued_at", "endpoint", "type", "delivery_status", "tries", "next_try_at", "delivered_at"]
+    list_select_related = ["endpoint"]
+    list_filter = ["status", "type"]
+    ordering = ["-id"]
+    actions = ["redeliver"]
+    inlines = [AttemptInline]
+
+    @display(description="at", ordering="id")
+    def queued_at(self, delivery: WebhookDelivery) -> str:
+        return moment(delivery.created_at)
+
+    @display(description="status", ordering="status", label=DELIVERY_COLOURS)
+    def delivery_status(self, delivery: WebhookDelivery) -> str:
+        return delivery.get_status_display()
+
+    @admin.action(description="Deliver again", permissions=["operate"])
+    def redeliver(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
+        again = 0
+        for delivery in queryset.select_related("endpoint"):
+            try:
+                endpoints.redeliver(delivery)
+                again += 1
+            except AppError as exc:
+                self.message_user(request, f"{delivery.pk}: {exc}", messages.ERROR)
+        if again:
+            self.message_user(request, f"{again} events are delivered again.")
 
 
 # --- turns --------------------------------------------------------------------------------------------------------
