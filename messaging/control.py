@@ -50,9 +50,21 @@ def _set_control(
         lease_token=None,
         lease_expires_at=None,
     )
+    _open_again_what_is_not_answered_yet(conversation)
     Message.objects.filter(conversation=conversation).silence()
     conversation.refresh_from_db()
     return conversation
+
+
+def _open_again_what_is_not_answered_yet(conversation: Conversation) -> None:
+    """An answer of which nothing has left, and now never will, has answered nothing."""
+    said = Message.objects.filter(conversation=conversation)
+    replies = said.filter(direction=Message.Direction.OUTBOUND)
+    left = replies.exclude(status__in=[Message.Status.QUEUED, Message.Status.FAILED, Message.Status.CANCELLED])
+    queued = replies.filter(status=Message.Status.QUEUED, control_epoch__isnull=False)
+    turns = set(queued.values_list("turn", flat=True)) - {None}
+    turns -= set(left.filter(turn__in=turns).values_list("turn", flat=True))
+    said.filter(turn__in=turns, direction=Message.Direction.INBOUND).update(status=Message.Status.RECEIVED, turn=None)
 
 
 @transaction.atomic
@@ -90,17 +102,16 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
 @transaction.atomic
 def person_wrote(*, conversation: Conversation, by: User | None = None, reason: str) -> None:
     """A person said something here: what was unanswered is answered now, and the conversation is theirs for a while."""
-    Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED).update(
-        status=Message.Status.HANDLED, unanswered=Message.Unanswered.PERSON
-    )
     row = Conversation.objects.select_related("session__agent_profile").get(pk=conversation.pk)
     for_s = row.session.agent_profile.takeover_s
     until = timezone.now() + timedelta(seconds=for_s) if for_s else None
-    if row.control == Control.MUTED:
-        return
     if row.control == Control.HUMAN and until is not None:  # writing does not shorten what was taken over for longer
         until = None if row.control_until is None else max(until, row.control_until)
-    take_over(conversation=conversation, by=by, until=until, reason=reason)
+    if row.control != Control.MUTED:
+        take_over(conversation=conversation, by=by, until=until, reason=reason)
+    Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED).update(
+        status=Message.Status.HANDLED, unanswered=Message.Unanswered.PERSON
+    )
 
 
 def release_expired(*, limit: int = 200) -> int:

@@ -141,3 +141,29 @@ def test_writing_does_not_shorten_a_takeover_that_lasts_until_later(conversation
     send_text(conversation=conversation, text="This is Bia.")
     conversation.refresh_from_db()
     assert conversation.control_until == evening
+
+
+def test_what_was_to_be_answered_by_a_reply_that_never_left_is_answered_after_the_release(says, conversation):
+    says("Hello")
+    settle(leases.take(conversation.pk), conversation)
+    control.take_over(conversation=conversation)
+    control.release(conversation=conversation)
+    turn = settle(leases.take(conversation.pk), conversation)
+    assert Message.objects.get(direction="inbound").turn == turn
+
+
+def test_what_a_person_answered_instead_is_not_answered_after_the_release(says, conversation):
+    says("Hello")
+    settle(leases.take(conversation.pk), conversation)
+    send_text(conversation=conversation, text="This is Bia.")
+    control.release(conversation=conversation)
+    assert leases.take(conversation.pk) is None
+
+
+def test_what_was_answered_in_part_is_not_answered_again_after_the_release(says, conversation):
+    says("Hello")
+    settle(leases.take(conversation.pk), conversation, replies=["part one", "part two"])
+    outbox.claim_next(conversation.pk)
+    control.take_over(conversation=conversation)
+    control.release(conversation=conversation)
+    assert leases.take(conversation.pk) is None
