@@ -1,9 +1,12 @@
 """The door for bridges: who they are, what they bring, and an answer they understand."""
 
+from collections.abc import Callable
+
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import Resolver404, resolve
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
@@ -12,6 +15,26 @@ from agent import inbox
 from sessions_app.models import Bridge
 from sessions_app.services import bridge_of_slug
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
+
+
+def deliveries_first(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware, the outermost: a delivery goes straight to its view.
+
+    The others serve people's browsers and the API: sessions, cross-site requests, static files. Passing through them
+    costs more than keeping a message does.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith("/api/v1/webhooks/"):
+            try:
+                match = resolve(request.path_info)
+            except Resolver404:
+                return get_response(request)
+            if match.func is webhook:
+                return webhook(request, **match.kwargs)
+        return get_response(request)
+
+    return middleware
 
 
 @csrf_exempt

@@ -118,6 +118,7 @@ INSTALLED_APPS = [
     "agent",
 ]
 MIDDLEWARE = [
+    "agent.webhooks.deliveries_first",
     "whatsapp_agent.proxy.address_from_proxy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
