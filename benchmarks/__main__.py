@@ -229,6 +229,8 @@ async def measure(arguments: argparse.Namespace, data_dir: Path) -> int:
     try:
         past = f"from benchmarks.past import make_past; make_past({CONVERSATIONS}, messages={HISTORY})"
         await asyncio.to_thread(application.manage, "shell", "-v0", "-c", past)
+        if arguments.sql:
+            application.rows(arguments.sql)
         bench = Bench(application, model=model, seconds=arguments.seconds, processes=arguments.processes)
         await bench.run(arguments.phases)
     finally:
@@ -244,6 +246,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15, help="how long each phase measures")
     parser.add_argument("--concurrency", type=int, default=512, help="AGENT_CONCURRENCY")
     parser.add_argument("--processes", type=int, default=2, help="WEB_PROCESSES")
+    parser.add_argument("--sql", default="", help="run this in the database before anything is measured")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting")
     arguments = parser.parse_args()
     data_dir = Path(tempfile.mkdtemp(prefix="bench-"))
