@@ -101,7 +101,9 @@ def read_history(conversation: Conversation, *, limit: int = MOST_MESSAGES) -> l
     """The latest messages that no summary tells and no reset hides, oldest first, and whatever is unanswered."""
     since, after = conversation.context_from, conversation.summary_until
     rows = HISTORY.rows(id=conversation.pk, since=since, after=after, limit=limit)
-    return [Said(*_with_details_read(row)) for row in reversed(rows)]
+    said = [Said(*_with_details_read(row)) for row in reversed(rows)]
+    # What is to be answered comes last: the writer's clock may be behind ours, and bridges may tell whole seconds only.
+    return sorted(said, key=lambda one: one.status == Message.Status.RECEIVED)
 
 
 def _with_details_read(row: tuple[Any, ...]) -> tuple[Any, ...]:
