@@ -164,12 +164,11 @@ def run(application: Application, *, messages: int, conversations: int, times: i
         base_ms = [timed(lambda: client.get("/api/v1/auth/me/").raise_for_status())[0] for _ in range(times)]
         print(f"  a call that lists nothing (auth/me/): {median(base_ms):.1f} ms, p95 {_p95(base_ms):.1f} ms")
         print(f"  {'':<32}{'API ms':>8}{'p95':>8}{'SQL ms':>10}{'p95':>8}")
-        return all(
-            [
-                measure(case, client=client, cursor=cursor, times=times)
-                for case in cases(application.rows, messages=messages)
-            ]
-        )
+        well = [
+            measure(case, client=client, cursor=cursor, times=times)
+            for case in cases(application.rows, messages=messages)
+        ]
+        return all(well)
 
 
 def main() -> int:
@@ -182,9 +181,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="bench api ") as scratch,
         Application(Path(scratch), WEB_PROCESSES=1, API_RATE_PER_MINUTE=0) as application,
     ):
-        is_met = run(
-            application, messages=options.messages, conversations=options.conversations, times=options.times
-        )
+        is_met = run(application, messages=options.messages, conversations=options.conversations, times=options.times)
     return 0 if is_met else 1
 
 

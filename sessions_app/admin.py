@@ -4,6 +4,7 @@ import base64
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -77,9 +78,6 @@ class BoundedToSessions(ForStaff):
 
 
 class BridgeForm(forms.ModelForm):
-    base_url = forms.URLField(
-        required=False, assume_scheme="http", widget=UnfoldAdminURLInputWidget, label="Base URL", max_length=200
-    )
     api_key = forms.CharField(
         required=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
@@ -89,6 +87,9 @@ class BridgeForm(forms.ModelForm):
     class Meta:
         model = Bridge
         fields = ["slug", "kind", "base_url", "api_key"]
+        field_classes = {"base_url": partial(forms.URLField, assume_scheme="http")}
+        labels = {"base_url": "Base URL"}
+        widgets = {"base_url": UnfoldAdminURLInputWidget}
 
     def clean_api_key(self) -> str:
         return self.cleaned_data["api_key"] or self.instance.api_key

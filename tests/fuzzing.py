@@ -57,9 +57,7 @@ def main() -> int:
     options, more = parser.parse_known_args()
     with (
         tempfile.TemporaryDirectory(prefix="fuzz ") as scratch,
-        Application(
-            Path(scratch), WEB_PROCESSES=1, API_RATE_PER_MINUTE=0, ANONYMOUS_RATE_PER_MINUTE=0
-        ) as application,
+        Application(Path(scratch), WEB_PROCESSES=1, API_RATE_PER_MINUTE=0, ANONYMOUS_RATE_PER_MINUTE=0) as application,
     ):
         application.manage("shell", "-v", "0", "-c", WORLD)
         well = [
