@@ -31,7 +31,9 @@ def deliveries_first(get_response: Callable[[HttpRequest], HttpResponse]) -> Cal
             except Resolver404:
                 return get_response(request)
             if match.func is webhook:
-                return webhook(request, **match.kwargs)
+                response = webhook(request, **match.kwargs)
+                response.headers["Content-Length"] = str(len(response.content))
+                return response
         return get_response(request)
 
     return middleware

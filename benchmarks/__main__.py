@@ -173,17 +173,15 @@ class Bench:
                 took.append(await self.webhooks.post(conversation % CONVERSATIONS))
                 conversation += connections
 
-        refused = self.webhooks.not_taken
         before = self.cpu()
         await asyncio.gather(*(post(number) for number in range(connections)))
         spent = self.cpu().since(before)
-        taken = len(took) - (self.webhooks.not_taken - refused)
-        self.show(f"intake over {connections} connections", taken / spent.at, "/s", target=700, at_least=True)
+        self.show(f"intake over {connections} connections", len(took) / spent.at, "/s", target=700, at_least=True)
         self.show("acknowledged, median", 1000 * median(took), "ms")
         self.show("acknowledged, p99", 1000 * percentile(took, 99), "ms", target=120)
         self.show_cpu(spent, len(took), of="webhook")
         waiting = self.application.rows("SELECT count(*) FROM messaging_message WHERE status = 'received'")[0][0]
-        self.show("acknowledged and not kept", taken - waiting, "", target=0)
+        self.show("acknowledged and not kept", len(took) - waiting, "", target=0)
 
     async def run(self, phases: Sequence[str]) -> None:
         rates: dict[int, float] = {}
@@ -200,6 +198,7 @@ class Bench:
                     rates[1000] = await self.waiting(1000)
                 case "intake":
                     await self.intake()
+        self.show("webhooks refused, and posted again", self.webhooks.not_taken, "")
         if len(rates) == 2:
             kept = 100 * rates[1000] / rates[400]
             self.show("answers/s with 1,000 at once, of those with 400", kept, "%", target=90, at_least=True)
