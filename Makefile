@@ -37,7 +37,7 @@ docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema a
 fuzz: .venv/.ready-to-test  ## Ask a running server everything its schema allows, and what it does not.
 	@$(IN_VENV) -m tests.fuzzing $(ARGS)
 
-bench: .venv/.ready-to-test
+bench: .venv/.ready-to-run  ## Measured with the packages of the product alone.
 	@$(IN_VENV) -m benchmarks $(ARGS)
 
 bench-api: .venv/.ready-to-test  ## Lists of the API over a million messages, beside the same in plain SQL.

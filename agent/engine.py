@@ -22,6 +22,7 @@ from messaging.models import Conversation
 from messaging.receive import settle_early_receipts
 from sessions_app.services import sync_due_bridges
 from whatsapp_agent import doorbell, idempotency, throttling
+from whatsapp_agent.postgres.base import work_in_background
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,7 @@ class Lane:
             return self._ended.wait_for(lambda: not self._rung_again, timeout=timeout_s)
 
     def _work(self) -> None:
+        work_in_background()
         while (conversation_id := self._next()) is not None:
             again_at: datetime | None = None
             try:

@@ -1,5 +1,6 @@
 """The web server: gunicorn in this very process, which forks workers that each answer requests and run an engine."""
 
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -9,11 +10,12 @@ from typing import Any
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
+from django.urls import get_resolver
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from agent import engine
+from agent import engine, llm
 from whatsapp_agent.postgres import base as postgres
 
 STOP_S = 20  # for requests, turns and sends that are under way
@@ -76,7 +78,13 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return get_wsgi_application()
+        """The application, with what its first request and first turn would load: once, and shared by all workers."""
+        application = get_wsgi_application()
+        get_resolver().url_patterns  # noqa: B018
+        llm.model_for_settings()
+        gc.collect()
+        gc.freeze()  # looking for garbage would write to each of these objects, and so copy their memory
+        return application
 
     def run(self) -> None:
         CalmArbiter(self).run()

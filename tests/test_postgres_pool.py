@@ -119,3 +119,36 @@ def test_a_forked_child_starts_with_no_connections_of_its_parent(pool):
     if child == 0:
         os._exit(0 if not base._pools else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.fixture
+def crowd() -> Iterator[base.Pool]:
+    """The part of the connections for background threads, with every place of it taken."""
+
+    def part() -> base.Pool:
+        base.work_in_background()
+        return connection._pool
+
+    (pool,) = in_thread(part)
+    taken = 0
+    while pool._free_places.acquire(blocking=False):
+        taken += 1
+    yield pool
+    for _ in range(taken):
+        pool._free_places.release()
+
+
+def test_a_request_finds_a_connection_however_many_threads_work_in_the_background(crowd):
+    assert backend()
+
+
+def test_the_background_is_not_lent_more_than_its_part(crowd, monkeypatch):
+    monkeypatch.setattr(base, "WAIT_FOR_CONNECTION_S", 1)
+
+    def refused() -> bool:
+        base.work_in_background()
+        with pytest.raises(OperationalError, match="in use"):
+            connection.ensure_connection()
+        return True
+
+    assert in_thread(refused) == [True]

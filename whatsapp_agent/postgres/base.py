@@ -100,7 +100,19 @@ def _has_something_to_say(idle: Any) -> bool:
     return bool(poll.poll(0))
 
 
-_pools: dict[tuple[str, str], Pool] = {}
+# Of the connections, the part for threads that work in the background. Hundreds of them may be awake at once, and would
+# leave none to the requests; and the fewer of them are let in, the less they fight over the interpreter.
+BACKGROUND_SHARE = 0.4
+
+_thread = threading.local()
+
+
+def work_in_background() -> None:
+    """This thread serves no request: from now on it shares a smaller part of the connections with others like it."""
+    _thread.in_background = True
+
+
+_pools: dict[tuple[str, str, bool], Pool] = {}
 _pools_lock = threading.Lock()
 
 
@@ -119,10 +131,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @property
     def _pool(self) -> Pool:
-        key = (self.alias, str(self.settings_dict["NAME"]))  # a test run changes the name
+        in_background = getattr(_thread, "in_background", False)
+        key = (self.alias, str(self.settings_dict["NAME"]), in_background)  # a test run changes the name
         if key not in _pools:
+            size = self.settings_dict.get("POOL_SIZE") or 20
+            share = max(round(size * BACKGROUND_SHARE), 1)
             with _pools_lock:
-                _pools.setdefault(key, Pool(self.settings_dict.get("POOL_SIZE") or 20))
+                _pools.setdefault(key, Pool(share if in_background else size - share))
         return _pools[key]
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
