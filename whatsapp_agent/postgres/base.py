@@ -163,7 +163,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def close_pool(self) -> None:
         """Django calls this before it drops or copies a test database."""
-        self._pool.close_idle()
+        close_idle()
 
     def __del__(self) -> None:
         # Django keeps a wrapper for each thread. One that ends without closing it would take its place with it.
