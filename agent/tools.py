@@ -11,7 +11,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from agent.llm.answers import clean
+from agent.llm.answers import clean, clean_json
 from agent.llm.base import PromptMessage, Role, ToolRequest, ToolSpec
 from commands import run
 from commands.models import CommandRun
@@ -147,21 +147,13 @@ def _read_arguments(text: str) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(text or "{}", parse_constant=_refuse_constant)
-        return _cleaned(value) if isinstance(value, dict) else None
+        return clean_json(value) if isinstance(value, dict) else None
     except (ValueError, RecursionError):
         return None
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {clean(name, LONGEST_ARGUMENTS): _cleaned(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_cleaned(inner) for inner in value]
-    return clean(value, LONGEST_ARGUMENTS) if isinstance(value, str) else value
 
 
 def _kept(arguments: dict[str, Any]) -> dict[str, Any]:

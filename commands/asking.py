@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
 from agent import llm
+from agent.llm.answers import clean_json
 from agent.llm.base import ModelUnavailable, Prompt, PromptMessage, Role
 from agent.llm.scripted import ScriptedModel
 from agent.llm.tokens import estimate_tokens
@@ -23,7 +25,7 @@ FENCE = (
 )
 MOST_TOKENS = 12_000  # of the messages that one question is about
 
-_JSON = re.compile(r"\{.*\}|\[.*\]", re.DOTALL)
+_NUMBER = re.compile(r"\[?([1-9][0-9]{0,5})\]?")  # of a message, as models write it
 
 
 def said_lately(conversation: Conversation, *, count: int) -> list[Said]:
@@ -63,14 +65,15 @@ def ask(*, conversation: Conversation, task: str, history: Sequence[Said], notes
 
 def read_json(answer: str) -> Any:
     """The JSON in an answer, also where the model talked around it. Raises ModelUnavailable."""
-    found = _JSON.search(answer)
-    try:
-        return json.loads(found[0]) if found else None
-    except (ValueError, RecursionError) as exc:
-        raise ModelUnavailable("The model's answer is not the JSON it was asked for.", code="malformed") from exc
+    spans = sorted((answer.find(opening), answer.rfind(closing) + 1) for opening, closing in ("{}", "[]"))
+    for start, end in spans:
+        if 0 <= start < end:
+            with suppress(ValueError, RecursionError):
+                return clean_json(json.loads(answer[start:end]))
+    raise ModelUnavailable("The model's answer is not the JSON it was asked for.", code="malformed")
 
 
 def evidence(numbers: Iterable[Any], *, history: Sequence[Said]) -> list[UUID]:
     """The messages these numbers name, in their order; numbers the model made up name none."""
-    named = {int(number) for number in numbers if str(number).strip().lstrip("[").rstrip("]").isdigit()}
+    named = {int(found[1]) for number in numbers if (found := _NUMBER.fullmatch(str(number).strip()))}
     return [said.id for number, said in enumerate(history, 1) if number in named]

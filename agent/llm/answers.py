@@ -20,6 +20,15 @@ def clean(value: Any, limit: int) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def clean_json(value: Any) -> Any:
+    """The same with every text in it cleaned. Raises RecursionError for what is nested too deeply."""
+    if isinstance(value, dict):
+        return {clean(name, LONGEST_TEXT): clean_json(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [clean_json(inner) for inner in value]
+    return clean(value, LONGEST_TEXT) if isinstance(value, str) else value
+
+
 def joined(parts: Iterable[Any]) -> str:
     """The texts of a list of content parts, whatever else is in it."""
     texts = (part.get("text") for part in parts if isinstance(part, dict))

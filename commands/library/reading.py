@@ -23,6 +23,7 @@ NO_MODEL = "(No language model is set up; these are the latest words themselves.
 DIGEST_LINES = 8
 MOST_TASKS = 30
 LONGEST_TASK = 300
+LONGEST_QUOTE = 80
 
 _REFERENCES = re.compile(r"\s*\[(\d+(?:\s*[,;]\s*\d+)*)\]")
 
@@ -106,7 +107,8 @@ def list_tasks(call: Call, arguments: HowMany) -> Result:
         ),
     )
     tasks = _tasks(asking.read_json(answer), history=history)
-    lines = "\n".join(_task_line(task) for task in tasks)
+    said = {str(one.id): one for one in history}
+    lines = "\n".join(_task_line(task, said=said[task["messages"][0]]) for task in tasks)
     return Result(lines or "Nothing is open.", {"tasks": tasks})
 
 
@@ -131,11 +133,12 @@ def _told(value: Any) -> str | None:
     return _clip(value, 100) if isinstance(value, str) and value.strip() else None
 
 
-def _task_line(task: dict[str, Any]) -> str:
+def _task_line(task: dict[str, Any], *, said: Said) -> str:
+    """Who owes what, and below it the message that says so."""
     who = f"*{task['who']}*: " if task["who"] else ""
     whom = f" (for {task['for']})" if task["for"] else ""
     due = f", until {task['due']}" if task["due"] else ""
-    return f"• {who}{task['what']}{whom}{due}"
+    return f"• {who}{task['what']}{whom}{due}\n   “{_clip(words_of(said), LONGEST_QUOTE)}” ({said.said_at:%Y-%m-%d})"
 
 
 @chat_command(
