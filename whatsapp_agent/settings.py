@@ -129,7 +129,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "whatsapp_agent.request_log.RequestLog",
     "accounts.lockout.locked_out_page",
     "whatsapp_agent.throttling.rate_limit_headers",
 ]
