@@ -34,6 +34,7 @@ class TokensSerializer(serializers.Serializer):
 
 
 class MeSerializer(serializers.ModelSerializer):
+    email = serializers.CharField(help_text="Empty when none is known.")
     role = serializers.SerializerMethodField()
 
     class Meta:
@@ -49,6 +50,7 @@ class MeSerializer(serializers.ModelSerializer):
 class PasswordChangeSerializer(StrictFields):
     """A new password, and the present one as proof that it is the same person."""
 
+    always_whole = True  # for the schema: this PATCH needs both
     current_password = serializers.CharField(max_length=1024, write_only=True, trim_whitespace=False)
     new_password = serializers.CharField(max_length=1024, write_only=True, trim_whitespace=False)
 

@@ -62,6 +62,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             "timeout": 60,
             "graceful_timeout": STOP_S,
             "keepalive": 30,
+            "limit_request_line": 8190,  # bytes, the most there can be: words to search for are up to twelve each
             "logger_class": Log,
             "control_socket_disable": True,
             "pre_fork": _before_fork,

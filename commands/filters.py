@@ -1,16 +1,16 @@
 """What runs of commands may be filtered by."""
 
-from django_filters import CharFilter, UUIDFilter
+from django_filters import UUIDFilter
 
 from commands.models import CommandRun
-from whatsapp_agent.filters import AnyOf, FilterSet
+from whatsapp_agent.filters import AnyOf, Exactly, FilterSet
 
 
 class CommandRunFilters(FilterSet):
     conversation = UUIDFilter(field_name="conversation_id")
     turn = UUIDFilter(field_name="turn_id")
     user = UUIDFilter(field_name="user_id")
-    name = CharFilter(label="The command's name.")
+    name = Exactly(label="The command's name.")
     surface = AnyOf(choices=CommandRun.Surface.choices)
     caller = AnyOf(choices=CommandRun.Caller.choices)
     status = AnyOf(choices=CommandRun.Status.choices)

@@ -15,15 +15,14 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.authentication import user_of
 from messaging import endpoints, events
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from whatsapp_agent.api import StrictFields, valid
+from whatsapp_agent.api import Address, StrictFields, valid
 from whatsapp_agent.idempotency import idempotent
 
 SECRET_HELP = "Shown this once. What is sent is signed with it: verify as https://www.standardwebhooks.com says."  # noqa: S105
 
 
 class EndpointChangeSerializer(StrictFields):
-    url = serializers.CharField(
-        max_length=2000,
+    url = Address(
         help_text="http or https. An address in a private network is refused unless the server allows it.",
     )
     description = serializers.CharField(max_length=200, allow_blank=True)
@@ -35,7 +34,7 @@ class EndpointChangeSerializer(StrictFields):
     sessions = serializers.ListField(
         child=serializers.UUIDField(),
         allow_null=True,
-        allow_empty=False,
+        min_length=1,
         max_length=100,
         help_text="Only what happens in these sessions. null: in all you may see.",
     )
@@ -53,7 +52,7 @@ class EndpointCreateSerializer(EndpointChangeSerializer):
     sessions = serializers.ListField(
         child=serializers.UUIDField(),
         allow_null=True,
-        allow_empty=False,
+        min_length=1,
         required=False,
         max_length=100,
         help_text="Only what happens in these sessions. null, or not given: in all you may see.",

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -23,6 +23,7 @@ from whatsapp_agent.api import StrictFields
 
 LONGEST_WAIT_S = 30
 LOOK_EVERY_S = 0.5
+EXPANDABLE = ("message",)
 
 # Who waits holds a thread of the web server; the others are for those who do not.
 _may_wait = threading.BoundedSemaphore(max(settings.WEB_THREADS // 2, 1))
@@ -40,6 +41,13 @@ class Words(serializers.CharField):
         if any(word not in self._known for word in words):
             raise serializers.ValidationError(f"Known are: {', '.join(self._known)}.")
         return words
+
+
+def _shown(field: str, known: Sequence[str]) -> OpenApiParameter:
+    """Words with commas between them, as OpenAPI has it."""
+    said = str(FeedQuery().fields[field].help_text)
+    words = {"type": "array", "items": {"type": "string", "enum": list(known)}, "minItems": 1}
+    return OpenApiParameter(field, words, style="form", explode=False, description=said)
 
 
 class FeedQuery(StrictFields):
@@ -62,7 +70,7 @@ class FeedQuery(StrictFields):
         help_text="When there is nothing, wait so many seconds for something to happen. While too many wait, nobody "
         "else is made to.",
     )
-    expand = Words(("message",), required=False, help_text="`message`: each message as it is now, if it still is.")
+    expand = Words(EXPANDABLE, required=False, help_text="`message`: each message as it is now, if it still is.")
 
 
 class EventSerializer(serializers.Serializer):
@@ -84,8 +92,11 @@ class FeedPageSerializer(serializers.Serializer):
     )
 
 
+SHOWN: list[Any] = [FeedQuery, _shown("types", events.TYPES), _shown("expand", EXPANDABLE)]
+
+
 class EventFeed(APIView):
-    @extend_schema(operation_id="events_list", parameters=[FeedQuery], responses=FeedPageSerializer, tags=["events"])
+    @extend_schema(operation_id="events_list", parameters=SHOWN, responses=FeedPageSerializer, tags=["events"])
     def get(self, request: Request) -> Response:
         """What happened in your sessions, oldest first, in an order that never changes and without gaps.
 

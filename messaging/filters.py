@@ -1,20 +1,20 @@
 """What contacts, conversations, messages and turns may be filtered by."""
 
 from django.db.models import Q, QuerySet
-from django_filters import CharFilter, UUIDFilter
+from django_filters import UUIDFilter
 
 from messaging.models import Contact, Conversation, Message, Turn
 from messaging.search import with_words
-from whatsapp_agent.filters import AnyOf, Before, FilterSet, Flag, Since
+from whatsapp_agent.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since
 
 
 class ContactFilters(FilterSet):
     session = UUIDFilter(field_name="session_id")
-    phone = CharFilter(label="E.164.")
+    phone = Exactly(label="E.164.")
     is_group = Flag()
     is_blocked = Flag()
     is_allowed = Flag()
-    search = CharFilter(method="by_words", label="In name and phone.")
+    search = Search(method="by_words", label="In name and phone.")
 
     class Meta:
         model = Contact
@@ -34,7 +34,7 @@ class ConversationFilters(FilterSet):
     is_group = Flag(field_name="contact__is_group")
     latest_since = Since("latest_at", label="The last message said at this time or later.")
     latest_before = Before("latest_at", label="The last message said before this time.")
-    search = CharFilter(method="by_words", label="In name and phone of the contact.")
+    search = Search(method="by_words", label="In name and phone of the contact.")
 
     class Meta:
         model = Conversation
@@ -58,7 +58,7 @@ class MessageFilters(FilterSet):
     status = AnyOf(choices=Message.Status.choices)
     since = Since("said_at", label="Said at this time or later.")
     before = Before("said_at", label="Said before this time.")
-    search = CharFilter(method="by_words", max_length=1000, label="With all of these words, in any of their forms.")
+    search = Search(method="by_words", label="With all of these words, in any of their forms.")
 
     class Meta:
         model = Message

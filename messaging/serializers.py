@@ -11,7 +11,8 @@ from messaging.models import Contact, ContactAlias, Conversation, Media, Message
 from messaging.prompt_parts import parts_of
 from messaging.search import MOST_RESULTS
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.api import Quick, StrictFields
+from whatsapp_agent.api import Address, Quick, StrictFields
+from whatsapp_agent.filters import LONGEST_SEARCH
 
 BRIEF_TEXT = 200
 
@@ -90,6 +91,11 @@ class MessageMediaSerializer(MediaSerializer):
 class MessageSerializer(Quick, serializers.ModelSerializer):
     sender = ContactBriefSerializer(help_text="Who wrote it; null when we did.", allow_null=True)
     sent_by = UserBriefSerializer(help_text="The user who wrote or sent it, if one did.", allow_null=True)
+    unanswered = serializers.ChoiceField(
+        Message.Unanswered.choices,
+        allow_blank=True,
+        help_text="Why the agent will not answer it; empty when it did, or will.",
+    )
     media = serializers.SerializerMethodField(help_text="What was attached, if anything was.")
     reply_to = serializers.UUIDField(source="quoted_id", allow_null=True, help_text="The message this one answers.")
 
@@ -197,9 +203,7 @@ class ReplySerializer(StrictFields):
     """
 
     text = serializers.CharField(required=False, max_length=65536, trim_whitespace=False)
-    media_url = serializers.CharField(
-        required=False, max_length=2000, help_text="Where to fetch the file from, now: an address everybody can reach."
-    )
+    media_url = Address(required=False, help_text="Where to fetch the file from, now: an address everybody can reach.")
     filename = serializers.CharField(required=False, max_length=200, help_text="What to call the file of `media_url`.")
     location = PlaceSerializer(required=False)
     contact = CardSerializer(required=False)
@@ -225,6 +229,7 @@ class UploadSerializer(ReplySerializer):
 
     file = serializers.FileField(max_length=1000)
     text = serializers.CharField(required=False, allow_blank=True, max_length=65536, help_text="The caption.")
+    reply_to = serializers.UUIDField(required=False, help_text="A message of the same conversation to reply to.")
     media_url = None  # type: ignore[assignment]
     filename = None  # type: ignore[assignment]
     location = None  # type: ignore[assignment]
@@ -307,7 +312,9 @@ class TurnDetailSerializer(TurnSerializer):
 
 class SearchQuery(StrictFields):
     q = serializers.CharField(
-        allow_blank=True, help_text="Words, in any order: any of them is enough, and the rare ones count most."
+        allow_blank=True,
+        max_length=LONGEST_SEARCH,
+        help_text="Words, in any order: any of them is enough, and the rare ones count most.",
     )
     limit = serializers.IntegerField(default=10, min_value=1, max_value=MOST_RESULTS)
 

@@ -1,17 +1,17 @@
 """What sessions and agent profiles may be filtered by."""
 
 from django.db.models import Q, QuerySet
-from django_filters import CharFilter, UUIDFilter
+from django_filters import UUIDFilter
 
 from sessions_app.models import AgentProfile, WhatsAppSession
-from whatsapp_agent.filters import AnyOf, FilterSet, Flag
+from whatsapp_agent.filters import AnyOf, Exactly, FilterSet, Flag, Search
 
 
 class SessionFilters(FilterSet):
     agent_profile = UUIDFilter(field_name="agent_profile_id")
     status = AnyOf(choices=WhatsAppSession.Status.choices)
-    name = CharFilter()
-    bridge = CharFilter(field_name="bridge__slug", label="The slug of its bridge.")
+    name = Exactly()
+    bridge = Exactly(field_name="bridge__slug", label="The slug of its bridge.")
     is_ended = Flag(method="by_end", label="Whether it was deleted.")
 
     class Meta:
@@ -24,7 +24,7 @@ class SessionFilters(FilterSet):
 
 class AgentProfileFilters(FilterSet):
     is_default = Flag()
-    search = CharFilter(method="by_words", label="In name and purpose.")
+    search = Search(method="by_words", label="In name and purpose.")
 
     class Meta:
         model = AgentProfile

@@ -129,12 +129,14 @@ def test_a_key_belongs_to_its_caller_and_route(client, django_user_model):
     assert Group.objects.count() == 3
 
 
-@pytest.mark.parametrize(("header", "key"), [('"abc"', "abc"), ("abc", "abc"), (r'"a\"b\\"', 'a"b\\')])
+@pytest.mark.parametrize(
+    ("header", "key"), [('"abc"', "abc"), ("abc", "abc"), ("order 4711", "order 4711"), (r'"a\"b\\"', 'a"b\\')]
+)
 def test_a_key_is_a_quoted_string_or_a_bare_word(header, key):
     assert idempotency.parse_key(header) == key
 
 
-@pytest.mark.parametrize("header", ["", '""', " ", "x" * 256, "clé", "a\x00b", "a\tb"])
+@pytest.mark.parametrize("header", ["", '""', '" "', '"abc', " ", "x" * 256, "clé", "a\x00b", "a\tb"])
 def test_a_key_that_is_none_is_refused(header):
     with pytest.raises(idempotency.InvalidIdempotencyKey):
         idempotency.parse_key(header)

@@ -15,6 +15,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.fields import SkipField
@@ -83,7 +84,8 @@ def no_such_route(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 
 
 # A serializer that takes what it names, in the type it names, and nothing else: a misspelled field that is dropped in
-# silence looks like success. No docstring: it would be in the schema wherever a serializer has none of its own.
+# silence looks like success, and so does a filter that says nothing and answers with everything. No docstring: it would
+# be in the schema wherever a serializer has none of its own.
 class StrictFields(serializers.Serializer):
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping) and (errors := self._refuse(data)):
@@ -101,6 +103,10 @@ class StrictFields(serializers.Serializer):
                 errors[name] = ["This field cannot be set."]
             elif is_json and value is not None and (wanted := _wanted_type(field, value)):
                 errors[name] = [f"This must be {wanted}."]
+            elif isinstance(field, serializers.CharField) and field.max_length and len(value or "") > field.max_length:
+                errors[name] = [f"Ensure this field has no more than {field.max_length} characters."]  # spaces count
+            elif not is_json and value == "" and not getattr(field, "allow_blank", False):
+                errors[name] = ["This must not be empty. Leave it out instead."]
         return errors
 
 
@@ -135,6 +141,24 @@ def _wanted_type(field: serializers.Field, value: Any) -> str | None:
     if isinstance(field, serializers.FloatField) and not is_number:
         return "a number"
     return None
+
+
+LONGEST_ADDRESS = 2000
+
+
+@extend_schema_field(
+    {
+        "type": "string",
+        "format": "uri",
+        "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$",
+        "maxLength": LONGEST_ADDRESS,
+    }
+)
+class Address(serializers.CharField):
+    """An http or https address; whether it may be asked is for `safe_fetch.check_url` to say."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=LONGEST_ADDRESS, trim_whitespace=False, **kwargs)
 
 
 class Quick(serializers.Serializer):  # no docstring, as above
@@ -198,6 +222,9 @@ def _moment(at: datetime) -> str:
 # --- pages --------------------------------------------------------------------------------------------------------
 
 
+LONGEST_CURSOR = 200
+
+
 class NewestFirst(BasePagination):
     """Newest first, 50 a page, `?page_size=` up to 200; `?cursor=` as `next` and `previous` have it.
 
@@ -213,7 +240,7 @@ class NewestFirst(BasePagination):
         by: tuple[str, ...] = getattr(view, "newest_by", ("id",))
         size = self._size(request)
         cursor = request.query_params.get("cursor")
-        is_backward, position = _read_cursor(cursor, by) if cursor else (False, None)
+        is_backward, position = (False, None) if cursor is None else _read_cursor(cursor, by)
         if position is not None:
             queryset = queryset.filter(_beyond(by, position, "gt" if is_backward else "lt"))
         rows = list(queryset.order_by(*(name if is_backward else f"-{name}" for name in by))[: size + 1])
@@ -265,7 +292,7 @@ class NewestFirst(BasePagination):
                 "in": "query",
                 "required": False,
                 "description": "Where the page begins, as a link `next` or `previous` has it.",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": LONGEST_CURSOR},
             },
             {
                 "name": "page_size",
@@ -308,6 +335,8 @@ def _beyond(by: tuple[str, ...], position: list[Key], side: str) -> Q:
 
 def _read_cursor(cursor: str, by: tuple[str, ...]) -> tuple[bool, list[Key]]:
     try:
+        if len(cursor) > LONGEST_CURSOR:
+            raise ValueError("too long")
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         direction, *words = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
         if direction not in {"n", "p"}:

@@ -8,37 +8,62 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 PAGING = frozenset({"cursor", "page_size"})
+LONGEST_SEARCH = 500  # characters: in UTF-8 and percent-encoded they fit into the address of a request
 
 
 class StrictFilters(DjangoFilterBackend):
-    """Refuses parameters a list does not have: a filter that is misspelled must not answer with everything."""
+    """Refuses parameters a list does not have, or that say nothing: neither must answer with everything."""
 
     def filter_queryset(self, request: Request, queryset: QuerySet, view: Any) -> QuerySet:
         if getattr(view, "detail", False):
             return queryset
         filterset = self.get_filterset_class(view, queryset)
-        known = PAGING | set(filterset.base_filters if filterset else ())
-        if unknown := sorted(set(request.query_params) - known):
+        known = filterset.base_filters if filterset else {}
+        if unknown := sorted(set(request.query_params) - PAGING - set(known)):
             raise ValidationError({name: ["There is no such parameter."] for name in unknown})
+        said = {name: word for name, word in request.query_params.items() if name in known}
+        if empty := sorted(name for name, word in said.items() if not word and not isinstance(known[name], Search)):
+            raise ValidationError({name: ["This must not be empty. Leave it out instead."] for name in empty})
         return super().filter_queryset(request, queryset, view)
 
 
 FilterSet = filters.FilterSet
 
 
-@extend_schema_field(OpenApiTypes.BOOL)
+def _shown(filter_: filters.Filter, **schema: Any) -> None:
+    """Say what the schema shows for a filter; the library would leave out its label then."""
+    label = filter_._label
+    extend_schema_field(schema | ({"description": label} if label else {}))(filter_)
+
+
 class Flag(filters.TypedChoiceFilter):
     """`true` or `false`. The library's own takes any other word for neither, and then filters nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         words = [("true", "true"), ("false", "false")]
         super().__init__(*args, choices=words, coerce=lambda word: word == "true", empty_value=None, **kwargs)
+        _shown(self, type="boolean")
+
+
+class Search(filters.CharFilter):
+    """Words to look for; none, as an empty field of a form has it, look for nothing in particular."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, max_length=LONGEST_SEARCH, **kwargs)
+        _shown(self, type="string", maxLength=LONGEST_SEARCH)
+
+
+class Exactly(filters.CharFilter):
+    """The whole text, as it is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, strip=False, **kwargs)
+        _shown(self, type="string", minLength=1)
 
 
 class AnyOf(filters.MultipleChoiceFilter):

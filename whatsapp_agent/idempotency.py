@@ -52,8 +52,9 @@ ON CONFLICT (caller, route, key) DO UPDATE
 RETURNING id
 """
 
-_QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
-_VISIBLE = re.compile(r"[!-~]([ -~]*[!-~])?")
+_QUOTED = r'"(?:[!#-\[\]-~]|\\["\\])(?:[ !#-\[\]-~]|\\["\\])*"'
+_BARE = r"[!#-~](?:[ -~]*[!-~])?"
+PATTERN = f"^(?:{_BARE}|{_QUOTED})$"
 
 
 class InvalidIdempotencyKey(AppError):
@@ -97,7 +98,7 @@ def idempotent(
         parameters=[
             OpenApiParameter(
                 "Idempotency-Key",
-                str,
+                {"type": "string", "maxLength": LONGEST_KEY, "pattern": PATTERN},
                 OpenApiParameter.HEADER,
                 description=(
                     "Makes repeating the request safe: for 24 hours the same key and body are given the stored answer, "
@@ -129,11 +130,10 @@ def idempotent(
 
 def parse_key(header: str) -> str:
     """The key in the header: a quoted string, as the draft has it, or the bare word most clients send."""
-    quoted = _QUOTED.fullmatch(header.strip())
-    key = re.sub(r'\\(["\\])', r"\1", quoted[1]) if quoted else header.strip()
-    if len(key) > LONGEST_KEY or not _VISIBLE.fullmatch(key):
+    key = header.strip()
+    if len(key) > LONGEST_KEY or not re.fullmatch(PATTERN, key):
         raise InvalidIdempotencyKey()
-    return key
+    return re.sub(r'\\(["\\])', r"\1", key[1:-1]) if key.startswith('"') else key
 
 
 def _answer(view: Any, handler: Callable[..., Any], request: Request, *args: Any, **kwargs: Any) -> Any:

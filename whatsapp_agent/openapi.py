@@ -17,7 +17,7 @@ from accounts.permissions import MATRIX, UNLISTED, Access
 
 PREFIX = "/api/v1/"
 
-# What a caller may run into. Each is `{"detail", "code"}`; more is said where `Error` says it.
+# What a caller may run into. Each but 414 is `{"detail", "code"}`; more is said where `Error` says it.
 FAILURES = {
     "400": "What was sent cannot be understood; `fields` says which part.",
     "401": "No token or key, or one that is not valid, or no longer.",
@@ -27,6 +27,7 @@ FAILURES = {
     "409": "The present state does not allow it.",
     "410": "What comes after this cursor is no longer kept: begin again without one.",
     "413": "The body is too large.",
+    "414": "The address, with its parameters, is longer than 8190 bytes.",
     "415": "The body must be JSON, or a form where a file is taken; or the file is none that can be sent.",
     "422": "The bridge of this session cannot do this, or the `Idempotency-Key` belongs to another request.",
     "429": "Too many requests; `Retry-After` says how many seconds to wait.",
@@ -83,6 +84,20 @@ class Schema(AutoSchema):
     def get_tags(self) -> list[str]:
         return [self.path.removeprefix(PREFIX).split("/")[0]]
 
+    def _map_serializer(self, serializer: Any, *args: Any, **kwargs: Any) -> Any:
+        """What `always_whole` says of a serializer: also of a PATCH nothing may be left out."""
+        schema = super()._map_serializer(serializer, *args, **kwargs)
+        if getattr(serializer, "always_whole", False):
+            schema["required"] = sorted(name for name, field in serializer.fields.items() if field.required)
+        return schema
+
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        """A body of which something is required is required itself; the library knows so only of serializers."""
+        body = super()._get_request_body(direction)
+        if body and any(content["schema"].get("required") for content in body["content"].values()):
+            body["required"] = True
+        return body
+
     def _access(self) -> Access:
         name = names_of_routes().get(self.path_regex, "")
         return MATRIX.get(name, {}).get(self.method, UNLISTED)
@@ -94,7 +109,7 @@ class Schema(AutoSchema):
         return dict(sorted(bodies.items()))
 
     def _failures(self) -> list[str]:
-        codes = ["400", "401", "406", "429", "500", "503"]
+        codes = ["400", "401", "406", "414", "429", "500", "503"]
         if self._access().role is not None:
             codes.append("403")
         if self.method != "GET" or "{" in self.path:
@@ -129,6 +144,7 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     result["components"]["responses"] = {
         code: {"description": description, "content": error} for code, description in FAILURES.items()
     }
+    del result["components"]["responses"]["414"]["content"]  # the web server says it, in HTML
     return result
 
 

@@ -444,6 +444,8 @@ def test_a_stranger_finds_nothing_in_anybodys_conversation(stranger, conversatio
         ({"q": "x", "limit": "many"}, "limit"),
         ({"q": "x", "offset": "1"}, "offset"),
         ({"q": "\x00"}, "q"),
+        ({"q": "x" * 501}, "q"),
+        ({"q": "x", "limit": ""}, "limit"),
     ],
 )
 def test_a_search_that_cannot_be_understood_is_refused_by_name(client, conversation, params, field):
@@ -452,7 +454,7 @@ def test_a_search_that_cannot_be_understood_is_refused_by_name(client, conversat
     assert field in answer.json()["fields"]
 
 
-@pytest.mark.parametrize("query", ["", "?!", "'; --", "kayak " * 5000])
+@pytest.mark.parametrize("query", ["", "?!", "'; --", "kayak " * 80])
 def test_a_search_for_nothing_finds_nothing(client, conversation, says, query):
     says("Hello")
     assert get(client, f"conversations/{conversation.pk}/search/", q=query) == {"results": []}

@@ -164,6 +164,18 @@ def test_the_next_page_is_filtered_as_the_first_one(client, two):
         ("conversations/?control=robot", "control"),
         ("sessions/?is_ended=yes", "is_ended"),
         ("turns/?outcome=nonsense", "outcome"),
+        ("turns/?since=", "since"),
+        ("messages/?conversation=", "conversation"),
+        ("messages/?search=" + "x" * 501, "search"),
+        ("messages/?cursor=", "cursor"),
+        ("messages/?cursor=" + "x" * 201, "cursor"),
+        ("contacts/?phone=", "phone"),
+        ("contacts/?is_blocked=", "is_blocked"),
+        ("sessions/?name=", "name"),
+        ("commands/runs/?name=", "name"),
+        ("events/?session=", "session"),
+        ("events/?limit=", "limit"),
+        ("events/?types=", "types"),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_named(client, two, path, field):
