@@ -1,0 +1,106 @@
+"""What may be refused although it is as the schema says: each reason that no schema can say.
+
+schemathesis loads this (tests/schemathesis.toml). Its own check looks at the status alone, and would have to let every
+400 pass; this one looks at what the error says.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import schemathesis
+from schemathesis.core.failures import Failure
+
+_numbers = itertools.count()
+ANY = ".*"
+SENDING = "POST /api/v1/(messages|conversations/{conversation_id}/messages)/"
+
+# The operation, the code of the error, the field it is about, and what it says of it.
+REASONS = [
+    # A key belongs to the first request that carried it.
+    ("POST .*", "idempotency_key_reused", "", ANY),
+    # Cursors are opaque: they come from us.
+    ("GET .*", "invalid", "cursor", "This is no cursor of ours."),
+    ("GET /api/v1/events/", "invalid_cursor", "", ANY),
+    # JSON can write NUL; PostgreSQL cannot keep it.
+    (ANY, "invalid", ANY, "Null characters are not allowed."),
+    # Spaces count for a schema's `minLength`, and are no text.
+    (ANY, "invalid", ANY, "This field may not be blank."),
+    # What there is changes.
+    ("POST /api/v1/sessions/", "invalid", "bridge", "Object with slug=.* does not exist."),
+    ("(POST|PATCH) /api/v1/sessions/.*", "invalid", "agent_profile", "Invalid pk .* - object does not exist."),
+    ("(POST|PATCH) /api/v1/webhook-endpoints/.*", "invalid", "sessions", "There is no such session."),
+    (SENDING, "invalid", "reply_to", "There is no such message in this conversation."),
+    # So does the time.
+    ("POST /api/v1/auth/keys/", "invalid", "expires_at", "This is past."),
+    ("POST /api/v1/conversations/{id}/takeover/", "invalid", "until", "This is past."),
+    # Passwords.
+    ("PATCH /api/v1/auth/me/", "invalid", "current_password", "This is not your password."),
+    # One of several ways, of which each is well formed.
+    ("POST /api/v1/messages/", "invalid", "session|to", "Give `conversation`, or `session` and `to`."),
+    ("POST /api/v1/messages/", "invalid", "session|to", "Not together with `conversation`."),
+    (SENDING, "invalid", "text", "This field is required."),
+    (SENDING, "invalid", "media_url|file|location|contact", "One thing at a time."),
+    (SENDING, "invalid", "text", "Not together with `(location|contact)`."),
+    (SENDING, "invalid", "filename", "Only together with `media_url`."),
+    ("POST /api/v1/conversations/{id}/takeover/", "invalid", "minutes", "Give `until` or `minutes`, not both."),
+    ("(POST|PATCH) /api/v1/agents/.*", "invalid", "debounce_max_s", "This must not be less than `debounce_s`."),
+    # More than a pattern is to be said of phone numbers, of addresses, and of what is in a file.
+    (SENDING, "invalid", "to|contact", "This is no phone number. .*|This phone number has .*"),
+    (f"{SENDING}|(POST|PATCH) /api/v1/webhook-endpoints/.*", "unsafe_url|private_address", "url|media_url", ANY),
+    (SENDING, "unsupported_file", "file", ANY),
+    (SENDING, "invalid", "file", "The submitted file is empty."),
+]
+
+
+class RefusedForNoReason(Failure):
+    """What is as the schema says was refused, and nobody has said why that may be."""
+
+
+@schemathesis.check
+def refused_for_a_reason(ctx: Any, response: Any, case: Any) -> None:
+    if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code not in {400, 415, 422}:
+        return
+    body = response.json()
+    said = list(_said(body.get("fields", {}))) or [("", body["detail"])]
+    told = [(case.operation.label, body["code"], *what) for what in said]
+    unknown = [what for what in told if not any(_is(reason, what) for reason in REASONS)]
+    if unknown:
+        raise RefusedForNoReason(
+            operation=case.operation.label, title="Refused for no reason", message="\n".join(map(repr, unknown))
+        )
+
+
+@schemathesis.hook
+def map_headers(ctx: Any, headers: Any) -> Any:
+    """Each request has a key of its own: what a repeated one made, as its answer says, may be deleted again."""
+    key = (headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and re.fullmatch("[!-~]([ -~]{0,240}[!-~])?", key):
+        headers["Idempotency-Key"] = f"{key[0]}{next(_numbers)}{key[1:]}"
+    return headers
+
+
+@schemathesis.hook("map_query").apply_to(path="/api/v1/events/")
+def do_not_wait_long(ctx: Any, query: Any) -> Any:
+    """Nothing happens while it waits, and so each wait would be as long as it may be."""
+    if query and str(query.get("wait")).isdigit() and 1 < int(query["wait"]) <= 30:
+        query["wait"] = 1
+    return query
+
+
+def _is(reason: tuple[str, ...], told: tuple[str, ...]) -> bool:
+    return all(re.fullmatch(known, word, re.DOTALL) for known, word in zip(reason, told, strict=True))
+
+
+def _said(fields: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Where in the input something is wrong, and what."""
+    match fields:
+        case dict():
+            for name, what in fields.items():
+                yield from _said(what, f"{place}.{name}".lstrip("."))
+        case list():
+            for what in fields:
+                yield from _said(what, place)
+        case _:
+            yield place, str(fields)
