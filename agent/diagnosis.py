@@ -1,5 +1,7 @@
 """What is well and what is not, and what to do about it: for `manage.py doctor`. Nothing found holds a secret."""
 
+import json
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from django.utils import timezone
 from agent import start
 from agent.bridges.base import BridgeError
 from agent.llm import embedder_for_settings, model_for_settings
-from agent.llm.base import ModelError, Prompt, PromptMessage, Role
+from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
 from messaging import embeddings
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
@@ -165,26 +167,70 @@ def _sessions() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    """Ask each model that a profile names for one word."""
+    """Ask each model that a profile names for one word, then for a tool, then before a picture."""
     if not (settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL):
         text = "a scripted stand-in answers, until OPENAI_API_KEY or OPENAI_BASE_URL is set"
         yield Finding("model", True, text)
         return
     named = set(AgentProfile.objects.exclude(model="").values_list("model", flat=True))
     for name in sorted(named | {settings.OPENAI_MODEL}):
-        yield _model(name)
+        answers = _answers(name)
+        yield answers
+        if answers.is_well:
+            yield _tools(name)
+            yield _pictures(name)
 
 
-def _model(name: str) -> Finding:
+def _ask(name: str, text: str, *, picture: str = "", tools: tuple[ToolSpec, ...] = ()) -> Completion:
+    question = PromptMessage(role=Role.USER, text=text, picture=picture)
+    return model_for_settings().complete(Prompt(model=name, messages=(question,), tools=tools))
+
+
+def _answers(name: str) -> Finding:
     about = f"model {name}"
-    question = PromptMessage(role=Role.USER, text="Answer with the word OK.")
     try:
-        completion = model_for_settings().complete(Prompt(model=name, messages=(question,)))
+        usage = _ask(name, "Answer with the word OK.").usage
     except ModelError as exc:
         return Finding(about, False, str(exc), MODEL_REMEDIES.get(exc.code, "Try again later; its server may be busy."))
-    return Finding(
-        about, True, f"answers ({completion.usage.prompt_tokens + completion.usage.completion_tokens} tokens)"
-    )
+    return Finding(about, True, f"answers ({usage.prompt_tokens + usage.completion_tokens} tokens)")
+
+
+def _tools(name: str) -> Finding:
+    """Have it call a tool. One that cannot is wrong only where a profile wants it to."""
+    about = f"tools of {name}"
+    try:
+        requests = _ask(name, "Call the tool `say` with the word OK, and write nothing.", tools=(PROBE,)).tool_requests
+    except ModelError as exc:
+        text = f"it takes none: {exc}"
+    else:
+        if any(request.name == PROBE.name and _says_ok(request.arguments) for request in requests):
+            return Finding(about, True, "it calls them")
+        text = "it calls them wrongly" if requests else "it takes them, and called none when told to"
+    profiles = AgentProfile.objects.filter(model__in=[name, ""] if name == settings.OPENAI_MODEL else [name])
+    wanted = [profile.name for profile in profiles.order_by("name") if profile.tools]
+    if not wanted:
+        return Finding(about, True, f"{text}; no agent profile wants any")
+    remedy = f"Choose a model that can, or take the tools from the agent profiles: {', '.join(wanted)}."
+    return Finding(about, False, text, remedy)
+
+
+def _says_ok(arguments: str) -> bool:
+    try:
+        given = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(given, dict) and "ok" in str(given.get("word")).lower()
+
+
+def _pictures(name: str) -> Finding:
+    """Ask it for the colour of one. In a conversation it is told only that there was one, so it is well either way."""
+    about = f"pictures before {name}"
+    try:
+        text = _ask(name, "Which colour is this picture? Answer with one word.", picture=RED_PICTURE).text
+    except ModelError as exc:
+        return Finding(about, True, f"it takes none: {exc}")
+    sees = re.search(r"\bred\b", text, re.IGNORECASE)
+    return Finding(about, True, "it sees them" if sees else "it takes them, and does not see what is on them")
 
 
 def _embeddings() -> Iterator[Finding]:
@@ -206,6 +252,21 @@ def _embeddings() -> Iterator[Finding]:
         yield Finding(about, True, f"answers with {len(vector)} numbers; {waiting} messages wait to be embedded")
 
 
+PROBE = ToolSpec(
+    name="say",
+    description="Say a word.",
+    parameters={
+        "type": "object",
+        "properties": {"word": {"type": "string"}},
+        "required": ["word"],
+        "additionalProperties": False,
+    },
+)
+# 64 by 64 pixels, all red.
+RED_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAAA1BMVEX/AA"
+    "AZ4gk3AAAAD0lEQVR42mNgGAWjgHwAAAJAAAHgTR1EAAAAAElFTkSuQmCC"
+)
 MODEL_REMEDIES = {
     "unauthorized": "Set OPENAI_API_KEY to a key that OPENAI_BASE_URL takes.",
     "model_not_found": "Set OPENAI_MODEL, or the profile's model, to one that the server has.",

@@ -23,12 +23,15 @@ class ToolRequest:
 
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
-    """One message of the prompt. `tool_requests` belong to an assistant's, `tool_call_id` to a tool's answer."""
+    """One message of the prompt. `tool_requests` belong to an assistant's, `tool_call_id` to a tool's answer, `picture`
+    to a user's: a `data:` URL.
+    """
 
     role: Role
     text: str
     tool_requests: tuple[ToolRequest, ...] = ()
     tool_call_id: str = ""
+    picture: str = ""
 
 
 @dataclass(frozen=True, slots=True)

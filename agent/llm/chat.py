@@ -41,6 +41,9 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 def _message(message: PromptMessage) -> dict[str, Any]:
     if message.role is Role.TOOL:
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
+    if message.picture:
+        picture = {"type": "image_url", "image_url": {"url": message.picture}}
+        return {"role": message.role.value, "content": [{"type": "text", "text": message.text}, picture]}
     if not message.tool_requests:
         return {"role": message.role.value, "content": message.text}
     calls = [

@@ -45,6 +45,9 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 def _items(message: PromptMessage) -> list[dict[str, Any]]:
     if message.role is Role.TOOL:
         return [{"type": "function_call_output", "call_id": message.tool_call_id, "output": message.text}]
+    if message.picture:
+        picture = {"type": "input_image", "image_url": message.picture}
+        return [{"role": message.role.value, "content": [{"type": "input_text", "text": message.text}, picture]}]
     calls = [
         {
             "type": "function_call",

@@ -11,7 +11,7 @@ from django.utils import timezone
 from agent import diagnosis
 from agent.diagnosis import Finding
 from messaging.models import Conversation, Message, Turn
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import AgentProfile, WhatsAppSession
 from sessions_app.services import ensure_default_bridges
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.zapw import FakeZapw
@@ -98,6 +98,54 @@ def test_a_key_the_model_server_does_not_take_is_told_without_the_key(model, bri
     assert not finding.is_well
     assert "OPENAI_API_KEY" in finding.remedy
     assert "hush" not in str(finding)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_model_that_calls_tools_and_sees_pictures_is_said_to(model, bridges, settings, api):
+    settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
+    model.say("OK")
+    model.call_tools(("say", {"word": "OK"}))
+    model.say("Red.")
+    told = {finding.about: (finding.is_well, finding.text) for finding in diagnosis.findings()}
+    assert told["tools of one"] == (True, "it calls them")
+    assert told["pictures before one"] == (True, "it sees them")
+    assert "data:image/png;base64," in str(model.requests[-1].body)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_model_that_takes_neither_tools_nor_pictures_is_said_not_to(model, bridges, settings, api):
+    settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
+    AgentProfile.objects.update(name="Helper", tools=["remember"])
+    model.say("OK")
+    for _ in range(2):
+        model.answer({"error": {"message": "unsupported"}}, status=400)
+    told = {finding.about: finding for finding in diagnosis.findings()}
+    assert not told["tools of one"].is_well
+    assert told["tools of one"].remedy.endswith("agent profiles: Helper.")
+    assert told["pictures before one"].text.startswith("it takes none")
+
+
+@pytest.mark.parametrize("calls", [[], [("speak", {"word": "OK"})], [("say", "{not json")], [("say", {"word": "no"})]])
+def test_a_model_that_misuses_a_tool_is_told(model, bridges, settings, calls):
+    model.say("OK")
+    model.call_tools(*calls, text="OK")
+    assert not found(f"tools of {settings.OPENAI_MODEL}").is_well
+
+
+def test_a_model_that_nobody_wants_tools_of_may_have_none(model, bridges, settings):
+    AgentProfile.objects.update(tools=[])
+    assert found(f"tools of {settings.OPENAI_MODEL}").is_well
+
+
+def test_a_model_that_only_says_it_is_rendered_sees_no_picture(model, bridges, settings):
+    model.say("OK", "OK", "It is not rendered.")
+    assert "does not see" in found(f"pictures before {settings.OPENAI_MODEL}").text
+
+
+def test_a_model_that_does_not_answer_is_asked_no_more(model, bridges, settings):
+    model.fail("not_found")
+    list(diagnosis.findings())
+    assert len(model.requests) == 1
 
 
 def test_without_an_embedding_model_search_by_words_is_told(bridges):

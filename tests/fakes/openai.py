@@ -404,7 +404,12 @@ def _read_chat(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
     if open_calls:
         return "tool_calls must be followed by an answer to each.", None, set()
     tools = {tool["function"]["name"] for tool in body.get("tools", ())}
-    return "", messages[-1]["content"] if messages[-1]["role"] == "user" else None, tools
+    return "", _words(messages[-1]["content"]) if messages[-1]["role"] == "user" else None, tools
+
+
+def _words(content: Any) -> str:
+    """The texts of a message's content, which may hold pictures too."""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def _is_good_call(call: dict[str, Any]) -> bool:
@@ -470,7 +475,7 @@ def _read_responses(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
     if open_calls:
         return "No tool output found for function call.", None, set()
     tools = {tool["name"] for tool in body.get("tools", ())}
-    return "", items[-1]["content"] if items[-1].get("role") == "user" else None, tools
+    return "", _words(items[-1]["content"]) if items[-1].get("role") == "user" else None, tools
 
 
 def _response(number: int, model: str, tokens: tuple[int, int], said: Said) -> dict[str, Any]:

@@ -48,6 +48,15 @@ def test_the_whole_history_reaches_the_model_in_order(model, server):
     assert told == [(message.role.value, message.text) for message in history]
 
 
+def test_a_picture_reaches_the_model_beside_the_words(model, server):
+    seen = PromptMessage(role=Role.USER, text="Which colour?", picture="data:image/png;base64,AAAA")
+    assert model.complete(Prompt(model="fake-model", messages=(seen,))).text == "You said: Which colour?"
+    body = server.requests[0].body
+    [text, picture] = (body["messages"] if "messages" in body else body["input"])[-1]["content"]
+    assert text["text"] == "Which colour?"
+    assert "data:image/png;base64,AAAA" in json.dumps(picture)
+
+
 def test_what_it_cost_and_who_answered_are_told(model, server, said):
     completion = model.complete(said("Hello"))
     assert completion.model == "fake-model"
