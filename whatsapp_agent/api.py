@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache
 from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -164,11 +164,12 @@ class Address(serializers.CharField):
 class Quick(serializers.Serializer):  # no docstring, as above
     # Shows rows as its fields would, which ask and convert each value in six steps; a page of 50 rows has a thousand.
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        return {name: read(instance) for name, read in self._readers}
+        return {name: read(instance) for name, read in _readers_of(type(self))}
 
-    @cached_property
-    def _readers(self) -> list[tuple[str, Callable[[Any], Any]]]:
-        return [(name, _reader(field)) for name, field in self.fields.items() if not field.write_only]
+
+@cache
+def _readers_of(form: type[serializers.Serializer]) -> list[tuple[str, Callable[[Any], Any]]]:
+    return [(name, _reader(field)) for name, field in form().fields.items() if not field.write_only]
 
 
 AS_THEY_ARE = (

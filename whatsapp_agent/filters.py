@@ -29,6 +29,8 @@ class StrictFilters(DjangoFilterBackend):
         said = {name: word for name, word in request.query_params.items() if name in known}
         if empty := sorted(name for name, word in said.items() if not word and not isinstance(known[name], Search)):
             raise ValidationError({name: ["This must not be empty. Leave it out instead."] for name in empty})
+        if not said:
+            return queryset
         return super().filter_queryset(request, queryset, view)
 
 
