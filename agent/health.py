@@ -4,17 +4,22 @@ from datetime import timedelta
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
 
 from messaging.models import Conversation
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for
 from whatsapp_agent import health, postgres
+from whatsapp_agent.api import only
 
 LATE = timedelta(minutes=2)
 
 
-def ready(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+@csrf_exempt
+def ready(request: HttpRequest) -> HttpResponse:
     """200 when the process can do its work, 503 and which part fails otherwise. Names no address and no number."""
+    if request.method not in {"GET", "HEAD"}:
+        return only("GET", "HEAD")
     checks = {"database": health.database_answers()}
     if checks["database"]:
         checks["engine"] = not Conversation.objects.due().filter(due_at__lt=timezone.now() - LATE).exists()

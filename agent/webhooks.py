@@ -9,11 +9,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import Resolver404, resolve
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 
 from agent import inbox
 from sessions_app.models import Bridge
 from sessions_app.services import bridge_of_slug
+from whatsapp_agent.api import only
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 
@@ -40,9 +40,10 @@ def deliveries_first(get_response: Callable[[HttpRequest], HttpResponse]) -> Cal
 
 
 @csrf_exempt
-@require_POST
 def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
     """Take one delivery of a bridge: 200 once it is kept, 503 when it cannot be kept now and must be sent again."""
+    if request.method != "POST":
+        return only("POST")
     try:
         bridge = _authenticated(slug=slug, secret=secret)
         counts = inbox.take_delivery(bridge=bridge, headers=request.headers, body=_body(request))

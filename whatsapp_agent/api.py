@@ -1,6 +1,7 @@
 """What every REST route shares: the shape of errors, of pages and of what comes in."""
 
 import base64
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -10,14 +11,15 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import structlog
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException, ParseError, ValidationError
 from rest_framework.fields import SkipField
 from rest_framework.pagination import BasePagination
 from rest_framework.renderers import JSONRenderer
@@ -48,19 +50,33 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         return Response({"detail": "The database cannot be reached.", "code": "unavailable"}, status=503)
     if isinstance(exc, RequestDataTooBig):
         exc = BodyTooLarge()
+    elif isinstance(exc, SuspiciousOperation):  # more parameters, form fields or files than anybody has a use for
+        exc = ParseError(str(exc))
     response = drf_exception_handler(exc, context)
     if response is None:
         set_rollback()
         return Response(server_error_body(exc), status=500)
     if isinstance(exc, ValidationError):
         fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
-        response.data = {"detail": "The input is not valid.", "code": "invalid", "fields": fields}
+        response.data = {"detail": "The input is not valid.", "code": "invalid", "fields": _utf8(fields)}
     elif isinstance(exc, APIException):
         response.data = {"detail": str(response.data.get("detail", exc.detail)), "code": _code(exc, response.data)}
     else:  # Http404 and PermissionDenied of Django
         code = "not_found" if response.status_code == 404 else "permission_denied"
         response.data = {"detail": str(response.data["detail"]), "code": code}
     return response
+
+
+def _utf8(fields: Any) -> Any:
+    """What is told of fields, without the halves of characters that their names and values may have come with."""
+    match fields:
+        case str():
+            return fields.encode(errors="replace").decode()
+        case Mapping():
+            return {_utf8(str(name)): _utf8(errors) for name, errors in fields.items()}
+        case list():
+            return [_utf8(error) for error in fields]
+    return fields
 
 
 def _code(exc: APIException, data: Mapping[str, Any]) -> str:
@@ -76,8 +92,34 @@ def server_error_body(exc: BaseException) -> dict[str, str]:
 
 
 @csrf_exempt
-def no_such_route(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+def no_such_route(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if is_for_people(request):
+        return defaults.page_not_found(request, exception or Http404())
     return JsonResponse({"detail": "There is no such route.", "code": "not_found"}, status=404)
+
+
+def is_for_people(request: HttpRequest) -> bool:
+    """Whether a page was asked for; everywhere else an error is JSON, also one that no view of the API met."""
+    return request.path_info.startswith(("/admin", "/simulator"))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_for_people(request):
+        return defaults.bad_request(request, exception)
+    return JsonResponse({"detail": "The request cannot be understood.", "code": "bad_request"}, status=400)
+
+
+def only(*methods: str) -> HttpResponse:
+    """What a view that is none of REST framework's answers to any other method."""
+    body = {"detail": f"Only {' and '.join(methods)} can be asked here.", "code": "method_not_allowed"}
+    return JsonResponse(body, status=405, headers={"Allow": ", ".join(methods)})
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    exc = sys.exception()
+    if exc is None or is_for_people(request):
+        return defaults.server_error(request)
+    return JsonResponse(server_error_body(exc), status=500)
 
 
 # --- what comes in ------------------------------------------------------------------------------------------------

@@ -4,10 +4,16 @@ from typing import Any
 
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from whatsapp_agent.api import only
 
 
-def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+@csrf_exempt
+def health(request: HttpRequest) -> HttpResponse:
     """The process answers. Asks nothing of anyone, so that a slow database does not get the process restarted."""
+    if request.method not in {"GET", "HEAD"}:
+        return only("GET", "HEAD")
     return JsonResponse({"status": "healthy"})
 
 

@@ -31,3 +31,7 @@ urlpatterns = [
     path("simulator/", include("agent.urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler400 = "whatsapp_agent.api.bad_request"
+handler404 = "whatsapp_agent.api.no_such_route"
+handler500 = "whatsapp_agent.api.server_error"
