@@ -52,6 +52,7 @@ from messaging.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from messaging.prompt_parts import facts_then, profile_then, summary_then
 from messaging.send import SENDABLE_AGAIN, mark_read, send_again, send_text
 from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
 from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
@@ -668,6 +669,12 @@ class ToolCallInline(Evidence, TabularInline):
         return True  # whoever may see the turn
 
 
+# Of a prompt, in their order.
+PARTS = [
+    "shown_tools", "shown_instructions", "shown_summary", "shown_messages", "shown_facts", "shown_memories",
+]  # fmt: skip
+
+
 @admin.register(Turn)
 class TurnAdmin(FoundByContact, ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
     session_path = "conversation__session"
@@ -686,10 +693,10 @@ class TurnAdmin(FoundByContact, ForOperators, Evidence, BoundedToSessions, Quick
     fieldsets = [
         (None, {"fields": ["conversation", "outcome", "reason", "dealt_with"]}),
         ("Model", {"fields": ["agent_profile", "profile_version", "model", "steps", "tries", *FIGURES]}),
-        ("What it was shown", {"fields": ["shown"]}),
+        ("What it was shown", {"fields": PARTS}),
         ("When", {"fields": ["started_at", "created_at"]}),
     ]  # fmt: skip
-    readonly_fields = ["dealt_with", "shown"]
+    readonly_fields = ["dealt_with", *PARTS]
 
     @admin.action(description="Run failed turns again", permissions=["operate"])
     def answer_again(self, request: HttpRequest, queryset: QuerySet[Turn]) -> None:
@@ -719,10 +726,37 @@ class TurnAdmin(FoundByContact, ForOperators, Evidence, BoundedToSessions, Quick
     def dealt_with(self, turn: Turn) -> str:
         return _lines(Message.objects.filter(turn=turn).order_by("said_at", "id"))
 
+    @display(description="tools")
+    def shown_tools(self, turn: Turn) -> str:
+        return ", ".join(map(str, profile_then(turn).get("tools") or ())) or "-"
+
+    @display(description="instructions")
+    def shown_instructions(self, turn: Turn) -> str:
+        return _paragraphs(profile_then(turn).get("instructions") or "-")
+
+    @display(description="summary")
+    def shown_summary(self, turn: Turn) -> str:
+        return _paragraphs(summary_then(turn) or "-")
+
     @display(description="messages")
-    def shown(self, turn: Turn) -> str:
-        ids = (turn.used or {}).get("messages", [])[-100:]
-        return _lines(Message.objects.filter(conversation=turn.conversation, pk__in=ids).order_by("said_at", "id"))
+    def shown_messages(self, turn: Turn) -> str:
+        return _lines(self._used(turn, "messages"))
+
+    @display(description="facts")
+    def shown_facts(self, turn: Turn) -> str:
+        return format_html_join("", "<p>{}</p>", ((link_to(fact, fact.text),) for fact in facts_then(turn))) or "-"
+
+    @display(description="said before")
+    def shown_memories(self, turn: Turn) -> str:
+        return _lines(self._used(turn, "memories"))
+
+    def _used(self, turn: Turn, part: str) -> QuerySet[Message]:
+        ids = turn.used.get(part, [])[-100:]
+        return Message.objects.filter(conversation=turn.conversation, pk__in=ids).order_by("said_at", "id")
+
+
+def _paragraphs(text: str) -> str:
+    return format_html_join("", "<p>{}</p>", ((line,) for line in text.splitlines()))
 
 
 def _lines(rows: QuerySet[Message]) -> str:

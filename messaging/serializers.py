@@ -297,7 +297,7 @@ class TurnDetailSerializer(TurnSerializer):
 
     used = serializers.JSONField(help_text="Ids of what the prompt was made of: messages, facts, memories, summary.")
     prompt = serializers.SerializerMethodField(
-        help_text="The parts of the prompt: instructions, summary, messages, facts, memories, and the time it was."
+        help_text="Its parts: tools, instructions, summary, messages, facts, memories, and the time it was."
     )
     tool_calls = ToolCallSerializer(many=True)
     messages = MessageBriefSerializer(many=True, help_text="What was asked and answered, oldest first.")

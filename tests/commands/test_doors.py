@@ -414,6 +414,7 @@ def test_the_turn_shows_the_parts_of_its_prompt(member, place, says, model):
     (turn,) = as_user(member).get("/api/v1/turns/").json()["results"]
     prompt = as_user(member).get(f"/api/v1/turns/{turn['id']}/").json()["prompt"]
     assert prompt["instructions"].startswith("You answer messages on WhatsApp")
+    assert prompt["tools"] == place.now().session.agent_profile.tools
     assert [said["text"] for said in prompt["messages"]] == [*(row.text for row in place.said), "What do I like?"]
     assert [fact["text"] for fact in prompt["facts"]] == ["Ana is kind"]
     assert (prompt["summary"], prompt["memories"]) == ("", [])

@@ -31,6 +31,7 @@ from messaging.models import (
 from messaging.search_index import index_waiting
 from messaging.timeline import LONGEST_EXCERPT
 from sessions_app.models import Membership, WhatsAppSession
+from sessions_app.profiles import change_profile
 
 LogIn = Callable[[User], Client]
 MODELS = ["contact", "conversation", "message", "media", "turn", "fact"]
@@ -545,6 +546,33 @@ def test_another_conversation_s_message_is_not_sent_by_this_one(
     answer = log_in(staff_member).post(_again(said["conversation"], "message", failed))
     failed.refresh_from_db()
     assert (answer.status_code, failed.status) == (404, "failed")
+
+
+def test_a_turn_shows_the_parts_of_its_prompt(said: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
+    turn, profile = said["turn"], said["conversation"].session.agent_profile
+    profile = change_profile(profile=profile, by=None, instructions="Sell tea.\n<b>Be kind.</b>", tools=["remember"])
+    memory = _outbound(said["conversation"], text="We once had coffee.", status="sent")
+    Summary.objects.create(
+        conversation=said["conversation"], version=3, text="They talked of tea.", until=timezone.now()
+    )
+    Turn.objects.filter(pk=turn.pk).update(
+        agent_profile=profile,
+        profile_version=profile.version,
+        used=turn.used | {"facts": [str(said["fact"].pk)], "memories": [str(memory.pk)], "summary_version": 3},
+    )
+    shown = log_in(staff_member).get(_page(turn)).content.decode()
+    for part in (
+        "remember", "Sell tea.", "They talked of tea.", "Where is my order?", "Likes tea.", "We once had coffee.",
+    ):  # fmt: skip
+        assert part in shown
+    assert "<b>Be kind.</b>" not in shown
+
+
+def test_a_turn_shows_no_fact_of_another_contact(said: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
+    other = Contact.objects.create(session=said["conversation"].session, name="Bob")
+    fact = Fact.objects.create(contact=other, text="Bob is ill.", proposed_by="model")
+    Turn.objects.filter(pk=said["turn"].pk).update(used={"facts": [str(fact.pk)]})
+    assert "Bob is ill" not in log_in(staff_member).get(_page(said["turn"])).content.decode()
 
 
 def test_a_fact_is_forgotten(said: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
