@@ -1,10 +1,17 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """Django's entry for operators: `manage.py up`, `chat`, `link_session`, `sync_sessions`, `doctor`."""
 
 import os
 import sys
+from pathlib import Path
 
-from django.core.management import execute_from_command_line
+try:
+    from django.core.management import execute_from_command_line
+except ImportError:  # typed as ./manage.py: what `make run` installed is in .venv
+    python = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
+    if not python.is_file() or Path(sys.prefix) == python.parent.parent:
+        sys.exit("What this needs is not installed yet. make run does that, once.")
+    os.execv(python, [str(python), *sys.argv])  # noqa: S606
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp_agent.settings")

@@ -68,6 +68,9 @@ def _configuration() -> Iterator[Finding]:
         yield Finding(
             about, False, f"HOST={settings.HOST} without HTTPS", "Put a proxy with TLS before it, and set HTTPS=true."
         )
+    if start.has_no_name():
+        text = "HTTPS is on, but ALLOWED_HOSTS has no name but this machine's own: all others are refused with 400"
+        yield Finding(about, False, text, "Add the names people use to ALLOWED_HOSTS.")
 
 
 def _web_server() -> Finding:

@@ -66,6 +66,11 @@ def public_url(port: int) -> str:
     return f"https://{names[0]}" if settings.HTTPS and names else local_url(port)
 
 
+def has_no_name() -> bool:
+    """Whether a proxy stands before us, but requests by any name other than this machine's own are refused with 400."""
+    return settings.HTTPS and all(name in LOOPBACK or name in ANY_ADDRESS for name in settings.ALLOWED_HOSTS)
+
+
 def check_database() -> None:
     """Raises CannotStart when the database cannot be reached or cannot do what we need."""
     try:

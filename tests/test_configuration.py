@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -103,6 +104,15 @@ def test_a_data_directory_that_cannot_be_used_is_told_by_name(tmp_path):
     assert "Traceback" not in loaded.stderr
 
 
+def test_a_data_directory_that_cannot_be_looked_at_is_told_by_name(tmp_path):
+    loaded = load_settings(tmp_path, DATA_DIR=f"{tmp_path}/{'x' * 300}", PORT="no port")
+
+    assert loaded.returncode == 1
+    assert loaded.stderr.count("- DATA_DIR cannot be used: ") == 1
+    assert "- PORT is" in loaded.stderr
+    assert "Traceback" not in loaded.stderr
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -127,7 +137,6 @@ def test_an_unusable_database_address_is_told_without_its_password(told, monkeyp
 def test_a_line_of_dotenv_that_cannot_be_read_is_told_by_its_number(told, monkeypatch, tmp_path):
     monkeypatch.setattr(configuration, "_named_in_dotenv", [])
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    monkeypatch.setattr("environ.Env.ENVIRON", os.environ)
     (tmp_path / ".env").write_text("# fine\n\nexport SPELLED_WRONG=1\nhalf a secret\n")
 
     configuration.read_dotenv(tmp_path / ".env")
@@ -148,6 +157,57 @@ def test_the_example_taken_as_it_is_starts(tmp_path):
     given = dict(line.split("=", 1) for line in example.splitlines() if line and not line.startswith("#"))
 
     assert load_settings(tmp_path, **given | {"DATA_DIR": str(tmp_path / "data")}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("NAME=plain", "plain"),
+        ("NAME=sk-key                 # OpenAI", "sk-key"),
+        ("NAME=pa$$#word", "pa$$#word"),
+        ("  NAME = spaced  ", "spaced"),
+        ("export NAME=exported", "exported"),
+        ("NAME=# not a comment", "# not a comment"),
+        ("NAME= # a comment", ""),
+        ("NAME='hash # \\ inside' # a comment", "hash # \\ inside"),
+        (r'NAME="a \"quote\" and \\ # inside"', r'a "quote" and \ # inside'),
+        ("NAME=it's", "it's"),
+    ],
+)
+def test_dotenv_is_read_as_shells_read_it(told, monkeypatch, tmp_path, line, value):
+    monkeypatch.setattr(configuration, "_named_in_dotenv", [])
+    monkeypatch.setattr(os, "environ", {})
+    (tmp_path / ".env").write_text(f"\ufeff# made with an editor that marks its files\n{line}\n", encoding="utf-8")
+
+    configuration.read_dotenv(tmp_path / ".env")
+    assert told == []
+    assert os.environ == {"NAME": value}
+
+
+def test_a_quote_without_an_end_is_told_and_not_shown(told, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "environ", {})
+    (tmp_path / ".env").write_text('SECRET_KEY="half a secret\n')
+
+    configuration.read_dotenv(tmp_path / ".env")
+    assert told == [".env line 1 is not NAME=value; a quote in it has no end"]
+    assert os.environ == {}
+
+
+def test_manage_py_finds_what_make_run_installed(tmp_path):
+    shutil.copy(ROOT / "manage.py", tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "in .venv: $@"\n')
+    python.chmod(0o755)
+
+    bare = subprocess.run(
+        ["/usr/bin/env", sys.executable, "-S", "manage.py", "doctor"],  # -S: as if nothing were installed
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert bare.stdout == "in .venv: manage.py doctor\n"
 
 
 @pytest.mark.parametrize(
@@ -198,3 +258,29 @@ except ValueError:
     assert "it broke" in logged
     assert "ValueError" in logged
     assert "a very private text" not in logged
+
+
+def test_a_request_for_another_host_is_one_line_in_the_log(tmp_path):
+    ask = """
+import django
+django.setup()
+from django.test import Client
+print(Client().get("/health/", headers={"host": "another.example"}).status_code)
+"""
+    given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path)}
+    given |= {"DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings"}
+    asked = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "DATA_DIR": str(tmp_path),
+            "DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.stdout == "400\n", asked.stderr
+    assert "You may need to add 'another.example' to ALLOWED_HOSTS" in asked.stderr
+    assert "Traceback" not in asked.stderr

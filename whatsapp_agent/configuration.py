@@ -1,7 +1,6 @@
 """How settings.py reads the environment: typed, checked, and with every mistake told at once and by name."""
 
 import fcntl
-import logging as python_logging
 import os
 import re
 import secrets
@@ -17,12 +16,15 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 env = environ.Env()
-python_logging.getLogger("environ.environ").disabled = True  # it logs a line of .env that it cannot read
 _mistakes: list[str] = []
 _read: set[str] = set()
 _named_in_dotenv: list[str] = []
 
-DOTENV_LINE = re.compile(r"^\s*(?:#.*)?$|^\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=")
+DOTENV_LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)")
+# As shells and container tools read it: a comment behind a value, after a space, is no part of it.
+DOTENV_VALUE = re.compile(
+    r"""\s*+(?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>(?!['"]).*?))\s*(?:(?<=\s)#.*)?"""
+)
 
 # Those PostgreSQL 14 has a stemmer for; newer ones have a few more, which are not everywhere.
 STEMMED_LANGUAGES = (
@@ -38,6 +40,10 @@ SHORTEST_SECRET = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK
 def mistake(name: str, what: str) -> None:
     """Note that variable `name` is wrong; `stop_on_mistakes` tells all of them together."""
     _mistakes.append(f"{name} {what}")
+
+
+def _is_mistaken(name: str) -> bool:
+    return any(told.startswith(f"{name} ") for told in _mistakes)
 
 
 def stop_on_mistakes() -> None:
@@ -56,17 +62,30 @@ def read_dotenv(path: Path) -> None:
     if not path.is_file():
         return
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as exc:
         mistake(".env", f"cannot be read: {exc}")
         return
     for number, line in enumerate(lines, start=1):
-        match = DOTENV_LINE.match(line)
-        if match is None:  # not shown: half a secret may stand there
-            mistake(".env", f"line {number} is not NAME=value")
-        elif match["name"]:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = DOTENV_LINE.fullmatch(line)
+        value = _dotenv_value(match["value"]) if match else None
+        if match is None or value is None:  # not shown: half a secret may stand there
+            mistake(".env", f"line {number} is not NAME=value" + ("; a quote in it has no end" if match else ""))
+        else:
             _named_in_dotenv.append(match["name"])
-    environ.Env.read_env(path)
+            os.environ.setdefault(match["name"], value)
+
+
+def _dotenv_value(written: str) -> str | None:
+    """What stands behind the =, without quotes and comment; None when it begins with a quote that has no end."""
+    match = DOTENV_VALUE.fullmatch(written)
+    if match is None:
+        return None
+    if match["double"] is not None:
+        return re.sub(r'\\(["\\])', r"\1", match["double"])
+    return match["bare"] if match["single"] is None else match["single"]
 
 
 def unread_names() -> list[str]:
@@ -154,7 +173,7 @@ def url(name: str, *, schemes: Sequence[str]) -> str:
         return ""
     try:
         parts = urlsplit(given)
-        usable = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix")
+        usable = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix") and " " not in given
         _ = parts.port  # raises ValueError when it is no port
     except ValueError:
         usable = False
@@ -175,9 +194,13 @@ def origins(name: str, *, default: list[str]) -> list[str]:
 
 
 def directory(name: str, *, default: Path) -> Path:
-    path = Path(text(name) or default).expanduser().absolute()
-    if path.exists() and not path.is_dir():
-        mistake(name, f"is {path}, which is not a directory")
+    path = Path(text(name) or default)
+    try:
+        path = path.expanduser().absolute()
+        if path.exists() and not path.is_dir():
+            mistake(name, f"is {path}, which is not a directory")
+    except (OSError, RuntimeError) as exc:  # ours not to look into; the home of someone who is not there
+        mistake(name, f"cannot be used: {exc}")
     return path
 
 
@@ -221,7 +244,7 @@ def prepare_secrets(*, data_dir: Path, generate: bool) -> None:
     The file has mode 0600 and is moved into place, so that a crash leaves no half of it; of processes that start at
     once, the first one generates.
     """
-    if not generate:
+    if not generate or _is_mistaken("DATA_DIR"):
         return
     path = data_dir / "secrets.env"
     try:
@@ -264,7 +287,7 @@ def _read_secrets(path: Path) -> dict[str, str]:
 
 def secret(name: str) -> str:
     given = text(name)
-    if not given and "DATA_DIR" in {told.split(" ", 1)[0] for told in _mistakes}:
+    if not given and _is_mistaken("DATA_DIR"):
         return ""  # it would have been generated there
     if not given:
         mistake(name, "is missing: with DATABASE_URL set no secret is generated; set it to a long random text")
@@ -307,6 +330,12 @@ def leave_out_private(_logger: Any, _method: str, line: Any) -> str:
     return line
 
 
+def without_traceback(record: Any) -> bool:
+    """Of a request for a host that is not ours, which anybody may send, the line says all."""
+    record.exc_info = None
+    return True
+
+
 def logging(*, level: str, fmt: str) -> dict[str, Any]:
     """One line an event on standard error: coloured words for people, or JSON for machines."""
     shared: list[structlog.typing.Processor] = [
@@ -343,6 +372,7 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, leave_out_private],
             }
         },
+        "filters": {"without_traceback": {"()": lambda: without_traceback}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
@@ -353,5 +383,6 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
             "openai": {"level": "WARNING"},
             "django_structlog": {"level": "WARNING"},
             "django.request": {"level": "ERROR"},
+            "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         },
     }

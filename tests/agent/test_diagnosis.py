@@ -53,6 +53,14 @@ def test_the_database_is_named_with_its_version_and_pgvector(db):
     assert "pgvector" in finding.text
 
 
+def test_https_without_a_name_to_be_reached_by_is_told(settings):
+    settings.HTTPS, settings.ALLOWED_HOSTS = True, ["localhost", "127.0.0.1", "0.0.0.0"]  # noqa: S104
+    assert "ALLOWED_HOSTS" in found("configuration").remedy
+
+    settings.ALLOWED_HOSTS.append("agent.example.com")
+    assert found("configuration").is_well
+
+
 def test_a_bridge_that_answers_and_takes_our_key_is_well(zapw):
     ensure_default_bridges()
     assert found("bridge default").is_well

@@ -72,6 +72,8 @@ class Command(BaseCommand):
             self._say("WARNING: DEBUG is on: whoever meets an error sees settings and code. Never in production.")
         if settings.HOST not in start.LOOPBACK and not settings.HTTPS:
             self._say(f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages travel in the clear.")
+        if start.has_no_name():
+            self._say("WARNING: HTTPS is on, but ALLOWED_HOSTS names this machine alone: add the names people use.")
         for name in configuration.unread_names():
             self._say(f"WARNING: .env sets {name}, and nothing here reads it. Is it spelled right? See .env.example.")
 
