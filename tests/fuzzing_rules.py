@@ -48,7 +48,7 @@ REASONS = [
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "debounce_max_s", "This must not be less than `debounce_s`."),
     # More than a pattern is to be said of phone numbers, of addresses, and of what is in a file.
     (SENDING, "invalid", "to|contact", "This is no phone number. .*|This phone number has .*"),
-    (f"{SENDING}|(POST|PATCH) /api/v1/webhook-endpoints/.*", "unsafe_url|private_address", "url|media_url", ANY),
+    (f"{SENDING}|(POST|PATCH) /api/v1/webhook-endpoints/.*", "unsafe_url|private_address|fetch_failed", ANY, ANY),
     (SENDING, "unsupported_file", "file", ANY),
     (SENDING, "invalid", "file", "The submitted file is empty."),
 ]

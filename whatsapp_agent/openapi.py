@@ -32,7 +32,7 @@ FAILURES = {
     "422": "The bridge of this session cannot do this, or the `Idempotency-Key` belongs to another request.",
     "429": "Too many requests; `Retry-After` says how many seconds to wait.",
     "500": "A mistake of ours; `id` finds it in the log.",
-    "502": "The bridge did not do what it was asked to.",
+    "502": "The bridge, or the model, did not do what it was asked to.",
     "503": "The database cannot be reached.",
 }
 ERROR = {
@@ -110,16 +110,19 @@ class Schema(AutoSchema):
 
     def _failures(self) -> list[str]:
         codes = ["400", "401", "406", "414", "429", "500", "503"]
-        if self._access().role is not None:
+        is_open = self._access().role is None
+        if not is_open:
             codes.append("403")
-        if self.method != "GET" or "{" in self.path:
-            codes.append("404")
         if self.method != "GET":
-            codes += ["409", "413", "415", "422"]
+            codes += ["413", "415"] if is_open else ["404", "409", "413", "415", "422"]
+        elif "{" in self.path:
+            codes.append("404")
         if self.path == f"{PREFIX}events/":
             codes.append("410")
         if self.path.startswith(f"{PREFIX}sessions/"):
             codes += ["409", "502"]
+        if self.path.startswith(f"{PREFIX}commands/") and self.method == "POST":
+            codes.append("502")
         return codes
 
 

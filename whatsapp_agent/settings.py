@@ -217,6 +217,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["whatsapp_agent.filters.StrictFilters"],
     "DEFAULT_METADATA_CLASS": None,
+    "URL_FORMAT_OVERRIDE": None,  # what is wanted is said once, in `Accept`
     "DEFAULT_SCHEMA_CLASS": "whatsapp_agent.openapi.Schema",
     "EXCEPTION_HANDLER": "whatsapp_agent.api.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
