@@ -5,6 +5,7 @@ so that the model's server need not read it again: nothing in it depends on what
 older half is folded into the summary (`agent.folding`), with the facts known by then, and a new beginning starts.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,9 +85,18 @@ def lines_of(history: Sequence[Said], *, is_group: bool) -> list[Line]:
 
 
 def build(
-    *, conversation: Conversation, lines: Sequence[Line], burst: Sequence[UUID], default_model: str, now: datetime
+    *,
+    conversation: Conversation,
+    lines: Sequence[Line],
+    burst: Sequence[UUID],
+    default_model: str,
+    now: datetime,
+    done: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> Context:
-    """The prompt of a turn. Lines beyond the budget are left out, the oldest first; the newest is always shown."""
+    """The prompt of a turn. Lines beyond the budget are left out, the oldest first; the newest is always shown.
+
+    `done` are tools, with their arguments, that a turn for the same burst has used before it was broken off.
+    """
     profile = conversation.session.agent_profile
     left = profile.history_tokens
     shown: list[Line] = []
@@ -102,7 +112,7 @@ def build(
     prompt = Prompt(
         model=profile.model or default_model,
         messages=(system, *_in_turns(shown, earlier=_earlier(conversation.summary, facts=old))),
-        notes=_notes(now=now, facts=new, memories=memories),
+        notes=_notes(now=now, facts=new, memories=memories, done=done),
         temperature=profile.temperature,
         max_output_tokens=profile.max_output_tokens,
     )
@@ -141,10 +151,19 @@ def _told(facts: Sequence[Known]) -> list[str]:
     return ["Known about the contact:", *(f"- {unfenced(fact.text)}" for fact in facts)] if facts else []
 
 
-def _notes(*, now: datetime, facts: Sequence[Known], memories: Sequence[Hit]) -> str:
+def _notes(
+    *,
+    now: datetime,
+    facts: Sequence[Known],
+    memories: Sequence[Hit],
+    done: Sequence[tuple[str, dict[str, Any]]],
+) -> str:
     told = [f"Now: {now:%A %Y-%m-%d %H:%M} UTC.", *_told(facts)]
     if memories:
         told += ["Said before:", *(f"- {_memory(hit.message)}" for hit in memories)]
+    if done:
+        told += ["Done already for what was said last, and not to be done again:"]
+        told += [f"- {name} {unfenced(json.dumps(arguments, ensure_ascii=False))}" for name, arguments in done]
     return "\n".join(["<notes>", *told, "</notes>"])
 
 

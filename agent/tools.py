@@ -15,7 +15,7 @@ from agent.llm.answers import clean, clean_json
 from agent.llm.base import PromptMessage, Role, ToolRequest, ToolSpec
 from commands import run
 from commands.models import CommandRun
-from commands.registry import By, Caller, ChatCommand, tools_named
+from commands.registry import By, Caller, ChatCommand, get, tools_named
 from messaging import leases
 from messaging.leases import Lease, LeaseLost
 from messaging.models import Conversation, Message, ToolCall, Turn
@@ -42,17 +42,23 @@ class Toolbox:
     """The tools of one turn, and what came of each call.
 
     Whatever the model writes, a tool sees this one conversation: which one is not among its arguments. An effect is had
-    once for a burst, by a key of the burst's watermark, tool and arguments, however often the turn is begun again.
+    once for a burst, by a key of the burst, the tool and its arguments, however often the turn is begun again; and a
+    model that is asked the very same again may word it otherwise, without having it twice.
     """
 
-    def __init__(self, *, conversation: Conversation, lease: Lease, asked_in: UUID | None) -> None:
+    def __init__(self, *, conversation: Conversation, lease: Lease, burst: Sequence[UUID], is_again: bool) -> None:
+        """`burst`, the latest last, is what the turn answers; `is_again`: it is known to have been begun before."""
         self._conversation = conversation
         self._lease = lease
-        self._asked_in = asked_in  # the newest message of the burst
+        self._asked_in = burst[-1] if burst else None
+        self._prefix = f"tool:{min(burst, default=None)}:"  # what came first stays so, whatever else comes
+        self._is_again = is_again
+        self._earlier: list[CommandRun] | None = None  # None: not looked for
+        self._claimed: set[UUID] = set()
         self._caller = Caller(by=By.MODEL, contact=conversation.contact)
         self._commands = tools_named(conversation.session.agent_profile.tools)
         self._runs: list[CommandRun] = []
-        self._with_the_answer: dict[str, tuple[ChatCommand, dict[str, Any]]] = {}
+        self._with_the_answer: dict[str, tuple[ChatCommand, dict[str, Any], str]] = {}  # by the command's name
         self.calls: list[ToolCall] = []
 
     @property
@@ -68,11 +74,29 @@ class Toolbox:
         """Run what the model asks for, in its order, and tell it what came of each. Raises LeaseLost."""
         return [self._answer(request, position=position) for position, request in enumerate(requests)]
 
+    @property
+    def has_effects(self) -> bool:
+        """Whether `perform` has anything to do."""
+        return bool(self.calls) or bool(self.done_before())
+
+    def done_before(self) -> list[CommandRun]:
+        """What was done for this burst when its turn was begun before and came to no end, the oldest first."""
+        return [done for done in self._runs_before() if done.turn_id is None] if self._is_again else []
+
+    def told_before(self) -> list[tuple[str, dict[str, Any]]]:
+        """The same as the model knows it: the names of tools, with their arguments."""
+        return [(get(done.name).tool_name, done.arguments) for done in self.done_before()]
+
     def perform(self, turn: Turn) -> Sequence[str]:
-        """In the transaction that settles the turn: what happens together with the answer."""
-        for key, (command, arguments) in self._with_the_answer.items():
+        """In the transaction that settles the turn: what happens together with the answer, and the record of it all."""
+        for command, arguments, key in self._with_the_answer.values():
             self._runs.append(self._run(command, arguments, key=key, guard=None))
-        CommandRun.objects.filter(pk__in=[done.pk for done in self._runs]).update(turn=turn)
+        unrepeated = [done for done in self.done_before() if done.pk not in self._claimed]
+        ToolCall.objects.bulk_create(
+            _recorded(done, turn=turn, position=position) for position, done in enumerate(unrepeated, len(self.calls))
+        )
+        done_now = CommandRun.objects.filter(pk__in=[done.pk for done in (*self._runs, *unrepeated)], turn=None)
+        done_now.update(turn=turn)
         return []
 
     def _answer(self, request: ToolRequest, *, position: int) -> PromptMessage:
@@ -107,10 +131,11 @@ class Toolbox:
         key = None if command.reads_only else self._key(command, arguments)
         is_fine = run.why_not(command, arguments=arguments, caller=self._caller) is None
         if key is not None and command.changes_control and is_fine:
-            self._with_the_answer.setdefault(key, (command, arguments))
+            self._with_the_answer[command.name] = command, arguments, key
             return Status.DONE, _json({"text": WITH_THE_ANSWER})
         try:
-            done = self._run(command, arguments, key=key, guard=lambda: leases.ensure_held(self._lease))
+            done = self._run_before(command, key) if key is not None else None
+            done = done or self._run(command, arguments, key=key, guard=lambda: leases.ensure_held(self._lease))
         except (LeaseLost, OperationalError, InterfaceError):
             raise
         except Exception:  # a mistake of ours in one tool: the model may still answer without it
@@ -119,7 +144,32 @@ class Toolbox:
         self._runs.append(done)
         if done.status != CommandRun.Status.DONE:
             return STATUS_OF[CommandRun.Status(done.status)], _error(done.text)
-        return Status.DONE, _json(done.data or {"text": done.text})
+        return Status.DONE, _told(done)
+
+    def _runs_before(self) -> list[CommandRun]:
+        if self._earlier is None:
+            self._earlier = list(CommandRun.objects.filter(key__startswith=self._prefix).order_by("created_at", "id"))
+        return self._earlier
+
+    def _run_before(self, command: ChatCommand, key: str) -> CommandRun | None:
+        """What this call came to when the turn was begun before.
+
+        The same call was asked for then, or else another one of the same command, when no more had been said than now.
+        """
+        place, _, words = key.rpartition(":")
+        runs = [done for done in self._runs_before() if done.name == command.name and done.key is not None]
+        same = (done for done in runs if str(done.key).endswith(f":{words}"))
+        reworded = (
+            done
+            for done in runs
+            if done.pk not in self._claimed
+            and done.status == CommandRun.Status.DONE
+            and str(done.key).startswith(f"{place}:")
+        )
+        found = next(same, None) or next(reworded, None)
+        if found is not None:
+            self._claimed.add(found.pk)
+        return found
 
     def _run(
         self, command: ChatCommand, arguments: dict[str, Any], *, key: str | None, guard: Callable[[], None] | None
@@ -137,8 +187,27 @@ class Toolbox:
         )
 
     def _key(self, command: ChatCommand, arguments: dict[str, Any]) -> str:
-        digest = hashlib.sha256(_json(arguments, sort_keys=True).encode()).hexdigest()[:40]
-        return f"tool:{self._conversation.pk}:{self._conversation.answered_count}:{command.name}:{digest}"
+        digest = hashlib.sha256(_json(arguments, sort_keys=True).encode()).hexdigest()[:32]
+        return f"{self._prefix}{self._asked_in}:{command.name}:{digest}"
+
+
+def _recorded(done: CommandRun, *, turn: Turn, position: int) -> ToolCall:
+    """A call of a turn that came to no end, as the record of the one that did."""
+    status = STATUS_OF[CommandRun.Status(done.status)]
+    return ToolCall(
+        turn=turn,
+        position=position,
+        name=get(done.name).tool_name,
+        arguments=done.arguments,
+        result=_bounded(_told(done)),
+        status=status,
+        error="" if status == Status.DONE else done.text[:300],
+        created_at=done.created_at,
+    )
+
+
+def _told(done: CommandRun) -> str:
+    return _json(done.data or {"text": done.text})
 
 
 def _read_arguments(text: str) -> dict[str, Any] | None:

@@ -69,8 +69,14 @@ def _answer(lease: Lease) -> datetime | None:
     started_at = timezone.now()
     for restart in range(MOST_RESTARTS + 1):
         situation = _gather(lease)
+        toolbox = Toolbox(
+            conversation=situation.conversation,
+            lease=lease,
+            burst=situation.burst,
+            is_again=lease.tries > 1 or restart > 0,
+        )
         try:
-            settlement = _decide(situation, lease=lease, started_at=started_at)
+            settlement = _decide(situation, lease=lease, toolbox=toolbox, started_at=started_at)
         except LeaseLost:
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None
@@ -78,7 +84,7 @@ def _answer(lease: Lease) -> datetime | None:
             if lease.tries < settings.AGENT_MAX_TRIES and not isinstance(exc, ModelRefused):
                 log.warning("model_failed", conversation=str(lease.conversation_id), code=exc.code, tries=lease.tries)
                 return leases.postpone(lease, delay_s=_pause_s(lease.tries, exc.retry_after_s))
-            settlement = _give_up(situation, started_at=started_at, reason=f"{exc.code}: {exc}")
+            settlement = _with_tools(_give_up(situation, started_at=started_at, reason=f"{exc.code}: {exc}"), toolbox)
         settled = leases.settle(
             lease,
             settlement,
@@ -118,7 +124,7 @@ def _gather(lease: Lease) -> Situation:
     return Situation(conversation=conversation, history=history, lines=lines, burst=burst)
 
 
-def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Settlement:
+def _decide(situation: Situation, *, lease: Lease, toolbox: Toolbox, started_at: datetime) -> Settlement:
     """What to do about the burst: ignore it with a reason, give up, or answer. Raises ModelError."""
     conversation = situation.conversation
     blank = _blank(situation, started_at=started_at)
@@ -132,9 +138,8 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
     if why_unreachable:
         return replace(blank, outcome=Turn.Outcome.IGNORED, reason=why_unreachable, needs_attention=True)
     if lease.tries > settings.AGENT_MAX_TRIES:
-        return _give_up(
-            situation, started_at=started_at, reason="interrupted: begun too often without coming to an end"
-        )
+        reason = "interrupted: begun too often without coming to an end"
+        return _with_tools(_give_up(situation, started_at=started_at, reason=reason), toolbox)
     if (found := typed_commands.first_command(situation.history)) is not None:
         return _command(situation, *found, settlement=blank)
     profile = conversation.session.agent_profile
@@ -147,12 +152,12 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
         burst=situation.burst,
         default_model=settings.OPENAI_MODEL,
         now=timezone.now(),
+        done=toolbox.told_before(),
     )
     if folding.is_due(situation.lines, budget=profile.history_tokens, share=folding.EARLY):
         folding.soon(conversation.pk)
-    toolbox = Toolbox(conversation=conversation, lease=lease, asked_in=situation.burst[-1])
     said = _converse(replace(built.prompt, tools=toolbox.specs), toolbox=toolbox, lease=lease)
-    return replace(
+    answered = replace(
         blank,
         outcome=Turn.Outcome.ANSWERED,
         replies=split_text(to_whatsapp(said.text)),
@@ -163,9 +168,14 @@ def _decide(situation: Situation, *, lease: Lease, started_at: datetime) -> Sett
         completion_tokens=said.completion_tokens,
         cached_tokens=said.cached_tokens,
         model_ms=said.model_ms,
-        tool_calls=toolbox.calls,
-        perform=toolbox.perform if toolbox.calls else None,
     )
+    return _with_tools(answered, toolbox)
+
+
+def _with_tools(settlement: Settlement, toolbox: Toolbox) -> Settlement:
+    """What the tools did is part of the turn, also of one that failed."""
+    perform = toolbox.perform if toolbox.has_effects else None
+    return replace(settlement, tool_calls=toolbox.calls, perform=perform)
 
 
 def _command(situation: Situation, said: Said, typed: Typed, *, settlement: Settlement) -> Settlement:

@@ -12,7 +12,7 @@ from agent import tools, turns
 from commands import registry
 from commands.models import CommandRun
 from commands.registry import READERS, Arguments, Result, chat_command
-from messaging import control
+from messaging import control, leases
 from messaging.models import Contact, Conversation, Fact, Message, ToolCall, Turn
 from messaging.outbox import claim_next
 from sessions_app.models import AgentProfile
@@ -282,6 +282,102 @@ def test_a_fact_is_remembered_once_though_the_turn_is_begun_again(says, conversa
     assert reply() == "Noted again!"
     assert CommandRun.objects.get().turn == Turn.objects.get()
     assert ToolCall.objects.get().status == "done"
+
+
+def test_a_model_that_words_it_otherwise_the_second_time_has_the_effect_once(says, conversation, model, monkeypatch):
+    says("I like tea")
+    model.call_tools(LIKES_TEA)
+    model.say("Noted!")
+    die_before_settling(monkeypatch, conversation)
+    model.call_tools(("remember", {"fact": "The contact is fond of tea"}))
+    model.say("Noted again!")
+    turns.take_turn(conversation.pk)
+    assert Fact.objects.get().text == "Ana likes tea"
+    assert results(model)[0]["fact"]["text"] == "Ana likes tea"
+    assert CommandRun.objects.get().turn == Turn.objects.get()
+
+
+def test_several_effects_are_each_had_once_whatever_their_order_the_second_time(
+    says, conversation, only_chat, monkeypatch
+):
+    says("I like tea and cake")
+    only_chat.call_tools(LIKES_TEA, ("remember", {"fact": "Ana likes cake"}))
+    only_chat.say("Noted!")
+    die_before_settling(monkeypatch, conversation)
+    only_chat.call_tools(("remember", {"fact": "Cake, too"}), LIKES_TEA)
+    only_chat.say("Noted again!")
+    turns.take_turn(conversation.pk)
+    assert {fact.text for fact in Fact.objects.all()} == {"Ana likes tea", "Ana likes cake"}
+
+
+def test_what_was_done_before_a_crash_is_told_to_the_model_and_is_in_the_turn(says, conversation, model, monkeypatch):
+    says("I like tea")
+    model.call_tools(LIKES_TEA)
+    model.say("Noted!")
+    die_before_settling(monkeypatch, conversation)
+    model.say("I know.")
+    turns.take_turn(conversation.pk)
+    assert "not to be done again:\\n- remember" in json.dumps(model.requests[-1].body)
+    turn = Turn.objects.get()
+    call = turn.tool_calls.get()
+    assert (call.name, call.arguments, call.status) == ("remember", {"fact": "Ana likes tea"}, "done")
+    assert CommandRun.objects.get().turn == turn
+
+
+def test_what_a_tool_did_is_in_a_turn_that_failed_and_is_not_done_again_when_staff_run_it_again(
+    says, conversation, only_chat, monkeypatch
+):
+    says("I like tea")
+    asked = turns._ask
+
+    def failing(prompt):
+        if only_chat.requests:
+            only_chat.fail("unauthorized", times=1)
+        return asked(prompt)
+
+    monkeypatch.setattr(turns, "_ask", failing)
+    only_chat.call_tools(LIKES_TEA)
+    turns.take_turn(conversation.pk)
+    failed = Turn.objects.get()
+    assert (failed.outcome, failed.tool_calls.get().name) == ("failed", "remember")
+    assert CommandRun.objects.get().turn == failed
+    monkeypatch.setattr(turns, "_ask", asked)
+    leases.answer_again(turn=failed)
+    only_chat.call_tools(("remember", {"fact": "The contact is fond of tea"}))
+    only_chat.say("Noted!")
+    turns.take_turn(conversation.pk)
+    assert Turn.objects.latest("created_at").outcome == "answered"
+    assert Fact.objects.count() == CommandRun.objects.count() == 1
+
+
+def test_what_is_said_meanwhile_may_have_an_effect_of_its_own(says, conversation, only_chat, monkeypatch):
+    only_chat.call_tools(LIKES_TEA)
+    only_chat.say("Noted!")
+    only_chat.call_tools(("remember", {"fact": "Ana likes coffee"}))
+    only_chat.say("Noted, both!")
+    says("I like tea")
+    asked = turns._ask
+
+    def interrupted(prompt):
+        if len(only_chat.requests) == 1:
+            says("and coffee")
+        return asked(prompt)
+
+    monkeypatch.setattr(turns, "_ask", interrupted)
+    turns.take_turn(conversation.pk)
+    assert {fact.text for fact in Fact.objects.all()} == {"Ana likes tea", "Ana likes coffee"}
+    assert [call.name for call in Turn.objects.get().tool_calls.all()] == ["remember", "remember"]
+
+
+def test_a_model_that_hands_over_twice_in_a_turn_hands_over_once(says, conversation, only_chat):
+    only_chat.call_tools(("hand_off", {"reason": "angry"}), ("hand_off", {"reason": "very angry"}))
+    only_chat.say("A colleague will write to you.")
+    says("A person, now!")
+    turns.take_turn(conversation.pk)
+    conversation.refresh_from_db()
+    assert (conversation.control, conversation.control_epoch) == ("human", 1)
+    assert conversation.attention_note.startswith("very angry")
+    assert CommandRun.objects.count() == 1
 
 
 def test_the_same_effect_in_a_later_burst_is_another_one(says, conversation, only_chat):
