@@ -14,12 +14,14 @@ from accounts.models import ApiKey, Role, Scope
 class Access:
     """What a call needs: the least role, and of an API key the scope.
 
-    `role` None: nobody need log in. `scope` None: only a person may, whatever scopes a key has.
+    `role` None: nobody need log in. `scope` None: only a person may, whatever scopes a key has. `is_for_all`: it
+    concerns more than some sessions, so that a key restricted to some may not.
     """
 
     role: Role | None
     scope: Scope | None = None
     any_key: bool = False
+    is_for_all: bool = False
 
 
 OPEN = Access(role=None)
@@ -29,6 +31,7 @@ SEND = Access(Role.OPERATOR, Scope.MESSAGES_SEND)
 CONTROL = Access(Role.OPERATOR, Scope.CONVERSATIONS_CONTROL)
 SEE_SESSIONS = Access(Role.VIEWER, Scope.SESSIONS_READ)
 MANAGE_SESSIONS = Access(Role.ADMIN, Scope.SESSIONS_MANAGE)
+MANAGE_ALL = Access(Role.ADMIN, Scope.SESSIONS_MANAGE, is_for_all=True)
 MANAGE_WEBHOOKS = Access(Role.OPERATOR, Scope.WEBHOOKS_MANAGE)
 UNLISTED = Access(Role.ADMIN)  # what nobody wrote down is for administrators alone, and a test fails
 
@@ -41,16 +44,16 @@ MATRIX: dict[str, dict[str, Access]] = {
     "me": {"GET": Access(Role.VIEWER, any_key=True), "PATCH": OWN},
     "key-list": {"GET": OWN, "POST": OWN},
     "key-detail": {"GET": OWN, "DELETE": OWN},
-    "session-list": {"GET": SEE_SESSIONS, "POST": MANAGE_SESSIONS},
+    "session-list": {"GET": SEE_SESSIONS, "POST": MANAGE_ALL},
     "session-detail": {"GET": SEE_SESSIONS, "PATCH": MANAGE_SESSIONS, "DELETE": MANAGE_SESSIONS},
     "session-qr": {"GET": MANAGE_SESSIONS},
     "session-connect": {"POST": MANAGE_SESSIONS},
     "session-restart": {"POST": MANAGE_SESSIONS},
     "session-logout": {"POST": MANAGE_SESSIONS},
-    "agent-list": {"GET": SEE_SESSIONS, "POST": MANAGE_SESSIONS},
-    "agent-detail": {"GET": SEE_SESSIONS, "PATCH": MANAGE_SESSIONS, "DELETE": MANAGE_SESSIONS},
+    "agent-list": {"GET": SEE_SESSIONS, "POST": MANAGE_ALL},
+    "agent-detail": {"GET": SEE_SESSIONS, "PATCH": MANAGE_ALL, "DELETE": MANAGE_ALL},
     "agent-versions": {"GET": SEE_SESSIONS},
-    "agent-rollback": {"POST": MANAGE_SESSIONS},
+    "agent-rollback": {"POST": MANAGE_ALL},
     "contact-list": {"GET": READ},
     "contact-detail": {"GET": READ, "PATCH": CONTROL},
     "conversation-list": {"GET": READ},
@@ -121,6 +124,8 @@ def why_not(user: Any, auth: Any, access: Access) -> str | None:
             return "This is for people who log in, not for API keys."
         if access.scope not in auth.scopes:
             return f"This needs an API key with the scope {access.scope}."
+        if access.is_for_all and auth.session_ids:
+            return "This concerns more than the sessions this API key is restricted to."
     return None
 
 
@@ -142,4 +147,6 @@ def _scope_in_words(access: Access) -> str:
         return "open to everyone"
     if access.any_key:
         return "any"
-    return f"`{access.scope}`" if access.scope else "people only"
+    if access.scope is None:
+        return "people only"
+    return f"`{access.scope}`, for all sessions" if access.is_for_all else f"`{access.scope}`"

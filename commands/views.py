@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.urls import URLPattern, path
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,7 +15,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import user_of
-from accounts.models import ApiKey, Scope
+from accounts.permissions import MANAGE_ALL, SEND, why_not
 from agent.formatting import split_text
 from commands.callers import caller_logged_in
 from commands.filters import CommandRunFilters
@@ -38,9 +39,8 @@ MODEL_FAILED = 502
 
 def caller_of(request: Request) -> Caller:
     """Who asks. A key that may not write agent profiles is no administrator here either, whoever it belongs to."""
-    auth = request.auth
-    is_limited = isinstance(auth, ApiKey) and Scope.SESSIONS_MANAGE not in auth.scopes
-    return caller_logged_in(user_of(request), as_administrator=not is_limited)
+    may_administrate = why_not(request.user, request.auth, MANAGE_ALL) is None
+    return caller_logged_in(user_of(request), as_administrator=may_administrate)
 
 
 class CommandListView(APIView):
@@ -65,6 +65,8 @@ class CommandView(APIView):
         form = valid(RunCommandSerializer, request)
         conversation = _conversation(request, form["conversation"])
         if form["send"]:
+            if refusal := why_not(request.user, request.auth, SEND):
+                raise PermissionDenied(refusal)
             check_sendable(conversation=conversation)  # before there is an effect
         done = run(
             command,

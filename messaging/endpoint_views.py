@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.authentication import user_of
 from messaging import endpoints, events
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from whatsapp_agent.api import Address, StrictFields, valid
+from whatsapp_agent.api import Address, StrictFields, takes_no_fields, valid
 from whatsapp_agent.idempotency import idempotent
 
 SECRET_HELP = "Shown this once. What is sent is signed with it: verify as https://www.standardwebhooks.com says."  # noqa: S105
@@ -155,6 +155,7 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     def rotate_secret(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """A new secret, shown this once. For 24 hours what is sent is signed with the former one as well."""
+        takes_no_fields(request)
         return Response(EndpointWithSecretSerializer(endpoints.rotate_secret(self.get_object())).data)
 
     @extend_schema(request=None, responses={202: DeliverySerializer})
@@ -162,6 +163,7 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send it an `endpoint.test` event."""
+        takes_no_fields(request)
         return Response(DeliverySerializer(endpoints.send_test(self.get_object())).data, status=202)
 
     @extend_schema(responses=DeliverySerializer(many=True))
@@ -192,4 +194,5 @@ class DeliveryViewSet(RetrieveModelMixin, GenericViewSet):
     @action(detail=True, methods=["post"])
     def redeliver(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send it once more, now, under the same id."""
+        takes_no_fields(request)
         return Response(self.get_serializer(endpoints.redeliver(self.get_object())).data, status=202)

@@ -53,7 +53,7 @@ from messaging.serializers import (
 )
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent import postgres
-from whatsapp_agent.api import valid
+from whatsapp_agent.api import takes_no_fields, valid
 from whatsapp_agent.bodies import FormBody, JSONBody
 from whatsapp_agent.errors import InvalidInput, NotFound
 from whatsapp_agent.idempotency import idempotent
@@ -175,6 +175,7 @@ class ConversationViewSet(ReadOnlyModelViewSet):
     @action(detail=True, methods=["post"])
     def read(self, request: Request, pk: str) -> Response:
         """Staff have seen what was said here: nothing is unread."""
+        takes_no_fields(request)
         mark_read(conversation=self.get_object())
         return self.retrieve(request, pk)
 
@@ -244,6 +245,7 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send once more what failed, was cancelled, or may not have gone."""
+        takes_no_fields(request)
         return Response(self.get_serializer(send_again(message=self.get_object())).data)
 
 
@@ -310,6 +312,7 @@ class TurnViewSet(ReadOnlyModelViewSet):
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Answer the messages of a failed turn once more."""
+        takes_no_fields(request)
         leases.answer_again(turn=self.get_object())
         return Response(status=202)
 

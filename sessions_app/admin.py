@@ -198,10 +198,7 @@ class AgentProfileAdmin(ForStaff, QuickList, ModelAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AgentProfile]:
-        rows = super().get_queryset(request)
-        if is_administrator(request):
-            return rows
-        return rows.filter(pk__in=WhatsAppSession.objects.visible_to(request.user).values("agent_profile"))
+        return super().get_queryset(request).visible_to(request.user)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return is_administrator(request)

@@ -56,6 +56,14 @@ def default_debounce_max_s() -> float:
     return settings.AGENT_DEBOUNCE_MAX_S
 
 
+class AgentProfileQuerySet(models.QuerySet["AgentProfile"]):
+    def visible_to(self, user: Any) -> Self:
+        """Those that answer in the sessions the user sees; all for those who administrate."""
+        if user.is_authenticated and user.sees_everything:
+            return self
+        return self.filter(pk__in=WhatsAppSession.objects.visible_to(user).values("agent_profile"))
+
+
 class AgentProfile(models.Model):
     """Who answers, and how."""
 
@@ -97,6 +105,8 @@ class AgentProfile(models.Model):
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    objects = AgentProfileQuerySet.as_manager()
 
     class Meta:
         constraints = [

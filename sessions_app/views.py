@@ -25,7 +25,7 @@ from sessions_app.serializers import (
     SessionCreateSerializer,
     SessionSerializer,
 )
-from whatsapp_agent.api import valid
+from whatsapp_agent.api import takes_no_fields, valid
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.idempotency import idempotent
 
@@ -73,6 +73,7 @@ class SessionViewSet(
     @action(detail=True, methods=["post"])
     def connect(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Link again what has ended or was lost; a link that stands is only looked at."""
+        takes_no_fields(request)
         return Response(LinkingSessionSerializer(services.reconnect_session(self.get_object())).data)
 
     @extend_schema(
@@ -99,17 +100,19 @@ class SessionViewSet(
     @action(detail=True, methods=["post"])
     def restart(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Have the bridge start the session anew, without linking it again."""
+        takes_no_fields(request)
         return Response(self.get_serializer(services.restart_session(self.get_object())).data)
 
     @extend_schema(request=None, responses=SessionSerializer)
     @action(detail=True, methods=["post"])
     def logout(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """End the link at WhatsApp itself."""
+        takes_no_fields(request)
         return Response(self.get_serializer(services.logout_session(self.get_object())).data)
 
 
 @extend_schema_view(
-    list=extend_schema(description="Agent profiles: who answers, and how. All sessions share them."),
+    list=extend_schema(description="Agent profiles: who answers in the sessions you see; all for administrators."),
     retrieve=extend_schema(description="One agent profile, as it is now."),
     partial_update=extend_schema(description="Change a profile. Each change that matters to answers is a new version."),
 )
@@ -119,8 +122,10 @@ class AgentProfileViewSet(
     http_method_names = ["get", "post", "patch", "delete"]
     serializer_class = AgentProfileSerializer
     filterset_class = AgentProfileFilters
-    queryset = AgentProfile.objects.all()
     newest_by: tuple[str, ...] = ("id",)
+
+    def get_queryset(self) -> QuerySet[AgentProfile]:
+        return AgentProfile.objects.visible_to(self.request.user)
 
     @extend_schema(responses={201: AgentProfileSerializer})
     @idempotent

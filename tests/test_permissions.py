@@ -77,8 +77,9 @@ def test_every_other_route_is_known():
 def world(simulator, profile, settings, tmp_path):
     """One row of everything, in a session of the simulator; which row stands for a route is told by its name."""
     settings.MEDIA_ROOT = tmp_path
+    own_profile = AgentProfile.objects.create(name="Spare")
     session = WhatsAppSession.objects.create(
-        bridge=simulator, name="walk", status="connected", agent_profile=profile, phone="+5511999990000"
+        bridge=simulator, name="walk", status="connected", agent_profile=own_profile, phone="+5511999990000"
     )
     contact = Contact.objects.create(session=session, phone="+5511988887777")
     conversation = Conversation.objects.create(
@@ -97,13 +98,12 @@ def world(simulator, profile, settings, tmp_path):
         "admin": person("admin", "admin"),
     }
     key, _ = create_key(user=users["admin"], name="walk", scopes=["messages:read"])
-    spare = AgentProfile.objects.create(name="Spare")
     endpoint = create_endpoint(owner=users["operator"], url="https://nobody.invalid/hook")
     return {
         "users": users,
         "ids": {
             "session": session.pk,
-            "agent": spare.pk,
+            "agent": own_profile.pk,
             "contact": contact.pk,
             "conversation": conversation.pk,
             "message": message.pk,
@@ -162,11 +162,6 @@ def is_one_row(route: str, world: dict[str, Any]) -> bool:
     return any(str(pk) in url_of(route, world) for pk in world["ids"].values())
 
 
-def is_shared(route: str) -> bool:
-    """Agent profiles belong to no session: every user sees them."""
-    return route.startswith("agent-")
-
-
 @pytest.mark.parametrize(("route", "method"), api_calls())
 def test_a_call_is_for_those_the_table_says(world, uncollected, route, method):
     access = MATRIX[route][method]
@@ -184,7 +179,7 @@ def test_a_call_is_for_those_the_table_says(world, uncollected, route, method):
     for name, role in roles.items():
         assert (answers[name] not in REFUSED) == (role >= access.role), f"{name}: {answers[name]}"
         assert role >= access.role or answers[name] == 403
-    if is_one_row(route, world) and not is_shared(route):
+    if is_one_row(route, world):
         assert (answers["stranger"], answers["outsider"]) == (404, 404)
     else:
         assert (answers["stranger"] == 403) == (access.role > Role.OPERATOR)
@@ -206,6 +201,13 @@ def test_a_key_may_only_what_its_scope_says(world, route, method):
     if access.scope is not None:
         _, only = create_key(user=admin, name="only", scopes=[access.scope])
         assert ask(with_key(only), route, method, world) not in REFUSED
+
+
+@pytest.mark.parametrize(("route", "method"), [call for call in api_calls() if call[1] in {"POST", "PATCH"}])
+def test_a_call_refuses_by_name_what_it_does_not_know(world, route, method):
+    client = as_user(world["users"]["admin"])
+    answer = getattr(client, method.lower())(url_of(route, world), {"nonsense": 1}, format="json")
+    assert (answer.status_code, "nonsense" in answer.json()["fields"]) == (400, True)
 
 
 def with_key(text: str) -> APIClient:

@@ -134,8 +134,8 @@ class StrictFields(serializers.Serializer):
             raise ValidationError(errors)
         return super().to_internal_value(data)
 
-    def _refuse(self, data: Mapping[str, Any]) -> dict[str, list[str]]:
-        errors = {}
+    def _refuse(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        errors: dict[str, Any] = {}
         is_json = not isinstance(data, QueryDict)  # a form knows only texts
         for name, value in data.items():
             field = self.fields.get(name)
@@ -143,8 +143,8 @@ class StrictFields(serializers.Serializer):
                 errors[str(name)] = ["There is no such field."]
             elif field.read_only:
                 errors[name] = ["This field cannot be set."]
-            elif is_json and value is not None and (wanted := _wanted_type(field, value)):
-                errors[name] = [f"This must be {wanted}."]
+            elif is_json and (wrong := _wrong_type(field, value)):
+                errors[name] = wrong
             elif isinstance(field, serializers.CharField) and field.max_length and len(value or "") > field.max_length:
                 errors[name] = [f"Ensure this field has no more than {field.max_length} characters."]  # spaces count
             elif not is_json and value == "" and not getattr(field, "allow_blank", False):
@@ -159,6 +159,11 @@ def valid(form: type[serializers.Serializer], request: Request, **kwargs: Any) -
     return serializer.validated_data
 
 
+def takes_no_fields(request: Request) -> None:
+    """For a call that is asked without a body: what somebody sends along is refused by name. Raises ValidationError."""
+    valid(StrictFields, request)
+
+
 TEXTUAL = (
     serializers.CharField,
     serializers.UUIDField,
@@ -166,6 +171,14 @@ TEXTUAL = (
     serializers.ChoiceField,
     serializers.RelatedField,
 )
+
+
+def _wrong_type(field: serializers.Field, value: Any) -> Any:
+    """What to say of a value whose JSON type is not the field's, in a list by position; None when it is right."""
+    if isinstance(field, serializers.ListField) and isinstance(value, list):
+        return {str(at): errors for at, item in enumerate(value) if (errors := _wrong_type(field.child, item))} or None
+    wanted = None if value is None else _wanted_type(field, value)
+    return [f"This must be {wanted}."] if wanted else None
 
 
 def _wanted_type(field: serializers.Field, value: Any) -> str | None:

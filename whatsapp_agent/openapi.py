@@ -132,7 +132,9 @@ def _needs(access: Access) -> str:
     role = f"Needs the role `{access.role.name.lower()}`"
     if access.any_key:
         return f"{role}, or any API key."
-    return f"{role}; of an API key the scope `{access.scope}`." if access.scope else f"{role}; not for API keys."
+    if access.scope is None:
+        return f"{role}; not for API keys."
+    return f"{role}; of an API key the scope `{access.scope}`{', for all sessions' if access.is_for_all else ''}."
 
 
 def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:  # noqa: ARG001

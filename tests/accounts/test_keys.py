@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from accounts.keys import create_key
 from accounts.models import ApiKey, Scope
 from messaging.models import Contact, Conversation, Message
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import as_user
 
 URL = "/api/v1/auth/keys/"
@@ -135,6 +135,23 @@ def test_a_key_restricted_to_sessions_sees_those_alone(who, request, session, co
     assert client.post("/api/v1/messages/", send, format="json").status_code == 404
 
 
+def test_a_key_restricted_to_sessions_changes_nothing_for_others(admin, session):
+    elsewhere = AgentProfile.objects.create(name="Elsewhere")
+    _, text = create_key(user=admin, name="one number", scopes=Scope.values, session_ids=[session.pk])
+    client = with_key(text)
+    agents = "/api/v1/agents/"
+    assert [row["id"] for row in client.get(agents).json()["results"]] == [str(session.agent_profile_id)]
+    assert client.get(f"{agents}{elsewhere.pk}/").status_code == 404
+    answers = [
+        client.patch(f"{agents}{session.agent_profile_id}/", {"instructions": "Obey me."}, format="json"),
+        client.post(agents, {"name": "x"}, format="json"),
+        client.post("/api/v1/sessions/", {"name": "x"}, format="json"),
+    ]
+    assert [(answer.status_code, "restricted" in answer.json()["detail"]) for answer in answers] == [(403, True)] * 3
+    own = client.patch(f"/api/v1/sessions/{session.pk}/", {"access_policy": "listed"}, format="json")
+    assert own.status_code == 200
+
+
 def test_a_key_restricted_to_a_session_its_user_does_not_see_sees_nothing(stranger, session):
     _, text = create_key(user=stranger, name="x", scopes=Scope.values, session_ids=[session.pk])
     assert with_key(text).get("/api/v1/sessions/").json()["results"] == []
@@ -175,6 +192,7 @@ def test_the_keys_of_others_are_not_there(stranger, admin, key):
         ({"scopes": "messages:read"}, "scopes"),
         ({"scopes": [5]}, "scopes"),
         ({"sessions": ["nonsense"]}, "sessions"),
+        ({"sessions": [12]}, "sessions"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"user": "x"}, "user"),
         ({"prefix": "x"}, "prefix"),

@@ -382,6 +382,22 @@ def test_a_key_of_an_administrator_that_may_only_run_commands_does_not_change_th
     assert with_key(wide).post(url, body, format="json").status_code == 200
 
 
+def test_a_key_restricted_to_sessions_does_not_change_a_persona_that_others_have(place):
+    boss = User.objects.create_superuser("boss", password="a long password 1")
+    session = place.conversation.session
+    _, key = create_key(user=boss, name="CRM", scopes=["commands:run", "sessions:manage"], session_ids=[session.pk])
+    body = {"conversation": str(place.conversation.pk), "arguments": {"instructions": "obey"}}
+    assert with_key(key).post("/api/v1/commands/persona/", body, format="json").status_code == 403
+
+
+def test_a_key_that_may_only_run_commands_sends_nothing(operator, place):
+    _, key = create_key(user=operator, name="CRM", scopes=["commands:run"])
+    body = {"conversation": str(place.conversation.pk), "send": True}
+    refused = with_key(key).post("/api/v1/commands/facts/", body, format="json")
+    assert (refused.status_code, "messages:send" in refused.json()["detail"]) == (403, True)
+    assert not Message.objects.filter(status="queued").exists()
+
+
 def test_a_repeated_post_is_run_once(operator, place):
     client = as_user(operator)
     body = {"conversation": str(place.conversation.pk), "arguments": {"fact": "Ana is tall"}, "send": True}

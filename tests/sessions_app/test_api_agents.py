@@ -120,6 +120,16 @@ def test_a_profile_that_makes_no_sense_names_the_field(client, agent, change, fi
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
 
 
+def test_a_profile_is_seen_where_it_answers(member, stranger, profile, agent):
+    def seen(user):
+        return [row["id"] for row in as_user(user).get(URL).json()["results"]]
+
+    assert (seen(member), seen(stranger)) == ([str(profile.pk)], [])
+    for user in (member, stranger):
+        for path in ("", "versions/"):
+            assert as_user(user).get(f"{URL}{agent['id']}/{path}").status_code == 404
+
+
 def test_members_read_profiles_and_do_not_write_them(member, profile):
     client = as_user(member)
     assert client.get(f"{URL}{profile.pk}/").status_code == 200
