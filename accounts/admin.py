@@ -1,5 +1,6 @@
 """Users and groups in the admin."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -7,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -90,10 +92,15 @@ class ApiKeyForm(forms.ModelForm):
         model = ApiKey
         fields = ["user", "name", "scopes", "expires_at"]
 
+    def clean_expires_at(self) -> datetime | None:
+        expires_at: datetime | None = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at <= timezone.now():
+            raise ValidationError("This is past.")
+        return expires_at
 
-@admin.register(ApiKey)
+
 class ApiKeyAdmin(ForAdministrators, QuickList, ModelAdmin):
-    """Made, read and revoked; a key is shown once, to who makes it."""
+    """Made, read and revoked; a key is shown once, to who makes it. Registered where sessions are known."""
 
     form = ApiKeyForm
     list_display = ["name", "prefix", "user", "scopes", "expires_at", "revoked_at", "last_used_at"]
@@ -105,13 +112,13 @@ class ApiKeyAdmin(ForAdministrators, QuickList, ModelAdmin):
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:  # noqa: ARG002
         if obj is None:
-            return ["user", "name", "scopes", "expires_at"]
+            return ["user", "name", "scopes", "session_ids", "expires_at"]
         return [
             "user",
             "name",
             "prefix",
             "scopes",
-            "session_ids",
+            "sessions",
             "expires_at",
             "revoked_at",
             "last_used_at",

@@ -23,13 +23,16 @@ from django.views.decorators.http import require_GET, require_POST
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
     UnfoldAdminURLInputWidget,
 )
 
+from accounts.admin import ApiKeyAdmin, ApiKeyForm
 from accounts.admin_pages import ForAdministrators, ForStaff, QuickList, is_administrator, staff_user
+from accounts.models import ApiKey
 from agent.bridges.base import Capability
 from sessions_app import profiles, services
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
@@ -433,3 +436,34 @@ class LinkForm(forms.Form):
         widget=UnfoldAdminSelectWidget,
         help_text="Who answers there.",
     )
+
+
+# --- API keys -----------------------------------------------------------------------------------------------------
+
+
+class KeyForm(ApiKeyForm):
+    session_ids = forms.ModelMultipleChoiceField(
+        WhatsAppSession.objects.order_by("name"),
+        label="Sessions",
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="The sessions it may see. None: all its user sees.",
+    )
+
+    class Meta(ApiKeyForm.Meta):
+        fields = [*ApiKeyForm.Meta.fields, "session_ids"]
+
+    def clean_session_ids(self) -> list[UUID]:
+        return [session.pk for session in self.cleaned_data["session_ids"]]
+
+
+@admin.register(ApiKey)
+class KeyAdmin(ApiKeyAdmin):
+    form = KeyForm
+
+    @display(description="sessions")
+    def sessions(self, key: ApiKey) -> str:
+        if not key.session_ids:
+            return "all its user sees"
+        named = dict(WhatsAppSession.objects.filter(pk__in=key.session_ids).values_list("pk", "name"))
+        return ", ".join(named.get(pk, str(pk)) for pk in key.session_ids)

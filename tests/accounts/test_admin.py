@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from accounts.admin_pages import BoundedPaginator
 from accounts.keys import create_key, recognise
 from accounts.models import ApiKey, User
+from sessions_app.models import WhatsAppSession
 
 LogIn = Callable[[User], Client]
 
@@ -68,6 +69,25 @@ def test_an_api_key_is_shown_once_and_works(admin: User, log_in: LogIn) -> None:
     again = client.get(reverse("admin:accounts_apikey_change", args=[ApiKey.objects.get().pk])).content.decode()
     assert recognise(text) == ApiKey.objects.get()
     assert text.partition(".")[2] not in again
+
+
+def test_an_api_key_is_restricted_to_sessions_and_expires(admin: User, session: WhatsAppSession, log_in: LogIn) -> None:
+    client = log_in(admin)
+    form = {"user": str(admin.pk), "name": "CRM", "scopes": ["messages:read"], "session_ids": [str(session.pk)]}
+    form |= {"expires_at_0": "2099-01-01", "expires_at_1": "00:00:00"}
+    client.post(reverse("admin:accounts_apikey_add"), form)
+    key = ApiKey.objects.get()
+    assert (key.session_ids, key.expires_at and key.expires_at.year) == ([session.pk], 2099)
+    page = client.get(reverse("admin:accounts_apikey_change", args=[key.pk])).content.decode()
+    assert session.name in page
+
+
+def test_an_api_key_that_has_expired_already_is_not_made(admin: User, log_in: LogIn) -> None:
+    form = {"user": str(admin.pk), "name": "CRM", "scopes": ["messages:read"]}
+    form |= {"expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}
+    answer = log_in(admin).post(reverse("admin:accounts_apikey_add"), form)
+    assert "This is past." in answer.content.decode()
+    assert not ApiKey.objects.exists()
 
 
 def test_a_revoked_api_key_opens_nothing(admin: User, log_in: LogIn) -> None:
