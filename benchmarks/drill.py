@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ SETTINGS = {
 }
 
 
+TEA, PERSON = "Tea", "A person"  # what is written has the model remember it, or hand over
 UNDER_WAY = ("received", "queued", "sending")
 
 
@@ -60,7 +62,7 @@ class Drill:
         """Every so many answers one is too long for one message; 0: none is."""
         self.long_every = long_every
         self.answers = 0
-        self.model = FakeOpenAI(reply=self._reply)
+        self.model = FakeOpenAI(reply=self._reply, on_word=self._tools())
         self.zapw = FakeZapw(webhook_waits_s=(0.1,) * 900, webhook_timeout_s=5)
         self.zapw.add_session("sales", phone="5511999990000")
         self.data_dir = data_dir
@@ -96,16 +98,24 @@ class Drill:
         more = " ".join(f"{number}.{point}" for point in range(900)) if is_long else ""  # leaves in two parts
         return f"Answer {number} to {said.split()[-1]}. {more}".strip()
 
+    def _tools(self) -> dict[str, tuple[str, Any]]:
+        """What the model does on these words; however often it is asked, it never words it the same."""
+        numbers = count(1)
+        return {
+            TEA: ("remember", lambda said: {"fact": f"{said.split()[-1]} likes tea ({next(numbers)})"}),
+            PERSON: ("hand_off", lambda said: {"reason": f"{said.split()[-1]} is angry ({next(numbers)})"}),
+        }
+
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def write(self, phone: str) -> Future[None]:
+    def write(self, phone: str, words: str = "Message") -> Future[None]:
         """Somebody writes; the bridge posts it until it is taken."""
-        return self.posters.submit(self._write, phone)
+        return self.posters.submit(self._write, phone, words)
 
-    def _write(self, phone: str) -> None:
+    def _write(self, phone: str, words: str) -> None:
         number = len(self.acknowledged) + random.randrange(10**12)
         message_id = f"3EB0{number:016X}"
-        statuses = self.zapw.emit_message(f"Message for {phone}", phone=phone, message_id=message_id)
+        statuses = self.zapw.emit_message(f"{words} for {phone}", phone=phone, message_id=message_id)
         if 200 in statuses:
             self.acknowledged[message_id] = phone
 
@@ -162,6 +172,15 @@ class Drill:
     def said_to(self, phone: str) -> list[str]:
         """What the bridge was given for somebody."""
         return [entry["text"] for entry in self.zapw.sent if entry["to"] == phone]
+
+    def effects(self, phone: str) -> int:
+        """How many facts are known about somebody, and how often their conversation changed hands."""
+        rows = self.rows(
+            "SELECT (SELECT count(*) FROM messaging_fact WHERE contact_id = conversation.contact_id), control_epoch"
+            f" FROM messaging_conversation conversation WHERE id = ({CONVERSATION})",
+            f"+{phone}",
+        )
+        return sum(int(facts + changes) for facts, changes in rows)
 
     # --- quiet ----------------------------------------------------------------------------------------------------
 
@@ -265,42 +284,82 @@ def after_the_status_is_saved(drill: Drill, phone: str) -> None:
     drill.kill()
 
 
-def ask(drill: Drill, phone: str) -> None:
+def after_a_tool_took_effect(drill: Drill, phone: str) -> None:
+    drill.model.latency_s = 0.5
+    drill.write(phone, TEA)
+    wait_until(lambda: drill.effects(phone) == 1, what="the fact is kept")
+    drill.kill()
+    drill.model.latency_s = 0.0
+
+
+def before_a_hand_over_is_settled(drill: Drill, phone: str) -> None:
+    drill.model.latency_s = 0.5
+    ask(drill, phone, PERSON)
+    with drill.lock("messaging_turn"):
+        drill.wait_for_waiter("answered", "WITH settled")
+        drill.kill()
+    drill.model.latency_s = 0.0
+
+
+def after_a_hand_over_is_settled(drill: Drill, phone: str) -> None:
+    drill.model.latency_s = 0.5
+    ask(drill, phone, PERSON)
+    with drill.lock("sessions_app_bridge"):
+        wait_until(lambda: drill.is_settled(phone), what="the turn is settled")
+        drill.kill()
+    drill.model.latency_s = 0.0
+
+
+def ask(drill: Drill, phone: str, words: str = "Message") -> None:
     """Until the model has been asked, and thinks."""
-    drill.write(phone)
+    drill.write(phone, words)
     wait_until(
         lambda: any(phone.encode() in asked.raw for asked in list(drill.model.requests)), what="the model is asked"
     )
 
 
-# What is to become of the reply, and how often the bridge may have it.
-STEPS: list[tuple[Callable[[Drill, str], None], str, int]] = [
-    (before_the_commit, "sent", 1),
-    (after_the_commit, "sent", 1),
-    (during_the_model_call, "sent", 1),
-    (before_the_turn_is_settled, "sent", 1),
-    (after_the_turn_is_settled, "sent", 1),
-    (before_the_bridge_takes_it, "unconfirmed", 0),
-    (after_the_bridge_took_it, "unconfirmed", 1),
-    (before_the_status_is_saved, "unconfirmed", 1),
-    (after_the_status_is_saved, "sent", 1),
+@dataclass(frozen=True)
+class Step:
+    """What is to become of the reply, how often the bridge may have it, and how many effects tools are to have."""
+
+    act: Callable[[Drill, str], None]
+    status: str
+    times: int
+    effects: int = 0
+
+
+STEPS = [
+    Step(before_the_commit, "sent", 1),
+    Step(after_the_commit, "sent", 1),
+    Step(during_the_model_call, "sent", 1),
+    Step(after_a_tool_took_effect, "sent", 1, effects=1),
+    Step(before_the_turn_is_settled, "sent", 1),
+    Step(before_a_hand_over_is_settled, "sent", 1, effects=1),
+    Step(after_the_turn_is_settled, "sent", 1),
+    Step(after_a_hand_over_is_settled, "sent", 1, effects=1),
+    Step(before_the_bridge_takes_it, "unconfirmed", 0),
+    Step(after_the_bridge_took_it, "unconfirmed", 1),
+    Step(before_the_status_is_saved, "unconfirmed", 1),
+    Step(after_the_status_is_saved, "sent", 1),
 ]
 
 
-def step_by_step(drill: Drill, steps: list[tuple[Callable[[Drill, str], None], str, int]]) -> list[Check]:
+def step_by_step(drill: Drill, steps: list[Step]) -> list[Check]:
     """Kill at each step, in a conversation of its own, and start again; look when all has come to rest."""
     phones = [f"55119770000{number:02}" for number in range(len(steps))]
-    for (step, _, _), phone in zip(steps, phones, strict=True):
-        step(drill, phone)
+    for step, phone in zip(steps, phones, strict=True):
+        step.act(drill, phone)
         drill.application.start()
         drill.wait_until_quiet("received", "queued", timeout_s=30)  # what it left behind is not to meet the next one
     drill.wait_until_quiet(*UNDER_WAY, timeout_s=60)
     checks = []
-    for (step, status, times), phone in zip(steps, phones, strict=True):
-        statuses, said = drill.reply_statuses(phone), drill.said_to(phone)
-        is_good = statuses == [status] and len(said) == times
+    for step, phone in zip(steps, phones, strict=True):
+        statuses, said, effects = drill.reply_statuses(phone), drill.said_to(phone), drill.effects(phone)
+        is_good = statuses == [step.status] and len(said) == step.times and effects == step.effects
         told = f"the reply is {', '.join(statuses) or 'missing'}; the bridge has it {len(said)} times"
-        checks.append(Check(f"killed {step.__name__.replace('_', ' ')}", is_good, told))
+        if step.effects or effects:
+            told += f"; {effects} effects"
+        checks.append(Check(f"killed {step.act.__name__.replace('_', ' ')}", is_good, told))
     return checks + promises(drill)
 
 
@@ -329,7 +388,7 @@ def storm(drill: Drill, *, seconds: float, per_s: float, kill_every_s: float, co
 
     def write() -> None:
         while not over.wait(random.expovariate(per_s)):
-            written.append(drill.write(random.choice(phones)))
+            written.append(drill.write(random.choice(phones), random.choice(["Message", "Message", TEA])))
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
@@ -413,6 +472,14 @@ def promises(drill: Drill) -> list[Check]:
             " WHERE message.direction = 'outbound'"
         )
     }
+    done_twice = drill.rows(
+        "SELECT split_part(key, ':', 2), split_part(key, ':', 3), name FROM commands_commandrun"
+        " WHERE key LIKE 'tool:%%' AND status = 'done' GROUP BY 1, 2, 3 HAVING count(*) > 1"
+    )
+    [(facts, runs, unrecorded)] = drill.rows(
+        "SELECT (SELECT count(*) FROM messaging_fact), count(*) FILTER (WHERE name = 'remember' AND status = 'done'),"
+        " count(*) FILTER (WHERE turn_id IS NULL) FROM commands_commandrun"
+    )
     by_id = {entry["id"]: entry["text"] for entry in drill.zapw.sent}
     lost = [message_id for message_id in drill.acknowledged if not kept[message_id]]
     order = said_in_order(drill)
@@ -432,6 +499,8 @@ def promises(drill: Drill) -> list[Check]:
         Check(
             "what is marked sent was sent", all(by_id.get(one) == text for one, text in rows.items()), f"{len(rows)}"
         ),
+        Check("what tools do for a burst they do once", not done_twice and facts == runs, f"{facts} facts"),
+        Check("and a turn has it on record", not unrecorded, f"{unrecorded} without one"),
         Check("everybody is told what is meant for them", not wrong_way),
         Check("and in order", order),
     ]

@@ -1,13 +1,27 @@
-"""The short form of `make drill`: two of the moments at which being killed is worst."""
+"""The short form of `make drill`: four of the moments at which being killed is worst."""
 
 from pathlib import Path
 
-from benchmarks.drill import Drill, after_the_bridge_took_it, after_the_turn_is_settled, step_by_step
+from benchmarks.drill import (
+    Drill,
+    Step,
+    after_a_tool_took_effect,
+    after_the_bridge_took_it,
+    after_the_turn_is_settled,
+    before_a_hand_over_is_settled,
+    step_by_step,
+)
 
 
 def test_an_application_killed_in_the_middle_of_a_message_keeps_its_promises(tmp_path: Path) -> None:
     with Drill(tmp_path / "data", WEB_PROCESSES=1) as drill:
         checks = step_by_step(
-            drill, [(after_the_turn_is_settled, "sent", 1), (after_the_bridge_took_it, "unconfirmed", 1)]
+            drill,
+            [
+                Step(after_a_tool_took_effect, "sent", 1, effects=1),
+                Step(before_a_hand_over_is_settled, "sent", 1, effects=1),
+                Step(after_the_turn_is_settled, "sent", 1),
+                Step(after_the_bridge_took_it, "unconfirmed", 1),
+            ],
         )
     assert [check.line() for check in checks if not check.is_good] == []

@@ -161,7 +161,8 @@ class FakeOpenAI:
     api_key: str = ""  # empty: asks for none
     latency_s: float = 0.0
     reply: str | Callable[[str], str] = "You said: {}"  # {} is what the user said last
-    on_word: dict[str, tuple[str, Any]] = field(default_factory=dict)  # a word of the user's calls this tool
+    # A word of the user's calls this tool; its arguments may be a function of what the user said last.
+    on_word: dict[str, tuple[str, Any]] = field(default_factory=dict)
     seed: int | None = None
     next_answers: deque[Said | Answer] = field(default_factory=deque)
     failures: list[Failure] = field(default_factory=list)
@@ -301,18 +302,19 @@ class FakeOpenAI:
                 return error(404, "Invalid URL", code="unknown_url")
         if complaint:
             return error(400, complaint)
-        return self._worded(path, self._next_answer(said_last, tools), body)
+        return self._worded(path, self._next_answer(said_last, tools, body), body)
 
-    def _next_answer(self, said_last: str | None, tools: set[str]) -> Said | Answer:
+    def _next_answer(self, said_last: str | None, tools: set[str], body: dict[str, Any]) -> Said | Answer:
         said_last = said_last and own_words(said_last)
         if self.next_answers:
             return self.next_answers.popleft()
         if said_last is not None:
             for word, (name, arguments) in self.on_word.items():
                 if word in said_last and name in tools:
-                    return Said(calls=[(name, arguments)], finish_reason="tool_calls")
+                    given = arguments(said_last) if callable(arguments) else arguments
+                    return Said(calls=[(name, given)], finish_reason="tool_calls")
         if callable(self.reply):
-            return Said(text=self.reply(said_last or ""))
+            return Said(text=self.reply(own_words(_last_of_user(body))))
         return Said(text=self.reply.replace("{}", (said_last or "(nothing)")[:500]))
 
     def _worded(self, path: str, said: Said | Answer, body: Any = None) -> Answer:
@@ -405,6 +407,12 @@ def _read_chat(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
         return "tool_calls must be followed by an answer to each.", None, set()
     tools = {tool["function"]["name"] for tool in body.get("tools", ())}
     return "", _words(messages[-1]["content"]) if messages[-1]["role"] == "user" else None, tools
+
+
+def _last_of_user(body: dict[str, Any]) -> str:
+    """What the user said last, also where tools have answered since."""
+    said = [item["content"] for item in body.get("messages", body.get("input")) if item.get("role") == "user"]
+    return _words(said[-1]) if said else ""
 
 
 def _words(content: Any) -> str:
