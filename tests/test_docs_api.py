@@ -17,7 +17,7 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    with Application(tmp_path_factory.mktemp("docs"), WEB_PROCESSES=1) as application:
+    with Application(tmp_path_factory.mktemp("docs"), WEB_PROCESSES=2) as application:
         yield application
 
 

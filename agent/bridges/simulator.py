@@ -1,5 +1,6 @@
 """The simulator: the phone in the browser, in the terminal and in tests; JSON of our own, and no network."""
 
+import mmap
 import uuid
 import zlib
 from collections.abc import Mapping
@@ -44,6 +45,9 @@ from whatsapp_agent.errors import InvalidInput
 
 SCANNED_AFTER_S = 5.0
 QR_LIFE = timedelta(seconds=60)
+# When a session's code was shown, by its name's checksum; 0 when never. Web processes are forked from one that has
+# this, so that each of them knows what another showed; two names that meet only wait for one another.
+_shown_since = memoryview(mmap.mmap(-1, 8 * 4096)).cast("d")
 Word = TypeVar("Word", bound=StrEnum)
 UNANSWERED = frozenset({Kind.REACTION, Kind.UNKNOWN, Kind.UNSUPPORTED})
 
@@ -95,7 +99,6 @@ class SimulatorBridge(BridgeAdapter):
 
     def __init__(self, config: BridgeConfig | None = None) -> None:
         super().__init__(config or BridgeConfig())
-        self._shown_since: dict[str, float] = {}  # session -> monotonic time at which its code was shown
 
     # --- what comes in -------------------------------------------------------------------------------------------
     def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:  # noqa: ARG002
@@ -146,15 +149,15 @@ class SimulatorBridge(BridgeAdapter):
     # --- sessions ------------------------------------------------------------------------------------------------
     def start_session(self, *, name: str) -> SessionState:
         if name.startswith("qr-"):
-            self._shown_since[name] = monotonic()
+            _shown_since[_slot(name)] = monotonic()
         return self._state(name)
 
     def session_state(self, *, name: str) -> SessionState | None:
         return self._state(name)
 
     def _state(self, name: str) -> SessionState:
-        shown_since = self._shown_since.get(name)
-        if shown_since is not None and monotonic() - shown_since < SCANNED_AFTER_S:
+        shown_since = _shown_since[_slot(name)]
+        if shown_since and monotonic() - shown_since < SCANNED_AFTER_S:
             code = f"simulator:{name}"
             return SessionState(
                 name=name,
@@ -163,7 +166,7 @@ class SimulatorBridge(BridgeAdapter):
                 qr_text=code,
                 qr_expires_at=datetime.now(UTC) + QR_LIFE,
             )
-        self._shown_since.pop(name, None)
+        _shown_since[_slot(name)] = 0.0
         return SessionState(
             name=name,
             status=Link.CONNECTED,
@@ -176,19 +179,23 @@ class SimulatorBridge(BridgeAdapter):
         return []
 
     def delete_session(self, *, name: str) -> None:
-        self._shown_since.pop(name, None)
+        _shown_since[_slot(name)] = 0.0
 
     def restart_session(self, *, name: str) -> SessionState:
         return self._state(name)
 
     def logout_session(self, *, name: str) -> None:
-        self._shown_since.pop(name, None)
+        _shown_since[_slot(name)] = 0.0
 
 
 def _png(code: str) -> bytes:
     image = BytesIO()
     segno.make(code, error="m").save(image, kind="png", scale=6, border=4)
     return image.getvalue()
+
+
+def _slot(name: str) -> int:
+    return zlib.crc32(name.encode(errors="replace")) % len(_shown_since)
 
 
 def _made_up_phone(name: str) -> str:

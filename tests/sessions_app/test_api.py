@@ -6,8 +6,8 @@ from unittest.mock import ANY
 import pytest
 from django.utils import timezone
 
+from agent.bridges import simulator as simulator_module
 from sessions_app.models import AgentProfile, WhatsAppSession
-from sessions_app.services import adapter_for
 from tests.conftest import as_user
 
 URL = "/api/v1/sessions/"
@@ -87,8 +87,8 @@ def test_an_expired_code_is_refreshed(admin, linking):
     assert answer["qr_expires_at"] > timezone.now().isoformat()
 
 
-def test_a_code_that_was_scanned_is_noticed_by_asking(admin, linking, simulator):
-    adapter_for(simulator)._shown_since.clear()  # the simulator's clock: it scans itself after some seconds
+def test_a_code_that_was_scanned_is_noticed_by_asking(admin, linking, monkeypatch):
+    monkeypatch.setattr(simulator_module, "SCANNED_AFTER_S", 0.0)
     answer = as_user(admin).get(f"{URL}{linking['id']}/qr/").json()
     assert (answer["status"], answer["qr"]) == ("connected", None)
 

@@ -1,6 +1,7 @@
 """The simulator's own JSON, and what it does in place of a bridge."""
 
 import json
+import multiprocessing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -130,6 +131,14 @@ def test_a_session_whose_name_asks_for_it_shows_a_code_and_is_then_scanned(simul
     assert (started.status, linked.status) == (Link.QR_WAITING, Link.CONNECTED)
     assert started.qr_png.startswith(b"\x89PNG")
     assert started.qr_expires_at > datetime.now(UTC)
+
+
+def test_a_code_that_one_process_shows_is_known_to_another(simulator):
+    other = multiprocessing.get_context("fork").Process(target=simulator.start_session, kwargs={"name": "qr-forked"})
+    other.start()
+    other.join()
+
+    assert simulator.session_state(name="qr-forked").status == Link.QR_WAITING
 
 
 def test_groups_and_hidden_numbers_can_be_written_to(simulator):
