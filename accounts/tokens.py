@@ -93,6 +93,7 @@ def _holder(token: Token) -> User:
     return user
 
 
+@transaction.atomic
 def _use_up(token: Token) -> bool:
     """Whether it was this call that used the token up; of several at once only one is told so."""
     outstanding = OutstandingToken.objects.select_for_update().filter(jti=token[api_settings.JTI_CLAIM]).first()
