@@ -191,6 +191,8 @@ def through_the_chat(says, model) -> Door:
         else:
             kept = says(f"/{name} @Ana {case.typed}", chat=OWNER)
         turns.take_turn(kept.conversation_id)
+        reply = Message.objects.filter(conversation=kept.conversation_id, direction="outbound").latest("created_at")
+        assert reply.text == CommandRun.objects.get().text
 
     return run
 
@@ -217,6 +219,9 @@ def through_the_model(says, model) -> Door:
         model.say("Well.")
         says("Please")
         turns.take_turn(place.conversation.pk)
+        for call in ToolCall.objects.filter(status="done"):
+            if not get(name).changes_control:  # those take effect with the answer
+                assert json.loads(call.result) == place.data()
 
     return run
 
@@ -225,7 +230,9 @@ def through_the_model(says, model) -> Door:
 def through_the_terminal() -> Door:
     def run(name: str, case: Case, place: Place) -> None:
         words = [f"{key}={value}" for key, value in case.arguments.items()]
-        call_command("run_command", name, *words, conversation=place.conversation.pk, stdout=io.StringIO())
+        told = io.StringIO()
+        call_command("run_command", name, *words, conversation=place.conversation.pk, stdout=told)
+        assert told.getvalue() == f"{CommandRun.objects.get().text}\n"
 
     return run
 
