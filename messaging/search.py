@@ -33,7 +33,8 @@ MEANING = 0.5  # what the nearest in meaning is worth, to the best by its words
 K1, B = 0.9, 0.4  # BM25: how soon more words stop to count, and how much length does
 
 # The statements are put together of these, once. Each side asks for its own bound of time alone: with both, PostgreSQL
-# may enter the index at the wrong one. What never left and what was taken back is never found.
+# may enter the index at the wrong one. What never left and what was taken back is never found, nor are commands and
+# what they answered: a search would find the list of what was found before.
 FRAGMENTS = {
     "{sides}": """
 (SELECT id, {columns}, row_number() OVER (ORDER BY said_at DESC, id DESC) AS steps FROM messaging_message message
@@ -48,7 +49,8 @@ UNION ALL
 """,
     "{columns}": "message.said_at, message.author, message.sender_id, message.sent_by_id",
     "{shown}": """message.revoked_at IS NULL AND message.status NOT IN ('failed', 'cancelled')
-                  AND message.kind <> 'reaction'""",
+                  AND message.kind <> 'reaction' AND (message.turn_id IS NULL OR 'command' <> (
+                      SELECT outcome FROM messaging_turn WHERE id = message.turn_id))""",
     "{score}": "own.weight * (%(k1)s + 1) / (1 + %(k1)s * (1 - %(b)s + %(b)s * word_count / usual.length))",
 }
 

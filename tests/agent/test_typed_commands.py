@@ -154,6 +154,17 @@ def test_starting_afresh_shows_the_model_nothing_said_before(says, conversation,
     assert "Ana" not in str(model.requests[-1].body["messages"][1:])
 
 
+def test_a_search_finds_what_was_said_and_not_what_was_searched_for_before(says, conversation):
+    says("The kayak is blue", age=timedelta(minutes=1))
+    for _ in range(2):
+        says("/search kayak")
+        take(conversation)
+    found = replies()[-1].split("\n")
+    assert "contact: The kayak is blue" in found[0]
+    assert "/search" not in replies()[-1]
+    assert len(found) == 2  # the message, and our answer to it
+
+
 def test_a_command_takes_effect_once_though_its_turn_is_begun_again(says, conversation, monkeypatch):
     says("/remember I am vegetarian")
     settle = turns.leases.settle

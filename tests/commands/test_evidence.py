@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from agent import turns
 from commands.models import CommandRun
 from commands.registry import By, Caller, get
 from commands.run import run
@@ -111,3 +112,16 @@ def test_what_the_database_does_not_take_is_left_out(conversation, said, model):
     (one,) = ask("tasks", conversation).data["tasks"]
     assert one["what"].startswith("nul and half")
     assert one["messages"] == [str(said[0].pk)]
+
+
+def test_the_command_itself_is_no_part_of_what_it_reads(conversation, said, says, model):
+    model.say("• Ana likes tea [1]", "• Ana likes tea [1]")
+    says("/summarize 2", age=timedelta(seconds=1))
+    says("/tasks")
+    while turns.take_turn(conversation.pk) is not None:
+        pass
+    asked = [request.body["messages"][-1]["content"] for request in model.requests]
+    assert len(asked) == 2
+    for material in asked:
+        assert "I like tea" in material
+        assert "/" not in material.replace("</messages>", "")
