@@ -16,6 +16,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from agent import engine, llm
+from whatsapp_agent.chunked import measured
 from whatsapp_agent.postgres import base as postgres
 
 STOP_S = 20  # for requests, turns and sends that are under way
@@ -85,7 +86,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         llm.model_for_settings()
         gc.collect()
         gc.freeze()  # looking for garbage would write to each of these objects, and so copy their memory
-        return application
+        return measured(application)
 
     def run(self) -> None:
         CalmArbiter(self).run()
