@@ -64,6 +64,11 @@ def test_the_schema_is_served_as_yaml_and_as_json(db):
 
 @pytest.mark.parametrize("path", ["/api/docs/", "/api/redoc/"])
 def test_its_pages_come_from_us_alone(db, uncollected, path):
-    page = Client().get(path).content.decode()
+    answer = Client().get(path)
+    page = answer.content.decode()
     assert "/static/drf_spectacular_sidecar/" in page
     assert "https://" not in page.replace("https://www.w3.org", "")
+    # Nor may what comes from us ask others: Redoc's own script does.
+    sources = [part.split()[1:] for part in answer.headers["Content-Security-Policy"].split("; ")]
+    assert {source for of in sources for source in of} <= {"'none'", "'self'", "'unsafe-inline'", "data:", "blob:"}
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")

@@ -3,12 +3,12 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 
 from agent.health import ready
 from agent.webhooks import webhook
 from messaging.views import public_media
 from whatsapp_agent.api import no_such_route
+from whatsapp_agent.docs_pages import RedocPage, SwaggerPage
 from whatsapp_agent.health import health
 from whatsapp_agent.openapi import SchemaView
 
@@ -23,8 +23,8 @@ urlpatterns = [
     path("api/v1/", include("messaging.urls")),
     path("api/v1/", include("commands.urls")),
     path("api/schema/", SchemaView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
-    path("api/redoc/", SpectacularRedocView.as_view(template_name="accounts/redoc.html"), name="redoc"),
+    path("api/docs/", SwaggerPage.as_view(), name="docs"),
+    path("api/redoc/", RedocPage.as_view(), name="redoc"),
     re_path(r"^api/", no_such_route),
     path("media/<str:token>/", public_media, name="media-public"),
     path("simulator", RedirectView.as_view(pattern_name="simulator")),
