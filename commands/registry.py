@@ -189,10 +189,19 @@ def get(word: str) -> ChatCommand:
 
 
 def nearest(word: str, *, by: By) -> ChatCommand | None:
-    """The command somebody may have meant, among those they may run."""
+    """The command somebody may have meant, among those they may run; of two as near, the one whose own name it is."""
+    meant = folded(word)[:64]
     words = [known for known, command in _by_word.items() if command.may_be_run_by(by)]
-    close = difflib.get_close_matches(folded(word)[:64], words, n=1, cutoff=0.6)
-    return _by_word[close[0]] if close else None
+    close = difflib.get_close_matches(meant, words, n=5, cutoff=0.6)
+    if not close:
+        return None
+    nearness = difflib.SequenceMatcher(b=meant)
+
+    def rank(known: str) -> tuple[float, bool]:
+        nearness.set_seq1(known)
+        return nearness.ratio(), known == _by_word[known].name
+
+    return _by_word[max(close, key=rank)]
 
 
 def tools_named(names: Iterable[Any]) -> dict[str, ChatCommand]:

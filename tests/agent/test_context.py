@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from agent import context, folding, turns
+from agent.bridges.events import Kind
 from messaging.models import Contact, Conversation, Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfile
 from tests.fakes.openai import FakeOpenAI
@@ -72,6 +73,20 @@ def test_what_a_message_answers_reaches_the_model(says, conversation, model):
     says("This one", quoted_id=quoted)
     turns.take_turn(conversation.pk)
     assert "(in reply to “We deliver on Monday or on Friday”) This one" in asked(model)[-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ({"kind": Kind.IMAGE, "text": "My broken wheel"}, "[image] My broken wheel"),
+        ({"kind": Kind.VIDEO, "text": ""}, "[video]"),
+        ({"kind": Kind.LOCATION, "text": "", "details": {"location": {"name": "Sé"}}}, "[location: Sé]"),
+    ],
+)
+def test_captions_and_what_has_no_words_reach_the_model(says, conversation, model, sent, shown):
+    says(**sent)
+    turns.take_turn(conversation.pk)
+    assert asked(model)[-1]["content"].split("\n")[0].endswith(f"] {shown}")
 
 
 def test_facts_and_the_time_come_last(says, conversation, model):

@@ -43,6 +43,8 @@ def test_a_mistyped_word_finds_the_nearest_command_the_caller_may_use():
     assert nearest("silense", by="contact") is None
     assert nearest("silense", by="owner").name == "pause"
     assert nearest("qqqqqq", by="owner") is None
+    assert nearest("resum", by="owner").name == "resume"  # as near: /resumo, which is /summarize
+    assert nearest("resum", by="contact").name == "summarize"
 
 
 @pytest.mark.parametrize(
