@@ -176,7 +176,7 @@ class Page:
 class Reader:
     """Whose eyes the feed is read with: these sessions and what concerns this user; everything for administrators."""
 
-    user_id: UUID
+    user_id: UUID | None
     sessions: Collection[UUID] = ()
     sees_everything: bool = False
 
@@ -184,7 +184,7 @@ class Reader:
     def of(cls, user: Any) -> Self:
         sessions = WhatsAppSession.objects.visible_to(user).values_list("pk", flat=True)
         return cls(
-            user_id=user.pk,
+            user_id=user.pk if user.restricted_to is None else None,  # a key for some sessions: nothing beside them
             sessions=() if user.sees_everything else list(sessions),
             sees_everything=user.sees_everything,
         )

@@ -88,6 +88,16 @@ def test_a_key_that_may_follow_events_does_not_read_messages_by_it(member, says)
     assert (refused.status_code, "messages:read" in refused.json()["detail"]) == (403, True)
 
 
+def test_a_key_restricted_to_sessions_is_told_of_these_alone(member, session, says):
+    says("Hello")
+    Event.objects.create(type="endpoint.disabled", user_id=member.pk, data={"endpoint": "another"})
+    client = APIClient()
+    _, text = create_key(user=member, name="CRM", scopes=["events:read"], session_ids=[session.pk])
+    client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
+    assert {event["data"].get("session") for event in read(client)["results"]} == {str(session.pk)}
+    assert "endpoint.disabled" in {event["type"] for event in read(as_user(member))["results"]}
+
+
 def test_one_conversation_can_be_followed(client, says):
     says("Hello")
     kept = says("Hi", chat="5511977776666@s.whatsapp.net")
