@@ -15,14 +15,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.admin_pages import ForAdministrators, QuickList, is_administrator
 from accounts.keys import create_key
-from accounts.models import ApiKey, Role, Scope, User
-
-SUPERUSERS_WORD = ["is_superuser", "user_permissions"]
+from accounts.models import ApiKey, Role, Scope, User, names_of_groups
 
 admin.site.unregister(Group)
 # Their pages show refresh tokens, which are as good as passwords.
@@ -37,23 +36,56 @@ class UserAdmin(ForAdministrators, QuickList, DjangoUserAdmin, ModelAdmin):
     change_password_form = AdminPasswordChangeForm
     list_display = [
         "username",
-        "email",
         "first_name",
         "last_name",
+        "email",
+        "may",
         "is_staff",
-        "is_superuser",
         "is_active",
         "last_login",
     ]
     list_filter = ["is_staff", "is_superuser", "is_active", "groups"]
     readonly_fields = ["last_login", "date_joined"]
-    add_fieldsets = [
-        (None, {"classes": ["wide"], "fields": ["username", "is_staff", "usable_password", "password1", "password2"]})
+    filter_horizontal = []
+    # Single permissions are not among these: nothing here asks for them.
+    fieldsets = [
+        (None, {"fields": ["username", "password"]}),
+        ("Personal info", {"fields": ["first_name", "last_name", "email"]}),
+        ("What they may do", {"fields": ["is_active", "is_staff", "groups", "is_superuser"]}),
+        ("Important dates", {"fields": ["last_login", "date_joined"]}),
     ]
+    add_fieldsets = [
+        (
+            None,
+            {
+                "classes": ["wide"],
+                "fields": ["username", "is_staff", "groups", "usable_password", "password1", "password2"],
+            },
+        )
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).annotate(group_names=names_of_groups())
+
+    @display(description="role")
+    def may(self, user: User) -> str:
+        return user.role.name.lower()
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "groups":
+            kwargs["widget"] = UnfoldAdminCheckboxSelectMultipleWidget()
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if field and db_field.name == "groups":
+            field.label = "Role"
+            field.help_text = (
+                "A viewer reads, an operator also answers and takes over, an admin does everything. None: a viewer. "
+                "Viewers and operators see the WhatsApp sessions they are members of."
+            )
+        return field
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """An administrator by role makes no superusers, for they may do more than that role."""
-        return [*super().get_readonly_fields(request, obj), *([] if _is_superuser(request) else SUPERUSERS_WORD)]
+        return [*super().get_readonly_fields(request, obj), *([] if _is_superuser(request) else ["is_superuser"])]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         is_above = obj is not None and obj.is_superuser and not _is_superuser(request)

@@ -102,7 +102,7 @@ def link_to(row: Any, words: Any = None) -> str:
 
 def moment(at: datetime | None) -> str:
     """A time for a list: to the second, in one line."""
-    return f"{at:%Y-%m-%d %H:%M:%S}" if at else "-"
+    return format_html('<span class="whitespace-nowrap">{}</span>', f"{at:%Y-%m-%d %H:%M:%S}") if at else "-"
 
 
 def _list_link(name: str, words: str, **lookups: Any) -> str:
@@ -522,7 +522,9 @@ class MessageAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAd
     @display(description="said")
     def words(self, message: Any) -> str:
         excerpt = message.excerpt if len(message.excerpt) <= EXCERPT else f"{message.excerpt[:EXCERPT]} …"
-        return " ".join(f"[{message.kind}] {excerpt}".split()) if message.kind != Message.Kind.TEXT else excerpt
+        if message.kind != Message.Kind.TEXT:
+            excerpt = " ".join(f"[{message.kind}] {excerpt}".split())
+        return format_html('<span dir="auto" style="overflow-wrap: anywhere">{}</span>', excerpt)
 
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def message_status(self, message: Message) -> str:

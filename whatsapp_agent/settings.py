@@ -163,6 +163,7 @@ AUTH_PASSWORD_VALIDATORS = [
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = ["whatsapp_agent.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 MEDIA_ROOT = DATA_DIR / "media"
@@ -173,6 +174,7 @@ STORAGES = {
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 APPEND_SLASH = False  # a redirect loses the body of a bridge's POST; routes take both forms where it matters
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 DATABASES: dict[str, dict[str, Any]] = {
@@ -256,6 +258,7 @@ SIMPLE_JWT: dict[str, Any] = configuration.jwt(key=ADMIN_TOKEN_SECRET, minutes=A
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "WhatsApp Agent",
     "SITE_HEADER": "WhatsApp Agent",
+    "SITE_SUBHEADER": f"Times are {TIME_ZONE}",
     "SITE_SYMBOL": "forum",
     "SITE_URL": None,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "whatsapp_agent.admin_menu.icon"}],

@@ -13,6 +13,7 @@ from whatsapp_agent.health import health
 from whatsapp_agent.openapi import SchemaView
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
     re_path(r"^health/?$", health),
     re_path(r"^health/ready/?$", ready),
     # With and without the trailing slash, and never a redirect: it would lose the body.

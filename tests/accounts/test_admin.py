@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch, reverse
 
 from accounts.admin_pages import BoundedPaginator
 from accounts.keys import create_key, recognise
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, Role, User
 from sessions_app.models import WhatsAppSession
 
 LogIn = Callable[[User], Client]
@@ -29,6 +29,34 @@ def test_an_administrator_makes_a_user_who_can_log_in(admin: User, log_in: LogIn
     )
     assert answer.status_code == 302
     assert Client().login(username="mia", password="a long password 1")
+
+
+def test_a_user_is_made_with_a_role_that_the_list_shows(admin: User, log_in: LogIn) -> None:
+    client, operator = log_in(admin), Group.objects.get_or_create(name="operator")[0]
+    form = {"username": "mia", "is_staff": "on", "groups": [str(operator.pk)], "usable_password": "true"}
+    client.post(
+        reverse("admin:accounts_user_add"), form | {"password1": "a long password 1", "password2": "a long password 1"}
+    )
+    assert User.objects.get(username="mia").role == Role.OPERATOR
+    page = client.get(reverse("admin:accounts_user_changelist")).content.decode()
+    assert re.search(r"field-may[^>]*>\s*operator\s*<", page)
+
+
+def test_who_logs_in_without_saying_where_to_comes_to_the_start(admin: User, uncollected: None) -> None:
+    admin.set_password("a long password 1")
+    admin.save()
+    form = {"username": admin.username, "password": "a long password 1"}
+    answer = Client().post(reverse("admin:login"), form)
+    assert answer["Location"] == reverse("admin:index")
+
+
+def test_the_bare_address_leads_to_the_admin(client: Client) -> None:
+    assert client.get("/")["Location"] == reverse("admin:index")
+
+
+def test_a_page_that_is_not_there_is_said_for_people(admin: User, log_in: LogIn) -> None:
+    answer = log_in(admin).get("/admin/nosuch/", headers={"Accept": "text/html"})
+    assert (answer.status_code, "There is no such page" in answer.content.decode()) == (404, True)
 
 
 @pytest.fixture
