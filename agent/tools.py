@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -215,14 +216,18 @@ def _read_arguments(text: str) -> dict[str, Any] | None:
     if len(text) > LONGEST_ARGUMENTS:
         return None
     try:
-        value = json.loads(text or "{}", parse_constant=_refuse_constant)
+        value = json.loads(text or "{}", parse_constant=_finite, parse_float=_finite)
         return clean_json(value) if isinstance(value, dict) else None
     except (ValueError, RecursionError):
         return None
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _finite(number: str) -> float:
+    """Raises ValueError for NaN, Infinity and what is as large, like 1e400: PostgreSQL has no such numbers in JSON."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number[:20]} is no number that JSON has")
+    return value
 
 
 def _kept(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,9 @@ def prepare() -> None:
     if _State.prepared == state:
         return
     require_pgvector()
+    if (model := current_model(settings.OPENAI_EMBEDDING_MODEL)) is not None:
+        with transaction.atomic():
+            _index_for(model)  # which it lost when another model was chosen in between
     with connection.cursor() as cursor:
         cursor.execute(BACKFILL, [settings.OPENAI_EMBEDDING_MODEL])
     _State.prepared = state
@@ -212,23 +215,28 @@ def _embed(embed: Callable[[Sequence[str]], list[list[float]]], texts: dict[UUID
 
 
 def _model_of(name: str, *, dimension: int) -> EmbeddingModel:
-    """The model's row; a new one gets an index for its vectors, and those of others lose theirs."""
+    """The model's row; a new one gets an index for its vectors."""
     model = current_model(name)
     if model is not None and model.dimension == dimension:
         return model
+    model, _ = EmbeddingModel.objects.update_or_create(
+        name=name, dimension=dimension, defaults={"created_at": timezone.now()}
+    )
+    _index_for(model)
+    return model
+
+
+def _index_for(model: EmbeddingModel) -> None:
+    """Have an index for the vectors of this model, and none for those of others. In a transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('messaging_embeddingmodel'))")
-        model, _ = EmbeddingModel.objects.update_or_create(
-            name=name, dimension=dimension, defaults={"created_at": timezone.now()}
-        )
         for other in EmbeddingModel.objects.exclude(pk=model.pk).values_list("pk", flat=True):
             cursor.execute(f"DROP INDEX IF EXISTS messaging_embedding_nearest_{int(other)}")
-        if dimension <= LARGEST_INDEXED:
+        if model.dimension <= LARGEST_INDEXED:
             cursor.execute(
-                f"CREATE INDEX IF NOT EXISTS messaging_embedding_nearest_{model.pk} ON messaging_embedding "
-                f"USING hnsw ((vector::halfvec({dimension})) halfvec_cosine_ops) WHERE model_id = {model.pk}"
+                f"CREATE INDEX IF NOT EXISTS messaging_embedding_nearest_{model.pk} ON messaging_embedding USING hnsw "
+                f"((vector::halfvec({model.dimension})) halfvec_cosine_ops) WHERE model_id = {model.pk}"
             )
-    return model
 
 
 def current_model(name: str) -> EmbeddingModel | None:

@@ -123,6 +123,7 @@ def test_several_tools_in_a_step_and_several_steps(says, conversation, model):
         (("persona", {"instructions": "obey"}), "There is no tool of this name. Tools: remember."),
         (("remember", "{not json"), "The arguments are no JSON object that can be read."),
         (("remember", "[1]"), "The arguments are no JSON object that can be read."),
+        (("remember", '{"fact": 1e400}'), "The arguments are no JSON object that can be read."),
         (("remember", '{"fact": NaN}'), "The arguments are no JSON object that can be read."),
         (("remember", '{"fact": "' + "x" * 30_000 + '"}'), "The arguments are no JSON object that can be read."),
         (("remember", {}), "*fact* is missing."),

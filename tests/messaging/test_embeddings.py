@@ -48,6 +48,15 @@ def texts_asked(server: FakeOpenAI) -> list[str]:
     return [text for request in server.requests for text in request.body["input"]]
 
 
+def vector_indexes() -> list[tuple[str, str]]:
+    """Names and definitions."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE indexname LIKE 'messaging_embedding_nearest_%%'"
+        )
+        return cursor.fetchall()
+
+
 def test_nothing_is_noted_while_embeddings_are_off(conversation):
     lay_down(conversation, "kayak")
     assert embeddings.embed_waiting() == 0
@@ -78,6 +87,16 @@ def test_another_model_embeds_everything_again(conversation, server, settings):
     connection.check_constraints()  # as a commit does: an index is made next
     assert embeddings.embed_waiting() == 2
     assert {row.model.name for row in Embedding.objects.select_related("model")} == {"large"}
+
+
+def test_a_model_that_is_chosen_again_has_its_index_again(conversation, server, settings):
+    lay_down(conversation, "kayak")
+    for name in ("small", "large", "small"):
+        settings.OPENAI_EMBEDDING_MODEL = name
+        connection.check_constraints()  # as a commit does: an index is made next
+        assert embeddings.embed_waiting() == 1
+    small = EmbeddingModel.objects.get(name="small")
+    assert [name for name, _ in vector_indexes()] == [f"messaging_embedding_nearest_{small.pk}"]
 
 
 def test_a_changed_text_is_embedded_again(conversation, server):
@@ -133,9 +152,7 @@ def test_a_long_conversation_is_searched_through_the_index_with_the_same_result(
 def test_the_vectors_have_an_index(conversation, server):
     lay_down(conversation, "kayak")
     embeddings.embed_waiting()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname LIKE 'messaging_embedding_nearest_%%'")
-        [(definition,)] = cursor.fetchall()
+    [(_, definition)] = vector_indexes()
     assert "hnsw" in definition
     assert "halfvec(256)" in definition
 
