@@ -14,8 +14,10 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import user_of
 from messaging import endpoints, events
+from messaging.filters import DeliveryFilters
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from whatsapp_agent.api import Address, StrictFields, takes_no_fields, valid
+from whatsapp_agent.filters import StrictFilters
 from whatsapp_agent.idempotency import idempotent
 
 SECRET_HELP = "Shown this once. What is sent is signed with it: verify as https://www.standardwebhooks.com says."  # noqa: S105
@@ -119,6 +121,7 @@ class DeliverySerializer(serializers.ModelSerializer):
 )
 class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     serializer_class = EndpointSerializer
+    filterset_class: Any = None  # its deliveries have one
 
     def get_queryset(self) -> QuerySet[WebhookEndpoint]:
         return WebhookEndpoint.objects.visible_to(self.request.user).prefetch_related("sessions")
@@ -167,10 +170,11 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(DeliverySerializer(endpoints.send_test(self.get_object())).data, status=202)
 
     @extend_schema(responses=DeliverySerializer(many=True))
-    @action(detail=True)
+    @action(detail=True, filterset_class=DeliveryFilters)
     def deliveries(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """What was, and is to be, sent to it: of the last seven days, newest first."""
-        page = self.paginate_queryset(_deliveries().filter(endpoint=self.get_object()))
+        deliveries = StrictFilters().narrow(request, _deliveries().filter(endpoint=self.get_object()), self)
+        page = self.paginate_queryset(deliveries)
         return self.get_paginated_response(DeliverySerializer(page, many=True).data)
 
 

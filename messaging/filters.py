@@ -3,7 +3,7 @@
 from django.db.models import Q, QuerySet
 from django_filters import UUIDFilter
 
-from messaging.models import Contact, Conversation, Message, Turn
+from messaging.models import Contact, Conversation, Message, Turn, WebhookDelivery
 from messaging.search import with_words
 from whatsapp_agent.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since
 
@@ -71,6 +71,7 @@ class MessageFilters(FilterSet):
 class TurnFilters(FilterSet):
     session = UUIDFilter(field_name="conversation__session_id")
     conversation = UUIDFilter(field_name="conversation_id")
+    contact = UUIDFilter(field_name="conversation__contact_id")
     agent_profile = UUIDFilter(field_name="agent_profile_id")
     outcome = AnyOf(choices=Turn.Outcome.choices)
     since = Since("created_at", label="Ended at this time or later.")
@@ -79,3 +80,10 @@ class TurnFilters(FilterSet):
     class Meta:
         model = Turn
         fields: list[str] = []
+
+
+class DeliveryFilters(FilterSet):  # names no model: the view it narrows a list of shows endpoints
+    type = Exactly(label="The type of the event.")
+    status = AnyOf(choices=WebhookDelivery.Status.choices)
+    since = Since("created_at", label="Queued at this time or later.")
+    before = Before("created_at", label="Queued before this time.")

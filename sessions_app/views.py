@@ -27,6 +27,7 @@ from sessions_app.serializers import (
 )
 from whatsapp_agent.api import takes_no_fields, valid
 from whatsapp_agent.errors import Conflict
+from whatsapp_agent.filters import StrictFilters
 from whatsapp_agent.idempotency import idempotent
 
 
@@ -146,10 +147,11 @@ class AgentProfileViewSet(
         return Response(status=204)
 
     @extend_schema(responses=AgentProfileVersionSerializer(many=True), filters=False)
-    @action(detail=True, newest_by=("version",))
+    @action(detail=True, newest_by=("version",), filterset_class=None)
     def versions(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Every version of this profile, the present one first."""
-        page = self.paginate_queryset(self.get_object().versions.select_related("changed_by"))
+        versions = self.get_object().versions.select_related("changed_by")
+        page = self.paginate_queryset(StrictFilters().narrow(request, versions, self))
         return self.get_paginated_response(AgentProfileVersionSerializer(page, many=True).data)
 
     @extend_schema(request=RollbackSerializer, responses=AgentProfileSerializer)

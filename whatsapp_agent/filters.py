@@ -20,8 +20,10 @@ class StrictFilters(DjangoFilterBackend):
     """Refuses parameters a list does not have, or that say nothing: neither must answer with everything."""
 
     def filter_queryset(self, request: Request, queryset: QuerySet, view: Any) -> QuerySet:
-        if getattr(view, "detail", False):
-            return queryset
+        return queryset if getattr(view, "detail", False) else self.narrow(request, queryset, view)
+
+    def narrow(self, request: Request, queryset: QuerySet, view: Any) -> QuerySet:
+        """A list, also one that belongs to a single row."""
         filterset = self.get_filterset_class(view, queryset)
         known = filterset.base_filters if filterset else {}
         if unknown := sorted(set(request.query_params) - PAGING - set(known)):

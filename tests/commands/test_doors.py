@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group
@@ -420,6 +421,14 @@ def test_runs_are_listed_and_narrowed_down(operator, place):
     ask(operator, "stats", place.conversation)
     client = as_user(operator)
     assert [row["name"] for row in client.get("/api/v1/commands/runs/").json()["results"]] == ["stats", "facts"]
+    session, later = place.conversation.session_id, (timezone.now() + timedelta(hours=1)).isoformat()
+    for query, count in (
+        ({"session": session}, 2),
+        ({"session": uuid4()}, 0),
+        ({"before": later}, 2),
+        ({"since": later}, 0),
+    ):
+        assert len(client.get("/api/v1/commands/runs/", query).json()["results"]) == count
     (row,) = client.get("/api/v1/commands/runs/", {"name": "facts"}).json()["results"]
     assert (row["user"]["username"], row["surface"], row["caller"]) == ("member", "api", "staff")
     assert client.get(f"/api/v1/commands/runs/{row['id']}/").json() == row

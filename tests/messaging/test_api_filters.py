@@ -110,6 +110,7 @@ def test_conversations_are_filtered(client, two, first, second):
     ("first", "second"),
     [
         ("conversation={0.conversation_id}", "conversation={1.conversation_id}"),
+        ("contact={0.conversation.contact_id}", "contact={1.conversation.contact_id}"),
         ("outcome=answered", "outcome=failed"),
         ("since={ago}", "before={ago}"),
     ],

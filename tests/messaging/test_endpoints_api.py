@@ -1,9 +1,11 @@
 """`webhook-endpoints/` and `webhook-deliveries/` of the API."""
 
 import json
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.keys import create_key
@@ -94,6 +96,22 @@ def test_a_test_and_what_came_of_it_can_be_seen(client, endpoint):
     (listed,) = client.get(f"{ENDPOINTS}{endpoint.pk}/deliveries/").json()["results"]
     assert listed["attempts"][0]["answer"] == "down"
     assert client.get(f"{DELIVERIES}{delivery.pk}/").json() == listed
+
+
+def test_deliveries_are_narrowed_down(client, endpoint, delivery):
+    url = f"{ENDPOINTS}{endpoint.pk}/deliveries/"
+    WebhookDelivery.objects.update(status="failed")
+    later = (timezone.now() + timedelta(hours=1)).isoformat()
+
+    def found(**query):
+        return [row["id"] for row in client.get(url, query).json()["results"]]
+
+    for query in ({"status": "failed"}, {"type": delivery.type}, {"before": later}):
+        assert found(**query) == [str(delivery.pk)]
+    for query in ({"status": "pending"}, {"type": "turn.finished"}, {"since": later}):
+        assert found(**query) == []
+    refused = client.get(url, {"statuss": "failed"})
+    assert (refused.status_code, list(refused.json()["fields"])) == (400, ["statuss"])
 
 
 def test_a_delivery_can_be_sent_again(client, delivery):

@@ -67,6 +67,11 @@ def test_versions_come_page_by_page(client, agent):
     assert client.get(second["previous"]).json()["results"] == first["results"]
 
 
+def test_versions_are_filtered_by_nothing(client, agent):
+    refused = client.get(f"{URL}{agent['id']}/versions/", {"version": 1})
+    assert (refused.status_code, list(refused.json()["fields"])) == (400, ["version"])
+
+
 def test_a_version_that_never_was_does_not_come_back(client, agent):
     answer = client.post(f"{URL}{agent['id']}/rollback/", {"version": 9}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
