@@ -468,6 +468,18 @@ def test_the_terminal_takes_arguments_as_in_a_chat_too(place):
     assert [fact["text"] for fact in shown["facts"]] == ["Ana is kind", "Ana likes tea"]
 
 
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_the_terminal_takes_options_and_words_in_any_order(place, at):
+    words: list[Any] = ["remember", "Ana", "likes tea"]
+    words[at:at] = ["--conversation", place.conversation.pk, "--json"]
+    assert json.loads(terminal(*map(str, words)))["fact"]["text"] == "Ana likes tea"
+
+
+def test_the_terminal_wants_to_know_the_conversation(place):
+    with pytest.raises(CommandError, match="--conversation"):
+        terminal("remember", "Ana likes tea")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

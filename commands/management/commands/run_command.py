@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from commands.models import CommandRun
 from commands.parsing import names_only
@@ -16,6 +16,12 @@ from messaging.models import Conversation
 
 class Command(BaseCommand):
     help = "Run a chat command in a conversation, with the rights of an administrator."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Options may stand before, between and behind the words: of themselves parsers take them apart too early."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]
+        return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="Like summarize; `help` lists all.")
