@@ -109,6 +109,14 @@ def test_a_conversation_that_a_person_has_is_told(answers_at_once: None, monkeyp
     assert "a person has taken over: Mia is at it" in out.getvalue()
 
 
+def test_asking_for_a_person_is_answered_and_what_is_written_then_is_not(
+    answers_at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "agent> I have asked a person" in _pipe(monkeypatch, "/human my bicycle broke\n")
+    with pytest.raises(CommandError, match="not answered"):
+        _pipe(monkeypatch, "hello?\n")
+
+
 def test_who_is_not_answered_hears_why(answers_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     Contact.objects.filter(pk=_conversation().contact_id).update(is_blocked=True)
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))

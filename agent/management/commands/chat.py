@@ -170,13 +170,13 @@ class Chat:
         inbox.take_delivery(bridge=session.bridge, headers={}, body=body)
 
     def is_settled(self) -> bool:
-        """Nothing is to be answered, being written or on its way; or a person speaks here, and nothing will come."""
+        """Nothing is to be answered, being written or on its way; where a person speaks, nothing will be answered."""
         conversation = Conversation.objects.get(pk=self.conversation.pk)
-        if conversation.control != Conversation.Control.AGENT:
-            return True
-        if activity_of(conversation) != Activity.IDLE:
-            return False
-        pending = [Status.RECEIVED, Status.QUEUED, Status.SENDING]
+        pending = [Status.QUEUED, Status.SENDING]
+        if conversation.control == Conversation.Control.AGENT:
+            if activity_of(conversation) != Activity.IDLE:
+                return False
+            pending.append(Status.RECEIVED)
         return not Message.objects.filter(conversation=conversation, status__in=pending).exists()
 
     def news(self) -> Iterable[str]:
@@ -186,7 +186,7 @@ class Chat:
         if conversation.control != self._control:
             self._control = conversation.control
             lines.append(f"  ({_speaker(conversation)})")
-        if self._control != Conversation.Control.AGENT and self._last_id:
+        if self._control != Conversation.Control.AGENT and self._last_id and not self._was_answered():
             self.is_in_trouble = True
         for entry in read_timeline(conversation, limit=30).entries:
             line = self._line(entry)
@@ -202,6 +202,11 @@ class Chat:
         if receipts:
             self._deliver(*receipts)
         return lines
+
+    def _was_answered(self) -> bool:
+        """Whether the last message was, maybe by handing over."""
+        last = Message.objects.filter(conversation=self.conversation, provider_message_id=self._last_id)
+        return last.filter(turn__outcome__in=[Turn.Outcome.ANSWERED, Turn.Outcome.COMMAND]).exists()
 
     def _line(self, entry: Message | Turn) -> str | None:
         """What is to be told of an entry, as long as it stands as it does; None for what needs no word."""
