@@ -11,7 +11,7 @@ from messaging.models import Contact, ContactAlias, Conversation, Media, Message
 from messaging.prompt_parts import parts_of
 from messaging.search import MOST_RESULTS
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.api import Address, Quick, StrictFields
+from whatsapp_agent.api import Address, Quick, StrictFields, WritesWhatIsGiven
 from whatsapp_agent.filters import LONGEST_SEARCH
 
 BRIEF_TEXT = 200
@@ -41,7 +41,7 @@ class ContactAliasSerializer(Quick, serializers.ModelSerializer):
         fields = ["kind", "value"]
 
 
-class ContactSerializer(StrictFields, Quick, serializers.ModelSerializer):
+class ContactSerializer(StrictFields, Quick, WritesWhatIsGiven):
     """A person or a group, with every id they were seen under."""
 
     conversation = serializers.UUIDField(source="conversation_id", read_only=True, allow_null=True)

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from sessions_app.services import current_qr
-from whatsapp_agent.api import StrictFields
+from whatsapp_agent.api import StrictFields, WritesWhatIsGiven
 
 
 class AgentProfileSerializer(StrictFields, serializers.ModelSerializer):
@@ -57,7 +57,7 @@ class RollbackSerializer(StrictFields):
     version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
 
 
-class SessionSerializer(StrictFields, serializers.ModelSerializer):
+class SessionSerializer(StrictFields, WritesWhatIsGiven):
     """A session. Its QR code is at `sessions/{id}/qr/`."""
 
     bridge = serializers.CharField(source="bridge.slug", read_only=True)

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from messaging.models import Contact, Conversation, Message, Turn
+from messaging.serializers import ContactSerializer
 from tests.conftest import as_user
 
 V1 = "/api/v1/"
@@ -198,6 +199,16 @@ def test_a_contact_is_shown_with_its_aliases_and_conversation(client, conversati
     row = client.get(f"{V1}contacts/{conversation.contact_id}/").json()
     assert row["aliases"] == [{"kind": "phone", "value": "+5511988887777"}]
     assert row["conversation"] == str(conversation.pk)
+
+
+def test_a_change_of_a_contact_undoes_nothing_that_was_told_meanwhile(conversation):
+    contact = conversation.contact
+    change = ContactSerializer(contact, data={"is_blocked": True}, partial=True)
+    Contact.objects.update(phone="+5511900000000")
+    change.is_valid(raise_exception=True)
+    change.save()
+    contact.refresh_from_db()
+    assert (contact.phone, contact.is_blocked) == ("+5511900000000", True)
 
 
 def test_a_contact_is_blocked_and_renamed(client, conversation):

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from agent.bridges import simulator as simulator_module
 from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.serializers import SessionSerializer
 from tests.conftest import as_user
 
 URL = "/api/v1/sessions/"
@@ -141,6 +142,15 @@ def test_profile_and_policy_can_be_changed_and_nothing_else(admin, session):
     answer = client.patch(f"{URL}{session.pk}/", {"status": "disconnected"}, format="json")
     assert (answer.status_code, list(answer.json()["fields"])) == (400, ["status"])
     assert client.put(f"{URL}{session.pk}/", {}, format="json").status_code == 405
+
+
+def test_a_change_undoes_nothing_that_a_bridge_told_meanwhile(session):
+    change = SessionSerializer(session, data={"access_policy": "listed"}, partial=True)
+    WhatsAppSession.objects.update(status="disconnected")
+    change.is_valid(raise_exception=True)
+    change.save()
+    session.refresh_from_db()
+    assert (session.status, session.access_policy) == ("disconnected", "listed")
 
 
 def test_members_see_their_sessions_and_strangers_none(member, stranger, session):
