@@ -245,9 +245,8 @@ class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
     ordering = ["-last_message_at", "-id"]
     actions = ["take_over", "release", "mute"]
     inlines = [SummaryInline]
-    fieldsets = [
+    fieldsets = [  # who speaks is not among them: the transcript says it, and follows it while the page stands open
         (None, {"fields": ["contact", "session", "messages_link", "turns_link"]}),
-        ("Who speaks", {"fields": ["control", "control_until", "control_reason", "controlled_by"]}),
         (
             "What is to be done",
             {"fields": ["due_at", "tries", "retry_at", "lease_expires_at", "needs_attention", "unread_count"]},

@@ -59,6 +59,11 @@ def test_a_page_that_is_not_there_is_said_for_people(admin: User, log_in: LogIn)
     assert (answer.status_code, "There is no such page" in answer.content.decode()) == (404, True)
 
 
+def test_a_page_for_others_says_what_to_do(staff_member: User, log_in: LogIn) -> None:
+    answer = log_in(staff_member).get(reverse("admin:accounts_user_changelist"), headers={"Accept": "text/html"})
+    assert (answer.status_code, "Ask an administrator" in answer.content.decode()) == (403, True)
+
+
 @pytest.fixture
 def administrator(db: None) -> User:
     """An administrator by role, and no superuser."""
