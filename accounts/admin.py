@@ -168,7 +168,7 @@ class ApiKeyAdmin(ForAdministrators, QuickList, ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:  # noqa: ARG002
         key, text = create_key(**form.cleaned_data)
-        obj.pk = key.pk
+        obj.pk, obj.prefix = key.pk, key.prefix
         self.message_user(
             request,
             format_html('The key, shown this once: <code style="user-select: all">{}</code>', text),

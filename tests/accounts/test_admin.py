@@ -102,6 +102,7 @@ def test_an_api_key_is_shown_once_and_works(admin: User, log_in: LogIn) -> None:
     again = client.get(reverse("admin:accounts_apikey_change", args=[ApiKey.objects.get().pk])).content.decode()
     assert recognise(text) == ApiKey.objects.get()
     assert text.partition(".")[2] not in again
+    assert f"CRM ({text.partition('.')[0]})" in shown
 
 
 def test_an_api_key_is_restricted_to_sessions_and_expires(admin: User, session: WhatsAppSession, log_in: LogIn) -> None:
