@@ -117,7 +117,7 @@ def test_several_tools_in_a_step_and_several_steps(says, conversation, model):
 
 
 def test_what_is_being_answered_is_not_among_what_the_model_finds(says, conversation, model):
-    says("My frame number is ZX-81")
+    says("The number is ZX-81")
     turns.take_turn(conversation.pk)
     model.call_tools(("search_messages", {"words": "frame number", "limit": 1}))
     says("What is it?", age=timedelta(seconds=1))
