@@ -10,6 +10,7 @@ from messaging.search import Hit, search
 
 LINE = 160  # characters of a found message that are shown
 SHOWN_TO_MODEL = 600
+UNANSWERED = 5  # messages that may be found beside, and are left out
 
 
 class Words(Arguments):
@@ -35,15 +36,21 @@ def search_messages(call: Call, arguments: Words) -> Result:
     hits = search(
         conversation=call.conversation,
         query=arguments.words,
-        limit=arguments.limit + 1,
+        limit=arguments.limit + UNANSWERED,
         since=call.conversation.context_from if by_model else None,  # who starts afresh is not reminded by the model
     )
-    asked_in = call.message.pk if call.message and not by_model else None
-    hits = [hit for hit in hits if hit.message.pk != asked_in][: arguments.limit]
+    # What asks for it says its words: a typed command, or all that the model is about to answer.
+    hits = [hit for hit in hits if not _asks(hit.message, call)][: arguments.limit]
     if not hits:
         return Result("Nothing was found.", {"results": []})
     lines = "\n".join(f"• {_line(hit.message, LINE)}" for hit in hits)
     return Result(lines, {"results": [_as_data(hit) for hit in hits]})
+
+
+def _asks(message: Message, call: Call) -> bool:
+    if call.caller.by == By.MODEL:
+        return message.status == Message.Status.RECEIVED
+    return call.message is not None and message.pk == call.message.pk
 
 
 def _as_data(hit: Hit) -> dict[str, Any]:
