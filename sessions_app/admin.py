@@ -56,7 +56,12 @@ class VisibleSessionsFilter(RelatedFieldListFilter):
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
         visible = WhatsAppSession.objects.visible_to(request.user).order_by("name")
-        return [(session.pk, str(session)) for session in visible[:200]]
+        return [(session.pk, _name_at_bridge(session)) for session in visible.select_related("bridge")[:200]]
+
+
+def _name_at_bridge(session: WhatsAppSession) -> str:
+    """Where one is picked from many: two bridges may each have a session of the same name."""
+    return f"{session.name} ({session.bridge.slug})"
 
 
 class BoundedToSessions(ForStaff):
@@ -428,7 +433,8 @@ class LinkForm(forms.Form):
         rf"^{services.SESSION_NAME}\Z",
         max_length=100,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Yours to choose, like “sales”. It cannot be changed later.",
+        help_text="Yours to choose, like “sales”: letters, digits and _ . -, no spaces. It cannot be changed later.",
+        error_messages={"invalid": "Use letters, digits and _ . -, and begin with a letter or digit."},
     )
     bridge = forms.ModelChoiceField(Bridge.objects.order_by("slug"), widget=UnfoldAdminSelectWidget)
     agent_profile = forms.ModelChoiceField(
@@ -441,9 +447,14 @@ class LinkForm(forms.Form):
 # --- API keys -----------------------------------------------------------------------------------------------------
 
 
+class SessionsField(forms.ModelMultipleChoiceField):
+    def label_from_instance(self, obj: Any) -> str:
+        return _name_at_bridge(obj)
+
+
 class KeyForm(ApiKeyForm):
-    session_ids = forms.ModelMultipleChoiceField(
-        WhatsAppSession.objects.order_by("name"),
+    session_ids = SessionsField(
+        WhatsAppSession.objects.select_related("bridge").order_by("name"),
         label="Sessions",
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,

@@ -257,6 +257,20 @@ def test_a_name_that_is_no_name_is_refused(bridge: Bridge, admin: User, log_in: 
     assert not WhatsAppSession.objects.exists()
 
 
+def test_a_refused_name_is_told_what_a_name_is_made_of(bridge: Bridge, admin: User, log_in: LogIn) -> None:
+    page = _link(log_in(admin), bridge, name="my shop").content.decode()
+    assert "Use letters, digits and _ . -, and begin with a letter or digit." in page
+
+
+def test_sessions_of_one_name_are_told_apart_by_their_bridge(
+    session: WhatsAppSession, simulator: Bridge, admin: User, log_in: LogIn
+) -> None:
+    WhatsAppSession.objects.create(bridge=simulator, name=session.name, agent_profile=session.agent_profile)
+    page = log_in(admin).get(reverse("admin:accounts_apikey_add")).content.decode()
+    assert f"{session.name} (default)" in page
+    assert f"{session.name} (simulator)" in page
+
+
 def test_the_page_stops_looking_once_the_number_is_linked(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
     answer = log_in(admin).get(reverse("admin:session-link", args=[session.pk]))
     assert answer.status_code == 286
