@@ -81,12 +81,13 @@ class Toolbox:
         return bool(self.calls) or bool(self.done_before())
 
     def done_before(self) -> list[CommandRun]:
-        """What was done for this burst when its turn was begun before and came to no end, the oldest first."""
+        """What was run for this burst when its turn was begun before and came to no end, the oldest first."""
         return [done for done in self._runs_before() if done.turn_id is None] if self._is_again else []
 
     def told_before(self) -> list[tuple[str, dict[str, Any]]]:
-        """The same as the model knows it: the names of tools, with their arguments."""
-        return [(get(done.name).tool_name, done.arguments) for done in self.done_before()]
+        """What of it had its effect, as the model knows it: the names of tools, with their arguments."""
+        done = (run for run in self.done_before() if run.status == CommandRun.Status.DONE)
+        return [(get(run.name).tool_name, run.arguments) for run in done]
 
     def perform(self, turn: Turn) -> Sequence[str]:
         """In the transaction that settles the turn: what happens together with the answer, and the record of it all."""

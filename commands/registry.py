@@ -181,10 +181,12 @@ def find(word: str) -> ChatCommand | None:
 
 
 def get(word: str) -> ChatCommand:
-    """Raises UnknownCommand."""
+    """Raises UnknownCommand, which names the one that may have been meant."""
     command = find(word)
     if command is None:
-        raise UnknownCommand(f"There is no command {word[:64]}.")
+        meant = nearest(word, by=By.ADMIN)
+        hint = f" Did you mean {meant.name}?" if meant else ""
+        raise UnknownCommand(f"There is no command {word[:64]}.{hint}")
     return command
 
 

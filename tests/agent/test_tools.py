@@ -336,6 +336,16 @@ def test_what_was_done_before_a_crash_is_told_to_the_model_and_is_in_the_turn(sa
     assert CommandRun.objects.get().turn == turn
 
 
+def test_what_failed_before_a_crash_is_not_told_as_done(says, conversation, only_chat, monkeypatch):
+    says("I like tea")
+    only_chat.call_tools(("remember", {"fact": "Ana likes tea", "corrects": "nothing like it"}))
+    only_chat.say("Noted!")
+    die_before_settling(monkeypatch, conversation)
+    turns.take_turn(conversation.pk)
+    assert "Done already" not in str(only_chat.requests[-1].body)
+    assert ToolCall.objects.get().status == "failed"
+
+
 def test_what_a_tool_did_is_in_a_turn_that_failed_and_is_not_done_again_when_staff_run_it_again(
     says, conversation, only_chat, monkeypatch
 ):

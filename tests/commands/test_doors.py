@@ -302,6 +302,10 @@ def test_an_unknown_command_is_not_found(operator, place):
     answer = ask(operator, "fly", place.conversation)
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_command")
     assert as_user(operator).get("/api/v1/commands/fly/").status_code == 404
+    nearly = ask(operator, "sumarize", place.conversation)
+    assert (nearly.status_code, nearly.json()["detail"]) == (
+        404, "There is no command sumarize. Did you mean summarize?",
+    )  # fmt: skip
 
 
 def test_wrong_arguments_are_refused_with_their_names_and_recorded(operator, place):
@@ -483,7 +487,8 @@ def test_the_terminal_wants_to_know_the_conversation(place):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["fly"], "There is no command fly."),
+        (["fly"], r"There is no command fly\.$"),
+        (["sumarize"], "Did you mean summarize"),
         (["summarize", "count=many"], "must be a whole number"),
         (["forget", "fact=nothing"], "I know no such fact"),
     ],
