@@ -138,6 +138,12 @@ def test_a_session_that_stands_is_only_told_of(zapw: FakeZapw, zapw_bridge: Brid
     assert "shop is connected as +1234567890" in out
 
 
+def test_a_number_of_the_simulator_is_told_to_be_made_up(bridges: None) -> None:
+    out, _ = _run("link_session", "shop")
+    assert "shop is connected as +1555" in out
+    assert "The number is made up" in out
+
+
 def test_a_session_that_was_lost_is_linked_again(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.connect_after_s = 0.05
     _run("link_session", "shop")

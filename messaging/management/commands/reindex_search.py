@@ -15,6 +15,7 @@ class Command(BaseCommand):
         total = Message.objects.count()
         done = 0
         for done in search_index.index_again():
-            self.stdout.write(f"\r{done} of {total} messages", ending="")
-            self.stdout.flush()
-        self.stdout.write(f"\r{done} messages indexed." + " " * 20)
+            if self.stdout.isatty():
+                self.stdout.write(f"{done} of {total} messages\r", ending="")
+                self.stdout.flush()
+        self.stdout.write(f"{done} messages are indexed.")

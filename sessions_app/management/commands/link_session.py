@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from agent.bridges.simulator import SimulatorBridge
 from sessions_app import qr, services
 from sessions_app.management.commands.sync_sessions import bridge_called, prepare
 from sessions_app.models import Bridge, WhatsAppSession
@@ -100,6 +101,8 @@ class Command(BaseCommand):
         self.stdout.write(
             self.style.SUCCESS(f"{session.name} is connected as {session.phone or 'unknown'}, since {when}.")
         )
+        if session.bridge.kind == SimulatorBridge.kind:
+            self.stdout.write("The number is made up: this is the simulator. For a real one set WHATSAPP_API_URL.")
         return True
 
     # --- the code -------------------------------------------------------------------------------------------------
