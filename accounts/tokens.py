@@ -6,6 +6,7 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.models import update_last_login
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils import timezone
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
@@ -14,6 +15,8 @@ from rest_framework_simplejwt.tokens import RefreshToken, Token, UntypedToken
 
 from accounts.authentication import holder_of
 from accounts.models import User
+
+PURGED_AT_ONCE = 500
 
 
 class TokenRefused(AuthenticationFailed):
@@ -108,3 +111,11 @@ def change_password(*, user: User, new_password: str) -> Tokens:
     user.set_password(new_password)
     user.save(update_fields=["password"])
     return tokens_for(user)
+
+
+def purge() -> None:
+    """Forget refresh tokens that have expired, the oldest first: used up or not, they open nothing."""
+    oldest = OutstandingToken.objects.order_by("id").values_list("id", "expires_at")[:PURGED_AT_ONCE]
+    expired = [token_id for token_id, expires_at in oldest if expires_at <= timezone.now()]
+    if expired:
+        OutstandingToken.objects.filter(pk__in=expired).delete()

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from accounts import lockout
+from accounts import lockout, tokens
 from agent import delivery, folding, outgoing, turns
 from messaging import control, embeddings, endpoints, events, outbox, search_index
 from messaging.models import Conversation
@@ -273,6 +273,7 @@ def mend() -> None:
         endpoints.purge,
         idempotency.purge,
         lockout.purge,
+        tokens.purge,
         throttling.purge,
     ):
         attempt(act)

@@ -7,7 +7,11 @@ import yaml
 from django.core.management import call_command
 from django.test import Client
 
-from whatsapp_agent.openapi import schema
+from accounts.serializers import ApiKeySerializer, LoginSerializer
+from messaging.endpoint_views import EndpointCreateSerializer
+from messaging.serializers import MessageCreateSerializer, ReplySerializer, TakeOverSerializer
+from sessions_app.serializers import AgentProfileSerializer
+from whatsapp_agent.openapi import EXAMPLES, schema
 
 COMMITTED = Path(__file__).resolve().parent.parent / "docs" / "openapi.yaml"
 
@@ -50,6 +54,37 @@ def test_what_creates_or_sends_takes_an_idempotency_key():
         "/api/v1/sessions/{id}/logout/",
         "/api/v1/sessions/{id}/restart/",
     }
+
+
+def test_every_body_in_json_is_shown_by_an_example_that_fits():
+    bodies = [
+        (path, operation["requestBody"]["content"]["application/json"]["schema"])
+        for path, _, operation in operations()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    named = [(path, body["$ref"].split("/")[-1]) for path, body in bodies if "$ref" in body]
+    assert {name for _, name in named} == EXAMPLES.keys()
+    assert all(path.startswith("/api/v1/commands/") for path, body in bodies if "$ref" not in body)
+    for _, name in named:
+        described = schema()["components"]["schemas"][name]
+        assert set(described.get("required", [])) <= set(described["example"]) <= set(described["properties"]), name
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        (LoginSerializer, "LoginRequest"),
+        (ApiKeySerializer, "ApiKeyRequest"),
+        (AgentProfileSerializer, "AgentProfileRequest"),
+        (MessageCreateSerializer, "MessageCreateRequest"),
+        (ReplySerializer, "ReplyRequest"),
+        (TakeOverSerializer, "TakeOverRequest"),
+        (EndpointCreateSerializer, "EndpointCreateRequest"),
+    ],
+)
+def test_an_example_is_taken_as_it_stands(form, name):
+    form(data=EXAMPLES[name]).is_valid(raise_exception=True)
 
 
 def test_both_ways_to_authenticate_are_described():

@@ -56,6 +56,40 @@ ERROR = {
 }
 
 
+# Of each body that is written in JSON. The ids are made up.
+_SOME_ID = "01979f0e-7c1a-7a43-b7a5-0f6f5d2c9e11"
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "LoginRequest": {"username": "ana", "password": "correct horse battery staple"},
+    "RefreshTokenRequest": {"refresh": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl"},
+    "VerifyRequest": {"token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl"},
+    "PatchedPasswordChangeRequest": {
+        "current_password": "correct horse battery staple",
+        "new_password": "staple battery horse correct",
+    },
+    "ApiKeyRequest": {"name": "CRM", "scopes": ["messages:read", "messages:send", "events:read"]},
+    "SessionCreateRequest": {"name": "sales", "bridge": "simulator"},
+    "PatchedSessionRequest": {"access_policy": "listed", "owner_phone": "+5511988887777"},
+    "AgentProfileRequest": {
+        "name": "Night shift",
+        "instructions": "You answer for a bakery at night. Say that we open at seven.",
+        "debounce_s": 2,
+        "debounce_max_s": 10,
+    },
+    "PatchedAgentProfileRequest": {"instructions": "You answer for a bakery. Say that we open at eight."},
+    "RollbackRequest": {"version": 1},
+    "PatchedContactRequest": {"name": "Ana", "is_blocked": False},
+    "MessageCreateRequest": {"session": _SOME_ID, "to": "+55 11 98888-7777", "text": "Your parcel has arrived."},
+    "ReplyRequest": {"text": "Your parcel has arrived."},
+    "TakeOverRequest": {"minutes": 30, "reason": "a complaint"},
+    "ReleaseRequest": {"reason": "it is settled"},
+    "EndpointCreateRequest": {
+        "url": "https://crm.example.com/whatsapp",
+        "types": ["message.received", "turn.finished"],
+    },
+    "PatchedEndpointChangeRequest": {"is_enabled": True},
+}
+
+
 def names_of_routes() -> dict[str, str]:
     """The pattern of each route, as the schema generator spells it, and its name."""
     return dict(_walk(get_resolver(), ""))
@@ -144,6 +178,8 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     for name, schema in schemas.items():
         if name.endswith("Request") and schema.get("type") == "object":
             schema.setdefault("additionalProperties", False)
+        if name in EXAMPLES:
+            schema["example"] = EXAMPLES[name]
     result["components"]["schemas"] = dict(sorted(schemas.items()))
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     result["components"]["responses"] = {

@@ -1,14 +1,18 @@
 """Logging in and out by the API."""
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
+from accounts.tokens import purge
 from tests.conftest import as_user
 
 PASSWORD = "a long password 1"
@@ -85,6 +89,15 @@ def test_after_a_logout_the_refresh_token_is_worth_nothing(tokens):
     assert post("logout/", refresh=tokens["refresh"]).status_code == 204
     assert post("token/refresh/", refresh=tokens["refresh"]).status_code == 401
     assert post("token/verify/", token=tokens["refresh"]).status_code == 401
+
+
+def test_refresh_tokens_that_have_expired_are_forgotten(member, tokens):
+    post("token/refresh/", refresh=tokens["refresh"])  # which leaves one used up and a new one
+    oldest = OutstandingToken.objects.order_by("id").first()
+    OutstandingToken.objects.filter(pk=oldest.pk).update(expires_at=timezone.now() - timedelta(days=1))
+    purge()
+    assert OutstandingToken.objects.count() == 1
+    assert not BlacklistedToken.objects.exists()
 
 
 def test_verify_tells_good_tokens_from_bad_ones(tokens):
