@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 
 from accounts.admin_pages import BoundedPaginator
@@ -40,6 +42,17 @@ def test_a_user_is_made_with_a_role_that_the_list_shows(admin: User, log_in: Log
     assert User.objects.get(username="mia").role == Role.OPERATOR
     page = client.get(reverse("admin:accounts_user_changelist")).content.decode()
     assert re.search(r"field-may[^>]*>\s*operator\s*<", page)
+
+
+def test_the_list_of_users_asks_the_same_queries_however_many_there_are(admin: User, log_in: LogIn) -> None:
+    client, group = log_in(admin), Group.objects.get_or_create(name="operator")[0]
+    asked = []
+    for name in ("mia", "ana"):
+        User.objects.create_user(name, is_staff=True).groups.add(group)
+        with CaptureQueriesContext(connection) as queries:
+            client.get(reverse("admin:accounts_user_changelist"))
+        asked.append(len(queries))
+    assert asked[0] == asked[1]
 
 
 def test_who_logs_in_without_saying_where_to_comes_to_the_start(admin: User, uncollected: None) -> None:
