@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.management import call_command
-from django.urls import include, path
+from django.urls import get_resolver, include, path
 from drf_spectacular.generators import SchemaGenerator
 
 from agent import turns
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.usefixtures("profile")
 @pytest.fixture(params=PAGES)
 def added(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The file that the page shows, in a library that has it beside our own, as a start finds it."""
+    get_resolver().url_patterns  # noqa: B018  # made before, so that other tests have no route of ours
     [shown] = SHOWN.findall((ROOT / request.param).read_text())
     (tmp_path / "tea.py").write_text(shown)
     monkeypatch.setattr(registry, "_commands", dict(registry._commands))
