@@ -4,6 +4,7 @@ import gc
 import os
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -81,7 +82,7 @@ def test_many_threads_that_release_share_few_connections(pool):
 
 def test_a_full_pool_says_so_instead_of_waiting_for_ever(pool, monkeypatch):
     monkeypatch.setattr(base, "WAIT_FOR_CONNECTION_S", 1)
-    held = [pool.take(object), pool.take(object)]
+    held = [pool.take(SimpleNamespace), pool.take(SimpleNamespace)]
     assert len(held) == 2
     with pytest.raises(OperationalError, match="in use"):
         connection.ensure_connection()
@@ -123,19 +124,13 @@ def test_a_forked_child_starts_with_no_connections_of_its_parent(pool):
 
 @pytest.fixture
 def crowd() -> Iterator[base.Pool]:
-    """The part of the connections for background threads, with every place of it taken."""
-
-    def part() -> base.Pool:
-        base.work_in_background()
-        return connection._pool
-
-    (pool,) = in_thread(part)
-    taken = 0
-    while pool._free_places.acquire(blocking=False):
+    """The pool, with every place taken that the background may have."""
+    pool, taken = connection._pool, 0
+    while pool._free_in_background.acquire(blocking=False):
         taken += 1
     yield pool
     for _ in range(taken):
-        pool._free_places.release()
+        pool._free_in_background.release()
 
 
 def test_a_request_finds_a_connection_however_many_threads_work_in_the_background(crowd):

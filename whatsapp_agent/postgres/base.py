@@ -24,11 +24,24 @@ WAIT_FOR_CONNECTION_S = 30
 
 
 class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # the driver has no types
-    """Remembers which statements it has planned; see `postgres.statement`."""
+    """Remembers which statements it has planned, see `postgres.statement`, and what it takes up in its pool."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
+        self.places: list[threading.Semaphore] = []
+
+
+# Of the connections, the most that threads of the background have at once. Hundreds of them may be awake, and would
+# leave none to the requests; and the fewer of them are let in, the less they fight over the interpreter.
+BACKGROUND_SHARE = 0.4
+
+_thread = threading.local()
+
+
+def work_in_background() -> None:
+    """This thread serves no request: from now on it shares a part of the connections with others like it."""
+    _thread.in_background = True
 
 
 class Pool:
@@ -36,23 +49,33 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self._free_places = threading.BoundedSemaphore(size)
+        self._free_in_background = threading.BoundedSemaphore(max(round(size * BACKGROUND_SHARE), 1))
         self._idle: deque[Any] = deque()
         self._abandoned: deque[Any] = deque()
 
     def take(self, connect: Callable[[], Any]) -> Any:
         """An idle connection or a new one. Raises OperationalError when none comes free in time."""
-        self._wait_for_place()
+        places = self._wait_for_places()
         try:
-            return self._idle_one() or connect()
+            lent = self._idle_one() or connect()
         except BaseException:
-            self._free_places.release()
+            _free(places)
             raise
+        lent.places = places
+        return lent
 
-    def _wait_for_place(self) -> None:
+    def _wait_for_places(self) -> list[threading.Semaphore]:
+        """What is free again when the connection comes back."""
+        in_background = getattr(_thread, "in_background", False)
+        wanted = [self._free_in_background, self._free_places] if in_background else [self._free_places]
+        taken: list[threading.Semaphore] = []
         for _ in range(WAIT_FOR_CONNECTION_S):
             self._recover_abandoned()
-            if self._free_places.acquire(timeout=1):
-                return
+            while len(taken) < len(wanted) and wanted[len(taken)].acquire(timeout=1):
+                taken.append(wanted[len(taken)])
+            if len(taken) == len(wanted):
+                return taken
+        _free(taken)
         raise OperationalError("every database connection of this process is in use")
 
     def _idle_one(self) -> Any:
@@ -67,13 +90,14 @@ class Pool:
         return None
 
     def give_back(self, lent: Any) -> None:
+        places = lent.places  # read now: once it is idle, another thread may write its own there
         try:
             if not lent.closed and lent.info.transaction_status == TRANSACTION_STATUS_IDLE:
                 self._idle.append(lent)
             else:
                 lent.close()
         finally:
-            self._free_places.release()
+            _free(places)
 
     def abandon(self, lent: Any) -> None:
         """For a connection whose thread ended with it. Takes no lock: it is called from the garbage collector."""
@@ -86,7 +110,7 @@ class Pool:
             except IndexError:
                 return
             lent.close()  # whatever transaction was open is rolled back by that
-            self._free_places.release()
+            _free(lent.places)
 
     def close_idle(self) -> None:
         while idle := self._idle_one():
@@ -100,19 +124,12 @@ def _has_something_to_say(idle: Any) -> bool:
     return bool(poll.poll(0))
 
 
-# Of the connections, the part for threads that work in the background. Hundreds of them may be awake at once, and would
-# leave none to the requests; and the fewer of them are let in, the less they fight over the interpreter.
-BACKGROUND_SHARE = 0.4
-
-_thread = threading.local()
+def _free(places: list[threading.Semaphore]) -> None:
+    for place in places:
+        place.release()
 
 
-def work_in_background() -> None:
-    """This thread serves no request: from now on it shares a smaller part of the connections with others like it."""
-    _thread.in_background = True
-
-
-_pools: dict[tuple[str, str, bool], Pool] = {}
+_pools: dict[tuple[str, str], Pool] = {}
 _pools_lock = threading.Lock()
 
 
@@ -131,13 +148,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @property
     def _pool(self) -> Pool:
-        in_background = getattr(_thread, "in_background", False)
-        key = (self.alias, str(self.settings_dict["NAME"]), in_background)  # a test run changes the name
+        key = (self.alias, str(self.settings_dict["NAME"]))  # a test run changes the name
         if key not in _pools:
-            size = self.settings_dict.get("POOL_SIZE") or 20
-            share = max(round(size * BACKGROUND_SHARE), 1)
             with _pools_lock:
-                _pools.setdefault(key, Pool(share if in_background else size - share))
+                _pools.setdefault(key, Pool(self.settings_dict.get("POOL_SIZE") or 20))
         return _pools[key]
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
