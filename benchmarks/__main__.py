@@ -187,6 +187,7 @@ class Bench:
         rates: dict[int, float] = {}
         for phase in phases:
             print(f"{phase}:", flush=True)
+            self.show("pace of the machine: a million additions", usage.pace_ms(), "ms")
             match phase:
                 case "idle":
                     await self.idle()
