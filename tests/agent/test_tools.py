@@ -372,20 +372,25 @@ def test_what_a_tool_did_is_in_a_turn_that_failed_and_is_not_done_again_when_sta
     assert Fact.objects.count() == CommandRun.objects.count() == 1
 
 
+def interrupt_second_call(monkeypatch, model, act):
+    """Something happens when the model has been asked once and is about to be asked again."""
+    asked = turns._ask
+
+    def interrupted(prompt):
+        if len(model.requests) == 1:
+            act()
+        return asked(prompt)
+
+    monkeypatch.setattr(turns, "_ask", interrupted)
+
+
 def test_what_is_said_meanwhile_may_have_an_effect_of_its_own(says, conversation, only_chat, monkeypatch):
     only_chat.call_tools(LIKES_TEA)
     only_chat.say("Noted!")
     only_chat.call_tools(("remember", {"fact": "Ana likes coffee"}))
     only_chat.say("Noted, both!")
     says("I like tea")
-    asked = turns._ask
-
-    def interrupted(prompt):
-        if len(only_chat.requests) == 1:
-            says("and coffee")
-        return asked(prompt)
-
-    monkeypatch.setattr(turns, "_ask", interrupted)
+    interrupt_second_call(monkeypatch, only_chat, lambda: says("and coffee"))
     turns.take_turn(conversation.pk)
     assert {fact.text for fact in Fact.objects.all()} == {"Ana likes tea", "Ana likes coffee"}
     assert [call.name for call in Turn.objects.get().tool_calls.all()] == ["remember", "remember"]
@@ -487,14 +492,7 @@ def test_the_tools_of_a_stale_draft_are_not_repeated(says, conversation, only_ch
     only_chat.call_tools(LIKES_TEA)
     only_chat.say("Noted, both!")
     says("I like tea")
-    asked = turns._ask
-
-    def interrupted(prompt):
-        if len(only_chat.requests) == 1:
-            says("and coffee")
-        return asked(prompt)
-
-    monkeypatch.setattr(turns, "_ask", interrupted)
+    interrupt_second_call(monkeypatch, only_chat, lambda: says("and coffee"))
     turns.take_turn(conversation.pk)
     assert Fact.objects.count() == CommandRun.objects.count() == 1
     assert reply() == "Noted, both!"

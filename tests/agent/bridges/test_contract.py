@@ -83,7 +83,10 @@ def test_a_started_session_is_told_of_until_it_is_deleted(bridge: BridgeAdapter)
 
 
 def test_deleting_what_is_not_there_is_fine(bridge: BridgeAdapter):
+    bridge.start_session(name="ops")
     bridge.delete_session(name="never-was")
+
+    assert bridge.session_state(name="ops") is not None
 
 
 @pytest.mark.parametrize(

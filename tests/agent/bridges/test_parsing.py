@@ -34,12 +34,19 @@ def test_a_body_that_is_no_json_is_told_as_unreadable(body):
 
 
 def test_a_nest_too_deep_to_be_cleaned_is_unreadable_rather_than_an_accident():
-    for depth in (500, 900, 990, 2000):
+    outcomes = []
+    for depth in (5, 500, 900, 990, 2000):
         body = b"[" * depth + b'"\\u0000"' + b"]" * depth
         try:
-            read_json(body)
+            value = read_json(body)
         except UnreadableDelivery:
+            outcomes.append("unreadable")
             continue
+        while isinstance(value, list):
+            (value,) = value
+        outcomes.append(value)
+    assert (outcomes[0], outcomes[-1]) == ("\ufffd", "unreadable")
+    assert set(outcomes) == {"\ufffd", "unreadable"}
 
 
 def test_nul_characters_and_lone_surrogates_are_replaced_everywhere():
