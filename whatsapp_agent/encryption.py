@@ -28,5 +28,6 @@ def decrypt(text: str) -> str:
         return _cipher(settings.SECRET_KEY).decrypt(text.encode()).decode()
     except InvalidToken as exc:
         raise ImproperlyConfigured(
-            "SECRET_KEY is not the one the bridges' credentials were kept with; bring the former one back."
+            "SECRET_KEY is not the one that credentials, webhook secrets and kept answers were encrypted with; "
+            "bring the former one back."
         ) from exc
