@@ -9,9 +9,8 @@ from django.db.models import Q
 
 from messaging.contacts import phone_spellings
 from messaging.models import Conversation, Message
-from messaging.words import telling_words
+from messaging.search import all_of
 
-MOST_WORDS = 12
 MOST_FOUND = 1000
 MOST_CONVERSATIONS = 200
 
@@ -34,10 +33,9 @@ def matching(text: str, *, sessions: Collection[UUID] | None) -> Q:
 
 
 def _by_words(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
-    words = telling_words(text, limit=MOST_WORDS)
-    if not words:
+    terms = all_of(text)
+    if not terms:
         return []
-    terms = " & ".join("(" + " | ".join(f"'{lexeme}'" for lexeme in sorted(word.lexemes)) + ")" for word in words)
     parameters: dict[str, Any] = {
         "terms": terms,
         "all": sessions is None,

@@ -192,16 +192,20 @@ def with_words(messages: QuerySet[Message], query: str) -> QuerySet[Message]:
 
     What waits to be indexed, the newest first, is indexed before.
     """
-    words = _distinct(telling_words(query, limit=MOST_WORDS))
-    if not words:
+    wanted = all_of(query)
+    if not wanted:
         return messages.none()
     index_waiting()
-    wanted = " & ".join(f"({_any_of(lexemes)})" for _, lexemes in words)
     with connection.cursor() as cursor:
         cursor.execute(f"{HAVE_WORDS} LIMIT {FEW + 1}", [wanted])
         few = [row[0] for row in cursor.fetchall()]
     # The planner cannot know how rare a word is, and would look for a rare one through all messages, newest first.
     return messages.filter(pk__in=few if len(few) <= FEW else RawSQL(HAVE_WORDS, [wanted]))  # noqa: S611  a tsquery
+
+
+def all_of(query: str) -> str:
+    """A `tsquery` for every telling word of a query, in any of its forms; empty when it has none."""
+    return " & ".join(f"({_any_of(lexemes)})" for _, lexemes in _distinct(telling_words(query, limit=MOST_WORDS)))
 
 
 def _distinct(words: Sequence[Forms]) -> list[tuple[str, frozenset[str]]]:
