@@ -21,6 +21,7 @@ from messaging.models import Contact, Conversation
 from messaging.receive import receive_message
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from sessions_app.services import ensure_default_bridges
+from tests.fakes.openai import FakeOpenAI
 
 LOOPBACK = ("127.", "::1", "localhost")
 SESSION = "sales"
@@ -215,3 +216,13 @@ def feed(request: Any, monkeypatch: Any) -> None:
         return
     monkeypatch.setattr(events, "horizon", lambda: 2**63 - 1)
     monkeypatch.setattr(events, "SERVER_AT", "SELECT 9223372036854775807")
+
+
+@pytest.fixture
+def model(settings: Any) -> Iterator[FakeOpenAI]:
+    """A model server that the application asks, and that is tried again at once."""
+    with FakeOpenAI() as fake:
+        settings.OPENAI_BASE_URL = fake.base_url
+        settings.MODEL_TIMEOUT_S = 2.0
+        settings.AGENT_RETRY_BASE_S = 0.0
+        yield fake

@@ -1,6 +1,5 @@
 """What the model is shown: all that helps, within its budget, in an order that keeps the beginning the same."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -15,15 +14,6 @@ from tests.fakes.openai import FakeOpenAI
 pytestmark = pytest.mark.usefixtures("profile")
 
 SAID = "message {} of a conversation that goes on and on about bicycles and boats"
-
-
-@pytest.fixture
-def model(settings) -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as fake:
-        settings.OPENAI_BASE_URL = fake.base_url
-        settings.MODEL_TIMEOUT_S = 2.0
-        settings.AGENT_RETRY_BASE_S = 0.0
-        yield fake
 
 
 def asked(model: FakeOpenAI, number: int = -1) -> list[dict[str, str]]:

@@ -1,6 +1,5 @@
 """A turn, from what is unanswered to what is queued, with a model that is a real HTTP server and often out of order."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -14,15 +13,6 @@ from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.fakes.openai import FakeOpenAI, own_words
 
 pytestmark = pytest.mark.usefixtures("profile")
-
-
-@pytest.fixture
-def model(settings) -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as fake:
-        settings.OPENAI_BASE_URL = fake.base_url
-        settings.MODEL_TIMEOUT_S = 2.0
-        settings.AGENT_RETRY_BASE_S = 0.0
-        yield fake
 
 
 def replies() -> list[str]:

@@ -1,6 +1,5 @@
 """Commands typed in a chat: run without the model, once, for whoever wrote them and nobody else."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -13,20 +12,10 @@ from messaging.models import Contact, Conversation, Fact, Message, Turn
 from messaging.outbox import claim_next
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import message_event
-from tests.fakes.openai import FakeOpenAI
 
 OWNER = "5511977776666@s.whatsapp.net"
 
-pytestmark = pytest.mark.usefixtures("profile")
-
-
-@pytest.fixture(autouse=True)
-def model(settings) -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as fake:
-        settings.OPENAI_BASE_URL = fake.base_url
-        settings.MODEL_TIMEOUT_S = 2.0
-        settings.AGENT_RETRY_BASE_S = 0.0
-        yield fake
+pytestmark = pytest.mark.usefixtures("profile", "model")
 
 
 @pytest.fixture

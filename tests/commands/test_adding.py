@@ -20,7 +20,6 @@ from commands.views import routes
 from messaging.models import Message, ToolCall
 from sessions_app.models import AgentProfile
 from tests.conftest import as_user
-from tests.fakes.openai import FakeOpenAI
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHOWN = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -43,14 +42,6 @@ def added(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield
     del sys.modules["commands.library.tea"]
     del library.tea  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def model(settings: Any) -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as fake:
-        settings.OPENAI_BASE_URL = fake.base_url
-        settings.MODEL_TIMEOUT_S = 2.0
-        yield fake
 
 
 def test_the_readme_shows_it_in_ten_lines() -> None:

@@ -2,9 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
@@ -23,14 +21,6 @@ from tests.fakes.openai import FakeOpenAI
 ANA, BIA = "5511988887777@s.whatsapp.net", "5511988886666@s.whatsapp.net"
 NAMES = {ANA: "Ana", BIA: "Bia"}
 EVERYTHING = ["list_facts", "search_messages", "summarize_chat", "extract_tasks", "conversation_stats", "forget_fact"]
-
-
-@pytest.fixture
-def model(settings: Any) -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as fake:
-        settings.OPENAI_BASE_URL = fake.base_url
-        settings.MODEL_TIMEOUT_S = 2.0
-        yield fake
 
 
 @dataclass

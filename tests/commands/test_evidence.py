@@ -1,7 +1,6 @@
 """Summaries and tasks name messages that exist, whatever the model claims."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,17 +12,8 @@ from commands.models import CommandRun
 from commands.registry import By, Caller, get
 from commands.run import run
 from messaging.models import Conversation, Message
-from tests.fakes.openai import FakeOpenAI
 
 pytestmark = pytest.mark.usefixtures("profile")
-
-
-@pytest.fixture
-def model(settings: Any) -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as fake:
-        settings.OPENAI_BASE_URL = fake.base_url
-        settings.MODEL_TIMEOUT_S = 2.0
-        yield fake
 
 
 @pytest.fixture
