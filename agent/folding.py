@@ -54,7 +54,10 @@ def is_due(lines: Sequence[Line], *, budget: int, share: float = 1.0) -> bool:
 
 def fold_early(conversation_id: UUID) -> None:
     """Fold a conversation whose next prompts would not hold it."""
-    conversation = look_at(conversation_id)
+    try:
+        conversation = look_at(conversation_id)
+    except Conversation.DoesNotExist:
+        return
     lines = lines_of(read_history(conversation), is_group=conversation.contact.is_group)
     if is_due(lines, budget=conversation.session.agent_profile.history_tokens, share=EARLY):
         fold(conversation, lines)

@@ -68,14 +68,14 @@ def take_turn(conversation_id: UUID) -> datetime | None:
 def _answer(lease: Lease) -> datetime | None:
     started_at = timezone.now()
     for restart in range(MOST_RESTARTS + 1):
-        situation = _gather(lease)
-        toolbox = Toolbox(
-            conversation=situation.conversation,
-            lease=lease,
-            burst=situation.burst,
-            is_again=lease.tries > 1 or restart > 0,
-        )
         try:
+            situation = _gather(lease)
+            toolbox = Toolbox(
+                conversation=situation.conversation,
+                lease=lease,
+                burst=situation.burst,
+                is_again=lease.tries > 1 or restart > 0,
+            )
             settlement = _decide(situation, lease=lease, toolbox=toolbox, started_at=started_at)
         except LeaseLost:
             log.info("turn_lost", conversation=str(lease.conversation_id))
@@ -113,8 +113,12 @@ def _pause_s(tries: int, retry_after_s: float | None) -> float:
 
 
 def _gather(lease: Lease) -> Situation:
+    """Raises LeaseLost when the conversation has become part of another one."""
     # The count is read before the messages: one that comes in between is seen, and only makes the draft look stale.
-    conversation = look_at(lease.conversation_id)
+    try:
+        conversation = look_at(lease.conversation_id)
+    except Conversation.DoesNotExist as exc:
+        raise LeaseLost() from exc
     history = read_history(conversation)
     burst = [said.id for said in history if said.status == Message.Status.RECEIVED]
     if len(history) == MOST_MESSAGES:

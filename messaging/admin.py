@@ -1,6 +1,7 @@
 """Contacts, conversations, messages and turns in the admin; a conversation's page is where a person steps in."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -57,7 +58,7 @@ from messaging.send import SENDABLE_AGAIN, mark_read, send_again, send_text
 from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
 from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.errors import AppError
+from whatsapp_agent.errors import AppError, NotFound
 
 TRANSCRIPT_LIMIT = 50
 EXCERPT = 80
@@ -328,16 +329,17 @@ class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
         if to not in Conversation.Control.values or (hours and hours not in HOURS):
             raise Http404
         until = timezone.now() + timedelta(hours=int(hours)) if hours else None
-        if to == Conversation.Control.AGENT:
-            control.release(conversation=conversation, reason=f"released by {request.user}")
-        elif to == Conversation.Control.HUMAN:
-            control.take_over(
-                conversation=conversation, by=staff_user(request), until=until, reason=f"taken over by {request.user}"
-            )
-        else:
-            control.mute(
-                conversation=conversation, by=staff_user(request), until=until, reason=f"muted by {request.user}"
-            )
+        by = staff_user(request)
+        try:
+            if to == Conversation.Control.AGENT:
+                control.release(conversation=conversation, reason=f"released by {by}")
+            elif to == Conversation.Control.HUMAN:
+                control.take_over(conversation=conversation, by=by, until=until, reason=f"taken over by {by}")
+            else:
+                control.mute(conversation=conversation, by=by, until=until, reason=f"muted by {by}")
+        except AppError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+            return _to_page(conversation)
         self.log_change(request, conversation, f"Control: {conversation.control}.")
         return _to_page(conversation)
 
@@ -364,21 +366,20 @@ class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
     # --- actions --------------------------------------------------------------------------------------------------
     @admin.action(description="Take over", permissions=["operate"])
     def take_over(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
-        for conversation in queryset:
-            control.take_over(conversation=conversation, by=staff_user(request), reason=f"taken over by {request.user}")
-        self.message_user(request, f"The agent is silent in {len(queryset)} conversations until you release them.")
+        by = staff_user(request)
+        count = _in_each(queryset, partial(control.take_over, by=by, reason=f"taken over by {by}"))
+        self.message_user(request, f"The agent is silent in {count} conversations until you release them.")
 
     @admin.action(description="Release to the agent", permissions=["operate"])
     def release(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
-        for conversation in queryset:
-            control.release(conversation=conversation, reason=f"released by {request.user}")
-        self.message_user(request, f"The agent speaks again in {len(queryset)} conversations.")
+        count = _in_each(queryset, partial(control.release, reason=f"released by {request.user}"))
+        self.message_user(request, f"The agent speaks again in {count} conversations.")
 
     @admin.action(description="Mute: nobody answers", permissions=["operate"])
     def mute(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
-        for conversation in queryset:
-            control.mute(conversation=conversation, by=staff_user(request), reason=f"muted by {request.user}")
-        self.message_user(request, f"Nobody answers in {len(queryset)} conversations until you release them.")
+        by = staff_user(request)
+        count = _in_each(queryset, partial(control.mute, by=by, reason=f"muted by {by}"))
+        self.message_user(request, f"Nobody answers in {count} conversations until you release them.")
 
     # --- what is shown --------------------------------------------------------------------------------------------
     @display(description="contact", ordering="contact__name")
@@ -411,6 +412,16 @@ class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
 
 
 HOURS = {"1", "8", "24"}
+
+
+def _in_each(conversations: QuerySet[Conversation], act: Callable[..., object]) -> int:
+    """Do it in each; returns in how many. One that has just become part of another is left out."""
+    count = 0
+    for conversation in conversations:
+        with suppress(NotFound):
+            act(conversation=conversation)
+            count += 1
+    return count
 
 
 def _to_page(conversation: Conversation) -> HttpResponse:

@@ -1,7 +1,9 @@
 """Who speaks in a conversation: the agent, a person, or nobody. A person always wins."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
@@ -11,8 +13,18 @@ from django.utils import timezone
 from accounts.models import User
 from messaging.models import Conversation, Message
 from whatsapp_agent import doorbell
+from whatsapp_agent.errors import NotFound
 
 Control = Conversation.Control
+
+
+def hold(conversation_id: UUID) -> Conversation:
+    """The conversation as it is now, held still until the end of the transaction. Raises NotFound when it is gone."""
+    rows = Conversation.objects.select_for_update(of=["self"]).select_related("session__agent_profile")
+    conversation = rows.filter(pk=conversation_id).first()
+    if conversation is None:
+        raise NotFound("This conversation has just become part of another one: look the contact up again.")
+    return conversation
 
 
 def take_over(
@@ -20,7 +32,7 @@ def take_over(
 ) -> Conversation:
     """A person speaks here from now on: the agent is silent, also with what it was writing or had queued.
 
-    `until` None: until released by hand.
+    `until` None: until released by hand. Raises NotFound when the conversation is gone.
     """
     return _set_control(conversation, to=Control.HUMAN, by=by, until=until, reason=reason)
 
@@ -28,7 +40,7 @@ def take_over(
 def mute(
     *, conversation: Conversation, by: User | None = None, until: datetime | None = None, reason: str = ""
 ) -> Conversation:
-    """Nobody answers here: the agent is silent and no one is asked to step in."""
+    """Nobody answers here: the agent is silent and no one is asked to step in. Raises what `take_over` raises."""
     return _set_control(conversation, to=Control.MUTED, by=by, until=until, reason=reason)
 
 
@@ -36,7 +48,7 @@ def mute(
 def _set_control(
     conversation: Conversation, *, to: Control, by: User | None, until: datetime | None, reason: str
 ) -> Conversation:
-    # The row lock taken here is what a turn's settling waits for: it finds another epoch and leaves nothing behind.
+    hold(conversation.pk)  # what a turn's settling waits for: it finds another epoch and leaves nothing behind
     Conversation.objects.filter(pk=conversation.pk).update(
         control=to,
         control_until=until,
@@ -69,12 +81,11 @@ def _open_again_what_is_not_answered_yet(conversation: Conversation) -> None:
 
 @transaction.atomic
 def release(*, conversation: Conversation, reason: str = "", if_expired: bool = False) -> Conversation:
-    """Give the conversation back to the agent, which answers what is unanswered only if it is fresh."""
-    row = (
-        Conversation.objects.select_for_update(of=["self"])
-        .select_related("session__agent_profile")
-        .get(pk=conversation.pk)
-    )
+    """Give the conversation back to the agent, which answers what is unanswered only if it is fresh.
+
+    Raises NotFound when the conversation is gone.
+    """
+    row = hold(conversation.pk)
     now = timezone.now()
     was_prolonged = if_expired and (row.control_until is None or row.control_until > now)
     if row.control == Control.AGENT or was_prolonged:
@@ -101,8 +112,11 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
 
 @transaction.atomic
 def person_wrote(*, conversation: Conversation, by: User | None = None, reason: str) -> None:
-    """A person said something here: what was unanswered is answered now, and the conversation is theirs for a while."""
-    row = Conversation.objects.select_related("session__agent_profile").get(pk=conversation.pk)
+    """A person said something here: what was unanswered is answered now, and the conversation is theirs for a while.
+
+    Raises NotFound when the conversation is gone.
+    """
+    row = hold(conversation.pk)
     for_s = row.session.agent_profile.takeover_s
     until = timezone.now() + timedelta(seconds=for_s) if for_s else None
     if row.control == Control.HUMAN and until is not None:  # writing does not shorten what was taken over for longer
@@ -118,5 +132,6 @@ def release_expired(*, limit: int = 200) -> int:
     """Give back the conversations whose `control_until` has passed; returns how many."""
     expired = Conversation.objects.filter(control_until__lte=timezone.now()).exclude(control=Control.AGENT)[:limit]
     for conversation in expired:
-        release(conversation=conversation, reason="the time was up", if_expired=True)
+        with suppress(NotFound):
+            release(conversation=conversation, reason="the time was up", if_expired=True)
     return len(expired)

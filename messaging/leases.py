@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
 
+from messaging import control
 from messaging.models import Conversation, Message, ToolCall, Turn
 from whatsapp_agent import doorbell
 from whatsapp_agent.errors import Conflict
@@ -243,8 +244,11 @@ def _settle_more(settlement: Settlement, *, turn: Turn, session_id: UUID) -> Non
 
 @transaction.atomic
 def answer_again(*, turn: Turn) -> None:
-    """Make the burst of a failed turn due once more. Raises Conflict when nothing is left, or no agent speaks here."""
-    conversation = Conversation.objects.select_for_update().get(pk=turn.conversation_id)
+    """Make the burst of a failed turn due once more.
+
+    Raises Conflict when nothing is left, or no agent speaks here, and NotFound when the conversation is gone.
+    """
+    conversation = control.hold(turn.conversation_id)
     if conversation.control != Conversation.Control.AGENT:
         raise Conflict("A person speaks in this conversation; release it first.")
     again = Message.objects.filter(turn=turn, direction=Message.Direction.INBOUND).update(

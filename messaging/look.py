@@ -37,9 +37,14 @@ _profiles = KeptRows(AgentProfile)
 
 
 def look_at(conversation_id: UUID) -> Conversation:
-    """The conversation with its contact and session. The session's profile and bridge are shared: not to be changed."""
-    (row,) = LOOK.rows(id=conversation_id)
-    values = iter(row)
+    """The conversation with its contact and session. The session's profile and bridge are shared: not to be changed.
+
+    Raises Conversation.DoesNotExist when it has become part of another one.
+    """
+    rows = LOOK.rows(id=conversation_id)
+    if not rows:
+        raise Conversation.DoesNotExist
+    values = iter(rows[0])
     conversation = _next(Conversation, values)
     conversation.contact = _next(Contact, values)
     conversation.session = _next(WhatsAppSession, values)

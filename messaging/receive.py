@@ -319,7 +319,7 @@ def _apply_receipt(*, known: Any, status: str, at: datetime, error: str) -> None
 @transaction.atomic
 def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | None = None) -> None:
     """The bridge took a message under this id: it is sent, and receipts that came earlier are applied."""
-    Conversation.objects.select_for_update().get(messages=message_id)  # before the message's row, as everywhere
+    _hold_conversation_of(message_id)  # before the message's row, as everywhere
     message = Message.objects.select_for_update().get(pk=message_id)
     # An echo may have come first and found nothing to settle; it was this message all along.
     Message.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id).exclude(
@@ -332,6 +332,12 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
     for receipt in early.order_by("at", "id"):
         _apply_receipt(known=known, status=receipt.status, at=receipt.at, error=receipt.error)
     early.delete()
+
+
+def _hold_conversation_of(message_id: UUID) -> None:
+    holding = Conversation.objects.select_for_update(of=["self"]).filter(messages=message_id)
+    if not list(holding):  # it was merged into another while we waited for it, and has taken the message along
+        list(holding.all())
 
 
 def settle_early_receipts() -> None:

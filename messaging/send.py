@@ -59,7 +59,8 @@ def send_text(
 ) -> Message:
     """Queue a text. Words of a person take the conversation over.
 
-    Raises SessionNotConnected, NotSupportedByBridge or InvalidInput, and then queues nothing.
+    Raises SessionNotConnected, NotSupportedByBridge, InvalidInput, or NotFound when the conversation is gone, and then
+    queues nothing.
     """
     adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)
@@ -150,7 +151,7 @@ def _queue(
     """Put a message into the outbox. A person who wrote it has the conversation from now on."""
     if quoted is not None:
         _check_capability(conversation, Capability.QUOTE, "reply to a message")
-    Conversation.objects.select_for_update().get(pk=conversation.pk)
+    control.hold(conversation.pk)
     if author == Message.Author.STAFF:
         control.person_wrote(conversation=conversation, by=by, reason="a staff member wrote")
     message = Message.objects.create(

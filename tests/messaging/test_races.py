@@ -2,21 +2,25 @@
 
 import json
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from agent import inbox
+from agent import inbox, turns
 from agent.bridges.events import Address, AliasKind
 from commands.models import CommandRun
 from messaging import contacts, control, leases, outbox, search_index
 from messaging.models import Contact, Conversation, Fact, Message, SearchEntry
-from messaging.receive import receive_own_message
+from messaging.receive import receive_own_message, record_sent
+from messaging.send import send_text
+from sessions_app.models import WhatsAppSession
 from tests.agent.test_webhooks import text_event
 from tests.aside import Aside
 from tests.conftest import message_event
 from tests.messaging.test_control import settle
+from whatsapp_agent.errors import NotFound
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,6 +81,43 @@ def test_a_message_and_the_merging_of_its_contact_do_not_wait_for_each_other(bri
     assert delivery.result()["kept"] == 1
     merging.result()
     assert Message.objects.get(text="late").conversation == Conversation.objects.get()
+
+
+def test_what_the_bridge_took_is_sent_also_when_its_contact_is_merged_at_that_moment(session, says):
+    keep, lose = both(session, says)
+    settle(leases.take(lose.conversation.pk), lose.conversation)
+    claimed = outbox.claim_next(lose.conversation.pk)
+    with transaction.atomic():
+        contacts.merge_contacts(keep=keep, lose=lose)
+        noting = Aside(lambda: record_sent(message_id=claimed.message_id, provider_message_id="TAKEN"))
+        noting.until_it_waits()
+    noting.result()
+    message = Message.objects.get(provider_message_id="TAKEN")
+    assert (message.status, message.conversation) == ("sent", keep.conversation)
+
+
+@pytest.mark.parametrize("act", [control.take_over, control.mute, control.release, partial(send_text, text="Bia here")])
+def test_who_steps_in_at_the_moment_of_a_merge_is_told_so(simulator, session, says, act):
+    keep, lose = both(session, says)
+    WhatsAppSession.objects.update(status="connected", bridge=simulator)
+    there = Conversation.objects.select_related("contact", "session__bridge").get(contact=keep)
+    other = Conversation.objects.select_related("contact", "session__bridge").get(contact=lose)
+    with transaction.atomic():
+        contacts.merge_contacts(keep=keep, lose=lose)
+        stepping_in = Aside(lambda: act(conversation=other))
+        stepping_in.until_it_waits()
+    with pytest.raises(NotFound, match="part of another"):
+        stepping_in.result()
+    act(conversation=there)
+
+
+def test_a_turn_whose_conversation_becomes_part_of_another_leaves_the_burst_to_that(session, says):
+    keep, lose = both(session, says)
+    lease = leases.take(lose.conversation.pk)
+    contacts.merge_contacts(keep=keep, lose=lose)
+    assert turns._answer(lease) is None
+    assert Conversation.objects.due().get() == keep.conversation
+    assert Message.objects.filter(status="received", conversation=keep.conversation).count() == 2
 
 
 def an_answer_in_parts(says, conversation):
