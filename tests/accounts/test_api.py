@@ -139,6 +139,14 @@ def test_an_expired_foreign_or_tampered_token_opens_nothing(member, changes):
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+def test_a_token_that_was_good_a_moment_ago_expires_all_the_same(member, monkeypatch):
+    token = forged(member)
+    assert me_with(token).status_code == 200
+    half_an_hour_later = timezone.now() + timedelta(minutes=30, seconds=1)
+    monkeypatch.setattr(timezone, "now", lambda: half_an_hour_later)
+    assert me_with(token).status_code == 401
+
+
 @pytest.mark.parametrize("header", ["Bearer", "Bearer a b", "Bearer \xff", "Basic bWVtYmVyOng=", "nonsense"])
 def test_a_header_that_is_no_token_opens_nothing(member, header):
     assert as_user().get("/api/v1/auth/me/", headers={"Authorization": header}).status_code == 401
