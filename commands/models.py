@@ -8,12 +8,12 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import User
 from messaging.models import Contact, Conversation, Turn
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import within_sessions_of
 
 
 class CommandRunQuerySet(models.QuerySet["CommandRun"]):
     def visible_to(self, user: Any) -> Self:
-        return self.filter(conversation__session__in=WhatsAppSession.objects.visible_to(user))
+        return within_sessions_of(user, self, path="conversation__session")
 
 
 class CommandRun(models.Model):

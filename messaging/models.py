@@ -16,12 +16,12 @@ from accounts.models import User
 from agent.bridges.events import AliasKind as BridgeAliasKind
 from agent.bridges.events import Kind as BridgeKind
 from sessions_app.encryption import EncryptedTextField
-from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.models import AgentProfile, WhatsAppSession, within_sessions_of
 
 
 class ContactQuerySet(models.QuerySet["Contact"]):
     def visible_to(self, user: Any) -> Self:
-        return self.filter(session__in=WhatsAppSession.objects.visible_to(user))
+        return within_sessions_of(user, self)
 
 
 class Contact(models.Model):
@@ -71,7 +71,7 @@ class ContactAlias(models.Model):
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(self, user: Any) -> Self:
-        return self.filter(session__in=WhatsAppSession.objects.visible_to(user))
+        return within_sessions_of(user, self)
 
     def due(self) -> Self:
         """Those that want a turn now and nobody is at, the longest waiting first."""
@@ -152,7 +152,7 @@ class Conversation(models.Model):
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, user: Any) -> Self:
-        return self.filter(session__in=WhatsAppSession.objects.visible_to(user))
+        return within_sessions_of(user, self)
 
     def silence(self) -> int:
         """Cancel what the agent has queued: a person took over first. Returns how many; words of persons stay."""
@@ -284,7 +284,7 @@ def media_path(media: "Media", filename: str) -> str:
 
 class MediaQuerySet(models.QuerySet["Media"]):
     def visible_to(self, user: Any) -> Self:
-        return self.filter(message__session__in=WhatsAppSession.objects.visible_to(user))
+        return within_sessions_of(user, self, path="message__session")
 
 
 class Media(models.Model):
@@ -332,7 +332,7 @@ class EarlyReceipt(models.Model):
 
 class TurnQuerySet(models.QuerySet["Turn"]):
     def visible_to(self, user: Any) -> Self:
-        return self.filter(conversation__session__in=WhatsAppSession.objects.visible_to(user))
+        return within_sessions_of(user, self, path="conversation__session")
 
 
 class Turn(models.Model):

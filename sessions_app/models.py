@@ -1,6 +1,6 @@
 """Which number, through which bridge, and who answers there."""
 
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -11,6 +11,8 @@ from accounts.models import Role, User
 from agent.bridges import ADAPTERS
 from agent.bridges.events import Link
 from sessions_app.encryption import EncryptedTextField
+
+Rows = TypeVar("Rows", bound=models.QuerySet)
 
 DEFAULT_INSTRUCTIONS = (
     "You answer messages on WhatsApp for the owner of this number. Be friendly, brief and exact; write the way people "
@@ -150,6 +152,13 @@ class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
 
     def live(self) -> Self:
         return self.filter(ended_at=None)
+
+
+def within_sessions_of(user: Any, rows: Rows, *, path: str = "session") -> Rows:
+    """Those of `rows` whose session, found by `path`, the user sees."""
+    if user.is_authenticated and user.sees_everything:
+        return rows
+    return rows.filter(**{f"{path}__in": WhatsAppSession.objects.visible_to(user)})
 
 
 class WhatsAppSession(models.Model):
