@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from messaging import search_index
 from messaging.models import Contact, Conversation, Media, Message, SearchEntry, UnindexedMessage
-from messaging.search import MOST_RESULTS, Hit, search
+from messaging.search import MOST_RESULTS, Hit, search, with_words
 
 BEGINNING = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -290,3 +292,20 @@ def test_indexing_everything_again_changes_nothing_that_is_found(conversation, t
     before = texts(search(conversation=conversation, query="kayak"))
     assert list(search_index.index_again()) == [len(FILLER) + 1]
     assert texts(search(conversation=conversation, query="kayak")) == before
+
+
+def test_a_list_finds_common_words_and_rare_ones_alike_and_gathers_only_the_rare(conversation, talk):
+    said = talk(*(f"kayak {number}" if number % 2 else f"canoe {number}" for number in range(400)))
+    search_index.index_waiting(limit=400)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE messaging_searchentry")
+
+    def found(words):
+        with CaptureQueriesContext(connection) as asked:
+            messages = set(with_words(Message.objects.all(), words))
+        return messages, any("LIMIT 5001" in query["sql"] for query in asked)
+
+    assert found("kayak") == (set(said[1::2]), False)
+    assert found("canoe 42") == ({said[42]}, True)
+    assert found("nobody") == (set(), True)
+    assert found("kayak canoe")[0] == set()
