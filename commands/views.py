@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.urls import URLPattern, path
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import PermissionDenied
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -33,6 +33,7 @@ from messaging.send import check_sendable, send_text
 from whatsapp_agent.api import valid
 from whatsapp_agent.errors import AppError, NotFound
 from whatsapp_agent.idempotency import idempotent
+from whatsapp_agent.rows import ListsRows
 
 MODEL_FAILED = 502
 
@@ -104,7 +105,7 @@ def _failure(done: CommandRun) -> Response:
     list=extend_schema(description="What was run, by whom, and what came of it; the latest first."),
     retrieve=extend_schema(description="One run of a command."),
 )
-class CommandRunViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet):
+class CommandRunViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
     """What was run, by whom, and what came of it."""
 
     serializer_class = CommandRunSerializer

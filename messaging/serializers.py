@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from django.db.models import OuterRef
 from django.utils import timezone
 from rest_framework import serializers
 
@@ -11,40 +12,42 @@ from messaging.models import Contact, ContactAlias, Conversation, Media, Message
 from messaging.prompt_parts import parts_of
 from messaging.search import MOST_RESULTS
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.api import Address, Quick, StrictFields, WritesWhatIsGiven
+from whatsapp_agent.api import Address, StrictFields, WritesWhatIsGiven
 from whatsapp_agent.filters import LONGEST_SEARCH
+from whatsapp_agent.rows import Excerpt
 
 BRIEF_TEXT = 200
+LAST_SAID = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")
 
 
-class UserBriefSerializer(Quick, serializers.ModelSerializer):
+class UserBriefSerializer(serializers.ModelSerializer):
     class Meta:
         model = User
         fields = ["id", "username"]
 
 
-class SessionBriefSerializer(Quick, serializers.ModelSerializer):
+class SessionBriefSerializer(serializers.ModelSerializer):
     class Meta:
         model = WhatsAppSession
         fields = ["id", "name", "phone", "status"]
 
 
-class ContactBriefSerializer(Quick, serializers.ModelSerializer):
+class ContactBriefSerializer(serializers.ModelSerializer):
     class Meta:
         model = Contact
         fields = ["id", "name", "phone", "is_group"]
 
 
-class ContactAliasSerializer(Quick, serializers.ModelSerializer):
+class ContactAliasSerializer(serializers.ModelSerializer):
     class Meta:
         model = ContactAlias
         fields = ["kind", "value"]
 
 
-class ContactSerializer(StrictFields, Quick, WritesWhatIsGiven):
+class ContactSerializer(StrictFields, WritesWhatIsGiven):
     """A person or a group, with every id they were seen under."""
 
-    conversation = serializers.UUIDField(source="conversation_id", read_only=True, allow_null=True)
+    conversation = serializers.UUIDField(source="conversation.pk", read_only=True, allow_null=True)
     aliases = ContactAliasSerializer(many=True, read_only=True)
 
     class Meta:
@@ -64,18 +67,15 @@ class ContactSerializer(StrictFields, Quick, WritesWhatIsGiven):
         read_only_fields = ["session", "phone", "is_group"]
 
 
-class MessageBriefSerializer(Quick, serializers.ModelSerializer):
-    text = serializers.SerializerMethodField(help_text=f"The first {BRIEF_TEXT} characters.")
+class MessageBriefSerializer(serializers.ModelSerializer):
+    text = Excerpt(longest=BRIEF_TEXT)
 
     class Meta:
         model = Message
         fields = ["id", "direction", "author", "kind", "status", "text", "said_at"]
 
-    def get_text(self, message: Message) -> str:
-        return message.text[:BRIEF_TEXT]
 
-
-class MediaSerializer(Quick, serializers.ModelSerializer):
+class MediaSerializer(serializers.ModelSerializer):
     class Meta:
         model = Media
         fields = ["id", "mime_type", "filename", "size_bytes", "downloadable"]
@@ -88,7 +88,7 @@ class MessageMediaSerializer(MediaSerializer):
         read_only_fields = fields
 
 
-class MessageSerializer(Quick, serializers.ModelSerializer):
+class MessageSerializer(serializers.ModelSerializer):
     sender = ContactBriefSerializer(help_text="Who wrote it; null when we did.", allow_null=True)
     sent_by = UserBriefSerializer(help_text="The user who wrote or sent it, if one did.", allow_null=True)
     unanswered = serializers.ChoiceField(
@@ -96,7 +96,7 @@ class MessageSerializer(Quick, serializers.ModelSerializer):
         allow_blank=True,
         help_text="Why the agent will not answer it; empty when it did, or will.",
     )
-    media = serializers.SerializerMethodField(help_text="What was attached, if anything was.")
+    media = MediaSerializer(help_text="What was attached, if anything was.", allow_null=True)
     reply_to = serializers.UUIDField(source="quoted_id", allow_null=True, help_text="The message this one answers.")
 
     class Meta:
@@ -130,12 +130,8 @@ class MessageSerializer(Quick, serializers.ModelSerializer):
         ]
         read_only_fields = fields
 
-    def get_media(self, message: Message) -> MediaSerializer(allow_null=True):  # type: ignore[valid-type]
-        media = getattr(message, "media", None)
-        return MediaSerializer(media).data if media else None
 
-
-class ConversationSerializer(Quick, serializers.ModelSerializer):
+class ConversationSerializer(serializers.ModelSerializer):
     session = SessionBriefSerializer()
     contact = ContactBriefSerializer()
     controlled_by = UserBriefSerializer(allow_null=True)
@@ -160,6 +156,7 @@ class ConversationSerializer(Quick, serializers.ModelSerializer):
             "created_at",
         ]
         read_only_fields = fields
+        looked_up = {"last_message": LAST_SAID}
 
 
 class TakeOverSerializer(StrictFields):
@@ -263,13 +260,13 @@ class MessageUploadSerializer(WhereSerializer, UploadSerializer):
     """A file to send, and where to."""
 
 
-class ToolCallSerializer(Quick, serializers.ModelSerializer):
+class ToolCallSerializer(serializers.ModelSerializer):
     class Meta:
         model = ToolCall
         fields = ["id", "position", "name", "arguments", "result", "status", "error", "duration_ms", "created_at"]
 
 
-class TurnSerializer(Quick, serializers.ModelSerializer):
+class TurnSerializer(serializers.ModelSerializer):
     class Meta:
         model = Turn
         fields = [

@@ -6,25 +6,25 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Coalesce
 from django.http import FileResponse, HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin, UpdateModelMixin
+from rest_framework.mixins import RetrieveModelMixin, UpdateModelMixin
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
+from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import user_of
 from accounts.models import ApiKey
 from agent.bridges.base import Card, Place
 from messaging import control, files, leases
 from messaging.filters import ContactFilters, ConversationFilters, MessageFilters, TurnFilters
-from messaging.models import Contact, Conversation, Media, Message, Turn
-from messaging.search import search
+from messaging.models import Contact, ContactAlias, Conversation, Media, Message, Turn
+from messaging.search import Hit, search
 from messaging.send import (
     conversation_by_phone,
     mark_read,
@@ -57,6 +57,7 @@ from whatsapp_agent.api import takes_no_fields, valid
 from whatsapp_agent.bodies import FormBody, JSONBody
 from whatsapp_agent.errors import InvalidInput, NotFound
 from whatsapp_agent.idempotency import idempotent
+from whatsapp_agent.rows import ListsRows, read, read_by_key
 
 
 def author_of(request: Request) -> Message.Author:
@@ -112,45 +113,36 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
     retrieve=extend_schema(description="One person or group, with every id they were seen under."),
     partial_update=extend_schema(description="Rename a contact, or say whether they are blocked or allowed."),
 )
-class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, ListModelMixin, GenericViewSet):
+class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, ListsRows, GenericViewSet):
     http_method_names = ["get", "patch"]
     serializer_class = ContactSerializer
     filterset_class = ContactFilters
 
     def get_queryset(self) -> QuerySet[Contact]:
-        contacts = Contact.objects.visible_to(self.request.user).prefetch_related("aliases")
-        return contacts.annotate(conversation_id=F("conversation__pk"))
+        contacts = Contact.objects.visible_to(self.request.user)
+        return contacts.select_related("conversation").prefetch_related(
+            Prefetch("aliases", ContactAlias.objects.order_by("pk"))
+        )
 
 
-class ConversationViewSet(ReadOnlyModelViewSet):
+class ConversationViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
     serializer_class = ConversationSerializer
     filterset_class = ConversationFilters
     newest_by = ("latest_at", "id")
 
     def get_queryset(self) -> QuerySet[Conversation]:
-        last = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")
-        return (
-            Conversation.objects.visible_to(self.request.user)
-            .select_related("session", "contact", "controlled_by")
-            .annotate(latest_at=Coalesce("last_message_at", "created_at"), last_id=Subquery(last.values("pk")[:1]))
-        )
+        visible = Conversation.objects.visible_to(self.request.user)
+        return visible.annotate(latest_at=Coalesce("last_message_at", "created_at"))
 
-    def list(self, request: Request) -> Response:  # noqa: ARG002
+    def list(self, request: Request) -> Response:
         """Conversations, the latest first, each with its contact and its last message."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(self._shown(page))
+        return super().list(request)
 
     def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """One conversation, with its contact and its last message."""
-        return Response(self._shown([self.get_object()])[0])
-
-    def _shown(self, conversations: Sequence[Any] | None) -> Any:
-        """The conversations with the last message of each, for one query more."""
-        conversations = conversations or []
-        lasts = Message.objects.in_bulk([row.last_id for row in conversations if row.last_id])
-        for row in conversations:
-            row.last_message = lasts.get(row.last_id)
-        return ConversationSerializer(conversations, many=True).data
+        for shown in read(ConversationSerializer, [self.get_object().pk]):
+            return Response(shown)
+        raise NotFound()
 
     @extend_schema(request=TakeOverSerializer, responses=ConversationSerializer)
     @action(detail=True, methods=["post"])
@@ -188,10 +180,22 @@ class ConversationViewSet(ReadOnlyModelViewSet):
         form.is_valid(raise_exception=True)
         asked = form.validated_data
         hits = search(conversation=conversation, query=asked["q"], limit=asked["limit"])
-        return Response(SearchResultsSerializer({"results": hits}).data)
+        return Response({"results": _shown(hits)})
 
 
-class MessagesViewSet(ListModelMixin, GenericViewSet):
+def _shown(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    shown = read_by_key(MessageSerializer, {each.pk for hit in hits for each in (hit.message, *hit.neighbours)})
+    return [
+        {
+            "message": shown[str(hit.message.pk)],
+            "neighbours": [shown[str(message.pk)] for message in hit.neighbours],
+            "why": hit.why,
+        }
+        for hit in hits
+    ]
+
+
+class MessagesViewSet(ListsRows, GenericViewSet):
     """Messages the caller may see, in whichever place."""
 
     serializer_class = MessageSerializer
@@ -259,7 +263,7 @@ class ConversationMessagesViewSet(MessagesViewSet):
     form: dict[str, Any]
 
     def get_queryset(self) -> QuerySet[Message]:
-        return super().get_queryset().filter(conversation=self.find_place())
+        return super().get_queryset().filter(conversation=self.kwargs["conversation_id"])
 
     def find_place(self) -> Conversation:
         conversation = visible_conversations(self.request.user).filter(pk=self.kwargs["conversation_id"]).first()
@@ -271,7 +275,10 @@ class ConversationMessagesViewSet(MessagesViewSet):
 
     def list(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
         """What was said in this conversation, newest first."""
-        return super().list(request)
+        response = super().list(request)
+        if not response.data["results"]:  # else it is there, and they may see it
+            self.find_place()
+        return response
 
     @extend_schema(
         request={"application/json": ReplySerializer, "multipart/form-data": UploadSerializer},
@@ -293,7 +300,7 @@ def visible_conversations(user: Any) -> QuerySet[Conversation]:
     list=extend_schema(description="Turns: each a burst of messages and what came of it."),
     retrieve=extend_schema(description="One turn, with what was asked, used and answered."),
 )
-class TurnViewSet(ReadOnlyModelViewSet):
+class TurnViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
     serializer_class = TurnSerializer
     filterset_class = TurnFilters
 

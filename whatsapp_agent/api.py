@@ -2,12 +2,9 @@
 
 import base64
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
-from operator import attrgetter
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import structlog
@@ -20,7 +17,6 @@ from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ParseError, ValidationError
-from rest_framework.fields import SkipField
 from rest_framework.pagination import BasePagination
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -225,65 +221,6 @@ class Address(serializers.CharField):
         super().__init__(max_length=LONGEST_ADDRESS, trim_whitespace=False, **kwargs)
 
 
-class Quick(serializers.Serializer):  # no docstring, as above
-    # Shows rows as its fields would, which ask and convert each value in six steps; a page of 50 rows has a thousand.
-    def to_representation(self, instance: Any) -> dict[str, Any]:
-        return {name: read(instance) for name, read in _readers_of(type(self))}
-
-
-@cache
-def _readers_of(form: type[serializers.Serializer]) -> list[tuple[str, Callable[[Any], Any]]]:
-    return [(name, _reader(field)) for name, field in form().fields.items() if not field.write_only]
-
-
-AS_THEY_ARE = (
-    serializers.CharField,
-    serializers.BooleanField,
-    serializers.IntegerField,
-    serializers.FloatField,
-    serializers.ChoiceField,
-    serializers.JSONField,
-)
-
-
-def _reader(field: serializers.Field) -> Callable[[Any], Any]:
-    if isinstance(field, serializers.SerializerMethodField):
-        return getattr(field.parent, str(field.method_name))
-    source = str(field.source)
-    if ("." in source and field.allow_null) or source == "*":
-        return lambda row: _as_the_field_would(field, row)
-    if isinstance(field, serializers.PrimaryKeyRelatedField):
-        return _converting(attrgetter(f"{source}_id"), str)
-    read = attrgetter(source)
-    if isinstance(field, Quick):
-        return _converting(read, field.to_representation)
-    if isinstance(field, serializers.DateTimeField):
-        return _converting(read, _moment)
-    if isinstance(field, serializers.UUIDField):
-        return _converting(read, str)
-    return read if isinstance(field, AS_THEY_ARE) else lambda row: _as_the_field_would(field, row)
-
-
-def _converting(read: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def converted(row: Any) -> Any:
-        value = read(row)
-        return None if value is None else convert(value)
-
-    return converted
-
-
-def _as_the_field_would(field: serializers.Field, row: Any) -> Any:
-    try:
-        value = field.get_attribute(row)
-    except SkipField:
-        return None
-    return None if value is None else field.to_representation(value)
-
-
-def _moment(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
-
-
 # --- pages --------------------------------------------------------------------------------------------------------
 
 
@@ -314,7 +251,9 @@ class NewestFirst(BasePagination):
             rows.reverse()
         has_next = has_more if not is_backward else True
         has_previous = has_more if is_backward else position is not None
-        self._url = request.build_absolute_uri()
+        query = request.query_params.copy()
+        query.pop("cursor", None)
+        self._here = request.build_absolute_uri(f"{request.path}?{query.urlencode()}{'&' if query else ''}")
         self._next = self._link("n", rows[-1], by) if rows and has_next else None
         self._previous = self._link("p", rows[0], by) if rows and has_previous else None
         return rows
@@ -330,10 +269,7 @@ class NewestFirst(BasePagination):
     def _link(self, direction: str, row: Any, by: tuple[str, ...]) -> str:
         words = [direction, *(_as_word(getattr(row, name)) for name in by)]
         cursor = base64.urlsafe_b64encode("|".join(words).encode()).decode().rstrip("=")
-        parts = urlsplit(self._url)
-        query = QueryDict(parts.query, mutable=True)
-        query["cursor"] = cursor
-        return urlunsplit(parts._replace(query=query.urlencode()))
+        return f"{self._here}cursor={cursor}"
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"next": self._next, "previous": self._previous, "results": data})

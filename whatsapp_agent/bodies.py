@@ -1,11 +1,14 @@
-"""How a request's body is read; apart from whatsapp_agent.api, because REST framework loads this before its views."""
+"""How bodies are read and written; apart from whatsapp_agent.api, as REST framework loads this before its views."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from django.conf import settings
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.renderers import JSONRenderer
 
 
 class BodyTooLarge(APIException):
@@ -41,3 +44,27 @@ class FormBody(MultiPartParser):
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))  # which end a line in JavaScript
+OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+
+
+class QuickJSON(JSONRenderer):
+    """JSON as REST framework writes it, by a library that takes a twentieth of the time."""
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        if data is None:
+            return b""
+        try:
+            content = orjson.dumps(data, default=self.encoder_class().default, option=OPTIONS)
+        except orjson.JSONEncodeError:  # a number of more than 64 bits, half a character
+            return super().render(data, accepted_media_type, renderer_context)
+        if self.get_indent(accepted_media_type or "", renderer_context or {}):
+            return super().render(orjson.loads(content), accepted_media_type, renderer_context)
+        for separator, escaped in SEPARATORS:
+            if separator in content:
+                content = content.replace(separator, escaped)
+        return content

@@ -214,11 +214,12 @@ REST_FRAMEWORK: dict[str, Any] = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.ByMatrix"],
     "DEFAULT_THROTTLE_CLASSES": ["whatsapp_agent.throttling.CallerThrottle"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["whatsapp_agent.bodies.QuickJSON"],
     "DEFAULT_PARSER_CLASSES": ["whatsapp_agent.bodies.JSONBody"],
     "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["whatsapp_agent.filters.StrictFilters"],
     "DEFAULT_METADATA_CLASS": None,
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",  # as whatsapp_agent.rows has it
     "URL_FORMAT_OVERRIDE": None,  # what is wanted is said once, in `Accept`
     "DEFAULT_SCHEMA_CLASS": "whatsapp_agent.openapi.Schema",
     "EXCEPTION_HANDLER": "whatsapp_agent.api.exception_handler",
