@@ -8,12 +8,12 @@ over the same socket the application uses. Both are asked in turn, so that whate
 import argparse
 import base64
 import json
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +25,7 @@ from tests.application import SECRETS, Application
 from whatsapp_agent import embedded_postgres
 
 PAGE = 50
+SOCKET_BYTES = 1 << 20
 MOST_TIMES_ITS_SQL = 3.0
 
 MESSAGES = """
@@ -124,15 +125,19 @@ class Client:
     """Asks over one connection that stays open, and does little itself: what is measured is not its time."""
 
     def __init__(self, port: int, *, access: str) -> None:
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        self._headers = {"Authorization": f"Bearer {access}"}
+        self._connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._headers = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {access}\r\n\r\n"
 
     def get(self, path: str) -> bytes:
-        self._connection.request("GET", f"/api/v1/{path}", headers=self._headers)
-        answer = self._connection.getresponse()
-        body = answer.read()
-        assert answer.status == 200, body[:300]
-        return body
+        self._connection.sendall(f"GET /api/v1/{path} HTTP/1.1\r\n{self._headers}".encode())
+        received = self._connection.recv(SOCKET_BYTES)
+        while (end := received.find(b"\r\n\r\n")) < 0:
+            received += self._connection.recv(SOCKET_BYTES)
+        assert received.startswith(b"HTTP/1.1 200 "), received[:600]
+        length = end + 4 + int(received[:end].lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while len(received) < length:
+            received += self._connection.recv(SOCKET_BYTES)
+        return received[end + 4 :]
 
 
 def measure(case: Case, *, client: Client, cursor: Any, times: int) -> bool:
