@@ -2,7 +2,7 @@
 
 import base64
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,6 +26,7 @@ from rest_framework.views import set_rollback
 
 from whatsapp_agent.bodies import BodyTooLarge
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.postgres.values import values_of
 
 log = structlog.get_logger(__name__)
 
@@ -239,13 +240,31 @@ class NewestFirst(BasePagination):
     max_page_size = 200
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
-        by: tuple[str, ...] = getattr(view, "newest_by", ("id",))
+        by = _order_of(view)
+        return self._turn_to(queryset, request, by, fetch=list, key_of=lambda row: [getattr(row, name) for name in by])
+
+    def choose(self, queryset: Any, request: Request, view: Any) -> list[str]:
+        """The ids of a page's rows as text, for a list that is read by ids."""
+        by = _order_of(view)
+        found = self._turn_to(queryset.values_list(*by), request, by, fetch=values_of, key_of=tuple)
+        return [key[by.index("id")] for key in found]
+
+    def _turn_to(
+        self,
+        queryset: Any,
+        request: Request,
+        by: tuple[str, ...],
+        *,
+        fetch: Callable[[Any], list[Any]],
+        key_of: Callable[[Any], Sequence[Any]],
+    ) -> list[Any]:
+        """The rows of the page, and the links to its neighbours. `key_of` a row is where it stands in the order."""
         size = self._size(request)
         cursor = request.query_params.get("cursor")
         is_backward, position = (False, None) if cursor is None else _read_cursor(cursor, by)
         if position is not None:
             queryset = queryset.filter(_beyond(by, position, "gt" if is_backward else "lt"))
-        rows = list(queryset.order_by(*(name if is_backward else f"-{name}" for name in by))[: size + 1])
+        rows = fetch(queryset.order_by(*(name if is_backward else f"-{name}" for name in by))[: size + 1])
         has_more, rows = len(rows) > size, rows[:size]
         if is_backward:
             rows.reverse()
@@ -254,8 +273,8 @@ class NewestFirst(BasePagination):
         query = request.query_params.copy()
         query.pop("cursor", None)
         self._here = request.build_absolute_uri(f"{request.path}?{query.urlencode()}{'&' if query else ''}")
-        self._next = self._link("n", rows[-1], by) if rows and has_next else None
-        self._previous = self._link("p", rows[0], by) if rows and has_previous else None
+        self._next = self._link("n", key_of(rows[-1])) if rows and has_next else None
+        self._previous = self._link("p", key_of(rows[0])) if rows and has_previous else None
         return rows
 
     def _size(self, request: Request) -> int:
@@ -266,8 +285,8 @@ class NewestFirst(BasePagination):
             raise ValidationError({"page_size": [f"This must be a whole number from 1 to {self.max_page_size}."]})
         return int(given)
 
-    def _link(self, direction: str, row: Any, by: tuple[str, ...]) -> str:
-        words = [direction, *(_as_word(getattr(row, name)) for name in by)]
+    def _link(self, direction: str, key: Sequence[Any]) -> str:
+        words = [direction, *map(_as_word, key)]
         cursor = base64.urlsafe_b64encode("|".join(words).encode()).decode().rstrip("=")
         return f"{self._here}cursor={cursor}"
 
@@ -308,7 +327,11 @@ class NewestFirst(BasePagination):
 Key = datetime | UUID | int
 
 
-def _as_word(key: Key) -> str:
+def _order_of(view: Any) -> tuple[str, ...]:
+    return getattr(view, "newest_by", ("id",))
+
+
+def _as_word(key: Key | str) -> str:
     return key.astimezone(UTC).isoformat() if isinstance(key, datetime) else str(key)
 
 

@@ -33,7 +33,10 @@ class StrictFilters(DjangoFilterBackend):
         said = {name: word for name, word in request.query_params.items() if name in known}
         if empty := sorted(name for name, word in said.items() if not word and not isinstance(known[name], Search)):
             raise ValidationError({name: ["This must not be empty. Leave it out instead."] for name in empty})
-        return _narrowed(queryset, _filters_of(filterset, queryset.model), said, request) if said else queryset
+        if not said:
+            return queryset
+        filters_by = _filters_of(filterset, queryset.model)  # type: ignore[arg-type]
+        return _narrowed(queryset, filters_by, said, request)
 
 
 def _narrowed(

@@ -40,13 +40,11 @@ class ListsRows(ListModelMixin):
     """A list whose rows are read as its serializer declares them; see `read`."""
 
     def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002
-        wanted = self.filter_queryset(self.get_queryset()).prefetch_related(None)
-        names = dict.fromkeys([*getattr(self, "newest_by", ()), "id"])
-        page = self.paginate_queryset(wanted.values_list(*names, named=True))
-        return self.get_paginated_response(read(self.get_serializer_class(), [row.id for row in page]))
+        keys = self.paginator.choose(self.filter_queryset(self.get_queryset()), request, view=self)
+        return self.get_paginated_response(read(self.get_serializer_class(), keys))
 
 
-def read(form: Form, keys: Sequence[UUID]) -> list[Fragment]:
+def read(form: Form, keys: Sequence[UUID | str]) -> list[Fragment]:
     """The rows with these primary keys, each as JSON, in this order; without those that are no longer there.
 
     Nobody is asked who may see them. The fields of `form` may be columns, and serializers: of a row that a column
