@@ -309,3 +309,8 @@ def test_a_list_finds_common_words_and_rare_ones_alike_and_gathers_only_the_rare
     assert found("canoe 42") == ({said[42]}, True)
     assert found("nobody") == (set(), True)
     assert found("kayak canoe")[0] == set()
+    assert found("universidades") == (set(), True), "it is rare in each of its many forms"
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL debug_parallel_query = on")
+    assert found("kayak") == (set(said[1::2]), False)
+    assert found("canoe 42") == ({said[42]}, True)
