@@ -12,6 +12,7 @@ from agent.llm.base import ModelError
 from commands.models import CommandRun
 from commands.parsing import parse_arguments, validated
 from commands.registry import By, Call, Caller, ChatCommand
+from messaging.control import ConversationGone
 from messaging.models import Conversation, Message
 from whatsapp_agent.errors import AppError, InvalidInput
 
@@ -33,7 +34,8 @@ def run(
     key: str | None = None,
     guard: Callable[[], None] | None = None,
 ) -> CommandRun:
-    """Run a command and record it. What is refused, invalid or fails is a run too, and raises nothing.
+    """Run a command and record it. What is refused, invalid or fails is a run too, and raises nothing; only
+    ConversationGone is raised, where nothing is left to record it in.
 
     `arguments` by name, or as somebody typed them; `message` is the one that asked. What was done under a `key` is not
     done again: its run is returned. `guard` is called in the transaction of the effect and may raise to undo it.
@@ -68,6 +70,8 @@ def run(
                 guard()
             result = command.function(call, given)
             return _end(record, Status.DONE, text=result.text, data=result.data)
+    except ConversationGone:
+        raise
     except AppError as exc:
         return _end(record, Status.FAILED, text=str(exc), code=exc.code)
     except ModelError as exc:

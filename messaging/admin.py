@@ -58,7 +58,7 @@ from messaging.send import SENDABLE_AGAIN, mark_read, send_again, send_text
 from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
 from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.errors import AppError, NotFound
+from whatsapp_agent.errors import AppError
 
 TRANSCRIPT_LIMIT = 50
 EXCERPT = 80
@@ -418,7 +418,7 @@ def _in_each(conversations: QuerySet[Conversation], act: Callable[..., object]) 
     """Do it in each; returns in how many. One that has just become part of another is left out."""
     count = 0
     for conversation in conversations:
-        with suppress(NotFound):
+        with suppress(control.ConversationGone):
             act(conversation=conversation)
             count += 1
     return count

@@ -18,12 +18,16 @@ from whatsapp_agent.errors import NotFound
 Control = Conversation.Control
 
 
+class ConversationGone(NotFound):
+    detail = "This conversation has just become part of another one: look the contact up again."
+
+
 def hold(conversation_id: UUID) -> Conversation:
-    """The conversation as it is now, held still until the end of the transaction. Raises NotFound when it is gone."""
+    """The conversation as it is now, held still until the end of the transaction. Raises ConversationGone."""
     rows = Conversation.objects.select_for_update(of=["self"]).select_related("session__agent_profile")
     conversation = rows.filter(pk=conversation_id).first()
     if conversation is None:
-        raise NotFound("This conversation has just become part of another one: look the contact up again.")
+        raise ConversationGone()
     return conversation
 
 
@@ -32,7 +36,7 @@ def take_over(
 ) -> Conversation:
     """A person speaks here from now on: the agent is silent, also with what it was writing or had queued.
 
-    `until` None: until released by hand. Raises NotFound when the conversation is gone.
+    `until` None: until released by hand. Raises ConversationGone.
     """
     return _set_control(conversation, to=Control.HUMAN, by=by, until=until, reason=reason)
 
@@ -48,8 +52,8 @@ def mute(
 def _set_control(
     conversation: Conversation, *, to: Control, by: User | None, until: datetime | None, reason: str
 ) -> Conversation:
-    hold(conversation.pk)  # what a turn's settling waits for: it finds another epoch and leaves nothing behind
-    Conversation.objects.filter(pk=conversation.pk).update(
+    # The row lock taken here is what a turn's settling waits for: it finds another epoch and leaves nothing behind.
+    changed = Conversation.objects.filter(pk=conversation.pk).update(
         control=to,
         control_until=until,
         control_reason=reason[:200],
@@ -62,6 +66,8 @@ def _set_control(
         lease_token=None,
         lease_expires_at=None,
     )
+    if not changed:
+        raise ConversationGone()
     _open_again_what_is_not_answered_yet(conversation)
     Message.objects.filter(conversation=conversation).silence()
     conversation.refresh_from_db()
@@ -83,7 +89,7 @@ def _open_again_what_is_not_answered_yet(conversation: Conversation) -> None:
 def release(*, conversation: Conversation, reason: str = "", if_expired: bool = False) -> Conversation:
     """Give the conversation back to the agent, which answers what is unanswered only if it is fresh.
 
-    Raises NotFound when the conversation is gone.
+    Raises ConversationGone.
     """
     row = hold(conversation.pk)
     now = timezone.now()
@@ -114,7 +120,7 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
 def person_wrote(*, conversation: Conversation, by: User | None = None, reason: str) -> None:
     """A person said something here: what was unanswered is answered now, and the conversation is theirs for a while.
 
-    Raises NotFound when the conversation is gone.
+    Raises ConversationGone.
     """
     row = hold(conversation.pk)
     for_s = row.session.agent_profile.takeover_s
@@ -132,6 +138,6 @@ def release_expired(*, limit: int = 200) -> int:
     """Give back the conversations whose `control_until` has passed; returns how many."""
     expired = Conversation.objects.filter(control_until__lte=timezone.now()).exclude(control=Control.AGENT)[:limit]
     for conversation in expired:
-        with suppress(NotFound):
+        with suppress(ConversationGone):
             release(conversation=conversation, reason="the time was up", if_expired=True)
     return len(expired)

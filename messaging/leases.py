@@ -246,7 +246,7 @@ def _settle_more(settlement: Settlement, *, turn: Turn, session_id: UUID) -> Non
 def answer_again(*, turn: Turn) -> None:
     """Make the burst of a failed turn due once more.
 
-    Raises Conflict when nothing is left, or no agent speaks here, and NotFound when the conversation is gone.
+    Raises Conflict when nothing is left, or no agent speaks here, and ConversationGone.
     """
     conversation = control.hold(turn.conversation_id)
     if conversation.control != Conversation.Control.AGENT:

@@ -59,8 +59,7 @@ def send_text(
 ) -> Message:
     """Queue a text. Words of a person take the conversation over.
 
-    Raises SessionNotConnected, NotSupportedByBridge, InvalidInput, or NotFound when the conversation is gone, and then
-    queues nothing.
+    Raises SessionNotConnected, NotSupportedByBridge, InvalidInput or ConversationGone, and then queues nothing.
     """
     adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)

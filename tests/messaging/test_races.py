@@ -11,6 +11,8 @@ from django.utils import timezone
 from agent import inbox, turns
 from agent.bridges.events import Address, AliasKind
 from commands.models import CommandRun
+from commands.registry import By, Caller, get
+from commands.run import run
 from messaging import contacts, control, leases, outbox, search_index
 from messaging.models import Contact, Conversation, Fact, Message, SearchEntry
 from messaging.receive import receive_own_message, record_sent
@@ -109,6 +111,19 @@ def test_who_steps_in_at_the_moment_of_a_merge_is_told_so(simulator, session, sa
     with pytest.raises(NotFound, match="part of another"):
         stepping_in.result()
     act(conversation=there)
+
+
+def test_a_command_at_the_moment_of_a_merge_leaves_nothing_behind(session, says, admin):
+    keep, lose = both(session, says)
+    other = lose.conversation
+    caller = Caller(by=By.STAFF, user=admin)
+    with transaction.atomic():
+        contacts.merge_contacts(keep=keep, lose=lose)
+        running = Aside(lambda: run(get("human"), arguments={}, caller=caller, conversation=other, surface="api"))
+        running.until_it_waits()
+    with pytest.raises(control.ConversationGone):
+        running.result()
+    assert not CommandRun.objects.exists()
 
 
 def test_a_turn_whose_conversation_becomes_part_of_another_leaves_the_burst_to_that(session, says):
