@@ -20,7 +20,7 @@ from messaging.models import Message
 from messaging.serializers import MessageSerializer
 from whatsapp_agent import postgres
 from whatsapp_agent.api import StrictFields
-from whatsapp_agent.rows import read_by_key
+from whatsapp_agent.rows import rows_by_key
 
 LONGEST_WAIT_S = 30
 LOOK_EVERY_S = 0.5
@@ -146,7 +146,7 @@ def _read(query: dict[str, Any], *, reader: Reader, after: Position) -> Page:
 def _add_messages(results: list[dict[str, Any]], *, request: Request) -> None:
     ids = {event["data"]["message"] for event in results if "message" in event["data"]}
     visible = Message.objects.visible_to(request.user).filter(pk__in=ids).values_list("pk", flat=True)
-    by_id = read_by_key(MessageSerializer, visible)
+    by_id = rows_by_key(MessageSerializer, visible)
     for event in results:
         if "message" in event["data"]:
             event["message"] = by_id.get(event["data"]["message"])

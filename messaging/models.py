@@ -59,6 +59,7 @@ class ContactAlias(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        ordering = ["id"]
         constraints = [
             models.UniqueConstraint(
                 fields=["session", "kind", "value"], name="alias_once_per_session", include=["contact"]

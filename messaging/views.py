@@ -23,7 +23,7 @@ from accounts.models import ApiKey
 from agent.bridges.base import Card, Place
 from messaging import control, files, leases
 from messaging.filters import ContactFilters, ConversationFilters, MessageFilters, TurnFilters
-from messaging.models import Contact, ContactAlias, Conversation, Media, Message, Turn
+from messaging.models import Contact, Conversation, Media, Message, Turn
 from messaging.search import Hit, search
 from messaging.send import (
     conversation_by_phone,
@@ -57,7 +57,7 @@ from whatsapp_agent.api import takes_no_fields, valid
 from whatsapp_agent.bodies import FormBody, JSONBody
 from whatsapp_agent.errors import InvalidInput, NotFound
 from whatsapp_agent.idempotency import idempotent
-from whatsapp_agent.rows import ListsRows, read, read_by_key
+from whatsapp_agent.rows import ListsRows, read_rows, rows_by_key
 
 
 def author_of(request: Request) -> Message.Author:
@@ -120,9 +120,7 @@ class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, ListsRows, GenericVie
 
     def get_queryset(self) -> QuerySet[Contact]:
         contacts = Contact.objects.visible_to(self.request.user)
-        return contacts.select_related("conversation").prefetch_related(
-            Prefetch("aliases", ContactAlias.objects.order_by("pk"))
-        )
+        return contacts.select_related("conversation").prefetch_related("aliases")
 
 
 class ConversationViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
@@ -140,7 +138,7 @@ class ConversationViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
 
     def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """One conversation, with its contact and its last message."""
-        for shown in read(ConversationSerializer, [self.get_object().pk]):
+        for shown in read_rows(ConversationSerializer, [self.get_object().pk]):
             return Response(shown)
         raise NotFound()
 
@@ -184,14 +182,16 @@ class ConversationViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
 
 
 def _shown(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    shown = read_by_key(MessageSerializer, {each.pk for hit in hits for each in (hit.message, *hit.neighbours)})
+    """What was found, less what is gone since."""
+    shown = rows_by_key(MessageSerializer, {each.pk for hit in hits for each in (hit.message, *hit.neighbours)})
     return [
         {
             "message": shown[str(hit.message.pk)],
-            "neighbours": [shown[str(message.pk)] for message in hit.neighbours],
+            "neighbours": [shown[str(near.pk)] for near in hit.neighbours if str(near.pk) in shown],
             "why": hit.why,
         }
         for hit in hits
+        if str(hit.message.pk) in shown
     ]
 
 

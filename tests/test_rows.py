@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.utils import timezone
+from orjson import Fragment
 from rest_framework.renderers import JSONRenderer
 from rest_framework.serializers import ModelSerializer, SerializerMethodField
 from rest_framework.utils.serializer_helpers import ReturnDict
@@ -15,7 +16,7 @@ from commands.serializers import CommandRunSerializer
 from messaging import serializers
 from messaging.models import ContactAlias, Conversation, Media, Message, ToolCall, Turn
 from whatsapp_agent.bodies import QuickJSON
-from whatsapp_agent.rows import read
+from whatsapp_agent.rows import read_rows
 
 ODD = "Hello\n\u2028 'world' \"🙂\" \\ \x7f" + "x" * 300
 
@@ -72,25 +73,25 @@ def test_a_row_read_is_the_row_shown(rows):
         if form is serializers.ToolCallSerializer:  # its key is a number, and it is in no list
             continue
         shown = [json.loads(JSONRenderer().render(form(instance).data)) for instance in instances]
-        assert json.loads(QuickJSON().render(read(form, [row.pk for row in instances]))) == shown, form.__name__
+        assert json.loads(QuickJSON().render(read_rows(form, [row.pk for row in instances]))) == shown, form.__name__
 
 
 def test_the_fields_come_in_the_order_they_are_declared(rows):
     (message, _) = rows[serializers.MessageSerializer]
-    (shown,) = json.loads(QuickJSON().render(read(serializers.MessageSerializer, [message.pk])))
+    (shown,) = json.loads(QuickJSON().render(read_rows(serializers.MessageSerializer, [message.pk])))
     assert list(shown) == serializers.MessageSerializer.Meta.fields
     assert list(shown["media"]) == serializers.MediaSerializer.Meta.fields
 
 
 def test_rows_come_in_the_order_they_were_asked_for_and_what_is_gone_is_left_out(rows):
     keys = [row.pk for row in rows[serializers.MessageSerializer]]
-    found = read(serializers.MessageSerializer, [keys[1], uuid4(), keys[0]])
+    found = read_rows(serializers.MessageSerializer, [keys[1], uuid4(), keys[0]])
     assert [row["id"] for row in json.loads(QuickJSON().render(found))] == [str(keys[1]), str(keys[0])]
 
 
 def test_no_rows_are_read_for_no_keys(db, django_assert_num_queries):
     with django_assert_num_queries(0):
-        assert read(serializers.MessageSerializer, []) == []
+        assert read_rows(serializers.MessageSerializer, []) == []
 
 
 def test_a_field_that_takes_an_object_to_show_it_is_told_by_name(db):
@@ -102,7 +103,7 @@ def test_a_field_that_takes_an_object_to_show_it_is_told_by_name(db):
             fields = ["id", "age"]
 
     with pytest.raises(TypeError, match=r"Form\.age cannot be read as a column"):
-        read(Form, [uuid4()])
+        read_rows(Form, [uuid4()])
 
 
 @pytest.mark.parametrize(
@@ -125,3 +126,8 @@ def test_json_is_written_as_rest_framework_writes_it(data):
 def test_json_is_indented_for_who_asks_for_it():
     assert QuickJSON().render({"a": [1]}, "application/json; indent=2") == b'{\n  "a": [\n    1\n  ]\n}'
     assert QuickJSON().render(None) == b""
+
+
+def test_a_number_of_any_length_is_indented_too():
+    number = "7" * 400
+    assert number.encode() in QuickJSON().render([Fragment(number)], "application/json; indent=2")

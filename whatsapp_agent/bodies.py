@@ -63,7 +63,7 @@ class QuickJSON(JSONRenderer):
         except orjson.JSONEncodeError:  # a number of more than 64 bits, half a character
             return super().render(data, accepted_media_type, renderer_context)
         if self.get_indent(accepted_media_type or "", renderer_context or {}):
-            return super().render(orjson.loads(content), accepted_media_type, renderer_context)
+            return super().render(json.loads(content), accepted_media_type, renderer_context)
         for separator, escaped in SEPARATORS:
             if separator in content:
                 content = content.replace(separator, escaped)

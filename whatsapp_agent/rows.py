@@ -13,7 +13,7 @@ from uuid import UUID
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import BooleanField, Case, F, Func, Model, OuterRef, Subquery, TextField, When
 from django.db.models.expressions import Combinable, RawSQL
-from django.db.models.functions import Cast, Left
+from django.db.models.functions import Cast
 from orjson import Fragment
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin
@@ -37,46 +37,40 @@ class Excerpt(serializers.CharField):
 
 
 class ListsRows(ListModelMixin):
-    """A list whose rows are read as its serializer declares them; see `read`."""
+    """A list whose rows are read as its serializer declares them; see `read_rows`."""
 
     def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002
         keys = self.paginator.choose(self.filter_queryset(self.get_queryset()), request, view=self)
-        return self.get_paginated_response(read(self.get_serializer_class(), keys))
+        return self.get_paginated_response(read_rows(self.get_serializer_class(), keys))
 
 
-def read(form: Form, keys: Sequence[UUID | str]) -> list[Fragment]:
+def read_rows(form: Form, keys: Sequence[UUID | str]) -> list[Fragment]:
     """The rows with these primary keys, each as JSON, in this order; without those that are no longer there.
 
     Nobody is asked who may see them. The fields of `form` may be columns, and serializers: of a row that a column
     refers to, with `many=True` of those that refer to this one, by their ids, or of the first of a query that
     `Meta.looked_up` has by the field's name.
     """
-    found = read_by_key(form, keys)
+    found = rows_by_key(form, keys)
     return [found[key] for key in map(str, keys) if key in found]
 
 
-def read_by_key(form: Form, keys: Iterable[UUID | str]) -> dict[str, Fragment]:
-    """As `read`, by the text of the primary key."""
-    wanted = "{" + ",".join(map(str, keys)) + "}"
-    if wanted == "{}":
+def rows_by_key(form: Form, keys: Iterable[UUID | str]) -> dict[str, Fragment]:
+    """As `read_rows`, by the text of the primary key."""
+    wanted = ",".join(map(str, keys))
+    if not wanted:
         return {}
-    statement, values = _statement_for(form)
-    rows = statement.rows(**{name: wanted if value is KEYS else value for name, value in values.items()})
-    return {key: Fragment(shown) for key, shown in rows}
-
-
-KEYS = object()  # stands for the keys among the values a statement is given
+    return {key: Fragment(shown) for key, shown in _statement_for(form).rows(keys=f"{{{wanted}}}")}
 
 
 @cache
-def _statement_for(form: Form) -> tuple[Statement, dict[str, Any]]:
+def _statement_for(form: Form) -> Statement:
     model: type[Model] = form.Meta.model
     key = f'"{model._meta.db_table}"."{model._meta.pk.column}"'
-    is_wanted = RawSQL(f"{key} = ANY(%s::uuid[])", [KEYS], BooleanField())  # noqa: S611  our own names
+    is_wanted = RawSQL(f"{key} = ANY(%s::uuid[])", ["keys"], BooleanField())  # noqa: S611  our own names
     rows = model._default_manager.order_by().filter(is_wanted)
-    sql, given = rows.values_list(Cast("pk", TextField()), _object(form())).query.sql_with_params()
-    values = {f"value_{number}": value for number, value in enumerate(given)}
-    return Statement(sql % tuple(f"%({name})s" for name in values)), values
+    sql, _ = rows.values_list(Cast("pk", TextField()), _object(form())).query.sql_with_params()
+    return Statement(sql % "%(keys)s")  # its only parameter
 
 
 # --- JSON as text: JSON_BUILD_OBJECT would look up the type of each value anew in every row ------------------------
@@ -105,7 +99,7 @@ def _value(field: Any, form: Any, path: str) -> Combinable:
         shown = _object(field, f"{source}__")
         return Case(When(**{f"{source}__isnull": False}, then=shown), default=_literal("null"))
     if isinstance(field, Excerpt):
-        return _as_json(Left(source, field.longest))
+        return _as_json(_sql(f"LEFT(%(expressions)s, {field.longest})", F(source)))
     if isinstance(field, serializers.PrimaryKeyRelatedField):
         return _quoted(F(f"{source}_id"))
     for kinds, show in SHOWN_BY:
@@ -140,7 +134,7 @@ def _quoted(value: Any) -> Func:
 
 def _moment(value: Any) -> Func:
     """The connection's time zone is UTC."""
-    return _or_null(_sql("""TO_CHAR(%(expressions)s, '"\\""YYYY-MM-DD"T"HH24:MI:SS.US"Z\\""')""", value))
+    return _quoted(_sql("""TO_CHAR(%(expressions)s, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""", value))
 
 
 SHOWN_BY: tuple[tuple[Any, Callable[[Any], Func]], ...] = (

@@ -9,7 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from messaging.models import Contact, Conversation, Message, Turn
+from messaging import views
+from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
+from messaging.search import search
 from tests.conftest import as_user
 
 V1 = "/api/v1/"
@@ -355,6 +357,35 @@ def test_a_list_costs_the_same_queries_however_long_it_is(client, session, area)
     few = queries()
     rows(10)
     assert queries() == few <= 4
+
+
+def test_a_contact_shows_its_aliases_in_one_order_wherever_it_is_shown(client, says):
+    says("Hello")
+    contact = Contact.objects.get()
+    for number in range(3):
+        ContactAlias.objects.create(session=contact.session, contact=contact, kind="lid", value=f"{number}@lid")
+    contact.aliases.filter(kind="phone").update(value="+552")  # which moves its row to the end of the table
+    shown = [
+        get(client, "contacts/")["results"][0],
+        get(client, f"contacts/{contact.pk}/"),
+        client.patch(f"{V1}contacts/{contact.pk}/", json.dumps({}), content_type="application/json").json(),
+    ]
+    assert [alias["value"] for alias in shown[0]["aliases"]] == ["+552", "0@lid", "1@lid", "2@lid"]
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_what_disappears_between_finding_and_showing_is_left_out(client, says, monkeypatch):
+    kept = says("kayak")
+    says("kayak, too")
+
+    def found_a_moment_ago(**asked):
+        hits = search(**asked)
+        Message.objects.filter(text="kayak, too").delete()
+        return hits
+
+    monkeypatch.setattr(views, "search", found_a_moment_ago)
+    (hit,) = get(client, f"conversations/{kept.conversation_id}/search/", q="kayak")["results"]
+    assert (hit["message"]["text"], hit["neighbours"]) == ("kayak", [])
 
 
 # --- errors -------------------------------------------------------------------------------------------------------
