@@ -12,6 +12,7 @@ from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.urls import Resolver404, resolve
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema_field
@@ -29,6 +30,28 @@ from whatsapp_agent.errors import AppError
 from whatsapp_agent.postgres.values import values_of
 
 log = structlog.get_logger(__name__)
+
+
+# --- the way in ---------------------------------------------------------------------------------------------------
+
+
+def calls_first(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: a call of the API goes straight to its view. It has no use for sessions, cookies and static files."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith("/api/v1/"):
+            return get_response(request)
+        try:
+            match = resolve(request.path_info)
+        except Resolver404:
+            return get_response(request)
+        if not hasattr(match.func, "cls"):  # no view of REST framework's, which makes a response of every exception
+            return get_response(request)
+        request.resolver_match = match
+        response = match.func(request, *match.args, **match.kwargs)
+        return response.render() if isinstance(response, Response) else response
+
+    return middleware
 
 
 # --- errors -------------------------------------------------------------------------------------------------------

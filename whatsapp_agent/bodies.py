@@ -46,7 +46,6 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))  # which end a line in JavaScript
 OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
@@ -64,7 +63,6 @@ class QuickJSON(JSONRenderer):
             return super().render(data, accepted_media_type, renderer_context)
         if self.get_indent(accepted_media_type or "", renderer_context or {}):
             return super().render(json.loads(content), accepted_media_type, renderer_context)
-        for separator, escaped in SEPARATORS:
-            if separator in content:
-                content = content.replace(separator, escaped)
+        if b"\xe2\x80" in content:  # separators of lines and paragraphs, which end a line in JavaScript
+            content = content.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
         return content

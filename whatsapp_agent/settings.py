@@ -121,17 +121,18 @@ MIDDLEWARE = [
     "agent.webhooks.deliveries_first",
     "whatsapp_agent.proxy.address_from_proxy",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "whatsapp_agent.request_log.RequestLog",
+    "whatsapp_agent.throttling.rate_limit_headers",
+    "whatsapp_agent.api.calls_first",  # what follows serves people's browsers
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "whatsapp_agent.request_log.RequestLog",
     "accounts.lockout.locked_out_page",
-    "whatsapp_agent.throttling.rate_limit_headers",
 ]
 TEMPLATES = [
     {

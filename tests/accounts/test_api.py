@@ -147,6 +147,13 @@ def test_a_token_that_was_good_a_moment_ago_expires_all_the_same(member, monkeyp
     assert me_with(token).status_code == 401
 
 
+def test_a_browser_that_is_logged_in_to_the_admin_is_nobody_to_the_api(admin, client):
+    client.force_login(admin)
+    answer = client.get("/api/v1/auth/me/")
+    assert answer.status_code == 401
+    assert not answer.cookies
+
+
 @pytest.mark.parametrize("header", ["Bearer", "Bearer a b", "Bearer \xff", "Basic bWVtYmVyOng=", "nonsense"])
 def test_a_header_that_is_no_token_opens_nothing(member, header):
     assert as_user().get("/api/v1/auth/me/", headers={"Authorization": header}).status_code == 401
