@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import ProtectedError
 
 from accounts.models import User
@@ -27,6 +27,15 @@ VERSIONED = (
 )
 
 
+ONE_CHANGE_AT_A_TIME = 7_306_915  # of an advisory lock; any number that nothing else here uses
+
+
+def _alone() -> None:
+    """Hold off other changes of profiles until the transaction ends: two at once would take the same name."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_CHANGE_AT_A_TIME])
+
+
 def keep_version(profile: AgentProfile, *, by: User | None = None) -> AgentProfileVersion:
     """Remember the profile as it is under its present version number; twice is fine."""
     version, _ = AgentProfileVersion.objects.get_or_create(
@@ -40,6 +49,7 @@ def keep_version(profile: AgentProfile, *, by: User | None = None) -> AgentProfi
 @transaction.atomic
 def create_profile(*, by: User | None = None, **values: Any) -> AgentProfile:
     """Raises Conflict when the name is taken."""
+    _alone()
     _free_name(values)
     if values.get("is_default"):
         AgentProfile.objects.filter(is_default=True).update(is_default=False)
@@ -51,6 +61,7 @@ def create_profile(*, by: User | None = None, **values: Any) -> AgentProfile:
 @transaction.atomic
 def change_profile(*, profile: AgentProfile, by: User | None = None, **changes: Any) -> AgentProfile:
     """Raises Conflict when the name is taken, or no profile would be the default one any more."""
+    _alone()
     profile = AgentProfile.objects.select_for_update().get(pk=profile.pk)
     changes = {name: value for name, value in changes.items() if getattr(profile, name) != value}
     if not changes:

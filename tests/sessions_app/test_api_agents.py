@@ -3,6 +3,7 @@
 import pytest
 
 from sessions_app.models import AgentProfile, AgentProfileVersion
+from tests.aside import Aside
 from tests.conftest import as_user
 
 URL = "/api/v1/agents/"
@@ -145,3 +146,15 @@ def test_members_read_profiles_and_do_not_write_them(member, profile):
         client.delete(f"{URL}{profile.pk}/"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_take_a_name_or_the_default_at_once_one_has_it_and_the_others_are_told(admin, profile):
+    def create(body):
+        return as_user(admin).post(URL, body, format="json").status_code
+
+    names = [Aside(lambda: create({"name": "Night shift"})) for _ in range(8)]
+    assert sorted(each.result() for each in names) == [201, *[409] * 7]
+    defaults = [Aside(lambda n=n: create({"name": f"default {n}", "is_default": True})) for n in range(8)]
+    assert {each.result() for each in defaults} == {201}
+    assert AgentProfile.objects.filter(is_default=True).count() == 1
