@@ -107,11 +107,27 @@ class AttemptSerializer(serializers.ModelSerializer):
 
 
 class DeliverySerializer(serializers.ModelSerializer):
+    event = serializers.CharField(
+        source="event.webhook_id",
+        allow_null=True,
+        help_text="Its id, sent as `webhook-id`; null once it is no longer kept.",
+    )
     attempts = AttemptSerializer(many=True, help_text="Oldest first.")
 
     class Meta:
         model = WebhookDelivery
-        fields = ["id", "endpoint", "type", "status", "tries", "next_try_at", "delivered_at", "created_at", "attempts"]
+        fields = [
+            "id",
+            "endpoint",
+            "event",
+            "type",
+            "status",
+            "tries",
+            "next_try_at",
+            "delivered_at",
+            "created_at",
+            "attempts",
+        ]
         read_only_fields = fields
 
 
@@ -150,7 +166,7 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
 
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Forget it, and what was sent to it."""
-        self.get_object().delete()
+        endpoints.delete_endpoint(self.get_object())
         return Response(status=204)
 
     @extend_schema(request=None, responses=EndpointWithSecretSerializer)
@@ -179,7 +195,8 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
 
 
 def _deliveries() -> QuerySet[WebhookDelivery]:
-    return WebhookDelivery.objects.prefetch_related(Prefetch("attempts", WebhookAttempt.objects.order_by("at", "id")))
+    attempts = Prefetch("attempts", WebhookAttempt.objects.order_by("at", "id"))
+    return WebhookDelivery.objects.prefetch_related("event", attempts)
 
 
 @extend_schema_view(retrieve=extend_schema(description="One event on its way to one address, with every attempt."))

@@ -28,7 +28,7 @@ from messaging import events
 from messaging.events import Position, Reader
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.errors import Conflict, InvalidInput
+from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.safe_fetch import UnsafeUrl, check_target
 
 log = structlog.get_logger(__name__)
@@ -181,10 +181,24 @@ def disable(endpoint: WebhookEndpoint, *, reason: str = "") -> None:
 
 @transaction.atomic
 def send_test(endpoint: WebhookEndpoint) -> WebhookDelivery:
-    """Send an event that means nothing, to this endpoint alone."""
+    """Send an event that means nothing, to this endpoint alone. Raises Conflict; NotFound when it was just deleted."""
+    endpoint = _held(endpoint)
     _check_enabled(endpoint)
     event = Event.objects.create(type=TEST_EVENT, user_id=endpoint.owner_id, data={"endpoint": str(endpoint.pk)})
     return WebhookDelivery.objects.create(endpoint=endpoint, event=event, type=event.type)
+
+
+@transaction.atomic
+def delete_endpoint(endpoint: WebhookEndpoint) -> None:
+    """Forget it, and what was sent to it; what is just being queued for it waits, and finds it gone."""
+    _held(endpoint).delete()
+
+
+def _held(endpoint: WebhookEndpoint) -> WebhookEndpoint:
+    held = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
+    if held is None:
+        raise NotFound()
+    return held
 
 
 @transaction.atomic

@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
-from messaging.models import Event
+from messaging.models import Event, webhook_id_of
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import AppError, InvalidInput
 
@@ -122,10 +122,10 @@ class Position:
             raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             transaction, event_id = (int(word, 16) for word in raw.decode("ascii").split("."))
         except (ValueError, binascii.Error) as exc:
-            raise InvalidCursor() from exc
+            raise InvalidCursor(field="after") from exc
         position = cls(transaction, event_id)
         if not (0 <= transaction < 2**63 and 0 <= event_id < 2**63) or str(position) != cursor:
-            raise InvalidCursor()
+            raise InvalidCursor(field="after")
         return position
 
     def __str__(self) -> str:
@@ -150,7 +150,7 @@ class Happened:
     @property
     def webhook_id(self) -> str:
         """Its id outside."""
-        return f"evt_{self.public_id.hex}"
+        return webhook_id_of(self.public_id)
 
     def as_dict(self) -> dict[str, Any]:
         """`{"id", "type", "timestamp", "data": {"session", "conversation", …}}`"""

@@ -2,6 +2,7 @@
 
 from pathlib import PurePosixPath
 from typing import Any, Self
+from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
@@ -441,6 +442,15 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return self.type
+
+    @property
+    def webhook_id(self) -> str:
+        return webhook_id_of(self.public_id)
+
+
+def webhook_id_of(public_id: UUID) -> str:
+    """An event's id outside."""
+    return f"evt_{public_id.hex}"
 
 
 class SearchEntry(models.Model):

@@ -5,13 +5,15 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.keys import create_key
 from messaging import endpoints
-from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from sessions_app.models import Membership, WhatsAppSession
+from tests.aside import Aside
 from tests.conftest import as_user
 
 ENDPOINTS, DELIVERIES = "/api/v1/webhook-endpoints/", "/api/v1/webhook-deliveries/"
@@ -202,3 +204,29 @@ def test_an_endpoint_that_makes_no_sense_is_refused_by_name(client, body, field)
 def test_a_user_has_so_many_endpoints_and_no_more(client, monkeypatch):
     monkeypatch.setattr(endpoints, "MOST_ENDPOINTS", 1)
     assert [post(client, ENDPOINTS, url=URL).status_code for _ in range(2)] == [201, 409]
+
+
+def test_a_delivery_names_its_event_as_long_as_that_is_kept(client, endpoint, delivery):
+    event = Event.objects.get(type="endpoint.test")
+    (row,) = client.get(f"{ENDPOINTS}{endpoint.pk}/deliveries/").json()["results"]
+    assert row["event"] == f"evt_{event.public_id.hex}" == client.get(f"{DELIVERIES}{delivery.pk}/").json()["event"]
+    event.delete()
+    assert client.get(f"{DELIVERIES}{delivery.pk}/").json()["event"] is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_endpoint_is_deleted_while_something_is_being_queued_for_it(member, endpoint):
+    url = f"{ENDPOINTS}{endpoint.pk}/"
+    with transaction.atomic():
+        endpoints.send_test(endpoint)
+        deleting = Aside(lambda: as_user(member).delete(url).status_code)
+        deleting.until_it_waits()
+    assert deleting.result() == 204
+    with transaction.atomic():
+        again = endpoints.create_endpoint(owner=member, url=URL)
+    with transaction.atomic():
+        endpoints.delete_endpoint(again)
+        testing = Aside(lambda: as_user(member).post(f"{ENDPOINTS}{again.pk}/test/").status_code)
+        testing.until_it_waits()
+    assert testing.result() == 404
+    assert not WebhookDelivery.objects.exists()
