@@ -1,5 +1,6 @@
 """`commands/`: which there are, run one, and what was run. Each command's route is made from its declaration."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import user_of
-from accounts.permissions import MANAGE_ALL, SEND, why_not
+from accounts.permissions import CONTROL, MANAGE_ALL, READ, SEND, Access, why_not
 from agent.formatting import split_text
 from commands.callers import caller_logged_in
 from commands.filters import CommandRunFilters
@@ -65,9 +66,10 @@ class CommandView(APIView):
         command = self.command or get(name)
         form = valid(RunCommandSerializer, request)
         conversation = _conversation(request, form["conversation"])
-        if form["send"]:
-            if refusal := why_not(request.user, request.auth, SEND):
+        for access in _needed_beside(command, sends=form["send"]):
+            if refusal := why_not(request.user, request.auth, access):
                 raise PermissionDenied(refusal)
+        if form["send"]:
             check_sendable(conversation=conversation)  # before there is an effect
         done = run(
             command,
@@ -81,6 +83,16 @@ class CommandView(APIView):
         for part in split_text(done.text) if form["send"] else ():
             send_text(conversation=conversation, text=part, author=Message.Author.SYSTEM, by=user_of(request))
         return Response(CommandRunSerializer(done).data)
+
+
+def _needed_beside(command: ChatCommand, *, sends: bool) -> Iterator[Access]:
+    """What a run takes beside leave to run commands: a key does nothing by a command that it may not do itself."""
+    if sends:
+        yield SEND
+    if command.reads_only or command.asks_model:
+        yield READ
+    if command.changes_control:
+        yield CONTROL
 
 
 def _conversation(request: Request, conversation_id: UUID) -> Conversation:

@@ -410,6 +410,19 @@ def test_a_key_that_may_only_run_commands_sends_nothing(operator, place):
     assert not Message.objects.filter(status="queued").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "scope"), [("search", "messages:read"), ("facts", "messages:read"), ("pause", "conversations:control")]
+)
+def test_a_key_does_nothing_by_a_command_that_it_may_not_do_itself(operator, place, command, scope):
+    _, narrow = create_key(user=operator, name="CRM", scopes=["commands:run"])
+    _, wide = create_key(user=operator, name="CRM", scopes=["commands:run", scope])
+    body = {"conversation": str(place.conversation.pk), "arguments": {"words": "tea"} if command == "search" else {}}
+    refused = with_key(narrow).post(f"/api/v1/commands/{command}/", body, format="json")
+    assert (refused.status_code, scope in refused.json()["detail"]) == (403, True)
+    assert not CommandRun.objects.exists()
+    assert with_key(wide).post(f"/api/v1/commands/{command}/", body, format="json").status_code == 200
+
+
 def test_a_repeated_post_is_run_once(operator, place):
     client = as_user(operator)
     body = {"conversation": str(place.conversation.pk), "arguments": {"fact": "Ana is tall"}, "send": True}
