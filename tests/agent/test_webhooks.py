@@ -138,7 +138,7 @@ def test_an_unknown_event_is_taken_and_forgotten(post):
 def test_the_good_events_of_a_delivery_with_a_bad_one_are_kept(client, simulator, profile):
     good = {"event": "message", "session": "sim", "chat": "5511988887777@s.whatsapp.net", "text": "Hello"}
     delivery = [good | {"id": "A"}, {"event": "message", "id": 7}, "nonsense", good | {"id": "B"}]
-    path = f"/api/v1/webhooks/simulator/{SECRET}/"
+    path = f"/api/v1/webhooks/simulator/{simulator.webhook_secret}/"
     response = client.post(path, json.dumps(delivery), content_type="application/json")
     assert response.status_code == 200
     assert set(Message.objects.values_list("provider_message_id", flat=True)) == {"A", "B"}
@@ -170,7 +170,7 @@ def test_what_the_database_refuses_is_not_acknowledged_and_the_good_events_are_k
         cursor.execute("ALTER TABLE messaging_message ADD CHECK (provider_message_id <> 'A')")
     event = {"event": "message", "session": "sim", "chat": "5511988887777@s.whatsapp.net", "text": "Hello"}
     delivery = [event | {"id": "A"}, event | {"id": "B"}]
-    path = f"/api/v1/webhooks/simulator/{SECRET}/"
+    path = f"/api/v1/webhooks/simulator/{simulator.webhook_secret}/"
     response = client.post(path, json.dumps(delivery), content_type="application/json")
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
     assert Message.objects.get().provider_message_id == "B"
