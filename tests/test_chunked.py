@@ -42,6 +42,12 @@ def test_a_body_in_chunks_that_is_too_long_is_refused_and_not_read_to_its_end(se
     assert endless.given < 3 * 1024 * 1024
 
 
+def test_what_no_view_has_read_is_read_to_its_end():
+    body = io.BytesIO(b"x" * 500_000)
+    measured(lambda *_: [])({"wsgi.input": body, "CONTENT_LENGTH": "500000"}, None)
+    assert body.read() == b""
+
+
 class Endless(io.RawIOBase):
     given = 0
 
@@ -57,4 +63,11 @@ def test_the_server_reads_what_comes_in_chunks(tmp_path):
         answer = httpx.post(
             url, content=iter([login[:20], login[20:]]), headers={"Content-Type": "application/json"}, trust_env=False
         )
+        with httpx.Client(trust_env=False) as client:
+            told = [
+                client.post(url, content=b"x" * 2_000_000, headers={"Content-Type": "application/json"}).status_code,
+                client.post(f"{application.url}/api/v1/nowhere/", content=b"x" * 500_000).status_code,
+                client.get(f"{application.url}/health/").status_code,
+            ]
+    assert told == [413, 404, 200], "each by the connection of the one before"
     assert (answer.status_code, "access" in answer.json()) == (200, True)
