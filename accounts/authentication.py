@@ -64,7 +64,7 @@ class TokenAuthentication(JWTAuthentication):
         try:
             token = _verified(raw_token)
             token.check_exp(current_time=timezone.now())
-        except TokenError as exc:
+        except (TokenError, OverflowError) as exc:  # the latter of one that lasts longer than time
             raise InvalidToken() from exc
         return token
 

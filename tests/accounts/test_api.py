@@ -154,6 +154,10 @@ def test_a_browser_that_is_logged_in_to_the_admin_is_nobody_to_the_api(admin, cl
     assert not answer.cookies
 
 
+def test_a_token_that_outlasts_time_opens_nothing(member):
+    assert me_with(forged(member, exp=10**30)).status_code == 401
+
+
 @pytest.mark.parametrize("header", ["Bearer", "Bearer a b", "Bearer \xff", "Basic bWVtYmVyOng=", "nonsense"])
 def test_a_header_that_is_no_token_opens_nothing(member, header):
     assert as_user().get("/api/v1/auth/me/", headers={"Authorization": header}).status_code == 401
