@@ -130,7 +130,11 @@ def fetch_file(url: str, *, name: str = "") -> NewFile:
         exc.field = "media_url"
         raise
     name = name or PurePosixPath(unquote(urlsplit(url).path)).name
-    return take(ContentFile(fetched.body), name=name, size_bytes=len(fetched.body))
+    try:
+        return take(ContentFile(fetched.body), name=name, size_bytes=len(fetched.body))
+    except AppError as exc:
+        exc.field = "media_url"
+        raise
 
 
 def sniff(head: bytes, *, extension: str = "") -> str | None:

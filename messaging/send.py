@@ -29,8 +29,10 @@ def parse_phone(text: str, *, field: str = "to") -> str:
         raise InvalidInput(
             "This is no phone number. Write it with its country code, like +5511988887777.", field=field
         ) from exc
-    if not phonenumbers.is_possible_number(number):
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise InvalidInput("This phone number has too many or too few digits for its country.", field=field)
+    if number.extension:
+        raise InvalidInput("WhatsApp has no extensions: leave it out.", field=field)
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 

@@ -275,3 +275,25 @@ def test_what_only_the_bridge_has_is_not_here(client, conversation):
     )
     media = Media.objects.create(message=message, filename="a.pdf")
     assert client.get(f"/api/v1/media/{media.pk}/content/").status_code == 404
+
+
+def test_two_files_at_once_are_refused(client, conversation):
+    body = {
+        "conversation": str(conversation.pk),
+        "file": [SimpleUploadedFile("a.jpg", JPEG), SimpleUploadedFile("b.jpg", JPEG)],
+    }
+    answer = client.post(MESSAGES, body, format="multipart")
+    assert (answer.status_code, answer.json()["fields"]) == (400, {"file": ["Give it once."]})
+
+
+def test_a_file_that_cannot_be_sent_is_told_of_the_address_it_was_given_by(client, conversation, outside):
+    outside.answer = Answer(body=b"<html></html>")
+    answer = post(client, conversation, media_url=outside.url)
+    assert (answer.status_code, list(answer.json()["fields"])) == (415, ["media_url"])
+
+
+@pytest.mark.parametrize("phone", ["+1 555 0100", "+55 11 98888-7777;ext=5", "+49 30"])
+def test_a_phone_that_cannot_be_one_is_refused_by_name(client, session, phone):
+    body = {"session": str(session.pk), "to": phone, "text": "Hello"}
+    answer = client.post(MESSAGES, json.dumps(body), content_type="application/json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["to"])
