@@ -97,7 +97,7 @@ class ByMatrix(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         method = request.method or ""
-        if method == "OPTIONS" or not hasattr(view, method.lower()):
+        if method == "OPTIONS" or method.lower() not in view.http_method_names or not hasattr(view, method.lower()):
             raise MethodNotAllowed(method)
         route = request.resolver_match.view_name if request.resolver_match else ""
         access = MATRIX.get(route, {}).get("GET" if method == "HEAD" else method, UNLISTED)

@@ -114,7 +114,7 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
     partial_update=extend_schema(description="Rename a contact, or say whether they are blocked or allowed."),
 )
 class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, ListsRows, GenericViewSet):
-    http_method_names = ["get", "patch"]
+    http_method_names = ["get", "head", "patch"]
     serializer_class = ContactSerializer
     filterset_class = ContactFilters
 

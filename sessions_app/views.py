@@ -46,7 +46,7 @@ class PNGRenderer(BaseRenderer):
 class SessionViewSet(
     mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
 ):
-    http_method_names = ["get", "post", "patch", "delete"]
+    http_method_names = ["get", "head", "post", "patch", "delete"]
     serializer_class = SessionSerializer
     filterset_class = SessionFilters
 
@@ -120,7 +120,7 @@ class SessionViewSet(
 class AgentProfileViewSet(
     mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
 ):
-    http_method_names = ["get", "post", "patch", "delete"]
+    http_method_names = ["get", "head", "post", "patch", "delete"]
     serializer_class = AgentProfileSerializer
     filterset_class = AgentProfileFilters
     newest_by: tuple[str, ...] = ("id",)

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.urls import path
 from django.utils import timezone
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, IsAdminUser
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
@@ -23,7 +23,14 @@ class Open(APIView):
         return Response({"path": request.path})
 
 
-urlpatterns = [path("open/", Open.as_view())]
+class Closed(APIView):
+    permission_classes = [IsAdminUser]
+
+    def get(self, _request):
+        return Response({})
+
+
+urlpatterns = [path("open/", Open.as_view()), path("closed/", Closed.as_view())]
 pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db]
 
 
@@ -54,6 +61,15 @@ def test_who_asks_too_often_is_told_when_to_come_back(stranger):
     assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
     assert 1 <= int(refused.headers["Retry-After"]) <= 15
     assert refused.headers["RateLimit-Remaining"] == "0"
+
+
+def test_what_is_refused_counts_as_well(stranger):
+    assert [logged_in(stranger).get("/closed/").status_code for _ in range(5)] == [403] * 4 + [429]
+    wrong = {"Authorization": "Api-Key 0123456789ab." + "x" * 43}
+    answers = [APIClient().get("/closed/", headers=wrong) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert answers[0].headers["RateLimit-Remaining"] == "1"
+    assert answers[2].json()["code"] == "throttled"
 
 
 def test_asking_in_vain_costs_nothing_more(stranger):

@@ -17,7 +17,15 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, ParseError, ValidationError
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    NotAuthenticated,
+    ParseError,
+    PermissionDenied,
+    Throttled,
+    ValidationError,
+)
 from rest_framework.pagination import BasePagination
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -60,6 +68,8 @@ def calls_first(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     """`{"detail": str, "code": str}`, with `"fields"` for invalid input and `"id"` for what went wrong on our side."""
     request = context["request"]  # whatever was asked for, an error is JSON
+    if isinstance(exc, AuthenticationFailed | NotAuthenticated | PermissionDenied):
+        exc = _one_too_many(context["view"], request) or exc
     request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     if isinstance(exc, AppError):
         set_rollback()
@@ -71,7 +81,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     if isinstance(exc, RequestDataTooBig):
         exc = BodyTooLarge()
     elif isinstance(exc, SuspiciousOperation):  # more parameters, form fields or files than anybody has a use for
-        exc = ParseError(str(exc))
+        exc = ParseError("There are more parameters, fields or files than anything here takes.")
     response = drf_exception_handler(exc, context)
     if response is None:
         set_rollback()
@@ -85,6 +95,19 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         code = "not_found" if response.status_code == 404 else "permission_denied"
         response.data = {"detail": str(response.data["detail"]), "code": code}
     return response
+
+
+def _one_too_many(view: Any, request: Request) -> Throttled | None:
+    """A call that is refused counts as well; REST framework counts only those that it lets in."""
+    if hasattr(request._request, "rate_limit"):  # counted before it was refused
+        return None
+    try:
+        for throttle in view.get_throttles():
+            if not throttle.allow_request(request, view):
+                return Throttled(throttle.wait())
+    except (OperationalError, InterfaceError):
+        return None
+    return None
 
 
 def _utf8(fields: Any) -> Any:
@@ -167,6 +190,8 @@ class StrictFields(serializers.Serializer):
                 errors[name] = wrong
             elif isinstance(field, serializers.CharField) and field.max_length and len(value or "") > field.max_length:
                 errors[name] = [f"Ensure this field has no more than {field.max_length} characters."]  # spaces count
+            elif isinstance(data, QueryDict) and len(data.getlist(name)) > 1:
+                errors[name] = ["Give it once."]
             elif not is_json and value == "" and not getattr(field, "allow_blank", False):
                 errors[name] = ["This must not be empty. Leave it out instead."]
         return errors

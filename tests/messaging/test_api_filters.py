@@ -229,3 +229,15 @@ def test_the_contact_of_others_is_not_there(stranger, conversation):
     assert client.get(f"{V1}contacts/{conversation.contact_id}/").status_code == 404
     assert client.patch(f"{V1}contacts/{conversation.contact_id}/", {"name": "x"}, format="json").status_code == 404
     assert client.get(f"{V1}contacts/").json()["results"] == []
+
+
+@pytest.mark.parametrize("area", ["contacts/", "conversations/", "messages/", "turns/", "sessions/", "agents/"])
+def test_what_may_be_read_may_be_asked_for_its_head(client, area):
+    answer = client.head(f"{V1}{area}")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("area", ["contacts", "sessions", "agents"])
+def test_a_method_that_a_route_has_not_is_told_to_everyone_alike(client, admin, conversation, area):
+    for caller in (client, as_user(admin)):
+        assert caller.put(f"{V1}{area}/{conversation.pk}/", {}, format="json").status_code == 405
