@@ -164,15 +164,15 @@ def start_session(
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     with transaction.atomic():
-        session, _ = WhatsAppSession.objects.update_or_create(
-            bridge=bridge,
-            name=name,
-            defaults={"ended_at": None, "linked_at": None, "status_changed_at": None},
-            create_defaults={"agent_profile": agent_profile or default_profile()},
+        session, is_new = WhatsAppSession.objects.select_for_update(of=["self"]).get_or_create(
+            bridge=bridge, name=name, defaults={"agent_profile": agent_profile or default_profile()}
         )
-        if agent_profile and session.agent_profile_id != agent_profile.pk:
-            session.agent_profile = agent_profile
-            session.save(update_fields=["agent_profile"])
+        # An event of the bridge may have been quicker than its answer, and made the record; it makes nobody a member.
+        if not is_new and session.ended_at is None and session.memberships.exists():
+            raise SessionExists(f"The session {name} was started at the same moment by another call.")
+        session.ended_at = session.linked_at = session.status_changed_at = None
+        session.agent_profile = agent_profile or session.agent_profile
+        session.save(update_fields=["ended_at", "linked_at", "status_changed_at", "agent_profile"])
         if user is not None:
             Membership.objects.get_or_create(session=session, user=user)
         return follow(session=session, state=state)

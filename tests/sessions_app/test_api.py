@@ -9,6 +9,7 @@ from django.utils import timezone
 from agent.bridges import simulator as simulator_module
 from sessions_app.models import AgentProfile, WhatsAppSession
 from sessions_app.serializers import SessionSerializer
+from tests.aside import Aside
 from tests.conftest import as_user
 
 URL = "/api/v1/sessions/"
@@ -43,6 +44,13 @@ def test_a_session_may_be_linked_with_its_own_profile(admin, simulator):
 def test_a_name_in_use_is_told_as_a_conflict(admin, linking):
     answer = as_user(admin).post(URL, {"name": "qr-shop", "bridge": "simulator"}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (409, "session_exists")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_link_one_name_at_once_one_does_and_the_others_are_told(admin, simulator):
+    body = {"name": "shop", "bridge": "simulator"}
+    calls = [Aside(lambda: as_user(admin).post(URL, body, format="json").status_code) for _ in range(8)]
+    assert sorted(call.result() for call in calls) == [201, *[409] * 7]
 
 
 @pytest.mark.parametrize(
