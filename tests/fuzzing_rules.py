@@ -22,7 +22,7 @@ REASONS = [
     ("POST .*", "idempotency_key_reused", "", ANY),
     # Cursors are opaque: they come from us.
     ("GET .*", "invalid", "cursor", "This is no cursor of ours."),
-    ("GET /api/v1/events/", "invalid_cursor", "", ANY),
+    ("GET /api/v1/events/", "invalid_cursor", "after", ANY),
     # JSON can write NUL; PostgreSQL cannot keep it.
     (ANY, "invalid", ANY, "Null characters are not allowed."),
     # Spaces count for a schema's `minLength`, and are no text.
@@ -47,10 +47,15 @@ REASONS = [
     ("POST /api/v1/conversations/{id}/takeover/", "invalid", "minutes", "Give `until` or `minutes`, not both."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "debounce_max_s", "This must not be less than `debounce_s`."),
     # More than a pattern is to be said of phone numbers, of addresses, and of what is in a file.
-    (SENDING, "invalid", "to|contact", "This is no phone number. .*|This phone number has .*"),
+    (
+        SENDING,
+        "invalid",
+        "to|contact",
+        "This is no phone number. .*|This phone number has .*|WhatsApp has no extensions.*",
+    ),
     (f"{SENDING}|(POST|PATCH) /api/v1/webhook-endpoints/.*", "unsafe_url|private_address", ANY, ANY),
     (SENDING, "fetch_failed|unreachable|timeout", "media_url", ANY),
-    (SENDING, "unsupported_file", "file", ANY),
+    (SENDING, "unsupported_file", "file|media_url", ANY),
     (SENDING, "invalid", "file", "The submitted file is empty."),
 ]
 

@@ -11,7 +11,7 @@ from accounts.serializers import ApiKeySerializer, LoginSerializer
 from messaging.endpoint_views import EndpointCreateSerializer
 from messaging.serializers import MessageCreateSerializer, ReplySerializer, TakeOverSerializer
 from sessions_app.serializers import AgentProfileSerializer
-from whatsapp_agent.openapi import EXAMPLES, schema
+from whatsapp_agent.openapi import ANSWERS, EXAMPLES, schema
 
 COMMITTED = Path(__file__).resolve().parent.parent / "docs" / "openapi.yaml"
 
@@ -86,6 +86,24 @@ def test_every_body_in_json_is_shown_by_an_example_that_fits():
 def test_an_example_is_taken_as_it_stands(form, name):
     filled = form(data=EXAMPLES[name])
     assert filled.is_valid(), filled.errors
+
+
+def test_every_parameter_is_described():
+    assert [
+        (path, parameter["name"])
+        for path, _, operation in operations()
+        for parameter in operation.get("parameters", [])
+        if not parameter.get("description")
+    ] == []
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_example_of_an_answer_is_one(name):
+    described = schema()["components"]["schemas"][name]
+    shown = described["example"]
+    assert set(described.get("required", [])) <= shown.keys() <= described["properties"].keys()
+    for field, value in shown.items():
+        assert value is not None or described["properties"][field].get("nullable"), field
 
 
 def test_both_ways_to_authenticate_are_described():

@@ -47,6 +47,7 @@ ERROR = {
             "description": "For each wrong field or parameter what was wrong with it.",
         },
         "id": {"type": "string", "description": "Of a mistake of ours, in the log."},
+        "run": {"type": "string", "format": "uuid", "description": "The record of a command that failed."},
     },
     "example": {
         "detail": "The input is not valid.",
@@ -56,6 +57,25 @@ ERROR = {
 }
 
 
+# Of parameters that nothing else says more of.
+PARAMETERS = {
+    "id": "Its id.",
+    "conversation_id": "The id of the conversation.",
+    "session": "Of this session alone.",
+    "conversation": "Of this conversation alone.",
+    "contact": "With this contact alone.",
+    "turn": "Of this turn alone.",
+    "user": "Run by this user.",
+    "agent_profile": "Of this agent profile alone.",
+    "controlled_by": "Taken over by this user.",
+    "name": "Of this name.",
+    "limit": "How many at most.",
+    "is_default": "Whether it is the default one.",
+    "is_group": "Whether it is a group.",
+    "is_blocked": "Whether the contact is blocked.",
+    "is_allowed": "Whether the contact is answered where only listed ones are.",
+    "needs_attention": "Whether staff is asked to look.",
+}
 # Of each body that is written in JSON. The ids are made up.
 _SOME_ID = "01979f0e-7c1a-7a43-b7a5-0f6f5d2c9e11"
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -87,6 +107,72 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "types": ["message.received", "turn.finished"],
     },
     "PatchedEndpointChangeRequest": {"is_enabled": True},
+}
+
+
+_ANA = {"id": _SOME_ID, "name": "Ana", "phone": "+5511988887777", "is_group": False}
+_SAID = {"direction": "inbound", "author": "contact", "kind": "text", "status": "handled", "text": "Are you open?"}
+_AT = "2026-11-25T20:52:54.123456Z"
+# Of what is answered most.
+ANSWERS: dict[str, dict[str, Any]] = {
+    "Tokens": {
+        "access": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl",
+        "refresh": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl",
+    },
+    "Message": {
+        "id": _SOME_ID,
+        "session": _SOME_ID,
+        "conversation": _SOME_ID,
+        "sender": _ANA,
+        "sent_by": None,
+        **_SAID,
+        "unanswered": "",
+        "details": {},
+        "media": None,
+        "reply_to": None,
+        "turn": _SOME_ID,
+        "provider_message_id": "3EB0C767D71D1F0A1B22",
+        "error_code": "",
+        "error": "",
+        "said_at": _AT,
+        "created_at": _AT,
+        "sent_at": None,
+        "delivered_at": None,
+        "read_at": None,
+        "edited_at": None,
+        "revoked_at": None,
+    },
+    "Conversation": {
+        "id": _SOME_ID,
+        "session": {"id": _SOME_ID, "name": "sales", "phone": "+5511999990000", "status": "connected"},
+        "contact": _ANA,
+        "control": "agent",
+        "control_until": None,
+        "control_reason": "",
+        "controlled_by": None,
+        "unread_count": 1,
+        "needs_attention": False,
+        "attention_note": "",
+        "summary": "",
+        "last_message": {"id": _SOME_ID, **_SAID, "said_at": _AT},
+        "last_message_at": _AT,
+        "created_at": _AT,
+    },
+    "Contact": {
+        "session": _SOME_ID,
+        "conversation": _SOME_ID,
+        **_ANA,
+        "is_blocked": False,
+        "is_allowed": False,
+        "aliases": [{"kind": "phone", "value": "+5511988887777"}],
+        "created_at": _AT,
+    },
+    "Event": {
+        "id": "evt_01979f0e7c1a7a43b7a50f6f5d2c9e11",
+        "type": "message.received",
+        "timestamp": _AT,
+        "data": {"session": _SOME_ID, "conversation": _SOME_ID, "message": _SOME_ID, "kind": "text"},
+    },
 }
 
 
@@ -178,8 +264,12 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     for name, schema in schemas.items():
         if name.endswith("Request") and schema.get("type") == "object":
             schema.setdefault("additionalProperties", False)
-        if name in EXAMPLES:
-            schema["example"] = EXAMPLES[name]
+        if (example := EXAMPLES.get(name) or ANSWERS.get(name)) is not None:
+            schema["example"] = example
+    for operation in (operation for methods in result["paths"].values() for operation in methods.values()):
+        for parameter in operation.get("parameters", ()):
+            if parameter["name"] in PARAMETERS:
+                parameter.setdefault("description", PARAMETERS[parameter["name"]])
     result["components"]["schemas"] = dict(sorted(schemas.items()))
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     result["components"]["responses"] = {
