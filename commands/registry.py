@@ -15,6 +15,7 @@ from agent.llm.answers import LONGEST_TEXT, clean
 from agent.llm.base import ToolSpec
 from commands.models import CommandRun
 from messaging.models import Contact, Conversation, Message
+from sessions_app import profiles
 from whatsapp_agent.errors import AppError
 
 By = CommandRun.Caller
@@ -151,6 +152,8 @@ def chat_command(
                 raise TypeError(f"{name}: {word} is the command {_by_word[word].name} already")
             _by_word[word] = command
         _commands[name] = command
+        if By.MODEL in command.allowed:
+            profiles.offer_tool(command.tool_name, about=command.description, words=[name, *command.aliases])
         return function
 
     return declare

@@ -35,7 +35,7 @@ from accounts.admin_pages import ForAdministrators, ForStaff, QuickList, is_admi
 from accounts.models import ApiKey
 from agent.bridges.base import Capability
 from sessions_app import profiles, services
-from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession, default_tools
 from whatsapp_agent.errors import AppError, BridgeFailed
 
 STATUS_COLOURS = {
@@ -185,10 +185,33 @@ def _follows_environment(bridge: Bridge) -> bool:
 # --- agent profiles -----------------------------------------------------------------------------------------------
 
 
+def _tools_to_tick() -> list[tuple[str, str]]:
+    return [(name, f"{name}: {about}") for name, about in sorted(profiles.TOOLS.items())]
+
+
+class AgentProfileForm(forms.ModelForm):
+    tools = forms.MultipleChoiceField(
+        choices=_tools_to_tick,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="What the model may do and look up by itself.",
+    )
+
+    class Meta:
+        model = AgentProfile
+        fields = [*profiles.VERSIONED, "name", "is_default"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        named = [profiles.tool_called(str(name)) for name in self.initial.get("tools", default_tools())]
+        self.initial["tools"] = [name for name in named if name]
+
+
 @admin.register(AgentProfile)
 class AgentProfileAdmin(ForStaff, QuickList, ModelAdmin):
     """Staff read the profiles of their sessions; a profile may answer elsewhere too, so administrators write it."""
 
+    form = AgentProfileForm
     list_display = ["name", "purpose", "model", "answers_groups", "is_default", "version", "updated_at"]
     list_filter = ["is_default", "answers_groups"]
     search_fields = ["name", "purpose"]

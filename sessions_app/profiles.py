@@ -1,5 +1,6 @@
 """Agent profiles: each change is a version of its own, and an old one can be brought back."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import connection, transaction
@@ -25,6 +26,22 @@ VERSIONED = (
     "fallback_text",
     "tools",
 )
+
+
+# What a profile may name as its tools: a line for people by the tool's name, and the tool by each of its words. The
+# commands say so, as each is declared; they stand to the right of here.
+TOOLS: dict[str, str] = {}
+_tool_of: dict[str, str] = {}
+
+
+def offer_tool(name: str, *, about: str, words: Iterable[str]) -> None:
+    TOOLS[name] = about
+    _tool_of.update(dict.fromkeys([name, *words], name))
+
+
+def tool_called(word: str) -> str | None:
+    """The name of the tool; None when there is none."""
+    return _tool_of.get(word)
 
 
 ONE_CHANGE_AT_A_TIME = 7_306_915  # of an advisory lock; any number that nothing else here uses

@@ -16,7 +16,10 @@ class AgentProfileSerializer(StrictFields, serializers.ModelSerializer):
     """Who answers, and how."""
 
     tools = serializers.ListField(
-        child=serializers.CharField(max_length=64), max_length=64, required=False, help_text="Names of commands."
+        child=serializers.CharField(max_length=64),
+        max_length=64,
+        required=False,
+        help_text="Names of the commands, or of the tools they are, that the model may use: see `commands/`.",
     )
 
     class Meta:
@@ -33,6 +36,12 @@ class AgentProfileSerializer(StrictFields, serializers.ModelSerializer):
             "max_answer_age_s": {"max_value": 7 * 24 * 3600},
             "takeover_s": {"max_value": 365 * 24 * 3600},
         }
+
+    def validate_tools(self, tools: list[str]) -> list[str]:
+        if unknown := [name for name in tools if profiles.tool_called(name) is None]:
+            known = ", ".join(sorted(profiles.TOOLS))
+            raise serializers.ValidationError([f"There is no tool {name}. There are: {known}." for name in unknown])
+        return list(dict.fromkeys(tools))
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         def told(name: str) -> Any:

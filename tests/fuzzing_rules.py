@@ -31,6 +31,7 @@ REASONS = [
     ("POST /api/v1/sessions/", "invalid", "bridge", "Object with slug=.* does not exist."),
     ("(POST|PATCH) /api/v1/sessions/.*", "invalid", "agent_profile", "Invalid pk .* - object does not exist."),
     ("(POST|PATCH) /api/v1/webhook-endpoints/.*", "invalid", "sessions", "There is no such session."),
+    ("(POST|PATCH) /api/v1/agents/.*", "invalid", "tools", "There is no tool .*"),
     (SENDING, "invalid", "reply_to", "There is no such message in this conversation."),
     # So does the time.
     ("POST /api/v1/auth/keys/", "invalid", "expires_at", "This is past."),

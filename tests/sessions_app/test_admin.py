@@ -158,12 +158,25 @@ def test_bridges_that_follow_the_environment_are_not_written_here(bridges: None,
 def test_every_change_of_a_profile_is_a_new_version(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
     form = client.get(_page(profile)).context["adminform"].form
-    values = {name: "" if (value := form[name].value()) is None else value for name in form.fields} | {"tools": "[]"}
+    values = {name: "" if (value := form[name].value()) is None else value for name in form.fields}
     values |= {f"initial-{name}": value for name, value in values.items()}  # as the page has them, hidden
     answers = [client.post(_page(profile), values | {"purpose": purpose}) for purpose in ("Sales", "Sales")]
     profile.refresh_from_db()
     assert [answer.status_code for answer in answers] == [302, 302]
     assert (profile.purpose, profile.version) == ("Sales", 2)
+
+
+def test_the_tools_of_a_profile_are_ticked(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+    AgentProfile.objects.update(tools=["search", "of a command that is no more"])  # a command's name, not its tool's
+    client = log_in(admin)
+    form = client.get(_page(profile)).context["adminform"].form
+    ticked = [box.data["value"] for box in form["tools"] if box.data["selected"]]
+    values = {name: "" if (value := form[name].value()) is None else value for name in form.fields}
+    refused = client.post(_page(profile), values | {"tools": ["nonsense"]})
+    answer = client.post(_page(profile), values | {"tools": ["remember", "hand_off"]})
+    profile.refresh_from_db()
+    assert (ticked, refused.status_code, answer.status_code) == (["search_messages"], 200, 302)
+    assert profile.tools == ["remember", "hand_off"]
 
 
 def test_an_old_version_is_brought_back(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
@@ -188,7 +201,7 @@ def test_a_member_does_not_bring_versions_back(session: WhatsAppSession, staff_m
 def test_a_profile_is_made_with_its_first_version(bridges: None, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
     form = client.get(reverse("admin:sessions_app_agentprofile_add")).context["adminform"].form
-    values = {name: "" if (value := form[name].value()) is None else value for name in form.fields} | {"tools": "[]"}
+    values = {name: "" if (value := form[name].value()) is None else value for name in form.fields}
     answer = client.post(reverse("admin:sessions_app_agentprofile_add"), values | {"name": "Night shift"})
     made = AgentProfile.objects.get(name="Night shift")
     assert (answer.status_code, made.versions.get().changed_by) == (302, admin)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sessions_app import profiles
 from sessions_app.models import AgentProfile, AgentProfileVersion
 from tests.aside import Aside
 from tests.conftest import as_user
@@ -41,6 +42,14 @@ def test_each_change_is_a_version_and_says_who_made_it(client, agent):
 def test_a_change_that_changes_nothing_is_no_version(client, agent):
     changed = client.patch(f"{URL}{agent['id']}/", {"instructions": "Be brief.", "name": "Night"}, format="json").json()
     assert (changed["version"], changed["name"]) == (1, "Night")
+
+
+def test_a_tool_is_named_once_and_must_be_one(client, agent):
+    url = f"{URL}{agent['id']}/"
+    named = client.patch(url, {"tools": ["search", "hand_off", "search"]}, format="json").json()["tools"]
+    refused = client.patch(url, {"tools": ["serach"]}, format="json").json()["fields"]["tools"]
+    assert named == ["search", "hand_off"]
+    assert refused == [f"There is no tool serach. There are: {', '.join(sorted(profiles.TOOLS))}."]
 
 
 def test_an_old_version_comes_back_as_a_new_one(client, agent):
@@ -114,6 +123,7 @@ def test_a_name_is_taken_once(client, agent):
         ({"tools": "search"}, "tools"),
         ({"tools": ["a\x00b"]}, "tools"),
         ({"tools": [{}]}, "tools"),
+        ({"tools": ["serach"]}, "tools"),
         ({"instructions": "a\x00b"}, "instructions"),
         ({"instructions": ["x"]}, "instructions"),
         ({"answers_groups": "yes"}, "answers_groups"),
