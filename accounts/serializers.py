@@ -33,20 +33,6 @@ class TokensSerializer(serializers.Serializer):
     refresh = serializers.CharField(help_text="Gives a new pair once, at `auth/token/refresh/`.")
 
 
-class MeSerializer(serializers.ModelSerializer):
-    email = serializers.CharField(help_text="Empty when none is known.")
-    role = serializers.SerializerMethodField()
-
-    class Meta:
-        model = User
-        fields = ["id", "username", "first_name", "last_name", "email", "role", "is_staff", "last_login", "date_joined"]
-        read_only_fields = fields
-
-    @extend_schema_field(serializers.ChoiceField([role.name.lower() for role in Role]))
-    def get_role(self, user: User) -> str:
-        return user.role.name.lower()
-
-
 class PasswordChangeSerializer(StrictFields):
     """A new password, and the present one as proof that it is the same person."""
 
@@ -99,6 +85,36 @@ class ApiKeySerializer(StrictFields, serializers.ModelSerializer):
         if expires_at is not None and expires_at <= timezone.now():
             raise ValidationError("This is past.")
         return expires_at
+
+
+class MeSerializer(serializers.ModelSerializer):
+    email = serializers.CharField(help_text="Empty when none is known.")
+    role = serializers.SerializerMethodField()
+    key = serializers.SerializerMethodField(help_text="The API key that asks; null for a person with a token.")
+
+    class Meta:
+        model = User
+        fields = [
+            "id",
+            "username",
+            "first_name",
+            "last_name",
+            "email",
+            "role",
+            "is_staff",
+            "last_login",
+            "date_joined",
+            "key",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field(serializers.ChoiceField([role.name.lower() for role in Role]))
+    def get_role(self, user: User) -> str:
+        return user.role.name.lower()
+
+    def get_key(self, user: User) -> ApiKeySerializer(allow_null=True):  # type: ignore[valid-type]  # noqa: ARG002
+        key = self.context["request"].auth
+        return ApiKeySerializer(key).data if isinstance(key, ApiKey) else None
 
 
 class NewApiKeySerializer(ApiKeySerializer):

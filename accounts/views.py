@@ -70,7 +70,7 @@ class MeView(APIView):
     @extend_schema(responses=MeSerializer)
     def get(self, request: Request) -> Response:
         """The account that is asking."""
-        return Response(MeSerializer(request.user).data)
+        return Response(MeSerializer(request.user, context={"request": request}).data)
 
     @extend_schema(request=PasswordChangeSerializer, responses=TokensSerializer)
     def patch(self, request: Request) -> Response:

@@ -214,3 +214,11 @@ def test_an_operator_makes_a_key_at_the_terminal(member, capsys):
 def test_the_terminal_makes_no_key_for_nobody(db):
     with pytest.raises(CommandError, match="nobody"):
         call_command("create_api_key", "nobody", "--name", "CRM", "--scope", "messages:read")
+
+
+def test_a_key_can_ask_what_it_is(member):
+    key, text = create_key(user=member, name="CRM", scopes=["messages:read"])
+    told = with_key(text).get("/api/v1/auth/me/").json()
+    assert (told["username"], told["key"]["id"], told["key"]["scopes"]) == ("member", str(key.pk), ["messages:read"])
+    assert key.secret_hash.hex() not in str(told)
+    assert as_user(member).get("/api/v1/auth/me/").json()["key"] is None
