@@ -38,7 +38,7 @@ fuzz: .venv/.ready-to-test  ## Ask a running server everything its schema allows
 	@$(IN_VENV) -m tests.fuzzing $(ARGS)
 
 bench: .venv/.ready-to-run  ## Answers, then lists of the API; with ARGS of the answers alone. The product's own packages are enough.
-	@$(IN_VENV) -m benchmarks $(ARGS)$(if $(ARGS),,; missed=$$?; $(MAKE) --no-print-directory bench-api && exit $$missed)
+	@$(IN_VENV) -m benchmarks $(ARGS)$(if $(ARGS),,; missed=$$?; $(IN_VENV) -m benchmarks.api && exit $$missed)
 
 bench-api: .venv/.ready-to-run  ## Lists of the API over a million messages, beside the same in plain SQL.
 	@$(IN_VENV) -m benchmarks.api $(ARGS)
