@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import IO
@@ -11,7 +13,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
 from django.core.signing import BadSignature, TimestampSigner
+from django.utils import timezone
 
 from agent.bridges.base import OutgoingFile
 from agent.bridges.events import Kind
@@ -22,6 +26,7 @@ from whatsapp_agent.safe_fetch import FetchFailed, UnsafeUrl, fetch
 HEAD_BYTES = 4096
 LONGEST_NAME = 100
 PUBLIC_FOR_S = 3600
+UNUSED_AFTER = timedelta(days=1)
 FETCH_TIMEOUT_S = 30.0
 WEBM_AND_KIN = b"\x1a\x45\xdf\xa3"
 
@@ -226,3 +231,28 @@ def by_token(token: str) -> Media:
     if media is None:
         raise NotFound()
     return media
+
+
+# --- what nobody needs any more -----------------------------------------------------------------------------------
+
+
+def unused() -> Iterator[str]:
+    """Names of kept files that no row refers to: of what was deleted, or of an upload that came to nothing.
+
+    One that is younger than UNUSED_AFTER may be of a message that is just being queued.
+    """
+    before = timezone.now() - UNUSED_AFTER
+    for folder in _months():
+        used = set(Media.objects.filter(file__startswith=f"{folder}/").values_list("file", flat=True))
+        for name in sorted(default_storage.listdir(folder)[1]):
+            kept = f"{folder}/{name}"
+            if kept not in used and default_storage.get_modified_time(kept) < before:
+                yield kept
+
+
+def _months() -> Iterator[str]:
+    """The folders in which `media_path` keeps files."""
+    years = default_storage.listdir("")[0] if default_storage.exists("") else []
+    for year in sorted(year for year in years if year.isdigit()):
+        for month in sorted(default_storage.listdir(year)[0]):
+            yield f"{year}/{month}"

@@ -1,12 +1,16 @@
 """What a file really is, and a name that is safe."""
 
 import io
+import os
 import time
 from datetime import timedelta
+from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from django.core.management import call_command
 from django.core.signing import TimestampSigner
+from django.utils import timezone
 
 from agent.bridges.events import Kind
 from messaging import files
@@ -145,3 +149,36 @@ def test_a_bridge_may_fetch_a_file_for_an_hour_at_an_address_nobody_can_guess(me
 def test_without_a_public_address_there_is_none_for_files(media, settings):
     settings.PUBLIC_URL = ""
     assert files.public_url(media) == ""
+
+
+def purge(*arguments):
+    said = io.StringIO()
+    call_command("purge_media", *arguments, stdout=said)
+    return said.getvalue()
+
+
+def test_files_that_no_message_has_any_more_are_counted_and_then_deleted(media, tmp_path):
+    old = (timezone.now() - files.UNUSED_AFTER - timedelta(minutes=1)).timestamp()
+    folder = Path(media.file.path).parent
+    (orphan, young, other) = folder / "orphan.jpg", folder / "young.jpg", tmp_path / "not-ours.txt"
+    for path in (orphan, young, other):
+        path.write_bytes(JPEG)
+    for path in (orphan, other, Path(media.file.path)):
+        os.utime(path, (old, old))
+    assert purge() == "Files that no message has: 1, 0.0 MB. Run it with --delete to delete them.\n"
+    assert orphan.exists()
+    assert purge("--delete") == "Files that no message has: 1, 0.0 MB. Deleted.\n"
+    assert [path.exists() for path in (orphan, young, other, Path(media.file.path))] == [False, True, True, True]
+
+
+def test_the_file_of_a_deleted_message_is_one_that_no_message_has(media, tmp_path):
+    old = (timezone.now() - files.UNUSED_AFTER - timedelta(minutes=1)).timestamp()
+    os.utime(media.file.path, (old, old))
+    media.message.delete()
+    assert purge("--delete") == "Files that no message has: 1, 0.0 MB. Deleted.\n"
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_without_any_file_there_is_none_to_delete(db, settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path / "nowhere"
+    assert purge("--delete") == "Files that no message has: 0, 0.0 MB. Deleted.\n"

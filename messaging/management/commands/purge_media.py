@@ -1,0 +1,24 @@
+"""`manage.py purge_media`: delete the files of messages that are no more."""
+
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.core.management.base import BaseCommand, CommandParser
+
+from messaging import files
+
+
+class Command(BaseCommand):
+    help = "Count the files that no message has any more; with --delete, delete them."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--delete", action="store_true", help="delete them, for good")
+
+    def handle(self, *, delete: bool, **_options: Any) -> None:
+        count = size_bytes = 0
+        for name in files.unused():
+            count, size_bytes = count + 1, size_bytes + default_storage.size(name)
+            if delete:
+                default_storage.delete(name)
+        what_next = "Deleted." if delete else "Run it with --delete to delete them."
+        self.stdout.write(f"Files that no message has: {count}, {size_bytes / 1e6:.1f} MB. {what_next}")
