@@ -106,6 +106,16 @@ def test_a_field_that_takes_an_object_to_show_it_is_told_by_name(db):
         read_rows(Form, [uuid4()])
 
 
+def test_what_is_only_taken_is_not_shown(member):
+    class Form(ModelSerializer):
+        class Meta:
+            model = type(member)
+            fields = ["password", "username"]
+            extra_kwargs = {"password": {"write_only": True}}
+
+    assert QuickJSON().render(read_rows(Form, [member.pk])) == b'[{"username":"member"}]'
+
+
 @pytest.mark.parametrize(
     "data",
     [

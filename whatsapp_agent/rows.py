@@ -80,6 +80,8 @@ def _object(form: Any, path: str = "") -> Func:
     """One row, whose columns are at `path`."""
     parts: list[Any] = []
     for name, field in form.fields.items():
+        if field.write_only:
+            continue
         parts += [_literal(f'{"," if parts else "{"}"{name}":'), _value(field, form, path)]
     return _sql("CONCAT(%(expressions)s)", *parts, _literal("}"))
 
