@@ -16,7 +16,7 @@ from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from accounts import keys
 from accounts.models import ApiKey, User
-from whatsapp_agent.postgres.statement import Statement
+from whatsapp_agent.postgres.prepared import Statement
 
 
 def user_of(request: Request) -> User:

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from accounts.models import ApiKey, Role, Scope, User
-from whatsapp_agent.api import StrictFields
+from whatsapp_agent.api.fields import StrictFields
 
 
 class LoginSerializer(StrictFields):

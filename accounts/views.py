@@ -12,6 +12,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts import keys, tokens
 from accounts.authentication import user_of
+from accounts.idempotency import idempotent
 from accounts.models import ApiKey
 from accounts.serializers import (
     ApiKeySerializer,
@@ -23,8 +24,7 @@ from accounts.serializers import (
     TokensSerializer,
     VerifySerializer,
 )
-from whatsapp_agent.api import valid
-from whatsapp_agent.idempotency import idempotent
+from whatsapp_agent.api.fields import valid
 
 
 class LoginView(APIView):

@@ -15,13 +15,19 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from accounts import lockout, tokens
-from agent import delivery, folding, outgoing, turns
-from messaging import control, embeddings, endpoints, events, outbox, search_index
+from accounts import idempotency, lockout, throttling, tokens
+from agent import sender, webhook_sender
+from agent.turns.summary import done_by, fold_early
+from agent.turns.turn import give_back_held, renew_held, take_turn
+from messaging import control, outbox
+from messaging.events import feed
+from messaging.inbound import settle_early_receipts
 from messaging.models import Conversation
-from messaging.receive import settle_early_receipts
+from messaging.search import embeddings
+from messaging.search.index import index_waiting
+from messaging.webhooks import endpoints
 from sessions_app.services import sync_due_bridges
-from whatsapp_agent import doorbell, idempotency, throttling
+from whatsapp_agent import wakeups
 from whatsapp_agent.postgres.base import work_in_background
 
 log = structlog.get_logger(__name__)
@@ -119,9 +125,11 @@ class Engine:
 
     def __init__(self) -> None:
         self._turns = Lane("turn", self._take_turn, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
-        self._deliveries = Lane("delivery", delivery.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
-        self._folds = Lane("fold", folding.fold_early, threads=FOLDS_AT_ONCE, ring_at=self._ring_at)
-        self._endpoints = Lane("webhook", outgoing.tell, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
+        self._deliveries = Lane("delivery", sender.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
+        self._folds = Lane("fold", fold_early, threads=FOLDS_AT_ONCE, ring_at=self._ring_at)
+        self._endpoints = Lane(
+            "webhook", webhook_sender.tell, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at
+        )
         self._alarms: list[tuple[float, int, Lane, UUID]] = []
         self._alarm_count = 0
         self._alarm_set = threading.Condition()
@@ -143,13 +151,13 @@ class Engine:
     def start(self) -> None:
         for thread in self._rounds:
             thread.start()
-        doorbell.answered_by(self.ring)
-        folding.done_by(self._folds.ring)
+        wakeups.answered_by(self.ring)
+        done_by(self._folds.ring)
 
     def stop(self, *, timeout_s: float) -> None:
         """Take nothing new, let what is under way end, and give back the leases of what does not end in time."""
-        doorbell.answered_by(None)
-        folding.done_by(None)
+        wakeups.answered_by(None)
+        done_by(None)
         self._folds.close(timeout_s=0)
         self._stopping.set()
         with self._alarm_set:
@@ -157,7 +165,7 @@ class Engine:
         deadline = time.monotonic() + timeout_s
         ended = self._turns.close(timeout_s=timeout_s)
         if not ended:
-            log.info("leases_given_back", count=turns.give_back_held())
+            log.info("leases_given_back", count=give_back_held())
         self._deliveries.close(timeout_s=max(deadline - time.monotonic(), 1.0))
         self._endpoints.close(timeout_s=max(deadline - time.monotonic(), 0.0))
         for thread in self._rounds:
@@ -174,8 +182,8 @@ class Engine:
         self._ring_at(self._turns, conversation_id, due_at)
 
     def _take_turn(self, conversation_id: UUID) -> datetime | None:
-        again_at = turns.take_turn(conversation_id)
-        if again_at is None and not self._stopping.is_set() and (at := delivery.deliver(conversation_id)) is not None:
+        again_at = take_turn(conversation_id)
+        if again_at is None and not self._stopping.is_set() and (at := sender.deliver(conversation_id)) is not None:
             self._ring_at(self._deliveries, conversation_id, at)
         return again_at
 
@@ -211,7 +219,7 @@ class Engine:
     # --- what must happen even if no one rings ---------------------------------------------------------------------
 
     def _renew(self) -> None:
-        self._every(settings.AGENT_LEASE_S / 3, turns.renew_held)
+        self._every(settings.AGENT_LEASE_S / 3, renew_held)
 
     def _sweep_on(self) -> None:
         self._every(settings.AGENT_SWEEP_S, self.sweep)
@@ -231,7 +239,7 @@ class Engine:
         self._every(MEND_EVERY_S, sync_due_bridges)  # apart from the rest: a bridge may keep us waiting
 
     def _index_on(self) -> None:
-        self._every(settings.AGENT_SWEEP_S, search_index.index_waiting)
+        self._every(settings.AGENT_SWEEP_S, index_waiting)
 
     def _embed_on(self) -> None:
         if settings.OPENAI_EMBEDDING_MODEL:
@@ -268,8 +276,8 @@ def mend() -> None:
         outbox.give_up_stuck,
         outbox.drop_outdated,
         settle_early_receipts,
-        events.rebase,
-        events.purge,
+        feed.rebase,
+        feed.purge,
         endpoints.purge,
         idempotency.purge,
         lockout.purge,

@@ -17,7 +17,7 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from commands.parsing import read_command
-from messaging import receive
+from messaging import inbound
 from messaging.models import Conversation
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for, record_session_change
@@ -73,21 +73,21 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
     """Keep one event. It may come twice, late, or before what it speaks of."""
     match event:
         case MessageReceived(outbound=True) if not _is_own_command(bridge=bridge, event=event):
-            receive.receive_own_message(bridge=bridge, event=event)
+            inbound.receive_own_message(bridge=bridge, event=event)
         case MessageReceived():
-            kept = receive.receive_message(bridge=bridge, event=event)
+            kept = inbound.receive_message(bridge=bridge, event=event)
             if kept.is_new and kept.due_at is not None:
                 engine.wake(kept.conversation_id, kept.due_at)
         case StatusChanged():
-            receive.record_status(bridge=bridge, event=event)
+            inbound.record_status(bridge=bridge, event=event)
         case MessageEdited():
-            receive.record_edit(bridge=bridge, event=event)
+            inbound.record_edit(bridge=bridge, event=event)
         case MessageRevoked():
-            receive.record_revocation(bridge=bridge, event=event)
+            inbound.record_revocation(bridge=bridge, event=event)
         case SessionChanged():
             record_session_change(bridge=bridge, event=event)
 
 
 def _is_own_command(*, bridge: Bridge, event: MessageReceived) -> bool:
     """Whether the owner typed a command on the phone, to nobody but the phone itself: it is answered like anyone's."""
-    return read_command(event.text) is not None and receive.is_note_to_self(bridge=bridge, event=event)
+    return read_command(event.text) is not None and inbound.is_note_to_self(bridge=bridge, event=event)

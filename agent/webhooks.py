@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from agent import inbox
 from sessions_app.models import Bridge
 from sessions_app.services import bridge_of_slug
-from whatsapp_agent.api import only
+from whatsapp_agent.api.errors import only
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import usage
 from benchmarks.outside import Bridge, Model, Webhooks
-from tests.application import Application
+from tests.support.application import Application
 
 LATENCY_S = 1.0
 CONVERSATIONS = 1000

@@ -21,8 +21,8 @@ from typing import Any
 import httpx
 import psycopg2
 
-from tests.application import SECRETS, Application
-from whatsapp_agent import embedded_postgres
+from tests.support.application import SECRETS, Application
+from whatsapp_agent.postgres import embedded
 
 PAGE = 50
 SOCKET_BYTES = 1 << 20
@@ -175,8 +175,8 @@ def _p95(values: list[float]) -> float:
 
 def run(application: Application, *, messages: int, conversations: int, times: int) -> bool:
     application.manage("seed_demo", "--messages", str(messages), "--conversations", str(conversations))
-    server = embedded_postgres.ensure_running(application.data_dir / "postgres")
-    database = psycopg2.connect(**server.address, user=embedded_postgres.SUPERUSER, dbname=embedded_postgres.DATABASE)
+    server = embedded.ensure_running(application.data_dir / "postgres")
+    database = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname=embedded.DATABASE)
     database.autocommit = True
     login = {"username": "admin", "password": SECRETS["ADMIN_PASSWORD"]}
     answer = httpx.post(f"{application.url}/api/v1/auth/token/", json=login, timeout=60, trust_env=False)

@@ -23,10 +23,10 @@ from typing import Any
 import psutil
 import psycopg2
 
-from tests.application import Application
-from tests.fakes.openai import FakeOpenAI
-from tests.fakes.zapw import FakeZapw
-from whatsapp_agent import embedded_postgres
+from tests.support.application import Application
+from tests.support.fake_openai import FakeOpenAI
+from tests.support.fake_zapw import FakeZapw
+from whatsapp_agent.postgres import embedded
 
 SETTINGS = {
     "AGENT_DEBOUNCE_S": 0.3,
@@ -136,11 +136,11 @@ class Drill:
     @contextmanager
     def lock(self, table: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
         """Whoever needs the table waits."""
-        server = embedded_postgres.ensure_running(self.data_dir / "postgres")
+        server = embedded.ensure_running(self.data_dir / "postgres")
         holder = psycopg2.connect(
             **server.address,
-            user=embedded_postgres.SUPERUSER,
-            dbname=embedded_postgres.DATABASE,
+            user=embedded.SUPERUSER,
+            dbname=embedded.DATABASE,
             application_name="drill",
         )
         try:

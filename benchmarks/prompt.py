@@ -18,15 +18,16 @@ from benchmarks import scratch  # noqa: F401  # isort: skip  # first: models nee
 
 from django.test import override_settings
 
-from agent import folding, turns
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Kind, MessageReceived
-from messaging.facts import remember
+from agent.turns.summary import done_by, fold_early
+from agent.turns.turn import take_turn
+from messaging.history.facts import remember
+from messaging.inbound import receive_message
 from messaging.models import Contact, Fact
-from messaging.receive import receive_message
 from sessions_app.models import AgentProfile, Bridge
 from sessions_app.services import ensure_default_bridges
-from tests.fakes.openai import FakeOpenAI
+from tests.support.fake_openai import FakeOpenAI
 
 SYLLABLES = [consonant + vowel for consonant in "bklmnrt" for vowel in "aeiou"]
 WORDS = ["".join(pair) for pair in product(SYLLABLES, repeat=2)]  # 1,225, the first said most often, as in a language
@@ -63,7 +64,7 @@ def talk(count: int, *, history_tokens: int) -> list[Asked]:
     asked: list[Asked] = []
     before, version = b"", 0
     due: list = []
-    folding.done_by(due.append)
+    done_by(due.append)
     with (
         FakeOpenAI(reply=lambda _: sentence(dice, 8, 60)) as model,
         override_settings(OPENAI_BASE_URL=model.base_url),
@@ -80,19 +81,19 @@ def talk(count: int, *, history_tokens: int) -> list[Asked]:
             )
             kept = receive_message(bridge=bridge, event=event)
             model.requests.clear()
-            turns.take_turn(kept.conversation_id)
+            take_turn(kept.conversation_id)
             raw = next(request.raw for request in model.requests if b"running summary" not in request.raw[:2000])
             conversation = Contact.objects.get().conversation
             share = same_beginning(before, raw) / len(raw)
             asked.append(Asked(size=len(raw), share=share, is_folded=conversation.summary_version != version))
             before, version = raw, conversation.summary_version
             while due:
-                folding.fold_early(due.pop())
+                fold_early(due.pop())
             if number % 40 == 20:
                 remember(
                     contact=conversation.contact, text=f"Fact {number}: {text[:60]}", proposed_by=Fact.Source.MODEL
                 )
-    folding.done_by(None)
+    done_by(None)
     return asked
 
 

@@ -27,10 +27,10 @@ from django.conf import settings
 
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Kind, MessageReceived
-from messaging import embeddings
+from messaging.inbound import receive_message, receive_own_message
 from messaging.models import Conversation
-from messaging.receive import receive_message, receive_own_message
-from messaging.search import search
+from messaging.search import embeddings
+from messaging.search.ranking import search
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges
 

@@ -24,9 +24,9 @@ from benchmarks import scratch  # noqa: F401  # isort: skip  # first: models nee
 from django.db import connection
 from uuid_utils.compat import uuid7
 
-from messaging import search_index
 from messaging.models import Contact, Conversation
-from messaging.search import search
+from messaging.search.index import index_again
+from messaging.search.ranking import search
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges, register_session
 
@@ -197,7 +197,7 @@ def main() -> int:
     print(f"  {options.messages} messages laid down in {time.perf_counter() - began:.0f} s")
     began = time.perf_counter()
     done = 0
-    for done in search_index.index_again():
+    for done in index_again():
         print(f"\r  {done} messages indexed", end="", flush=True)
     print(f", {done / (time.perf_counter() - began):.0f}/s")
     with connection.cursor() as cursor:

@@ -15,8 +15,8 @@ from agent.llm.base import ModelUnavailable, Prompt, PromptMessage, Role
 from agent.llm.scripted import ScriptedModel
 from agent.llm.tokens import estimate_tokens
 from commands.parsing import read_command
+from messaging.history.transcript import Said, latest, numbered, sayings, words_of
 from messaging.models import Conversation, Message
-from messaging.transcript import Said, latest, numbered, sayings, words_of
 from whatsapp_agent import postgres
 
 FENCE = (

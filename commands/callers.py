@@ -7,7 +7,7 @@ from agent.bridges.events import AliasKind
 from commands.registry import By, Caller
 from messaging.contacts import phone_spellings
 from messaging.models import Contact, ContactAlias, Conversation
-from messaging.send import parse_phone
+from messaging.outbound import parse_phone
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import InvalidInput, NotFound
 

@@ -3,7 +3,7 @@
 from django_filters import UUIDFilter
 
 from commands.models import CommandRun
-from whatsapp_agent.filters import AnyOf, Before, Exactly, FilterSet, Since
+from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Since
 
 
 class CommandRunFilters(FilterSet):

@@ -8,7 +8,7 @@ from commands.models import CommandRun
 from commands.parsing import usage
 from commands.registry import ChatCommand
 from messaging.serializers import UserBriefSerializer
-from whatsapp_agent.api import StrictFields
+from whatsapp_agent.api.fields import StrictFields
 
 
 class CommandSerializer(serializers.Serializer):

@@ -16,8 +16,8 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import user_of
+from accounts.idempotency import idempotent
 from accounts.permissions import CONTROL, MANAGE_ALL, READ, SEND, Access, why_not
-from agent.formatting import split_text
 from commands.callers import caller_logged_in
 from commands.filters import CommandRunFilters
 from commands.models import CommandRun
@@ -30,11 +30,11 @@ from commands.serializers import (
     RunCommandSerializer,
 )
 from messaging.models import Conversation, Message
-from messaging.send import check_sendable, send_text
-from whatsapp_agent.api import valid
+from messaging.outbound import check_sendable, send_text
+from whatsapp_agent.api.fields import valid
+from whatsapp_agent.api.lists import ListsRows
 from whatsapp_agent.errors import AppError, NotFound
-from whatsapp_agent.idempotency import idempotent
-from whatsapp_agent.rows import ListsRows
+from whatsapp_agent.text.split import split_text
 
 MODEL_FAILED = 502
 

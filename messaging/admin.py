@@ -33,9 +33,10 @@ from accounts.admin_pages import (
     staff_user,
 )
 from agent.bridges.parsing import clean_text
-from messaging import control, endpoints
-from messaging.facts import forget
-from messaging.find import conversations_called, matching
+from messaging import control
+from messaging.history.facts import forget
+from messaging.history.prompt_parts import facts_then, profile_then, summary_then
+from messaging.history.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
 from messaging.leases import answer_again
 from messaging.models import (
     Contact,
@@ -53,9 +54,9 @@ from messaging.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from messaging.prompt_parts import facts_then, profile_then, summary_then
-from messaging.send import SENDABLE_AGAIN, mark_read, send_again, send_text
-from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
+from messaging.outbound import SENDABLE_AGAIN, mark_read, send_again, send_text
+from messaging.search.find import conversations_called, matching
+from messaging.webhooks import endpoints
 from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import AppError

@@ -6,8 +6,8 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import F
 
 from agent.bridges.events import Address, AliasKind
-from messaging import search_index
 from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Summary
+from messaging.search.index import note_move
 from sessions_app.models import WhatsAppSession
 
 
@@ -121,7 +121,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         queued.exclude(control_epoch=None).update(control_epoch=epoch)
     else:
         queued.silence()
-    search_index.note_move(lose.pk, to=keep.pk)
+    note_move(lose.pk, to=keep.pk)
     _hand_over(lose, to=keep, but=(Summary,))
     stricter = lose if keep.control == Conversation.Control.AGENT else keep
     Conversation.objects.filter(pk=keep.pk).update(

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from messaging.models import Conversation, Message
-from whatsapp_agent import doorbell
+from whatsapp_agent import wakeups
 from whatsapp_agent.errors import NotFound
 
 Control = Conversation.Control
@@ -111,7 +111,7 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
         "burst_started_at": Now() if is_fresh else None,
     }
     Conversation.objects.filter(pk=row.pk).update(control_epoch=F("control_epoch") + 1, **changes)
-    doorbell.ring(row.pk)
+    wakeups.ring(row.pk)
     conversation.refresh_from_db()
     return conversation
 

@@ -4,8 +4,8 @@ from django.db.models import Q, QuerySet
 from django_filters import UUIDFilter
 
 from messaging.models import Contact, Conversation, Message, Turn, WebhookDelivery
-from messaging.search import with_words
-from whatsapp_agent.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since
+from messaging.search.ranking import with_words
+from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since
 
 
 class ContactFilters(FilterSet):

@@ -16,9 +16,9 @@ from uuid_utils.compat import uuid7
 
 from messaging import control
 from messaging.models import Conversation, Message, ToolCall, Turn
-from whatsapp_agent import doorbell
+from whatsapp_agent import wakeups
 from whatsapp_agent.errors import Conflict
-from whatsapp_agent.postgres.statement import Statement
+from whatsapp_agent.postgres.prepared import Statement
 
 TAKE = Statement("""
 UPDATE messaging_conversation
@@ -264,4 +264,4 @@ def answer_again(*, turn: Turn) -> None:
         inbound_count=F("inbound_count") + 1,
         needs_attention=False,
     )
-    doorbell.ring(conversation.pk)
+    wakeups.ring(conversation.pk)

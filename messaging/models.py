@@ -421,7 +421,7 @@ class Event(models.Model):
     """Something that happened, for programs that follow along: ids and facts, never what was said.
 
     Rows are written by triggers (migration 0002), so that no way of changing a message, a conversation or a session can
-    forget to tell of it, and telling costs no round trip. `messaging.events` says how they are read in order.
+    forget to tell of it, and telling costs no round trip. `messaging.events.feed` says how they are read in order.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -454,7 +454,7 @@ def webhook_id_of(public_id: UUID) -> str:
 
 
 class SearchEntry(models.Model):
-    """The words of a message in the forms search looks for. It may lag behind the message: `messaging.search_index`.
+    """The words of a message in the forms search looks for. It may lag behind the message: `messaging.search.index`.
 
     It carries what ranking needs, so that thousands of candidates are weighed without reading their messages.
     """
@@ -548,7 +548,7 @@ class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
 
 
 class WebhookEndpoint(models.Model):
-    """An address that is told what happens, as its owner may see it. `messaging.endpoints` says how."""
+    """An address that is told what happens, as its owner may see it. `messaging.webhooks.endpoints` says how."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="webhook_endpoints")

@@ -11,9 +11,9 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from messaging.inbound import record_sent
 from messaging.models import Conversation, Message
-from messaging.receive import record_sent
-from whatsapp_agent.postgres.statement import Statement
+from whatsapp_agent.postgres.prepared import Statement
 
 # The first message that has not left, claimed in one statement: committed before the bridge is asked, so that a crash
 # leaves `sending` behind, which is never blindly sent again.

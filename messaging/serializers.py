@@ -8,13 +8,13 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.models import User
+from messaging.history.prompt_parts import parts_of
 from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
-from messaging.prompt_parts import parts_of
-from messaging.search import MOST_RESULTS
+from messaging.search.ranking import MOST_RESULTS
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.api import Address, StrictFields, WritesWhatIsGiven
-from whatsapp_agent.filters import LONGEST_SEARCH
-from whatsapp_agent.rows import Excerpt
+from whatsapp_agent.api.fields import Address, StrictFields, WritesWhatIsGiven
+from whatsapp_agent.api.filters import LONGEST_SEARCH
+from whatsapp_agent.api.lists import Excerpt
 
 BRIEF_TEXT = 200
 LAST_SAID = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")

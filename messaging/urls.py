@@ -3,8 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from messaging.endpoint_views import DeliveryViewSet, EndpointViewSet
-from messaging.feed import EventFeed
+from messaging.events.views import EventFeed
 from messaging.views import (
     ContactViewSet,
     ConversationMessagesViewSet,
@@ -13,6 +12,7 @@ from messaging.views import (
     MessageViewSet,
     TurnViewSet,
 )
+from messaging.webhooks.views import DeliveryViewSet, EndpointViewSet
 
 router = SimpleRouter()
 router.register("contacts", ContactViewSet, basename="contact")

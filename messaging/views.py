@@ -19,13 +19,14 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import user_of
+from accounts.idempotency import idempotent
 from accounts.models import ApiKey
 from agent.bridges.base import Card, Place
-from messaging import control, files, leases
+from messaging import control, leases
 from messaging.filters import ContactFilters, ConversationFilters, MessageFilters, TurnFilters
+from messaging.media import by_token, fetch_file, take
 from messaging.models import Contact, Conversation, Media, Message, Turn
-from messaging.search import Hit, search
-from messaging.send import (
+from messaging.outbound import (
     conversation_by_phone,
     mark_read,
     parse_phone,
@@ -35,6 +36,7 @@ from messaging.send import (
     send_media,
     send_text,
 )
+from messaging.search.ranking import Hit, search
 from messaging.serializers import (
     ContactSerializer,
     ConversationSerializer,
@@ -53,11 +55,10 @@ from messaging.serializers import (
 )
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent import postgres
-from whatsapp_agent.api import takes_no_fields, valid
-from whatsapp_agent.bodies import FormBody, JSONBody
+from whatsapp_agent.api.fields import takes_no_fields, valid
+from whatsapp_agent.api.json import FormBody, JSONBody
+from whatsapp_agent.api.lists import ListsRows, read_rows, rows_by_key
 from whatsapp_agent.errors import InvalidInput, NotFound
-from whatsapp_agent.idempotency import idempotent
-from whatsapp_agent.rows import ListsRows, read_rows, rows_by_key
 
 
 def author_of(request: Request) -> Message.Author:
@@ -77,16 +78,16 @@ def read_form(view: Any, request: Request) -> None:
     view.find_place()
     if "media_url" in view.form:
         postgres.release()
-        view.form["file"] = files.fetch_file(view.form["media_url"], name=view.form.get("filename", ""))
+        view.form["file"] = fetch_file(view.form["media_url"], name=view.form.get("filename", ""))
     elif is_upload:
         upload = view.form["file"]
-        view.form["file"] = files.take(upload, name=upload.name, size_bytes=upload.size)
+        view.form["file"] = take(upload, name=upload.name, size_bytes=upload.size)
 
 
 def queue(request: Request, *, conversation: Conversation, form: dict[str, Any]) -> Message:
     """Queue what the form holds as whoever is asking.
 
-    Raises what the functions of `messaging.send` raise, and InvalidInput for `reply_to` and for what is no file.
+    Raises what the functions of `messaging.outbound` raise, and InvalidInput for `reply_to` and for what is no file.
     """
     quoted = None
     if reply_to := form.get("reply_to"):
@@ -348,7 +349,7 @@ def public_media(request: HttpRequest, token: str) -> HttpResponse | FileRespons
     if request.method not in {"GET", "HEAD"}:
         return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
     try:
-        return file_response(files.by_token(token))
+        return file_response(by_token(token))
     except NotFound:
         return HttpResponse(status=404)
 

@@ -4,7 +4,7 @@ from django.db.models import Q, QuerySet
 from django_filters import UUIDFilter
 
 from sessions_app.models import AgentProfile, WhatsAppSession
-from whatsapp_agent.filters import AnyOf, Exactly, FilterSet, Flag, Search
+from whatsapp_agent.api.filters import AnyOf, Exactly, FilterSet, Flag, Search
 
 
 class SessionFilters(FilterSet):

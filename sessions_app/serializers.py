@@ -9,7 +9,7 @@ from rest_framework import serializers
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from sessions_app.services import current_qr
-from whatsapp_agent.api import StrictFields, WritesWhatIsGiven
+from whatsapp_agent.api.fields import StrictFields, WritesWhatIsGiven
 
 
 class AgentProfileSerializer(StrictFields, serializers.ModelSerializer):

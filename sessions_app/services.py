@@ -19,8 +19,8 @@ from sessions_app import profiles
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
-from whatsapp_agent.postgres.kept_rows import KeptRows
-from whatsapp_agent.postgres.statement import Statement
+from whatsapp_agent.postgres.prepared import Statement
+from whatsapp_agent.postgres.row_cache import KeptRows
 
 log = structlog.get_logger(__name__)
 

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from accounts.authentication import user_of
+from accounts.idempotency import idempotent
 from sessions_app import profiles, services
 from sessions_app.filters import AgentProfileFilters, SessionFilters
 from sessions_app.models import AgentProfile, WhatsAppSession
@@ -25,10 +26,9 @@ from sessions_app.serializers import (
     SessionCreateSerializer,
     SessionSerializer,
 )
-from whatsapp_agent.api import takes_no_fields, valid
+from whatsapp_agent.api.fields import takes_no_fields, valid
+from whatsapp_agent.api.filters import StrictFilters
 from whatsapp_agent.errors import Conflict
-from whatsapp_agent.filters import StrictFilters
-from whatsapp_agent.idempotency import idempotent
 
 
 class PNGRenderer(BaseRenderer):

@@ -16,12 +16,12 @@ from rest_framework_simplejwt.tokens import RefreshToken
 from accounts.models import User
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Address, Kind, MessageReceived
-from messaging import events
+from messaging.events import feed as event_feed
+from messaging.inbound import receive_message
 from messaging.models import Contact, Conversation
-from messaging.receive import receive_message
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from sessions_app.services import ensure_default_bridges
-from tests.fakes.openai import FakeOpenAI
+from tests.support.fake_openai import FakeOpenAI
 
 LOOPBACK = ("127.", "::1", "localhost")
 SESSION = "sales"
@@ -214,8 +214,8 @@ def feed(request: Any, monkeypatch: Any) -> None:
     marker = request.node.get_closest_marker("django_db")
     if marker is not None and marker.kwargs.get("transaction"):
         return
-    monkeypatch.setattr(events, "horizon", lambda: 2**63 - 1)
-    monkeypatch.setattr(events, "SERVER_AT", "SELECT 9223372036854775807")
+    monkeypatch.setattr(event_feed, "horizon", lambda: 2**63 - 1)
+    monkeypatch.setattr(event_feed, "SERVER_AT", "SELECT 9223372036854775807")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.application import ROOT, SECRETS, Application
+from tests.support.application import ROOT, SECRETS, Application
 
 SEED = 20260823
 PASSWORD = SECRETS["ADMIN_PASSWORD"]

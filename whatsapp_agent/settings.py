@@ -5,94 +5,92 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from whatsapp_agent import configuration
-from whatsapp_agent.configuration import secret
+from whatsapp_agent import env, logging
+from whatsapp_agent.env import secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-configuration.read_dotenv(BASE_DIR / ".env")
+env.read_dotenv(BASE_DIR / ".env")
 
 # --- Where things are kept ---------------------------------------------------------------------------------------
-DATA_DIR = configuration.directory("DATA_DIR", default=BASE_DIR / ".data")
-DATABASE_URL = configuration.database_url("DATABASE_URL")  # empty: the embedded server
-DATABASE_POOL_SIZE = configuration.integer("DATABASE_POOL_SIZE", default=20, minimum=2)  # connections per process
-REDIS_URL = configuration.url("REDIS_URL", schemes=("redis", "rediss", "unix"))
+DATA_DIR = env.directory("DATA_DIR", default=BASE_DIR / ".data")
+DATABASE_URL = env.database_url("DATABASE_URL")  # empty: the embedded server
+DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", default=20, minimum=2)  # connections per process
+REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss", "unix"))
 
 # --- Secrets: given, or generated once beside the embedded database; never a default -----------------------------
 EMBEDDED = not DATABASE_URL
-configuration.prepare_secrets(data_dir=DATA_DIR, generate=EMBEDDED)
+env.prepare_secrets(data_dir=DATA_DIR, generate=EMBEDDED)
 SECRET_KEY = secret("SECRET_KEY")
 ADMIN_TOKEN_SECRET = secret("ADMIN_TOKEN_SECRET")
 WHATSAPP_WEBHOOK_SECRET = secret("WHATSAPP_WEBHOOK_SECRET")
 ADMIN_PASSWORD = secret("ADMIN_PASSWORD")
 
 # --- Web ---------------------------------------------------------------------------------------------------------
-ACCESS_TOKEN_EXPIRE_MINUTES = configuration.integer("ACCESS_TOKEN_EXPIRE_MINUTES", default=30, minimum=1)
-CORS_ORIGINS = configuration.origins("CORS_ORIGINS", default=["http://localhost:8080"])
-ALLOWED_HOSTS = configuration.names("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-PORT = configuration.integer("PORT", default=8000, minimum=1, maximum=65535)
-HOST = configuration.text("HOST", default="127.0.0.1")
+ACCESS_TOKEN_EXPIRE_MINUTES = env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", default=30, minimum=1)
+CORS_ORIGINS = env.origins("CORS_ORIGINS", default=["http://localhost:8080"])
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+PORT = env.integer("PORT", default=8000, minimum=1, maximum=65535)
+HOST = env.text("HOST", default="127.0.0.1")
 ALLOWED_HOSTS += [
     name for name in ("127.0.0.1", "[::1]", "localhost", HOST) if name not in ALLOWED_HOSTS
 ]  # we ourselves
-WEB_PROCESSES = configuration.integer("WEB_PROCESSES", default=min(2, os.cpu_count() or 1), minimum=1)
-WEB_THREADS = configuration.integer("WEB_THREADS", default=16, minimum=1)  # requests at once per process
-API_RATE_PER_MINUTE = configuration.integer("API_RATE_PER_MINUTE", default=600, minimum=0)  # each user or API key
-ANONYMOUS_RATE_PER_MINUTE = configuration.integer("ANONYMOUS_RATE_PER_MINUTE", default=60, minimum=0)  # each address
-HTTPS = configuration.boolean("HTTPS", default=False)  # behind a proxy that ends TLS and sets X-Forwarded-Proto
-DEBUG = configuration.boolean("DEBUG", default=False)
-LOG_LEVEL = configuration.choice(
-    "LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), fold=str.upper
-)
-LOG_FORMAT = configuration.choice("LOG_FORMAT", default="console", choices=("console", "json"))
+WEB_PROCESSES = env.integer("WEB_PROCESSES", default=min(2, os.cpu_count() or 1), minimum=1)
+WEB_THREADS = env.integer("WEB_THREADS", default=16, minimum=1)  # requests at once per process
+API_RATE_PER_MINUTE = env.integer("API_RATE_PER_MINUTE", default=600, minimum=0)  # each user or API key
+ANONYMOUS_RATE_PER_MINUTE = env.integer("ANONYMOUS_RATE_PER_MINUTE", default=60, minimum=0)  # each address
+HTTPS = env.boolean("HTTPS", default=False)  # behind a proxy that ends TLS and sets X-Forwarded-Proto
+DEBUG = env.boolean("DEBUG", default=False)
+LOG_LEVEL = env.choice("LOG_LEVEL", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"), fold=str.upper)
+LOG_FORMAT = env.choice("LOG_FORMAT", default="console", choices=("console", "json"))
 
 # --- Bridge ------------------------------------------------------------------------------------------------------
-WHATSAPP_API_URL = configuration.url("WHATSAPP_API_URL", schemes=("http", "https"))
-WHATSAPP_API_KEY = configuration.text("WHATSAPP_API_KEY")
-WHATSAPP_BRIDGE = configuration.choice(
+WHATSAPP_API_URL = env.url("WHATSAPP_API_URL", schemes=("http", "https"))
+WHATSAPP_API_KEY = env.text("WHATSAPP_API_KEY")
+WHATSAPP_BRIDGE = env.choice(
     "WHATSAPP_BRIDGE", default="zapw" if WHATSAPP_API_URL else "simulator", choices=("simulator", "zapw")
 )
-BRIDGE_TIMEOUT_S = configuration.number("BRIDGE_TIMEOUT_S", default=30.0, minimum=0.1)
-SEND_GAP_S = configuration.number("SEND_GAP_S", default=1.0, minimum=0.0)  # between two messages to one conversation
+BRIDGE_TIMEOUT_S = env.number("BRIDGE_TIMEOUT_S", default=30.0, minimum=0.1)
+SEND_GAP_S = env.number("SEND_GAP_S", default=1.0, minimum=0.0)  # between two messages to one conversation
 
 # --- Model -------------------------------------------------------------------------------------------------------
-OPENAI_API_KEY = configuration.text("OPENAI_API_KEY")
-OPENAI_BASE_URL = configuration.url("OPENAI_BASE_URL", schemes=("http", "https"))
-OPENAI_MODEL = configuration.text("OPENAI_MODEL", default="gpt-6-luna")
-OPENAI_API = configuration.choice("OPENAI_API", default="chat", choices=("chat", "responses"))
-MODEL_TIMEOUT_S = configuration.number("MODEL_TIMEOUT_S", default=60.0, minimum=0.1)
+OPENAI_API_KEY = env.text("OPENAI_API_KEY")
+OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", schemes=("http", "https"))
+OPENAI_MODEL = env.text("OPENAI_MODEL", default="gpt-6-luna")
+OPENAI_API = env.choice("OPENAI_API", default="chat", choices=("chat", "responses"))
+MODEL_TIMEOUT_S = env.number("MODEL_TIMEOUT_S", default=60.0, minimum=0.1)
 
 # --- Memory ------------------------------------------------------------------------------------------------------
-SEARCH_LANGUAGES = configuration.names_among(
-    "SEARCH_LANGUAGES", default=["english", "portuguese", "spanish"], choices=configuration.STEMMED_LANGUAGES
+SEARCH_LANGUAGES = env.names_among(
+    "SEARCH_LANGUAGES", default=["english", "portuguese", "spanish"], choices=env.STEMMED_LANGUAGES
 )
-OPENAI_EMBEDDING_MODEL = configuration.text("OPENAI_EMBEDDING_MODEL")  # empty: search goes by words alone
+OPENAI_EMBEDDING_MODEL = env.text("OPENAI_EMBEDDING_MODEL")  # empty: search goes by words alone
 
 # --- Media and outgoing webhooks ---------------------------------------------------------------------------------
-PUBLIC_URL = configuration.url("PUBLIC_URL", schemes=("http", "https"))  # where bridges may fetch files from us
-MEDIA_MAX_BYTES = configuration.integer("MEDIA_MAX_MB", default=16, minimum=1, maximum=1024) * 1024 * 1024
+PUBLIC_URL = env.url("PUBLIC_URL", schemes=("http", "https"))  # where bridges may fetch files from us
+MEDIA_MAX_BYTES = env.integer("MEDIA_MAX_MB", default=16, minimum=1, maximum=1024) * 1024 * 1024
 if PUBLIC_URL and (_public := urlsplit(PUBLIC_URL).hostname) not in ALLOWED_HOSTS:
     ALLOWED_HOSTS.append(str(_public))
-WEBHOOK_ALLOW_PRIVATE_NETWORKS = configuration.boolean("WEBHOOK_ALLOW_PRIVATE_NETWORKS", default=False)
-WEBHOOK_TIMEOUT_S = configuration.number("WEBHOOK_TIMEOUT_S", default=10.0, minimum=0.1)
+WEBHOOK_ALLOW_PRIVATE_NETWORKS = env.boolean("WEBHOOK_ALLOW_PRIVATE_NETWORKS", default=False)
+WEBHOOK_TIMEOUT_S = env.number("WEBHOOK_TIMEOUT_S", default=10.0, minimum=0.1)
 
 # --- Engine ------------------------------------------------------------------------------------------------------
-AGENT_CONCURRENCY = configuration.integer("AGENT_CONCURRENCY", default=32, minimum=1)  # turns at once per process
-AGENT_DEBOUNCE_S = configuration.number("AGENT_DEBOUNCE_S", default=1.5, minimum=0.0)  # of a new agent profile
-AGENT_DEBOUNCE_MAX_S = configuration.number("AGENT_DEBOUNCE_MAX_S", default=8.0, minimum=0.0)
-AGENT_LEASE_S = configuration.number("AGENT_LEASE_S", default=30.0, minimum=1.0)  # renewed at a third of it
-AGENT_SWEEP_S = configuration.number("AGENT_SWEEP_S", default=2.0, minimum=0.1)
-AGENT_RETRY_BASE_S = configuration.number("AGENT_RETRY_BASE_S", default=1.0, minimum=0.0)  # doubles with each try
-AGENT_MAX_TRIES = configuration.integer("AGENT_MAX_TRIES", default=6, minimum=1)
+AGENT_CONCURRENCY = env.integer("AGENT_CONCURRENCY", default=32, minimum=1)  # turns at once per process
+AGENT_DEBOUNCE_S = env.number("AGENT_DEBOUNCE_S", default=1.5, minimum=0.0)  # of a new agent profile
+AGENT_DEBOUNCE_MAX_S = env.number("AGENT_DEBOUNCE_MAX_S", default=8.0, minimum=0.0)
+AGENT_LEASE_S = env.number("AGENT_LEASE_S", default=30.0, minimum=1.0)  # renewed at a third of it
+AGENT_SWEEP_S = env.number("AGENT_SWEEP_S", default=2.0, minimum=0.1)
+AGENT_RETRY_BASE_S = env.number("AGENT_RETRY_BASE_S", default=1.0, minimum=0.0)  # doubles with each try
+AGENT_MAX_TRIES = env.integer("AGENT_MAX_TRIES", default=6, minimum=1)
 
 if not WHATSAPP_API_URL and WHATSAPP_BRIDGE != "simulator":
-    configuration.mistake("WHATSAPP_API_URL", f"is empty, but WHATSAPP_BRIDGE={WHATSAPP_BRIDGE} needs its address")
+    env.mistake("WHATSAPP_API_URL", f"is empty, but WHATSAPP_BRIDGE={WHATSAPP_BRIDGE} needs its address")
 if WHATSAPP_API_URL and WHATSAPP_BRIDGE == "simulator":
-    configuration.mistake("WHATSAPP_BRIDGE", "is simulator, which takes no WHATSAPP_API_URL; remove one of the two")
+    env.mistake("WHATSAPP_BRIDGE", "is simulator, which takes no WHATSAPP_API_URL; remove one of the two")
 if AGENT_DEBOUNCE_MAX_S < AGENT_DEBOUNCE_S:
-    configuration.mistake("AGENT_DEBOUNCE_MAX_S", f"is {AGENT_DEBOUNCE_MAX_S:g}, less than AGENT_DEBOUNCE_S")
+    env.mistake("AGENT_DEBOUNCE_MAX_S", f"is {AGENT_DEBOUNCE_MAX_S:g}, less than AGENT_DEBOUNCE_S")
 if OPENAI_EMBEDDING_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
-    configuration.mistake("OPENAI_EMBEDDING_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
-configuration.stop_on_mistakes()
+    env.mistake("OPENAI_EMBEDDING_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
+env.stop_on_mistakes()
 
 # --- Django ------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -119,14 +117,14 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "agent.webhooks.deliveries_first",
-    "whatsapp_agent.proxy.address_from_proxy",
+    "whatsapp_agent.http.middleware.address_from_proxy",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "whatsapp_agent.request_log.RequestLog",
-    "whatsapp_agent.throttling.rate_limit_headers",
-    "whatsapp_agent.api.calls_first",  # what follows serves people's browsers
+    "whatsapp_agent.logging.RequestLog",
+    "accounts.throttling.rate_limit_headers",
+    "whatsapp_agent.http.middleware.calls_first",  # what follows serves people's browsers
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -179,7 +177,7 @@ LOGIN_REDIRECT_URL = "admin:index"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": configuration.database(DATABASE_URL, data_dir=DATA_DIR, pool_size=DATABASE_POOL_SIZE)
+    "default": env.database(DATABASE_URL, data_dir=DATA_DIR, pool_size=DATABASE_POOL_SIZE)
 }
 
 CORS_ALLOWED_ORIGINS = CORS_ORIGINS
@@ -214,16 +212,16 @@ REST_FRAMEWORK: dict[str, Any] = {
         "accounts.authentication.KeyAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.ByMatrix"],
-    "DEFAULT_THROTTLE_CLASSES": ["whatsapp_agent.throttling.CallerThrottle"],
-    "DEFAULT_RENDERER_CLASSES": ["whatsapp_agent.bodies.QuickJSON"],
-    "DEFAULT_PARSER_CLASSES": ["whatsapp_agent.bodies.JSONBody"],
-    "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.NewestFirst",
-    "DEFAULT_FILTER_BACKENDS": ["whatsapp_agent.filters.StrictFilters"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.CallerThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["whatsapp_agent.api.json.QuickJSON"],
+    "DEFAULT_PARSER_CLASSES": ["whatsapp_agent.api.json.JSONBody"],
+    "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.pagination.NewestFirst",
+    "DEFAULT_FILTER_BACKENDS": ["whatsapp_agent.api.filters.StrictFilters"],
     "DEFAULT_METADATA_CLASS": None,
     "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",  # as whatsapp_agent.rows has it
     "URL_FORMAT_OVERRIDE": None,  # what is wanted is said once, in `Accept`
-    "DEFAULT_SCHEMA_CLASS": "whatsapp_agent.openapi.Schema",
-    "EXCEPTION_HANDLER": "whatsapp_agent.api.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "accounts.openapi.Schema",
+    "EXCEPTION_HANDLER": "whatsapp_agent.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "PAGE_SIZE": 50,
 }
@@ -240,8 +238,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_PERMISSIONS": ["accounts.permissions.ByMatrix"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "PREPROCESSING_HOOKS": ["whatsapp_agent.openapi.only_api"],
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "whatsapp_agent.openapi.complete"],
+    "PREPROCESSING_HOOKS": ["accounts.openapi.only_api"],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "accounts.openapi.complete"],
     "ENUM_NAME_OVERRIDES": {
         "SessionStatus": "sessions_app.models.WhatsAppSession.Status",
         "MessageStatus": "messaging.models.Message.Status",
@@ -255,7 +253,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
     "REDOC_DIST": "SIDECAR",
 }
-SIMPLE_JWT: dict[str, Any] = configuration.jwt(key=ADMIN_TOKEN_SECRET, minutes=ACCESS_TOKEN_EXPIRE_MINUTES)
+SIMPLE_JWT: dict[str, Any] = env.jwt(key=ADMIN_TOKEN_SECRET, minutes=ACCESS_TOKEN_EXPIRE_MINUTES)
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "WhatsApp Agent",
@@ -282,4 +280,4 @@ UNFOLD: dict[str, Any] = {
     },
 }
 
-LOGGING = configuration.logging(level=LOG_LEVEL, fmt=LOG_FORMAT)
+LOGGING = logging.logging(level=LOG_LEVEL, fmt=LOG_FORMAT)

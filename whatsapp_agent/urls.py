@@ -4,13 +4,13 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from agent.health import ready
+from accounts.openapi import SchemaView
+from agent.server.health import ready
 from agent.webhooks import webhook
 from messaging.views import public_media
-from whatsapp_agent.api import no_such_route
-from whatsapp_agent.docs_pages import RedocPage, SwaggerPage
-from whatsapp_agent.health import health
-from whatsapp_agent.openapi import SchemaView
+from whatsapp_agent.api.docs_pages import RedocPage, SwaggerPage
+from whatsapp_agent.api.errors import no_such_route
+from whatsapp_agent.http.health import health
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
@@ -29,10 +29,10 @@ urlpatterns = [
     re_path(r"^api/", no_such_route),
     path("media/<str:token>/", public_media, name="media-public"),
     path("simulator", RedirectView.as_view(pattern_name="simulator")),
-    path("simulator/", include("agent.urls")),
+    path("simulator/", include("agent.simulator.urls")),
     path("admin/", admin.site.urls),
 ]
 
-handler400 = "whatsapp_agent.api.bad_request"
-handler404 = "whatsapp_agent.api.no_such_route"
-handler500 = "whatsapp_agent.api.server_error"
+handler400 = "whatsapp_agent.api.errors.bad_request"
+handler404 = "whatsapp_agent.api.errors.no_such_route"
+handler500 = "whatsapp_agent.api.errors.server_error"

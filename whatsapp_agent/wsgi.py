@@ -4,7 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from whatsapp_agent.chunked import measured
+from whatsapp_agent.http.request_body import measured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp_agent.settings")
 

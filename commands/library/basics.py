@@ -7,8 +7,8 @@ from pydantic import Field
 from commands.models import CommandRun
 from commands.parsing import usage
 from commands.registry import PEOPLE, Arguments, By, Call, Result, all_commands, chat_command, get
+from messaging.history.transcript import sayings
 from messaging.models import Conversation, Message, Turn
-from messaging.transcript import sayings
 
 
 class Nothing(Arguments):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from commands.library.basics import Nothing
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
-from messaging import facts
+from messaging.history import facts
 from messaging.models import Fact
 from whatsapp_agent.errors import InvalidInput, NotFound
 

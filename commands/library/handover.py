@@ -8,8 +8,8 @@ from pydantic import Field
 from commands.library.basics import Nothing
 from commands.registry import IN_CHARGE, READERS, Arguments, By, Call, Result, chat_command
 from messaging import control
+from messaging.history.transcript import latest, sayings, words_of
 from messaging.models import Conversation
-from messaging.transcript import latest, sayings, words_of
 from whatsapp_agent.errors import Conflict
 
 NOTE_LINE = 200  # characters

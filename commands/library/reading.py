@@ -8,15 +8,15 @@ from django.db.models import Count, Max, Min
 from django.db.models.functions import ExtractHour
 from pydantic import Field
 
-from agent.formatting import to_whatsapp
 from agent.llm.base import ModelUnavailable
 from commands import asking
 from commands.library.basics import Nothing
 from commands.models import CommandRun
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
-from messaging.facts import facts_about
+from messaging.history.facts import facts_about
+from messaging.history.transcript import Said, name_of, sayings, unfenced, words_of
 from messaging.models import Message
-from messaging.transcript import Said, name_of, sayings, unfenced, words_of
+from whatsapp_agent.text.markdown import to_whatsapp
 
 NOTHING_SAID = "Nothing was said yet."
 NO_MODEL = "(No language model is set up; these are the latest words themselves.)"

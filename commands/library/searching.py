@@ -6,7 +6,7 @@ from pydantic import Field
 
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
 from messaging.models import Message
-from messaging.search import Hit, search
+from messaging.search.ranking import Hit, search
 
 LINE = 160  # characters of a found message that are shown
 SHOWN_TO_MODEL = 600

@@ -13,8 +13,8 @@ from agent import engine
 from agent.engine import Lane
 from messaging import control
 from messaging.models import Conversation, Message, Turn
-from messaging.send import send_text
-from tests.fakes.openai import FakeOpenAI
+from messaging.outbound import send_text
+from tests.support.fake_openai import FakeOpenAI
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from agent import turns
+from agent.turns.turn import take_turn
 from messaging import control
 from messaging.models import Contact, Conversation, Message, Turn
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
@@ -273,7 +273,7 @@ def test_texts_the_database_cannot_hold_do_no_harm(phone: WhatsAppSession, staff
 def test_question_answer_and_receipts_are_shown(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
     client = log_in(staff_member)
     _post(client, _events(chat.session), _message())
-    turns.take_turn(chat.pk)
+    take_turn(chat.pk)
     answer = Message.objects.get(direction="outbound")
     Message.objects.filter(pk=answer.pk).update(status="sent", provider_message_id="sim-1")
     receipts = [{"event": "status", "id": "sim-1", "status": status} for status in ("delivered", "read")]

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.urls import get_resolver, include, path
 from drf_spectacular.generators import SchemaGenerator
 
-from agent import turns
+from agent.turns.turn import take_turn
 from commands import library, registry
 from commands.models import CommandRun
 from commands.views import routes
@@ -52,13 +52,13 @@ def test_the_readme_shows_it_in_ten_lines() -> None:
 @pytest.mark.parametrize("typed", ["/price 250", "#preco 250", "/preço grams=250"])
 def test_it_is_typed_in_a_chat(added, says, conversation, typed):
     says(typed)
-    turns.take_turn(conversation.pk)
+    take_turn(conversation.pk)
     assert Message.objects.get(direction="outbound").text == COSTS
 
 
 def test_help_lists_it(added, says, conversation):
     says("/help")
-    turns.take_turn(conversation.pk)
+    take_turn(conversation.pk)
     assert "*/price* Tell the price of tea." in Message.objects.get(direction="outbound").text
 
 
@@ -77,7 +77,7 @@ def test_the_model_uses_it_where_its_profile_says_so(added, says, conversation, 
     AgentProfile.objects.update(tools=["price"])
     model.call_tools(("price", {"grams": 250}))
     says("How much is the tea?")
-    turns.take_turn(conversation.pk)
+    take_turn(conversation.pk)
     call = ToolCall.objects.get()
     assert (call.name, call.status, call.result) == ("price", "done", '{"euro":10.0}')
 

@@ -9,14 +9,14 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 
 from accounts.models import User
-from agent import turns
+from agent.turns.turn import take_turn
 from commands.models import CommandRun
 from commands.registry import all_commands
+from messaging.inbound import receive_message
 from messaging.models import Conversation, Fact, Message
-from messaging.receive import receive_message
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from tests.conftest import as_user, message_event
-from tests.fakes.openai import FakeOpenAI
+from tests.support.fake_openai import FakeOpenAI
 
 ANA, BIA = "5511988887777@s.whatsapp.net", "5511988886666@s.whatsapp.net"
 NAMES = {ANA: "Ana", BIA: "Bia"}
@@ -42,7 +42,7 @@ class Shop:
         if chat in NAMES:
             conversation.contact.name = NAMES[chat]
             conversation.contact.save(update_fields=["name"])
-        while turns.take_turn(conversation.pk) is not None:
+        while take_turn(conversation.pk) is not None:
             pass
         return conversation
 

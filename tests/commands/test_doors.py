@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.keys import create_key
 from accounts.models import User
-from agent import turns
+from agent.turns.turn import take_turn
 from commands.models import CommandRun
 from commands.registry import By, all_commands, get
 from messaging import control
@@ -23,7 +23,7 @@ from messaging.models import Conversation, Fact, Message, ToolCall
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.accounts.test_keys import with_key
 from tests.conftest import as_user
-from tests.fakes.openai import FakeOpenAI
+from tests.support.fake_openai import FakeOpenAI
 
 pytestmark = pytest.mark.usefixtures("profile")
 
@@ -191,7 +191,7 @@ def through_the_chat(says, model) -> Door:
             kept = says(f"/{name} {case.typed}")
         else:
             kept = says(f"/{name} @Ana {case.typed}", chat=OWNER)
-        turns.take_turn(kept.conversation_id)
+        take_turn(kept.conversation_id)
         reply = Message.objects.filter(conversation=kept.conversation_id, direction="outbound").latest("created_at")
         assert reply.text == CommandRun.objects.get().text
 
@@ -219,7 +219,7 @@ def through_the_model(says, model) -> Door:
             model.say(case.model_says)
         model.say("Well.")
         says("Please")
-        turns.take_turn(place.conversation.pk)
+        take_turn(place.conversation.pk)
         for call in ToolCall.objects.filter(status="done"):
             if not get(name).changes_control:  # those take effect with the answer
                 assert json.loads(call.result) == place.data()
@@ -459,7 +459,7 @@ def test_a_model_that_fails_is_a_bad_gateway(operator, place, model):
 
 def test_the_turn_shows_the_parts_of_its_prompt(member, place, says, model):
     says("What do I like?")
-    turns.take_turn(place.conversation.pk)
+    take_turn(place.conversation.pk)
     (turn,) = as_user(member).get("/api/v1/turns/").json()["results"]
     prompt = as_user(member).get(f"/api/v1/turns/{turn['id']}/").json()["prompt"]
     assert prompt["instructions"].startswith("You answer messages on WhatsApp")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agent import turns
+from agent.turns.turn import take_turn
 from commands.models import CommandRun
 from commands.registry import By, Caller, get
 from commands.run import run
@@ -108,7 +108,7 @@ def test_the_command_itself_is_no_part_of_what_it_reads(conversation, said, says
     model.say("• Ana likes tea [1]", "• Ana likes tea [1]")
     says("/summarize 2", age=timedelta(seconds=1))
     says("/tasks")
-    while turns.take_turn(conversation.pk) is not None:
+    while take_turn(conversation.pk) is not None:
         pass
     asked = [request.body["messages"][-1]["content"] for request in model.requests]
     assert len(asked) == 2

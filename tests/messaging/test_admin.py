@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from agent.bridges.events import Kind
 from messaging import control
+from messaging.history.timeline import LONGEST_EXCERPT
 from messaging.models import (
     Contact,
     Conversation,
@@ -28,8 +29,7 @@ from messaging.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from messaging.search_index import index_waiting
-from messaging.timeline import LONGEST_EXCERPT
+from messaging.search.index import index_waiting
 from sessions_app.models import Membership, WhatsAppSession
 from sessions_app.profiles import change_profile
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from messaging import views
 from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
-from messaging.search import search
+from messaging.search.ranking import search
 from tests.conftest import as_user
 
 V1 = "/api/v1/"

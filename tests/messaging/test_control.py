@@ -8,7 +8,7 @@ from django.utils import timezone
 from messaging import control, leases, outbox
 from messaging.leases import Settlement
 from messaging.models import Conversation, Message, Turn
-from messaging.send import send_text
+from messaging.outbound import send_text
 from sessions_app.models import AgentProfile
 
 

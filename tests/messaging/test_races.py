@@ -8,20 +8,22 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from agent import inbox, turns
+from agent import inbox
 from agent.bridges.events import Address, AliasKind
+from agent.turns.turn import _answer
 from commands.models import CommandRun
 from commands.registry import By, Caller, get
 from commands.run import run
-from messaging import contacts, control, leases, outbox, search_index
+from messaging import contacts, control, leases, outbox
+from messaging.inbound import receive_own_message, record_sent
 from messaging.models import Contact, Conversation, Fact, Message, SearchEntry
-from messaging.receive import receive_own_message, record_sent
-from messaging.send import send_text
+from messaging.outbound import send_text
+from messaging.search.index import index_waiting
 from sessions_app.models import WhatsAppSession
 from tests.agent.test_webhooks import text_event
-from tests.aside import Aside
 from tests.conftest import message_event
 from tests.messaging.test_control import settle
+from tests.support.aside import Aside
 from whatsapp_agent.errors import NotFound
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,7 +132,7 @@ def test_a_turn_whose_conversation_becomes_part_of_another_leaves_the_burst_to_t
     keep, lose = both(session, says)
     lease = leases.take(lose.conversation.pk)
     contacts.merge_contacts(keep=keep, lose=lose)
-    assert turns._answer(lease) is None
+    assert _answer(lease) is None
     assert Conversation.objects.due().get() == keep.conversation
     assert Message.objects.filter(status="received", conversation=keep.conversation).count() == 2
 
@@ -186,9 +188,9 @@ def test_an_answer_that_waits_to_be_sent_stays_away_when_a_person_has_the_other_
 
 def test_what_was_said_in_either_half_is_found_after_a_merge(session, says):
     keep, lose = both(session, says)
-    search_index.index_waiting()
+    index_waiting()
     contacts.merge_contacts(keep=keep, lose=lose)
-    search_index.index_waiting()
+    index_waiting()
     entries = SearchEntry.objects.filter(conversation_id=keep.conversation.pk)
     assert entries.count() == 2
 

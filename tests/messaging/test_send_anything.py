@@ -11,8 +11,8 @@ from accounts.keys import create_key
 from messaging.models import Conversation, Media, Message
 from sessions_app.models import WhatsAppSession
 from tests.conftest import as_user
-from tests.fakes.receiver import Answer, Receiver
-from tests.messaging.test_files import JPEG, MP4, OGG, PDF
+from tests.messaging.test_media import JPEG, MP4, OGG, PDF
+from tests.support.fake_receiver import Answer, Receiver
 
 MESSAGES = "/api/v1/messages/"
 

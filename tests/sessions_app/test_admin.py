@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
-from tests.fakes.zapw import FakeZapw
+from tests.support.fake_zapw import FakeZapw
 
 LogIn = Callable[[User], Client]
 

@@ -9,8 +9,8 @@ from django.utils import timezone
 from agent.bridges import simulator as simulator_module
 from sessions_app.models import AgentProfile, WhatsAppSession
 from sessions_app.serializers import SessionSerializer
-from tests.aside import Aside
 from tests.conftest import as_user
+from tests.support.aside import Aside
 
 URL = "/api/v1/sessions/"
 

@@ -4,8 +4,8 @@ import pytest
 
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, AgentProfileVersion
-from tests.aside import Aside
 from tests.conftest import as_user
+from tests.support.aside import Aside
 
 URL = "/api/v1/agents/"
 

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from sessions_app.management.commands import link_session
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges, start_session
-from tests.fakes.zapw import FakeZapw
+from tests.support.fake_zapw import FakeZapw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -25,7 +25,7 @@ from sessions_app.services import (
     sync_bridge,
     sync_due_bridges,
 )
-from tests.fakes.zapw import FakeZapw
+from tests.support.fake_zapw import FakeZapw
 from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
 
 

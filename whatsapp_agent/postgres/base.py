@@ -18,7 +18,7 @@ from django.db.backends.postgresql import base
 from django.db.utils import OperationalError
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
-from whatsapp_agent import embedded_postgres
+from whatsapp_agent.postgres import embedded
 
 WAIT_FOR_CONNECTION_S = 30
 
@@ -160,7 +160,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _connect(self, conn_params: dict[str, Any]) -> Any:
         if data_dir := self.settings_dict.get("EMBEDDED_IN"):
-            conn_params = conn_params | embedded_postgres.ensure_running(data_dir).address
+            conn_params = conn_params | embedded.ensure_running(data_dir).address
         return super().get_new_connection(conn_params | {"connection_factory": Connection})
 
     def _close(self) -> None:

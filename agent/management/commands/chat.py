@@ -15,10 +15,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from agent import engine, inbox, start
+from agent import engine, inbox
+from agent.server import startup
+from messaging.history.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
-from messaging.send import conversation_by_phone, parse_phone
-from messaging.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
+from messaging.outbound import conversation_by_phone, parse_phone
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import start_session
 from whatsapp_agent import postgres
@@ -69,7 +70,7 @@ class Command(BaseCommand):
                     self._read(chat, sys.stdin, timeout_s=timeout)
             finally:
                 engine.stop(timeout_s=5)
-        except (AppError, start.CannotStart) as exc:
+        except (AppError, startup.CannotStart) as exc:
             raise CommandError(str(exc)) from exc
         except KeyboardInterrupt:
             sys.exit(130)
@@ -129,12 +130,12 @@ class Command(BaseCommand):
                 raise CommandError("That was not answered.")
 
 
-def _conversation(session_name: str, phone: str, *, tell: start.Tell) -> Conversation:
+def _conversation(session_name: str, phone: str, *, tell: startup.Tell) -> Conversation:
     """Raises CannotStart or AppError."""
     if settings.EMBEDDED:
-        start.start_embedded_database(tell=_nothing)
-    start.check_database()
-    start.prepare_database(tell=tell)
+        startup.start_embedded_database(tell=_nothing)
+    startup.check_database()
+    startup.prepare_database(tell=tell)
     bridge = Bridge.objects.get(slug=Bridge.SIMULATOR)
     known = WhatsAppSession.objects.live().filter(bridge=bridge, name=session_name).first()
     session = known or start_session(name=session_name, bridge=bridge)

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from agent.diagnosis import findings
+from agent.server.doctor import findings
 
 
 class Command(BaseCommand):

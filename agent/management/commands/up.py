@@ -12,9 +12,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.services import FIRST_STAFF_USER
-from agent import self_check, start
-from agent.web_server import WebServer
-from whatsapp_agent import configuration, embedded_postgres
+from agent.server import self_check, startup
+from agent.server.gunicorn import WebServer
+from whatsapp_agent import env
+from whatsapp_agent.postgres import embedded
 
 
 class Command(BaseCommand):
@@ -31,7 +32,7 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, _leave)  # until the web server takes over
         try:
             is_first = self._prepare(port)
-        except (start.CannotStart, ImproperlyConfigured) as exc:
+        except (startup.CannotStart, ImproperlyConfigured) as exc:
             raise CommandError(str(exc)) from None
         except KeyboardInterrupt:
             self._say("Stopped.")
@@ -43,7 +44,7 @@ class Command(BaseCommand):
             self._show_addresses(port, is_first=is_first)
 
         WebServer(
-            address=f"{start.in_url(settings.HOST)}:{port}",
+            address=f"{startup.in_url(settings.HOST)}:{port}",
             in_first_worker=lambda: threading.Thread(target=greet, name="greeting", daemon=True).start(),
             on_exit=self._on_exit,
         ).run()
@@ -51,14 +52,14 @@ class Command(BaseCommand):
     def _prepare(self, port: int) -> bool:
         """Returns whether the first staff user was made now."""
         if not 1 <= port <= 65535:
-            raise start.CannotStart(f"--port {port} is no port: it must be between 1 and 65535.")
+            raise startup.CannotStart(f"--port {port} is no port: it must be between 1 and 65535.")
         self._warn()
-        start.check_address(host=settings.HOST, port=port)
+        startup.check_address(host=settings.HOST, port=port)
         if settings.EMBEDDED:
-            start.start_embedded_database(tell=self._say)
-        start.check_database()
-        is_first = start.prepare_database(tell=self._say)
-        start.prepare_static_files(tell=self._say)
+            startup.start_embedded_database(tell=self._say)
+        startup.check_database()
+        is_first = startup.prepare_database(tell=self._say)
+        startup.prepare_static_files(tell=self._say)
         return is_first
 
     def _warn(self) -> None:
@@ -70,24 +71,24 @@ class Command(BaseCommand):
             self._say("WARNING: REDIS_URL is set, but not used yet: every process runs an engine of its own.")
         if settings.DEBUG:
             self._say("WARNING: DEBUG is on: whoever meets an error sees settings and code. Never in production.")
-        if settings.HOST not in start.LOOPBACK and not settings.HTTPS:
+        if settings.HOST not in startup.LOOPBACK and not settings.HTTPS:
             self._say(f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages travel in the clear.")
-        if start.has_no_name():
+        if startup.has_no_name():
             self._say("WARNING: HTTPS is on, but ALLOWED_HOSTS names this machine alone: add the names people use.")
-        for name in configuration.unread_names():
+        for name in env.unread_names():
             self._say(f"WARNING: .env sets {name}, and nothing here reads it. Is it spelled right? See .env.example.")
 
     def _check_itself(self, port: int) -> None:
         self._say(f"Self check: writing to the agent through the simulator: {self_check.QUESTION}")
         try:
-            answer = self_check.run(start.local_url(port))
+            answer = self_check.run(startup.local_url(port))
         except self_check.SelfCheckFailed as exc:
             self._say(f"WARNING: the self check failed: {exc} What to do: manage.py doctor")
         else:
             self._say(f"  answered after {answer.seconds:.1f} s: {' '.join(answer.text.split())}")
 
     def _show_addresses(self, port: int, *, is_first: bool) -> None:
-        url = start.public_url(port)
+        url = startup.public_url(port)
         self._say(
             f"\nWhatsApp Agent runs until Ctrl-C.\n"
             f"  Admin      {url}/admin/\n"
@@ -106,7 +107,7 @@ class Command(BaseCommand):
 
     def _on_exit(self) -> None:
         if settings.EMBEDDED:
-            embedded_postgres.stop(settings.DATA_DIR / "postgres")
+            embedded.stop(settings.DATA_DIR / "postgres")
         self._say("Stopped.")
 
     def _say(self, line: str) -> None:

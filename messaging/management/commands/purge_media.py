@@ -5,7 +5,7 @@ from typing import Any
 from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandParser
 
-from messaging import files
+from messaging.media import unused
 
 
 class Command(BaseCommand):
@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *, delete: bool, **_options: Any) -> None:
         count = size_bytes = 0
-        for name in files.unused():
+        for name in unused():
             count, size_bytes = count + 1, size_bytes + default_storage.size(name)
             if delete:
                 default_storage.delete(name)

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from messaging import search_index
 from messaging.models import Message
+from messaging.search.index import index_again
 
 
 class Command(BaseCommand):
@@ -14,7 +14,7 @@ class Command(BaseCommand):
     def handle(self, **_options: Any) -> None:
         total = Message.objects.count()
         done = 0
-        for done in search_index.index_again():
+        for done in index_again():
             if self.stdout.isatty():
                 self.stdout.write(f"{done} of {total} messages\r", ending="")
                 self.stdout.flush()

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging.seed import seed
+from messaging.demo_data import seed
 from sessions_app.services import ensure_default_bridges
 
 

@@ -7,7 +7,7 @@ import pytest
 from agent.bridges.base import BridgeAdapter, BridgeConfig
 from agent.bridges.simulator import SimulatorBridge
 from agent.bridges.zapw import ZapwBridge
-from tests.fakes.zapw import FakeZapw
+from tests.support.fake_zapw import FakeZapw
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from agent.bridges.base import BridgeConfig, BridgeError, NotSent, Refused, Unconfirmed
 from agent.bridges.events import Ignored, Link, Malformed, MessageReceived, SessionChanged
 from agent.bridges.zapw import ZapwBridge
-from tests.fakes.zapw import FakeZapw
+from tests.support.fake_zapw import FakeZapw
 
 ANA = "5511988887777@s.whatsapp.net"
 

@@ -19,7 +19,7 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from agent.bridges.zapw import ZapwBridge
-from tests.fakes.zapw import FakeZapw
+from tests.support.fake_zapw import FakeZapw
 from whatsapp_agent.errors import UnreadableDelivery
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "zapw"

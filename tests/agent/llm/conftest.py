@@ -8,7 +8,7 @@ from agent.llm.base import Model, Prompt, PromptMessage, Role
 from agent.llm.chat import ChatModel
 from agent.llm.endpoint import Endpoint
 from agent.llm.responses import ResponsesModel
-from tests.fakes.openai import FakeOpenAI
+from tests.support.fake_openai import FakeOpenAI
 
 API_KEY = "sk-a-key-that-no-log-may-show"
 

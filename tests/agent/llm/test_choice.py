@@ -7,7 +7,7 @@ from agent.llm.base import Prompt, PromptMessage, Role
 from agent.llm.chat import ChatModel
 from agent.llm.responses import ResponsesModel
 from agent.llm.scripted import ScriptedModel
-from tests.fakes.openai import FakeOpenAI
+from tests.support.fake_openai import FakeOpenAI
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""Hand queued messages to the bridge, in order, each at most once."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+from django.db import InterfaceError, OperationalError
+
+from agent.bridges.base import BridgeAdapter, Card, NotSent, Place, Refused, Sent, Unconfirmed
+from agent.bridges.events import Kind, Link, SessionChanged
+from messaging import outbox
+from messaging.media import outgoing
+from messaging.models import Media
+from messaging.outbox import Claimed
+from sessions_app.models import Bridge
+from sessions_app.services import adapter_for, kept_bridges, record_session_change
+from whatsapp_agent import postgres
+
+log = structlog.get_logger(__name__)
+
+SENT_BY_THEIR_OWN_CALL = frozenset({Kind.TEXT.value, Kind.LOCATION.value, Kind.CONTACT.value})  # the others are files
+PAUSES_S = (0.2, 1.0, 3.0, 6.0, 10.0)
+Result = TypeVar("Result")
+
+
+def deliver(conversation_id: UUID) -> datetime | None:
+    """Send what is queued in one conversation and may leave now.
+
+    Returns when the next message wants to leave, None when nothing waits for a time.
+    """
+    while claimed := outbox.claim_next(conversation_id):
+        bridge = kept_bridges.get(claimed.bridge_id, claimed.bridge_version)
+        more = _send(claimed, bridge=bridge)
+        if not more:
+            return None
+        if (at := outbox.pause_after_send(conversation_id)) is not None:
+            return at
+    return None
+
+
+def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
+    """Send one message and note what came of it; returns whether the next one may follow."""
+    try:
+        adapter = adapter_for(bridge)
+        why_not = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
+        if why_not:
+            raise Refused(why_not, code="not_supported_by_bridge")
+        sent = _hand_over(claimed, adapter=adapter)
+    except NotSent as exc:
+        _noted(partial(outbox.note_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
+        if exc.code == "not_connected":
+            event = SessionChanged(session=claimed.session_name, status=Link.DISCONNECTED, code="not connected")
+            record_session_change(bridge=bridge, event=event)
+        log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
+        return False
+    except Refused as exc:
+        _noted(partial(outbox.note_failed, claimed, code=exc.code, error=str(exc)))
+        log.warning("message_refused", message=str(claimed.message_id), code=exc.code)
+        return True
+    except Unconfirmed as exc:
+        _noted(partial(outbox.note_unconfirmed, claimed, code=exc.code, error=str(exc)))
+        log.warning("message_unconfirmed", message=str(claimed.message_id), code=exc.code)
+        return True
+    return _noted(partial(outbox.note_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
+
+
+def _hand_over(claimed: Claimed, *, adapter: BridgeAdapter) -> Sent:
+    """Have the bridge send it, each kind by its own call. Raises NotSent, Refused or Unconfirmed."""
+    to: dict[str, Any] = {
+        "session": claimed.session_name,
+        "address": claimed.address,
+        "quoted_id": claimed.quoted_id or None,
+    }
+    if claimed.kind not in SENT_BY_THEIR_OWN_CALL:
+        return _hand_over_file(claimed, adapter=adapter, to=to)
+    postgres.release()
+    if claimed.kind == Kind.TEXT:
+        return adapter.send_text(text=claimed.text, **to)
+    details = json.loads(claimed.details_json)
+    if claimed.kind == Kind.LOCATION:
+        return adapter.send_location(place=Place(**details["location"]), **to)
+    return adapter.send_contact(card=Card(**details["contacts"][0]), **to)
+
+
+def _hand_over_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, Any]) -> Sent:
+    media = Media.objects.select_related("message").filter(message=claimed.message_id).exclude(file="").first()
+    if media is None:
+        raise Refused("There is no file to send.", code="file_gone")
+    postgres.release()
+    try:
+        return adapter.send_media(file=outgoing(media), caption=claimed.text, **to)
+    except FileNotFoundError as exc:
+        raise Refused("The file is no longer kept.", code="file_gone") from exc
+
+
+def _noted(note: Callable[[], Result]) -> Result:
+    """Write down what came of a send, also when the database is away for a moment: the bridge is not asked again."""
+    for pause_s in PAUSES_S:
+        try:
+            return note()
+        except (OperationalError, InterfaceError) as exc:
+            log.warning("send_not_noted_yet", error=type(exc).__name__)
+            postgres.release()
+            time.sleep(pause_s)
+    return note()

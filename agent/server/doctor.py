@@ -1,0 +1,282 @@
+"""What is well and what is not, and what to do about it: for `manage.py doctor`. Nothing found holds a secret."""
+
+import json
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import httpx
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from agent.bridges.base import BridgeError
+from agent.llm import embedder_for_settings, model_for_settings
+from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
+from agent.server import startup
+from messaging.models import Conversation, Message, Turn, UnembeddedMessage
+from messaging.search import embeddings
+from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
+from sessions_app.services import adapter_for
+from whatsapp_agent import env
+from whatsapp_agent.errors import UnreadableDelivery
+from whatsapp_agent.postgres import embedded
+
+LATE = timedelta(minutes=2)
+RECENTLY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `remedy` says what to do when it is not well."""
+
+    about: str
+    is_well: bool
+    text: str
+    remedy: str = ""
+
+
+def findings() -> Iterator[Finding]:
+    """All there is to say, as it is found; what cannot be looked at without a database is left out without one."""
+    yield from _configuration()
+    yield _web_server()
+    database = _database()
+    yield database
+    if database.is_well:
+        yield from _engine()
+        yield from _bridges()
+        yield from _sessions()
+        yield from _models()
+        yield from _embeddings()
+
+
+def _configuration() -> Iterator[Finding]:
+    about = "configuration"
+    where = "the embedded database" if settings.EMBEDDED else "DATABASE_URL"
+    yield Finding(about, True, f"complete, with {where}; data in {settings.DATA_DIR}")
+    for name in env.unread_names():
+        yield Finding(about, False, f".env sets {name}, which nothing reads", "Is it spelled as in .env.example?")
+    if settings.DEBUG:
+        yield Finding(about, False, "DEBUG is on", "Set DEBUG=false: errors show settings and code to everyone.")
+    kept = settings.DATA_DIR / "secrets.env"
+    if settings.EMBEDDED and stat.S_IMODE(kept.stat().st_mode) & 0o077:
+        yield Finding(about, False, f"others may read {kept}", f"chmod 600 '{kept}'")
+    if settings.HOST not in startup.LOOPBACK and not settings.HTTPS:
+        yield Finding(
+            about, False, f"HOST={settings.HOST} without HTTPS", "Put a proxy with TLS before it, and set HTTPS=true."
+        )
+    if startup.has_no_name():
+        text = "HTTPS is on, but ALLOWED_HOSTS has no name but this machine's own: all others are refused with 400"
+        yield Finding(about, False, text, "Add the names people use to ALLOWED_HOSTS.")
+
+
+def _web_server() -> Finding:
+    url = startup.local_url(settings.PORT)
+    try:
+        answered = httpx.get(f"{url}/health/", timeout=5.0)
+        is_ours = answered.status_code == 200 and answered.json() == {"status": "healthy"}
+    except (httpx.TransportError, ValueError):
+        return Finding("web server", False, f"nothing answers at {url}", "Start it: make run, or manage.py up.")
+    if is_ours:
+        return Finding("web server", True, f"answers at {url}")
+    return Finding("web server", False, f"something else answers at {url}", "Set another PORT.")
+
+
+def _database() -> Finding:
+    about = "database"
+    try:
+        if settings.EMBEDDED:
+            embedded.ensure_running(settings.DATA_DIR / "postgres")
+        startup.check_database()
+    except (embedded.NotStarted, startup.CannotStart) as exc:
+        return Finding(about, False, str(exc), "Correct this first; the rest depends on it.")
+    executor = MigrationExecutor(connection)
+    if pending := executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        text = f"{len(pending)} migrations are not applied"
+        return Finding(about, False, text, "Start once (manage.py up applies them), or run manage.py migrate.")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version')")
+        version = cursor.fetchone()[0]
+    return Finding(about, True, f"PostgreSQL {version} with pgvector at {startup.database_place()}, up to date")
+
+
+def _engine() -> Iterator[Finding]:
+    about, now = "engine", timezone.now()
+    late = Conversation.objects.due().filter(due_at__lt=now - LATE).count()
+    queued = Message.objects.filter(status=Message.Status.QUEUED, created_at__lt=now - LATE).count()
+    if late or queued:
+        yield Finding(
+            about,
+            False,
+            f"{late} conversations wait for an answer and {queued} messages to be sent, for over two minutes",
+            "Does manage.py up run, and what does its log say? A bridge or a model that fails is told below.",
+        )
+    else:
+        yield Finding(about, True, "nothing has been waiting for long")
+    failed = Turn.objects.filter(outcome=Turn.Outcome.FAILED, created_at__gt=now - RECENTLY).count()
+    if failed:
+        yield Finding(about, False, f"{failed} turns failed within a day", "See them in the admin, and run them again.")
+    unconfirmed = Message.objects.filter(status=Message.Status.UNCONFIRMED, created_at__gt=now - RECENTLY).count()
+    if unconfirmed:
+        text = f"{unconfirmed} messages of the last day may or may not have been sent"
+        yield Finding(about, False, text, "Look at them on the phone, then settle them in the admin.")
+
+
+def _bridges() -> Iterator[Finding]:
+    try:
+        bridges = list(Bridge.objects.order_by("slug"))
+    except ImproperlyConfigured as exc:
+        yield Finding("bridges", False, "their credentials cannot be read", str(exc))
+        return
+    if not bridges:
+        yield Finding("bridges", False, "there is none yet", "Start once: manage.py up makes those of the environment.")
+    for bridge in bridges:
+        yield _bridge(bridge)
+
+
+def _bridge(bridge: Bridge) -> Finding:
+    about = f"bridge {bridge.slug}"
+    if bridge.slug == Bridge.DEFAULT and (bridge.kind, bridge.base_url, bridge.api_key) != (
+        settings.WHATSAPP_BRIDGE,
+        settings.WHATSAPP_API_URL,
+        settings.WHATSAPP_API_KEY,
+    ):
+        text = "WHATSAPP_BRIDGE, WHATSAPP_API_URL or WHATSAPP_API_KEY has changed since the last start"
+        return Finding(about, False, text, "Start again: manage.py up takes it over.")
+    at = f"{bridge.kind} at {bridge.base_url}" if bridge.base_url else bridge.kind
+    adapter = adapter_for(bridge)
+    if not adapter.is_healthy():
+        return Finding(
+            about, False, f"{at} does not answer as it should", "Does it run, and is WHATSAPP_API_URL right?"
+        )
+    try:
+        sessions = adapter.list_sessions()
+    except (BridgeError, UnreadableDelivery) as exc:
+        remedy = "Set WHATSAPP_API_KEY to its key." if getattr(exc, "code", "") == "unauthorized" else "See its log."
+        return Finding(about, False, f"{at} is there and would not list its sessions: {exc}", remedy)
+    return Finding(about, True, f"{at} answers and takes our key; {len(sessions)} sessions" if bridge.base_url else at)
+
+
+def _sessions() -> Iterator[Finding]:
+    sessions = WhatsAppSession.objects.live()
+    connected = sessions.filter(status=WhatsAppSession.Status.CONNECTED).count()
+    yield Finding("sessions", True, f"{connected} connected")
+    for session in sessions.exclude(status=WhatsAppSession.Status.CONNECTED).order_by("name"):
+        remedy = f"Link it again: manage.py link_session {session.name}"
+        yield Finding("sessions", False, f"{session.name} is {session.status}", remedy)
+
+
+def _models() -> Iterator[Finding]:
+    """Ask each model that a profile names for one word, then for a tool, then before a picture."""
+    if not (settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL):
+        text = "a scripted stand-in answers, until OPENAI_API_KEY or OPENAI_BASE_URL is set"
+        yield Finding("model", True, text)
+        return
+    named = set(AgentProfile.objects.exclude(model="").values_list("model", flat=True))
+    for name in sorted(named | {settings.OPENAI_MODEL}):
+        answers = _answers(name)
+        yield answers
+        if answers.is_well:
+            yield _tools(name)
+            yield _pictures(name)
+
+
+def _ask(name: str, text: str, *, picture: str = "", tools: tuple[ToolSpec, ...] = ()) -> Completion:
+    question = PromptMessage(role=Role.USER, text=text, picture=picture)
+    return model_for_settings().complete(Prompt(model=name, messages=(question,), tools=tools))
+
+
+def _answers(name: str) -> Finding:
+    about = f"model {name}"
+    try:
+        usage = _ask(name, "Answer with the word OK.").usage
+    except ModelError as exc:
+        return Finding(about, False, str(exc), MODEL_REMEDIES.get(exc.code, "Try again later; its server may be busy."))
+    return Finding(about, True, f"answers ({usage.prompt_tokens + usage.completion_tokens} tokens)")
+
+
+def _tools(name: str) -> Finding:
+    """Have it call a tool. One that cannot is wrong only where a profile wants it to."""
+    about = f"tools of {name}"
+    try:
+        requests = _ask(name, "Call the tool `say` with the word OK, and write nothing.", tools=(PROBE,)).tool_requests
+    except ModelError as exc:
+        text = f"it takes none: {exc}"
+    else:
+        if any(request.name == PROBE.name and _says_ok(request.arguments) for request in requests):
+            return Finding(about, True, "it calls them")
+        text = "it calls them wrongly" if requests else "it takes them, and called none when told to"
+    profiles = AgentProfile.objects.filter(model__in=[name, ""] if name == settings.OPENAI_MODEL else [name])
+    wanted = [profile.name for profile in profiles.order_by("name") if profile.tools]
+    if not wanted:
+        return Finding(about, True, f"{text}; no agent profile wants any")
+    remedy = f"Choose a model that can, or take the tools from the agent profiles: {', '.join(wanted)}."
+    return Finding(about, False, text, remedy)
+
+
+def _says_ok(arguments: str) -> bool:
+    try:
+        given = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(given, dict) and "ok" in str(given.get("word")).lower()
+
+
+def _pictures(name: str) -> Finding:
+    """Ask it for the colour of one. In a conversation it is told only that there was one, so it is well either way."""
+    about = f"pictures before {name}"
+    try:
+        text = _ask(name, "Which colour is this picture? Answer with one word.", picture=RED_PICTURE).text
+    except ModelError as exc:
+        return Finding(about, True, f"it takes none: {exc}")
+    sees = re.search(r"\bred\b", text, re.IGNORECASE)
+    return Finding(about, True, "it sees them" if sees else "it takes them, and does not see what is on them")
+
+
+def _embeddings() -> Iterator[Finding]:
+    """Ask the embedding model, if there is one, for one vector, and the database whether it can compare vectors."""
+    embedder = embedder_for_settings(timeout_s=settings.MODEL_TIMEOUT_S)
+    if embedder is None:
+        yield Finding("embeddings", True, "search goes by words alone, until OPENAI_EMBEDDING_MODEL is set")
+        return
+    about = f"embeddings {embedder.model}"
+    try:
+        embeddings.require_pgvector()
+        [vector] = embedder.embed(["OK"])
+    except embeddings.NoPgvector as exc:
+        yield Finding(about, False, "search goes by words alone", str(exc))
+    except ModelError as exc:
+        yield Finding(about, False, str(exc), MODEL_REMEDIES.get(exc.code, "Does the server have embeddings?"))
+    else:
+        waiting = UnembeddedMessage.objects.count()
+        yield Finding(about, True, f"answers with {len(vector)} numbers; {waiting} messages wait to be embedded")
+
+
+PROBE = ToolSpec(
+    name="say",
+    description="Say a word.",
+    parameters={
+        "type": "object",
+        "properties": {"word": {"type": "string"}},
+        "required": ["word"],
+        "additionalProperties": False,
+    },
+)
+# 64 by 64 pixels, all red.
+RED_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAAA1BMVEX/AA"
+    "AZ4gk3AAAAD0lEQVR42mNgGAWjgHwAAAJAAAHgTR1EAAAAAElFTkSuQmCC"
+)
+MODEL_REMEDIES = {
+    "unauthorized": "Set OPENAI_API_KEY to a key that OPENAI_BASE_URL takes.",
+    "model_not_found": "Set OPENAI_MODEL, or the profile's model, to one that the server has.",
+    "connection": "Is OPENAI_BASE_URL right, and can this machine reach it?",
+    "timeout": "Is OPENAI_BASE_URL right? A slow server may need a larger MODEL_TIMEOUT_S.",
+    "redirect": "Set OPENAI_BASE_URL to the address it redirects to.",
+    "bad_request": "Does the server have the API that OPENAI_API names (chat or responses)?",
+    "insufficient_quota": "The account behind OPENAI_API_KEY has nothing left.",
+}

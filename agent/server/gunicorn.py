@@ -1,0 +1,115 @@
+"""The web server: gunicorn in this very process, which forks workers that each answer requests and run an engine."""
+
+import gc
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.db import connections
+from django.urls import get_resolver
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+
+from agent import engine, llm
+from whatsapp_agent.http.request_body import measured
+from whatsapp_agent.postgres import base as postgres
+
+STOP_S = 20  # for requests, turns and sends that are under way
+ENGINE_STOP_S = 10.0
+
+
+class Log(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """What gunicorn has to say goes where everything else goes, without its reports of every start and stop."""
+
+    def setup(self, cfg: Any) -> None:
+        self.cfg = cfg
+        self._access_log_enabled = False
+        self.error_log.setLevel(logging.WARNING)
+        self.error_log.propagate = True
+
+
+class CalmArbiter(Arbiter):  # type: ignore[misc]
+    """Ctrl-C and a closed terminal stop as gently as SIGTERM does; a second Ctrl-C is in a hurry."""
+
+    def init_signals(self) -> None:
+        hangup = signal.getsignal(signal.SIGHUP)
+        super().init_signals()
+        if hangup == signal.SIG_IGN:  # nohup
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def handle_int(self) -> None:
+        self.handle_term()
+
+    def handle_hup(self) -> None:
+        self.handle_term()
+
+
+class WebServer(BaseApplication):  # type: ignore[misc]
+    """Serve until SIGTERM or SIGINT. `in_first_worker` is called once, when requests are being answered."""
+
+    def __init__(self, *, address: str, in_first_worker: Callable[[], None], on_exit: Callable[[], None]) -> None:
+        self._options = {
+            "bind": address,
+            "workers": settings.WEB_PROCESSES,
+            "worker_class": "gthread",
+            "threads": settings.WEB_THREADS,
+            "preload_app": True,  # workers share the memory of what is loaded before they fork
+            "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,  # noqa: S108
+            "timeout": 60,
+            "graceful_timeout": STOP_S,
+            "keepalive": 30,
+            "limit_request_line": 8190,  # bytes, the most there can be: words to search for are up to twelve each
+            "logger_class": Log,
+            "control_socket_disable": True,
+            "pre_fork": _before_fork,
+            "post_worker_init": self._worker_starts,
+            "worker_exit": _worker_ends,
+            "on_exit": self._server_ends,
+        }
+        self._in_first_worker = in_first_worker
+        self._on_exit = on_exit
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """The application, with what its first request and first turn would load: once, and shared by all workers."""
+        application = get_wsgi_application()
+        get_resolver().url_patterns  # noqa: B018
+        llm.model_for_settings()
+        gc.collect()
+        gc.freeze()  # looking for garbage would write to each of these objects, and so copy their memory
+        return measured(application)
+
+    def run(self) -> None:
+        CalmArbiter(self).run()
+
+    def _worker_starts(self, worker: Any) -> None:
+        # A terminal's Ctrl-C reaches every process; workers wait for the arbiter's word, so that they end in order.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        engine.start()
+        if worker.age == 1:
+            self._in_first_worker()
+
+    def _server_ends(self, arbiter: Any) -> None:  # noqa: ARG002
+        self._on_exit()
+
+
+def _before_fork(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
+    """A connection belongs to one process."""
+    connections.close_all()
+    postgres.close_idle()
+
+
+def _worker_ends(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
+    engine.stop(timeout_s=ENGINE_STOP_S)
+    connections.close_all()
+    postgres.close_idle()

@@ -1,0 +1,30 @@
+"""Readiness: the database answers, the engine keeps up, the bridges can be reached."""
+
+from datetime import timedelta
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+
+from messaging.models import Conversation
+from sessions_app.models import Bridge
+from sessions_app.services import adapter_for
+from whatsapp_agent import postgres
+from whatsapp_agent.api.errors import only
+from whatsapp_agent.http import health
+
+LATE = timedelta(minutes=2)
+
+
+@csrf_exempt
+def ready(request: HttpRequest) -> HttpResponse:
+    """200 when the process can do its work, 503 and which part fails otherwise. Names no address and no number."""
+    if request.method not in {"GET", "HEAD"}:
+        return only("GET", "HEAD")
+    checks = {"database": health.database_answers()}
+    if checks["database"]:
+        checks["engine"] = not Conversation.objects.due().filter(due_at__lt=timezone.now() - LATE).exists()
+        bridges = [(bridge.slug, adapter_for(bridge)) for bridge in Bridge.objects.all()]
+        postgres.release()
+        checks |= {f"bridge:{slug}": adapter.is_healthy() for slug, adapter in bridges}
+    return health.report(checks)

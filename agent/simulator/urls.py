@@ -1,0 +1,13 @@
+"""The pages of the phone simulator, under /simulator/."""
+
+from django.urls import path
+
+from agent.simulator import views
+
+urlpatterns = [
+    path("", views.page, name="simulator"),
+    path("sessions/", views.sessions, name="simulator-sessions"),
+    path("sessions/<uuid:session_id>/contacts/", views.contacts, name="simulator-contacts"),
+    path("sessions/<uuid:session_id>/events/", views.events, name="simulator-events"),
+    path("conversations/<uuid:conversation_id>/", views.conversation, name="simulator-conversation"),
+]

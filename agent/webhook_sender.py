@@ -1,0 +1,104 @@
+"""Tell endpoints what happened. One process at a time for each endpoint, in order for each conversation."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from messaging.models import WebhookEndpoint
+from messaging.webhooks import endpoints
+from messaging.webhooks.endpoints import Attempt, Outgoing
+from whatsapp_agent import postgres
+from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, ask
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 8  # conversations of one endpoint
+LONGEST_ANSWER_BYTES = 2000
+LONGEST_WISH_S = 3600.0
+
+
+def tell(endpoint_id: UUID) -> None:
+    """Send what one endpoint is to be told. Does nothing when it may not be asked, or another process is at it."""
+    lease = endpoints.take(endpoint_id)
+    if lease is None:
+        return
+    try:
+        while (gathered := endpoints.gather(lease)) is not None:
+            endpoint, batch = gathered
+            if not batch:
+                break
+            postgres.release()
+            attempts = _send_all(endpoint, batch)
+            endpoints.note(lease, attempts)
+            if not all(attempt.is_taken for attempt in attempts) or not lease.renew():
+                break
+    finally:
+        lease.give_back()
+
+
+def _send_all(endpoint: WebhookEndpoint, batch: Sequence[Outgoing]) -> list[Attempt]:
+    """Send until all is sent, the time is up, or the endpoint fails. Conversations side by side, each in order."""
+    give_up_at = time.monotonic() + endpoints.SENDS_FOR_S
+    attempts: list[Attempt] = []
+    places: dict[UUID | None, list[Outgoing]] = defaultdict(list)
+    for outgoing in batch:
+        places[outgoing.place].append(outgoing)
+
+    def send_place(queue: list[Outgoing]) -> None:
+        for outgoing in queue:
+            if time.monotonic() > give_up_at or any(not attempt.is_taken for attempt in attempts[-AT_ONCE:]):
+                return
+            attempts.append(send(endpoint, outgoing))
+
+    if len(places) == 1:
+        send_place(list(batch))
+    else:
+        with ThreadPoolExecutor(min(AT_ONCE, len(places)), thread_name_prefix="webhook") as threads:
+            list(threads.map(send_place, places.values()))
+    return attempts
+
+
+def send(endpoint: WebhookEndpoint, outgoing: Outgoing) -> Attempt:
+    """Send one event and say what came of it. Anything but 2xx within the time-out is a failure."""
+    at, began = timezone.now(), time.monotonic()
+
+    def attempt(**facts: object) -> Attempt:
+        return Attempt(outgoing, at=at, duration_ms=round((time.monotonic() - began) * 1000), **facts)  # type: ignore[arg-type]
+
+    try:
+        answer = ask(
+            "POST",
+            endpoint.url,
+            headers=endpoints.headers_for(endpoint, outgoing, at=at),
+            content=outgoing.body,
+            timeout_s=settings.WEBHOOK_TIMEOUT_S,
+            most_bytes=LONGEST_ANSWER_BYTES,
+            allow_private=settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS,
+        )
+    except (UnsafeUrl, FetchFailed) as exc:
+        return attempt(error=exc.code)
+    shown = answer.body.decode(errors="replace").replace("\0", "\ufffd")[:500]
+    if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        return attempt(status_code=answer.status, answer=shown)
+    wish_s = _seconds(answer.headers.get("retry-after", ""))
+    return attempt(status_code=answer.status, error=f"status_{answer.status}", answer=shown, retry_after_s=wish_s)
+
+
+def _seconds(retry_after: str) -> float | None:
+    """`Retry-After`, seconds or a date, as seconds from now; an hour at most."""
+    try:
+        wait_s = float(retry_after)
+    except ValueError:
+        try:
+            wait_s = (parsedate_to_datetime(retry_after) - timezone.now()).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(wait_s, 0.0), LONGEST_WISH_S) if wait_s == wait_s else None  # NaN is not equal to itself

@@ -1,0 +1,371 @@
+"""Keep what the bridge tells: messages, our own phone's words, receipts, edits. Everything here may run twice."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+from psycopg2.extras import Json
+from uuid_utils.compat import uuid7
+
+from agent.bridges.events import (
+    Kind,
+    MessageEdited,
+    MessageReceived,
+    MessageRevoked,
+    Receipt,
+    StatusChanged,
+)
+from messaging import control
+from messaging.contacts import contact_for, conversation_with, phone_spellings
+from messaging.models import Contact, Conversation, EarlyReceipt, Media, Message
+from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import register_session
+from whatsapp_agent.postgres.prepared import Statement
+
+QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
+QUESTION_MARKS = ("?", "？", "؟", "⸮", ";")
+COMMAND_MARKS = ("/", "#")
+ECHO_WITHIN = timedelta(minutes=10)  # of a send, as two clocks tell it; the same words at another time are a person's
+
+# Kept in one round trip, because this is what every delivery waits for: find the conversation by the sender's alias,
+# insert the message once, and move the conversation's due time. No row comes back when the sender is unknown.
+KEEP = Statement("""
+WITH place AS (
+    SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
+           profile.debounce_s, profile.debounce_max_s,
+           CASE
+               WHEN NOT %(answerable)s THEN 'kind'
+               WHEN %(is_history)s THEN 'history'
+               WHEN contact.is_blocked OR session.ended_at IS NOT NULL OR session.access_policy = 'nobody'
+                    OR (session.access_policy = 'listed' AND NOT contact.is_allowed) THEN 'policy'
+               WHEN contact.is_group AND NOT profile.answers_groups THEN 'group'
+               WHEN %(said_at)s < statement_timestamp() - make_interval(secs => profile.max_answer_age_s) THEN 'stale'
+               ELSE ''
+           END AS unanswered
+      FROM sessions_app_whatsappsession session
+      JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
+      JOIN messaging_contactalias alias
+        ON alias.session_id = session.id AND alias.kind = %(alias_kind)s AND alias.value = %(alias_value)s
+      JOIN messaging_contact contact ON contact.id = alias.contact_id
+      JOIN messaging_conversation conversation ON conversation.contact_id = alias.contact_id
+     WHERE session.bridge_id = %(bridge_id)s AND session.name = %(session)s
+       AND conversation.address = %(address)s
+       AND (%(name)s = '' OR contact.name = %(name)s)
+       AND NOT EXISTS (  -- the bridge ties an address to this contact that we do not know yet
+           SELECT 1 FROM unnest(%(alternates)s::text[]) alternate
+            WHERE alternate NOT IN (SELECT known.value FROM messaging_contactalias known
+                                     WHERE known.contact_id = alias.contact_id))
+), kept AS (
+    INSERT INTO messaging_message (
+        id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
+        provider_message_id, quoted_id, quoted_provider_id, tries, error_code, error, said_at, created_at)
+    SELECT %(id)s::uuid, session_id, conversation_id, COALESCE(%(sender_id)s::uuid, contact_id),
+           'inbound', 'contact', %(kind)s::text,
+           CASE unanswered WHEN '' THEN 'received' ELSE 'handled' END, unanswered, %(text)s::text,
+           %(details)s::jsonb, %(provider_message_id)s::text,
+           (SELECT quoted.id FROM messaging_message quoted
+             WHERE quoted.session_id = place.session_id AND quoted.provider_message_id = %(quoted_id)s
+               AND quoted.conversation_id = place.conversation_id),  -- nobody reads along elsewhere by answering it
+           COALESCE(%(quoted_id)s, ''), 0, '', '', LEAST(%(said_at)s, statement_timestamp()), statement_timestamp()
+      FROM place
+    ON CONFLICT (session_id, provider_message_id) DO NOTHING
+    RETURNING conversation_id, unanswered
+), moved AS (
+    UPDATE messaging_conversation conversation
+       SET inbound_count = inbound_count + (kept.unanswered = '')::int,
+           unread_count = unread_count + (kept.unanswered <> 'history')::int,
+           last_message_at = GREATEST(last_message_at, LEAST(%(said_at)s, statement_timestamp())),
+           burst_started_at = CASE WHEN kept.unanswered = '' AND control = 'agent'
+                                   THEN COALESCE(burst_started_at, statement_timestamp()) ELSE burst_started_at END,
+           due_at = CASE WHEN kept.unanswered = '' AND control = 'agent'
+                         THEN GREATEST(retry_at, LEAST(
+                             statement_timestamp() + make_interval(secs => LEAST(debounce_s, %(hurry_s)s)),
+                             COALESCE(burst_started_at, statement_timestamp()) + make_interval(secs => debounce_max_s)))
+                         ELSE due_at END
+      FROM kept, place
+     WHERE conversation.id = kept.conversation_id
+    RETURNING conversation.id, conversation.due_at
+)
+SELECT place.conversation_id, kept.conversation_id IS NOT NULL, moved.due_at, kept.unanswered = '', place.link
+  FROM place LEFT JOIN kept ON true LEFT JOIN moved ON true
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of an inbound message. `due_at` is when its conversation wants a turn, None when it wants none."""
+
+    message_id: UUID
+    conversation_id: UUID
+    is_new: bool
+    due_at: datetime | None
+
+
+def receive_message(*, bridge: Bridge, event: MessageReceived) -> Kept:
+    """Keep an inbound message, once, and say when its conversation is due.
+
+    Raises Conversation.DoesNotExist when its place changes at this very moment (a merge, another address): ask again.
+    """
+    kept = _keep(bridge=bridge, event=event)
+    if kept is None:
+        with transaction.atomic():
+            sender_id = _make_place(bridge=bridge, event=event)
+            kept = _keep(bridge=bridge, event=event, sender_id=sender_id)
+            if kept is None:
+                raise Conversation.DoesNotExist("the place was made a line above, and is another one by now")
+    return kept
+
+
+def _make_place(*, bridge: Bridge, event: MessageReceived) -> UUID | None:
+    """Make what the message hangs on: session, contact, conversation; the writer's contact, in a group."""
+    session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
+    contact = contact_for(session=session, address=event.chat)
+    conversation_with(contact=contact, address=event.chat.address)
+    if event.chat.is_group:
+        return contact_for(session=session, address=event.sender).pk
+    return None
+
+
+def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None) -> Kept | None:
+    if event.chat.is_group and sender_id is None:
+        return None  # the writer has to be looked up first
+    (alias_kind, alias_value), *alternates = event.chat.aliases
+    message_id = uuid7()
+    said_at = event.sent_at or timezone.now()
+    parameters = {
+        "id": message_id,
+        "bridge_id": bridge.pk,
+        "session": event.session,
+        "alias_kind": alias_kind.value,
+        "alias_value": alias_value,
+        "alternates": [value for _, value in alternates],
+        "address": event.chat.address,
+        "name": (event.chat.name or "")[:200],
+        "sender_id": sender_id,
+        "kind": event.kind.value,
+        "text": event.text,
+        "details": Json(_details(event)),
+        "provider_message_id": event.provider_message_id,
+        "quoted_id": event.quoted_id,
+        "said_at": said_at,
+        "answerable": event.answerable and event.kind is not Kind.REACTION,
+        "is_history": event.is_history,
+        "hurry_s": _patience_s(event.text),
+    }
+    with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
+        rows = KEEP.rows(**parameters)
+        if not rows:
+            return None
+        conversation_id, is_new, due_at, is_due, link = rows[0]
+        if is_new and event.media:
+            Media.objects.create(
+                message_id=message_id,
+                mime_type=(event.media.mime_type or "")[:100],
+                filename=(event.media.filename or "")[:255],
+                size_bytes=event.media.size_bytes,
+                ref=event.media.ref or "",
+                downloadable=event.media.downloadable,
+            )
+    if is_new and link != WhatsAppSession.Status.CONNECTED:
+        _note_connected(bridge=bridge, name=event.session, at=event.sent_at)
+    return Kept(
+        message_id=message_id, conversation_id=conversation_id, is_new=is_new, due_at=due_at if is_due else None
+    )
+
+
+def _note_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
+    """A message that just came proves the link, whatever was last heard of it."""
+    if at is None or at < timezone.now() - timedelta(seconds=60):
+        return
+    WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
+        status=WhatsAppSession.Status.CONNECTED
+    ).update(
+        status=WhatsAppSession.Status.CONNECTED, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None
+    )
+
+
+def _details(event: MessageReceived) -> dict[str, Any]:
+    return event.details | ({"forwarded": True} if event.forwarded else {})
+
+
+def _patience_s(text: str) -> float | None:
+    """How long to wait for more at the most; None leaves it to the profile."""
+    ending = text.rstrip()
+    if ending.startswith(COMMAND_MARKS):
+        return 0.0
+    return QUESTION_DEBOUNCE_S if ending.endswith(QUESTION_MARKS) else None
+
+
+def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
+    """Whether our own phone wrote to its own number, and it is not what we sent there ourselves."""
+    if event.chat.phone is None:
+        return False
+    own_number = WhatsAppSession.objects.filter(
+        bridge=bridge, name=event.session, phone__in=phone_spellings(event.chat.phone)
+    )
+    ours = Message.objects.filter(
+        session__in=own_number,
+        direction=Message.Direction.OUTBOUND,
+        provider_message_id=event.provider_message_id,
+    )
+    return own_number.exists() and not ours.exists()
+
+
+def _is_own_number(session: WhatsAppSession, contact: Contact) -> bool:
+    return bool(session.phone) and contact.phone in phone_spellings(session.phone)
+
+
+@transaction.atomic
+def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | None:
+    """Keep what our own number said: typed on the phone, or the echo of a message we sent.
+
+    An echo settles the send it belongs to. A message typed just now on the phone takes the conversation over.
+    Returns the message typed on the phone, None when it was known already or is our own echo.
+    """
+    session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
+    contact = contact_for(session=session, address=event.chat)
+    conversation = conversation_with(contact=contact, address=event.chat.address)
+    Conversation.objects.select_for_update().get(pk=conversation.pk)
+    if Message.objects.filter(session=session, provider_message_id=event.provider_message_id).exists():
+        return None
+    now = timezone.now()
+    said_at = min(event.sent_at or now, now)
+    unsettled = (
+        Message.objects.filter(
+            conversation=conversation,
+            direction=Message.Direction.OUTBOUND,
+            status__in=[Message.Status.SENDING, Message.Status.UNCONFIRMED],
+            provider_message_id=None,
+            text=event.text,
+            kind=event.kind.value,
+            sending_at__range=(said_at - ECHO_WITHIN, said_at + ECHO_WITHIN),
+        )
+        .order_by("status", "created_at", "id")  # what is being sent before what is unconfirmed
+        .first()
+    )
+    if unsettled is not None:
+        record_sent(message_id=unsettled.pk, provider_message_id=event.provider_message_id, at=event.sent_at)
+        return None
+    message = Message.objects.create(
+        session=session,
+        conversation=conversation,
+        direction=Message.Direction.OUTBOUND,
+        author=Message.Author.PHONE,
+        kind=event.kind.value,
+        status=Message.Status.SENT,
+        text=event.text,
+        details=_details(event),
+        provider_message_id=event.provider_message_id,
+        quoted_provider_id=event.quoted_id or "",
+        quoted=Message.objects.filter(conversation=conversation, provider_message_id=event.quoted_id or "").first(),
+        said_at=said_at,
+        sent_at=said_at,
+    )
+    Conversation.objects.filter(pk=conversation.pk).update(
+        last_message_at=max(filter(None, [conversation.last_message_at, said_at]))
+    )
+    is_fresh = said_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
+    if is_fresh and not event.is_history and not _is_own_number(session, contact):
+        control.person_wrote(conversation=conversation, reason="typed on the phone")
+    return message
+
+
+# --- receipts -----------------------------------------------------------------------------------------------------
+
+# From where each receipt may move a message: forward only, and `failed` only before anyone has seen it arrive.
+MOVES_FROM: dict[str, list[str]] = {
+    Receipt.SENT.value: ["queued", "sending", "unconfirmed"],
+    Receipt.DELIVERED.value: ["queued", "sending", "unconfirmed", "sent", "failed"],
+    Receipt.READ.value: ["queued", "sending", "unconfirmed", "sent", "failed", "delivered"],
+    Receipt.FAILED.value: ["queued", "sending", "unconfirmed", "sent"],
+}
+TIME_OF = {Receipt.SENT.value: "sent_at", Receipt.DELIVERED.value: "delivered_at", Receipt.READ.value: "read_at"}
+
+
+def record_status(*, bridge: Bridge, event: StatusChanged) -> None:
+    """Move a message's status forward. A receipt of a message we do not know yet waits until we do."""
+    session = register_session(bridge=bridge, name=event.session)
+    at = event.at or timezone.now()
+    known = Message.objects.filter(session=session, provider_message_id=event.provider_message_id)
+    if not known.exists():
+        EarlyReceipt.objects.get_or_create(
+            session=session,
+            provider_message_id=event.provider_message_id,
+            status=event.status.value,
+            defaults={"at": at, "error": event.error[:300]},
+        )
+        known = known.all()  # the send's answer may have come between the two: look once more
+        if not known.exists():
+            return
+    _apply_receipt(known=known, status=event.status.value, at=at, error=event.error)
+
+
+def _apply_receipt(*, known: Any, status: str, at: datetime, error: str) -> None:
+    changes: dict[str, Any] = {"status": status}
+    if status in TIME_OF:
+        changes |= {TIME_OF[status]: at, "error_code": "", "error": ""}
+    else:
+        changes |= {"error_code": "failed_at_whatsapp", "error": error[:300]}
+    moved = known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
+    if moved and status == Receipt.FAILED.value:
+        Conversation.objects.filter(pk__in=known.values("conversation_id")).update(needs_attention=True)
+
+
+@transaction.atomic
+def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | None = None) -> None:
+    """The bridge took a message under this id: it is sent, and receipts that came earlier are applied."""
+    _hold_conversation_of(message_id)  # before the message's row, as everywhere
+    message = Message.objects.select_for_update().get(pk=message_id)
+    # An echo may have come first and found nothing to settle; it was this message all along.
+    Message.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id).exclude(
+        pk=message_id
+    ).filter(direction=Message.Direction.OUTBOUND, author=Message.Author.PHONE).delete()
+    known = Message.objects.filter(pk=message_id)
+    known.update(provider_message_id=provider_message_id)
+    _apply_receipt(known=known, status=Receipt.SENT.value, at=at or timezone.now(), error="")
+    early = EarlyReceipt.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id)
+    for receipt in early.order_by("at", "id"):
+        _apply_receipt(known=known, status=receipt.status, at=receipt.at, error=receipt.error)
+    early.delete()
+
+
+def _hold_conversation_of(message_id: UUID) -> None:
+    holding = Conversation.objects.select_for_update(of=["self"]).filter(messages=message_id)
+    if not list(holding):  # it was merged into another while we waited for it, and has taken the message along
+        list(holding.all())
+
+
+def settle_early_receipts() -> None:
+    """Apply what came at the very moment in which its message came to be known, and forget what nobody asked for."""
+    messages = Message.objects.filter(session=OuterRef("session"), provider_message_id=OuterRef("provider_message_id"))
+    for receipt in EarlyReceipt.objects.filter(Exists(messages)).order_by("at", "id")[:500]:
+        known = Message.objects.filter(session_id=receipt.session_id, provider_message_id=receipt.provider_message_id)
+        _apply_receipt(known=known, status=receipt.status, at=receipt.at, error=receipt.error)
+        receipt.delete()
+    EarlyReceipt.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()
+
+
+# --- edits --------------------------------------------------------------------------------------------------------
+
+
+def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
+    """The writer changed what was said; the model sees the new words. An unknown message is no error."""
+    Message.objects.filter(
+        session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
+    ).update(text=event.text, edited_at=timezone.now())
+
+
+def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
+    """The writer took a message back. It is kept for the record, never answered, and not shown to the model again."""
+    revoked = Message.objects.filter(
+        session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
+    )
+    revoked.update(revoked_at=timezone.now())
+    revoked.filter(status=Message.Status.RECEIVED).update(
+        status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
+    )

@@ -1,0 +1,232 @@
+"""What we decide to say: queued here, delivered by the engine."""
+
+from dataclasses import asdict
+from typing import Any
+
+import phonenumbers
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from agent.bridges.base import Capability, Card, Place
+from agent.bridges.events import Kind
+from messaging import control
+from messaging.contacts import contact_for, conversation_with, known_by_phone
+from messaging.media import NewFile
+from messaging.models import Conversation, Media, Message
+from sessions_app.models import WhatsAppSession
+from sessions_app.services import adapter_for
+from whatsapp_agent import wakeups
+from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
+
+
+def parse_phone(text: str, *, field: str = "to") -> str:
+    """E.164 of a phone somebody typed, with its country code. Raises InvalidInput for `field`."""
+    try:
+        number = phonenumbers.parse(text if text.strip().startswith("+") else f"+{text.strip()}")
+    except phonenumbers.NumberParseException as exc:
+        raise InvalidInput(
+            "This is no phone number. Write it with its country code, like +5511988887777.", field=field
+        ) from exc
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
+        raise InvalidInput("This phone number has too many or too few digits for its country.", field=field)
+    if number.extension:
+        raise InvalidInput("WhatsApp has no extensions: leave it out.", field=field)
+    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversation:
+    """The conversation with a phone (E.164), made when there is none yet.
+
+    An address the bridge gave us beats one somebody typed: Brazilian, Mexican and Argentine mobile numbers exist in
+    two spellings.
+    """
+    if (contact := known_by_phone(session=session, phone=phone)) is not None:
+        existing = Conversation.objects.filter(contact=contact).first()
+        if existing is not None:
+            return existing
+    address = adapter_for(session.bridge).address_of_phone(phone)
+    contact = contact_for(session=session, address=address)
+    return conversation_with(contact=contact, address=address.address)
+
+
+def send_text(
+    *,
+    conversation: Conversation,
+    text: str,
+    author: Message.Author = Message.Author.STAFF,
+    by: User | None = None,
+    quoted: Message | None = None,
+) -> Message:
+    """Queue a text. Words of a person take the conversation over.
+
+    Raises SessionNotConnected, NotSupportedByBridge, InvalidInput or ConversationGone, and then queues nothing.
+    """
+    adapter = adapter_for(conversation.session.bridge)
+    check_sendable(conversation=conversation)
+    if not text.strip():
+        raise InvalidInput("The text is empty.", field="text")
+    _check_length(text, most=adapter.max_text_length)
+    return _queue(conversation=conversation, author=author, by=by, quoted=quoted, text=text)
+
+
+def send_media(
+    *,
+    conversation: Conversation,
+    file: NewFile,
+    caption: str = "",
+    author: Message.Author = Message.Author.STAFF,
+    by: User | None = None,
+    quoted: Message | None = None,
+) -> Message:
+    """Queue a file. Raises what `send_text` raises."""
+    adapter = adapter_for(conversation.session.bridge)
+    check_sendable(conversation=conversation)
+    why_not = adapter.why_not_file(
+        kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(settings.PUBLIC_URL)
+    )
+    if why_not:
+        raise NotSupportedByBridge(why_not)
+    if caption.strip() and file.kind == Kind.AUDIO:
+        raise InvalidInput("Audio has no caption: send the text by itself.", field="text")
+    _check_length(caption, most=adapter.max_caption_length)
+    with transaction.atomic():
+        message = _queue(
+            conversation=conversation, author=author, by=by, quoted=quoted, text=caption.strip(), kind=file.kind.value
+        )
+        media = Media(
+            message=message,
+            mime_type=file.mime_type,
+            filename=file.filename,
+            size_bytes=file.size_bytes,
+            downloadable=True,
+        )
+        media.file.save(file.filename, file.content, save=False)
+        try:
+            media.save()
+        except BaseException:
+            media.file.delete(save=False)
+            raise
+    return message
+
+
+def send_location(
+    *,
+    conversation: Conversation,
+    place: Place,
+    author: Message.Author = Message.Author.STAFF,
+    by: User | None = None,
+    quoted: Message | None = None,
+) -> Message:
+    """Queue a place. Raises what `send_text` raises."""
+    check_sendable(conversation=conversation)
+    _check_capability(conversation, Capability.SEND_LOCATION, "send locations")
+    details = {"location": asdict(place)}
+    return _queue(
+        conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.LOCATION.value, details=details
+    )
+
+
+def send_contact(
+    *,
+    conversation: Conversation,
+    card: Card,
+    author: Message.Author = Message.Author.STAFF,
+    by: User | None = None,
+    quoted: Message | None = None,
+) -> Message:
+    """Queue a contact card. Raises what `send_text` raises."""
+    check_sendable(conversation=conversation)
+    _check_capability(conversation, Capability.SEND_CONTACT, "send contacts")
+    details = {"contacts": [asdict(card)]}
+    return _queue(
+        conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.CONTACT.value, details=details
+    )
+
+
+@transaction.atomic
+def _queue(
+    *, conversation: Conversation, author: Message.Author, by: User | None, quoted: Message | None, **said: Any
+) -> Message:
+    """Put a message into the outbox. A person who wrote it has the conversation from now on."""
+    if quoted is not None:
+        _check_capability(conversation, Capability.QUOTE, "reply to a message")
+    control.hold(conversation.pk)
+    if author == Message.Author.STAFF:
+        control.person_wrote(conversation=conversation, by=by, reason="a staff member wrote")
+    message = Message.objects.create(
+        session=conversation.session,
+        conversation=conversation,
+        sent_by=by,
+        direction=Message.Direction.OUTBOUND,
+        author=author,
+        status=Message.Status.QUEUED,
+        quoted=quoted,
+        quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
+        **said,
+    )
+    seen = {} if author == Message.Author.SYSTEM else {"unread_count": 0, "needs_attention": False}
+    Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
+    wakeups.ring(conversation.pk)
+    return message
+
+
+def _check_length(text: str, *, most: int) -> None:
+    if len(text.encode("utf-16-le")) // 2 > most:
+        raise InvalidInput(f"The text is longer than {most} characters.", field="text")
+
+
+def _check_capability(conversation: Conversation, capability: Capability, what: str) -> None:
+    if capability not in adapter_for(conversation.session.bridge).capabilities:
+        raise NotSupportedByBridge(f"The bridge of this session cannot {what}.")
+
+
+def check_sendable(*, conversation: Conversation) -> None:
+    """Raises SessionNotConnected or NotSupportedByBridge when nothing can be sent here now."""
+    session = conversation.session
+    if session.ended_at is not None or session.status != WhatsAppSession.Status.CONNECTED:
+        raise SessionNotConnected()
+    check_reachable(conversation=conversation)
+
+
+def check_reachable(*, conversation: Conversation) -> None:
+    """Raises NotSupportedByBridge when the bridge cannot write to this contact."""
+    why = adapter_for(conversation.session.bridge).why_unreachable(
+        address=conversation.address, is_group=conversation.contact.is_group
+    )
+    if why:
+        raise NotSupportedByBridge(why)
+
+
+SENDABLE_AGAIN = [Message.Status.FAILED, Message.Status.UNCONFIRMED, Message.Status.CANCELLED]
+
+
+@transaction.atomic
+def send_again(*, message: Message) -> Message:
+    """Queue once more what failed, was cancelled, or may not have gone; a person decided so, and no control stops it.
+
+    Raises Conflict when it is on its way or has arrived.
+    """
+    changed = Message.objects.filter(
+        pk=message.pk, direction=Message.Direction.OUTBOUND, status__in=SENDABLE_AGAIN
+    ).update(
+        status=Message.Status.QUEUED,
+        control_epoch=None,
+        tries=0,
+        next_try_at=None,
+        error_code="",
+        error="",
+        created_at=timezone.now(),
+        provider_message_id=None,
+    )
+    if not changed:
+        raise Conflict("Only a message that failed, was cancelled or is unconfirmed can be sent again.")
+    wakeups.ring(message.conversation_id)
+    message.refresh_from_db()
+    return message
+
+
+def mark_read(*, conversation: Conversation) -> None:
+    """Staff have seen what was said here."""
+    Conversation.objects.filter(pk=conversation.pk).update(unread_count=0)

@@ -1,0 +1,68 @@
+"""Find messages across conversations, for whoever looks through a list: by words, by the contact, by an id."""
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q
+
+from messaging.contacts import phone_spellings
+from messaging.models import Conversation, Message
+from messaging.search.ranking import all_of
+
+MOST_FOUND = 1000
+MOST_CONVERSATIONS = 200
+
+# Each part has an index of its own; one condition with OR between them would read every message there is.
+FIND = """
+SELECT entry.message_id FROM messaging_searchentry entry
+  JOIN messaging_message message ON message.id = entry.message_id
+ WHERE entry.terms @@ %(terms)s::tsquery AND (%(all)s OR message.session_id = ANY(%(sessions)s::uuid[]))
+ ORDER BY entry.said_at DESC LIMIT %(limit)s
+"""
+
+
+def matching(text: str, *, sessions: Collection[UUID] | None) -> Q:
+    """What messages have to be: with all of the words, or of a contact so called, or of that id.
+
+    Bounded: the latest messages and conversations of many. `sessions` None looks in all.
+    """
+    ids = {*_by_words(text, sessions), *_by_id(text, sessions)}
+    return Q(pk__in=ids) | Q(conversation_id__in=conversations_called(text, sessions=sessions))
+
+
+def _by_words(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
+    terms = all_of(text)
+    if not terms:
+        return []
+    parameters: dict[str, Any] = {
+        "terms": terms,
+        "all": sessions is None,
+        "sessions": list(sessions or ()),
+        "limit": MOST_FOUND,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(FIND, parameters)
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _by_id(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
+    rows = Message.objects.filter(provider_message_id=text)
+    rows = rows if sessions is None else rows.filter(session_id__in=sessions)
+    found = list(rows.values_list("pk", flat=True)[:MOST_FOUND])
+    try:
+        return [*found, UUID(text)]
+    except ValueError:
+        return found
+
+
+def conversations_called(text: str, *, sessions: Collection[UUID] | None) -> list[UUID]:
+    """The latest conversations with contacts of this name or phone."""
+    named = Q(contact__name__icontains=text)
+    phone = "+" + "".join(sign for sign in text if sign.isdecimal())
+    if len(phone) > 6:
+        named |= Q(contact__phone__in=phone_spellings(phone))
+    rows = Conversation.objects.filter(named)
+    rows = rows if sessions is None else rows.filter(session_id__in=sessions)
+    return list(rows.order_by("-last_message_at").values_list("pk", flat=True)[:MOST_CONVERSATIONS])

@@ -1,0 +1,242 @@
+"""A POST that is sent twice is done once."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.urls import path
+from django.utils import timezone
+from rest_framework.parsers import JSONParser, MultiPartParser
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+from rest_framework.views import APIView
+
+from accounts import idempotency
+from accounts.idempotency import idempotent
+from accounts.models import IdempotentRequest, User
+from whatsapp_agent.errors import BridgeFailed, Conflict
+
+CLIENTS = 16
+
+
+class Make(APIView):
+    """Makes a group, then answers as it was told."""
+
+    permission_classes = [IsAuthenticated]
+
+    parser_classes = [JSONParser, MultiPartParser]
+    at_work: Any = None
+
+    @idempotent
+    def post(self, request):
+        group = Group.objects.create(name=str(uuid4()))
+        match request.data.get("then"):
+            case "conflict":
+                raise Conflict
+            case "bridge failure":
+                raise BridgeFailed
+            case "crash":
+                raise RuntimeError
+            case "wait":
+                Make.at_work(self)
+        return Response({"id": group.pk, "at": timezone.now()}, status=201, headers={"Location": f"/made/{group.pk}/"})
+
+
+class AskBridge(APIView):
+    permission_classes = [IsAuthenticated]
+
+    @idempotent(atomic=False)
+    def post(self, request):
+        Group.objects.create(name=str(uuid4()))
+        assert not connection.in_atomic_block
+        return Response({"done": request.data})
+
+
+urlpatterns = [path("make/", Make.as_view()), path("make/again/", Make.as_view()), path("ask/", AskBridge.as_view())]
+pytestmark = pytest.mark.urls(__name__)
+
+
+@pytest.fixture(autouse=True)
+def no_groups(stranger: User) -> None:
+    """The roles are groups, also the one of `stranger`, and here groups are what is made."""
+    Group.objects.all().delete()
+
+
+@pytest.fixture
+def client(stranger: User, no_groups: None) -> APIClient:
+    return logged_in(stranger)
+
+
+def logged_in(user: User) -> APIClient:
+    client = APIClient()
+    client.force_authenticate(user)
+    return client
+
+
+def post(client: APIClient, body: Any = None, *, key: str = "k1", to: str = "/make/", form: str = "json") -> Any:
+    return client.post(to, body or {"text": "Hi"}, format=form, headers={"Idempotency-Key": key})
+
+
+def test_the_same_key_and_body_is_done_once_and_answered_the_same(client):
+    first, again = post(client), post(client)
+    assert Group.objects.count() == 1
+    assert (again.status_code, again.json(), again.headers["Location"]) == (
+        first.status_code,
+        first.json(),
+        first.headers["Location"],
+    )
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_without_a_key_each_post_is_done(client):
+    for _ in range(2):
+        client.post("/make/", {}, format="json")
+    assert Group.objects.count() == 2
+
+
+def test_members_in_another_order_are_the_same_body(client):
+    post(client, {"a": 1, "b": 2})
+    assert post(client, {"b": 2, "a": 1}).headers["Idempotent-Replayed"] == "true"
+
+
+def test_another_body_under_the_same_key_is_refused(client):
+    post(client, {"text": "Hi"})
+    refused = post(client, {"text": "Ho"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+    assert Group.objects.count() == 1
+
+
+def test_the_same_upload_is_recognised_whatever_its_boundary(client):
+    def upload(content: bytes) -> Any:
+        return post(client, {"file": SimpleUploadedFile("a.txt", content)}, form="multipart")
+
+    assert upload(b"one").status_code == 201
+    assert upload(b"one").headers["Idempotent-Replayed"] == "true"
+    assert upload(b"two").status_code == 422
+
+
+def test_a_key_belongs_to_its_caller_and_route(client, django_user_model):
+    other = logged_in(django_user_model.objects.create_user("other"))
+    answers = [post(client), post(other), post(client, to="/make/again/")]
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert Group.objects.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "key"), [('"abc"', "abc"), ("abc", "abc"), ("order 4711", "order 4711"), (r'"a\"b\\"', 'a"b\\')]
+)
+def test_a_key_is_a_quoted_string_or_a_bare_word(header, key):
+    assert idempotency.parse_key(header) == key
+
+
+@pytest.mark.parametrize("header", ["", '""', '" "', '"abc', " ", "x" * 256, "clé", "a\x00b", "a\tb"])
+def test_a_key_that_is_none_is_refused(header):
+    with pytest.raises(idempotency.InvalidIdempotencyKey):
+        idempotency.parse_key(header)
+
+
+def test_a_refusal_is_kept_like_any_answer(client):
+    first, again = post(client, {"then": "conflict"}), post(client, {"then": "conflict"})
+    assert (first.status_code, again.status_code, again.json()) == (409, 409, first.json())
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_a_failure_of_ours_is_not_kept_and_leaves_nothing_behind(client):
+    failed, again = post(client, {"then": "bridge failure"}), post(client, {"then": "bridge failure"})
+    assert (failed.status_code, again.status_code) == (502, 502)
+    assert "Idempotent-Replayed" not in again.headers
+    assert not Group.objects.exists()
+
+
+def test_a_crash_of_the_view_frees_the_key(client):
+    client.raise_request_exception = False
+    assert post(client, {"then": "crash"}).status_code == 500
+    assert not IdempotentRequest.objects.exists()
+    assert not Group.objects.exists()
+
+
+def test_a_key_is_free_again_after_a_day(client):
+    post(client, {"text": "Hi"})
+    IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert post(client, {"text": "Ho"}).status_code == 201
+    assert IdempotentRequest.objects.get().created_at > timezone.now() - timedelta(minutes=1)
+
+
+def test_what_is_older_than_a_day_is_purged(client):
+    post(client, key="old")
+    IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    post(client, key="new")
+    idempotency.purge()
+    assert [request.key for request in IdempotentRequest.objects.all()] == ["new"]
+
+
+def test_a_request_that_still_runs_is_not_done_twice(client, monkeypatch):
+    seen: list[Any] = []
+    monkeypatch.setattr(Make, "at_work", lambda _: seen.append(post(client, {"then": "wait"})))
+    assert post(client, {"then": "wait"}).status_code == 201
+    assert (seen[0].status_code, seen[0].json()["code"]) == (409, "idempotency_key_in_use")
+
+
+def abandon(claims: Any) -> None:
+    claims.update(claimed_at=timezone.now() - timedelta(seconds=idempotency.CLAIM_KEEPS_S + 1))
+
+
+def test_the_claim_of_a_process_that_died_comes_free(client):
+    post(client, {"text": "Hi"})
+    IdempotentRequest.objects.update(status_code=None, answer="")  # as the crash leaves it
+    assert post(client, {"text": "Hi"}).status_code == 409
+    abandon(IdempotentRequest.objects)
+    assert post(client, {"text": "Ho"}).status_code == 422
+    assert post(client, {"text": "Hi"}).status_code == 201
+
+
+def test_who_lost_the_claim_meanwhile_leaves_nothing_behind(client, monkeypatch):
+    # somebody else has it by the time the work is done
+    monkeypatch.setattr(Make, "at_work", lambda _: IdempotentRequest.objects.update(token=uuid4()))
+    assert post(client, {"then": "wait"}).status_code == 409
+    assert not Group.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_view_that_waits_for_a_bridge_holds_no_transaction(stranger):
+    client = logged_in(stranger)
+    assert [post(client, to="/ask/").status_code for _ in range(2)] == [200, 200]
+    assert Group.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_clients_at_once_one_is_done_and_the_others_hear_of_it(stranger):
+    start = threading.Barrier(CLIENTS)
+    answers: list[Any] = []
+
+    def ask(client: APIClient) -> None:
+        try:
+            for number in range(5):
+                connection.close()  # there are fewer than clients: whoever waits for the others holds none
+                start.wait(timeout=20)
+                answers.append((number, post(client, {"number": number}, key=f"key-{number}")))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask, args=[logged_in(stranger)]) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Group.objects.count() == 5
+    for number in range(5):
+        told = [answer for of, answer in answers if of == number]
+        assert {answer.status_code for answer in told} <= {201, 409}
+        assert len({answer.json()["id"] for answer in told if answer.status_code == 201}) == 1
+        assert (
+            len([1 for answer in told if answer.status_code == 201 and not answer.has_header("Idempotent-Replayed")])
+            == 1
+        )
+        assert post(logged_in(stranger), {"number": number}, key=f"key-{number}").status_code == 201

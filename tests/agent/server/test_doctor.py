@@ -1,0 +1,213 @@
+"""What `manage.py doctor` says of a system that is well, and of one that is not."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from agent.server import doctor
+from agent.server.doctor import Finding
+from messaging.models import Conversation, Message, Turn
+from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.services import ensure_default_bridges
+from tests.support.fake_openai import FakeOpenAI
+from tests.support.fake_zapw import FakeZapw
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def no_web_server(settings) -> None:
+    settings.PORT = 9
+
+
+@pytest.fixture
+def zapw(settings) -> Iterator[FakeZapw]:
+    """A zapw that the environment names, with the key it takes."""
+    with FakeZapw() as fake:
+        settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = "zapw", fake.url
+        settings.WHATSAPP_API_KEY = fake.api_key
+        yield fake
+
+
+@pytest.fixture
+def model(settings) -> Iterator[FakeOpenAI]:
+    with FakeOpenAI(api_key="the right key") as fake:
+        settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY = fake.base_url, fake.api_key
+        yield fake
+
+
+def found(about: str) -> Finding:
+    """The first thing found about `about` that is not well, else the first."""
+    everything = [finding for finding in doctor.findings() if finding.about == about]
+    return next((finding for finding in everything if not finding.is_well), everything[0])
+
+
+def test_the_database_is_named_with_its_version_and_pgvector(db):
+    finding = found("database")
+    assert finding.is_well
+    assert "PostgreSQL 18" in finding.text
+    assert "pgvector" in finding.text
+
+
+def test_https_without_a_name_to_be_reached_by_is_told(settings):
+    settings.HTTPS, settings.ALLOWED_HOSTS = True, ["localhost", "127.0.0.1", "0.0.0.0"]  # noqa: S104
+    assert "ALLOWED_HOSTS" in found("configuration").remedy
+
+    settings.ALLOWED_HOSTS.append("agent.example.com")
+    assert found("configuration").is_well
+
+
+def test_a_bridge_that_answers_and_takes_our_key_is_well(zapw):
+    ensure_default_bridges()
+    assert found("bridge default").is_well
+
+
+def test_a_bridge_that_does_not_take_our_key_is_told_without_the_key(zapw, settings):
+    settings.WHATSAPP_API_KEY = "hush-hush-wrong"
+    ensure_default_bridges()
+
+    finding = found("bridge default")
+    assert not finding.is_well
+    assert "WHATSAPP_API_KEY" in finding.remedy
+    assert "hush" not in str(finding)
+
+
+def test_a_bridge_nobody_answers_at_is_told(settings):
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = "zapw", "http://127.0.0.1:9"
+    ensure_default_bridges()
+
+    assert "does not answer" in found("bridge default").text
+
+
+def test_an_environment_that_changed_since_the_last_start_is_told(bridges, settings):
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = "zapw", "http://127.0.0.1:9"
+
+    assert "Start again" in found("bridge default").remedy
+
+
+def test_credentials_kept_with_another_secret_key_are_told(bridges, settings):
+    settings.SECRET_KEY = "another " * 8
+
+    assert "SECRET_KEY" in found("bridges").remedy
+
+
+def test_a_model_that_answers_is_well(model, bridges, settings):
+    assert found(f"model {settings.OPENAI_MODEL}").is_well
+
+
+def test_a_key_the_model_server_does_not_take_is_told_without_the_key(model, bridges, settings):
+    settings.OPENAI_API_KEY = "hush-hush-wrong"
+
+    finding = found(f"model {settings.OPENAI_MODEL}")
+    assert not finding.is_well
+    assert "OPENAI_API_KEY" in finding.remedy
+    assert "hush" not in str(finding)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_model_that_calls_tools_and_sees_pictures_is_said_to(model, bridges, settings, api):
+    settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
+    model.say("OK")
+    model.call_tools(("say", {"word": "OK"}))
+    model.say("Red.")
+    told = {finding.about: (finding.is_well, finding.text) for finding in doctor.findings()}
+    assert told["tools of one"] == (True, "it calls them")
+    assert told["pictures before one"] == (True, "it sees them")
+    assert "data:image/png;base64," in str(model.requests[-1].body)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_model_that_takes_neither_tools_nor_pictures_is_said_not_to(model, bridges, settings, api):
+    settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
+    AgentProfile.objects.update(name="Helper", tools=["remember"])
+    model.say("OK")
+    for _ in range(2):
+        model.answer({"error": {"message": "unsupported"}}, status=400)
+    told = {finding.about: finding for finding in doctor.findings()}
+    assert not told["tools of one"].is_well
+    assert told["tools of one"].remedy.endswith("agent profiles: Helper.")
+    assert told["pictures before one"].text.startswith("it takes none")
+
+
+@pytest.mark.parametrize("calls", [[], [("speak", {"word": "OK"})], [("say", "{not json")], [("say", {"word": "no"})]])
+def test_a_model_that_misuses_a_tool_is_told(model, bridges, settings, calls):
+    model.say("OK")
+    model.call_tools(*calls, text="OK")
+    assert not found(f"tools of {settings.OPENAI_MODEL}").is_well
+
+
+def test_a_model_that_nobody_wants_tools_of_may_have_none(model, bridges, settings):
+    AgentProfile.objects.update(tools=[])
+    assert found(f"tools of {settings.OPENAI_MODEL}").is_well
+
+
+def test_a_model_that_only_says_it_is_rendered_sees_no_picture(model, bridges, settings):
+    model.say("OK", "OK", "It is not rendered.")
+    assert "does not see" in found(f"pictures before {settings.OPENAI_MODEL}").text
+
+
+def test_a_model_that_does_not_answer_is_asked_no_more(model, bridges, settings):
+    model.fail("not_found")
+    list(doctor.findings())
+    assert len(model.requests) == 1
+
+
+def test_without_an_embedding_model_search_by_words_is_told(bridges):
+    assert found("embeddings").is_well
+
+
+def test_an_embedding_model_that_answers_is_well(model, bridges, settings):
+    settings.OPENAI_EMBEDDING_MODEL = "small"
+    told = found("embeddings small")
+    assert told.is_well
+    assert "256 numbers" in told.text
+
+
+def test_an_embedding_model_that_does_not_answer_is_told(model, bridges, settings):
+    settings.OPENAI_EMBEDDING_MODEL = "small"
+    model.fail("not_found")
+    told = found("embeddings small")
+    assert not told.is_well
+    assert told.remedy
+
+
+def test_a_session_that_lost_its_link_is_told_with_the_command_that_links_it(session):
+    WhatsAppSession.objects.update(status="logged_out")
+
+    assert found("sessions").remedy == f"Link it again: manage.py link_session {session.name}"
+
+
+def test_what_waits_for_minutes_and_what_failed_is_told(conversation):
+    long_ago = timezone.now() - timedelta(minutes=5)
+    Conversation.objects.update(due_at=long_ago)
+    assert "1 conversations wait" in found("engine").text
+
+    Conversation.objects.update(due_at=None)
+    Turn.objects.create(conversation=conversation, outcome="failed", started_at=long_ago)
+    assert "1 turns failed" in found("engine").text
+
+
+def test_a_message_that_may_have_been_sent_is_told(conversation):
+    Message.objects.create(
+        session=conversation.session,
+        conversation=conversation,
+        direction="outbound",
+        author="agent",
+        status="unconfirmed",
+    )
+    assert "may or may not" in found("engine").text
+
+
+def test_the_command_prints_what_to_do_and_fails(bridges):
+    said = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("doctor", stdout=said)
+
+    assert ended.value.code == 1
+    assert "OK    database: " in said.getvalue()
+    assert "WRONG web server: nothing answers" in said.getvalue()
+    assert "-> Start it: make run" in said.getvalue()

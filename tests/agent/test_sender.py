@@ -1,0 +1,278 @@
+"""What is queued leaves once, in order; what is unknown is not sent again."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection, connections
+from django.utils import timezone
+
+from agent.sender import deliver
+from messaging import control, leases, outbox
+from messaging.models import Conversation, Message
+from messaging.outbound import conversation_by_phone, send_again, send_text
+from sessions_app.models import Bridge, WhatsAppSession
+from tests.messaging.test_control import settle
+from tests.support.fake_zapw import FakeZapw
+from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
+
+
+@pytest.fixture
+def zapw(settings, session) -> Iterator[FakeZapw]:
+    with FakeZapw() as fake:
+        fake.add_session("sales", phone="5511999990000")
+        settings.BRIDGE_TIMEOUT_S = 1.0
+        settings.SEND_GAP_S = 0.0
+        settings.AGENT_RETRY_BASE_S = 0.0
+        Bridge.objects.filter(slug="default").update(base_url=fake.url, api_key=fake.api_key)
+        yield fake
+
+
+def said(fake: FakeZapw) -> list[str]:
+    return [message["text"] for message in fake.sent]
+
+
+def test_what_is_queued_leaves_in_order(zapw, conversation):
+    for text in ("one", "two", "three"):
+        send_text(conversation=conversation, text=text)
+    deliver(conversation.pk)
+    assert said(zapw) == ["one", "two", "three"]
+    assert {message["to"] for message in zapw.sent} == {"5511988887777"}
+    assert set(Message.objects.values_list("status", flat=True)) == {"sent"}
+    assert Message.objects.exclude(provider_message_id=None).count() == 3
+
+
+def test_a_gap_is_left_between_two_messages_to_one_person(zapw, conversation, settings):
+    settings.SEND_GAP_S = 30.0
+    for text in ("one", "two"):
+        send_text(conversation=conversation, text=text)
+    assert deliver(conversation.pk) > timezone.now() + timedelta(seconds=20)
+    assert deliver(conversation.pk) is None
+    assert said(zapw) == ["one"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_deliver_at_once_send_each_message_once_and_in_order(zapw, conversation):
+    for number in range(5):
+        send_text(conversation=conversation, text=str(number))
+
+    def work() -> None:
+        try:
+            deliver(conversation.pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    deliver(conversation.pk)
+    assert said(zapw) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("outcome", ["error_500", "error_500_after", "drop_after", "nonsense", "hang_after"])
+def test_a_send_without_a_clear_answer_is_unconfirmed_and_not_sent_again(zapw, conversation, outcome):
+    zapw.fail(outcome, times=1)
+    message = send_text(conversation=conversation, text="one")
+    deliver(conversation.pk)
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    conversation.refresh_from_db()
+    assert (message.status, conversation.needs_attention) == ("unconfirmed", True)
+    assert len(zapw.sent) <= 1
+
+
+def test_a_send_that_surely_did_not_go_is_tried_again(zapw, conversation):
+    zapw.fail("rate_limited", times=1)
+    message = send_text(conversation=conversation, text="one")
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("queued", "rate_limited")
+    Message.objects.update(next_try_at=None)
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, message.error_code, message.tries) == ("sent", "", 2)
+
+
+def test_a_bridge_that_is_not_there_is_tried_again(session, conversation):
+    message = send_text(conversation=conversation, text="one")
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert message.status == "queued"
+    assert message.next_try_at > timezone.now()
+
+
+def test_what_could_not_be_sent_for_too_long_has_failed(session, conversation):
+    message = send_text(conversation=conversation, text="one")
+    Message.objects.update(created_at=timezone.now() - timedelta(days=2))
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("failed", "expired")
+
+
+def test_a_session_that_lost_its_link_keeps_what_is_queued_until_it_is_back(zapw, conversation):
+    zapw.fail("not_connected", times=1)
+    message = send_text(conversation=conversation, text="one")
+    deliver(conversation.pk)
+    assert WhatsAppSession.objects.get().status == "disconnected"
+    Message.objects.update(next_try_at=None)
+    deliver(conversation.pk)
+    assert len(zapw.sent) == 0
+    WhatsAppSession.objects.update(status="connected")
+    assert outbox.conversations_to_deliver(limit=10) == [conversation.pk]
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert message.status == "sent"
+
+
+def test_a_refused_message_has_failed_and_says_why(zapw, conversation):
+    zapw.fail("invalid", times=1)
+    message = send_text(conversation=conversation, text="one")
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("failed", "invalid")
+
+
+def test_the_rest_of_an_answer_is_not_sent_when_a_part_of_it_was_refused(zapw, conversation, says):
+    says("Hello")
+    settle(leases.take(conversation.pk), conversation, replies=["part one", "part two"])
+    zapw.fail("invalid", times=1)
+    deliver(conversation.pk)
+    assert list(Message.objects.filter(direction="outbound").order_by("created_at", "id").values_list("status")) == [
+        ("failed",),
+        ("cancelled",),
+    ]
+
+
+@pytest.mark.parametrize("address", ["120363041234567890@g.us", "99887766@lid"])
+def test_whom_the_bridge_cannot_write_to_is_refused_before_it_is_tried(zapw, conversation, address):
+    Conversation.objects.update(address=address)
+    conversation.refresh_from_db()
+    with pytest.raises(NotSupportedByBridge):
+        send_text(conversation=conversation, text="one")
+    queued = Message.objects.create(
+        session=conversation.session, conversation=conversation, direction="outbound", author="agent", status="queued"
+    )
+    deliver(conversation.pk)
+    queued.refresh_from_db()
+    assert queued.status == "failed"
+    assert len(zapw.sent) == 0
+
+
+def test_nothing_is_queued_for_a_session_that_is_not_connected(session, conversation):
+    session.status = "disconnected"
+    session.save()
+    with pytest.raises(SessionNotConnected):
+        send_text(conversation=Conversation.objects.get(), text="one")
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["", "   ", "x" * 4097, "😀" * 2049])
+def test_a_text_that_cannot_be_one_message_is_refused(conversation, text):
+    with pytest.raises(InvalidInput):
+        send_text(conversation=conversation, text=text)
+
+
+def test_a_sender_that_died_leaves_its_message_unconfirmed(conversation):
+    send_text(conversation=conversation, text="one")
+    outbox.claim_next(conversation.pk)
+    assert outbox.give_up_stuck() == 0
+    Message.objects.update(sending_at=timezone.now() - timedelta(minutes=5))
+    assert outbox.give_up_stuck() == 1
+    assert Message.objects.get().status == "unconfirmed"
+
+
+def test_a_person_may_send_again_what_is_unconfirmed_and_nothing_that_arrived(zapw, conversation):
+    message = send_text(conversation=conversation, text="one")
+    Message.objects.update(status="unconfirmed")
+    send_again(message=message)
+    deliver(conversation.pk)
+    assert said(zapw) == ["one"]
+    with pytest.raises(Conflict):
+        send_again(message=message)
+
+
+def test_an_adapter_that_cannot_be_made_has_surely_sent_nothing(zapw, conversation):
+    Bridge.objects.filter(slug="default").update(api_key="clé")
+    message = send_text(conversation=conversation, text="one")
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("failed", "invalid_configuration")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_bridge_took_is_noted_although_the_database_was_away_for_a_moment(zapw, conversation, monkeypatch):
+    message = send_text(conversation=conversation, text="one")
+    connect = connections["default"].get_new_connection
+    failures = iter([OperationalError("away"), OperationalError("away")])
+
+    def unsteady(*arguments):
+        for failure in failures if zapw.sent else ():
+            raise failure
+        return connect(*arguments)
+
+    monkeypatch.setattr(connections["default"], "get_new_connection", unsteady)
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, next(failures, None)) == ("sent", None)
+
+
+def test_only_those_whose_first_message_may_leave_are_rung_for(session, conversation):
+    waiting, ready = conversation, conversation_by_phone(session=session, phone="+5511977776666")
+    blocked = conversation_by_phone(session=session, phone="+5511955554444")
+    for place in (waiting, waiting, blocked, blocked, ready):
+        send_text(conversation=place, text="one")
+    Message.objects.filter(pk=waiting.messages.earliest("created_at").pk).update(
+        next_try_at=timezone.now() + timedelta(minutes=5)
+    )
+    outbox.claim_next(blocked.pk)
+    assert outbox.conversations_to_deliver(limit=10) == [ready.pk]
+
+
+def test_a_send_that_was_given_up_cannot_undo_the_one_that_a_person_began_after_it(zapw, conversation):
+    message = send_text(conversation=conversation, text="one")
+    first = outbox.claim_next(conversation.pk)
+    Message.objects.update(sending_at=timezone.now() - timedelta(minutes=5))
+    outbox.give_up_stuck()
+    message.refresh_from_db()
+    send_again(message=message)
+    outbox.claim_next(conversation.pk)
+    outbox.note_not_sent(first, code="rate_limited", error="Late.")
+    assert Message.objects.get().status == "sending"
+
+
+@pytest.fixture
+def clock_ahead(monkeypatch) -> timedelta:
+    """This process's clock is an hour ahead of the database's."""
+    ahead, real = timedelta(hours=1), timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: real() + ahead)
+    return ahead
+
+
+def test_a_process_whose_clock_is_ahead_pauses_no_longer_than_it_should(zapw, conversation, settings, clock_ahead):
+    settings.SEND_GAP_S = settings.AGENT_RETRY_BASE_S = 1.0
+    send_text(conversation=conversation, text="one")
+    second = send_text(conversation=conversation, text="two")
+    deliver(conversation.pk)
+    second.refresh_from_db()
+    assert second.next_try_at < timezone.now() - clock_ahead / 2
+    Message.objects.update(next_try_at=None)
+    zapw.fail("rate_limited", times=1)
+    deliver(conversation.pk)
+    second.refresh_from_db()
+    assert second.next_try_at < timezone.now() - clock_ahead / 2
+
+
+def test_a_process_whose_clock_is_ahead_makes_nothing_due_in_the_future(says, conversation, clock_ahead):
+    control.take_over(conversation=conversation)
+    says("Hello")
+    control.release(conversation=conversation)
+    assert leases.take(conversation.pk) is not None
+
+
+def test_a_process_whose_clock_is_ahead_does_not_give_up_on_the_send_of_another(conversation, clock_ahead):
+    send_text(conversation=conversation, text="one")
+    outbox.claim_next(conversation.pk)
+    assert outbox.give_up_stuck() == 0

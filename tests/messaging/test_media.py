@@ -1,0 +1,184 @@
+"""What a file really is, and a name that is safe."""
+
+import io
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from django.core.management import call_command
+from django.core.signing import TimestampSigner
+from django.utils import timezone
+
+from agent.bridges.events import Kind
+from messaging import media as media_files
+from messaging.models import Media, Message
+from whatsapp_agent.errors import InvalidInput, NotFound
+
+JPEG = b"\xff\xd8\xff\xe0" + b"\x00" * 60
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 60
+PDF = b"%PDF-1.7\n" + b"\x00" * 60
+OGG = b"OggS" + b"\x00" * 60
+MP4 = b"\x00\x00\x00\x18ftypisom" + b"\x00" * 60
+
+
+def zipped() -> bytes:
+    content = io.BytesIO()
+    with ZipFile(content, "w") as archive:
+        archive.writestr("a.xml", "<a/>")
+    return content.getvalue()
+
+
+def take(content: bytes, name: str) -> media_files.NewFile:
+    return media_files.take(io.BytesIO(content), name=name, size_bytes=len(content))
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "kind", "mime_type", "filename"),
+    [
+        (JPEG, "a.jpg", Kind.IMAGE, "image/jpeg", "a.jpg"),
+        (JPEG, "a.png", Kind.IMAGE, "image/jpeg", "a.png.jpg"),
+        (PNG, "A.PNG", Kind.IMAGE, "image/png", "A.PNG"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "a.webp", Kind.IMAGE, "image/webp", "a.webp"),
+        (b"GIF89a" + b"\x00" * 9, "a.gif", Kind.DOCUMENT, "image/gif", "a.gif"),
+        (MP4, "clip", Kind.VIDEO, "video/mp4", "clip.mp4"),
+        (OGG, "v.opus", Kind.AUDIO, "audio/ogg", "v.opus"),
+        (b"ID3\x04" + b"\x00" * 9, "song.mp3", Kind.AUDIO, "audio/mpeg", "song.mp3"),
+        (PDF, "invoice.pdf", Kind.DOCUMENT, "application/pdf", "invoice.pdf"),
+        (PDF, "invoice.exe", Kind.DOCUMENT, "application/pdf", "invoice.exe.pdf"),
+        (zipped(), "report.docx", Kind.DOCUMENT, media_files.OFFICE[".docx"], "report.docx"),
+        (zipped(), "all.zip", Kind.DOCUMENT, "application/zip", "all.zip"),
+        (zipped(), "app.apk", Kind.DOCUMENT, "application/zip", "app.apk.zip"),
+        ("Olá, tudo bem? 👍".encode(), "notes.txt", Kind.DOCUMENT, "text/plain", "notes.txt"),
+        (("é" * 4096).encode()[:4095], "cut.csv", Kind.DOCUMENT, "text/csv", "cut.csv"),
+    ],
+)
+def test_a_file_is_what_its_bytes_say(content, name, kind, mime_type, filename):
+    file = take(content, name)
+    assert (file.kind, file.mime_type, file.filename) == (kind, mime_type, filename)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"MZ\x90\x00" + b"\x00" * 60, "photo.jpg"),
+        (b"\x7fELF" + b"\x00" * 60, "a.txt"),
+        (b"<html><script>alert(1)</script>", "page.html"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "drawing.svg"),
+        (b"#!/bin/sh\nrm -rf /", "run.sh"),
+        (b"\xff\xfe\x00\x01", "a.txt"),
+        (b"x", ""),
+    ],
+)
+def test_what_is_none_of_what_can_be_sent_is_refused(content, name):
+    with pytest.raises(media_files.UnsupportedFile):
+        take(content, name)
+
+
+def test_an_empty_file_is_refused():
+    with pytest.raises(InvalidInput):
+        take(b"", "a.jpg")
+
+
+def test_a_file_that_is_too_large_is_refused(settings):
+    settings.MEDIA_MAX_BYTES = 10
+    with pytest.raises(media_files.FileTooLarge):
+        take(JPEG, "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../etc/passwd", "passwd.jpg"),
+        ("C:\\Users\\me\\photo.jpg", "photo.jpg"),
+        ("photo\u202egpj.exe", "photogpj.exe.jpg"),
+        ("a\x00b\r\nc.jpg", "abc.jpg"),
+        ('a"b<c>.jpg', "a_b_c_.jpg"),
+        ("..jpg", "jpg.jpg"),
+        (".", "file.jpg"),
+        ("", "file.jpg"),
+        ("férias na praia.jpeg", "férias na praia.jpeg"),
+        ("x" * 300 + ".jpg", "x" * 96 + ".jpg"),
+    ],
+)
+def test_a_name_is_made_safe(name, safe):
+    assert media_files.safe_name(name, mime_type="image/jpeg") == safe
+
+
+@pytest.fixture
+def media(conversation, settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path
+    settings.PUBLIC_URL = "https://agent.example.com"
+    message = Message.objects.create(
+        session=conversation.session,
+        conversation=conversation,
+        direction="outbound",
+        author="api",
+        status="queued",
+        kind="image",
+    )
+    media = Media(message=message, mime_type="image/jpeg", filename="a.jpg", size_bytes=len(JPEG))
+    media.file.save("../a.jpg", io.BytesIO(JPEG))
+    return media
+
+
+def test_a_file_is_kept_under_a_name_of_ours(media, tmp_path):
+    (kept,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert kept.name == f"{media.pk.hex}.jpg"
+
+
+def test_a_bridge_may_fetch_a_file_for_an_hour_at_an_address_nobody_can_guess(media, client, monkeypatch):
+    url = media_files.public_url(media)
+    path = url.removeprefix("https://agent.example.com")
+    answer = client.get(path)
+    assert b"".join(answer.streaming_content) == JPEG
+    assert (answer.headers["Content-Type"], answer.headers["X-Content-Type-Options"]) == ("image/jpeg", "nosniff")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    token = path.split("/")[2]
+    for wrong in (media.pk.hex, token[:-1], token.replace(media.pk.hex, "0" * 32), "x", TimestampSigner().sign("x")):
+        assert client.get(f"/media/{wrong}/").status_code == 404
+    assert client.post(path).status_code == 405
+    later = time.time() + timedelta(hours=1, minutes=1).total_seconds()
+    monkeypatch.setattr("django.core.signing.time.time", lambda: later)
+    with pytest.raises(NotFound):
+        media_files.by_token(token)
+
+
+def test_without_a_public_address_there_is_none_for_files(media, settings):
+    settings.PUBLIC_URL = ""
+    assert media_files.public_url(media) == ""
+
+
+def purge(*arguments):
+    said = io.StringIO()
+    call_command("purge_media", *arguments, stdout=said)
+    return said.getvalue()
+
+
+def test_files_that_no_message_has_any_more_are_counted_and_then_deleted(media, tmp_path):
+    old = (timezone.now() - media_files.UNUSED_AFTER - timedelta(minutes=1)).timestamp()
+    folder = Path(media.file.path).parent
+    (orphan, young, other) = folder / "orphan.jpg", folder / "young.jpg", tmp_path / "not-ours.txt"
+    for path in (orphan, young, other):
+        path.write_bytes(JPEG)
+    for path in (orphan, other, Path(media.file.path)):
+        os.utime(path, (old, old))
+    assert purge() == "Files that no message has: 1, 0.0 MB. Run it with --delete to delete them.\n"
+    assert orphan.exists()
+    assert purge("--delete") == "Files that no message has: 1, 0.0 MB. Deleted.\n"
+    assert [path.exists() for path in (orphan, young, other, Path(media.file.path))] == [False, True, True, True]
+
+
+def test_the_file_of_a_deleted_message_is_one_that_no_message_has(media, tmp_path):
+    old = (timezone.now() - media_files.UNUSED_AFTER - timedelta(minutes=1)).timestamp()
+    os.utime(media.file.path, (old, old))
+    media.message.delete()
+    assert purge("--delete") == "Files that no message has: 1, 0.0 MB. Deleted.\n"
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_without_any_file_there_is_none_to_delete(db, settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path / "nowhere"
+    assert purge("--delete") == "Files that no message has: 0, 0.0 MB. Deleted.\n"

@@ -1,0 +1,131 @@
+"""The application as it is run: `manage.py up` in processes of its own, reached by HTTP and ended by signals."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+import psycopg2
+
+from whatsapp_agent.postgres import embedded
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRETS = {
+    "SECRET_KEY": "for-tests-only-secret-key-0123456789-0123456789-0123456789",
+    "ADMIN_TOKEN_SECRET": "for-tests-only-token-secret-0123456789-0123456789",
+    "WHATSAPP_WEBHOOK_SECRET": "for-tests-only-webhook-secret",
+    "ADMIN_PASSWORD": "for-tests-only-password",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Application:
+    """`environment` is what the settings are told beside DATA_DIR, PORT and secrets known to the caller.
+
+    Its output is in `log`. The embedded database outlives a `kill`, as it outlives a crash.
+    """
+
+    def __init__(self, data_dir: Path, *, port: int = 0, **environment: Any) -> None:
+        self.data_dir = data_dir
+        self.port = port or free_port()
+        self.log = data_dir / "application.log"
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
+        given = {name: str(value) for name, value in environment.items()}
+        self.environment = kept | SECRETS | {"DATA_DIR": str(data_dir), "PORT": str(self.port)} | given
+        self._started: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def webhook_url(self) -> str:
+        return f"{self.url}/api/v1/webhooks/default/{SECRETS['WHATSAPP_WEBHOOK_SECRET']}/"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, *, timeout_s: float = 180.0) -> None:
+        """Start it and wait until it answers."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._started = subprocess.Popen(
+                [sys.executable, "manage.py", "up", "--no-self-check"],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # one group, which `kill` kills at once
+            )
+        give_up_at = time.monotonic() + timeout_s
+        while not self._is_healthy():
+            assert self._started.poll() is None, f"the application did not start:\n{self.log.read_text()[-3000:]}"
+            assert time.monotonic() < give_up_at, f"the application does not answer:\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.05)
+
+    def _is_healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health/", timeout=2, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._started is not None, "the application was not started"
+        return self._started
+
+    def manage(self, *arguments: str) -> None:
+        """Run a management command beside it, with its environment."""
+        subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, check=True)
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """What its database holds, asked past the application."""
+        server = embedded.ensure_running(self.data_dir / "postgres")
+        database = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname=embedded.DATABASE)
+        try:
+            with database, database.cursor() as cursor:
+                cursor.execute(query, parameters)
+                return list(cursor.fetchall()) if cursor.description else []
+        finally:
+            database.close()
+
+    def processes(self) -> list[psutil.Process]:
+        """Ours: the first and its workers, without the database's."""
+        first = psutil.Process(self.process.pid)
+        return [first, *(child for child in first.children(recursive=True) if child.name() != "postgres")]
+
+    def kill(self) -> None:
+        """End all of it at once, as a power cut would. Nothing of it gets a last word."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def kill_a_worker(self) -> None:
+        """End one of the web processes, which its parent then replaces."""
+        with suppress(psutil.NoSuchProcess, IndexError):
+            self.processes()[-1].kill()
+
+    def stop(self) -> int:
+        """Ask it to end, and wait; returns its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(40)
+        finally:
+            self.kill()

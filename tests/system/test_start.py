@@ -1,0 +1,188 @@
+"""`manage.py up` as its users meet it: real processes, real ports, the embedded server."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from accounts.models import User
+from accounts.services import ensure_first_staff_user
+from agent.server.startup import CannotStart, check_address
+from tests.whatsapp_agent.postgres.test_embedded import open_to_all
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Up:
+    """A `manage.py up` with a data directory and a port of its own."""
+
+    data_dir: Path
+    port: int
+    process: "subprocess.Popen[str]"
+
+    said: str = ""
+
+    def read_greeting(self) -> str:
+        """What it prints up to the last line of its greeting; fails when it ends before."""
+        assert self.process.stdout
+        while "Log in as" not in self.said:
+            line = self.process.stdout.readline()
+            assert line, self.end()
+            self.said += line
+        return self.said
+
+    def end(self) -> str:
+        """All it printed, once it has ended."""
+        rest, complaints = self.process.communicate(timeout=40)
+        return self.said + rest + complaints
+
+    def kill(self) -> None:
+        """As if the machine's power went: nothing of it may say goodbye, and neither may its database."""
+        postmaster = int((self.data_dir / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0])
+        os.kill(postmaster, signal.SIGKILL)
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+def start(data_dir: Path, *arguments: str, port: int | None = None, **variables: str) -> Up:
+    port = port or free_port()
+    own = {"DATA_DIR": str(data_dir), "PORT": str(port), "WEB_PROCESSES": "1", "AGENT_DEBOUNCE_S": "0"}
+    inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "up", *arguments],
+        cwd=ROOT,
+        env=inherited | own | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a terminal's Ctrl-C reaches a whole process group: this one has its own
+    )
+    return Up(data_dir, port, process)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return open_to_all(tmp_path_factory.mktemp("two homes"))
+
+
+@pytest.fixture(scope="module")
+def pair(place) -> Iterator[tuple[Up, Up]]:
+    """Two instances side by side, at their first start."""
+    both = start(place / "one"), start(place / "other", "--no-self-check")
+    for up in both:
+        up.read_greeting()
+    yield both
+    for up in both:
+        if up.process.poll() is None:
+            up.kill()
+
+
+def healthy(up: Up) -> bool:
+    return httpx.get(f"http://127.0.0.1:{up.port}/health/").json() == {"status": "healthy"}
+
+
+def test_two_instances_live_side_by_side_and_end_without_a_trace(pair):
+    one, other = pair
+    assert healthy(one)
+    assert healthy(other)
+    workers = [worker for up in pair for worker in psutil.Process(up.process.pid).children(recursive=True)]
+    os.killpg(one.process.pid, signal.SIGINT)
+    other.process.send_signal(signal.SIGTERM)
+    said, said_by_other = one.end(), other.end()
+
+    assert (one.process.returncode, other.process.returncode) == (0, 0)
+    assert "answered after" in said
+    assert "scripted stand-in" in said
+    assert f"http://127.0.0.1:{one.port}/admin/" in said
+    assert f"http://127.0.0.1:{other.port}/health/" in said_by_other
+    assert "Traceback" not in said + said_by_other
+    assert (one.data_dir / "secrets.env").read_text().split("ADMIN_PASSWORD=")[1].strip() not in said
+    assert workers
+    assert not [worker for worker in workers if worker.is_running()]
+    for up in pair:
+        assert not (up.data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def test_after_everything_was_killed_the_next_start_goes_on(pair):
+    _, other = pair
+    second = start(other.data_dir, "--no-self-check")
+    second.read_greeting()
+    second.kill()
+
+    third, fourth = start(other.data_dir, "--no-self-check"), start(other.data_dir)  # at once, on the same data
+    said = third.read_greeting()
+    assert "answered after" in fourth.read_greeting()
+    assert healthy(third)
+    third.process.send_signal(signal.SIGTERM)
+    said += third.end()
+    assert healthy(fourth)  # its database was not taken away from it
+    fourth.process.send_signal(signal.SIGTERM)
+    said += fourth.end()
+    assert (third.process.returncode, fourth.process.returncode) == (0, 0)
+    assert "Applying" not in said
+    assert "Collecting" not in said
+    assert "Traceback" not in said
+
+
+def test_a_taken_port_is_told_with_what_to_do():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotStart) as told:
+            check_address(host="127.0.0.1", port=port)
+
+    assert f"PORT {port} on 127.0.0.1 cannot be used" in str(told.value)
+    assert f"make run PORT={port + 1}" in str(told.value)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such name"])
+def test_an_address_that_is_not_ours_is_told(host):
+    with pytest.raises(CannotStart, match="HOST"):
+        check_address(host=host, port=free_port())
+
+
+def test_a_database_that_cannot_be_reached_is_told_without_its_password(tmp_path):
+    secrets = dict.fromkeys(("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD"), "k" * 50)
+    url = f"postgres://agent:hush-hush@127.0.0.1:{free_port()}/agent"
+    up = start(tmp_path / "data", DATABASE_URL=url, **secrets)
+    said = up.end()
+
+    assert up.process.returncode == 1
+    assert "The database at 127.0.0.1:" in said
+    assert "refused" in said
+    assert "hush-hush" not in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "data" / "postgres").exists()
+
+
+@pytest.mark.django_db
+def test_the_first_staff_user_is_made_once_and_its_changed_password_stays(settings):
+    assert ensure_first_staff_user()
+    admin = User.objects.get()
+    assert admin.check_password(settings.ADMIN_PASSWORD)
+    admin.set_password("something else entirely")
+    admin.save()
+
+    assert not ensure_first_staff_user()
+    assert User.objects.get().check_password("something else entirely")
+
+
+@pytest.mark.django_db
+def test_a_deleted_admin_does_not_come_back_while_someone_else_may_do_everything():
+    User.objects.create_superuser("boss", password="a long password 1")
+
+    assert not ensure_first_staff_user()
+    assert User.objects.get().username == "boss"

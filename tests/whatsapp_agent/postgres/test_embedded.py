@@ -1,0 +1,161 @@
+"""The embedded server as separate processes use it: started, shared, killed, left."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from whatsapp_agent.postgres import embedded
+
+ROOT = Path(__file__).resolve().parents[3]
+USE_IT = """
+import sys
+from pathlib import Path
+from whatsapp_agent.postgres import embedded
+print(embedded.ensure_running(Path(sys.argv[1])).socket_dir, flush=True)
+sys.stdin.read()
+"""
+
+type_of_start = Callable[[], "subprocess.Popen[str]"]
+
+
+def open_to_all(path: Path) -> Path:
+    """pytest makes its directories for one user; run as root, the server is another."""
+    for place in (path, *path.parents):
+        if place.stat().st_uid == os.geteuid() and not place.stat().st_mode & 0o001:
+            place.chmod(place.stat().st_mode | 0o001)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Path]:
+    """A data directory whose path has a space and both quotes in it, and whose sockets' path is too long."""
+    base = open_to_all(tmp_path_factory.mktemp('it\'s a "data" $HOME directory'))
+    data_dir = base / ("long " * 20) / "postgres"
+    yield data_dir
+    if pid := postmaster(data_dir):
+        os.kill(pid, signal.SIGQUIT)
+
+
+@pytest.fixture
+def start(cluster) -> Iterator[type_of_start]:
+    """Start a process that uses the server until its standard input is closed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_one() -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-c", USE_IT, str(cluster)],
+            cwd=ROOT,
+            env=os.environ | {"PGPORT": "1", "PGHOSTADDR": "127.0.0.1", "PGDATA": "/nowhere", "LC_ALL": "xx_XX"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def postmaster(data_dir: Path) -> int | None:
+    try:
+        return int((data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
+    except FileNotFoundError:
+        return None
+
+
+def ready(process: "subprocess.Popen[str]") -> bool:
+    assert process.stdout
+    return bool(process.stdout.readline().strip())
+
+
+def leave(process: "subprocess.Popen[str]") -> None:
+    process.communicate("", timeout=30)
+
+
+def test_processes_that_start_at_once_share_one_server_and_the_last_one_stops_it(cluster, start):
+    first, second, third = start(), start(), start()
+    assert ready(first)
+    assert ready(second)
+    assert ready(third)
+    server = postmaster(cluster)
+
+    leave(first)
+    leave(second)
+    assert postmaster(cluster) == server
+    leave(third)
+    assert postmaster(cluster) is None
+
+
+def test_a_server_whose_users_were_all_killed_is_found_and_used_again(cluster, start):
+    first = start()
+    assert ready(first)
+    server = postmaster(cluster)
+    first.kill()
+    first.wait()
+
+    second = start()
+    assert ready(second)
+    assert postmaster(cluster) == server
+    leave(second)
+    assert postmaster(cluster) is None
+
+
+def test_a_killed_server_starts_again_even_if_its_process_id_is_someone_elses_by_now(cluster, start):
+    first = start()
+    assert ready(first)
+    killed = postmaster(cluster)
+    assert killed
+    psutil.Process(killed).kill()
+    first.kill()
+    first.wait()
+    owner = cluster.stat().st_uid
+    stranger = subprocess.Popen(["sleep", "60"], user=owner if os.geteuid() == 0 else None)
+    for lock in (cluster / "postmaster.pid", cluster / ".s.PGSQL.5432.lock"):
+        lock.write_text(lock.read_text().replace(str(killed), str(stranger.pid), 1))
+    try:
+        second = start()
+        assert ready(second)
+        assert postmaster(cluster) not in {killed, stranger.pid}
+        leave(second)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_the_server_listens_on_no_port_and_keeps_texts_out_of_its_log(cluster):
+    server = embedded.ensure_running(cluster)
+    connection = psycopg2.connect(**server.address, user="postgres", dbname="whatsapp_agent")
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SHOW listen_addresses")
+        assert cursor.fetchone() == ("",)
+        cursor.execute(
+            "SELECT lower('ÄÖÜ'), pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template1'"
+        )
+        assert cursor.fetchone() == ("äöü", "UTF8")
+    with connection.cursor() as cursor, pytest.raises(psycopg2.DataError):
+        cursor.execute("SELECT 'a very private text'::int")
+    connection.close()
+    assert embedded.stop(cluster)
+
+    log = (cluster / "server.log").read_text()
+    assert "ready to accept connections" in log
+    assert "private" not in log
+
+
+def test_data_of_another_version_is_left_alone_and_told(tmp_path):
+    data_dir = open_to_all(tmp_path) / "postgres"
+    data_dir.mkdir()
+    (data_dir / "PG_VERSION").write_text("16\n")
+
+    with pytest.raises(embedded.NotStarted, match="made by PostgreSQL 16"):
+        embedded.ensure_running(data_dir)

@@ -1,0 +1,83 @@
+"""Statements planned once a connection, and rows kept by their version."""
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from sessions_app.models import AgentProfile
+from whatsapp_agent import postgres
+from whatsapp_agent.postgres.prepared import Statement
+from whatsapp_agent.postgres.row_cache import KeptRows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ADD = Statement("SELECT %(one)s::int + %(two)s::int, %(one)s::int")
+
+
+@pytest.fixture
+def pooler(monkeypatch):
+    """Something between us and the server that lends another connection for each transaction."""
+    monkeypatch.setattr(Statement, "_prepares", True)
+    run = Statement._run_prepared
+
+    def elsewhere(statement, parameters):
+        connection.ensure_connection()
+        connection.connection.prepared.add(statement._name)  # prepared, but over there
+        with connection.cursor() as cursor:
+            cursor.execute("DEALLOCATE ALL")
+        return run(statement, parameters)
+
+    monkeypatch.setattr(Statement, "_run_prepared", elsewhere)
+
+
+def test_a_parameter_may_be_used_twice():
+    assert ADD.rows(one=1, two=2) == [(3, 1)]
+
+
+def test_text_that_looks_like_sql_stays_text():
+    hostile = "'); DROP TABLE messaging_message; -- $1 %(two)s %s"
+    assert Statement("SELECT %(text)s::text").rows(text=hostile) == [(hostile,)]
+
+
+def test_a_statement_is_planned_once_by_each_connection():
+    for _ in range(3):
+        ADD.rows(one=1, two=2)
+        postgres.release()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE name = %s", [ADD._name])
+        assert cursor.fetchone() == (1,)
+
+
+def test_what_is_prepared_in_a_transaction_that_fails_is_usable_afterwards():
+    statement = Statement("SELECT %(number)s::int * 7")
+    with pytest.raises(DatabaseError), transaction.atomic():
+        statement.rows(number="no number")
+    assert statement.rows(number=6) == [(42,)]
+
+
+def test_behind_a_pooler_statements_are_run_as_they_are(pooler):
+    assert ADD.rows(one=1, two=2) == [(3, 1)]
+    assert not Statement._prepares
+
+
+def test_a_kept_row_is_read_again_when_it_has_changed():
+    profile = AgentProfile.objects.create(name="Bia")
+    rows = KeptRows(AgentProfile)
+    version = Statement("SELECT ROW(xmin, ctid)::text FROM sessions_app_agentprofile WHERE id = %(id)s")
+
+    def purpose() -> str:
+        return rows.get(profile.pk, version.rows(id=profile.pk)[0][0]).purpose
+
+    seen = [purpose()]
+    with transaction.atomic():  # changes of one transaction are told apart, too
+        for words in ("selling", "helping"):
+            AgentProfile.objects.update(purpose=words)
+            seen.append(purpose())
+    assert seen == ["", "selling", "helping"]
+
+
+def test_a_kept_row_that_has_not_changed_is_not_read_again(django_assert_num_queries):
+    profile = AgentProfile.objects.create(name="Bia")
+    rows = KeptRows(AgentProfile)
+    first = rows.get(profile.pk, "(1,2)")
+    with django_assert_num_queries(0):
+        assert rows.get(profile.pk, "(1,2)") is first

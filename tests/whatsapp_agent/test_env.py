@@ -1,0 +1,286 @@
+"""What the environment may say, and what a person is told when it says something wrong."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from whatsapp_agent import env, logging
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load_settings(tmp_path: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Load the settings in a process of their own, with only `variables` in the environment; print one of them."""
+    given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data")} | variables
+    load = "from whatsapp_agent import settings; print(settings.ADMIN_PASSWORD)"
+    return subprocess.run(
+        [sys.executable, "-c", load], cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The mistakes noted in this test."""
+    noted: list[str] = []
+    monkeypatch.setattr(env, "_mistakes", noted)
+    return noted
+
+
+def test_with_a_database_of_ones_own_every_missing_secret_is_named_at_once(tmp_path):
+    loaded = load_settings(tmp_path, DATABASE_URL="postgres://agent:hush@db.example.com/agent")
+
+    assert loaded.returncode == 1
+    for name in env.GENERATED:
+        assert f"- {name} is missing" in loaded.stderr
+    assert "Traceback" not in loaded.stderr
+    assert "hush" not in loaded.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_mistakes_of_several_variables_are_told_together(tmp_path):
+    wrong = {
+        "PORT": "eighty",
+        "WHATSAPP_BRIDGE": "pigeon",
+        "AGENT_LEASE_S": "nan",
+        "OPENAI_BASE_URL": "model.example.com",
+        "HTTPS": "perhaps",
+        "CORS_ORIGINS": "https://app.example.com/path",
+        "REDIS_URL": "http://redis",
+    }
+    loaded = load_settings(tmp_path, **wrong)
+
+    assert loaded.returncode == 1
+    for name in wrong:
+        assert f"- {name} " in loaded.stderr
+    assert "Traceback" not in loaded.stderr
+
+
+def test_a_bridge_without_its_address_is_a_mistake(tmp_path):
+    assert "- WHATSAPP_API_URL is empty" in load_settings(tmp_path, WHATSAPP_BRIDGE="zapw").stderr
+
+
+def test_an_empty_environment_is_enough_and_leaves_secrets_for_the_owner_alone(tmp_path):
+    loaded = load_settings(tmp_path)
+
+    assert loaded.returncode == 0, loaded.stderr
+    kept = tmp_path / "data" / "secrets.env"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert f"ADMIN_PASSWORD={loaded.stdout.strip()}" in kept.read_text()
+
+
+def test_processes_that_start_at_once_agree_on_the_secrets_and_keep_them(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        at_once = list(pool.map(lambda _: load_settings(tmp_path).stdout, range(4)))
+
+    assert len(set(at_once)) == 1
+    assert load_settings(tmp_path).stdout == at_once[0] != ""
+
+
+def test_a_variable_that_is_set_but_empty_counts_as_not_set(tmp_path):
+    loaded = load_settings(tmp_path, ADMIN_PASSWORD="", PORT="", DATABASE_URL=" ")
+
+    assert loaded.returncode == 0, loaded.stderr
+    assert len(loaded.stdout.strip()) >= 20
+
+
+def test_a_given_secret_wins_over_the_generated_one(tmp_path):
+    assert load_settings(tmp_path, ADMIN_PASSWORD="$given # here").stdout == "$given # here\n"
+
+
+def test_a_data_directory_that_cannot_be_used_is_told_by_name(tmp_path):
+    (tmp_path / "data").write_text("a file")
+
+    loaded = load_settings(tmp_path)
+    assert loaded.returncode == 1
+    assert "- DATA_DIR is" in loaded.stderr
+    assert "SECRET_KEY" not in loaded.stderr
+    assert "Traceback" not in loaded.stderr
+
+
+def test_a_data_directory_that_cannot_be_looked_at_is_told_by_name(tmp_path):
+    loaded = load_settings(tmp_path, DATA_DIR=f"{tmp_path}/{'x' * 300}", PORT="no port")
+
+    assert loaded.returncode == 1
+    assert loaded.stderr.count("- DATA_DIR cannot be used: ") == 1
+    assert "- PORT is" in loaded.stderr
+    assert "Traceback" not in loaded.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///db.sqlite3",
+        "mysql://user:hush@host/name",
+        "postgres://user:hush/hush@host/name",
+        "postgres://user:hush#hush@host/name",
+        "postgres://user:hush@host:port/name",
+        "postgres://user:hush@host",
+        "host=db password=hush",
+    ],
+)
+def test_an_unusable_database_address_is_told_without_its_password(told, monkeypatch, url):
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    assert env.database_url("DATABASE_URL") == ""
+    assert len(told) == 1
+    assert "postgres://user:password@host" in told[0]
+    assert "hush" not in told[0]
+
+
+def test_a_line_of_dotenv_that_cannot_be_read_is_told_by_its_number(told, monkeypatch, tmp_path):
+    monkeypatch.setattr(env, "_named_in_dotenv", [])
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    (tmp_path / ".env").write_text("# fine\n\nexport SPELLED_WRONG=1\nhalf a secret\n")
+
+    env.read_dotenv(tmp_path / ".env")
+    assert told == [".env line 4 is not NAME=value"]
+    assert env.unread_names() == ["SPELLED_WRONG"]
+
+
+def test_the_example_lists_exactly_what_the_settings_read_in_the_same_order():
+    settings = (ROOT / "whatsapp_agent" / "settings.py").read_text()
+    read = re.findall(r'(?:env\.\w+|\bsecret)\(\s*"([A-Z_]+)"', settings.split("# --- Django ---")[0])
+    example = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+    assert example == list(dict.fromkeys(name for name in read))
+
+
+def test_the_example_taken_as_it_is_starts(tmp_path):
+    example = (ROOT / ".env.example").read_text()
+    given = dict(line.split("=", 1) for line in example.splitlines() if line and not line.startswith("#"))
+
+    assert load_settings(tmp_path, **given | {"DATA_DIR": str(tmp_path / "data")}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("NAME=plain", "plain"),
+        ("NAME=sk-key                 # OpenAI", "sk-key"),
+        ("NAME=pa$$#word", "pa$$#word"),
+        ("  NAME = spaced  ", "spaced"),
+        ("export NAME=exported", "exported"),
+        ("NAME=# not a comment", "# not a comment"),
+        ("NAME= # a comment", ""),
+        ("NAME='hash # \\ inside' # a comment", "hash # \\ inside"),
+        (r'NAME="a \"quote\" and \\ # inside"', r'a "quote" and \ # inside'),
+        ("NAME=it's", "it's"),
+    ],
+)
+def test_dotenv_is_read_as_shells_read_it(told, monkeypatch, tmp_path, line, value):
+    monkeypatch.setattr(env, "_named_in_dotenv", [])
+    monkeypatch.setattr(os, "environ", {})
+    (tmp_path / ".env").write_text(f"\ufeff# made with an editor that marks its files\n{line}\n", encoding="utf-8")
+
+    env.read_dotenv(tmp_path / ".env")
+    assert told == []
+    assert os.environ == {"NAME": value}
+
+
+def test_a_quote_without_an_end_is_told_and_not_shown(told, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "environ", {})
+    (tmp_path / ".env").write_text('SECRET_KEY="half a secret\n')
+
+    env.read_dotenv(tmp_path / ".env")
+    assert told == [".env line 1 is not NAME=value; a quote in it has no end"]
+    assert os.environ == {}
+
+
+def test_manage_py_finds_what_make_run_installed(tmp_path):
+    shutil.copy(ROOT / "manage.py", tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "in .venv: $@"\n')
+    python.chmod(0o755)
+
+    bare = subprocess.run(
+        ["/usr/bin/env", sys.executable, "-S", "manage.py", "doctor"],  # -S: as if nothing were installed
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert bare.stdout == "in .venv: manage.py doctor\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("POST /api/v1/webhooks/default/a-very-secret-part/ failed", "POST /api/v1/webhooks/default/.../ failed"),
+        ("Key exists\nDETAIL:  Key (phone)=(123) already\nat line 3", "Key exists\nDETAIL: ...\nat line 3"),
+        ("wrong\nLINE 12: VALUES ('my secret\n        ^", "wrong\nLINE 12: ...\n        ^"),
+        ("wrong\nCONTEXT:  JSON data, line 1: my secret\n", "wrong\nCONTEXT: ...\n"),
+        ('invalid input syntax for type integer: "my secret"\nat', "invalid input syntax for type integer: ...\nat"),
+        ("no answer from 5511988887777@s.whatsapp.net", "no answer from ...@s.whatsapp.net"),
+        ("no answer from 12036304@g.us or 99887766554433:2@lid", "no answer from ...@g.us or ...:2@lid"),
+        ("called +5511988887777 twice", "called +... twice"),
+        (
+            "01a2061e-0f82-739e-9ae5-512a6f77f791 took 1200000 ns",
+            "01a2061e-0f82-739e-9ae5-512a6f77f791 took 1200000 ns",
+        ),
+    ],
+)
+def test_a_log_line_holds_no_webhook_secret_and_no_phone_number(line, kept):
+    assert logging.leave_out_private(None, "info", line) == kept
+
+
+@pytest.mark.parametrize("fmt", ["console", "json"])
+def test_a_traceback_in_the_log_shows_no_local_variables(tmp_path, fmt):
+    fail = """
+import logging
+import django
+django.setup()
+def fail():
+    private_text = "a very " + "private text"
+    raise ValueError("broken")
+try:
+    fail()
+except ValueError:
+    logging.getLogger("agent").exception("it broke")
+"""
+    given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data"), "LOG_FORMAT": fmt}
+    logged = subprocess.run(
+        [sys.executable, "-c", fail],
+        cwd=ROOT,
+        env=given | {"DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+
+    assert "it broke" in logged
+    assert "ValueError" in logged
+    assert "a very private text" not in logged
+
+
+def test_a_request_for_another_host_is_one_line_in_the_log(tmp_path):
+    ask = """
+import django
+django.setup()
+from django.test import Client
+print(Client().get("/health/", headers={"host": "another.example"}).status_code)
+"""
+    given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path)}
+    given |= {"DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings"}
+    asked = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "DATA_DIR": str(tmp_path),
+            "DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.stdout == "400\n", asked.stderr
+    assert "You may need to add 'another.example' to ALLOWED_HOSTS" in asked.stderr
+    assert "Traceback" not in asked.stderr

@@ -1,0 +1,132 @@
+"""The error responses of the API: `{"detail": str, "code": str}`, with `fields` for invalid input."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    NotAuthenticated,
+    ParseError,
+    PermissionDenied,
+    Throttled,
+    ValidationError,
+)
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+from rest_framework.views import set_rollback
+
+from whatsapp_agent.api.json import BodyTooLarge
+from whatsapp_agent.errors import AppError
+
+log = structlog.get_logger(__name__)
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
+    """`{"detail": str, "code": str}`, with `"fields"` for invalid input and `"id"` for what went wrong on our side."""
+    request = context["request"]  # whatever was asked for, an error is JSON
+    if isinstance(exc, AuthenticationFailed | NotAuthenticated | PermissionDenied):
+        exc = _one_too_many(context["view"], request) or exc
+    request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
+    if isinstance(exc, AppError):
+        set_rollback()
+        body = {"detail": str(exc), "code": exc.code}
+        return Response(body | ({"fields": exc.fields} if exc.fields else {}), status=exc.status, headers=exc.headers)
+    if isinstance(exc, OperationalError | InterfaceError):
+        set_rollback()
+        return Response({"detail": "The database cannot be reached.", "code": "unavailable"}, status=503)
+    if isinstance(exc, RequestDataTooBig):
+        exc = BodyTooLarge()
+    elif isinstance(exc, SuspiciousOperation):  # more parameters, form fields or files than anybody has a use for
+        exc = ParseError("There are more parameters, fields or files than anything here takes.")
+    response = drf_exception_handler(exc, context)
+    if response is None:
+        set_rollback()
+        return Response(server_error_body(exc), status=500)
+    if isinstance(exc, ValidationError):
+        fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
+        response.data = {"detail": "The input is not valid.", "code": "invalid", "fields": _utf8(fields)}
+    elif isinstance(exc, APIException):
+        response.data = {"detail": str(response.data.get("detail", exc.detail)), "code": _code(exc, response.data)}
+    else:  # Http404 and PermissionDenied of Django
+        code = "not_found" if response.status_code == 404 else "permission_denied"
+        response.data = {"detail": str(response.data["detail"]), "code": code}
+    return response
+
+
+def _one_too_many(view: Any, request: Request) -> Throttled | None:
+    """A call that is refused counts as well; REST framework counts only those that it lets in."""
+    if hasattr(request._request, "rate_limit"):  # counted before it was refused
+        return None
+    try:
+        for throttle in view.get_throttles():
+            if not throttle.allow_request(request, view):
+                return Throttled(throttle.wait())
+    except (OperationalError, InterfaceError):
+        return None
+    return None
+
+
+def _utf8(fields: Any) -> Any:
+    """What is told of fields, without the halves of characters that their names and values may have come with."""
+    match fields:
+        case str():
+            return fields.encode(errors="replace").decode()
+        case Mapping():
+            return {_utf8(str(name)): _utf8(errors) for name, errors in fields.items()}
+        case list():
+            return [_utf8(error) for error in fields]
+    return fields
+
+
+def _code(exc: APIException, data: Mapping[str, Any]) -> str:
+    codes = exc.get_codes()
+    return codes if isinstance(codes, str) else str(data.get("code", exc.default_code))
+
+
+def server_error_body(exc: BaseException) -> dict[str, str]:
+    """What a caller is told of a mistake of ours: an id by which it is found in the log, and nothing else."""
+    error_id = uuid4().hex
+    log.error("unhandled_error", error_id=error_id, exc_info=exc)
+    return {"detail": "Something went wrong on our side.", "code": "server_error", "id": error_id}
+
+
+@csrf_exempt
+def no_such_route(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if is_for_people(request):
+        return defaults.page_not_found(request, exception or Http404())
+    return JsonResponse({"detail": "There is no such route.", "code": "not_found"}, status=404)
+
+
+def is_for_people(request: HttpRequest) -> bool:
+    """Whether a page was asked for; everywhere else an error is JSON, also one that no view of the API met."""
+    return request.path_info.startswith(("/admin", "/simulator"))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_for_people(request):
+        return defaults.bad_request(request, exception)
+    return JsonResponse({"detail": "The request cannot be understood.", "code": "bad_request"}, status=400)
+
+
+def only(*methods: str) -> HttpResponse:
+    """What a view that is none of REST framework's answers to any other method."""
+    body = {"detail": f"Only {' and '.join(methods)} can be asked here.", "code": "method_not_allowed"}
+    return JsonResponse(body, status=405, headers={"Allow": ", ".join(methods)})
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    exc = sys.exception()
+    if exc is None or is_for_people(request):
+        return defaults.server_error(request)
+    return JsonResponse(server_error_body(exc), status=500)

@@ -1,0 +1,310 @@
+"""How settings.py reads the environment: typed, checked, and with every mistake told at once and by name."""
+
+import fcntl
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import environ
+
+env = environ.Env()
+_mistakes: list[str] = []
+_read: set[str] = set()
+_named_in_dotenv: list[str] = []
+
+DOTENV_LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)")
+# As shells and container tools read it: a comment behind a value, after a space, is no part of it.
+DOTENV_VALUE = re.compile(
+    r"""\s*+(?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|(?P<bare>(?!['"]).*?))\s*(?:(?<=\s)#.*)?"""
+)
+
+# Those PostgreSQL 14 has a stemmer for; newer ones have a few more, which are not everywhere.
+STEMMED_LANGUAGES = (
+    "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german", "greek",
+    "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
+    "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+)  # fmt: skip
+GENERATED = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
+DATABASE_URL_FORM = "it looks like postgres://user:password@host:5432/name (in a password write / as %2F, # as %23)"
+SHORTEST_SECRET = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
+
+
+def mistake(name: str, what: str) -> None:
+    """Note that variable `name` is wrong; `stop_on_mistakes` tells all of them together."""
+    _mistakes.append(f"{name} {what}")
+
+
+def _is_mistaken(name: str) -> bool:
+    return any(told.startswith(f"{name} ") for told in _mistakes)
+
+
+def stop_on_mistakes() -> None:
+    """Raises SystemExit with one line for each mistake noted so far."""
+    if _mistakes:
+        _stop(_mistakes)
+
+
+def _stop(lines: list[str]) -> NoReturn:
+    told = "\n".join(f"  - {line}" for line in lines)
+    sys.exit(f"The configuration has mistakes. Correct them in the environment or in .env, then start again:\n{told}")
+
+
+def read_dotenv(path: Path) -> None:
+    """Variables from .env; what the environment already has wins."""
+    if not path.is_file():
+        return
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as exc:
+        mistake(".env", f"cannot be read: {exc}")
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = DOTENV_LINE.fullmatch(line)
+        value = _dotenv_value(match["value"]) if match else None
+        if match is None or value is None:  # not shown: half a secret may stand there
+            mistake(".env", f"line {number} is not NAME=value" + ("; a quote in it has no end" if match else ""))
+        else:
+            _named_in_dotenv.append(match["name"])
+            os.environ.setdefault(match["name"], value)
+
+
+def _dotenv_value(written: str) -> str | None:
+    """What stands behind the =, without quotes and comment; None when it begins with a quote that has no end."""
+    match = DOTENV_VALUE.fullmatch(written)
+    if match is None:
+        return None
+    if match["double"] is not None:
+        return re.sub(r'\\(["\\])', r"\1", match["double"])
+    return match["bare"] if match["single"] is None else match["single"]
+
+
+def unread_names() -> list[str]:
+    """What .env sets and no setting reads: likely a name that is spelled wrong."""
+    return [name for name in _named_in_dotenv if name not in _read]
+
+
+def text(name: str, *, default: str = "") -> str:
+    _read.add(name)
+    return os.environ.get(name, "").strip() or default  # not env.str(): it takes "$x" for the variable x
+
+
+def names(name: str, *, default: list[str]) -> list[str]:
+    """Comma-separated words."""
+    return [part.strip() for part in text(name).split(",") if part.strip()] or default
+
+
+def names_among(name: str, *, default: list[str], choices: Sequence[str]) -> list[str]:
+    """Comma-separated words, each of which must be one of `choices`."""
+    given = list(dict.fromkeys(word.lower() for word in names(name, default=default)))
+    if strange := [word for word in given if word not in choices]:
+        mistake(name, f"names {', '.join(strange)}; it may name {', '.join(choices)}")
+        return default
+    return given
+
+
+def integer(name: str, *, default: int, minimum: int | None = None, maximum: int | None = None) -> int:
+    return int(_bounded(name, int, "a whole number", default, minimum, maximum))
+
+
+def number(name: str, *, default: float, minimum: float | None = None, maximum: float | None = None) -> float:
+    return float(_bounded(name, float, "a number", default, minimum, maximum))
+
+
+def _bounded(
+    name: str,
+    parse: Callable[[str], float],
+    words: str,
+    default: float,
+    minimum: float | None,
+    maximum: float | None,
+) -> float:
+    given = text(name)
+    if not given:
+        return default
+    try:
+        value = parse(given)
+    except ValueError:
+        mistake(name, f"is {given!r}; it must be {words}")
+        return default
+    # `not (a <= b)` rather than `a > b`: NaN compares false with everything and must not pass.
+    if minimum is not None and not minimum <= value:
+        mistake(name, f"is {given}; it must be at least {minimum:g}")
+        return default
+    if (maximum is not None and not value <= maximum) or value == float("inf"):
+        mistake(name, f"is {given}; it must be at most {maximum if maximum is not None else 'a finite number'}")
+        return default
+    return value
+
+
+def boolean(name: str, *, default: bool) -> bool:
+    given = text(name).lower()
+    if not given:
+        return default
+    if given in {"true", "on", "yes", "1", "y", "ok", "t"}:
+        return True
+    if given in {"false", "off", "no", "0", "n", "f"}:
+        return False
+    mistake(name, f"is {given!r}; it must be true or false")
+    return default
+
+
+def choice(name: str, *, default: str, choices: Sequence[str], fold: Callable[[str], str] = str.lower) -> str:
+    value = fold(text(name) or default)
+    if value not in choices:
+        mistake(name, f"is {value!r}; it must be one of {', '.join(choices)}")
+        return default
+    return value
+
+
+def url(name: str, *, schemes: Sequence[str]) -> str:
+    """An address without a trailing slash, or empty."""
+    given = text(name)
+    if not given:
+        return ""
+    try:
+        parts = urlsplit(given)
+        usable = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix") and " " not in given
+        _ = parts.port  # raises ValueError when it is no port
+    except ValueError:
+        usable = False
+    if not usable:
+        mistake(name, f"is not a usable address; it must look like {schemes[0]}://host:port")
+        return ""
+    return given.rstrip("/")
+
+
+def origins(name: str, *, default: list[str]) -> list[str]:
+    """Comma-separated web origins: a scheme, a host, perhaps a port, and nothing behind it."""
+    given = [part.strip().rstrip("/") for part in text(name).split(",") if part.strip()]
+    for origin in given:
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+            mistake(name, f"has {origin!r}; an origin looks like https://app.example.com")
+    return given or ([] if name in os.environ else default)
+
+
+def directory(name: str, *, default: Path) -> Path:
+    path = Path(text(name) or default)
+    try:
+        path = path.expanduser().absolute()
+        if path.exists() and not path.is_dir():
+            mistake(name, f"is {path}, which is not a directory")
+    except (OSError, RuntimeError) as exc:  # ours not to look into; the home of someone who is not there
+        mistake(name, f"cannot be used: {exc}")
+    return path
+
+
+def database_url(name: str) -> str:
+    """A PostgreSQL address or empty. What is wrong is told without the value: it holds a password."""
+    given = text(name)
+    if not given:
+        return ""
+    try:
+        parts = urlsplit(given)
+        _ = parts.port  # raises ValueError when it is no port: often a password whose / or # is not escaped
+    except ValueError:
+        mistake(name, f"cannot be read; {DATABASE_URL_FORM}")
+        return ""
+    if parts.scheme not in {"postgres", "postgresql"}:
+        mistake(name, f"has {parts.scheme or 'no scheme'}; only PostgreSQL is supported: {DATABASE_URL_FORM}, or empty")
+    elif not parts.path.strip("/"):
+        mistake(name, f"names no database; {DATABASE_URL_FORM}")
+    elif parts.fragment:
+        mistake(name, f"has a # in it; {DATABASE_URL_FORM}")
+    else:
+        return given
+    return ""
+
+
+def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
+    """Django's settings for the one database; without a URL, the embedded server under `data_dir`."""
+    parsed: dict[str, Any] = dict(env.db_url_config(given)) if given else {"NAME": "whatsapp_agent", "USER": "postgres"}
+    # A database that went away without a word is noticed in seconds; the system alone waits for a quarter of an hour.
+    parsed["OPTIONS"] = {"connect_timeout": 10, "tcp_user_timeout": 30_000} | parsed.get("OPTIONS", {})
+    return parsed | {
+        "ENGINE": "whatsapp_agent.postgres",
+        "EMBEDDED_IN": None if given else data_dir / "postgres",
+        "POOL_SIZE": pool_size,
+    }
+
+
+def prepare_secrets(*, data_dir: Path, generate: bool) -> None:
+    """Read DATA_DIR/secrets.env into the environment; with `generate`, first write there what is missing.
+
+    The file has mode 0600 and is moved into place, so that a crash leaves no half of it; of processes that start at
+    once, the first one generates.
+    """
+    if not generate or _is_mistaken("DATA_DIR"):
+        return
+    path = data_dir / "secrets.env"
+    try:
+        kept = _read_secrets(path)
+        if not kept.keys() >= set(GENERATED):
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept = _complete_secrets(path)
+    except OSError as exc:
+        mistake("DATA_DIR", f"cannot be used: {exc.strerror}: {exc.filename}")
+        return
+    for name, value in kept.items():
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = value
+
+
+def _complete_secrets(path: Path) -> dict[str, str]:
+    lock = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        whole = {name: secrets.token_urlsafe(18 if name == "ADMIN_PASSWORD" else 48) for name in GENERATED}
+        whole |= _read_secrets(path)
+        draft = path.with_suffix(".new")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write("# Made at the first start. Whoever has this file has everything.\n")
+            file.writelines(f"{name}={value}\n" for name, value in whole.items())
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        return whole
+    finally:
+        os.close(lock)
+
+
+def _read_secrets(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#") and "=" in line)
+
+
+def secret(name: str) -> str:
+    given = text(name)
+    if not given and _is_mistaken("DATA_DIR"):
+        return ""  # it would have been generated there
+    if not given:
+        mistake(name, "is missing: with DATABASE_URL set no secret is generated; set it to a long random text")
+    elif len(given) < SHORTEST_SECRET[name]:
+        mistake(name, f"is too short: it needs at least {SHORTEST_SECRET[name]} characters")
+    return given
+
+
+def jwt(*, key: str, minutes: int) -> dict[str, Any]:
+    """simplejwt: short access tokens, refresh tokens that rotate and are blacklisted when used."""
+    return {
+        "SIGNING_KEY": key,
+        "ALGORITHM": "HS256",
+        "ISSUER": "whatsapp-agent",
+        "AUDIENCE": "whatsapp-agent-api",
+        "ACCESS_TOKEN_LIFETIME": timedelta(minutes=minutes),
+        "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+        "ROTATE_REFRESH_TOKENS": True,
+        "BLACKLIST_AFTER_ROTATION": True,
+        "UPDATE_LAST_LOGIN": True,
+        "CHECK_REVOKE_TOKEN": True,  # a changed password ends the tokens given before
+    }

@@ -1,0 +1,102 @@
+"""Logging: one line an event, no private data, and the request log."""
+
+import re
+import sys
+from typing import Any
+
+import structlog
+from django.http import HttpRequest
+from django_structlog.middlewares.request import RequestMiddleware
+from structlog.contextvars import bind_contextvars
+from structlog.tracebacks import ExceptionDictTransformer
+
+PRIVATE = (
+    (re.compile(r"(/webhooks/[\w-]+/)[^/\s\"'\\]+"), r"\1..."),  # the secret in a webhook's address
+    # PostgreSQL shows the row and the words it refuses
+    (re.compile(r"(\b(?:DETAIL|CONTEXT|LINE \d+): ).*?(?=\\n|\n|$)", re.DOTALL), r"\1..."),
+    (re.compile(r"(\binvalid input syntax for [\w ]+: ).*?(?=\\n|\n|$)", re.DOTALL), r"\1..."),
+    (re.compile(r"\d{6,}(?=(?::\d+)?@(?:s\.whatsapp\.net|c\.us|g\.us|lid)\b)"), "..."),
+    (re.compile(r"\+\d{8,15}\b"), "+..."),
+)
+
+
+def leave_out_private(_logger: Any, _method: str, line: Any) -> str:
+    """What no log may hold, whoever wrote it into an error's text: webhook secrets, phone numbers, refused rows."""
+    line = str(line)
+    for pattern, instead in PRIVATE:
+        line = pattern.sub(instead, line)
+    return line
+
+
+def without_traceback(record: Any) -> bool:
+    """Of a request for a host that is not ours, which anybody may send, the line says all."""
+    record.exc_info = None
+    return True
+
+
+def logging(*, level: str, fmt: str) -> dict[str, Any]:
+    """One line an event on standard error: coloured words for people, or JSON for machines."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    # No local variables in tracebacks: they hold what people wrote, and keys.
+    last: list[structlog.typing.Processor] = (
+        [
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+        if fmt == "json"
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, leave_out_private],
+            }
+        },
+        "filters": {"without_traceback": {"()": lambda: without_traceback}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # These log addresses at INFO, and an address may hold a webhook secret or a phone number.
+            "httpx": {"level": "WARNING"},
+            "httpx2": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
+            "openai": {"level": "WARNING"},
+            "django_structlog": {"level": "WARNING"},
+            "django.request": {"level": "ERROR"},
+            "django.security.DisallowedHost": {"filters": ["without_traceback"]},
+        },
+    }
+
+
+class RequestLog(RequestMiddleware):
+    """What is logged meanwhile has the request's id and address, and a failure a line of its own.
+
+    Without its parameters: they hold the words people look for, and phone numbers. The address is whom we answer: what
+    else a request says of where it comes from, anybody may have written.
+    """
+
+    @classmethod
+    def bind_ip(cls, request: HttpRequest) -> None:
+        bind_contextvars(ip=request.META.get("REMOTE_ADDR"))
+
+    @staticmethod
+    def format_request(request: HttpRequest) -> str:
+        return f"{request.method} {request.path}"
