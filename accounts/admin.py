@@ -19,7 +19,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts.admin_pages import ForAdministrators, QuickList, is_administrator
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, is_administrator
 from accounts.keys import create_key
 from accounts.models import ApiKey, Role, Scope, User, names_of_groups
 
@@ -30,7 +30,7 @@ admin.site.unregister(BlacklistedToken)
 
 
 @admin.register(User)
-class UserAdmin(ForAdministrators, QuickList, DjangoUserAdmin, ModelAdmin):
+class UserAdmin(AdministratorOnlyAdmin, FastChangeList, DjangoUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -101,7 +101,7 @@ def _is_superuser(request: HttpRequest) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(ForAdministrators, QuickList, DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(AdministratorOnlyAdmin, FastChangeList, DjangoGroupAdmin, ModelAdmin):
     """The groups viewer, operator and admin are the roles: their names say what their members may do."""
 
     fields = ["name"]
@@ -131,7 +131,7 @@ class ApiKeyForm(forms.ModelForm):
         return expires_at
 
 
-class ApiKeyAdmin(ForAdministrators, QuickList, ModelAdmin):
+class ApiKeyAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     """Made, read and revoked; a key is shown once, to who makes it. Registered where sessions are known."""
 
     form = ApiKeyForm

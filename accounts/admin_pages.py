@@ -26,7 +26,7 @@ class BoundedPaginator(Paginator):
         return self.count >= self.MOST
 
 
-class QuickList:
+class FastChangeList:
     """A list page that asks the same few queries however many rows there are."""
 
     paginator: Any = BoundedPaginator
@@ -36,7 +36,7 @@ class QuickList:
     list_disable_select_all = True  # an action changes what the page shows, never rows nobody looked at
 
 
-class ForStaff:
+class StaffOnlyAdmin:
     """Every staff member gets in; the queryset says what each of them finds there."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -46,7 +46,7 @@ class ForStaff:
         return _is_staff(request)
 
 
-class ForAdministrators:
+class AdministratorOnlyAdmin:
     """Only those who see everything get in."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -65,14 +65,14 @@ class ForAdministrators:
         return is_administrator(request)
 
 
-class ForOperators:
+class OperatorAdmin:
     """What operators may do on a page whose rows they see, and viewers may not; an action asks for it as `operate`."""
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return is_operator(request)
 
 
-class Evidence:
+class ReadOnlyAdmin:
     """What happened: to be read, and by no page to be written or deleted."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002

@@ -7,7 +7,7 @@ As in draft-ietf-httpapi-idempotency-key-header-07. Put `@idempotent` on a views
 
 The row of the key is claimed and committed before the work begins, so that of many clients one works and the others
 hear 409. The work and its answer are then committed together: after a crash either both are there, or neither, and the
-claim comes free after CLAIM_KEEPS_S. Whoever lost its claim meanwhile leaves nothing behind.
+claim comes free after CLAIM_TTL_S. Whoever lost its claim meanwhile leaves nothing behind.
 """
 
 import functools
@@ -32,9 +32,9 @@ from accounts.models import IdempotentRequest
 from whatsapp_agent.encryption import decrypt, encrypt
 from whatsapp_agent.errors import AppError
 
-KEPT_FOR = timedelta(hours=24)
-CLAIM_KEEPS_S = 120  # longer than the longest call of a bridge; after it the one who claimed is thought dead
-LONGEST_KEY = 255
+RETENTION = timedelta(hours=24)
+CLAIM_TTL_S = 120  # longer than the longest call of a bridge; after it the one who claimed is thought dead
+MAX_KEY_LENGTH = 255
 
 Handler = Callable[..., Response]
 
@@ -59,7 +59,7 @@ PATTERN = f"^(?:{_BARE}|{_QUOTED})$"
 
 class InvalidIdempotencyKey(AppError):
     status, code = 400, "invalid_idempotency_key"
-    detail = f"Idempotency-Key must be 1 to {LONGEST_KEY} visible ASCII characters, best a UUID."
+    detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} visible ASCII characters, best a UUID."
 
 
 class IdempotencyKeyReused(AppError):
@@ -98,7 +98,7 @@ def idempotent(
         parameters=[
             OpenApiParameter(
                 "Idempotency-Key",
-                {"type": "string", "maxLength": LONGEST_KEY, "pattern": PATTERN},
+                {"type": "string", "maxLength": MAX_KEY_LENGTH, "pattern": PATTERN},
                 OpenApiParameter.HEADER,
                 description=(
                     "Makes repeating the request safe: for 24 hours the same key and body are given the stored answer, "
@@ -131,7 +131,7 @@ def idempotent(
 def parse_key(header: str) -> str:
     """The key in the header: a quoted string, as the draft has it, or the bare word most clients send."""
     key = header.strip()
-    if len(key) > LONGEST_KEY or not re.fullmatch(PATTERN, key):
+    if len(key) > MAX_KEY_LENGTH or not re.fullmatch(PATTERN, key):
         raise InvalidIdempotencyKey()
     return re.sub(r'\\(["\\])', r"\1", key[1:-1]) if key.startswith('"') else key
 
@@ -158,8 +158,8 @@ class _Claim:
         parameters: dict[str, Any] = self.identity | {
             "fingerprint": self.fingerprint,
             "token": self.token,
-            "expired": now - KEPT_FOR,
-            "abandoned": now - timedelta(seconds=CLAIM_KEEPS_S),
+            "expired": now - RETENTION,
+            "abandoned": now - timedelta(seconds=CLAIM_TTL_S),
         }
         with connection.cursor() as cursor:
             cursor.execute(CLAIM, parameters)
@@ -263,4 +263,4 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 def purge() -> None:
     """Forget answers nobody may ask for any more."""
-    IdempotentRequest.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()
+    IdempotentRequest.objects.filter(created_at__lt=timezone.now() - RETENTION).delete()

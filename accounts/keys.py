@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import ApiKey, User, names_of_groups
 
 PREFIX_LENGTH = 12
-USE_NOTED_EVERY = timedelta(minutes=1)
+LAST_USED_RESOLUTION = timedelta(minutes=1)
 SHAPE = re.compile(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{43}")
 NO_SECRET = hashlib.sha256(b"").digest()
 
@@ -63,8 +63,8 @@ def recognise(text: str) -> ApiKey | None:
 def _note_use(key: ApiKey) -> None:
     """Once a minute at most: a busy key must not cost a write with each request."""
     now = timezone.now()
-    if key.last_used_at is None or key.last_used_at < now - USE_NOTED_EVERY:
-        long_ago = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_NOTED_EVERY)
+    if key.last_used_at is None or key.last_used_at < now - LAST_USED_RESOLUTION:
+        long_ago = Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_RESOLUTION)
         ApiKey.objects.filter(long_ago, pk=key.pk).update(last_used_at=now)
 
 

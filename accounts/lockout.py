@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.models import LoginFailures
 from whatsapp_agent.errors import AppError
 
-MOST_FAILURES = 5
+MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
 
 # Counted before the password is looked at, in one statement: of many guesses at once no more than five are looked at.
@@ -51,7 +51,7 @@ class GuardedBackend(ModelBackend):
         with connection.cursor() as cursor:
             cursor.execute(COUNT, identity | {"long_ago": timezone.now() - WINDOW})
             count, began_at = cursor.fetchone()
-        if count > MOST_FAILURES:
+        if count > MAX_FAILURES:
             raise LockedOut(wait_s=(began_at + WINDOW - timezone.now()).total_seconds())
         user = super().authenticate(request, username=username, password=password, **kwargs)
         if user is not None:

@@ -92,7 +92,7 @@ MATRIX: dict[str, dict[str, Access]] = {
 }
 
 
-class ByMatrix(BasePermission):
+class MatrixPermission(BasePermission):
     """Asks the table. Of what the caller cannot see, even a refusal says only that it is not there."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -105,7 +105,7 @@ class ByMatrix(BasePermission):
             return True
         if not request.user.is_authenticated:
             raise NotAuthenticated()
-        refusal = why_not(request.user, request.auth, access)
+        refusal = denial_reason(request.user, request.auth, access)
         if refusal is None:
             return True
         if getattr(view, "detail", False):
@@ -115,7 +115,7 @@ class ByMatrix(BasePermission):
         raise PermissionDenied(refusal)
 
 
-def why_not(user: Any, auth: Any, access: Access) -> str | None:
+def denial_reason(user: Any, auth: Any, access: Access) -> str | None:
     """Why this caller may not, in words for them; None when they may."""
     if access.role is not None and user.role < access.role:
         return f"This needs the role {access.role.name.lower()}; yours is {user.role.name.lower()}."

@@ -12,19 +12,19 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from accounts.models import ApiKey, Role, Scope, User
-from whatsapp_agent.api.fields import StrictFields
+from whatsapp_agent.api.fields import StrictSerializer
 
 
-class LoginSerializer(StrictFields):
+class LoginSerializer(StrictSerializer):
     username = serializers.CharField(max_length=150, write_only=True)
     password = serializers.CharField(max_length=1024, write_only=True, trim_whitespace=False)
 
 
-class RefreshTokenSerializer(StrictFields):
+class RefreshTokenSerializer(StrictSerializer):
     refresh = serializers.CharField(max_length=4096, write_only=True)
 
 
-class VerifySerializer(StrictFields):
+class VerifySerializer(StrictSerializer):
     token = serializers.CharField(max_length=4096, write_only=True, help_text="An access token or a refresh token.")
 
 
@@ -33,7 +33,7 @@ class TokensSerializer(serializers.Serializer):
     refresh = serializers.CharField(help_text="Gives a new pair once, at `auth/token/refresh/`.")
 
 
-class PasswordChangeSerializer(StrictFields):
+class PasswordChangeSerializer(StrictSerializer):
     """A new password, and the present one as proof that it is the same person."""
 
     always_whole = True  # for the schema: this PATCH needs both
@@ -54,7 +54,7 @@ class PasswordChangeSerializer(StrictFields):
         return attrs
 
 
-class ApiKeySerializer(StrictFields, serializers.ModelSerializer):
+class ApiKeySerializer(StrictSerializer, serializers.ModelSerializer):
     """An API key, without its secret."""
 
     scopes = serializers.ListField(child=serializers.ChoiceField(Scope.choices), min_length=1, max_length=len(Scope))

@@ -16,7 +16,7 @@ from rest_framework_simplejwt.tokens import RefreshToken, Token, UntypedToken
 from accounts.authentication import holder_of
 from accounts.models import User
 
-PURGED_AT_ONCE = 500
+PURGE_BATCH_SIZE = 500
 
 
 class TokenRefused(AuthenticationFailed):
@@ -115,7 +115,7 @@ def change_password(*, user: User, new_password: str) -> Tokens:
 
 def purge() -> None:
     """Forget refresh tokens that have expired, the oldest first: used up or not, they open nothing."""
-    oldest = OutstandingToken.objects.order_by("id").values_list("id", "expires_at")[:PURGED_AT_ONCE]
+    oldest = OutstandingToken.objects.order_by("id").values_list("id", "expires_at")[:PURGE_BATCH_SIZE]
     expired = [token_id for token_id, expires_at in oldest if expires_at <= timezone.now()]
     if expired:
         OutstandingToken.objects.filter(pk__in=expired).delete()

@@ -28,33 +28,35 @@ from messaging.search.index import index_waiting
 from messaging.webhooks import endpoints
 from sessions_app.services import sync_due_bridges
 from whatsapp_agent import wakeups
-from whatsapp_agent.postgres.base import work_in_background
+from whatsapp_agent.postgres.base import mark_background_thread
 
 log = structlog.get_logger(__name__)
 
 SWEEP_LIMIT = 1000
 MEND_EVERY_S = 5.0
 TELL_EVERY_S = 0.5
-FOLDS_AT_ONCE = 2
+MAX_CONCURRENT_COMPACTIONS = 2
 CLOCK_RESOLUTION_S = 0.002
 
 Job = Callable[[UUID], datetime | None]
 
 
-class Lane:
+class WorkerPool:
     """Runs one job for many conversations at once, but for each of them once at a time.
 
     A ring for a conversation that is being worked on makes it run once more afterwards. Threads are started as they are
     needed and are daemons: one that hangs in a bridge's or a model's answer does not hold up the end of the process.
     """
 
-    def __init__(self, name: str, job: Job, *, threads: int, ring_at: Callable[["Lane", UUID, datetime], None]) -> None:
+    def __init__(
+        self, name: str, job: Job, *, threads: int, ring_at: Callable[["WorkerPool", UUID, datetime], None]
+    ) -> None:
         self.name = name
         self._job = job
         self._ring_at = ring_at
         self._most = threads
         self._waiting: deque[UUID] = deque()
-        self._rung_again: dict[UUID, bool] = {}  # conversations waiting or being worked on
+        self._requeued: dict[UUID, bool] = {}  # conversations waiting or being worked on
         self._started = 0
         self._idle = 0
         self._open = True
@@ -66,10 +68,10 @@ class Lane:
         with self._guard:
             if not self._open:
                 return
-            if conversation_id in self._rung_again:
-                self._rung_again[conversation_id] = True
+            if conversation_id in self._requeued:
+                self._requeued[conversation_id] = True
                 return
-            self._rung_again[conversation_id] = False
+            self._requeued[conversation_id] = False
             self._waiting.append(conversation_id)
             if self._idle >= len(self._waiting) or self._started >= self._most:
                 self._wanted.notify()
@@ -82,13 +84,13 @@ class Lane:
         with self._guard:
             self._open = False
             for conversation_id in self._waiting:
-                self._rung_again.pop(conversation_id)
+                self._requeued.pop(conversation_id)
             self._waiting.clear()
             self._wanted.notify_all()
-            return self._ended.wait_for(lambda: not self._rung_again, timeout=timeout_s)
+            return self._ended.wait_for(lambda: not self._requeued, timeout=timeout_s)
 
     def _work(self) -> None:
-        work_in_background()
+        mark_background_thread()
         while (conversation_id := self._next()) is not None:
             again_at: datetime | None = None
             try:
@@ -112,11 +114,11 @@ class Lane:
 
     def _finish(self, conversation_id: UUID) -> None:
         with self._guard:
-            if self._rung_again[conversation_id] and self._open:
-                self._rung_again[conversation_id] = False
+            if self._requeued[conversation_id] and self._open:
+                self._requeued[conversation_id] = False
                 self._waiting.append(conversation_id)  # this very thread asks for the next one now
             else:
-                del self._rung_again[conversation_id]
+                del self._requeued[conversation_id]
             self._ended.notify_all()
 
 
@@ -124,13 +126,15 @@ class Engine:
     """The lanes of one process, its clock and its sweep."""
 
     def __init__(self) -> None:
-        self._turns = Lane("turn", self._take_turn, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
-        self._deliveries = Lane("delivery", sender.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
-        self._folds = Lane("fold", fold_early, threads=FOLDS_AT_ONCE, ring_at=self._ring_at)
-        self._endpoints = Lane(
+        self._turns = WorkerPool("turn", self._take_turn, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
+        self._deliveries = WorkerPool(
+            "delivery", sender.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at
+        )
+        self._folds = WorkerPool("fold", fold_early, threads=MAX_CONCURRENT_COMPACTIONS, ring_at=self._ring_at)
+        self._endpoints = WorkerPool(
             "webhook", webhook_sender.tell, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at
         )
-        self._alarms: list[tuple[float, int, Lane, UUID]] = []
+        self._alarms: list[tuple[float, int, WorkerPool, UUID]] = []
         self._alarm_count = 0
         self._alarm_set = threading.Condition()
         self._stopping = threading.Event()
@@ -151,12 +155,12 @@ class Engine:
     def start(self) -> None:
         for thread in self._rounds:
             thread.start()
-        wakeups.answered_by(self.ring)
+        wakeups.subscribe(self.ring)
         done_by(self._folds.ring)
 
     def stop(self, *, timeout_s: float) -> None:
         """Take nothing new, let what is under way end, and give back the leases of what does not end in time."""
-        wakeups.answered_by(None)
+        wakeups.subscribe(None)
         done_by(None)
         self._folds.close(timeout_s=0)
         self._stopping.set()
@@ -189,7 +193,7 @@ class Engine:
 
     # --- the clock ------------------------------------------------------------------------------------------------
 
-    def _ring_at(self, lane: Lane, conversation_id: UUID, at: datetime) -> None:
+    def _ring_at(self, lane: WorkerPool, conversation_id: UUID, at: datetime) -> None:
         wait_s = (at - timezone.now()).total_seconds()
         if wait_s <= 0:
             lane.ring(conversation_id)

@@ -28,15 +28,15 @@ log = structlog.get_logger(__name__)
 TRIES = 3
 
 
-class NotKept(AppError):
+class NotStored(AppError):
     status, code, detail = 503, "unavailable", "Not kept; send it again."
 
 
-def take_delivery(*, bridge: Bridge, headers: Mapping[str, str], body: bytes) -> dict[str, int]:
-    """Keep every event of one delivery; returns how many were `kept`, `ignored` and `malformed`.
+def process_webhook_request(*, bridge: Bridge, headers: Mapping[str, str], body: bytes) -> dict[str, int]:
+    """Store every event of one webhook request; return how many were `kept`, `ignored` and `malformed`.
 
-    One bad event does not lose the others. Raises WebhookUnauthorized, UnreadableDelivery, and NotKept or what the
-    database raises when it cannot be reached: the bridge must then send again.
+    One bad event does not lose the others. Raises WebhookUnauthorized and UnreadableWebhookRequest; NotStored or a
+    database error when the bridge must send the request again.
     """
     adapter = adapter_for(bridge)
     if not adapter.is_authentic(headers=headers, body=body):
@@ -45,7 +45,7 @@ def take_delivery(*, bridge: Bridge, headers: Mapping[str, str], body: bytes) ->
     for event in adapter.parse_webhook(headers=headers, body=body):
         counts[_take_event(bridge=bridge, event=event)] += 1
     if counts.pop("not_kept"):
-        raise NotKept()
+        raise NotStored()
     return counts
 
 

@@ -18,7 +18,7 @@ from messaging.media import outgoing
 from messaging.models import Media
 from messaging.outbox import Claimed
 from sessions_app.models import Bridge
-from sessions_app.services import adapter_for, kept_bridges, record_session_change
+from sessions_app.services import adapter_for, bridge_cache, record_session_change
 from whatsapp_agent import postgres
 
 log = structlog.get_logger(__name__)
@@ -33,8 +33,8 @@ def deliver(conversation_id: UUID) -> datetime | None:
 
     Returns when the next message wants to leave, None when nothing waits for a time.
     """
-    while claimed := outbox.claim_next(conversation_id):
-        bridge = kept_bridges.get(claimed.bridge_id, claimed.bridge_version)
+    while claimed := outbox.claim_next_message(conversation_id):
+        bridge = bridge_cache.get(claimed.bridge_id, claimed.bridge_version)
         more = _send(claimed, bridge=bridge)
         if not more:
             return None
@@ -47,26 +47,26 @@ def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
     """Send one message and note what came of it; returns whether the next one may follow."""
     try:
         adapter = adapter_for(bridge)
-        why_not = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
-        if why_not:
-            raise Refused(why_not, code="not_supported_by_bridge")
+        denial_reason = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
+        if denial_reason:
+            raise Refused(denial_reason, code="not_supported_by_bridge")
         sent = _hand_over(claimed, adapter=adapter)
     except NotSent as exc:
-        _noted(partial(outbox.note_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
+        _noted(partial(outbox.mark_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
         if exc.code == "not_connected":
             event = SessionChanged(session=claimed.session_name, status=Link.DISCONNECTED, code="not connected")
             record_session_change(bridge=bridge, event=event)
         log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
         return False
     except Refused as exc:
-        _noted(partial(outbox.note_failed, claimed, code=exc.code, error=str(exc)))
+        _noted(partial(outbox.mark_failed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_refused", message=str(claimed.message_id), code=exc.code)
         return True
     except Unconfirmed as exc:
-        _noted(partial(outbox.note_unconfirmed, claimed, code=exc.code, error=str(exc)))
+        _noted(partial(outbox.mark_unconfirmed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_unconfirmed", message=str(claimed.message_id), code=exc.code)
         return True
-    return _noted(partial(outbox.note_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
+    return _noted(partial(outbox.mark_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
 
 
 def _hand_over(claimed: Claimed, *, adapter: BridgeAdapter) -> Sent:

@@ -21,8 +21,8 @@ from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, ask
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 8  # conversations of one endpoint
-LONGEST_ANSWER_BYTES = 2000
-LONGEST_WISH_S = 3600.0
+MAX_RESPONSE_BYTES = 2000
+MAX_RETRY_AFTER_S = 3600.0
 
 
 def tell(endpoint_id: UUID) -> None:
@@ -80,7 +80,7 @@ def send(endpoint: WebhookEndpoint, outgoing: Outgoing) -> Attempt:
             headers=endpoints.headers_for(endpoint, outgoing, at=at),
             content=outgoing.body,
             timeout_s=settings.WEBHOOK_TIMEOUT_S,
-            most_bytes=LONGEST_ANSWER_BYTES,
+            most_bytes=MAX_RESPONSE_BYTES,
             allow_private=settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS,
         )
     except (UnsafeUrl, FetchFailed) as exc:
@@ -101,4 +101,4 @@ def _seconds(retry_after: str) -> float | None:
             wait_s = (parsedate_to_datetime(retry_after) - timezone.now()).total_seconds()
         except (ValueError, TypeError):
             return None
-    return min(max(wait_s, 0.0), LONGEST_WISH_S) if wait_s == wait_s else None  # NaN is not equal to itself
+    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S) if wait_s == wait_s else None  # NaN is not equal to itself

@@ -17,7 +17,7 @@ from whatsapp_agent.api.errors import only
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 
-def deliveries_first(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def webhook_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Middleware, the outermost: a delivery goes straight to its view.
 
     The others serve people's browsers and the API: sessions, cross-site requests, static files. Passing through them
@@ -46,7 +46,7 @@ def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
         return only("POST")
     try:
         bridge = _authenticated(slug=slug, secret=secret)
-        counts = inbox.take_delivery(bridge=bridge, headers=request.headers, body=_body(request))
+        counts = inbox.process_webhook_request(bridge=bridge, headers=request.headers, body=_body(request))
     except AppError as exc:
         return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
     except (OperationalError, InterfaceError):
@@ -63,7 +63,7 @@ def _authenticated(*, slug: str, secret: str) -> Bridge:
     return bridge
 
 
-class DeliveryTooLarge(AppError):
+class WebhookRequestTooLarge(AppError):
     status, code, detail = 413, "too_large", "A delivery may have 1 MiB at most."
 
 
@@ -71,4 +71,4 @@ def _body(request: HttpRequest) -> bytes:
     try:
         return request.body
     except RequestDataTooBig as exc:
-        raise DeliveryTooLarge() from exc
+        raise WebhookRequestTooLarge() from exc

@@ -4,10 +4,10 @@ from django.contrib import admin
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from accounts.admin_pages import Evidence, QuickList
+from accounts.admin_pages import FastChangeList, ReadOnlyAdmin
 from commands.models import CommandRun
 from messaging.admin import FoundByContact, link_to
-from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
+from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 
 STATUS_COLOURS = {
     CommandRun.Status.DONE.label: "success",
@@ -18,7 +18,7 @@ STATUS_COLOURS = {
 
 
 @admin.register(CommandRun)
-class CommandRunAdmin(FoundByContact, Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class CommandRunAdmin(FoundByContact, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     session_path = "conversation__session"
     list_display = ["created_at", "name", "caller", "surface", "run_status", "conversation_link", "error"]
     list_select_related = ["conversation__contact"]

@@ -11,7 +11,7 @@ from messaging.outbound import parse_phone
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import InvalidInput, NotFound
 
-MOST_NAMED = 5
+MAX_NAMED_CONTACTS = 5
 
 
 def caller_writing(*, session: WhatsAppSession, contact: Contact) -> Caller:
@@ -44,11 +44,15 @@ def conversation_named(*, session: WhatsAppSession, who: str) -> Conversation:
         by_alias = Q(contact__aliases__kind=AliasKind.PHONE, contact__aliases__value__in=spellings)
         found = list(rows.filter(Q(contact__phone__in=spellings) | by_alias).distinct()[:2])
     else:
-        found = list(rows.filter(contact__name__iexact=who)[: MOST_NAMED + 1])
-        found = found or list(rows.filter(contact__name__icontains=who).order_by("contact__name")[: MOST_NAMED + 1])
+        found = list(rows.filter(contact__name__iexact=who)[: MAX_NAMED_CONTACTS + 1])
+        found = found or list(
+            rows.filter(contact__name__icontains=who).order_by("contact__name")[: MAX_NAMED_CONTACTS + 1]
+        )
     if not found:
         raise NotFound(f"I know nobody called {who[:60]} here.")
     if len(found) > 1:
-        names = ", ".join(f"{row.contact} ({row.contact.phone or 'hidden number'})" for row in found[:MOST_NAMED])
+        names = ", ".join(
+            f"{row.contact} ({row.contact.phone or 'hidden number'})" for row in found[:MAX_NAMED_CONTACTS]
+        )
         raise InvalidInput(f"Whom do you mean: {names}? Write the phone number.")
     return found[0]

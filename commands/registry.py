@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from accounts.models import User
-from agent.llm.answers import LONGEST_TEXT, clean
+from agent.llm.answers import MAX_TEXT_CHARS, clean
 from agent.llm.base import ToolSpec
 from commands.models import CommandRun
 from messaging.models import Contact, Conversation, Message
@@ -48,7 +48,7 @@ class Arguments(BaseModel):
         if not isinstance(values, Mapping):
             return values
         return {
-            clean(name, LONGEST_TEXT): clean(value, LONGEST_TEXT) if isinstance(value, str) else value
+            clean(name, MAX_TEXT_CHARS): clean(value, MAX_TEXT_CHARS) if isinstance(value, str) else value
             for name, value in values.items()
         }
 
@@ -153,7 +153,7 @@ def chat_command(
             _by_word[word] = command
         _commands[name] = command
         if By.MODEL in command.allowed:
-            profiles.offer_tool(command.tool_name, about=command.description, words=[name, *command.aliases])
+            profiles.register_tool(command.tool_name, about=command.description, words=[name, *command.aliases])
         return function
 
     return declare

@@ -19,7 +19,7 @@ from whatsapp_agent.errors import AppError, InvalidInput
 log = structlog.get_logger(__name__)
 
 Status = CommandRun.Status
-LONGEST_KEPT = 2000  # characters of one argument that the record keeps
+MAX_RECORDED_CHARS = 2000  # characters of one argument that the record keeps
 MODEL_IS_SILENT = "The model does not answer at the moment. Please try again in a minute."
 
 
@@ -79,7 +79,7 @@ def run(
         return _end(record, Status.FAILED, text=MODEL_IS_SILENT, code=exc.code)
 
 
-def why_not(command: ChatCommand, *, arguments: Mapping[str, Any], caller: Caller) -> CommandRun.Status | None:
+def denial_reason(command: ChatCommand, *, arguments: Mapping[str, Any], caller: Caller) -> CommandRun.Status | None:
     """How a run would end before it begins; None when nothing stands in its way."""
     if not command.may_be_run_by(caller.by):
         return Status.REFUSED
@@ -121,4 +121,4 @@ def _who_may(command: ChatCommand) -> str:
 
 def _kept(given: BaseModel) -> dict[str, Any]:
     values = given.model_dump(mode="json", exclude_defaults=True)
-    return {name: value[:LONGEST_KEPT] if isinstance(value, str) else value for name, value in values.items()}
+    return {name: value[:MAX_RECORDED_CHARS] if isinstance(value, str) else value for name, value in values.items()}

@@ -8,7 +8,7 @@ from commands.models import CommandRun
 from commands.parsing import usage
 from commands.registry import ChatCommand
 from messaging.serializers import UserBriefSerializer
-from whatsapp_agent.api.fields import StrictFields
+from whatsapp_agent.api.fields import StrictSerializer
 
 
 class CommandSerializer(serializers.Serializer):
@@ -42,7 +42,7 @@ class CommandListSerializer(serializers.Serializer):
     results = CommandSerializer(many=True)
 
 
-class RunCommandSerializer(StrictFields):
+class RunCommandSerializer(StrictSerializer):
     conversation = serializers.UUIDField(help_text="Where it is run.")
     arguments = serializers.DictField(required=False, default=dict, help_text="By name, as the command's schema says.")
     send = serializers.BooleanField(required=False, default=False, help_text="Also send the result to the contact.")

@@ -17,7 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import user_of
 from accounts.idempotency import idempotent
-from accounts.permissions import CONTROL, MANAGE_ALL, READ, SEND, Access, why_not
+from accounts.permissions import CONTROL, MANAGE_ALL, READ, SEND, Access, denial_reason
 from commands.callers import caller_logged_in
 from commands.filters import CommandRunFilters
 from commands.models import CommandRun
@@ -32,7 +32,7 @@ from commands.serializers import (
 from messaging.models import Conversation, Message
 from messaging.outbound import check_sendable, send_text
 from whatsapp_agent.api.fields import valid
-from whatsapp_agent.api.lists import ListsRows
+from whatsapp_agent.api.lists import FastListMixin
 from whatsapp_agent.errors import AppError, NotFound
 from whatsapp_agent.text.split import split_text
 
@@ -41,7 +41,7 @@ MODEL_FAILED = 502
 
 def caller_of(request: Request) -> Caller:
     """Who asks. A key that may not write agent profiles is no administrator here either, whoever it belongs to."""
-    may_administrate = why_not(request.user, request.auth, MANAGE_ALL) is None
+    may_administrate = denial_reason(request.user, request.auth, MANAGE_ALL) is None
     return caller_logged_in(user_of(request), as_administrator=may_administrate)
 
 
@@ -67,7 +67,7 @@ class CommandView(APIView):
         form = valid(RunCommandSerializer, request)
         conversation = _conversation(request, form["conversation"])
         for access in _needed_beside(command, sends=form["send"]):
-            if refusal := why_not(request.user, request.auth, access):
+            if refusal := denial_reason(request.user, request.auth, access):
                 raise PermissionDenied(refusal)
         if form["send"]:
             check_sendable(conversation=conversation)  # before there is an effect
@@ -117,7 +117,7 @@ def _failure(done: CommandRun) -> Response:
     list=extend_schema(description="What was run, by whom, and what came of it; the latest first."),
     retrieve=extend_schema(description="One run of a command."),
 )
-class CommandRunViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
+class CommandRunViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
     """What was run, by whom, and what came of it."""
 
     serializer_class = CommandRunSerializer

@@ -23,11 +23,11 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from accounts.admin_pages import (
-    Evidence,
-    ForAdministrators,
-    ForOperators,
-    ForStaff,
-    QuickList,
+    AdministratorOnlyAdmin,
+    FastChangeList,
+    OperatorAdmin,
+    ReadOnlyAdmin,
+    StaffOnlyAdmin,
     is_administrator,
     is_operator,
     staff_user,
@@ -57,7 +57,7 @@ from messaging.models import (
 from messaging.outbound import SENDABLE_AGAIN, mark_read, send_again, send_text
 from messaging.search.find import conversations_called, matching
 from messaging.webhooks import endpoints
-from sessions_app.admin import BoundedToSessions, VisibleSessionsFilter
+from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import AppError
 
@@ -135,7 +135,7 @@ class FoundByContact:
 # --- contacts -----------------------------------------------------------------------------------------------------
 
 
-class AliasInline(Evidence, TabularInline):
+class AliasInline(ReadOnlyAdmin, TabularInline):
     model = ContactAlias
     fields = readonly_fields = ["kind", "value", "created_at"]
     ordering = ["created_at"]
@@ -146,7 +146,7 @@ class AliasInline(Evidence, TabularInline):
         return True  # whoever may see the contact
 
 
-class FactInline(Evidence, TabularInline):
+class FactInline(ReadOnlyAdmin, TabularInline):
     model = Fact
     fields = readonly_fields = ["text", "proposed_by", "noted_by", "message", "forgotten_at", "created_at"]
     ordering = ["-created_at"]
@@ -163,7 +163,7 @@ class FactInline(Evidence, TabularInline):
 
 
 @admin.register(Contact)
-class ContactAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
+class ContactAdmin(OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     list_display = ["__str__", "phone", "session", "is_group", "is_blocked", "is_allowed", "created_at"]
     list_select_related = ["session"]
     list_filter = [("session", VisibleSessionsFilter), "is_group", "is_blocked", "is_allowed"]
@@ -191,7 +191,7 @@ class ContactAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
 
 
 @admin.register(Fact)
-class FactAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class FactAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     session_path = "contact__session"
     list_display = ["created_at", "text", "contact_link", "proposed_by", "noted_by", "forgotten_at"]
     list_display_links = ["created_at"]
@@ -219,7 +219,7 @@ class FactAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin
 # --- conversations ------------------------------------------------------------------------------------------------
 
 
-class SummaryInline(Evidence, TabularInline):
+class SummaryInline(ReadOnlyAdmin, TabularInline):
     model = Summary
     fields = readonly_fields = ["version", "text", "until", "is_plain", "created_at"]
     ordering = ["-version"]
@@ -232,7 +232,7 @@ class SummaryInline(Evidence, TabularInline):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(ForOperators, BoundedToSessions, QuickList, ModelAdmin):
+class ConversationAdmin(OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     """Whoever sees a conversation may step in there; what it is, the messages made it."""
 
     list_display = [
@@ -470,7 +470,7 @@ def _entry(entry: Message | Turn) -> dict[str, Any]:
 # --- messages -----------------------------------------------------------------------------------------------------
 
 
-class MediaInline(Evidence, TabularInline):
+class MediaInline(ReadOnlyAdmin, TabularInline):
     model = Media
     fields = readonly_fields = ["mime_type", "filename", "size_bytes", "downloadable"]
     extra = 0
@@ -480,7 +480,7 @@ class MediaInline(Evidence, TabularInline):
 
 
 @admin.register(Message)
-class MessageAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     list_display = ["came_at", "conversation_link", "author", "words", "message_status", "why", "session"]
     list_display_links = ["came_at"]
     list_select_related = ["conversation__contact", "session"]
@@ -547,7 +547,7 @@ class MessageAdmin(ForOperators, Evidence, BoundedToSessions, QuickList, ModelAd
 
 
 @admin.register(Media)
-class MediaAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class MediaAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     session_path = "message__session"
     list_display = ["created_at", "filename", "mime_type", "size_bytes", "downloadable", "conversation_link"]
     list_select_related = ["message__conversation__contact"]
@@ -565,14 +565,14 @@ class MediaAdmin(Evidence, BoundedToSessions, QuickList, ModelAdmin):
 
 
 @admin.register(EarlyReceipt)
-class EarlyReceiptAdmin(Evidence, ForAdministrators, QuickList, ModelAdmin):
+class EarlyReceiptAdmin(ReadOnlyAdmin, AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     list_display = ["created_at", "session", "provider_message_id", "status", "at"]
     list_select_related = ["session"]
     ordering = ["-id"]
 
 
 @admin.register(Event)
-class EventAdmin(Evidence, ForAdministrators, QuickList, ModelAdmin):
+class EventAdmin(ReadOnlyAdmin, AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     list_display = ["id", "at", "type", "session_id", "conversation_id"]
     ordering = ["-id"]
 
@@ -580,7 +580,7 @@ class EventAdmin(Evidence, ForAdministrators, QuickList, ModelAdmin):
 # --- webhooks of others -------------------------------------------------------------------------------------------
 
 
-class OwnEndpoints(ForStaff):
+class OwnEndpoints(StaffOnlyAdmin):
     """Rows of endpoints the user may see; `endpoint_path` is the way from a row to its endpoint."""
 
     endpoint_path = "pk"
@@ -591,7 +591,7 @@ class OwnEndpoints(ForStaff):
 
 
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(ForOperators, Evidence, OwnEndpoints, QuickList, ModelAdmin):
+class WebhookEndpointAdmin(OperatorAdmin, ReadOnlyAdmin, OwnEndpoints, FastChangeList, ModelAdmin):
     """Made and changed by the API, which shows the secret; here one sees how it goes, and stops or starts it."""
 
     list_display = ["__str__", "url", "owner", "is_enabled", "failing_since", "last_success_at"]
@@ -628,7 +628,7 @@ class WebhookEndpointAdmin(ForOperators, Evidence, OwnEndpoints, QuickList, Mode
                 self.message_user(request, f"{endpoint}: {done}.")
 
 
-class AttemptInline(Evidence, TabularInline):
+class AttemptInline(ReadOnlyAdmin, TabularInline):
     model = WebhookAttempt
     fields = readonly_fields = ["at", "status_code", "error", "answer", "duration_ms"]
     ordering = ["-at", "-id"]
@@ -640,7 +640,7 @@ class AttemptInline(Evidence, TabularInline):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ForOperators, Evidence, OwnEndpoints, QuickList, ModelAdmin):
+class WebhookDeliveryAdmin(OperatorAdmin, ReadOnlyAdmin, OwnEndpoints, FastChangeList, ModelAdmin):
     endpoint_path = "endpoint"
     list_display = ["queued_at", "endpoint", "type", "delivery_status", "tries", "next_try_at", "delivered_at"]
     list_select_related = ["endpoint"]
@@ -673,7 +673,7 @@ class WebhookDeliveryAdmin(ForOperators, Evidence, OwnEndpoints, QuickList, Mode
 # --- turns --------------------------------------------------------------------------------------------------------
 
 
-class ToolCallInline(Evidence, TabularInline):
+class ToolCallInline(ReadOnlyAdmin, TabularInline):
     model = ToolCall
     fields = readonly_fields = ["name", "arguments", "status", "result", "error", "duration_ms"]
     extra = 0
@@ -689,7 +689,7 @@ PARTS = [
 
 
 @admin.register(Turn)
-class TurnAdmin(FoundByContact, ForOperators, Evidence, BoundedToSessions, QuickList, ModelAdmin):
+class TurnAdmin(FoundByContact, OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     session_path = "conversation__session"
     list_display = [
         "ended_at", "conversation_link", "turn_outcome", "reason", "model", "tries", "model_ms", "prompt_tokens",

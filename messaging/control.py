@@ -68,13 +68,13 @@ def _set_control(
     )
     if not changed:
         raise ConversationGone()
-    _open_again_what_is_not_answered_yet(conversation)
+    _reopen_unanswered(conversation)
     Message.objects.filter(conversation=conversation).silence()
     conversation.refresh_from_db()
     return conversation
 
 
-def _open_again_what_is_not_answered_yet(conversation: Conversation) -> None:
+def _reopen_unanswered(conversation: Conversation) -> None:
     """An answer of which nothing has left, and now never will, has answered nothing."""
     said = Message.objects.filter(conversation=conversation)
     replies = said.filter(direction=Message.Direction.OUTBOUND)
@@ -111,13 +111,13 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
         "burst_started_at": Now() if is_fresh else None,
     }
     Conversation.objects.filter(pk=row.pk).update(control_epoch=F("control_epoch") + 1, **changes)
-    wakeups.ring(row.pk)
+    wakeups.notify(row.pk)
     conversation.refresh_from_db()
     return conversation
 
 
 @transaction.atomic
-def person_wrote(*, conversation: Conversation, by: User | None = None, reason: str) -> None:
+def record_human_reply(*, conversation: Conversation, by: User | None = None, reason: str) -> None:
     """A person said something here: what was unanswered is answered now, and the conversation is theirs for a while.
 
     Raises ConversationGone.

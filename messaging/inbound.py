@@ -97,7 +97,7 @@ SELECT place.conversation_id, kept.conversation_id IS NOT NULL, moved.due_at, ke
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ReceiveResult:
     """What became of an inbound message. `due_at` is when its conversation wants a turn, None when it wants none."""
 
     message_id: UUID
@@ -106,7 +106,7 @@ class Kept:
     due_at: datetime | None
 
 
-def receive_message(*, bridge: Bridge, event: MessageReceived) -> Kept:
+def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
     """Keep an inbound message, once, and say when its conversation is due.
 
     Raises Conversation.DoesNotExist when its place changes at this very moment (a merge, another address): ask again.
@@ -114,14 +114,14 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> Kept:
     kept = _keep(bridge=bridge, event=event)
     if kept is None:
         with transaction.atomic():
-            sender_id = _make_place(bridge=bridge, event=event)
+            sender_id = _ensure_conversation(bridge=bridge, event=event)
             kept = _keep(bridge=bridge, event=event, sender_id=sender_id)
             if kept is None:
                 raise Conversation.DoesNotExist("the place was made a line above, and is another one by now")
     return kept
 
 
-def _make_place(*, bridge: Bridge, event: MessageReceived) -> UUID | None:
+def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> UUID | None:
     """Make what the message hangs on: session, contact, conversation; the writer's contact, in a group."""
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
     contact = contact_for(session=session, address=event.chat)
@@ -131,7 +131,7 @@ def _make_place(*, bridge: Bridge, event: MessageReceived) -> UUID | None:
     return None
 
 
-def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None) -> Kept | None:
+def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None) -> ReceiveResult | None:
     if event.chat.is_group and sender_id is None:
         return None  # the writer has to be looked up first
     (alias_kind, alias_value), *alternates = event.chat.aliases
@@ -155,7 +155,7 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
         "said_at": said_at,
         "answerable": event.answerable and event.kind is not Kind.REACTION,
         "is_history": event.is_history,
-        "hurry_s": _patience_s(event.text),
+        "hurry_s": _debounce_s(event.text),
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
         rows = KEEP.rows(**parameters)
@@ -173,7 +173,7 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
             )
     if is_new and link != WhatsAppSession.Status.CONNECTED:
         _note_connected(bridge=bridge, name=event.session, at=event.sent_at)
-    return Kept(
+    return ReceiveResult(
         message_id=message_id, conversation_id=conversation_id, is_new=is_new, due_at=due_at if is_due else None
     )
 
@@ -193,7 +193,7 @@ def _details(event: MessageReceived) -> dict[str, Any]:
     return event.details | ({"forwarded": True} if event.forwarded else {})
 
 
-def _patience_s(text: str) -> float | None:
+def _debounce_s(text: str) -> float | None:
     """How long to wait for more at the most; None leaves it to the profile."""
     ending = text.rstrip()
     if ending.startswith(COMMAND_MARKS):
@@ -271,7 +271,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     )
     is_fresh = said_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
     if is_fresh and not event.is_history and not _is_own_number(session, contact):
-        control.person_wrote(conversation=conversation, reason="typed on the phone")
+        control.record_human_reply(conversation=conversation, reason="typed on the phone")
     return message
 
 

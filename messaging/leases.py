@@ -264,4 +264,4 @@ def answer_again(*, turn: Turn) -> None:
         inbound_count=F("inbound_count") + 1,
         needs_attention=False,
     )
-    wakeups.ring(conversation.pk)
+    wakeups.notify(conversation.pk)

@@ -24,7 +24,7 @@ from whatsapp_agent.errors import AppError, InvalidInput, NotFound
 from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, fetch
 
 HEAD_BYTES = 4096
-LONGEST_NAME = 100
+MAX_NAME_LENGTH = 100
 PUBLIC_FOR_S = 3600
 UNUSED_AFTER = timedelta(days=1)
 FETCH_TIMEOUT_S = 30.0
@@ -187,7 +187,7 @@ def safe_name(name: str, *, mime_type: str) -> str:
     extensions = EXTENSIONS[mime_type]
     given = PurePosixPath(plain).suffix
     stem, extension = (plain[: -len(given)], given) if given.lower() in extensions else (plain, extensions[0])
-    return (stem.strip(" .")[: LONGEST_NAME - len(extension)] or "file") + extension
+    return (stem.strip(" .")[: MAX_NAME_LENGTH - len(extension)] or "file") + extension
 
 
 # --- handing it on ------------------------------------------------------------------------------------------------

@@ -83,11 +83,11 @@ def send_media(
     """Queue a file. Raises what `send_text` raises."""
     adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)
-    why_not = adapter.why_not_file(
+    denial_reason = adapter.why_not_file(
         kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(settings.PUBLIC_URL)
     )
-    if why_not:
-        raise NotSupportedByBridge(why_not)
+    if denial_reason:
+        raise NotSupportedByBridge(denial_reason)
     if caption.strip() and file.kind == Kind.AUDIO:
         raise InvalidInput("Audio has no caption: send the text by itself.", field="text")
     _check_length(caption, most=adapter.max_caption_length)
@@ -154,7 +154,7 @@ def _queue(
         _check_capability(conversation, Capability.QUOTE, "reply to a message")
     control.hold(conversation.pk)
     if author == Message.Author.STAFF:
-        control.person_wrote(conversation=conversation, by=by, reason="a staff member wrote")
+        control.record_human_reply(conversation=conversation, by=by, reason="a staff member wrote")
     message = Message.objects.create(
         session=conversation.session,
         conversation=conversation,
@@ -168,7 +168,7 @@ def _queue(
     )
     seen = {} if author == Message.Author.SYSTEM else {"unread_count": 0, "needs_attention": False}
     Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
-    wakeups.ring(conversation.pk)
+    wakeups.notify(conversation.pk)
     return message
 
 
@@ -222,7 +222,7 @@ def send_again(*, message: Message) -> Message:
     )
     if not changed:
         raise Conflict("Only a message that failed, was cancelled or is unconfirmed can be sent again.")
-    wakeups.ring(message.conversation_id)
+    wakeups.notify(message.conversation_id)
     message.refresh_from_db()
     return message
 

@@ -54,9 +54,9 @@ RETURNING EXISTS (SELECT 1 FROM messaging_earlyreceipt early
                    WHERE later.conversation_id = message.conversation_id AND later.status = 'queued')
 """)
 
-AGENT_MESSAGE_KEEPS = timedelta(hours=1)  # an answer later than this is an answer to the past
-STAFF_MESSAGE_KEEPS = timedelta(hours=24)
-LONGEST_PAUSE_S = 300.0
+AGENT_MESSAGE_TTL = timedelta(hours=1)  # an answer later than this is an answer to the past
+STAFF_MESSAGE_TTL = timedelta(hours=24)
+MAX_PAUSE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,14 @@ class Claimed:
     bridge_version: str
 
 
-def claim_next(conversation_id: UUID) -> Claimed | None:
+def claim_next_message(conversation_id: UUID) -> Claimed | None:
     """Take the next message of a conversation for sending; None when there is none that may leave now."""
     for row in CLAIM.rows(conversation_id=conversation_id):
         return Claimed(*row)
     return None
 
 
-def note_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None) -> bool:
+def mark_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None) -> bool:
     """The bridge took it. Returns whether more is queued behind it."""
     try:
         rows = SENT.rows(id=claimed.message_id, provider_message_id=provider_message_id, at=at)
@@ -100,13 +100,13 @@ def note_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None
     return more
 
 
-def note_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: float | None = None) -> None:
+def mark_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: float | None = None) -> None:
     """Surely not sent: it stays first in the queue, and is tried again after a growing pause until it is too late."""
-    keeps = AGENT_MESSAGE_KEEPS if claimed.author == Message.Author.AGENT else STAFF_MESSAGE_KEEPS
+    keeps = AGENT_MESSAGE_TTL if claimed.author == Message.Author.AGENT else STAFF_MESSAGE_TTL
     if timezone.now() - claimed.created_at > keeps:
-        note_failed(claimed, code="expired", error=error)
+        mark_failed(claimed, code="expired", error=error)
         return
-    pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** min(claimed.tries - 1, 20), LONGEST_PAUSE_S)
+    pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** min(claimed.tries - 1, 20), MAX_PAUSE_S)
     _ours(claimed).update(
         status=Message.Status.QUEUED,
         next_try_at=Now() + timedelta(seconds=max(pause_s, retry_after_s or 0.0)),
@@ -116,7 +116,7 @@ def note_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: flo
 
 
 @transaction.atomic
-def note_failed(claimed: Claimed, *, code: str, error: str) -> None:
+def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
     """The bridge refused it for good. What was to follow it in the same answer makes no sense alone."""
     _lock_conversations(_ours(claimed))
     _ask_for_attention(_ours(claimed))
@@ -128,7 +128,7 @@ def note_failed(claimed: Claimed, *, code: str, error: str) -> None:
 
 
 @transaction.atomic
-def note_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
+def mark_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
     """It may have been sent: an echo, a receipt or a person settles it."""
     _lock_conversations(_ours(claimed))
     _ask_for_attention(_ours(claimed))
@@ -201,8 +201,8 @@ def drop_outdated() -> int:
     """Queued words that may no longer be said: too late, or the agent's from before someone took over."""
     now = timezone.now()
     queued = Message.objects.filter(status=Message.Status.QUEUED)
-    late = Q(author=Message.Author.AGENT, created_at__lt=now - AGENT_MESSAGE_KEEPS) | Q(
-        created_at__lt=now - STAFF_MESSAGE_KEEPS
+    late = Q(author=Message.Author.AGENT, created_at__lt=now - AGENT_MESSAGE_TTL) | Q(
+        created_at__lt=now - STAFF_MESSAGE_TTL
     )
     _lock_conversations(queued.filter(late))
     _ask_for_attention(queued.filter(late))

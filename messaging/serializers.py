@@ -10,13 +10,13 @@ from rest_framework import serializers
 from accounts.models import User
 from messaging.history.prompt_parts import parts_of
 from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
-from messaging.search.ranking import MOST_RESULTS
+from messaging.search.ranking import MAX_RESULTS
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.api.fields import Address, StrictFields, WritesWhatIsGiven
-from whatsapp_agent.api.filters import LONGEST_SEARCH
+from whatsapp_agent.api.fields import Address, PartialUpdateSerializer, StrictSerializer
+from whatsapp_agent.api.filters import MAX_SEARCH_LENGTH
 from whatsapp_agent.api.lists import Excerpt
 
-BRIEF_TEXT = 200
+EXCERPT_LENGTH = 200
 LAST_SAID = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")
 
 
@@ -44,7 +44,7 @@ class ContactAliasSerializer(serializers.ModelSerializer):
         fields = ["kind", "value"]
 
 
-class ContactSerializer(StrictFields, WritesWhatIsGiven):
+class ContactSerializer(StrictSerializer, PartialUpdateSerializer):
     """A person or a group, with every id they were seen under."""
 
     conversation = serializers.UUIDField(source="conversation.pk", read_only=True, allow_null=True)
@@ -68,7 +68,7 @@ class ContactSerializer(StrictFields, WritesWhatIsGiven):
 
 
 class MessageBriefSerializer(serializers.ModelSerializer):
-    text = Excerpt(longest=BRIEF_TEXT)
+    text = Excerpt(longest=EXCERPT_LENGTH)
 
     class Meta:
         model = Message
@@ -156,10 +156,10 @@ class ConversationSerializer(serializers.ModelSerializer):
             "created_at",
         ]
         read_only_fields = fields
-        looked_up = {"last_message": LAST_SAID}
+        subqueries = {"last_message": LAST_SAID}
 
 
-class TakeOverSerializer(StrictFields):
+class TakeOverSerializer(StrictSerializer):
     """For how long a person speaks here. Neither `until` nor `minutes`: until released by hand."""
 
     until = serializers.DateTimeField(required=False, allow_null=True)
@@ -177,23 +177,23 @@ class TakeOverSerializer(StrictFields):
         return attrs
 
 
-class ReleaseSerializer(StrictFields):
+class ReleaseSerializer(StrictSerializer):
     reason = serializers.CharField(required=False, allow_blank=True, max_length=200)
 
 
-class PlaceSerializer(StrictFields):
+class PlaceSerializer(StrictSerializer):
     latitude = serializers.FloatField(min_value=-90, max_value=90)
     longitude = serializers.FloatField(min_value=-180, max_value=180)
     name = serializers.CharField(required=False, allow_blank=True, max_length=200)
     address = serializers.CharField(required=False, allow_blank=True, max_length=300)
 
 
-class CardSerializer(StrictFields):
+class CardSerializer(StrictSerializer):
     name = serializers.CharField(max_length=200)
     phone = serializers.CharField(max_length=40, help_text="With its country code.")
 
 
-class ReplySerializer(StrictFields):
+class ReplySerializer(StrictSerializer):
     """What to send in a conversation: a text, a file by its address (the text is its caption), a place or a contact.
 
     To upload a file, send a form (`multipart/form-data`) instead, with the file as `file`.
@@ -233,7 +233,7 @@ class UploadSerializer(ReplySerializer):
     contact = None  # type: ignore[assignment]
 
 
-class WhereSerializer(StrictFields):
+class WhereSerializer(StrictSerializer):
     """Where to: a conversation, or a phone number by a session."""
 
     conversation = serializers.UUIDField(required=False)
@@ -307,13 +307,13 @@ class TurnDetailSerializer(TurnSerializer):
         return parts_of(turn)
 
 
-class SearchQuery(StrictFields):
+class SearchQuery(StrictSerializer):
     q = serializers.CharField(
         allow_blank=True,
-        max_length=LONGEST_SEARCH,
+        max_length=MAX_SEARCH_LENGTH,
         help_text="Words, in any order: any of them is enough, and the rare ones count most.",
     )
-    limit = serializers.IntegerField(default=10, min_value=1, max_value=MOST_RESULTS)
+    limit = serializers.IntegerField(default=10, min_value=1, max_value=MAX_RESULTS)
 
 
 class HitSerializer(serializers.Serializer):

@@ -55,9 +55,9 @@ from messaging.serializers import (
 )
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent import postgres
-from whatsapp_agent.api.fields import takes_no_fields, valid
-from whatsapp_agent.api.json import FormBody, JSONBody
-from whatsapp_agent.api.lists import ListsRows, read_rows, rows_by_key
+from whatsapp_agent.api.fields import refuse_fields, valid
+from whatsapp_agent.api.json import BoundedJSONParser, BoundedMultiPartParser
+from whatsapp_agent.api.lists import FastListMixin, read_rows, rows_by_key
 from whatsapp_agent.errors import InvalidInput, NotFound
 
 
@@ -114,7 +114,7 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
     retrieve=extend_schema(description="One person or group, with every id they were seen under."),
     partial_update=extend_schema(description="Rename a contact, or say whether they are blocked or allowed."),
 )
-class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, ListsRows, GenericViewSet):
+class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, FastListMixin, GenericViewSet):
     http_method_names = ["get", "head", "patch"]
     serializer_class = ContactSerializer
     filterset_class = ContactFilters
@@ -124,7 +124,7 @@ class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, ListsRows, GenericVie
         return contacts.select_related("conversation").prefetch_related("aliases")
 
 
-class ConversationViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
+class ConversationViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
     serializer_class = ConversationSerializer
     filterset_class = ConversationFilters
     newest_by = ("latest_at", "id")
@@ -166,7 +166,7 @@ class ConversationViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
     @action(detail=True, methods=["post"])
     def read(self, request: Request, pk: str) -> Response:
         """Staff have seen what was said here: nothing is unread."""
-        takes_no_fields(request)
+        refuse_fields(request)
         mark_read(conversation=self.get_object())
         return self.retrieve(request, pk)
 
@@ -196,7 +196,7 @@ def _shown(hits: Sequence[Hit]) -> list[dict[str, Any]]:
     ]
 
 
-class MessagesViewSet(ListsRows, GenericViewSet):
+class MessagesViewSet(FastListMixin, GenericViewSet):
     """Messages the caller may see, in whichever place."""
 
     serializer_class = MessageSerializer
@@ -212,7 +212,7 @@ class MessagesViewSet(ListsRows, GenericViewSet):
     retrieve=extend_schema(description="One message."),
 )
 class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
-    parser_classes = [JSONBody, FormBody]
+    parser_classes = [BoundedJSONParser, BoundedMultiPartParser]
     form_class = MessageCreateSerializer
     upload_form = MessageUploadSerializer
     form: dict[str, Any]
@@ -250,7 +250,7 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send once more what failed, was cancelled, or may not have gone."""
-        takes_no_fields(request)
+        refuse_fields(request)
         return Response(self.get_serializer(send_again(message=self.get_object())).data)
 
 
@@ -258,7 +258,7 @@ class ConversationMessagesViewSet(MessagesViewSet):
     """What was said in one conversation."""
 
     queryset = Message.objects.none()  # for the schema
-    parser_classes = [JSONBody, FormBody]
+    parser_classes = [BoundedJSONParser, BoundedMultiPartParser]
     form_class = ReplySerializer
     upload_form = UploadSerializer
     form: dict[str, Any]
@@ -301,7 +301,7 @@ def visible_conversations(user: Any) -> QuerySet[Conversation]:
     list=extend_schema(description="Turns: each a burst of messages and what came of it."),
     retrieve=extend_schema(description="One turn, with what was asked, used and answered."),
 )
-class TurnViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
+class TurnViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
     serializer_class = TurnSerializer
     filterset_class = TurnFilters
 
@@ -320,7 +320,7 @@ class TurnViewSet(RetrieveModelMixin, ListsRows, GenericViewSet):
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Answer the messages of a failed turn once more."""
-        takes_no_fields(request)
+        refuse_fields(request)
         leases.answer_again(turn=self.get_object())
         return Response(status=202)
 

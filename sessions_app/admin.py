@@ -31,7 +31,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin import ApiKeyAdmin, ApiKeyForm
-from accounts.admin_pages import ForAdministrators, ForStaff, QuickList, is_administrator, staff_user
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, StaffOnlyAdmin, is_administrator, staff_user
 from accounts.models import ApiKey
 from agent.bridges.base import Capability
 from sessions_app import profiles, services
@@ -47,7 +47,7 @@ STATUS_COLOURS = {
     WhatsAppSession.Status.LOGGED_OUT.label: "danger",
 }
 ASK_BRIDGE_AFTER = timedelta(seconds=2)
-MOST_VERSIONS = 20
+MAX_VERSIONS = 20
 STOP_ASKING = 286  # the answer at which htmx ends its polling, https://htmx.org/docs/#polling
 
 
@@ -64,7 +64,7 @@ def _name_at_bridge(session: WhatsAppSession) -> str:
     return f"{session.name} ({session.bridge.slug})"
 
 
-class BoundedToSessions(ForStaff):
+class SessionScopedAdmin(StaffOnlyAdmin):
     """Rows of sessions the user may see; `session_path` is the way from a row to its session."""
 
     session_path = "session"
@@ -104,7 +104,7 @@ class BridgeForm(forms.ModelForm):
 
 
 @admin.register(Bridge)
-class BridgeAdmin(ForAdministrators, QuickList, ModelAdmin):
+class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     """The bridges `default` and `simulator` follow the environment at each start: what is written here is lost."""
 
     form = BridgeForm
@@ -208,7 +208,7 @@ class AgentProfileForm(forms.ModelForm):
 
 
 @admin.register(AgentProfile)
-class AgentProfileAdmin(ForStaff, QuickList, ModelAdmin):
+class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
     """Staff read the profiles of their sessions; a profile may answer elsewhere too, so administrators write it."""
 
     form = AgentProfileForm
@@ -248,7 +248,7 @@ class AgentProfileAdmin(ForStaff, QuickList, ModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
         profile = self.get_object(request, object_id)
-        versions = profile.versions.select_related("changed_by")[:MOST_VERSIONS] if profile else []
+        versions = profile.versions.select_related("changed_by")[:MAX_VERSIONS] if profile else []
         context = {"profile": profile, "versions": versions, "may_change": self.has_change_permission(request)}
         return super().change_view(request, object_id, form_url, (extra_context or {}) | context)
 
@@ -301,7 +301,7 @@ class MembershipInline(TabularInline):
 
 
 @admin.register(WhatsAppSession)
-class WhatsAppSessionAdmin(BoundedToSessions, QuickList, ModelAdmin):
+class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
     """Linking and ending are done with the buttons of a session's page; the bridge says how it stands."""
 
     session_path = "pk"

@@ -34,7 +34,7 @@ TOOLS: dict[str, str] = {}
 _tool_of: dict[str, str] = {}
 
 
-def offer_tool(name: str, *, about: str, words: Iterable[str]) -> None:
+def register_tool(name: str, *, about: str, words: Iterable[str]) -> None:
     TOOLS[name] = about
     _tool_of.update(dict.fromkeys([name, *words], name))
 

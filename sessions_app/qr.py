@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-LARGEST_SIDE = 4096  # pixels
+MAX_SIDE_PX = 4096  # pixels
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the PNG's colour type: grey, RGB, palette, grey and alpha, RGBA
 FINDER = 7  # modules of the square in three of a code's corners
 
@@ -67,7 +67,7 @@ def _dark_pixels(png: bytes) -> list[list[bool]]:
         width, height, depth, colour, compression, filtering, interlaced = struct.unpack(">IIBBBBB", header)
     except (struct.error, IndexError) as exc:
         raise NoCode("The image is cut off.") from exc
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
+    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
         raise NoCode("The image is too large.")
     if colour not in CHANNELS or depth not in {1, 2, 4, 8, 16} or compression or filtering or interlaced:
         raise NoCode("The image is of a kind that is not read here.")

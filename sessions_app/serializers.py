@@ -9,10 +9,10 @@ from rest_framework import serializers
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from sessions_app.services import current_qr
-from whatsapp_agent.api.fields import StrictFields, WritesWhatIsGiven
+from whatsapp_agent.api.fields import PartialUpdateSerializer, StrictSerializer
 
 
-class AgentProfileSerializer(StrictFields, serializers.ModelSerializer):
+class AgentProfileSerializer(StrictSerializer, serializers.ModelSerializer):
     """Who answers, and how."""
 
     tools = serializers.ListField(
@@ -62,11 +62,11 @@ class AgentProfileVersionSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class RollbackSerializer(StrictFields):
+class RollbackSerializer(StrictSerializer):
     version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
 
 
-class SessionSerializer(StrictFields, WritesWhatIsGiven):
+class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
     """A session. Its QR code is at `sessions/{id}/qr/`."""
 
     bridge = serializers.CharField(source="bridge.slug", read_only=True)
@@ -107,7 +107,7 @@ class SessionSerializer(StrictFields, WritesWhatIsGiven):
         }
 
 
-class SessionCreateSerializer(StrictFields):
+class SessionCreateSerializer(StrictSerializer):
     name = serializers.RegexField(
         r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100, help_text="The bridge's id for it: letters, digits and _ . -"
     )

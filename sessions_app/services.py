@@ -20,16 +20,16 @@ from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSessio
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
 from whatsapp_agent.postgres.prepared import Statement
-from whatsapp_agent.postgres.row_cache import KeptRows
+from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
 log = structlog.get_logger(__name__)
 
-SYNC_EVERY_S = 60.0
+SYNC_INTERVAL_S = 60.0
 SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 BRIDGE_OF_SLUG = Statement("SELECT id, ROW(xmin, ctid)::text FROM sessions_app_bridge WHERE slug = %(slug)s")
 
-kept_bridges = KeptRows(Bridge)
+bridge_cache = VersionedRowCache(Bridge)
 
 
 def ensure_default_bridges() -> None:
@@ -64,7 +64,7 @@ def default_profile() -> AgentProfile:
 def bridge_of_slug(slug: str) -> Bridge | None:
     """The bridge of a webhook's address. It is shared by all threads: not to be changed."""
     for pk, version in BRIDGE_OF_SLUG.rows(slug=slug):
-        return kept_bridges.get(pk, version)
+        return bridge_cache.get(pk, version)
     return None
 
 
@@ -318,7 +318,7 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
 
 def sync_due_bridges() -> None:
     """Reconcile each bridge about once a minute, whichever process comes first. No webhook tells of one that died."""
-    due = Q(synced_at=None) | Q(synced_at__lt=timezone.now() - timedelta(seconds=SYNC_EVERY_S))
+    due = Q(synced_at=None) | Q(synced_at__lt=timezone.now() - timedelta(seconds=SYNC_INTERVAL_S))
     keeping = [kind for kind, adapter in ADAPTERS.items() if adapter.keeps_sessions]
     for bridge in Bridge.objects.filter(due, kind__in=keeping):
         if not Bridge.objects.filter(due, pk=bridge.pk).update(synced_at=timezone.now()):

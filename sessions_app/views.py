@@ -26,7 +26,7 @@ from sessions_app.serializers import (
     SessionCreateSerializer,
     SessionSerializer,
 )
-from whatsapp_agent.api.fields import takes_no_fields, valid
+from whatsapp_agent.api.fields import refuse_fields, valid
 from whatsapp_agent.api.filters import StrictFilters
 from whatsapp_agent.errors import Conflict
 
@@ -74,7 +74,7 @@ class SessionViewSet(
     @action(detail=True, methods=["post"])
     def connect(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Link again what has ended or was lost; a link that stands is only looked at."""
-        takes_no_fields(request)
+        refuse_fields(request)
         return Response(LinkingSessionSerializer(services.reconnect_session(self.get_object())).data)
 
     @extend_schema(
@@ -101,14 +101,14 @@ class SessionViewSet(
     @action(detail=True, methods=["post"])
     def restart(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Have the bridge start the session anew, without linking it again."""
-        takes_no_fields(request)
+        refuse_fields(request)
         return Response(self.get_serializer(services.restart_session(self.get_object())).data)
 
     @extend_schema(request=None, responses=SessionSerializer)
     @action(detail=True, methods=["post"])
     def logout(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """End the link at WhatsApp itself."""
-        takes_no_fields(request)
+        refuse_fields(request)
         return Response(self.get_serializer(services.logout_session(self.get_object())).data)
 
 

@@ -32,7 +32,7 @@ STEMMED_LANGUAGES = (
 )  # fmt: skip
 GENERATED = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
 DATABASE_URL_FORM = "it looks like postgres://user:password@host:5432/name (in a password write / as %2F, # as %23)"
-SHORTEST_SECRET = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
+MIN_SECRET_LENGTH = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
 
 
 def mistake(name: str, what: str) -> None:
@@ -289,8 +289,8 @@ def secret(name: str) -> str:
         return ""  # it would have been generated there
     if not given:
         mistake(name, "is missing: with DATABASE_URL set no secret is generated; set it to a long random text")
-    elif len(given) < SHORTEST_SECRET[name]:
-        mistake(name, f"is too short: it needs at least {SHORTEST_SECRET[name]} characters")
+    elif len(given) < MIN_SECRET_LENGTH[name]:
+        mistake(name, f"is too short: it needs at least {MIN_SECRET_LENGTH[name]} characters")
     return given
 
 

@@ -55,7 +55,7 @@ class InvalidInput(AppError):
     status, code, detail = 400, "invalid", "The input is not valid."
 
 
-class UnreadableDelivery(AppError):
+class UnreadableWebhookRequest(AppError):
     status, code, detail = 400, "unreadable_body", "The body is not readable."
 
 

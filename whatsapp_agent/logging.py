@@ -20,7 +20,7 @@ PRIVATE = (
 )
 
 
-def leave_out_private(_logger: Any, _method: str, line: Any) -> str:
+def redact(_logger: Any, _method: str, line: Any) -> str:
     """What no log may hold, whoever wrote it into an error's text: webhook secrets, phone numbers, refused rows."""
     line = str(line)
     for pattern, instead in PRIVATE:
@@ -67,7 +67,7 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": shared,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, leave_out_private],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, redact],
             }
         },
         "filters": {"without_traceback": {"()": lambda: without_traceback}},

@@ -116,7 +116,7 @@ INSTALLED_APPS = [
     "agent",
 ]
 MIDDLEWARE = [
-    "agent.webhooks.deliveries_first",
+    "agent.webhooks.webhook_fast_path",
     "whatsapp_agent.http.middleware.address_from_proxy",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -124,7 +124,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whatsapp_agent.logging.RequestLog",
     "accounts.throttling.rate_limit_headers",
-    "whatsapp_agent.http.middleware.calls_first",  # what follows serves people's browsers
+    "whatsapp_agent.http.middleware.api_fast_path",  # what follows serves people's browsers
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -211,11 +211,11 @@ REST_FRAMEWORK: dict[str, Any] = {
         "accounts.authentication.TokenAuthentication",
         "accounts.authentication.KeyAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.ByMatrix"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.MatrixPermission"],
     "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.CallerThrottle"],
-    "DEFAULT_RENDERER_CLASSES": ["whatsapp_agent.api.json.QuickJSON"],
-    "DEFAULT_PARSER_CLASSES": ["whatsapp_agent.api.json.JSONBody"],
-    "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.pagination.NewestFirst",
+    "DEFAULT_RENDERER_CLASSES": ["whatsapp_agent.api.json.OrjsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["whatsapp_agent.api.json.BoundedJSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.pagination.NewestFirstPagination",
     "DEFAULT_FILTER_BACKENDS": ["whatsapp_agent.api.filters.StrictFilters"],
     "DEFAULT_METADATA_CLASS": None,
     "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",  # as whatsapp_agent.rows has it
@@ -235,7 +235,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     ),
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["accounts.permissions.ByMatrix"],
+    "SERVE_PERMISSIONS": ["accounts.permissions.MatrixPermission"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "PREPROCESSING_HOOKS": ["accounts.openapi.only_api"],

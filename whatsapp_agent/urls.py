@@ -9,7 +9,7 @@ from agent.server.health import ready
 from agent.webhooks import webhook
 from messaging.views import public_media
 from whatsapp_agent.api.docs_pages import RedocPage, SwaggerPage
-from whatsapp_agent.api.errors import no_such_route
+from whatsapp_agent.api.errors import route_not_found
 from whatsapp_agent.http.health import health
 
 urlpatterns = [
@@ -26,7 +26,7 @@ urlpatterns = [
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", SwaggerPage.as_view(), name="docs"),
     path("api/redoc/", RedocPage.as_view(), name="redoc"),
-    re_path(r"^api/", no_such_route),
+    re_path(r"^api/", route_not_found),
     path("media/<str:token>/", public_media, name="media-public"),
     path("simulator", RedirectView.as_view(pattern_name="simulator")),
     path("simulator/", include("agent.simulator.urls")),
@@ -34,5 +34,5 @@ urlpatterns = [
 ]
 
 handler400 = "whatsapp_agent.api.errors.bad_request"
-handler404 = "whatsapp_agent.api.errors.no_such_route"
+handler404 = "whatsapp_agent.api.errors.route_not_found"
 handler500 = "whatsapp_agent.api.errors.server_error"

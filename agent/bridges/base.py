@@ -147,7 +147,7 @@ class BridgeAdapter(ABC):
 
     @abstractmethod
     def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:
-        """The events of one delivery, in order. Raises UnreadableDelivery when the body cannot be read at all."""
+        """The events of one delivery, in order. Raises UnreadableWebhookRequest when the body cannot be read at all."""
 
     # --- addresses -----------------------------------------------------------------------------------------------
     @abstractmethod

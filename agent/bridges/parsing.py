@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, NoReturn
 
-from whatsapp_agent.errors import UnreadableDelivery
+from whatsapp_agent.errors import UnreadableWebhookRequest
 
 # In characters, as our tables hold them; WhatsApp's own are far shorter.
-LONGEST_ID = 255
-LONGEST_SESSION = 100
-LONGEST_NAME = 200
-LONGEST_MIME_TYPE = 100
+MAX_ID_LENGTH = 255
+MAX_SESSION_NAME_LENGTH = 100
+MAX_NAME_LENGTH = 200
+MAX_MIME_TYPE_LENGTH = 100
 LATEST_MS = 4_102_444_800_000  # the year 2100: later times are nonsense, and arithmetic on them overflows
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")  # what PostgreSQL or UTF-8 cannot hold
@@ -35,13 +35,13 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def read_json(body: bytes) -> Any:
-    """The JSON value in `body`, its texts cleaned. Raises UnreadableDelivery when there is none that we can read."""
+    """Return the JSON value in `body` with its texts cleaned. Raises UnreadableWebhookRequest if it is not JSON."""
     try:
         value = _DECODER.decode(body.decode())
         # Raw NUL and surrogates are neither JSON nor UTF-8: unsafe characters come only as \u escapes.
         return _cleaned(value) if b"\\u" in body else value
     except (ValueError, RecursionError) as exc:
-        raise UnreadableDelivery from exc
+        raise UnreadableWebhookRequest from exc
 
 
 def _cleaned(value: Any) -> Any:
@@ -75,7 +75,7 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return self._raw.get(name) is not None
 
-    def needed(self, name: str, *, longest: int = LONGEST_ID) -> str:
+    def needed(self, name: str, *, longest: int = MAX_ID_LENGTH) -> str:
         """A text that must be there, and neither empty nor longer than `longest`."""
         value = self._raw.get(name)
         if not isinstance(value, str) or not value:
@@ -110,7 +110,7 @@ class Fields:
             return []
         return [Fields(inner, self._named(name)) for inner in value if isinstance(inner, dict)]
 
-    def short(self, name: str, *, longest: int = LONGEST_ID) -> str | None:
+    def short(self, name: str, *, longest: int = MAX_ID_LENGTH) -> str | None:
         """A text cut at `longest`; None when it is missing, empty or no text."""
         value = self._raw.get(name)
         return value[:longest] if isinstance(value, str) and value else None

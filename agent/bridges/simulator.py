@@ -40,7 +40,14 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
-from agent.bridges.parsing import LONGEST_MIME_TYPE, LONGEST_NAME, LONGEST_SESSION, Fields, WrongShape, read_json
+from agent.bridges.parsing import (
+    MAX_MIME_TYPE_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_SESSION_NAME_LENGTH,
+    Fields,
+    WrongShape,
+    read_json,
+)
 from whatsapp_agent.errors import InvalidInput
 
 SCANNED_AFTER_S = 5.0
@@ -217,7 +224,7 @@ def _event(raw: Fields) -> BridgeEvent:
             return _message(raw)
         case "status":
             return StatusChanged(
-                session=raw.needed("session", longest=LONGEST_SESSION),
+                session=raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
                 provider_message_id=raw.needed("id"),
                 status=_word(Receipt, raw, "status"),
                 at=raw.time("at"),
@@ -225,28 +232,34 @@ def _event(raw: Fields) -> BridgeEvent:
             )
         case "session":
             return SessionChanged(
-                session=raw.needed("session", longest=LONGEST_SESSION),
+                session=raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
                 status=_word(Link, raw, "status"),
                 phone=phone_of_digits((raw.short("phone") or "").removeprefix("+")),
-                name=raw.short("name", longest=LONGEST_NAME),
+                name=raw.short("name", longest=MAX_NAME_LENGTH),
                 code=raw.short("code", longest=16) or "",
                 will_reconnect=raw.flag("will_reconnect"),
                 at=raw.time("at"),
             )
         case "edit":
             return MessageEdited(
-                raw.needed("session", longest=LONGEST_SESSION), target_id=raw.needed("target_id"), text=raw.text("text")
+                raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
+                target_id=raw.needed("target_id"),
+                text=raw.text("text"),
             )
         case "revoke":
-            return MessageRevoked(raw.needed("session", longest=LONGEST_SESSION), target_id=raw.needed("target_id"))
+            return MessageRevoked(
+                raw.needed("session", longest=MAX_SESSION_NAME_LENGTH), target_id=raw.needed("target_id")
+            )
     return Ignored("unknown event")
 
 
 def _message(raw: Fields) -> BridgeEvent:
-    name = raw.short("name", longest=LONGEST_NAME)
+    name = raw.short("name", longest=MAX_NAME_LENGTH)
     chat_raw = raw.needed("chat")
     sender_raw = raw.short("sender") or chat_raw
-    chat = read_address(chat_raw, name=name if sender_raw == chat_raw else raw.short("chat_name", longest=LONGEST_NAME))
+    chat = read_address(
+        chat_raw, name=name if sender_raw == chat_raw else raw.short("chat_name", longest=MAX_NAME_LENGTH)
+    )
     sender = read_address(sender_raw, name=name)
     if chat is None or sender is None:
         return Ignored("a story, a broadcast list or a channel")
@@ -254,7 +267,7 @@ def _message(raw: Fields) -> BridgeEvent:
     text = raw.text("text")
     media = raw.maybe_object("media")
     return MessageReceived(
-        session=raw.needed("session", longest=LONGEST_SESSION),
+        session=raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
         provider_message_id=raw.needed("id"),
         chat=chat,
         sender=sender,
@@ -262,7 +275,9 @@ def _message(raw: Fields) -> BridgeEvent:
         text=text,
         outbound=raw.flag("outbound"),
         sent_at=raw.time("sent_at") or datetime.now(UTC),
-        media=MediaRef(mime_type=media.short("mime_type", longest=LONGEST_MIME_TYPE), filename=media.short("filename"))
+        media=MediaRef(
+            mime_type=media.short("mime_type", longest=MAX_MIME_TYPE_LENGTH), filename=media.short("filename")
+        )
         if media
         else None,
         details=_details(kind, raw),
@@ -281,14 +296,14 @@ def _details(kind: Kind, raw: Fields) -> dict[str, Any]:
             "location": {
                 "latitude": place.number("latitude"),
                 "longitude": place.number("longitude"),
-                "name": place.short("name", longest=LONGEST_NAME),
+                "name": place.short("name", longest=MAX_NAME_LENGTH),
                 "address": place.short("address"),
             }
         }
     if kind == Kind.CONTACT:
         return {
             "contacts": [
-                {"name": card.short("name", longest=LONGEST_NAME), "phone": card.short("phone")}
+                {"name": card.short("name", longest=MAX_NAME_LENGTH), "phone": card.short("phone")}
                 for card in raw.objects("contacts")
             ]
         }

@@ -42,17 +42,17 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
-from agent.bridges.parsing import LONGEST_NAME, LONGEST_SESSION, Fields, WrongShape, clean_text, read_json
-from whatsapp_agent.errors import InvalidInput, UnreadableDelivery
+from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape, clean_text, read_json
+from whatsapp_agent.errors import InvalidInput, UnreadableWebhookRequest
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed as we write leaves a send unconfirmed
-LONGEST_REQUEST_BYTES = 100 * 1024  # above it zapw answers 500, which would look as if the message may have gone
-LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_REQUEST_BYTES = 100 * 1024  # above it zapw answers 500, which would look as if the message may have gone
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 PNG = b"\x89PNG\r\n\x1a\n"
 
 # A request may have 100 KiB (above): base64 adds a third, and a caption of 1024 characters up to 4 KiB.
-LARGEST_INLINE_BYTES = 70 * 1024
+MAX_INLINE_BYTES = 70 * 1024
 WORDS = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
 LABELLED_RIGHT = {
     Kind.IMAGE: {"image/jpeg", "image/png"},
@@ -157,13 +157,13 @@ class ZapwBridge(BridgeAdapter):
         quoted_id: str | None = None,  # noqa: ARG002
     ) -> Sent:
         """Send a file: handed over when it is small, else zapw fetches it from `file.url`, whatever it finds there."""
-        why_not = self.why_not_file(
+        denial_reason = self.why_not_file(
             kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(file.url)
         )
-        if why_not:
-            raise Refused(why_not, code="not_supported_by_bridge")
+        if denial_reason:
+            raise Refused(denial_reason, code="not_supported_by_bridge")
         body = {"type": WORDS[file.kind]}
-        if file.size_bytes <= LARGEST_INLINE_BYTES:
+        if file.size_bytes <= MAX_INLINE_BYTES:
             body["mediaBase64"] = b64encode(file.read()).decode()
         else:
             body["mediaUrl"] = file.url
@@ -177,9 +177,9 @@ class ZapwBridge(BridgeAdapter):
         """zapw labels files as it likes: what it would label wrongly could not be opened."""
         if mime_type not in LABELLED_RIGHT.get(kind, ()):
             return "zapw sends only images (JPEG, PNG), videos (MP4), audio (Ogg) and documents (PDF)."
-        if size_bytes > LARGEST_INLINE_BYTES and not has_url:
+        if size_bytes > MAX_INLINE_BYTES and not has_url:
             return (
-                f"zapw takes files of more than {LARGEST_INLINE_BYTES // 1024} KiB only by fetching them from us: "
+                f"zapw takes files of more than {MAX_INLINE_BYTES // 1024} KiB only by fetching them from us: "
                 "set PUBLIC_URL to where it can reach this server."
             )
         return None
@@ -203,7 +203,7 @@ class ZapwBridge(BridgeAdapter):
         try:
             sent = Fields(answer.data())
             return Sent(provider_message_id=sent.needed("messageId"), at=sent.time("timestamp"))
-        except (WrongShape, UnreadableDelivery) as exc:
+        except (WrongShape, UnreadableWebhookRequest) as exc:
             raise Unconfirmed("zapw took the message and named no id.", code="bridge_failure") from exc
 
     # --- sessions ------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class ZapwBridge(BridgeAdapter):
             if not isinstance(listed, list):
                 raise WrongShape("the sessions are no list")
             return [_session(Fields(one)) for one in listed]
-        except (WrongShape, UnreadableDelivery) as exc:
+        except (WrongShape, UnreadableWebhookRequest) as exc:
             raise BridgeError("zapw listed its sessions in a way we cannot read.", code="bridge_failure") from exc
 
     def delete_session(self, *, name: str) -> None:
@@ -263,7 +263,7 @@ class ZapwBridge(BridgeAdapter):
         try:
             answer = self._ask("GET", "/health", timeout_s=min(CONNECT_TIMEOUT_S, self.config.timeout_s))
             return answer.status == HTTPStatus.OK and Fields(answer.data()).short("status") == "ok"
-        except (BridgeError, UnreadableDelivery, WrongShape):
+        except (BridgeError, UnreadableWebhookRequest, WrongShape):
             return False
 
     # --- the wire ------------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class ZapwBridge(BridgeAdapter):
         """Ask once; the whole answer must come within the time-out. Raises NotSent, Refused or Unconfirmed."""
         timeout_s = timeout_s or self.config.timeout_s
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        if content is not None and len(content) > LONGEST_REQUEST_BYTES:
+        if content is not None and len(content) > MAX_REQUEST_BYTES:
             raise Refused("zapw takes at most 100 KB at once.", code="invalid")
         give_up_at = monotonic() + timeout_s
         try:
@@ -285,7 +285,7 @@ class ZapwBridge(BridgeAdapter):
                 received = bytearray()
                 for chunk in response.iter_bytes():
                     received += chunk
-                    if len(received) > LONGEST_ANSWER_BYTES or monotonic() > give_up_at:
+                    if len(received) > MAX_RESPONSE_BYTES or monotonic() > give_up_at:
                         raise Unconfirmed("zapw's answer did not end.", code="bridge_failure")
                 return _Answer(response.status_code, response.headers, bytes(received))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as exc:
@@ -315,7 +315,7 @@ class _Answer:
         """zapw's own words, which may hold a number: for looking at, not for passing on."""
         try:
             return Fields(read_json(self.body)).short("error") or ""
-        except (UnreadableDelivery, WrongShape):
+        except (UnreadableWebhookRequest, WrongShape):
             return ""
 
     def is_unknown_session(self) -> bool:
@@ -372,7 +372,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 def _one_session(answer: _Answer) -> SessionState:
     try:
         return _session(Fields(answer.data()))
-    except (WrongShape, UnreadableDelivery) as exc:
+    except (WrongShape, UnreadableWebhookRequest) as exc:
         raise BridgeError("zapw described a session in a way we cannot read.", code="bridge_failure") from exc
 
 
@@ -381,10 +381,10 @@ def _session(raw: Fields) -> SessionState:
     # Beside any other status the code is one that has expired and is being replaced.
     waits = status == Link.QR_WAITING
     return SessionState(
-        name=raw.needed("id", longest=LONGEST_SESSION),
+        name=raw.needed("id", longest=MAX_SESSION_NAME_LENGTH),
         status=status,
         phone=phone_of_digits(raw.short("phoneNumber") or ""),
-        display_name=raw.short("name", longest=LONGEST_NAME),
+        display_name=raw.short("name", longest=MAX_NAME_LENGTH),
         connected_at=raw.time("connectedAt"),
         qr_png=_png(raw.text("qrCode")) if waits else None,
         qr_expires_at=raw.time("qrExpiresAt") if waits else None,
@@ -423,7 +423,7 @@ def _event(envelope: Fields) -> BridgeEvent:
 
 
 def _message(envelope: Fields, data: Fields) -> BridgeEvent:
-    session = envelope.needed("sessionId", longest=LONGEST_SESSION)
+    session = envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH)
     sender = read_address(data.needed("from"))
     in_group = data.flag("isGroup") or "groupId" in data
     chat = read_address(data.needed("groupId")) if in_group else sender
@@ -459,7 +459,7 @@ def _details(kind: Kind, data: Fields) -> dict[str, Any]:
         }
     if kind == Kind.CONTACT and (card := data.maybe_object("contact")):
         written = card.short("number") or ""
-        return {"contacts": [{"name": card.short("name", longest=LONGEST_NAME), "phone": phone_as_written(written)}]}
+        return {"contacts": [{"name": card.short("name", longest=MAX_NAME_LENGTH), "phone": phone_as_written(written)}]}
     return {}
 
 
@@ -471,7 +471,7 @@ def _own_phone(envelope: Fields, session: str) -> str | None:
 
 def _status(envelope: Fields, status: Receipt) -> StatusChanged:
     return StatusChanged(
-        session=envelope.needed("sessionId", longest=LONGEST_SESSION),
+        session=envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH),
         provider_message_id=envelope.object("data").needed("messageId"),
         status=status,
         at=envelope.time("timestamp"),
@@ -479,12 +479,12 @@ def _status(envelope: Fields, status: Receipt) -> StatusChanged:
 
 
 def _connected(envelope: Fields, data: Fields) -> SessionChanged:
-    session = envelope.needed("sessionId", longest=LONGEST_SESSION)
+    session = envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH)
     return SessionChanged(
         session=session,
         status=Link.CONNECTED,
         phone=phone_of_digits(data.short("phoneNumber") or "") or _own_phone(envelope, session),
-        name=data.short("name", longest=LONGEST_NAME),
+        name=data.short("name", longest=MAX_NAME_LENGTH),
         at=envelope.time("timestamp"),
     )
 
@@ -500,7 +500,7 @@ def _disconnected(envelope: Fields, data: Fields) -> SessionChanged:
     comes_back = code == RESTART_AFTER_PAIRING or (reason is not None and "reason" not in reason)
     closed = Link.LOGGED_OUT if code == LOGGED_OUT else Link.DISCONNECTED
     return SessionChanged(
-        session=envelope.needed("sessionId", longest=LONGEST_SESSION),
+        session=envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH),
         status=Link.CONNECTING if comes_back else closed,
         code=code,
         will_reconnect=comes_back,

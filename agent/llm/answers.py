@@ -7,10 +7,10 @@ from typing import Any
 
 from agent.llm.base import Completion, ModelRefused, ModelUnavailable, ToolRequest, Usage
 
-LONGEST_TEXT = 65_536  # characters of an answer; WhatsApp takes 4,096 at once
-_LONGEST_ARGUMENTS = 65_536
-_MOST_TOOL_REQUESTS = 64
-_MOST_TOKENS = 2_000_000_000
+MAX_TEXT_CHARS = 65_536  # characters of an answer; WhatsApp takes 4,096 at once
+_MAX_ARGUMENTS_CHARS = 65_536
+_MAX_TOOL_REQUESTS = 64
+_MAX_TOKENS = 2_000_000_000
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -23,10 +23,10 @@ def clean(value: Any, limit: int) -> str:
 def clean_json(value: Any) -> Any:
     """The same with every text in it cleaned. Raises RecursionError for what is nested too deeply."""
     if isinstance(value, dict):
-        return {clean(name, LONGEST_TEXT): clean_json(inner) for name, inner in value.items()}
+        return {clean(name, MAX_TEXT_CHARS): clean_json(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [clean_json(inner) for inner in value]
-    return clean(value, LONGEST_TEXT) if isinstance(value, str) else value
+    return clean(value, MAX_TEXT_CHARS) if isinstance(value, str) else value
 
 
 def joined(parts: Iterable[Any]) -> str:
@@ -53,7 +53,7 @@ def tool_request(*, index: int, call_id: Any, name: Any, arguments: Any) -> Tool
     return ToolRequest(
         id=clean(call_id, 200) or f"call_{index}",
         name=clean(name, 200),
-        arguments=clean(arguments, _LONGEST_ARGUMENTS),
+        arguments=clean(arguments, _MAX_ARGUMENTS_CHARS),
     )
 
 
@@ -76,7 +76,7 @@ def count(value: Any, *path: str) -> int:
     """The number at `path` in nested dicts; 0 where there is none, or nonsense."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
-    return min(value, _MOST_TOKENS) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return min(value, _MAX_TOKENS) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def completion(
@@ -84,10 +84,10 @@ def completion(
 ) -> Completion:
     """Raises ModelRefused for a refusal or a filtered answer, ModelUnavailable when nothing was said."""
     reason = clean(finish_reason, 64)
-    text = clean(without_thoughts(text), LONGEST_TEXT).strip()
+    text = clean(without_thoughts(text), MAX_TEXT_CHARS).strip()
     if not any(character.isprintable() and not character.isspace() for character in text):
         text = ""  # zero-width characters and the like
-    requests = _with_own_ids(tool_requests[:_MOST_TOOL_REQUESTS])
+    requests = _with_own_ids(tool_requests[:_MAX_TOOL_REQUESTS])
     if reason == "content_filter":
         raise ModelRefused("The model server filtered the answer.", code="content_filter")
     if refusal.strip() and not text and not requests:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from agent.llm.base import ModelUnavailable
 from agent.llm.endpoint import Endpoint
 
-LARGEST_DIMENSION = 16_000  # pgvector's own bound
+MAX_DIMENSIONS = 16_000  # pgvector's own bound
 
 
 class Embedder:
@@ -37,7 +37,7 @@ def _vectors(data: object, *, count: int) -> list[list[float]] | None:
     vectors: dict[int, list[float]] = {}
     for number, each in enumerate(data):
         vector = each.get("embedding") if isinstance(each, dict) else None
-        if not isinstance(vector, list) or not 0 < len(vector) <= LARGEST_DIMENSION:
+        if not isinstance(vector, list) or not 0 < len(vector) <= MAX_DIMENSIONS:
             return None
         if not all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in vector):
             return None

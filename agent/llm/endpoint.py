@@ -15,8 +15,8 @@ import openai
 
 from agent.llm.base import ModelError, ModelRefused, ModelUnavailable
 
-LARGEST_ANSWER = 8 * 1024 * 1024  # bytes
-_LONGEST_WAIT_S = 3600.0  # of what a Retry-After may ask
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024  # bytes
+_MAX_RETRY_AFTER_S = 3600.0  # of what a Retry-After may ask
 _CONNECT_TIMEOUT_S = 10.0
 _POOLS = 16
 _CALLS_PER_POOL = 64  # before the next pool is used
@@ -114,7 +114,7 @@ class _BoundedStream(httpx2.SyncByteStream):
         size = 0
         for chunk in self._stream:
             size += len(chunk)
-            if size > LARGEST_ANSWER:
+            if size > MAX_RESPONSE_BYTES:
                 raise ModelUnavailable("The model server's answer is too large.", code="malformed")
             if time.monotonic() > self._until:
                 raise ModelUnavailable("The model server did not end its answer in time.", code="timeout")
@@ -200,7 +200,7 @@ def _retry_after_s(headers: httpx2.Headers) -> float | None:
             wait_s = at.replace(tzinfo=at.tzinfo or UTC).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             return None
-    return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
+    return min(max(wait_s, 0.0), _MAX_RETRY_AFTER_S)
 
 
 def _number(text: str | None, *, per_second: float) -> float | None:

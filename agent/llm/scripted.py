@@ -11,8 +11,8 @@ INTRODUCTION = (
     "I am the scripted stand-in: no language model is set up yet. "
     "Set OPENAI_API_KEY or OPENAI_BASE_URL and a real one answers."
 )
-_LONGEST_ECHO = 500
-_LONGEST_RESULT = 1500
+_MAX_ECHO_CHARS = 500
+_MAX_RESULT_CHARS = 1500
 _OURS = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d\] |<earlier>.*?</earlier>\n?", re.DOTALL | re.MULTILINE)
 _ASKS_FOR_TOOL = re.compile(r"(?:\btool:[ \t]*|\buse[ \t]+)([A-Za-z_][\w-]{0,63})[ \t]*", re.IGNORECASE)
 
@@ -27,12 +27,12 @@ class ScriptedModel:
 
     def complete(self, prompt: Prompt) -> Completion:
         if results := _trailing(prompt, Role.TOOL):
-            told = "\n".join(_bounded(result.text, _LONGEST_RESULT) for result in results)
+            told = "\n".join(_bounded(result.text, _MAX_RESULT_CHARS) for result in results)
             return _completion(prompt, text=f"{INTRODUCTION}\n\nThe tool answered:\n{told}")
         said = _OURS.sub("", "\n".join(message.text for message in _trailing(prompt, Role.USER))).strip()
         if requests := _tool_requests(prompt, said):
             return _completion(prompt, tool_requests=requests)
-        echo = f"You wrote: {_bounded(said, _LONGEST_ECHO)}" if said else "You wrote nothing that I can repeat."
+        echo = f"You wrote: {_bounded(said, _MAX_ECHO_CHARS)}" if said else "You wrote nothing that I can repeat."
         return _completion(prompt, text=f"{INTRODUCTION}\n\n{echo}")
 
 

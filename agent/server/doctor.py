@@ -23,7 +23,7 @@ from messaging.search import embeddings
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import adapter_for
 from whatsapp_agent import env
-from whatsapp_agent.errors import UnreadableDelivery
+from whatsapp_agent.errors import UnreadableWebhookRequest
 from whatsapp_agent.postgres import embedded
 
 LATE = timedelta(minutes=2)
@@ -155,7 +155,7 @@ def _bridge(bridge: Bridge) -> Finding:
         )
     try:
         sessions = adapter.list_sessions()
-    except (BridgeError, UnreadableDelivery) as exc:
+    except (BridgeError, UnreadableWebhookRequest) as exc:
         remedy = "Set WHATSAPP_API_KEY to its key." if getattr(exc, "code", "") == "unauthorized" else "See its log."
         return Finding(about, False, f"{at} is there and would not list its sessions: {exc}", remedy)
     return Finding(about, True, f"{at} answers and takes our key; {len(sessions)} sessions" if bridge.base_url else at)

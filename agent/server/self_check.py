@@ -15,7 +15,7 @@ from whatsapp_agent.errors import AppError
 QUESTION = "Hello, is everything working?"
 SESSION = "self-check"
 CONTACT = "15550100000@s.whatsapp.net"  # of a range that is nobody's
-LOOK_EVERY_S = 0.05
+POLL_INTERVAL_S = 0.05
 
 
 class SelfCheckFailed(AppError):
@@ -49,7 +49,7 @@ def run(base_url: str, *, timeout_s: float = 30.0) -> SelfCheck:
         if (answer := _answer_to(message_id, tries_before)) is not None:
             return SelfCheck(text=answer.text, seconds=time.monotonic() - started)
         postgres.release()
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_INTERVAL_S)
     raise SelfCheckFailed(f"No answer within {timeout_s:g} s.")
 
 

@@ -27,7 +27,7 @@ from accounts.models import Role, User
 from agent import inbox
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Address
-from agent.bridges.parsing import LONGEST_NAME, WrongShape, clean_text, read_json
+from agent.bridges.parsing import MAX_NAME_LENGTH, WrongShape, clean_text, read_json
 from agent.bridges.simulator import SimulatorBridge
 from messaging.contacts import contact_for, conversation_with, known_by_phone
 from messaging.history.timeline import activity_of, beside_text, excerpt_of, read_timeline
@@ -42,9 +42,9 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-MOST_CONTACTS = 100
-MOST_MESSAGES = 60
-MOST_EVENTS = 50
+MAX_CONTACTS = 100
+MAX_MESSAGES = 60
+MAX_EVENTS = 50
 EVENTS = ["message", "status", "edit", "revoke", "session"]
 View = Callable[..., HttpResponse]
 
@@ -149,12 +149,12 @@ def contacts(request: HttpRequest, session_id: UUID) -> HttpResponse:
     rows = Conversation.objects.filter(session=session).select_related("contact")
     if words := clean_text(request.GET.get("q", "").strip()):
         rows = rows.filter(Q(contact__name__icontains=words) | Q(contact__phone__contains=words))
-    rows = rows.order_by("-last_message_at", "-id")[:MOST_CONTACTS]
+    rows = rows.order_by("-last_message_at", "-id")[:MAX_CONTACTS]
     return JsonResponse({"contacts": [_contact(row) for row in rows]})
 
 
 def _make_contact(session: WhatsAppSession, given: dict[str, Any]) -> Conversation:
-    name, kind = _text(given, "name", longest=LONGEST_NAME), given.get("kind", "person")
+    name, kind = _text(given, "name", longest=MAX_NAME_LENGTH), given.get("kind", "person")
     if kind == "person":
         phone = parse_phone(_text(given, "phone", longest=30))
         if (known := known_by_phone(session=session, phone=phone)) is not None and hasattr(known, "conversation"):
@@ -204,12 +204,12 @@ def events(request: HttpRequest, session_id: UUID) -> HttpResponse:
     session = _session_or_404(request, session_id)
     given = _json(request)
     batch = given if isinstance(given, list) else [given]
-    if not 1 <= len(batch) <= MOST_EVENTS or not all(isinstance(event, dict) for event in batch):
-        raise InvalidInput(f"Send one event, or a list of {MOST_EVENTS} at most.")
+    if not 1 <= len(batch) <= MAX_EVENTS or not all(isinstance(event, dict) for event in batch):
+        raise InvalidInput(f"Send one event, or a list of {MAX_EVENTS} at most.")
     if not all(event.get("event") in EVENTS for event in batch):
         raise InvalidInput("One of the events is none we know.")
     body = json.dumps([event | {"session": session.name} for event in batch]).encode()
-    return JsonResponse(inbox.take_delivery(bridge=session.bridge, headers={}, body=body))
+    return JsonResponse(inbox.process_webhook_request(bridge=session.bridge, headers={}, body=body))
 
 
 @require_GET
@@ -224,7 +224,7 @@ def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     )
     if found is None:
         raise NotFound
-    timeline = read_timeline(found, limit=MOST_MESSAGES)
+    timeline = read_timeline(found, limit=MAX_MESSAGES)
     state = {
         "control": found.control,
         "control_until": found.control_until,

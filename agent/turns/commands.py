@@ -8,7 +8,7 @@ from commands.callers import caller_writing, conversation_named
 from commands.models import CommandRun
 from commands.parsing import Typed, read_command, split_addressee
 from commands.registry import By, Caller, ChatCommand, nearest
-from messaging.history.transcript import Said
+from messaging.history.transcript import HistoryMessage
 from messaging.models import Contact, Conversation, Message, Turn
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.text.split import split_text
@@ -24,7 +24,7 @@ class Answer:
     perform: Perform
 
 
-def first_command(history: Sequence[Said]) -> tuple[Said, Typed] | None:
+def first_command(history: Sequence[HistoryMessage]) -> tuple[HistoryMessage, Typed] | None:
     """The oldest unanswered message that is a command."""
     for said in history:
         if (
@@ -36,7 +36,7 @@ def first_command(history: Sequence[Said]) -> tuple[Said, Typed] | None:
     return None
 
 
-def answer(*, conversation: Conversation, said: Said, typed: Typed) -> Answer:
+def answer(*, conversation: Conversation, said: HistoryMessage, typed: Typed) -> Answer:
     """What to do about it. One that asks the model is run now; any other when `perform` is called, with the turn.
 
     The key is the message's: however often its turn is begun again, the command takes effect once.
@@ -66,7 +66,7 @@ class _Runner:
     rest: str
     caller: Caller
     place: Conversation
-    said: Said
+    said: HistoryMessage
 
     def run(self) -> CommandRun:
         return run.run(
@@ -85,7 +85,7 @@ class _Runner:
         return split_text(done.text)
 
 
-def _writer(conversation: Conversation, said: Said) -> Contact:
+def _writer(conversation: Conversation, said: HistoryMessage) -> Contact:
     if said.sender_id in {None, conversation.contact_id}:
         return conversation.contact
     return Contact.objects.get(pk=said.sender_id)

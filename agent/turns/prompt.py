@@ -14,8 +14,8 @@ from uuid import UUID
 
 from agent.llm.base import Prompt, PromptMessage, Role
 from agent.llm.tokens import estimate_tokens
-from messaging.history.facts import MOST_FACTS
-from messaging.history.transcript import Said, shows_time, time_of, unfenced, words_of
+from messaging.history.facts import MAX_FACTS
+from messaging.history.transcript import HistoryMessage, describe, escape_fences, shows_time, time_of
 from messaging.models import Conversation, Message
 from messaging.search.ranking import Hit, search
 from whatsapp_agent.postgres.prepared import Statement
@@ -29,11 +29,11 @@ HOUSE_RULES = (
 )
 PER_MESSAGE = 4  # tokens that separate one message from the next
 FACTS_SHARE = 0.1  # of the budget of history
-MOST_MEMORIES = 3
-MEMORY_WORDS = 160  # characters of a message that is called to mind
+MAX_MEMORIES = 3
+MEMORY_CHARS = 160  # characters of a message that is called to mind
 WORDS_SHARED = 2
-SHORTEST_QUERY = 12  # characters; "ok, thanks" calls nothing to mind
-LONGEST_QUERY = 300
+MIN_QUERY_CHARS = 12  # characters; "ok, thanks" calls nothing to mind
+MAX_QUERY_CHARS = 300
 
 FACTS = Statement("""
 SELECT id, text, created_at FROM messaging_fact
@@ -46,7 +46,7 @@ SELECT id, text, created_at FROM messaging_fact
 class Line:
     """One message in the words the model is shown, and how many tokens they are."""
 
-    said: Said
+    said: HistoryMessage
     words: str
     tokens: int
 
@@ -69,12 +69,12 @@ class Context:
     history_tokens: int
 
 
-def lines_of(history: Sequence[Said], *, is_group: bool) -> list[Line]:
+def lines_of(history: Sequence[HistoryMessage], *, is_group: bool) -> list[Line]:
     """What of the history can be put into words, oldest first. A line never depends on a later one."""
     lines: list[Line] = []
-    before: Said | None = None
+    before: HistoryMessage | None = None
     for said in history:
-        words = words_of(said, with_name=is_group)
+        words = describe(said, with_name=is_group)
         if not words:
             continue
         if said.is_inbound and shows_time(said, before=before):
@@ -144,11 +144,11 @@ def _earlier(summary: str, *, facts: Sequence[Known]) -> str:
     """What stands for older messages, and what was known by then: all the same until the next fold."""
     if not summary and not facts:
         return ""
-    return "\n".join(["<earlier>", *filter(None, [unfenced(summary)]), *_told(facts), "</earlier>"])
+    return "\n".join(["<earlier>", *filter(None, [escape_fences(summary)]), *_told(facts), "</earlier>"])
 
 
 def _told(facts: Sequence[Known]) -> list[str]:
-    return ["Known about the contact:", *(f"- {unfenced(fact.text)}" for fact in facts)] if facts else []
+    return ["Known about the contact:", *(f"- {escape_fences(fact.text)}" for fact in facts)] if facts else []
 
 
 def _notes(
@@ -163,13 +163,13 @@ def _notes(
         told += ["Said before:", *(f"- {_memory(hit.message)}" for hit in memories)]
     if done:
         told += ["Done already for what was said last, and not to be done again:"]
-        told += [f"- {name} {unfenced(json.dumps(arguments, ensure_ascii=False))}" for name, arguments in done]
+        told += [f"- {name} {escape_fences(json.dumps(arguments, ensure_ascii=False))}" for name, arguments in done]
     return "\n".join(["<notes>", *told, "</notes>"])
 
 
 def _facts(conversation: Conversation, *, budget: float) -> tuple[list[Known], list[Known]]:
     """What was known about the contact when the summary was made, and what came since; of each the newest that fit."""
-    known = [Known(*row) for row in FACTS.rows(contact_id=conversation.contact_id, limit=MOST_FACTS)]
+    known = [Known(*row) for row in FACTS.rows(contact_id=conversation.contact_id, limit=MAX_FACTS)]
     until = conversation.summary_until
     old = [fact for fact in known if until is not None and fact.created_at <= until]
     return _that_fit(old, budget=budget), _that_fit(known[: len(known) - len(old)], budget=budget)
@@ -191,18 +191,18 @@ def _memories(
 ) -> list[Hit]:
     """What was said longer ago than the model is shown and may help now; nothing where it is shown everything."""
     has_more = conversation.summary_until is not None or len(shown) < len(lines)
-    query = " ".join(line.said.text for line in lines if line.said.id in burst)[-LONGEST_QUERY:]
-    if not has_more or len(query) < SHORTEST_QUERY:
+    query = " ".join(line.said.text for line in lines if line.said.id in burst)[-MAX_QUERY_CHARS:]
+    if not has_more or len(query) < MIN_QUERY_CHARS:
         return []
     oldest_shown = min((line.said.said_at for line in shown if line.said.id not in burst), default=None)
     hits = search(
         conversation=conversation,
         query=query,
-        limit=MOST_MEMORIES + len(burst),
+        limit=MAX_MEMORIES + len(burst),
         since=conversation.context_from,
         before=oldest_shown,
     )
-    return [hit for hit in hits if hit.message.pk not in burst and _speaks_of_it(hit)][:MOST_MEMORIES]
+    return [hit for hit in hits if hit.message.pk not in burst and _speaks_of_it(hit)][:MAX_MEMORIES]
 
 
 def _speaks_of_it(hit: Hit) -> bool:
@@ -212,6 +212,6 @@ def _speaks_of_it(hit: Hit) -> bool:
 
 def _memory(message: Message) -> str:
     who = "contact" if message.direction == Message.Direction.INBOUND else "you"
-    text = unfenced(" ".join(message.text.split()))
-    text = text if len(text) <= MEMORY_WORDS else f"{text[: MEMORY_WORDS - 1]}…"
+    text = escape_fences(" ".join(message.text.split()))
+    text = text if len(text) <= MEMORY_CHARS else f"{text[: MEMORY_CHARS - 1]}…"
     return f"{message.said_at:%Y-%m-%d} {who}: {text}"

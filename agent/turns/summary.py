@@ -11,18 +11,18 @@ from agent.llm.base import ModelError
 from agent.llm.tokens import estimate_tokens
 from agent.turns.prompt import Line, lines_of
 from commands import asking
-from messaging.history.conversation import look_at
-from messaging.history.transcript import name_of, read_history
+from messaging.history.conversation import load_conversation
+from messaging.history.transcript import load_history, name_of
 from messaging.models import Conversation, Message, Summary
 from whatsapp_agent.text.split import shorten
 
 log = structlog.get_logger(__name__)
 
-MOST_LINES = 200  # of short messages, though their tokens would fit
+MAX_LINES = 200  # of short messages, though their tokens would fit
 EARLY = 0.9  # from this share of what a prompt holds on, it is folded before it has to be
 KEPT = 0.5  # of what a prompt holds stays as it was said
 SUMMARY = 0.15  # of the budget that the summary may take
-LONGEST_EXCERPT = 100  # characters of a message, where there is no model to sum up
+MAX_EXCERPT_CHARS = 100  # characters of a message, where there is no model to sum up
 
 TASK = (
     "You keep the running summary of a WhatsApp conversation, for an assistant who will not see these messages again. "
@@ -49,16 +49,16 @@ def soon(conversation_id: UUID) -> None:
 
 def is_due(lines: Sequence[Line], *, budget: int, share: float = 1.0) -> bool:
     """Whether more was said than a share of what a prompt holds."""
-    return sum(line.tokens for line in lines) > budget * share or len(lines) > MOST_LINES * share
+    return sum(line.tokens for line in lines) > budget * share or len(lines) > MAX_LINES * share
 
 
 def fold_early(conversation_id: UUID) -> None:
     """Fold a conversation whose next prompts would not hold it."""
     try:
-        conversation = look_at(conversation_id)
+        conversation = load_conversation(conversation_id)
     except Conversation.DoesNotExist:
         return
-    lines = lines_of(read_history(conversation), is_group=conversation.contact.is_group)
+    lines = lines_of(load_history(conversation), is_group=conversation.contact.is_group)
     if is_due(lines, budget=conversation.session.agent_profile.history_tokens, share=EARLY):
         fold(conversation, lines)
 
@@ -81,7 +81,7 @@ def fold(conversation: Conversation, lines: Sequence[Line]) -> bool:
 def _how_many(lines: Sequence[Line], *, budget: int) -> int:
     """How many lines go: all before those that stay."""
     left, count = budget * KEPT, len(lines)
-    while count > 0 and len(lines) - count < MOST_LINES * KEPT:
+    while count > 0 and len(lines) - count < MAX_LINES * KEPT:
         left -= lines[count - 1].tokens
         if left < 0:
             break
@@ -112,7 +112,7 @@ def _excerpts(summary: str, folded: Sequence[Line], *, most_tokens: int) -> str:
     told: list[str] = []
     for line in reversed(folded):
         words = " ".join(line.words.split())
-        excerpt = f"{name_of(line.said)}: {words[:LONGEST_EXCERPT]}"
+        excerpt = f"{name_of(line.said)}: {words[:MAX_EXCERPT_CHARS]}"
         left -= estimate_tokens(excerpt) + 1
         if left < 0:
             break

@@ -18,16 +18,16 @@ from commands import run
 from commands.models import CommandRun
 from commands.registry import By, Caller, ChatCommand, get, tools_named
 from messaging import leases
-from messaging.history.transcript import unfenced
+from messaging.history.transcript import escape_fences
 from messaging.leases import Lease, LeaseLost
 from messaging.models import Conversation, Message, ToolCall, Turn
 
 log = structlog.get_logger(__name__)
 
-MOST_CALLS = 8  # in one step
-LONGEST_ARGUMENTS = 20_000  # characters
-LONGEST_RESULT = 6_000
-LONGEST_KEPT = 2_000  # of one text among the arguments that the record keeps
+MAX_CALLS = 8  # in one step
+MAX_ARGUMENTS_CHARS = 20_000  # characters
+MAX_RESULT_CHARS = 6_000
+MAX_RECORDED_CHARS = 2_000  # of one text among the arguments that the record keeps
 
 Status = ToolCall.Status
 STATUS_OF = {
@@ -67,7 +67,7 @@ class Toolbox:
         return tuple(command.tool_spec() for command in self._commands.values())
 
     @property
-    def hands_over(self) -> bool:
+    def defers_handoff(self) -> bool:
         """Whether something was asked for that happens together with the answer."""
         return bool(self._with_the_answer)
 
@@ -78,22 +78,22 @@ class Toolbox:
     @property
     def has_effects(self) -> bool:
         """Whether `perform` has anything to do."""
-        return bool(self.calls) or bool(self.done_before())
+        return bool(self.calls) or bool(self.prior_runs())
 
-    def done_before(self) -> list[CommandRun]:
+    def prior_runs(self) -> list[CommandRun]:
         """What was run for this burst when its turn was begun before and came to no end, the oldest first."""
         return [done for done in self._runs_before() if done.turn_id is None] if self._is_again else []
 
-    def told_before(self) -> list[tuple[str, dict[str, Any]]]:
+    def completed_calls(self) -> list[tuple[str, dict[str, Any]]]:
         """What of it had its effect, as the model knows it: the names of tools, with their arguments."""
-        done = (run for run in self.done_before() if run.status == CommandRun.Status.DONE)
+        done = (run for run in self.prior_runs() if run.status == CommandRun.Status.DONE)
         return [(get(run.name).tool_name, run.arguments) for run in done]
 
     def perform(self, turn: Turn) -> Sequence[str]:
         """In the transaction that settles the turn: what happens together with the answer, and the record of it all."""
         for command, arguments, key in self._with_the_answer.values():
             self._runs.append(self._run(command, arguments, key=key, guard=None))
-        unrepeated = [done for done in self.done_before() if done.pk not in self._claimed]
+        unrepeated = [done for done in self.prior_runs() if done.pk not in self._claimed]
         ToolCall.objects.bulk_create(
             _recorded(done, turn=turn, position=position) for position, done in enumerate(unrepeated, len(self.calls))
         )
@@ -104,8 +104,8 @@ class Toolbox:
     def _answer(self, request: ToolRequest, *, position: int) -> PromptMessage:
         began = time.monotonic()
         arguments = _read_arguments(request.arguments)
-        if position >= MOST_CALLS:
-            status, told = Status.REFUSED, _error(f"At most {MOST_CALLS} tools in one step; ask again.")
+        if position >= MAX_CALLS:
+            status, told = Status.REFUSED, _error(f"At most {MAX_CALLS} tools in one step; ask again.")
         elif (command := self._commands.get(request.name)) is None:
             names = ", ".join(self._commands) or "none"
             status, told = Status.REFUSED, _error(f"There is no tool of this name. Tools: {names}.")
@@ -131,7 +131,7 @@ class Toolbox:
 
     def _call(self, command: ChatCommand, arguments: dict[str, Any]) -> tuple[ToolCall.Status, str]:
         key = None if command.reads_only else self._key(command, arguments)
-        is_fine = run.why_not(command, arguments=arguments, caller=self._caller) is None
+        is_fine = run.denial_reason(command, arguments=arguments, caller=self._caller) is None
         if key is not None and command.changes_control and is_fine:
             self._with_the_answer[command.name] = command, arguments, key
             return Status.DONE, _json({"text": WITH_THE_ANSWER})
@@ -214,7 +214,7 @@ def _told(done: CommandRun) -> str:
 
 def _read_arguments(text: str) -> dict[str, Any] | None:
     """The arguments as JSON that the database takes too; None when they are none."""
-    if len(text) > LONGEST_ARGUMENTS:
+    if len(text) > MAX_ARGUMENTS_CHARS:
         return None
     try:
         value = json.loads(text or "{}", parse_constant=_finite, parse_float=_finite)
@@ -232,7 +232,9 @@ def _finite(number: str) -> float:
 
 
 def _kept(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: clean(value, LONGEST_KEPT) if isinstance(value, str) else value for name, value in arguments.items()}
+    return {
+        name: clean(value, MAX_RECORDED_CHARS) if isinstance(value, str) else value for name, value in arguments.items()
+    }
 
 
 def _error(why: str) -> str:
@@ -244,7 +246,7 @@ def _json(value: Any, **how: Any) -> str:
 
 
 def _bounded(text: str) -> str:
-    text = unfenced(text)
-    if len(text) <= LONGEST_RESULT:
+    text = escape_fences(text)
+    if len(text) <= MAX_RESULT_CHARS:
         return text
-    return f"{text[: LONGEST_RESULT - 60]}… [cut: {len(text):,} characters in all]"
+    return f"{text[: MAX_RESULT_CHARS - 60]}… [cut: {len(text):,} characters in all]"

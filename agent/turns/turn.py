@@ -21,8 +21,8 @@ from agent.turns.tools import Toolbox
 from commands.library.handover import A_PERSON_COMES
 from commands.parsing import Typed
 from messaging import leases
-from messaging.history.conversation import look_at
-from messaging.history.transcript import MOST_MESSAGES, Said, read_history
+from messaging.history.conversation import load_conversation
+from messaging.history.transcript import MAX_MESSAGES, HistoryMessage, load_history
 from messaging.leases import Lease, LeaseLost, Settlement
 from messaging.models import Conversation, Message, Turn
 from sessions_app.services import adapter_for
@@ -32,21 +32,21 @@ from whatsapp_agent.text.split import split_text
 
 log = structlog.get_logger(__name__)
 
-MOST_RESTARTS = 2  # how often a draft is dropped because more was said; then it answers what it has
-MOST_STEPS = 6  # how often the model is asked in one turn
+MAX_RESTARTS = 2  # how often a draft is dropped because more was said; then it answers what it has
+MAX_STEPS = 6  # how often the model is asked in one turn
 NO_MORE_TOOLS = "No more tools can be used now: answer with what you have."
-LONGEST_PAUSE_S = 60.0
+MAX_PAUSE_S = 60.0
 
 _held: dict[UUID, Lease] = {}
 _held_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class TurnInput:
     """A conversation as a turn finds it."""
 
     conversation: Conversation
-    history: Sequence[Said]
+    history: Sequence[HistoryMessage]
     lines: Sequence[Line]  # the history in the words the model is shown
     burst: Sequence[UUID]  # the messages to answer; some may be older than what the history holds
 
@@ -70,9 +70,9 @@ def take_turn(conversation_id: UUID) -> datetime | None:
 
 def _answer(lease: Lease) -> datetime | None:
     started_at = timezone.now()
-    for restart in range(MOST_RESTARTS + 1):
+    for restart in range(MAX_RESTARTS + 1):
         try:
-            situation = _gather(lease)
+            situation = _load_input(lease)
             toolbox = Toolbox(
                 conversation=situation.conversation,
                 lease=lease,
@@ -91,7 +91,7 @@ def _answer(lease: Lease) -> datetime | None:
         settled = leases.settle(
             lease,
             settlement,
-            even_if_stale=restart == MOST_RESTARTS or settlement.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
+            even_if_stale=restart == MAX_RESTARTS or settlement.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
         )
         if settled is not None:
             log.info(
@@ -111,27 +111,27 @@ def _answer(lease: Lease) -> datetime | None:
 
 def _pause_s(tries: int, retry_after_s: float | None) -> float:
     """Doubling with each try, a little apart from others who failed at the same moment; longer if the model says so."""
-    pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** (tries - 1), LONGEST_PAUSE_S)
+    pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** (tries - 1), MAX_PAUSE_S)
     return max(pause_s * random.uniform(0.8, 1.2), min(retry_after_s or 0.0, 3600.0))  # noqa: S311
 
 
-def _gather(lease: Lease) -> Situation:
+def _load_input(lease: Lease) -> TurnInput:
     """Raises LeaseLost when the conversation has become part of another one."""
     # The count is read before the messages: one that comes in between is seen, and only makes the draft look stale.
     try:
-        conversation = look_at(lease.conversation_id)
+        conversation = load_conversation(lease.conversation_id)
     except Conversation.DoesNotExist as exc:
         raise LeaseLost() from exc
-    history = read_history(conversation)
+    history = load_history(conversation)
     burst = [said.id for said in history if said.status == Message.Status.RECEIVED]
-    if len(history) == MOST_MESSAGES:
+    if len(history) == MAX_MESSAGES:
         unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
         burst = list(unanswered.order_by("said_at", "id").values_list("pk", flat=True))
     lines = lines_of(history, is_group=conversation.contact.is_group)
-    return Situation(conversation=conversation, history=history, lines=lines, burst=burst)
+    return TurnInput(conversation=conversation, history=history, lines=lines, burst=burst)
 
 
-def _decide(situation: Situation, *, lease: Lease, toolbox: Toolbox, started_at: datetime) -> Settlement:
+def _decide(situation: TurnInput, *, lease: Lease, toolbox: Toolbox, started_at: datetime) -> Settlement:
     """What to do about the burst: ignore it with a reason, give up, or answer. Raises ModelError."""
     conversation = situation.conversation
     blank = _blank(situation, started_at=started_at)
@@ -151,7 +151,7 @@ def _decide(situation: Situation, *, lease: Lease, toolbox: Toolbox, started_at:
         return _command(situation, *found, settlement=blank)
     profile = conversation.session.agent_profile
     if is_due(situation.lines, budget=profile.history_tokens) and fold(conversation, situation.lines):
-        situation = _gather(lease)
+        situation = _load_input(lease)
         conversation = situation.conversation
     built = build(
         conversation=conversation,
@@ -159,11 +159,11 @@ def _decide(situation: Situation, *, lease: Lease, toolbox: Toolbox, started_at:
         burst=situation.burst,
         default_model=settings.OPENAI_MODEL,
         now=timezone.now(),
-        done=toolbox.told_before(),
+        done=toolbox.completed_calls(),
     )
     if is_due(situation.lines, budget=profile.history_tokens, share=EARLY):
         soon(conversation.pk)
-    said = _converse(replace(built.prompt, tools=toolbox.specs), toolbox=toolbox, lease=lease)
+    said = _run_model(replace(built.prompt, tools=toolbox.specs), toolbox=toolbox, lease=lease)
     answered = replace(
         blank,
         outcome=Turn.Outcome.ANSWERED,
@@ -185,7 +185,7 @@ def _with_tools(settlement: Settlement, toolbox: Toolbox) -> Settlement:
     return replace(settlement, tool_calls=toolbox.calls, perform=perform)
 
 
-def _command(situation: Situation, said: Said, typed: Typed, *, settlement: Settlement) -> Settlement:
+def _command(situation: TurnInput, said: HistoryMessage, typed: Typed, *, settlement: Settlement) -> Settlement:
     """A command is a turn of its own, whatever else the burst holds: that stays due."""
     answer = typed_commands.answer(conversation=situation.conversation, said=said, typed=typed)
     return replace(
@@ -199,7 +199,7 @@ def _command(situation: Situation, said: Said, typed: Typed, *, settlement: Sett
 
 
 @dataclass(slots=True)
-class Conversed:
+class ModelRun:
     """What the model came to say, and what it took: the steps together."""
 
     text: str = ""
@@ -211,9 +211,9 @@ class Conversed:
     model_ms: int = 0
 
 
-def _converse(prompt: Prompt, *, toolbox: Toolbox, lease: Lease) -> Conversed:
+def _run_model(prompt: Prompt, *, toolbox: Toolbox, lease: Lease) -> ModelRun:
     """Ask the model, run the tools it asks for, and ask again, until it answers. Raises ModelError or LeaseLost."""
-    said = Conversed()
+    said = ModelRun()
     while True:
         try:
             completion, model_ms = _ask(prompt)
@@ -222,7 +222,7 @@ def _converse(prompt: Prompt, *, toolbox: Toolbox, lease: Lease) -> Conversed:
                 log.warning("tools_refused", conversation=str(lease.conversation_id), model=prompt.model)
                 prompt = replace(prompt, tools=())
                 continue
-            if toolbox.hands_over:
+            if toolbox.defers_handoff:
                 said.text = A_PERSON_COMES  # whoever asked for a person need not wait for the model
                 return said
             raise
@@ -234,15 +234,15 @@ def _converse(prompt: Prompt, *, toolbox: Toolbox, lease: Lease) -> Conversed:
         said.model_ms += model_ms
         if not completion.tool_requests:
             return said
-        if said.steps == MOST_STEPS:
-            if not completion.text and not toolbox.hands_over:
+        if said.steps == MAX_STEPS:
+            if not completion.text and not toolbox.defers_handoff:
                 raise ModelRefused("The model asked for tools and never answered.", code="too_many_steps")
             said.text = completion.text or A_PERSON_COMES
             return said
         if not leases.renew(lease):
             raise LeaseLost()
         told = toolbox.answer(completion.tool_requests)
-        if said.steps == MOST_STEPS - 1:
+        if said.steps == MAX_STEPS - 1:
             told[-1] = replace(told[-1], text=f"{told[-1].text}\n{NO_MORE_TOOLS}")
         asking = PromptMessage(role=Role.ASSISTANT, text=completion.text, tool_requests=completion.tool_requests)
         prompt = replace(prompt, messages=(*prompt.messages, asking, *told))
@@ -256,7 +256,7 @@ def _ask(prompt: Prompt) -> tuple[Completion, int]:
     return completion, round((time.monotonic() - began) * 1000)
 
 
-def _blank(situation: Situation, *, started_at: datetime) -> Settlement:
+def _blank(situation: TurnInput, *, started_at: datetime) -> Settlement:
     profile = situation.conversation.session.agent_profile
     return Settlement(
         outcome=Turn.Outcome.ANSWERED,
@@ -268,7 +268,7 @@ def _blank(situation: Situation, *, started_at: datetime) -> Settlement:
     )
 
 
-def _give_up(situation: Situation, *, started_at: datetime, reason: str) -> Settlement:
+def _give_up(situation: TurnInput, *, started_at: datetime, reason: str) -> Settlement:
     """A failed turn that staff can see. The fallback text is said once, not after every failure of an outage."""
     fallback = situation.conversation.session.agent_profile.fallback_text.strip()
     last_words = next((said.text for said in reversed(situation.history) if said.direction == "outbound"), "")

@@ -7,7 +7,7 @@ from pydantic import Field
 from commands.models import CommandRun
 from commands.parsing import usage
 from commands.registry import PEOPLE, Arguments, By, Call, Result, all_commands, chat_command, get
-from messaging.history.transcript import sayings
+from messaging.history.transcript import visible_messages
 from messaging.models import Conversation, Message, Turn
 
 
@@ -63,7 +63,7 @@ CONTROL = {
 )
 def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     conversation = call.conversation
-    kept = sayings(conversation)
+    kept = visible_messages(conversation)
     if call.message is not None and call.surface == CommandRun.Surface.CHAT:
         kept = kept.exclude(pk=call.message.pk)
     unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)

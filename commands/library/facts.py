@@ -37,7 +37,7 @@ def show_facts(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
 
 class NewFact(Arguments):
     fact: str = Field(
-        min_length=1, max_length=facts.LONGEST_FACT, description="One short sentence that will stay true."
+        min_length=1, max_length=facts.MAX_FACT_CHARS, description="One short sentence that will stay true."
     )
     corrects: str = Field(
         default="", max_length=100, description="What this takes the place of: an id from list_facts, or its number."

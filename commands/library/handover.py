@@ -8,7 +8,7 @@ from pydantic import Field
 from commands.library.basics import Nothing
 from commands.registry import IN_CHARGE, READERS, Arguments, By, Call, Result, chat_command
 from messaging import control
-from messaging.history.transcript import latest, sayings, words_of
+from messaging.history.transcript import describe, latest, visible_messages
 from messaging.models import Conversation
 from whatsapp_agent.errors import Conflict
 
@@ -67,7 +67,7 @@ def ask_for_person(call: Call, arguments: Reason) -> Result:
 def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
     """Two lines: why, and what it is about. Without a summary the contact's own last words serve."""
     if not summary:
-        said = [words_of(said) for said in latest(sayings(conversation), limit=12) if said.is_inbound]
+        said = [describe(said) for said in latest(visible_messages(conversation), limit=12) if said.is_inbound]
         summary = " / ".join(said[-3:]) or "nothing was said yet"
         summary = f"Last words: {summary}"
     lines = [reason or f"{conversation.contact} asks for a person.", " ".join(summary.split())]

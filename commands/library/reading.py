@@ -14,16 +14,16 @@ from commands.library.basics import Nothing
 from commands.models import CommandRun
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
 from messaging.history.facts import facts_about
-from messaging.history.transcript import Said, name_of, sayings, unfenced, words_of
+from messaging.history.transcript import HistoryMessage, describe, escape_fences, name_of, visible_messages
 from messaging.models import Message
 from whatsapp_agent.text.markdown import to_whatsapp
 
 NOTHING_SAID = "Nothing was said yet."
 NO_MODEL = "(No language model is set up; these are the latest words themselves.)"
 DIGEST_LINES = 8
-MOST_TASKS = 30
-LONGEST_TASK = 300
-LONGEST_QUOTE = 80
+MAX_TASKS = 30
+MAX_TASK_CHARS = 300
+MAX_QUOTE_CHARS = 80
 
 _REFERENCES = re.compile(r"\s*\[(\d+(?:\s*[,;]\s*\d+)*)\]")
 
@@ -49,7 +49,7 @@ def summarize(call: Call, arguments: HowMany) -> Result:
         return Result(NOTHING_SAID, {"summary": "", "evidence": [], "count": 0})
     if not asking.has_model():
         told = history[-DIGEST_LINES:]
-        digest = "\n".join(f"• {name_of(said)}: {_clip(words_of(said), 120)}" for said in told)
+        digest = "\n".join(f"• {name_of(said)}: {_clip(describe(said), 120)}" for said in told)
         return Result(f"{digest}\n{NO_MODEL}", _summary_data(digest, evidence=told, history=history))
     answer = asking.ask(
         conversation=call.conversation,
@@ -67,7 +67,9 @@ def summarize(call: Call, arguments: HowMany) -> Result:
     return Result(text, _summary_data(text, evidence=shown, history=history))
 
 
-def _summary_data(text: str, *, evidence: Sequence[Said], history: Sequence[Said]) -> dict[str, Any]:
+def _summary_data(
+    text: str, *, evidence: Sequence[HistoryMessage], history: Sequence[HistoryMessage]
+) -> dict[str, Any]:
     return {
         "summary": text,
         "evidence": [str(said.id) for said in evidence],
@@ -112,20 +114,20 @@ def list_tasks(call: Call, arguments: HowMany) -> Result:
     return Result(lines or "Nothing is open.", {"tasks": tasks})
 
 
-def _tasks(given: Any, *, history: Sequence[Said]) -> list[dict[str, Any]]:
+def _tasks(given: Any, *, history: Sequence[HistoryMessage]) -> list[dict[str, Any]]:
     """What of the model's answer can be shown: a task without a message that exists was made up."""
     rows = given.get("tasks") if isinstance(given, dict) else given
     if not isinstance(rows, list):
         raise ModelUnavailable("The model's answer holds no list of tasks.", code="malformed")
     tasks = []
-    for row in rows[:MOST_TASKS]:
+    for row in rows[:MAX_TASKS]:
         if not isinstance(row, dict) or not isinstance(row.get("what"), str) or not row["what"].strip():
             continue
         numbers = row.get("messages")
         shown = asking.evidence(numbers if isinstance(numbers, list) else [numbers], history=history)
         if shown:
             told = {name: _told(row.get(name)) for name in ("who", "for", "due")}
-            tasks.append({"what": _clip(row["what"], LONGEST_TASK), **told, "messages": [str(pk) for pk in shown]})
+            tasks.append({"what": _clip(row["what"], MAX_TASK_CHARS), **told, "messages": [str(pk) for pk in shown]})
     return tasks
 
 
@@ -133,12 +135,12 @@ def _told(value: Any) -> str | None:
     return _clip(value, 100) if isinstance(value, str) and value.strip() else None
 
 
-def _task_line(task: dict[str, Any], *, said: Said) -> str:
+def _task_line(task: dict[str, Any], *, said: HistoryMessage) -> str:
     """Who owes what, and below it the message that says so."""
     who = f"*{task['who']}*: " if task["who"] else ""
     whom = f" (for {task['for']})" if task["for"] else ""
     due = f", until {task['due']}" if task["due"] else ""
-    return f"• {who}{task['what']}{whom}{due}\n   “{_clip(words_of(said), LONGEST_QUOTE)}” ({said.said_at:%Y-%m-%d})"
+    return f"• {who}{task['what']}{whom}{due}\n   “{_clip(describe(said), MAX_QUOTE_CHARS)}” ({said.said_at:%Y-%m-%d})"
 
 
 @chat_command(
@@ -151,7 +153,7 @@ def _task_line(task: dict[str, Any], *, said: Said) -> str:
     reads_only=True,
 )
 def show_stats(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
-    kept = sayings(call.conversation)
+    kept = visible_messages(call.conversation)
     if call.message is not None and call.surface == CommandRun.Surface.CHAT:
         kept = kept.exclude(pk=call.message.pk)
     total = kept.aggregate(count=Count("pk"), first=Min("said_at"), last=Max("said_at"))
@@ -202,7 +204,7 @@ def draft_reply(call: Call, arguments: About) -> Result:
         return Result(NOTHING_SAID, {"draft": ""})
     if not asking.has_model():
         return Result("No language model is set up, so no reply can be suggested.", {"draft": ""})
-    known = "\n".join(f"- {unfenced(fact.text)}" for fact in facts_about(conversation.contact)[-30:])
+    known = "\n".join(f"- {escape_fences(fact.text)}" for fact in facts_about(conversation.contact)[-30:])
     task = (
         f"{conversation.session.agent_profile.instructions.strip()}\n\nWrite the next reply of ours to these messages, "
         "as a draft that a colleague will read before it is sent. Answer with the reply alone."

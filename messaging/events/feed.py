@@ -41,9 +41,9 @@ TYPES = (
     "endpoint.disabled",
     "endpoint.test",
 )
-KEPT_FOR = timedelta(days=30)
+RETENTION = timedelta(days=30)
 WINDOW = 2000  # rows looked at for one page, however few of them the reader may see
-PURGED_AT_ONCE = 2000
+PURGE_BATCH_SIZE = 2000
 
 # The oldest transaction that may still write an event. Those of other databases of the same server cannot, and may run
 # for hours. Read before the events and not with them: what ended between the two is then seen.
@@ -276,7 +276,7 @@ def still_valid(position: Position) -> Position:
         if position.transaction >= cursor.fetchone()[0]:
             position = Position(0, position.id)
     oldest = Event.objects.order_by("transaction", "id").values_list("transaction", "id", "at").first()
-    if oldest and START < position < Position(*oldest[:2]) and oldest[2] < timezone.now() - KEPT_FOR:
+    if oldest and START < position < Position(*oldest[:2]) and oldest[2] < timezone.now() - RETENTION:
         raise CursorExpired()
     return position
 
@@ -284,7 +284,7 @@ def still_valid(position: Position) -> Position:
 def purge() -> int:
     """Forget the oldest of the events that are kept long enough; returns how many."""
     with connection.cursor() as cursor:
-        cursor.execute(PURGE, {"limit": PURGED_AT_ONCE, "before": timezone.now() - KEPT_FOR})
+        cursor.execute(PURGE, {"limit": PURGE_BATCH_SIZE, "before": timezone.now() - RETENTION})
         return cursor.rowcount
 
 

@@ -13,17 +13,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.permissions import READ, why_not
+from accounts.permissions import READ, denial_reason
 from messaging.events import feed
 from messaging.events.feed import Page, Position, Reader
 from messaging.models import Message
 from messaging.serializers import MessageSerializer
 from whatsapp_agent import postgres
-from whatsapp_agent.api.fields import StrictFields
+from whatsapp_agent.api.fields import StrictSerializer
 from whatsapp_agent.api.lists import rows_by_key
 
-LONGEST_WAIT_S = 30
-LOOK_EVERY_S = 0.5
+MAX_WAIT_S = 30
+POLL_INTERVAL_S = 0.5
 EXPANDABLE = ("message",)
 
 # Who waits holds a thread of the web server; the others are for those who do not.
@@ -51,7 +51,7 @@ def _shown(field: str, known: Sequence[str]) -> OpenApiParameter:
     return OpenApiParameter(field, words, style="form", explode=False, description=said)
 
 
-class FeedQuery(StrictFields):
+class FeedQuery(StrictSerializer):
     after = serializers.CharField(
         required=False,
         max_length=100,
@@ -67,7 +67,7 @@ class FeedQuery(StrictFields):
     wait = serializers.IntegerField(
         default=0,
         min_value=0,
-        max_value=LONGEST_WAIT_S,
+        max_value=MAX_WAIT_S,
         help_text="When there is nothing, wait so many seconds for something to happen. While too many wait, nobody "
         "else is made to.",
     )
@@ -106,7 +106,7 @@ class EventFeed(APIView):
         form = FeedQuery(data=request.query_params)
         form.is_valid(raise_exception=True)
         query = form.validated_data
-        if "message" in query.get("expand", ()) and (refusal := why_not(request.user, request.auth, READ)):
+        if "message" in query.get("expand", ()) and (refusal := denial_reason(request.user, request.auth, READ)):
             raise PermissionDenied(refusal)
         reader = Reader.of(request.user)
         page = _read(query, reader=reader, after=_position(query.get("after")))
@@ -136,7 +136,7 @@ def _read(query: dict[str, Any], *, reader: Reader, after: Position) -> Page:
     try:
         while not page.events and not page.has_more and (left_s := give_up_at - time.monotonic()) > 0:
             postgres.release()
-            time.sleep(min(LOOK_EVERY_S, left_s))
+            time.sleep(min(POLL_INTERVAL_S, left_s))
             page = feed.read(reader=reader, after=page.end, **wanted)
     finally:
         _may_wait.release()

@@ -9,9 +9,9 @@ from django.db import DEFAULT_DB_ALIAS, models
 
 from messaging.models import Contact, Conversation
 from sessions_app.models import AgentProfile, WhatsAppSession
-from sessions_app.services import kept_bridges
+from sessions_app.services import bridge_cache
 from whatsapp_agent.postgres.prepared import Statement
-from whatsapp_agent.postgres.row_cache import KeptRows
+from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -33,10 +33,10 @@ SELECT {_columns(Conversation, "conversation")}, {_columns(Contact, "contact")},
 """  # noqa: S608  # the columns are our own models'
 )
 
-_profiles = KeptRows(AgentProfile)
+_profiles = VersionedRowCache(AgentProfile)
 
 
-def look_at(conversation_id: UUID) -> Conversation:
+def load_conversation(conversation_id: UUID) -> Conversation:
     """The conversation with its contact and session. The session's profile and bridge are shared: not to be changed.
 
     Raises Conversation.DoesNotExist when it has become part of another one.
@@ -50,7 +50,7 @@ def look_at(conversation_id: UUID) -> Conversation:
     conversation.session = _next(WhatsAppSession, values)
     profile_id, profile_version, bridge_id, bridge_version = values
     conversation.session.agent_profile = _profiles.get(profile_id, profile_version)
-    conversation.session.bridge = kept_bridges.get(bridge_id, bridge_version)
+    conversation.session.bridge = bridge_cache.get(bridge_id, bridge_version)
     return conversation
 
 

@@ -10,13 +10,13 @@ from accounts.models import User
 from messaging.models import Contact, Fact, Message
 from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 
-MOST_FACTS = 200  # of one contact
-LONGEST_FACT = 300
+MAX_FACTS = 200  # of one contact
+MAX_FACT_CHARS = 300
 
 
 def facts_about(contact: Contact) -> list[Fact]:
     """What is known now, oldest first."""
-    return list(Fact.objects.filter(contact=contact, forgotten_at=None).order_by("created_at", "id")[:MOST_FACTS])
+    return list(Fact.objects.filter(contact=contact, forgotten_at=None).order_by("created_at", "id")[:MAX_FACTS])
 
 
 @transaction.atomic
@@ -36,8 +36,8 @@ def remember(
     text = " ".join(text.split())
     if not text:
         raise InvalidInput("There is nothing to remember.")
-    if len(text) > LONGEST_FACT:
-        raise InvalidInput(f"A fact has at most {LONGEST_FACT} characters.")
+    if len(text) > MAX_FACT_CHARS:
+        raise InvalidInput(f"A fact has at most {MAX_FACT_CHARS} characters.")
     Contact.objects.select_for_update().get(pk=contact.pk)  # so that two who remember at once count rightly
     if message is not None and message.conversation.contact_id != contact.pk:
         raise NotFound("There is no such message in this conversation.")
@@ -47,8 +47,8 @@ def remember(
     same = next((fact for fact in known if fact.text.casefold() == text.casefold()), None)
     if same is not None:
         return same
-    if len(known) >= MOST_FACTS:
-        raise Conflict(f"{MOST_FACTS} facts are known already; forget some first.")
+    if len(known) >= MAX_FACTS:
+        raise Conflict(f"{MAX_FACTS} facts are known already; forget some first.")
     return Fact.objects.create(
         contact=contact, text=text, proposed_by=proposed_by, message=message, noted_by=by, corrects=corrects
     )

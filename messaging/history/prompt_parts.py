@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from messaging.history.transcript import Said, latest, words_of
+from messaging.history.transcript import HistoryMessage, describe, latest
 from messaging.models import Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfileVersion
 
@@ -60,9 +60,9 @@ def facts_then(turn: Turn) -> QuerySet[Fact]:
 def _said(conversation_id: UUID, ids: Sequence[str]) -> list[dict[str, Any]]:
     """In the order of the ids; only of the turn's own conversation, whatever the ids are."""
     rows = Message.objects.filter(conversation_id=conversation_id, pk__in=ids)
-    found: dict[str, Said] = {str(said.id): said for said in latest(rows, limit=len(ids))} if ids else {}
+    found: dict[str, HistoryMessage] = {str(said.id): said for said in latest(rows, limit=len(ids))} if ids else {}
     told = [found[pk] for pk in ids if pk in found]
     return [
-        {"id": str(said.id), "direction": said.direction, "said_at": said.said_at.isoformat(), "text": words_of(said)}
+        {"id": str(said.id), "direction": said.direction, "said_at": said.said_at.isoformat(), "text": describe(said)}
         for said in told
     ]

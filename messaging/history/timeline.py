@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from messaging.models import Conversation, Message, Turn
 
-LONGEST_EXCERPT = 4000  # characters of one message; the rest is on the message's own page
-MOST_NOTES = 30
+MAX_EXCERPT_CHARS = 4000  # characters of one message; the rest is on the message's own page
+MAX_NOTES = 30
 QUIET = [Turn.Outcome.ANSWERED, Turn.Outcome.COMMAND]  # outcomes that the messages themselves show
 
 
@@ -58,7 +58,7 @@ def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
     rows = (
         Message.objects.filter(conversation=conversation)
         .defer("text")
-        .annotate(excerpt=Left("text", LONGEST_EXCERPT + 1))
+        .annotate(excerpt=Left("text", MAX_EXCERPT_CHARS + 1))
         .select_related("sender", "sent_by", "media", "quoted")
         .defer("quoted__text")
         .annotate(quoted_excerpt=Left("quoted__text", 200))
@@ -70,7 +70,7 @@ def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
     turns = Turn.objects.filter(conversation=conversation).exclude(outcome__in=QUIET).order_by("-created_at", "-id")
     if is_cut_off:
         turns = turns.filter(created_at__gte=messages[-1].said_at)
-    entries: list[Message | Turn] = [*messages, *turns[:MOST_NOTES]]
+    entries: list[Message | Turn] = [*messages, *turns[:MAX_NOTES]]
     return Timeline(entries=sorted(entries, key=_when), is_cut_off=is_cut_off)
 
 
@@ -81,7 +81,7 @@ def _when(entry: Message | Turn) -> tuple[datetime, str]:
 def excerpt_of(message: Any) -> str:
     """The words of a message read with `read_timeline`."""
     excerpt: str = message.excerpt
-    return excerpt if len(excerpt) <= LONGEST_EXCERPT else f"{excerpt[:LONGEST_EXCERPT]} …"
+    return excerpt if len(excerpt) <= MAX_EXCERPT_CHARS else f"{excerpt[:MAX_EXCERPT_CHARS]} …"
 
 
 def beside_text(message: Message) -> str:

@@ -14,10 +14,10 @@ from messaging.models import Conversation, Message, Turn
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
 
-MOST_MESSAGES = 240
-LONGEST_MESSAGE = 8000  # characters of one message that a model is shown
-LONGEST_QUOTE = 160
-LONGEST_NAME = 40
+MAX_MESSAGES = 240
+MAX_MESSAGE_CHARS = 8000  # characters of one message that a model is shown
+MAX_QUOTE_CHARS = 160
+MAX_NAME_LENGTH = 40
 TIME_AGAIN_AFTER = timedelta(minutes=30)
 
 # Never shown: what never left, and what was taken back.
@@ -27,7 +27,7 @@ _FENCE = re.compile(r"<(?=\s*/?\s*(?:notes|messages|earlier|result)\b)", re.IGNO
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class HistoryMessage:
     """One message as a transcript needs it."""
 
     id: UUID
@@ -66,7 +66,7 @@ COLUMNS = (
 )
 
 
-def sayings(conversation: Conversation) -> QuerySet[Message]:
+def visible_messages(conversation: Conversation) -> QuerySet[Message]:
     """What was said in a conversation and still stands; commands and what they answered are no part of it."""
     return (
         Message.objects.filter(conversation=conversation, revoked_at=None)
@@ -97,11 +97,11 @@ SELECT message.id, message.direction, message.status, message.kind, message.text
 """)
 
 
-def read_history(conversation: Conversation, *, limit: int = MOST_MESSAGES) -> list[Said]:
+def load_history(conversation: Conversation, *, limit: int = MAX_MESSAGES) -> list[HistoryMessage]:
     """The latest messages that no summary tells and no reset hides, oldest first, and whatever is unanswered."""
     since, after = conversation.context_from, conversation.summary_until
     rows = HISTORY.rows(id=conversation.pk, since=since, after=after, limit=limit)
-    said = [Said(*_with_details_read(row)) for row in reversed(rows)]
+    said = [HistoryMessage(*_with_details_read(row)) for row in reversed(rows)]
     # What is to be answered comes last: the writer's clock may be behind ours, and bridges may tell whole seconds only.
     return sorted(said, key=lambda one: one.status == Message.Status.RECEIVED)
 
@@ -111,62 +111,62 @@ def _with_details_read(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*row[:5], json.loads(row[5]), *row[6:])
 
 
-def latest(rows: QuerySet[Message], *, limit: int) -> list[Said]:
+def latest(rows: QuerySet[Message], *, limit: int) -> list[HistoryMessage]:
     """The newest of them, oldest first."""
-    return [Said(*row) for row in reversed(rows.order_by("-said_at", "-id").values_list(*COLUMNS)[:limit])]
+    return [HistoryMessage(*row) for row in reversed(rows.order_by("-said_at", "-id").values_list(*COLUMNS)[:limit])]
 
 
 # --- in words -----------------------------------------------------------------------------------------------------
 
 
-def unfenced(text: str) -> str:
+def escape_fences(text: str) -> str:
     """A text that cannot open or close one of the fences that tell a model what is data."""
     return _FENCE.sub("‹", text)
 
 
-def words_of(said: Said, *, with_name: bool = False) -> str:
+def describe(said: HistoryMessage, *, with_name: bool = False) -> str:
     """What a message says: its text, a stand-in for what was sent without words, what it answers, who wrote it."""
     words = said.text if said.kind == Message.Kind.TEXT else f"{_stand_in(said)} {said.text}".strip()
-    words = unfenced(shorten(words, LONGEST_MESSAGE))
+    words = escape_fences(shorten(words, MAX_MESSAGE_CHARS))
     if words and said.quoted_kind is not None:
-        quoted = _one_line(said.quoted_text or f"[{said.quoted_kind}]", LONGEST_QUOTE)
+        quoted = _one_line(said.quoted_text or f"[{said.quoted_kind}]", MAX_QUOTE_CHARS)
         words = f"(in reply to “{quoted}”) {words}"
     if words and with_name and said.is_inbound:
         words = f"{name_of(said)}: {words}"
     return words
 
 
-def name_of(said: Said) -> str:
+def name_of(said: HistoryMessage) -> str:
     if not said.is_inbound:
         return "we"
-    return _one_line(said.sender_name or said.sender_phone or "someone", LONGEST_NAME)
+    return _one_line(said.sender_name or said.sender_phone or "someone", MAX_NAME_LENGTH)
 
 
-def time_of(said: Said) -> str:
+def time_of(said: HistoryMessage) -> str:
     return f"[{said.said_at:%Y-%m-%d %H:%M}]"
 
 
-def shows_time(said: Said, *, before: Said | None) -> bool:
+def shows_time(said: HistoryMessage, *, before: HistoryMessage | None) -> bool:
     """Whether the time is told again: at the beginning, after a pause, on another day. Never by what comes later."""
     if before is None:
         return True
     return said.said_at - before.said_at >= TIME_AGAIN_AFTER or said.said_at.date() != before.said_at.date()
 
 
-def numbered(history: Sequence[Said]) -> str:
+def numbered(history: Sequence[HistoryMessage]) -> str:
     """A line for each message, numbered from 1, with time and writer: `[3] 2026-11-23 10:05 Ana: See you.`"""
     return "\n".join(
-        f"[{number}] {said.said_at:%Y-%m-%d %H:%M} {name_of(said)}: {words_of(said)}"
+        f"[{number}] {said.said_at:%Y-%m-%d %H:%M} {name_of(said)}: {describe(said)}"
         for number, said in enumerate(history, 1)
     )
 
 
 def _one_line(text: str, limit: int) -> str:
-    line = " ".join(unfenced(text[: limit * 4]).split())
+    line = " ".join(escape_fences(text[: limit * 4]).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def _stand_in(said: Said) -> str:
+def _stand_in(said: HistoryMessage) -> str:
     details = said.details or {}
     match said.kind:
         case Message.Kind.LOCATION:

@@ -22,12 +22,12 @@ log = structlog.get_logger(__name__)
 
 BATCH = 64
 CLAIM_S = 120
-LONGEST_TEXT = 2000  # characters: more than small models read
+MAX_TEXT_CHARS = 2000  # characters: more than small models read
 PAUSE_S = 60.0  # after a failure
 QUERY_TIMEOUT_S = 3.0  # of a search, which goes by words alone when it takes longer
 EXACT_UP_TO = 5_000  # vectors of a conversation that are all compared; of more, pgvector's index finds the nearest
 OLDEST_PGVECTOR = [0, 8]  # the first whose index goes on looking until enough is found within one conversation
-LARGEST_INDEXED = 4000  # dimensions: pgvector's bound for an index of halfvec
+MAX_INDEXED_DIMENSIONS = 4000  # dimensions: pgvector's bound for an index of halfvec
 
 AVAILABLE = "SELECT FROM pg_available_extensions WHERE name = %s"
 BACKFILL = """
@@ -135,7 +135,7 @@ def _embed_batch() -> int:
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, [CLAIM_S, BATCH])
         claims = dict(cursor.fetchall())
-        cursor.execute(TEXTS, {"ids": list(claims), "most": LONGEST_TEXT})
+        cursor.execute(TEXTS, {"ids": list(claims), "most": MAX_TEXT_CHARS})
         texts = dict(cursor.fetchall())
     if not claims:
         return 0
@@ -232,7 +232,7 @@ def _index_for(model: EmbeddingModel) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('messaging_embeddingmodel'))")
         for other in EmbeddingModel.objects.exclude(pk=model.pk).values_list("pk", flat=True):
             cursor.execute(f"DROP INDEX IF EXISTS messaging_embedding_nearest_{int(other)}")
-        if model.dimension <= LARGEST_INDEXED:
+        if model.dimension <= MAX_INDEXED_DIMENSIONS:
             cursor.execute(
                 f"CREATE INDEX IF NOT EXISTS messaging_embedding_nearest_{model.pk} ON messaging_embedding USING hnsw "
                 f"((vector::halfvec({model.dimension})) halfvec_cosine_ops) WHERE model_id = {model.pk}"
@@ -263,7 +263,7 @@ def nearest(*, conversation_id: UUID, query: str, limit: int) -> dict[UUID, floa
         return {}
     postgres.release()
     try:
-        [vector] = embedder.embed([query[:LONGEST_TEXT]])
+        [vector] = embedder.embed([query[:MAX_TEXT_CHARS]])
     except ModelError as exc:
         log.warning("embedding_failed", code=exc.code)
         _State.pause_until = time.monotonic() + (exc.retry_after_s or PAUSE_S)
@@ -279,7 +279,7 @@ def nearest(*, conversation_id: UUID, query: str, limit: int) -> dict[UUID, floa
 
 def _compare(conversation_id: UUID, model: EmbeddingModel, vector: list[float], limit: int) -> dict[UUID, float]:
     own = Embedding.objects.filter(conversation_id=conversation_id)
-    is_long = own.values("pk")[: EXACT_UP_TO + 1].count() > EXACT_UP_TO and model.dimension <= LARGEST_INDEXED
+    is_long = own.values("pk")[: EXACT_UP_TO + 1].count() > EXACT_UP_TO and model.dimension <= MAX_INDEXED_DIMENSIONS
     statement = (NEAREST if is_long else EXACT).format(dimension=model.dimension, model=model.pk)
     with transaction.atomic(), connection.cursor() as cursor:
         if is_long:  # go on until so many of this conversation are found, whoever else's are nearer

@@ -11,8 +11,8 @@ from messaging.contacts import phone_spellings
 from messaging.models import Conversation, Message
 from messaging.search.ranking import all_of
 
-MOST_FOUND = 1000
-MOST_CONVERSATIONS = 200
+MAX_FOUND_MESSAGES = 1000
+MAX_CONVERSATIONS = 200
 
 # Each part has an index of its own; one condition with OR between them would read every message there is.
 FIND = """
@@ -40,7 +40,7 @@ def _by_words(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
         "terms": terms,
         "all": sessions is None,
         "sessions": list(sessions or ()),
-        "limit": MOST_FOUND,
+        "limit": MAX_FOUND_MESSAGES,
     }
     with connection.cursor() as cursor:
         cursor.execute(FIND, parameters)
@@ -50,7 +50,7 @@ def _by_words(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
 def _by_id(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
     rows = Message.objects.filter(provider_message_id=text)
     rows = rows if sessions is None else rows.filter(session_id__in=sessions)
-    found = list(rows.values_list("pk", flat=True)[:MOST_FOUND])
+    found = list(rows.values_list("pk", flat=True)[:MAX_FOUND_MESSAGES])
     try:
         return [*found, UUID(text)]
     except ValueError:
@@ -65,4 +65,4 @@ def conversations_called(text: str, *, sessions: Collection[UUID] | None) -> lis
         named |= Q(contact__phone__in=phone_spellings(phone))
     rows = Conversation.objects.filter(named)
     rows = rows if sessions is None else rows.filter(session_id__in=sessions)
-    return list(rows.order_by("-last_message_at").values_list("pk", flat=True)[:MOST_CONVERSATIONS])
+    return list(rows.order_by("-last_message_at").values_list("pk", flat=True)[:MAX_CONVERSATIONS])

@@ -16,8 +16,8 @@ from messaging.search.words import forms_of, split_words
 
 BATCH = 500
 IN_PASSING = 200  # at each round of the engine: receiving and answering go before
-MOST_WORDS = 2000  # of one message; what is longer is found by how it begins
-LARGEST_TEXT = 40_000  # characters of a message that are looked at
+MAX_WORDS = 2000  # of one message; what is longer is found by how it begins
+MAX_TEXT_CHARS = 40_000  # characters of a message that are looked at
 
 # Rows that someone else is indexing are left to them, except by a search, which waits for what it needs.
 TAKE = """
@@ -93,7 +93,7 @@ def _index(ids: list[UUID]) -> int:
     words: dict[UUID, list[str]] = {}
     conversations: dict[UUID, UUID] = {}
     for message_id, conversation_id, *said in rows:
-        words[message_id] = list(dict.fromkeys(split_words(searchable_text(*said), limit=MOST_WORDS)))
+        words[message_id] = list(dict.fromkeys(split_words(searchable_text(*said), limit=MAX_WORDS)))
         conversations[message_id] = conversation_id
     forms = forms_of({word for each in words.values() for word in each})
     lexemes = [
@@ -116,7 +116,7 @@ def searchable_text(text: str, details: dict[str, Any] | None, filename: str | N
     details = details or {}
     places = [details.get("location"), *_each(details.get("contacts"))]
     named = [place.get(key) for place in places if isinstance(place, dict) for key in ("name", "address", "phone")]
-    return " \n".join([text[:LARGEST_TEXT], filename or "", *(str(name) for name in named if name)])
+    return " \n".join([text[:MAX_TEXT_CHARS], filename or "", *(str(name) for name in named if name)])
 
 
 def _each(value: Any) -> Iterable[Any]:

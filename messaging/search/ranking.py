@@ -20,11 +20,11 @@ from messaging.search import embeddings
 from messaging.search.index import conversation_lexeme, index_conversation, index_waiting
 from messaging.search.words import Forms, fold, split_words, telling_words
 
-MOST_RESULTS = 50
-MOST_WORDS = 32  # of a query
+MAX_RESULTS = 50
+MAX_WORDS = 32  # of a query
 FEW = 5_000  # messages that are looked up one by one; of more, the newest are soon met in passing
-MOST_MATCHES = 40_000  # of all words together: a word as common as that tells little
-MOST_COUNTED = 10_000  # messages; how rare a word is in more than that makes no difference
+MAX_MATCHES = 40_000  # of all words together: a word as common as that tells little
+MAX_COUNTED_MESSAGES = 10_000  # messages; how rare a word is in more than that makes no difference
 CANDIDATES = 50  # at least so many of the best by their own words have their neighbours looked at
 REACH = 2  # neighbours on each side; each step away halves what they lend
 LENT = 0.5
@@ -116,7 +116,7 @@ SELECT top.id, message.id
 HAVE_WORDS = "SELECT message_id FROM messaging_searchentry WHERE terms @@ %s::tsquery"
 EXPECTED = f"EXPLAIN (FORMAT JSON) {HAVE_WORDS}"
 UNKNOWN = "'#'"  # a word the planner knows nothing of: no word has a # in it
-MOST_FORMS = 10  # of one word, each of them unknown
+MAX_FORMS = 10  # of one word, each of them unknown
 EVER = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -155,12 +155,12 @@ def search(
 ) -> list[Hit]:
     """The messages of one conversation that answer a query best, the best first; [] when nothing speaks for any.
 
-    `since` (inclusive) and `before` bound when they were said. `limit` is held to MOST_RESULTS. The query may be
-    anything: it is taken as words, at most MOST_WORDS of them, and none of its characters is an operator.
+    `since` (inclusive) and `before` bound when they were said. `limit` is held to MAX_RESULTS. The query may be
+    anything: it is taken as words, at most MAX_WORDS of them, and none of its characters is an operator.
     """
-    asked = telling_words(query, limit=MOST_WORDS)
+    asked = telling_words(query, limit=MAX_WORDS)
     words = _distinct(asked)
-    limit = min(limit, MOST_RESULTS)
+    limit = min(limit, MAX_RESULTS)
     if not words or limit < 1:
         return []
     index_conversation(conversation.pk)
@@ -211,7 +211,7 @@ def with_words(messages: QuerySet[Message], query: str) -> QuerySet[Message]:
 
 def _is_known_to_be_common(wanted: str, cursor: Any) -> bool:
     """Whether so many messages have these words that it takes longer to gather them than to meet the newest ones."""
-    return _expected(wanted, cursor) > MOST_FORMS * _expected(UNKNOWN, cursor)
+    return _expected(wanted, cursor) > MAX_FORMS * _expected(UNKNOWN, cursor)
 
 
 def _expected(wanted: str, cursor: Any) -> int:
@@ -223,7 +223,7 @@ def _expected(wanted: str, cursor: Any) -> int:
 
 def all_of(query: str) -> str:
     """A `tsquery` for every telling word of a query, in any of its forms; empty when it has none."""
-    return " & ".join(f"({_any_of(lexemes)})" for _, lexemes in _distinct(telling_words(query, limit=MOST_WORDS)))
+    return " & ".join(f"({_any_of(lexemes)})" for _, lexemes in _distinct(telling_words(query, limit=MAX_WORDS)))
 
 
 def _distinct(words: Sequence[Forms]) -> list[tuple[str, frozenset[str]]]:
@@ -255,8 +255,8 @@ def _weigh(
     parameters = span | {
         "queries": [f"'{within}' & ({_any_of(lexemes)})" for _, lexemes in words],
         "similar": list(similar),
-        "most_matches": MOST_MATCHES // len(words),
-        "most_counted": MOST_COUNTED,
+        "most_matches": MAX_MATCHES // len(words),
+        "most_counted": MAX_COUNTED_MESSAGES,
         "candidates": max(CANDIDATES, 2 * limit),
         "reach": REACH,
         "k1": K1,
@@ -297,7 +297,7 @@ def _names_asked_for(
     called = {
         writer: name
         for writer, name in _names(conversation, writers).items()
-        if asked & {fold(word) for word in split_words(name, limit=MOST_WORDS)}
+        if asked & {fold(word) for word in split_words(name, limit=MAX_WORDS)}
     }
     return called if len(set(called.values())) == 1 else {}
 

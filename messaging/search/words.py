@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import connection
 
-LONGEST_WORD = 64  # characters
+MAX_WORD_CHARS = 64  # characters
 CACHED_WORDS = 20_000
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
@@ -53,7 +53,7 @@ def split_words(text: str, *, limit: int) -> list[str]:
             words.extend(run)
             words.extend(run[at : at + 2] for at in range(len(run) - 1))
         else:
-            words.append(run[:LONGEST_WORD])
+            words.append(run[:MAX_WORD_CHARS])
         if len(words) >= limit:
             return words[:limit]
     return words
@@ -64,7 +64,7 @@ def fold(word: str) -> str:
     if word.isascii():
         return word
     letters = unicodedata.normalize("NFKD", word).casefold()
-    return unicodedata.normalize("NFC", "".join(c for c in letters if not unicodedata.combining(c)))[:LONGEST_WORD]
+    return unicodedata.normalize("NFC", "".join(c for c in letters if not unicodedata.combining(c)))[:MAX_WORD_CHARS]
 
 
 _known: dict[str, Forms] = {}

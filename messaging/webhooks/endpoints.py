@@ -33,18 +33,18 @@ from whatsapp_agent.http.outbound import UnsafeUrl, check_target
 
 log = structlog.get_logger(__name__)
 
-MOST_ENDPOINTS = 20  # of one user
+MAX_ENDPOINTS = 20  # of one user
 SECRET_BYTES = 32
-FORMER_SECRET_KEEPS = timedelta(hours=24)
+FORMER_SECRET_TTL = timedelta(hours=24)
 TEST_EVENT = "endpoint.test"
 TOLD_BY_DEFAULT = tuple(type_ for type_ in feed.TYPES if type_ != TEST_EVENT)
 
 # The pauses before an event is sent again; together about a day. Then it is given up.
 RETRY_AFTER_S = (5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
-PAUSE_BASE_S, LONGEST_PAUSE_S = 5, 300  # of the endpoint as a whole, doubling with each failure in a row
+PAUSE_BASE_S, MAX_PAUSE_S = 5, 300  # of the endpoint as a whole, doubling with each failure in a row
 DISABLED_AFTER = timedelta(days=3)
-KEPT_FOR = timedelta(days=7)
-MOST_PENDING = 500  # beyond it the endpoint's place in the feed waits
+RETENTION = timedelta(days=7)
+MAX_PENDING = 500  # beyond it the endpoint's place in the feed waits
 BATCH = 100
 SENDS_FOR_S = 20.0  # then the batch is written down
 
@@ -103,8 +103,8 @@ def create_endpoint(
     check_url(url)
     chosen = _check_sessions(owner, sessions)
     User.objects.select_for_update().get(pk=owner.pk)
-    if WebhookEndpoint.objects.filter(owner=owner).count() >= MOST_ENDPOINTS:
-        raise Conflict(f"A user may have {MOST_ENDPOINTS} endpoints.")
+    if WebhookEndpoint.objects.filter(owner=owner).count() >= MAX_ENDPOINTS:
+        raise Conflict(f"A user may have {MAX_ENDPOINTS} endpoints.")
     now = feed.last_position()
     endpoint = WebhookEndpoint.objects.create(
         owner=owner,
@@ -151,9 +151,9 @@ def _check_sessions(user: User, wanted: Collection[UUID] | None) -> list[WhatsAp
 
 
 def rotate_secret(endpoint: WebhookEndpoint) -> WebhookEndpoint:
-    """Give the endpoint a new secret; for FORMER_SECRET_KEEPS what is sent is signed with both."""
+    """Give the endpoint a new secret; for FORMER_SECRET_TTL what is sent is signed with both."""
     endpoint.former_secret = endpoint.secret
-    endpoint.former_secret_until = timezone.now() + FORMER_SECRET_KEEPS
+    endpoint.former_secret_until = timezone.now() + FORMER_SECRET_TTL
     endpoint.secret = new_secret()
     endpoint.save(update_fields=["secret", "former_secret", "former_secret_until", "updated_at"])
     return endpoint
@@ -337,7 +337,7 @@ def gather(lease: Lease) -> tuple[WebhookEndpoint, Sequence[Outgoing]] | None:
         return None
     reader = _reader(endpoint)
     pending = endpoint.deliveries.filter(status=WebhookDelivery.Status.PENDING)
-    if (room := MOST_PENDING - pending.count()) > 0:
+    if (room := MAX_PENDING - pending.count()) > 0:
         _read_on(endpoint, reader=reader, limit=room)
     due = pending.filter(next_try_at__lte=timezone.now()).order_by("event_id").values_list("pk", "tries", "event_id")
     batch = list(due[: 1 if endpoint.failures else BATCH])
@@ -403,7 +403,7 @@ def note(lease: Lease, attempts: Sequence[Attempt]) -> None:
     if failed:
         endpoint.failing_since = endpoint.failing_since or now
         endpoint.failures += 1
-        pause_s = min(PAUSE_BASE_S * 2 ** min(endpoint.failures - 1, 10), LONGEST_PAUSE_S)
+        pause_s = min(PAUSE_BASE_S * 2 ** min(endpoint.failures - 1, 10), MAX_PAUSE_S)
         asked_s = max(attempt.retry_after_s or 0.0 for attempt in failed)
         endpoint.next_try_at = now + timedelta(seconds=max(pause_s, asked_s))
     endpoint.save(update_fields=["last_success_at", "failing_since", "failures", "next_try_at"])
@@ -424,6 +424,6 @@ def _note_failure(attempt: Attempt, *, now: datetime) -> None:
 
 def purge() -> None:
     """Forget deliveries that came to an end some days ago, and their attempts."""
-    old = Q(created_at__lt=timezone.now() - KEPT_FOR) & ~Q(status=WebhookDelivery.Status.PENDING)
+    old = Q(created_at__lt=timezone.now() - RETENTION) & ~Q(status=WebhookDelivery.Status.PENDING)
     ids: Iterable[UUID] = WebhookDelivery.objects.filter(old).order_by("created_at").values_list("pk", flat=True)[:2000]
     WebhookDelivery.objects.filter(pk__in=list(ids)).delete()

@@ -18,13 +18,13 @@ from messaging.events import feed
 from messaging.filters import DeliveryFilters
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from messaging.webhooks import endpoints
-from whatsapp_agent.api.fields import Address, StrictFields, takes_no_fields, valid
+from whatsapp_agent.api.fields import Address, StrictSerializer, refuse_fields, valid
 from whatsapp_agent.api.filters import StrictFilters
 
 SECRET_HELP = "Shown this once. What is sent is signed with it: verify as https://www.standardwebhooks.com says."  # noqa: S105
 
 
-class EndpointChangeSerializer(StrictFields):
+class EndpointChangeSerializer(StrictSerializer):
     url = Address(
         help_text="http or https. An address in a private network is refused unless the server allows it.",
     )
@@ -175,7 +175,7 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     def rotate_secret(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """A new secret, shown this once. For 24 hours what is sent is signed with the former one as well."""
-        takes_no_fields(request)
+        refuse_fields(request)
         return Response(EndpointWithSecretSerializer(endpoints.rotate_secret(self.get_object())).data)
 
     @extend_schema(request=None, responses={202: DeliverySerializer})
@@ -183,7 +183,7 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send it an `endpoint.test` event."""
-        takes_no_fields(request)
+        refuse_fields(request)
         return Response(DeliverySerializer(endpoints.send_test(self.get_object())).data, status=202)
 
     @extend_schema(responses=DeliverySerializer(many=True))
@@ -216,5 +216,5 @@ class DeliveryViewSet(RetrieveModelMixin, GenericViewSet):
     @action(detail=True, methods=["post"])
     def redeliver(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Send it once more, now, under the same id."""
-        takes_no_fields(request)
+        refuse_fields(request)
         return Response(self.get_serializer(endpoints.redeliver(self.get_object())).data, status=202)

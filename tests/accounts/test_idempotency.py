@@ -185,7 +185,7 @@ def test_a_request_that_still_runs_is_not_done_twice(client, monkeypatch):
 
 
 def abandon(claims: Any) -> None:
-    claims.update(claimed_at=timezone.now() - timedelta(seconds=idempotency.CLAIM_KEEPS_S + 1))
+    claims.update(claimed_at=timezone.now() - timedelta(seconds=idempotency.CLAIM_TTL_S + 1))
 
 
 def test_the_claim_of_a_process_that_died_comes_free(client):

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from agent import engine
-from agent.engine import Lane
+from agent.engine import WorkerPool
 from messaging import control
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import send_text
@@ -134,7 +134,7 @@ def test_a_lane_runs_a_conversation_once_at_a_time_and_again_for_a_ring_that_cam
         go_on.wait(5)
         running -= 1
 
-    lane = Lane("test", job, threads=4, ring_at=no_alarm)
+    lane = WorkerPool("test", job, threads=4, ring_at=no_alarm)
     lane.ring(conversation_id)
     assert started.acquire(timeout=5)
     for _ in range(3):
@@ -155,7 +155,7 @@ def test_a_job_that_fails_does_not_take_its_thread_with_it():
             raise ValueError("odd")
         done.set()
 
-    lane = Lane("test", job, threads=1, ring_at=no_alarm)
+    lane = WorkerPool("test", job, threads=1, ring_at=no_alarm)
     lane.ring(bad)
     lane.ring(good)
     assert done.wait(5)
@@ -163,7 +163,7 @@ def test_a_job_that_fails_does_not_take_its_thread_with_it():
 
 
 def test_a_closed_lane_takes_nothing_new():
-    lane = Lane("test", no_alarm, threads=1, ring_at=no_alarm)
+    lane = WorkerPool("test", no_alarm, threads=1, ring_at=no_alarm)
     assert lane.close(timeout_s=1)
     lane.ring(uuid4())
     assert lane.close(timeout_s=1)

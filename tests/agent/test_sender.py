@@ -177,7 +177,7 @@ def test_a_text_that_cannot_be_one_message_is_refused(conversation, text):
 
 def test_a_sender_that_died_leaves_its_message_unconfirmed(conversation):
     send_text(conversation=conversation, text="one")
-    outbox.claim_next(conversation.pk)
+    outbox.claim_next_message(conversation.pk)
     assert outbox.give_up_stuck() == 0
     Message.objects.update(sending_at=timezone.now() - timedelta(minutes=5))
     assert outbox.give_up_stuck() == 1
@@ -227,19 +227,19 @@ def test_only_those_whose_first_message_may_leave_are_rung_for(session, conversa
     Message.objects.filter(pk=waiting.messages.earliest("created_at").pk).update(
         next_try_at=timezone.now() + timedelta(minutes=5)
     )
-    outbox.claim_next(blocked.pk)
+    outbox.claim_next_message(blocked.pk)
     assert outbox.conversations_to_deliver(limit=10) == [ready.pk]
 
 
 def test_a_send_that_was_given_up_cannot_undo_the_one_that_a_person_began_after_it(zapw, conversation):
     message = send_text(conversation=conversation, text="one")
-    first = outbox.claim_next(conversation.pk)
+    first = outbox.claim_next_message(conversation.pk)
     Message.objects.update(sending_at=timezone.now() - timedelta(minutes=5))
     outbox.give_up_stuck()
     message.refresh_from_db()
     send_again(message=message)
-    outbox.claim_next(conversation.pk)
-    outbox.note_not_sent(first, code="rate_limited", error="Late.")
+    outbox.claim_next_message(conversation.pk)
+    outbox.mark_not_sent(first, code="rate_limited", error="Late.")
     assert Message.objects.get().status == "sending"
 
 
@@ -274,5 +274,5 @@ def test_a_process_whose_clock_is_ahead_makes_nothing_due_in_the_future(says, co
 
 def test_a_process_whose_clock_is_ahead_does_not_give_up_on_the_send_of_another(conversation, clock_ahead):
     send_text(conversation=conversation, text="one")
-    outbox.claim_next(conversation.pk)
+    outbox.claim_next_message(conversation.pk)
     assert outbox.give_up_stuck() == 0

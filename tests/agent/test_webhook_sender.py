@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from accounts.models import User
 from agent import webhook_sender
-from agent.engine import Lane
+from agent.engine import WorkerPool
 from messaging.events import feed
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from messaging.webhooks import endpoints
@@ -292,7 +292,7 @@ def test_an_endpoint_enabled_again_is_told_what_it_missed(endpoint, receiver, sa
 
 
 def test_an_endpoint_that_is_dead_lets_its_place_in_the_feed_wait(endpoint, receiver, says, monkeypatch):
-    monkeypatch.setattr(endpoints, "MOST_PENDING", 3)
+    monkeypatch.setattr(endpoints, "MAX_PENDING", 3)
     receiver.answer = Answer(500)
     for _ in range(20):
         says("Hello")
@@ -357,7 +357,7 @@ def test_conversations_go_side_by_side_and_each_in_order(endpoint, receiver, say
 def test_a_slow_endpoint_does_not_keep_another_waiting(endpoint, receiver, says, member):
     receiver.answers = {"/hook": Answer(delay_s=1.9)}
     quick = make_endpoint(member, receiver, url=f"{receiver.url}/quick")
-    lane = Lane("webhook", webhook_sender.tell, threads=4, ring_at=lambda *_: None)
+    lane = WorkerPool("webhook", webhook_sender.tell, threads=4, ring_at=lambda *_: None)
     says("Hello")
     give_up_at = time.monotonic() + 10
     while not any(request.path == "/quick" for request in receiver.requests):
@@ -411,6 +411,6 @@ def test_what_came_to_an_end_is_forgotten_after_a_week_and_what_waits_is_not(end
     receiver.answer = Answer(500)
     says("Hello again")
     webhook_sender.tell(endpoint.pk)
-    WebhookDelivery.objects.update(created_at=timezone.now() - endpoints.KEPT_FOR - timedelta(days=1))
+    WebhookDelivery.objects.update(created_at=timezone.now() - endpoints.RETENTION - timedelta(days=1))
     endpoints.purge()
     assert [delivery.status for delivery in WebhookDelivery.objects.all()] == ["pending"]

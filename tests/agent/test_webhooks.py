@@ -179,5 +179,5 @@ def test_what_the_database_refuses_is_not_acknowledged_and_the_good_events_are_k
 def test_an_event_too_odd_to_be_kept_is_told_from_one_that_could_not_be_kept_now(bridge, profile, monkeypatch):
     events = [message_event(session="x" * 1000), message_event()]
     monkeypatch.setattr(ZapwBridge, "parse_webhook", lambda *_, **__: events)
-    counts = inbox.take_delivery(bridge=bridge, headers={}, body=b"")
+    counts = inbox.process_webhook_request(bridge=bridge, headers={}, body=b"")
     assert (counts["malformed"], counts["kept"]) == (1, 1)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from agent.bridges.events import Kind
 from messaging import control
-from messaging.history.timeline import LONGEST_EXCERPT
+from messaging.history.timeline import MAX_EXCERPT_CHARS
 from messaging.models import (
     Contact,
     Conversation,
@@ -228,8 +228,8 @@ def test_a_message_of_a_hundred_thousand_characters_does_not_fill_the_page(
 ) -> None:
     _outbound(conversation, text="x" * 100_000)
     page = log_in(admin).get(_page(conversation)).content.decode()
-    assert "x" * LONGEST_EXCERPT in page
-    assert "x" * (LONGEST_EXCERPT + 1) not in page
+    assert "x" * MAX_EXCERPT_CHARS in page
+    assert "x" * (MAX_EXCERPT_CHARS + 1) not in page
 
 
 def test_the_transcript_is_read_from_top_to_bottom(conversation: Conversation, admin: User, log_in: LogIn) -> None:

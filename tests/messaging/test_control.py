@@ -54,14 +54,14 @@ def test_a_queued_reply_is_cancelled_when_someone_takes_over(says, conversation)
     settle(leases.take(conversation.pk), conversation)
     control.take_over(conversation=conversation)
     assert Message.objects.get(direction="outbound").status == "cancelled"
-    assert outbox.claim_next(conversation.pk) is None
+    assert outbox.claim_next_message(conversation.pk) is None
 
 
 def test_a_queued_reply_of_an_older_epoch_never_leaves(says, conversation):
     says("Hello")
     settle(leases.take(conversation.pk), conversation)
     Conversation.objects.update(control_epoch=7)
-    assert outbox.claim_next(conversation.pk) is None
+    assert outbox.claim_next_message(conversation.pk) is None
     outbox.drop_outdated()
     assert Message.objects.get(direction="outbound").status == "cancelled"
 
@@ -69,7 +69,7 @@ def test_a_queued_reply_of_an_older_epoch_never_leaves(says, conversation):
 def test_the_words_of_a_person_leave_while_a_person_has_control(says, conversation):
     says("Hello")
     send_text(conversation=conversation, text="This is Bia.")
-    assert outbox.claim_next(conversation.pk).text == "This is Bia."
+    assert outbox.claim_next_message(conversation.pk).text == "This is Bia."
 
 
 def test_a_staff_message_takes_over_for_as_long_as_the_profile_says_and_answers_what_was_unanswered(says, conversation):
@@ -163,7 +163,7 @@ def test_what_a_person_answered_instead_is_not_answered_after_the_release(says, 
 def test_what_was_answered_in_part_is_not_answered_again_after_the_release(says, conversation):
     says("Hello")
     settle(leases.take(conversation.pk), conversation, replies=["part one", "part two"])
-    outbox.claim_next(conversation.pk)
+    outbox.claim_next_message(conversation.pk)
     control.take_over(conversation=conversation)
     control.release(conversation=conversation)
     assert leases.take(conversation.pk) is None

@@ -33,7 +33,7 @@ HIDDEN = Address("99887766@lid", AliasKind.LID)
 
 def deliver(bridge, **changes):
     body = json.dumps(text_event(**changes)).encode()
-    return inbox.take_delivery(bridge=bridge, headers={}, body=body)
+    return inbox.process_webhook_request(bridge=bridge, headers={}, body=body)
 
 
 def both(session, says):
@@ -61,7 +61,7 @@ def test_what_our_phone_said_is_kept_when_it_meets_the_merging_of_its_contact(si
     with transaction.atomic():
         contacts.merge_contacts(keep=keep, lose=lose)
         delivery = Aside(
-            lambda: inbox.take_delivery(
+            lambda: inbox.process_webhook_request(
                 bridge=simulator, headers={}, body=json.dumps(own | {"outbound": True}).encode()
             )
         )
@@ -90,7 +90,7 @@ def test_a_message_and_the_merging_of_its_contact_do_not_wait_for_each_other(bri
 def test_what_the_bridge_took_is_sent_also_when_its_contact_is_merged_at_that_moment(session, says):
     keep, lose = both(session, says)
     settle(leases.take(lose.conversation.pk), lose.conversation)
-    claimed = outbox.claim_next(lose.conversation.pk)
+    claimed = outbox.claim_next_message(lose.conversation.pk)
     with transaction.atomic():
         contacts.merge_contacts(keep=keep, lose=lose)
         noting = Aside(lambda: record_sent(message_id=claimed.message_id, provider_message_id="TAKEN"))
@@ -140,10 +140,10 @@ def test_a_turn_whose_conversation_becomes_part_of_another_leaves_the_burst_to_t
 def an_answer_in_parts(says, conversation):
     says("Hello")
     settle(leases.take(conversation.pk), conversation, replies=["part one", "part two"])
-    return outbox.claim_next(conversation.pk)
+    return outbox.claim_next_message(conversation.pk)
 
 
-@pytest.mark.parametrize("note", [outbox.note_failed, outbox.note_unconfirmed])
+@pytest.mark.parametrize("note", [outbox.mark_failed, outbox.mark_unconfirmed])
 def test_a_takeover_and_the_end_of_a_send_do_not_wait_for_each_other(session, says, conversation, note):
     claimed = an_answer_in_parts(says, conversation)
     with transaction.atomic():
@@ -174,7 +174,7 @@ def test_an_answer_that_waits_to_be_sent_leaves_also_when_its_contact_is_merged(
     contacts.merge_contacts(keep=keep, lose=lose)
     outbox.drop_outdated()
     assert set(Message.objects.filter(direction="outbound").values_list("status", flat=True)) == {"queued"}
-    assert outbox.claim_next(Conversation.objects.get().pk) is not None
+    assert outbox.claim_next_message(Conversation.objects.get().pk) is not None
 
 
 def test_an_answer_that_waits_to_be_sent_stays_away_when_a_person_has_the_other_half(session, says):

@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def zapw(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZapw]:
-    monkeypatch.setattr(link_session, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(link_session, "POLL_INTERVAL_S", 0.02)
     before = signal.getsignal(signal.SIGTERM)
     with FakeZapw() as fake:
         yield fake

@@ -76,7 +76,7 @@ class Asked:
 
 
 @dataclass
-class Said:
+class HistoryMessage:
     """What the model says, before it is put into the words of one API."""
 
     text: str | None = None
@@ -114,7 +114,7 @@ class Failure:
     times: int | None = None  # None: until healed
     wait_s: float = 0.0
     answer: Answer | None = None
-    said: Said | None = None
+    said: HistoryMessage | None = None
     trickle: bool = False  # a byte now and then, for ever
 
 
@@ -140,13 +140,13 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "compressed": {"answer": Answer(200, b"inflating this fails", (("Content-Encoding", "deflate"),))},
     "compressed_429": {"answer": Answer(429, b"inflating this fails", (("Content-Encoding", "gzip"),))},
     "huge": {"answer": Answer(200, b'{"choices": "' + b"x" * 20_000_000 + b'"}')},
-    "empty": {"said": Said(text="")},
-    "blank": {"said": Said(text=" \n\t ")},
-    "invisible": {"said": Said(text="\u200b\u2060")},
-    "null": {"said": Said(text=None)},
-    "refusal": {"said": Said(refusal="I will not.")},
-    "filtered": {"said": Said(text="Half an ans", finish_reason="content_filter")},
-    "cut_before_it_began": {"said": Said(text="", finish_reason="length")},
+    "empty": {"said": HistoryMessage(text="")},
+    "blank": {"said": HistoryMessage(text=" \n\t ")},
+    "invisible": {"said": HistoryMessage(text="\u200b\u2060")},
+    "null": {"said": HistoryMessage(text=None)},
+    "refusal": {"said": HistoryMessage(refusal="I will not.")},
+    "filtered": {"said": HistoryMessage(text="Half an ans", finish_reason="content_filter")},
+    "cut_before_it_began": {"said": HistoryMessage(text="", finish_reason="length")},
     "hang": {"wait_s": 3600.0},
     "drop": {},
     "trickle": {"trickle": True},
@@ -164,7 +164,7 @@ class FakeOpenAI:
     # A word of the user's calls this tool; its arguments may be a function of what the user said last.
     on_word: dict[str, tuple[str, Any]] = field(default_factory=dict)
     seed: int | None = None
-    next_answers: deque[Said | Answer] = field(default_factory=deque)
+    next_answers: deque[HistoryMessage | Answer] = field(default_factory=deque)
     failures: list[Failure] = field(default_factory=list)
     requests: deque[Asked] = field(default_factory=lambda: deque(maxlen=10_000))
     count: int = 0
@@ -210,11 +210,11 @@ class FakeOpenAI:
 
     def say(self, *texts: str) -> None:
         """The next answers, one text each."""
-        self.next_answers.extend(Said(text=text) for text in texts)
+        self.next_answers.extend(HistoryMessage(text=text) for text in texts)
 
     def call_tools(self, *calls: tuple[str, Any], text: str | None = None) -> None:
         """The next answer asks for these tools: (name, arguments), the latter a dict, or a text sent as it is."""
-        self.next_answers.append(Said(text=text, calls=list(calls), finish_reason="tool_calls"))
+        self.next_answers.append(HistoryMessage(text=text, calls=list(calls), finish_reason="tool_calls"))
 
     def answer(self, body: Any, *, status: int = 200) -> None:
         """The next answer, word for word."""
@@ -304,7 +304,7 @@ class FakeOpenAI:
             return error(400, complaint)
         return self._worded(path, self._next_answer(said_last, tools, body), body)
 
-    def _next_answer(self, said_last: str | None, tools: set[str], body: dict[str, Any]) -> Said | Answer:
+    def _next_answer(self, said_last: str | None, tools: set[str], body: dict[str, Any]) -> HistoryMessage | Answer:
         said_last = said_last and own_words(said_last)
         if self.next_answers:
             return self.next_answers.popleft()
@@ -312,12 +312,12 @@ class FakeOpenAI:
             for word, (name, arguments) in self.on_word.items():
                 if word in said_last and name in tools:
                     given = arguments(said_last) if callable(arguments) else arguments
-                    return Said(calls=[(name, given)], finish_reason="tool_calls")
+                    return HistoryMessage(calls=[(name, given)], finish_reason="tool_calls")
         if callable(self.reply):
-            return Said(text=self.reply(own_words(_last_of_user(body))))
-        return Said(text=self.reply.replace("{}", (said_last or "(nothing)")[:500]))
+            return HistoryMessage(text=self.reply(own_words(_last_of_user(body))))
+        return HistoryMessage(text=self.reply.replace("{}", (said_last or "(nothing)")[:500]))
 
-    def _worded(self, path: str, said: Said | Answer, body: Any = None) -> Answer:
+    def _worded(self, path: str, said: HistoryMessage | Answer, body: Any = None) -> Answer:
         if isinstance(said, Answer):
             return said
         model = body.get("model") if isinstance(body, dict) else "fake-model"
@@ -428,7 +428,7 @@ def _is_good_call(call: dict[str, Any]) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call["name"]))
 
 
-def _chat_completion(number: int, model: str, tokens: tuple[int, int], said: Said) -> dict[str, Any]:
+def _chat_completion(number: int, model: str, tokens: tuple[int, int], said: HistoryMessage) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": said.refusal}
     if said.calls:
         message["tool_calls"] = [
@@ -486,7 +486,7 @@ def _read_responses(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
     return "", _words(items[-1]["content"]) if items[-1].get("role") == "user" else None, tools
 
 
-def _response(number: int, model: str, tokens: tuple[int, int], said: Said) -> dict[str, Any]:
+def _response(number: int, model: str, tokens: tuple[int, int], said: HistoryMessage) -> dict[str, Any]:
     output: list[dict[str, Any]] = [{"type": "reasoning", "id": f"rs_{number}", "summary": []}]
     content: list[dict[str, Any]] = []
     if said.text is not None:

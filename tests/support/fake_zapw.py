@@ -42,7 +42,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import segno
 
-LONGEST_BODY = 100 * 1024
+MAX_BODY_BYTES = 100 * 1024
 IDLE_S = 5.0  # Node closes connections that idle for so long
 
 
@@ -396,7 +396,7 @@ class FakeZapw:
             return plain({"status": "ok", "timestamp": iso(datetime.now(UTC)), "service": "zapw", "uptime": 1.0})
         if refusal := self._refusal(request):
             return refusal
-        if len(request.body) > LONGEST_BODY:
+        if len(request.body) > MAX_BODY_BYTES:
             return INTERNAL_ERROR
         try:
             body = json.loads(request.body) if request.body else {}

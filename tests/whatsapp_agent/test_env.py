@@ -228,7 +228,7 @@ def test_manage_py_finds_what_make_run_installed(tmp_path):
     ],
 )
 def test_a_log_line_holds_no_webhook_secret_and_no_phone_number(line, kept):
-    assert logging.leave_out_private(None, "info", line) == kept
+    assert logging.redact(None, "info", line) == kept
 
 
 @pytest.mark.parametrize("fmt", ["console", "json"])

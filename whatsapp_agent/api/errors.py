@@ -102,7 +102,7 @@ def server_error_body(exc: BaseException) -> dict[str, str]:
 
 
 @csrf_exempt
-def no_such_route(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+def route_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if is_for_people(request):
         return defaults.page_not_found(request, exception or Http404())
     return JsonResponse({"detail": "There is no such route.", "code": "not_found"}, status=404)

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 # A serializer that takes what it names, in the type it names, and nothing else: a misspelled field that is dropped in
 # silence looks like success, and so does a filter that says nothing and answers with everything. No docstring: it would
 # be in the schema wherever a serializer has none of its own.
-class StrictFields(serializers.Serializer):
+class StrictSerializer(serializers.Serializer):
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping) and (errors := self._refuse(data)):
             raise ValidationError(errors)
@@ -41,7 +41,7 @@ class StrictFields(serializers.Serializer):
         return errors
 
 
-class WritesWhatIsGiven(serializers.ModelSerializer):  # no docstring, as above
+class PartialUpdateSerializer(serializers.ModelSerializer):  # no docstring, as above
     # A change writes what it names and nothing else: meanwhile a bridge may have told of the rest.
     def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
         for name, value in validated_data.items():
@@ -57,9 +57,9 @@ def valid(form: type[serializers.Serializer], request: Request, **kwargs: Any) -
     return serializer.validated_data
 
 
-def takes_no_fields(request: Request) -> None:
+def refuse_fields(request: Request) -> None:
     """For a call that is asked without a body: what somebody sends along is refused by name. Raises ValidationError."""
-    valid(StrictFields, request)
+    valid(StrictSerializer, request)
 
 
 TEXTUAL = (
@@ -96,7 +96,7 @@ def _wanted_type(field: serializers.Field, value: Any) -> str | None:
     return None
 
 
-LONGEST_ADDRESS = 2000
+MAX_URL_LENGTH = 2000
 
 
 @extend_schema_field(
@@ -104,11 +104,11 @@ LONGEST_ADDRESS = 2000
         "type": "string",
         "format": "uri",
         "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$",
-        "maxLength": LONGEST_ADDRESS,
+        "maxLength": MAX_URL_LENGTH,
     }
 )
 class Address(serializers.CharField):
-    """An http or https address; whether it may be asked is for `safe_fetch.check_url` to say."""
+    """An http or https address; whether it may be asked is for `outbound.check_url` to say."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=LONGEST_ADDRESS, trim_whitespace=False, **kwargs)
+        super().__init__(max_length=MAX_URL_LENGTH, trim_whitespace=False, **kwargs)

@@ -15,7 +15,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 PAGING = frozenset({"cursor", "page_size"})
-LONGEST_SEARCH = 500  # characters: in UTF-8 and percent-encoded they fit into the address of a request
+MAX_SEARCH_LENGTH = 500  # characters: in UTF-8 and percent-encoded they fit into the address of a request
 
 
 class StrictFilters(DjangoFilterBackend):
@@ -86,8 +86,8 @@ class Search(filters.CharFilter):
     """Words to look for; none, as an empty field of a form has it, look for nothing in particular."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, max_length=LONGEST_SEARCH, **kwargs)
-        _shown(self, type="string", maxLength=LONGEST_SEARCH)
+        super().__init__(*args, max_length=MAX_SEARCH_LENGTH, **kwargs)
+        _shown(self, type="string", maxLength=MAX_SEARCH_LENGTH)
 
 
 class Exactly(filters.CharFilter):

@@ -16,7 +16,7 @@ class BodyTooLarge(APIException):
     default_detail = "The body is too large."
 
 
-class JSONBody(JSONParser):
+class BoundedJSONParser(JSONParser):
     """JSON in UTF-8, of bounded size and depth."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:  # noqa: ARG002
@@ -30,7 +30,7 @@ class JSONBody(JSONParser):
             raise ParseError("The body is not readable JSON.") from exc
 
 
-class FormBody(MultiPartParser):
+class BoundedMultiPartParser(MultiPartParser):
     """A form with a file, refused by its announced size before it is read; no server hands on a body that is longer."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
@@ -49,7 +49,7 @@ def _refuse_constant(name: str) -> None:
 OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
-class QuickJSON(JSONRenderer):
+class OrjsonRenderer(JSONRenderer):
     """JSON as REST framework writes it, by a library that takes a twentieth of the time."""
 
     def render(

@@ -36,7 +36,7 @@ class Excerpt(serializers.CharField):
         return super().to_representation(value)[: self.longest]
 
 
-class ListsRows(ListModelMixin):
+class FastListMixin(ListModelMixin):
     """A list whose rows are read as its serializer declares them; see `read_rows`."""
 
     def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002
@@ -49,7 +49,7 @@ def read_rows(form: Form, keys: Sequence[UUID | str]) -> list[Fragment]:
 
     Nobody is asked who may see them. The fields of `form` may be columns, and serializers: of a row that a column
     refers to, with `many=True` of those that refer to this one, by their ids, or of the first of a query that
-    `Meta.looked_up` has by the field's name.
+    `Meta.subqueries` has by the field's name.
     """
     found = rows_by_key(form, keys)
     return [found[key] for key in map(str, keys) if key in found]
@@ -89,14 +89,14 @@ def _object(form: Any, path: str = "") -> Func:
 def _value(field: Any, form: Any, path: str) -> Combinable:
     """What stands in the JSON for a field. Raises TypeError for one that takes an object to show it."""
     source = path + str(field.source).replace(".", "__")
-    looked_up = getattr(form.Meta, "looked_up", {})
+    subqueries = getattr(form.Meta, "subqueries", {})
     if isinstance(field, serializers.ListSerializer):
         relation = form.Meta.model._meta.get_field(field.source)
         rows = relation.related_model._default_manager.filter(**{relation.field.name: OuterRef(f"{path}pk")})
         each = ArraySubquery(rows.order_by("pk").values(shown=_object(field.child)))
         return _sql("CONCAT('[', ARRAY_TO_STRING(%(expressions)s, ','), ']')", each)
-    if field.source in looked_up:
-        return _or_null(Subquery(looked_up[field.source].values(shown=_object(field))[:1]))
+    if field.source in subqueries:
+        return _or_null(Subquery(subqueries[field.source].values(shown=_object(field))[:1]))
     if isinstance(field, serializers.ModelSerializer):
         shown = _object(field, f"{source}__")
         return Case(When(**{f"{source}__isnull": False}, then=shown), default=_literal("null"))

@@ -16,10 +16,10 @@ from rest_framework.response import Response
 
 from whatsapp_agent.postgres.values import values_of
 
-LONGEST_CURSOR = 200
+MAX_CURSOR_LENGTH = 200
 
 
-class NewestFirst(BasePagination):
+class NewestFirstPagination(BasePagination):
     """Newest first, 50 a page, `?page_size=` up to 200; `?cursor=` as `next` and `previous` have it.
 
     A page begins after a row, not after a count: it stays where it is while rows come and go, and the thousandth page
@@ -103,7 +103,7 @@ class NewestFirst(BasePagination):
                 "in": "query",
                 "required": False,
                 "description": "Where the page begins, as a link `next` or `previous` has it.",
-                "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": LONGEST_CURSOR},
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": MAX_CURSOR_LENGTH},
             },
             {
                 "name": "page_size",
@@ -150,7 +150,7 @@ def _beyond(by: tuple[str, ...], position: list[Key], side: str) -> Q:
 
 def _read_cursor(cursor: str, by: tuple[str, ...]) -> tuple[bool, list[Key]]:
     try:
-        if len(cursor) > LONGEST_CURSOR:
+        if len(cursor) > MAX_CURSOR_LENGTH:
             raise ValueError("too long")
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         direction, *words = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")

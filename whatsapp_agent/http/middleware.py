@@ -19,7 +19,7 @@ def address_from_proxy(get_response: Callable[[HttpRequest], HttpResponse]) -> C
     return middleware
 
 
-def calls_first(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def api_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Middleware: a call of the API goes straight to its view. It has no use for sessions, cookies and static files."""
 
     def middleware(request: HttpRequest) -> HttpResponse:

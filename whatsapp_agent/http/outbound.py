@@ -23,7 +23,7 @@ from django.conf import settings
 
 from whatsapp_agent.errors import AppError
 
-LONGEST_URL = 2000
+MAX_URL_LENGTH = 2000
 CONNECT_TIMEOUT_S = 5.0
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # IPv6 in which the address of an IPv4 network is wrapped: what is inside decides.
@@ -88,7 +88,7 @@ def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 def check_url(url: str) -> SplitResult:
     """The parts of an http or https address we may ask. Resolves nothing. Raises UnsafeUrl."""
-    if len(url) > LONGEST_URL or not url.isascii() or any(not 32 < ord(character) < 127 for character in url):
+    if len(url) > MAX_URL_LENGTH or not url.isascii() or any(not 32 < ord(character) < 127 for character in url):
         raise UnsafeUrl("An address has up to 2000 characters, all of them plain ASCII; encode the others.")
     try:
         parts = urlsplit(url)

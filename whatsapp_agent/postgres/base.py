@@ -20,7 +20,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from whatsapp_agent.postgres import embedded
 
-WAIT_FOR_CONNECTION_S = 30
+CONNECTION_TIMEOUT_S = 30
 
 
 class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # the driver has no types
@@ -39,7 +39,7 @@ BACKGROUND_SHARE = 0.4
 _thread = threading.local()
 
 
-def work_in_background() -> None:
+def mark_background_thread() -> None:
     """This thread serves no request: from now on it shares a part of the connections with others like it."""
     _thread.in_background = True
 
@@ -69,7 +69,7 @@ class Pool:
         in_background = getattr(_thread, "in_background", False)
         wanted = [self._free_in_background, self._free_places] if in_background else [self._free_places]
         taken: list[threading.Semaphore] = []
-        for _ in range(WAIT_FOR_CONNECTION_S):
+        for _ in range(CONNECTION_TIMEOUT_S):
             self._recover_abandoned()
             while len(taken) < len(wanted) and wanted[len(taken)].acquire(timeout=1):
                 taken.append(wanted[len(taken)])
@@ -84,7 +84,7 @@ class Pool:
                 idle = self._idle.pop()
             except IndexError:  # another thread took the last one between the two lines
                 return None
-            if not idle.closed and not _has_something_to_say(idle):
+            if not idle.closed and not _has_pending_input(idle):
                 return idle
             idle.close()
         return None
@@ -117,7 +117,7 @@ class Pool:
             idle.close()
 
 
-def _has_something_to_say(idle: Any) -> bool:
+def _has_pending_input(idle: Any) -> bool:
     """True for a connection the server has closed, or is about to: an idle one has nothing to read otherwise."""
     poll = select.poll()
     poll.register(idle.fileno(), select.POLLIN)

@@ -7,7 +7,7 @@ from django.db import models
 Row = TypeVar("Row", bound=models.Model)
 
 
-class KeptRows(Generic[Row]):
+class VersionedRowCache(Generic[Row]):
     """Objects of one model, shared by all threads: nobody may change them.
 
     The version of a row is where PostgreSQL keeps it and who put it there, which every change changes:

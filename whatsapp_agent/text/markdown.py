@@ -149,7 +149,7 @@ _PIECE = re.compile(
 _TAGS = {"br": "\n", "p": "\n", "b": "*", "strong": "*", "i": "_", "em": "_", "s": "~", "del": "~", "strike": "~"}
 _TAGS["code"] = "`"
 _URL_TAIL = "*~.,;:!?'\""
-_LONGEST_URL = 2000
+_MAX_URL_LENGTH = 2000
 _DEEPEST = 20  # emphasis within emphasis; what is deeper stays as it was written
 
 
@@ -206,7 +206,7 @@ def _convert_inline(text: str, *, plain: bool = False) -> str:
                 line.out.append(printed)
             elif link := _link(text, end - 1, brackets, parentheses):
                 label_end, link_end, url = link
-                label = text[end : min(label_end, end + _LONGEST_URL)].strip()
+                label = text[end : min(label_end, end + _MAX_URL_LENGTH)].strip()
                 if label in {"", url} or _same_page(label, url):
                     line.out.append(url)
                     at = link_end
@@ -272,7 +272,7 @@ def _link(text: str, at: int, brackets: dict[int, int], parentheses: dict[int, i
     """The link whose `[` is at `at`: where its label ends, where it ends, its address. None when it is none."""
     label_end = brackets.get(at)
     close = parentheses.get(label_end + 1) if label_end is not None else None
-    if label_end is None or close is None or close - label_end > _LONGEST_URL:
+    if label_end is None or close is None or close - label_end > _MAX_URL_LENGTH:
         return None
     url, _, title = text[label_end + 2 : close].strip().partition(" ")
     if title.strip() and title.strip()[0] not in "\"'(":

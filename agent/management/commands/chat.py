@@ -36,7 +36,7 @@ except ImportError:  # a Python that was built without it
 PROMPT = "you> "
 START_OF_LINE = "\r\x1b[K"  # and nothing on it
 QUIT = {"/quit", "/exit"}
-LOOK_EVERY_S = 0.2
+POLL_INTERVAL_S = 0.2
 Status = Message.Status
 ARRIVED = {Status.SENT, Status.DELIVERED, Status.READ}
 NEVER_ARRIVES = {Status.FAILED, Status.UNCONFIRMED, Status.CANCELLED}
@@ -94,7 +94,7 @@ class Command(BaseCommand):
 
     def _print_news(self, chat: "Chat", over: threading.Event) -> None:
         """Put what is new above the line that is being typed."""
-        while not over.wait(LOOK_EVERY_S):
+        while not over.wait(POLL_INTERVAL_S):
             try:
                 lines = list(chat.news())
             except Exception as exc:  # noqa: BLE001  # the next look may do better, and the prompt must not die
@@ -120,7 +120,7 @@ class Command(BaseCommand):
             deadline = time.monotonic() + timeout_s
             while not (is_settled := chat.is_settled()) and time.monotonic() < deadline:
                 postgres.release()
-                time.sleep(LOOK_EVERY_S)
+                time.sleep(POLL_INTERVAL_S)
             for news in chat.news():
                 self.stdout.write(news)
             self.stdout.flush()
@@ -168,7 +168,7 @@ class Chat:
     def _deliver(self, *events: dict[str, Any]) -> None:
         session = self.conversation.session
         body = json.dumps([event | {"session": session.name} for event in events]).encode()
-        inbox.take_delivery(bridge=session.bridge, headers={}, body=body)
+        inbox.process_webhook_request(bridge=session.bridge, headers={}, body=body)
 
     def is_settled(self) -> bool:
         """Nothing is to be answered, being written or on its way; where a person speaks, nothing will be answered."""

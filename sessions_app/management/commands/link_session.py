@@ -22,8 +22,8 @@ from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import AppError, BridgeFailed
 
-LOOK_EVERY_S = 1.0
-MOST_ENDED_LOOKS = 10  # a bridge may say `disconnected` for a moment while it makes a new code
+POLL_INTERVAL_S = 1.0
+MAX_ENDED_POLLS = 10  # a bridge may say `disconnected` for a moment while it makes a new code
 Status = WhatsAppSession.Status
 
 
@@ -77,7 +77,7 @@ class Command(BaseCommand):
         ended_looks = 0
         while session.status != Status.CONNECTED:
             ended_looks = ended_looks + 1 if session.status in {Status.DISCONNECTED, Status.LOGGED_OUT} else 0
-            if ended_looks == MOST_ENDED_LOOKS:
+            if ended_looks == MAX_ENDED_POLLS:
                 why = f" ({session.status_reason})" if session.status_reason else ""
                 raise CommandError(f"{session.name} is {session.get_status_display().lower()}{why}. Link it once more.")
             png = bytes(session.qr_png) if session.qr_png else None
@@ -90,7 +90,7 @@ class Command(BaseCommand):
             if time.monotonic() >= deadline:
                 return False
             postgres.release()
-            time.sleep(min(LOOK_EVERY_S, max(deadline - time.monotonic(), 0.0)))
+            time.sleep(min(POLL_INTERVAL_S, max(deadline - time.monotonic(), 0.0)))
             try:
                 session = services.refresh_session(session)
             except BridgeFailed as exc:

@@ -12,7 +12,7 @@ import pytest
 
 from agent.bridges.base import BridgeAdapter
 from agent.bridges.events import BridgeEvent
-from whatsapp_agent.errors import UnreadableDelivery
+from whatsapp_agent.errors import UnreadableWebhookRequest
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "zapw"
 CASES = 4000
@@ -153,7 +153,7 @@ def test_a_distorted_delivery_gives_storable_events_or_is_unreadable(bridge: Bri
         body = mutated(dice, dice.choice(payloads))
         try:
             events = bridge.parse_webhook(headers={}, body=body)
-        except UnreadableDelivery:
+        except UnreadableWebhookRequest:
             continue
         read += 1
         for event in events:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.bridges.parsing import Fields, WrongShape, clean_text, read_json
-from whatsapp_agent.errors import UnreadableDelivery
+from whatsapp_agent.errors import UnreadableWebhookRequest
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from whatsapp_agent.errors import UnreadableDelivery
     ids=lambda body: repr(body[:20]),
 )
 def test_a_body_that_is_no_json_is_told_as_unreadable(body):
-    with pytest.raises(UnreadableDelivery):
+    with pytest.raises(UnreadableWebhookRequest):
         read_json(body)
 
 
@@ -39,7 +39,7 @@ def test_a_nest_too_deep_to_be_cleaned_is_unreadable_rather_than_an_accident():
         body = b"[" * depth + b'"\\u0000"' + b"]" * depth
         try:
             value = read_json(body)
-        except UnreadableDelivery:
+        except UnreadableWebhookRequest:
             outcomes.append("unreadable")
             continue
         while isinstance(value, list):

@@ -20,7 +20,7 @@ from agent.bridges.events import (
 )
 from agent.bridges.zapw import ZapwBridge
 from tests.support.fake_zapw import FakeZapw
-from whatsapp_agent.errors import UnreadableDelivery
+from whatsapp_agent.errors import UnreadableWebhookRequest
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "zapw"
 INDEX = json.loads((PAYLOADS / "index.json").read_text())["fixtures"]
@@ -94,7 +94,7 @@ def test_a_recorded_webhook_means_what_its_index_says(unreached_zapw: ZapwBridge
             headers=fixture["headers"], body=(PAYLOADS / fixture["file"]).read_bytes()
         )
         meant = [in_words(event) for event in events]
-    except UnreadableDelivery:
+    except UnreadableWebhookRequest:
         meant = [{"event": "malformed"}]
 
     expected = [{key: value for key, value in event.items() if key != "reason"} for event in fixture["expected"]]

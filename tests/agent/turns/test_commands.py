@@ -10,7 +10,7 @@ from agent.turns import turn as turns
 from commands.models import CommandRun
 from messaging import control
 from messaging.models import Contact, Conversation, Fact, Message, Turn
-from messaging.outbox import claim_next
+from messaging.outbox import claim_next_message
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import message_event
 
@@ -124,14 +124,14 @@ def test_asking_for_a_person_hands_over_and_says_so(says, conversation, model):
     last = Message.objects.filter(direction="outbound").latest("created_at")
     assert "person" in last.text
     Message.objects.filter(direction="outbound").exclude(pk=last.pk).delete()
-    assert claim_next(conversation.pk).message_id == last.pk  # it leaves though a person speaks now
+    assert claim_next_message(conversation.pk).message_id == last.pk  # it leaves though a person speaks now
 
 
 def test_the_farewell_does_not_leave_once_a_person_has_written(says, conversation):
     says("/human")
     take(conversation)
-    control.person_wrote(conversation=conversation, reason="a staff member wrote")
-    assert claim_next(conversation.pk) is None
+    control.record_human_reply(conversation=conversation, reason="a staff member wrote")
+    assert claim_next_message(conversation.pk) is None
 
 
 def test_starting_afresh_shows_the_model_nothing_said_before(says, conversation, model):

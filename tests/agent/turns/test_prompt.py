@@ -8,7 +8,7 @@ from django.utils import timezone
 from agent.bridges.events import Kind
 from agent.turns import turn as turns
 from agent.turns.prompt import lines_of
-from agent.turns.summary import MOST_LINES, done_by, fold, fold_early
+from agent.turns.summary import MAX_LINES, done_by, fold, fold_early
 from messaging.models import Contact, Conversation, Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfile
 from tests.support.fake_openai import FakeOpenAI
@@ -140,7 +140,7 @@ def test_a_prompt_begins_as_the_one_before_did(says, conversation, model):
     assert before[-1]["content"].startswith(after[len(before) - 1]["content"])
 
 
-# --- folding ------------------------------------------------------------------------------------------------------
+# --- compaction ---
 
 
 def test_what_does_not_fit_is_summed_up_and_the_summary_stands_first(says, conversation, model):
@@ -260,7 +260,7 @@ def test_what_is_unanswered_is_shown_and_not_folded(says, conversation, model):
 
 def test_starting_afresh_while_it_is_summed_up_leaves_no_summary(conversation, model):
     long_ago(conversation, 60)
-    lines = lines_of(turns.read_history(conversation), is_group=False)
+    lines = lines_of(turns.load_history(conversation), is_group=False)
     conversation.session.agent_profile.history_tokens = 1000
     Conversation.objects.update(context_from=timezone.now(), summary_version=1)
     assert fold(conversation, lines) is False
@@ -273,7 +273,7 @@ def test_many_short_messages_are_folded_too(says, conversation, model):
     says("ok?")
     turns.take_turn(conversation.pk)
     assert Summary.objects.count() == 1
-    assert len(Turn.objects.get().used["messages"]) <= MOST_LINES
+    assert len(Turn.objects.get().used["messages"]) <= MAX_LINES
 
 
 def test_older_words_that_may_help_are_called_to_mind(says, conversation, model):

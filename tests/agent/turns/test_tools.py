@@ -15,7 +15,7 @@ from commands.models import CommandRun
 from commands.registry import READERS, Arguments, Result, chat_command
 from messaging import control, leases
 from messaging.models import Contact, Conversation, Fact, Message, ToolCall, Turn
-from messaging.outbox import claim_next
+from messaging.outbox import claim_next_message
 from sessions_app.models import AgentProfile
 from tests.support.fake_openai import FakeOpenAI
 
@@ -201,7 +201,7 @@ def test_a_result_is_capped(says, conversation, only_chat, breaking):
     says("Hello")
     turns.take_turn(conversation.pk)
     told = only_chat.requests[-1].body["messages"][-1]["content"]
-    assert len(told) <= tools.LONGEST_RESULT
+    assert len(told) <= tools.MAX_RESULT_CHARS
     assert "cut: 1,000," in told
 
 
@@ -210,7 +210,7 @@ def test_a_model_that_never_stops_asking_for_tools_is_stopped(says, conversation
         only_chat.call_tools(("search_messages", {"words": "tea"}))
     says("Hello")
     turns.take_turn(conversation.pk)
-    assert len(only_chat.requests) == turns.MOST_STEPS
+    assert len(only_chat.requests) == turns.MAX_STEPS
     turn = Turn.objects.get()
     assert (turn.outcome, turn.reason[:14]) == ("failed", "too_many_steps")
     assert turns.NO_MORE_TOOLS in str(only_chat.requests[-1].body)
@@ -220,8 +220,8 @@ def test_too_many_tools_in_one_step_are_refused(says, conversation, only_chat):
     only_chat.call_tools(*[("remember", {"fact": f"fact {number}"}) for number in range(20)])
     says("Hello")
     turns.take_turn(conversation.pk)
-    assert Fact.objects.count() == tools.MOST_CALLS
-    assert ToolCall.objects.filter(status="refused").count() == 20 - tools.MOST_CALLS
+    assert Fact.objects.count() == tools.MAX_CALLS
+    assert ToolCall.objects.filter(status="refused").count() == 20 - tools.MAX_CALLS
 
 
 def test_a_profile_without_tools_offers_none(says, conversation, model):
@@ -434,7 +434,7 @@ def test_a_hand_over_happens_once_though_the_turn_is_begun_again(says, conversat
     assert conversation.attention_note == "wants money back\nBought a bicycle. It broke."
     assert CommandRun.objects.get().status == "done"
     assert reply() == "A colleague will write to you."
-    assert claim_next(conversation.pk) is not None
+    assert claim_next_message(conversation.pk) is not None
 
 
 def test_a_hand_over_need_not_wait_for_a_model_that_fails_afterwards(says, conversation, only_chat, monkeypatch):

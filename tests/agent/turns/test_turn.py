@@ -85,7 +85,7 @@ def test_someone_who_never_stops_writing_is_answered_all_the_same(says, conversa
     monkeypatch.setattr(turns, "_ask", interrupted)
     says("one")
     turns.take_turn(conversation.pk)
-    assert len(model.requests) == 1 + turns.MOST_RESTARTS
+    assert len(model.requests) == 1 + turns.MAX_RESTARTS
     assert len(replies()) == 1
     assert Message.objects.filter(status="received").count() == 1
     conversation.refresh_from_db()

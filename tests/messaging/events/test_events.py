@@ -72,8 +72,8 @@ def sends(conversation: Conversation, text: str = "Hi") -> Message:
 def test_the_way_of_a_message_we_send_is_told(conversation, bridge):
     start = feed.last_position()
     sends(conversation)
-    claimed = outbox.claim_next(conversation.pk)
-    outbox.note_sent(claimed, provider_message_id="X", at=None)
+    claimed = outbox.claim_next_message(conversation.pk)
+    outbox.mark_sent(claimed, provider_message_id="X", at=None)
     for receipt in (Receipt.DELIVERED, Receipt.READ):
         record_status(bridge=bridge, event=StatusChanged(session="sales", provider_message_id="X", status=receipt))
     assert told(start) == ["message.queued", "message.sent", "message.delivered", "message.read"]
@@ -82,9 +82,9 @@ def test_the_way_of_a_message_we_send_is_told(conversation, bridge):
 def test_a_send_that_is_tried_again_is_no_news_until_it_fails(conversation):
     start = feed.last_position()
     sends(conversation)
-    outbox.note_not_sent(outbox.claim_next(conversation.pk), code="bridge_unreachable", error="")
+    outbox.mark_not_sent(outbox.claim_next_message(conversation.pk), code="bridge_unreachable", error="")
     Message.objects.update(next_try_at=None)
-    outbox.note_failed(outbox.claim_next(conversation.pk), code="invalid", error="It says no.")
+    outbox.mark_failed(outbox.claim_next_message(conversation.pk), code="invalid", error="It says no.")
     assert told(start) == ["message.queued", "message.failed"]
     assert feed.read(reader=EVERYTHING, after=start).events[-1].data["error_code"] == "invalid"
 
@@ -92,7 +92,7 @@ def test_a_send_that_is_tried_again_is_no_news_until_it_fails(conversation):
 def test_a_send_nobody_knows_about_and_its_repetition_are_told(conversation):
     start = feed.last_position()
     message = sends(conversation)
-    outbox.note_unconfirmed(outbox.claim_next(conversation.pk), code="timeout", error="")
+    outbox.mark_unconfirmed(outbox.claim_next_message(conversation.pk), code="timeout", error="")
     message.refresh_from_db()
     send_again(message=message)
     assert told(start) == ["message.queued", "message.unconfirmed", "message.queued"]
@@ -319,7 +319,7 @@ def test_what_is_no_cursor_is_refused(cursor):
 
 def age(count: int) -> None:
     oldest = Event.objects.order_by("transaction", "id").values_list("pk", flat=True)[:count]
-    Event.objects.filter(pk__in=list(oldest)).update(at=timezone.now() - feed.KEPT_FOR - timedelta(days=1))
+    Event.objects.filter(pk__in=list(oldest)).update(at=timezone.now() - feed.RETENTION - timedelta(days=1))
 
 
 @pytest.mark.django_db(transaction=True)

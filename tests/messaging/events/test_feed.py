@@ -116,7 +116,7 @@ def test_latest_begins_with_what_happens_from_now_on(client, says):
 
 @pytest.mark.django_db(transaction=True)
 def test_waiting_ends_when_something_happens(client, says, monkeypatch):
-    monkeypatch.setattr(views, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(views, "POLL_INTERVAL_S", 0.01)
     cursor = read(client, after="latest")["cursor"]
 
     def speak():

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from messaging.models import Contact, Conversation, Media, Message, SearchEntry, UnindexedMessage
 from messaging.search.index import conversation_lexeme, index_again, index_waiting
-from messaging.search.ranking import MOST_RESULTS, Hit, search, with_words
+from messaging.search.ranking import MAX_RESULTS, Hit, search, with_words
 
 BEGINNING = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -242,9 +242,9 @@ def test_it_is_held_to_a_time(conversation, talk):
 
 
 def test_the_number_of_results_is_bounded(conversation, talk):
-    talk(*["kayak"] * (MOST_RESULTS + 10))
+    talk(*["kayak"] * (MAX_RESULTS + 10))
     assert len(search(conversation=conversation, query="kayak", limit=3)) == 3
-    assert len(search(conversation=conversation, query="kayak", limit=10**6)) == MOST_RESULTS
+    assert len(search(conversation=conversation, query="kayak", limit=10**6)) == MAX_RESULTS
     assert search(conversation=conversation, query="kayak", limit=0) == []
 
 

@@ -202,7 +202,7 @@ def test_an_endpoint_that_makes_no_sense_is_refused_by_name(client, body, field)
 
 
 def test_a_user_has_so_many_endpoints_and_no_more(client, monkeypatch):
-    monkeypatch.setattr(endpoints, "MOST_ENDPOINTS", 1)
+    monkeypatch.setattr(endpoints, "MAX_ENDPOINTS", 1)
     assert [post(client, ENDPOINTS, url=URL).status_code for _ in range(2)] == [201, 409]
 
 

@@ -75,7 +75,7 @@ def test_an_answer_that_cannot_be_written_is_told_by_an_id_that_is_in_the_log(cl
     def fail(*_: Any, **__: Any) -> bytes:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("whatsapp_agent.api.json.QuickJSON.render", fail)
+    monkeypatch.setattr("whatsapp_agent.api.json.OrjsonRenderer.render", fail)
     client.raise_request_exception = False
     answer = client.get(f"{V1}messages/")
     assert is_an_error(answer, 500, "server_error")

@@ -15,7 +15,7 @@ from commands.models import CommandRun
 from commands.serializers import CommandRunSerializer
 from messaging import serializers
 from messaging.models import ContactAlias, Conversation, Media, Message, ToolCall, Turn
-from whatsapp_agent.api.json import QuickJSON
+from whatsapp_agent.api.json import OrjsonRenderer
 from whatsapp_agent.api.lists import read_rows
 
 ODD = "Hello\n\u2028 'world' \"🙂\" \\ \x7f" + "x" * 300
@@ -73,12 +73,14 @@ def test_a_row_read_is_the_row_shown(rows):
         if form is serializers.ToolCallSerializer:  # its key is a number, and it is in no list
             continue
         shown = [json.loads(JSONRenderer().render(form(instance).data)) for instance in instances]
-        assert json.loads(QuickJSON().render(read_rows(form, [row.pk for row in instances]))) == shown, form.__name__
+        assert json.loads(OrjsonRenderer().render(read_rows(form, [row.pk for row in instances]))) == shown, (
+            form.__name__
+        )
 
 
 def test_the_fields_come_in_the_order_they_are_declared(rows):
     (message, _) = rows[serializers.MessageSerializer]
-    (shown,) = json.loads(QuickJSON().render(read_rows(serializers.MessageSerializer, [message.pk])))
+    (shown,) = json.loads(OrjsonRenderer().render(read_rows(serializers.MessageSerializer, [message.pk])))
     assert list(shown) == serializers.MessageSerializer.Meta.fields
     assert list(shown["media"]) == serializers.MediaSerializer.Meta.fields
 
@@ -86,7 +88,7 @@ def test_the_fields_come_in_the_order_they_are_declared(rows):
 def test_rows_come_in_the_order_they_were_asked_for_and_what_is_gone_is_left_out(rows):
     keys = [row.pk for row in rows[serializers.MessageSerializer]]
     found = read_rows(serializers.MessageSerializer, [keys[1], uuid4(), keys[0]])
-    assert [row["id"] for row in json.loads(QuickJSON().render(found))] == [str(keys[1]), str(keys[0])]
+    assert [row["id"] for row in json.loads(OrjsonRenderer().render(found))] == [str(keys[1]), str(keys[0])]
 
 
 def test_no_rows_are_read_for_no_keys(db, django_assert_num_queries):
@@ -113,7 +115,7 @@ def test_what_is_only_taken_is_not_shown(member):
             fields = ["password", "username"]
             extra_kwargs = {"password": {"write_only": True}}
 
-    assert QuickJSON().render(read_rows(Form, [member.pk])) == b'[{"username":"member"}]'
+    assert OrjsonRenderer().render(read_rows(Form, [member.pk])) == b'[{"username":"member"}]'
 
 
 @pytest.mark.parametrize(
@@ -127,17 +129,17 @@ def test_what_is_only_taken_is_not_shown(member):
 def test_json_is_written_as_rest_framework_writes_it(data):
     if "half" in data:
         with pytest.raises(UnicodeEncodeError):
-            QuickJSON().render(data)
+            OrjsonRenderer().render(data)
         data = data | {"half": "whole"}
-    assert json.loads(QuickJSON().render(data)) == json.loads(JSONRenderer().render(data))
-    assert b"\xe2\x80\xa8" not in QuickJSON().render(data)
+    assert json.loads(OrjsonRenderer().render(data)) == json.loads(JSONRenderer().render(data))
+    assert b"\xe2\x80\xa8" not in OrjsonRenderer().render(data)
 
 
 def test_json_is_indented_for_who_asks_for_it():
-    assert QuickJSON().render({"a": [1]}, "application/json; indent=2") == b'{\n  "a": [\n    1\n  ]\n}'
-    assert QuickJSON().render(None) == b""
+    assert OrjsonRenderer().render({"a": [1]}, "application/json; indent=2") == b'{\n  "a": [\n    1\n  ]\n}'
+    assert OrjsonRenderer().render(None) == b""
 
 
 def test_a_number_of_any_length_is_indented_too():
     number = "7" * 400
-    assert number.encode() in QuickJSON().render([Fragment(number)], "application/json; indent=2")
+    assert number.encode() in OrjsonRenderer().render([Fragment(number)], "application/json; indent=2")

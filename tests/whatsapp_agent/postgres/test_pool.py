@@ -81,7 +81,7 @@ def test_many_threads_that_release_share_few_connections(pool):
 
 
 def test_a_full_pool_says_so_instead_of_waiting_for_ever(pool, monkeypatch):
-    monkeypatch.setattr(base, "WAIT_FOR_CONNECTION_S", 1)
+    monkeypatch.setattr(base, "CONNECTION_TIMEOUT_S", 1)
     held = [pool.take(SimpleNamespace), pool.take(SimpleNamespace)]
     assert len(held) == 2
     with pytest.raises(OperationalError, match="in use"):
@@ -138,10 +138,10 @@ def test_a_request_finds_a_connection_however_many_threads_work_in_the_backgroun
 
 
 def test_the_background_is_not_lent_more_than_its_part(crowd, monkeypatch):
-    monkeypatch.setattr(base, "WAIT_FOR_CONNECTION_S", 1)
+    monkeypatch.setattr(base, "CONNECTION_TIMEOUT_S", 1)
 
     def refused() -> bool:
-        base.work_in_background()
+        base.mark_background_thread()
         with pytest.raises(OperationalError, match="in use"):
             connection.ensure_connection()
         return True

@@ -6,7 +6,7 @@ from django.db import DatabaseError, connection, transaction
 from sessions_app.models import AgentProfile
 from whatsapp_agent import postgres
 from whatsapp_agent.postgres.prepared import Statement
-from whatsapp_agent.postgres.row_cache import KeptRows
+from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,7 +61,7 @@ def test_behind_a_pooler_statements_are_run_as_they_are(pooler):
 
 def test_a_kept_row_is_read_again_when_it_has_changed():
     profile = AgentProfile.objects.create(name="Bia")
-    rows = KeptRows(AgentProfile)
+    rows = VersionedRowCache(AgentProfile)
     version = Statement("SELECT ROW(xmin, ctid)::text FROM sessions_app_agentprofile WHERE id = %(id)s")
 
     def purpose() -> str:
@@ -77,7 +77,7 @@ def test_a_kept_row_is_read_again_when_it_has_changed():
 
 def test_a_kept_row_that_has_not_changed_is_not_read_again(django_assert_num_queries):
     profile = AgentProfile.objects.create(name="Bia")
-    rows = KeptRows(AgentProfile)
+    rows = VersionedRowCache(AgentProfile)
     first = rows.get(profile.pk, "(1,2)")
     with django_assert_num_queries(0):
         assert rows.get(profile.pk, "(1,2)") is first
