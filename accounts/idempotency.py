@@ -31,6 +31,7 @@ from rest_framework.response import Response
 from accounts.models import IdempotentRequest
 from whatsapp_agent.encryption import decrypt, encrypt
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.periodic import periodic
 
 RETENTION = timedelta(hours=24)
 CLAIM_TTL_S = 120  # longer than the longest call of a bridge; after it the one who claimed is thought dead
@@ -261,6 +262,7 @@ def _parts(value: Any) -> Iterator[bytes]:
     value.seek(0)
 
 
+@periodic(every_s=5)
 def purge() -> None:
     """Forget answers nobody may ask for any more."""
     IdempotentRequest.objects.filter(created_at__lt=timezone.now() - RETENTION).delete()

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts.models import LoginFailures
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.periodic import periodic
 
 MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
@@ -74,6 +75,7 @@ def locked_out_page(get_response: Callable[[HttpRequest], HttpResponse]) -> Call
     return middleware
 
 
+@periodic(every_s=5)
 def purge() -> None:
     """Forget failures that count no more."""
     LoginFailures.objects.filter(began_at__lt=timezone.now() - WINDOW).delete()

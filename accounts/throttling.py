@@ -18,6 +18,7 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.idempotency import caller_of
 from accounts.models import RequestRate
+from whatsapp_agent.periodic import periodic
 
 PERIOD_S = 60.0
 
@@ -85,6 +86,7 @@ def rate_limit_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> C
     return middleware
 
 
+@periodic(every_s=5)
 def purge() -> None:
     """Forget callers whose allowance is whole."""
     RequestRate.objects.filter(used_until__lt=timezone.now() - timedelta(minutes=10)).delete()

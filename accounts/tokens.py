@@ -15,6 +15,7 @@ from rest_framework_simplejwt.tokens import RefreshToken, Token, UntypedToken
 
 from accounts.authentication import holder_of
 from accounts.models import User
+from whatsapp_agent.periodic import periodic
 
 PURGE_BATCH_SIZE = 500
 
@@ -113,6 +114,7 @@ def change_password(*, user: User, new_password: str) -> Tokens:
     return tokens_for(user)
 
 
+@periodic(every_s=5)
 def purge() -> None:
     """Forget refresh tokens that have expired, the oldest first: used up or not, they open nothing."""
     oldest = OutstandingToken.objects.order_by("id").values_list("id", "expires_at")[:PURGE_BATCH_SIZE]

@@ -1,12 +1,12 @@
-"""The engine in the web process: threads that take turns and deliver, a clock that rings when something is due, and a
-sweep that finds what no ring reached. Everything it knows is in the database; killing it loses time, never a message.
+"""The engine of a process: threads that take turns and send messages, timers for what is due later, and a sweep that
+finds what no wake-up reached. Everything it knows is in the database; killing it loses time, never a message.
 """
 
 import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -15,280 +15,257 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from accounts import idempotency, lockout, throttling, tokens
 from agent import sender, webhook_sender
 from agent.turns.summary import done_by, fold_early
-from agent.turns.turn import give_back_held, renew_held, take_turn
-from messaging import control, outbox
-from messaging.events import feed
-from messaging.inbound import settle_early_receipts
+from agent.turns.turn import give_back_held, take_turn
+from messaging import outbox
 from messaging.models import Conversation
-from messaging.search import embeddings
-from messaging.search.index import index_waiting
 from messaging.webhooks import endpoints
-from sessions_app.services import sync_due_bridges
-from whatsapp_agent import wakeups
+from whatsapp_agent import periodic, wakeups
+from whatsapp_agent.periodic import PeriodicJob
 from whatsapp_agent.postgres.base import mark_background_thread
 
 log = structlog.get_logger(__name__)
 
+APPS_WITH_JOBS = ("accounts", "sessions_app", "messaging", "commands", "agent")
 SWEEP_LIMIT = 1000
-MEND_EVERY_S = 5.0
-TELL_EVERY_S = 0.5
+ENDPOINT_SWEEP_S = 0.5
 MAX_CONCURRENT_COMPACTIONS = 2
-CLOCK_RESOLUTION_S = 0.002
+TIMER_RESOLUTION_S = 0.002
 
 Job = Callable[[UUID], datetime | None]
 
 
 class WorkerPool:
-    """Runs one job for many conversations at once, but for each of them once at a time.
+    """Runs one job for many ids (conversations, webhook endpoints) at once, but for each of them once at a time.
 
-    A ring for a conversation that is being worked on makes it run once more afterwards. Threads are started as they are
-    needed and are daemons: one that hangs in a bridge's or a model's answer does not hold up the end of the process.
+    An id that is submitted while its job runs is run once more afterwards. A job may return the time at which it wants
+    to run again. Threads are started as they are needed and are daemons: one that hangs in a bridge's or a model's
+    answer does not hold up the end of the process.
     """
 
     def __init__(
-        self, name: str, job: Job, *, threads: int, ring_at: Callable[["WorkerPool", UUID, datetime], None]
+        self, name: str, job: Job, *, threads: int, submit_at: Callable[["WorkerPool", UUID, datetime], None]
     ) -> None:
         self.name = name
         self._job = job
-        self._ring_at = ring_at
-        self._most = threads
+        self._submit_at = submit_at
+        self._max_threads = threads
         self._waiting: deque[UUID] = deque()
-        self._requeued: dict[UUID, bool] = {}  # conversations waiting or being worked on
+        self._requeued: dict[UUID, bool] = {}  # every id that waits or runs: whether to run it once more afterwards
         self._started = 0
         self._idle = 0
         self._open = True
-        self._guard = threading.Lock()
-        self._wanted = threading.Condition(self._guard)  # idle threads wait here, and one ring wakes one of them
-        self._ended = threading.Condition(self._guard)
+        self._lock = threading.Lock()
+        self._work_available = threading.Condition(self._lock)  # idle threads wait here; each submit wakes one of them
+        self._job_ended = threading.Condition(self._lock)
 
-    def ring(self, conversation_id: UUID) -> None:
-        with self._guard:
+    def submit(self, key: UUID) -> None:
+        """Run the job for this id as soon as a thread is free; does nothing once the pool is closed."""
+        with self._lock:
             if not self._open:
                 return
-            if conversation_id in self._requeued:
-                self._requeued[conversation_id] = True
+            if key in self._requeued:
+                self._requeued[key] = True
                 return
-            self._requeued[conversation_id] = False
-            self._waiting.append(conversation_id)
-            if self._idle >= len(self._waiting) or self._started >= self._most:
-                self._wanted.notify()
+            self._requeued[key] = False
+            self._waiting.append(key)
+            if self._idle >= len(self._waiting) or self._started >= self._max_threads:
+                self._work_available.notify()
                 return
             self._started += 1
         threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True).start()
 
     def close(self, *, timeout_s: float) -> bool:
-        """Take nothing new and wait for what is under way; returns whether all of it came to its end."""
-        with self._guard:
+        """Take nothing new and wait for what is running; return whether all of it ended in time."""
+        with self._lock:
             self._open = False
-            for conversation_id in self._waiting:
-                self._requeued.pop(conversation_id)
+            for key in self._waiting:
+                self._requeued.pop(key)
             self._waiting.clear()
-            self._wanted.notify_all()
-            return self._ended.wait_for(lambda: not self._requeued, timeout=timeout_s)
+            self._work_available.notify_all()
+            return self._job_ended.wait_for(lambda: not self._requeued, timeout=timeout_s)
 
     def _work(self) -> None:
         mark_background_thread()
-        while (conversation_id := self._next()) is not None:
+        while (key := self._next()) is not None:
             again_at: datetime | None = None
             try:
-                again_at = self._job(conversation_id)
+                again_at = self._job(key)
             except (OperationalError, InterfaceError) as exc:
                 log.warning("database_unreachable", job=self.name, error=type(exc).__name__)
-            except Exception:  # one conversation's trouble must not end the thread the others need
-                log.exception("job_failed", job=self.name, conversation=str(conversation_id))
+            except Exception:  # one conversation's failure must not end the thread that others need
+                log.exception("job_failed", job=self.name, conversation=str(key))
             finally:
                 connections.close_all()
-            self._finish(conversation_id)
+            self._finish(key)
             if again_at is not None:
-                self._ring_at(self, conversation_id, again_at)
+                self._submit_at(self, key, again_at)
 
     def _next(self) -> UUID | None:
-        with self._guard:
+        with self._lock:
             self._idle += 1
-            self._wanted.wait_for(lambda: self._waiting or not self._open)
+            self._work_available.wait_for(lambda: self._waiting or not self._open)
             self._idle -= 1
             return self._waiting.popleft() if self._waiting else None
 
-    def _finish(self, conversation_id: UUID) -> None:
-        with self._guard:
-            if self._requeued[conversation_id] and self._open:
-                self._requeued[conversation_id] = False
-                self._waiting.append(conversation_id)  # this very thread asks for the next one now
+    def _finish(self, key: UUID) -> None:
+        with self._lock:
+            if self._requeued[key] and self._open:
+                self._requeued[key] = False
+                self._waiting.append(key)  # this very thread takes the next one now
             else:
-                del self._requeued[conversation_id]
-            self._ended.notify_all()
+                del self._requeued[key]
+            self._job_ended.notify_all()
 
 
 class Engine:
-    """The lanes of one process, its clock and its sweep."""
+    """The worker pools of one process, its timers, its sweep and the periodic jobs."""
 
     def __init__(self) -> None:
-        self._turns = WorkerPool("turn", self._take_turn, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at)
-        self._deliveries = WorkerPool(
-            "delivery", sender.deliver, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at
-        )
-        self._folds = WorkerPool("fold", fold_early, threads=MAX_CONCURRENT_COMPACTIONS, ring_at=self._ring_at)
-        self._endpoints = WorkerPool(
-            "webhook", webhook_sender.tell, threads=settings.AGENT_CONCURRENCY, ring_at=self._ring_at
-        )
-        self._alarms: list[tuple[float, int, WorkerPool, UUID]] = []
-        self._alarm_count = 0
-        self._alarm_set = threading.Condition()
+        periodic.import_jobs(APPS_WITH_JOBS)
+        self._turns = self._pool("turn", self._take_turn)
+        self._sends = self._pool("delivery", sender.deliver)
+        self._compactions = self._pool("fold", fold_early, threads=MAX_CONCURRENT_COMPACTIONS)
+        self._endpoints = self._pool("webhook", webhook_sender.tell)
+        self._timers: list[tuple[float, int, WorkerPool, UUID]] = []  # a heap: when, order, what
+        self._timer_count = 0
+        self._timer_added = threading.Condition()
         self._stopping = threading.Event()
-        self._rounds = [
-            threading.Thread(target=body, name=f"engine{body.__name__}", daemon=True)
-            for body in (
-                self._clock,
-                self._renew,
-                self._sweep_on,
-                self._mend_on,
-                self._sync_on,
-                self._index_on,
-                self._tell_on,
-                self._embed_on,
-            )
+        self._threads = [
+            _thread("timers", self._run_timers),
+            _thread("sweep", self._every, settings.AGENT_SWEEP_S, self.sweep),
+            _thread("endpoints", self._every, ENDPOINT_SWEEP_S, self.sweep_endpoints),
         ]
+        if maintenance := [job for job in periodic.registry if not job.may_block]:
+            self._threads.append(_thread("maintenance", self._run_periodically, maintenance))
+        for job in periodic.registry:
+            if job.may_block:
+                self._threads.append(_thread(_name_of(job.run), self._run_periodically, [job]))
+
+    def _pool(self, name: str, job: Job, *, threads: int | None = None) -> WorkerPool:
+        return WorkerPool(name, job, threads=threads or settings.AGENT_CONCURRENCY, submit_at=self._submit_at)
 
     def start(self) -> None:
-        for thread in self._rounds:
+        for thread in self._threads:
             thread.start()
-        wakeups.subscribe(self.ring)
-        done_by(self._folds.ring)
+        wakeups.subscribe(self.notify)
+        done_by(self._compactions.submit)
 
     def stop(self, *, timeout_s: float) -> None:
-        """Take nothing new, let what is under way end, and give back the leases of what does not end in time."""
+        """Take nothing new, let what is running end, and give back the leases of what does not end in time."""
         wakeups.subscribe(None)
         done_by(None)
-        self._folds.close(timeout_s=0)
+        self._compactions.close(timeout_s=0)
         self._stopping.set()
-        with self._alarm_set:
-            self._alarm_set.notify()
+        with self._timer_added:
+            self._timer_added.notify()
         deadline = time.monotonic() + timeout_s
-        ended = self._turns.close(timeout_s=timeout_s)
-        if not ended:
+        if not self._turns.close(timeout_s=timeout_s):
             log.info("leases_given_back", count=give_back_held())
-        self._deliveries.close(timeout_s=max(deadline - time.monotonic(), 1.0))
+        self._sends.close(timeout_s=max(deadline - time.monotonic(), 1.0))
         self._endpoints.close(timeout_s=max(deadline - time.monotonic(), 0.0))
-        for thread in self._rounds:
+        for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.2))
         connections.close_all()
 
-    def ring(self, conversation_id: UUID) -> None:
-        """Something is to be done in this conversation, now."""
-        self._deliveries.ring(conversation_id)
-        self._turns.ring(conversation_id)
+    def notify(self, conversation_id: UUID) -> None:
+        """Look at this conversation now: it may have messages to send or a turn to take."""
+        self._sends.submit(conversation_id)
+        self._turns.submit(conversation_id)
 
     def wake(self, conversation_id: UUID, due_at: datetime) -> None:
-        """A turn is due in this conversation at `due_at`."""
-        self._ring_at(self._turns, conversation_id, due_at)
+        """Take a turn in this conversation at `due_at`."""
+        self._submit_at(self._turns, conversation_id, due_at)
 
     def _take_turn(self, conversation_id: UUID) -> datetime | None:
         again_at = take_turn(conversation_id)
         if again_at is None and not self._stopping.is_set() and (at := sender.deliver(conversation_id)) is not None:
-            self._ring_at(self._deliveries, conversation_id, at)
+            self._submit_at(self._sends, conversation_id, at)
         return again_at
 
-    # --- the clock ------------------------------------------------------------------------------------------------
+    # --- timers ---------------------------------------------------------------------------------------------------
 
-    def _ring_at(self, lane: WorkerPool, conversation_id: UUID, at: datetime) -> None:
+    def _submit_at(self, pool: WorkerPool, key: UUID, at: datetime) -> None:
         wait_s = (at - timezone.now()).total_seconds()
         if wait_s <= 0:
-            lane.ring(conversation_id)
+            pool.submit(key)
             return
-        with self._alarm_set:
-            self._alarm_count += 1
-            alarm = (time.monotonic() + wait_s + CLOCK_RESOLUTION_S, self._alarm_count, lane, conversation_id)
-            heapq.heappush(self._alarms, alarm)
-            if self._alarms[0] is alarm:
-                self._alarm_set.notify()
+        with self._timer_added:
+            self._timer_count += 1
+            timer = (time.monotonic() + wait_s + TIMER_RESOLUTION_S, self._timer_count, pool, key)
+            heapq.heappush(self._timers, timer)
+            if self._timers[0] is timer:
+                self._timer_added.notify()
 
-    def _clock(self) -> None:
+    def _run_timers(self) -> None:
         while True:
-            with self._alarm_set:
+            with self._timer_added:
                 if self._stopping.is_set():
                     return
-                if not self._alarms:
-                    self._alarm_set.wait()
+                if not self._timers:
+                    self._timer_added.wait()
                     continue
-                wait_s = self._alarms[0][0] - time.monotonic()
+                wait_s = self._timers[0][0] - time.monotonic()
                 if wait_s > 0:
-                    self._alarm_set.wait(wait_s)
+                    self._timer_added.wait(wait_s)
                     continue
-                _, _, lane, conversation_id = heapq.heappop(self._alarms)
-            lane.ring(conversation_id)
+                _, _, pool, key = heapq.heappop(self._timers)
+            pool.submit(key)
 
-    # --- what must happen even if no one rings ---------------------------------------------------------------------
-
-    def _renew(self) -> None:
-        self._every(settings.AGENT_LEASE_S / 3, renew_held)
-
-    def _sweep_on(self) -> None:
-        self._every(settings.AGENT_SWEEP_S, self.sweep)
-
-    def _tell_on(self) -> None:
-        self._every(TELL_EVERY_S, self.tell)
-
-    def tell(self) -> None:
-        """Ring for every endpoint that has something to be told."""
-        for endpoint_id in endpoints.with_work():
-            self._endpoints.ring(endpoint_id)
-
-    def _mend_on(self) -> None:
-        self._every(MEND_EVERY_S, mend)
-
-    def _sync_on(self) -> None:
-        self._every(MEND_EVERY_S, sync_due_bridges)  # apart from the rest: a bridge may keep us waiting
-
-    def _index_on(self) -> None:
-        self._every(settings.AGENT_SWEEP_S, index_waiting)
-
-    def _embed_on(self) -> None:
-        if settings.OPENAI_EMBEDDING_MODEL:
-            self._every(settings.AGENT_SWEEP_S, embeddings.embed_waiting)
+    # --- what must happen even without a wake-up --------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Ring for every conversation that is due and every message that may leave."""
+        """Submit every conversation that is due or has a message that may leave."""
         for conversation_id in Conversation.objects.due().values_list("pk", flat=True)[:SWEEP_LIMIT]:
-            self._turns.ring(conversation_id)
+            self._turns.submit(conversation_id)
         for conversation_id in outbox.conversations_to_deliver(limit=SWEEP_LIMIT):
-            self._deliveries.ring(conversation_id)
+            self._sends.submit(conversation_id)
 
-    def _every(self, seconds: float, act: Callable[[], object]) -> None:
+    def sweep_endpoints(self) -> None:
+        """Submit every webhook endpoint that has events to deliver."""
+        for endpoint_id in endpoints.with_work():
+            self._endpoints.submit(endpoint_id)
+
+    def _every(self, seconds: float, run: Callable[[], object]) -> None:
         while not self._stopping.wait(seconds):
-            attempt(act)
+            attempt(run)
+
+    def _run_periodically(self, jobs: Sequence[PeriodicJob]) -> None:
+        next_run = {job: time.monotonic() + job.every_s() for job in jobs}
+        while not self._stopping.wait(max(min(next_run.values()) - time.monotonic(), 0.0)):
+            for job in jobs:
+                if next_run[job] <= time.monotonic() and not self._stopping.is_set():
+                    attempt(job.run)
+                    next_run[job] = time.monotonic() + job.every_s()
 
 
-def attempt(act: Callable[[], object]) -> None:
-    """Do what is done again and again; a failure is logged, and the next round may do better."""
+def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
+    return threading.Thread(target=target, args=args, name=f"engine_{name}", daemon=True)
+
+
+def _name_of(run: Callable[[], object]) -> str:
+    return getattr(run, "__name__", "job")
+
+
+def attempt(run: Callable[[], object]) -> None:
+    """Run a job that will run again; a failure is logged, and the next round may succeed."""
     try:
-        act()
+        run()
     except (OperationalError, InterfaceError) as exc:
-        log.warning("database_unreachable", job=act.__name__, error=type(exc).__name__)
+        log.warning("database_unreachable", job=_name_of(run), error=type(exc).__name__)
     except Exception:
-        log.exception("job_failed", job=act.__name__)
+        log.exception("job_failed", job=_name_of(run))
     finally:
         connections.close_all()
 
 
-def mend() -> None:
-    """What time alone changes: takeovers that end, sends cut off in the middle, words too late to be said."""
-    for act in (
-        control.release_expired,
-        outbox.give_up_stuck,
-        outbox.drop_outdated,
-        settle_early_receipts,
-        feed.rebase,
-        feed.purge,
-        endpoints.purge,
-        idempotency.purge,
-        lockout.purge,
-        tokens.purge,
-        throttling.purge,
-    ):
-        attempt(act)
+def run_maintenance() -> None:
+    """Run every periodic job that does not block once, now: what time alone changes, such as takeovers that end."""
+    periodic.import_jobs(APPS_WITH_JOBS)
+    for job in periodic.registry:
+        if not job.may_block:
+            attempt(job.run)
 
 
 # --- the engine of this process -----------------------------------------------------------------------------------
@@ -297,7 +274,7 @@ _engine: Engine | None = None
 
 
 def start() -> None:
-    """Start working in this process; further calls do nothing."""
+    """Start the engine of this process; further calls do nothing."""
     global _engine
     if _engine is None:
         _engine = Engine()
@@ -305,7 +282,7 @@ def start() -> None:
 
 
 def stop(*, timeout_s: float = 10.0) -> None:
-    """Stop working in this process; leases of what does not end within `timeout_s` are given back."""
+    """Stop the engine of this process; leases of what does not end within `timeout_s` are given back."""
     global _engine
     if _engine is not None:
         engine, _engine = _engine, None
@@ -313,6 +290,6 @@ def stop(*, timeout_s: float = 10.0) -> None:
 
 
 def wake(conversation_id: UUID, due_at: datetime) -> None:
-    """A turn is due at `due_at`. Without an engine in this process the sweep of another one finds it."""
+    """Take a turn at `due_at`. Without an engine in this process, the sweep of another one finds it."""
     if _engine is not None:
         _engine.wake(conversation_id, due_at)

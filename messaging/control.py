@@ -14,6 +14,7 @@ from accounts.models import User
 from messaging.models import Conversation, Message
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import NotFound
+from whatsapp_agent.periodic import periodic
 
 Control = Conversation.Control
 
@@ -134,6 +135,7 @@ def record_human_reply(*, conversation: Conversation, by: User | None = None, re
     )
 
 
+@periodic(every_s=5)
 def release_expired(*, limit: int = 200) -> int:
     """Give back the conversations whose `control_until` has passed; returns how many."""
     expired = Conversation.objects.filter(control_until__lte=timezone.now()).exclude(control=Control.AGENT)[:limit]

@@ -25,6 +25,7 @@ from messaging.contacts import contact_for, conversation_with, phone_spellings
 from messaging.models import Contact, Conversation, EarlyReceipt, Media, Message
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import register_session
+from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
 
 QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
@@ -340,6 +341,7 @@ def _hold_conversation_of(message_id: UUID) -> None:
         list(holding.all())
 
 
+@periodic(every_s=5)
 def settle_early_receipts() -> None:
     """Apply what came at the very moment in which its message came to be known, and forget what nobody asked for."""
     messages = Message.objects.filter(session=OuterRef("session"), provider_message_id=OuterRef("provider_message_id"))

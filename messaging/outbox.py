@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from messaging.inbound import record_sent
 from messaging.models import Conversation, Message
+from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
 
 # The first message that has not left, claimed in one statement: committed before the bridge is asked, so that a crash
@@ -181,6 +182,7 @@ def conversations_to_deliver(*, limit: int) -> list[UUID]:
         return [row[0] for row in cursor.fetchall()]
 
 
+@periodic(every_s=5)
 @transaction.atomic
 def give_up_stuck() -> int:
     """Messages whose sender died while the bridge was being asked are `unconfirmed`; returns how many."""
@@ -196,6 +198,7 @@ def give_up_stuck() -> int:
     )
 
 
+@periodic(every_s=5)
 @transaction.atomic
 def drop_outdated() -> int:
     """Queued words that may no longer be said: too late, or the agent's from before someone took over."""

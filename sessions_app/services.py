@@ -19,6 +19,7 @@ from sessions_app import profiles
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
+from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
@@ -316,6 +317,7 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     return report
 
 
+@periodic(every_s=5, may_block=True)
 def sync_due_bridges() -> None:
     """Reconcile each bridge about once a minute, whichever process comes first. No webhook tells of one that died."""
     due = Q(synced_at=None) | Q(synced_at__lt=timezone.now() - timedelta(seconds=SYNC_INTERVAL_S))

@@ -1,7 +1,7 @@
-"""A notify for a conversation that has something to do: a message to deliver, a turn to take.
+"""Wake-ups: hints that a conversation has something to do, such as a message to send or a turn to take.
 
-The database holds what is to be done; a notify only saves waiting for the next sweep, and losing one loses nothing.
-Services notify from here so that no app has to import the engine, which stands to the right of them all.
+The database holds what is to be done; a wake-up only saves waiting for the next sweep, and losing one loses nothing.
+Services call `notify` here so that no app has to import the engine, which stands to the right of them all.
 """
 
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from uuid import UUID
 
 from django.db import transaction
 
-_answer: Callable[[UUID], None] | None = None
+_subscriber: Callable[[UUID], None] | None = None
 
 
-def subscribe(answer: Callable[[UUID], None] | None) -> None:
-    """From now on `answer` is called, in this process, for each notify. `None` takes the bell down."""
-    global _answer
-    _answer = answer
+def subscribe(subscriber: Callable[[UUID], None] | None) -> None:
+    """Call `subscriber`, in this process, for each wake-up from now on. `None` ends the subscription."""
+    global _subscriber
+    _subscriber = subscriber
 
 
 def notify(conversation_id: UUID) -> None:
-    """Ring once the present transaction is committed; without an engine in this process, do nothing."""
+    """Wake the engine once the current transaction is committed; does nothing without one in this process."""
     transaction.on_commit(partial(_notify_now, conversation_id))
 
 
 def _notify_now(conversation_id: UUID) -> None:
-    if _answer is not None:
-        _answer(conversation_id)
+    if _subscriber is not None:
+        _subscriber(conversation_id)

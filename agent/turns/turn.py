@@ -27,6 +27,7 @@ from messaging.leases import Lease, LeaseLost, Settlement
 from messaging.models import Conversation, Message, Turn
 from sessions_app.services import adapter_for
 from whatsapp_agent import postgres
+from whatsapp_agent.periodic import periodic
 from whatsapp_agent.text.markdown import to_whatsapp
 from whatsapp_agent.text.split import split_text
 
@@ -284,6 +285,7 @@ def _give_up(situation: TurnInput, *, started_at: datetime, reason: str) -> Sett
 # --- leases held by this process ----------------------------------------------------------------------------------
 
 
+@periodic(every_s=lambda: settings.AGENT_LEASE_S / 3, may_block=True)
 def renew_held() -> None:
     """Prolong the leases of the turns that are under way in this process."""
     with _held_lock:

@@ -22,6 +22,7 @@ from django.utils import timezone
 from messaging.models import Event, webhook_id_of
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import AppError, InvalidInput
+from whatsapp_agent.periodic import periodic
 
 TYPES = (
     "message.received",
@@ -281,6 +282,7 @@ def still_valid(position: Position) -> Position:
     return position
 
 
+@periodic(every_s=5)
 def purge() -> int:
     """Forget the oldest of the events that are kept long enough; returns how many."""
     with connection.cursor() as cursor:
@@ -288,6 +290,7 @@ def purge() -> int:
         return cursor.rowcount
 
 
+@periodic(every_s=5)
 def rebase() -> None:
     """Set right what a dump of another server brought along."""
     with connection.cursor() as cursor:

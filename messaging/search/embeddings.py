@@ -17,6 +17,7 @@ from agent.llm import embedder_for_settings
 from agent.llm.base import ModelError, ModelRefused
 from messaging.models import Embedding, EmbeddingModel
 from whatsapp_agent import postgres
+from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
 
@@ -111,6 +112,7 @@ def note_indexed(message_ids: Sequence[UUID]) -> None:
             cursor.execute(NOTE, [list(message_ids)])
 
 
+@periodic(every_s=lambda: settings.AGENT_SWEEP_S, may_block=True)
 def embed_waiting(*, batches: int = 10) -> int:
     """Embed messages that wait for it, the newest first, in so many batches; returns how many were settled."""
     settled = 0

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from messaging.models import Message, UnindexedMessage
 from messaging.search import embeddings
 from messaging.search.words import forms_of, split_words
+from whatsapp_agent.periodic import periodic
 
 BATCH = 500
 IN_PASSING = 200  # at each round of the engine: receiving and answering go before
@@ -44,6 +46,7 @@ ON CONFLICT (message_id) DO UPDATE SET conversation_id = EXCLUDED.conversation_i
 """
 
 
+@periodic(every_s=lambda: settings.AGENT_SWEEP_S, may_block=True)
 def index_waiting(*, limit: int = IN_PASSING) -> int:
     """Index up to `limit` of the messages that wait for it, the newest first; returns how many there were."""
     with transaction.atomic():

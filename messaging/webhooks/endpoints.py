@@ -30,6 +30,7 @@ from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndp
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.http.outbound import UnsafeUrl, check_target
+from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
 
@@ -422,6 +423,7 @@ def _note_failure(attempt: Attempt, *, now: datetime) -> None:
         delivery.update(tries=tries, next_try_at=now + timedelta(seconds=RETRY_AFTER_S[tries - 1]))
 
 
+@periodic(every_s=5)
 def purge() -> None:
     """Forget deliveries that came to an end some days ago, and their attempts."""
     old = Q(created_at__lt=timezone.now() - RETENTION) & ~Q(status=WebhookDelivery.Status.PENDING)

@@ -1,4 +1,4 @@
-"""The engine: rings are answered at once, what no ring reached is swept up, and a stop leaves nothing half done."""
+"""The engine: wake-ups are answered at once, the sweep finds what none reached, a stop leaves nothing half done."""
 
 import threading
 import time
@@ -15,6 +15,8 @@ from messaging import control
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import send_text
 from tests.support.fake_openai import FakeOpenAI
+from whatsapp_agent import periodic
+from whatsapp_agent.periodic import PeriodicJob
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,13 +51,13 @@ def sent() -> int:
     return Message.objects.filter(direction="outbound", status="sent").count()
 
 
-def test_a_ring_is_answered(running, says, conversation):
+def test_a_wake_up_is_answered(running, says, conversation):
     kept = says("Hello")
     engine.wake(kept.conversation_id, kept.due_at)
     assert eventually(lambda: sent() == 1)
 
 
-def test_what_nobody_rang_for_is_swept_up(running, says, conversation):
+def test_what_no_wake_up_reached_is_found_by_the_sweep(running, says, conversation):
     says("Hello")
     assert eventually(lambda: sent() == 1)
 
@@ -78,7 +80,7 @@ def test_a_takeover_whose_time_is_up_ends_and_the_agent_answers(sales, says, con
     control.take_over(conversation=conversation, until=timezone.now() + timedelta(hours=1))
     says("Anyone?")
     Conversation.objects.update(control_until=timezone.now() - timedelta(seconds=1))
-    engine.mend()
+    engine.run_maintenance()
     conversation.refresh_from_db()
     assert conversation.control == "agent"
     assert conversation.due_at is not None
@@ -113,14 +115,14 @@ def test_two_engines_on_one_database_answer_each_burst_once(sales, says, convers
     assert sent() == 10
 
 
-# --- the lane -----------------------------------------------------------------------------------------------------
+# --- the worker pool -------------------------------------------------------------------------------------------------
 
 
-def no_alarm(*_: object) -> None:
+def no_timer(*_: object) -> None:
     raise AssertionError("nothing asked for a time")
 
 
-def test_a_lane_runs_a_conversation_once_at_a_time_and_again_for_a_ring_that_came_meanwhile():
+def test_a_pool_runs_a_conversation_once_at_a_time_and_again_if_it_was_submitted_meanwhile():
     conversation_id = uuid4()
     started, go_on = threading.Semaphore(0), threading.Event()
     running = 0
@@ -134,14 +136,14 @@ def test_a_lane_runs_a_conversation_once_at_a_time_and_again_for_a_ring_that_cam
         go_on.wait(5)
         running -= 1
 
-    lane = WorkerPool("test", job, threads=4, ring_at=no_alarm)
-    lane.ring(conversation_id)
+    pool = WorkerPool("test", job, threads=4, submit_at=no_timer)
+    pool.submit(conversation_id)
     assert started.acquire(timeout=5)
     for _ in range(3):
-        lane.ring(conversation_id)
+        pool.submit(conversation_id)
     go_on.set()
     assert started.acquire(timeout=5)
-    assert lane.close(timeout_s=5)
+    assert pool.close(timeout_s=5)
     assert most == 1
     assert not started.acquire(timeout=0.1)
 
@@ -155,30 +157,63 @@ def test_a_job_that_fails_does_not_take_its_thread_with_it():
             raise ValueError("odd")
         done.set()
 
-    lane = WorkerPool("test", job, threads=1, ring_at=no_alarm)
-    lane.ring(bad)
-    lane.ring(good)
+    pool = WorkerPool("test", job, threads=1, submit_at=no_timer)
+    pool.submit(bad)
+    pool.submit(good)
     assert done.wait(5)
-    assert lane.close(timeout_s=5)
+    assert pool.close(timeout_s=5)
 
 
-def test_a_closed_lane_takes_nothing_new():
-    lane = WorkerPool("test", no_alarm, threads=1, ring_at=no_alarm)
-    assert lane.close(timeout_s=1)
-    lane.ring(uuid4())
-    assert lane.close(timeout_s=1)
+def test_a_closed_pool_takes_nothing_new():
+    pool = WorkerPool("test", no_timer, threads=1, submit_at=no_timer)
+    assert pool.close(timeout_s=1)
+    pool.submit(uuid4())
+    assert pool.close(timeout_s=1)
 
 
-def test_one_thing_that_cannot_be_mended_does_not_keep_the_others_from_it(conversation, monkeypatch):
+def test_a_periodic_job_that_fails_does_not_stop_the_others(conversation, monkeypatch):
     def fail() -> None:
         raise ValueError("odd")
 
-    monkeypatch.setattr(control, "release_expired", fail)
+    failing = PeriodicJob(run=fail, every_s=lambda: 5.0, may_block=False)
+    monkeypatch.setattr(periodic, "registry", [failing, *periodic.registry])
     late = send_text(conversation=conversation, text="too late")
     Message.objects.update(created_at=timezone.now() - timedelta(days=2))
-    engine.mend()
+    engine.run_maintenance()
     late.refresh_from_db()
     assert late.status == "failed"
+
+
+def test_every_periodic_job_is_found_where_it_is_declared():
+    periodic.import_jobs(engine.APPS_WITH_JOBS)
+    declared = {f"{job.run.__module__}.{job.run.__name__}" for job in periodic.registry}
+    assert declared >= {
+        "accounts.idempotency.purge",
+        "accounts.lockout.purge",
+        "accounts.throttling.purge",
+        "accounts.tokens.purge",
+        "agent.turns.turn.renew_held",
+        "messaging.control.release_expired",
+        "messaging.events.feed.purge",
+        "messaging.events.feed.rebase",
+        "messaging.inbound.settle_early_receipts",
+        "messaging.outbox.drop_outdated",
+        "messaging.outbox.give_up_stuck",
+        "messaging.search.embeddings.embed_waiting",
+        "messaging.search.index.index_waiting",
+        "messaging.webhooks.endpoints.purge",
+        "sessions_app.services.sync_due_bridges",
+    }
+
+
+def test_a_periodic_job_runs_again_and_again(settings, sales, monkeypatch):
+    ran = threading.Semaphore(0)
+    monkeypatch.setattr(periodic, "registry", [PeriodicJob(run=ran.release, every_s=lambda: 0.01, may_block=True)])
+    engine.start()
+    try:
+        assert all(ran.acquire(timeout=5) for _ in range(3))
+    finally:
+        engine.stop(timeout_s=2)
 
 
 def test_a_process_whose_clock_is_behind_finds_what_is_due(says, conversation, monkeypatch):

@@ -357,16 +357,16 @@ def test_conversations_go_side_by_side_and_each_in_order(endpoint, receiver, say
 def test_a_slow_endpoint_does_not_keep_another_waiting(endpoint, receiver, says, member):
     receiver.answers = {"/hook": Answer(delay_s=1.9)}
     quick = make_endpoint(member, receiver, url=f"{receiver.url}/quick")
-    lane = WorkerPool("webhook", webhook_sender.tell, threads=4, ring_at=lambda *_: None)
+    pool = WorkerPool("webhook", webhook_sender.tell, threads=4, submit_at=lambda *_: None)
     says("Hello")
     give_up_at = time.monotonic() + 10
     while not any(request.path == "/quick" for request in receiver.requests):
         assert time.monotonic() < give_up_at
         for endpoint_id in endpoints.with_work():
-            lane.ring(endpoint_id)
+            pool.submit(endpoint_id)
         time.sleep(0.02)
     assert not WebhookDelivery.objects.filter(endpoint=endpoint, status="delivered").exists()
-    lane.close(timeout_s=10)
+    pool.close(timeout_s=10)
     assert WebhookDelivery.objects.filter(status="delivered").count() == 2
     assert quick.is_enabled
 

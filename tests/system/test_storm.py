@@ -155,7 +155,7 @@ def test_everything_at_once_with_connections_cut_in_between_keeps_what_was_promi
             except BaseException as exc:  # noqa: BLE001
                 failures.append(exc)
 
-    roles = [lambda: write(kept)] * 2 + [work] * 3 + [send] * 2 + [step_in, engine.mend, cut]
+    roles = [lambda: write(kept)] * 2 + [work] * 3 + [send] * 2 + [step_in, engine.run_maintenance, cut]
     players = [threading.Thread(target=play, args=[role]) for role in roles]
     for player in players:
         player.start()
@@ -174,7 +174,7 @@ def test_everything_at_once_with_connections_cut_in_between_keeps_what_was_promi
     while under_way.exists() and time.monotonic() < deadline:
         work()
         send()
-        engine.mend()
+        engine.run_maintenance()
 
     assert Message.objects.filter(provider_message_id__in=kept).count() == len(set(kept))
     assert not under_way.exists()
