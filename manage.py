@@ -7,10 +7,10 @@ from pathlib import Path
 
 try:
     from django.core.management import execute_from_command_line
-except ImportError:  # typed as ./manage.py: what `make run` installed is in .venv
+except ImportError:  # run as ./manage.py, outside .venv, where `make run` installs packages
     python = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
     if not python.is_file() or Path(sys.prefix) == python.parent.parent:
-        sys.exit("What this needs is not installed yet. make run does that, once.")
+        sys.exit("The packages are not installed yet. Run: make run")
     os.execv(python, [str(python), *sys.argv])  # noqa: S606
 
 if __name__ == "__main__":
@@ -18,4 +18,4 @@ if __name__ == "__main__":
     try:
         execute_from_command_line(sys.argv)
     except KeyboardInterrupt:
-        sys.exit(130)  # as a shell says it; a traceback would tell nothing
+        sys.exit(130)  # as shells do; a traceback would not help

@@ -1,4 +1,4 @@
-"""How settings.py reads the environment: typed, checked, and with every mistake told at once and by name."""
+"""How settings.py reads the environment: typed, validated, and with all mistakes reported together, by name."""
 
 import fcntl
 import os
@@ -36,27 +36,27 @@ MIN_SECRET_LENGTH = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHO
 
 
 def mistake(name: str, what: str) -> None:
-    """Note that variable `name` is wrong; `stop_on_mistakes` tells all of them together."""
+    """Record that variable `name` is wrong; `stop_on_mistakes` reports all of them together."""
     _mistakes.append(f"{name} {what}")
 
 
 def _is_mistaken(name: str) -> bool:
-    return any(told.startswith(f"{name} ") for told in _mistakes)
+    return any(line.startswith(f"{name} ") for line in _mistakes)
 
 
 def stop_on_mistakes() -> None:
-    """Raises SystemExit with one line for each mistake noted so far."""
+    """Exit with one line for each mistake recorded so far, if there is any."""
     if _mistakes:
         _stop(_mistakes)
 
 
 def _stop(lines: list[str]) -> NoReturn:
-    told = "\n".join(f"  - {line}" for line in lines)
-    sys.exit(f"The configuration has mistakes. Correct them in the environment or in .env, then start again:\n{told}")
+    text = "\n".join(f"  - {line}" for line in lines)
+    sys.exit(f"The configuration has mistakes. Correct them in the environment or in .env, then start again:\n{text}")
 
 
 def read_dotenv(path: Path) -> None:
-    """Variables from .env; what the environment already has wins."""
+    """Read variables from .env; those of the environment win."""
     if not path.is_file():
         return
     try:
@@ -77,7 +77,7 @@ def read_dotenv(path: Path) -> None:
 
 
 def _dotenv_value(written: str) -> str | None:
-    """What stands behind the =, without quotes and comment; None when it begins with a quote that has no end."""
+    """Return the value behind the =, without quotes and comment; None if it begins with a quote that has no end."""
     match = DOTENV_VALUE.fullmatch(written)
     if match is None:
         return None
@@ -87,7 +87,7 @@ def _dotenv_value(written: str) -> str | None:
 
 
 def unread_names() -> list[str]:
-    """What .env sets and no setting reads: likely a name that is spelled wrong."""
+    """Return the names that .env sets and no setting reads: probably misspelled."""
     return [name for name in _named_in_dotenv if name not in _read]
 
 
@@ -97,15 +97,15 @@ def text(name: str, *, default: str = "") -> str:
 
 
 def names(name: str, *, default: list[str]) -> list[str]:
-    """Comma-separated words."""
+    """Read a comma-separated list."""
     return [part.strip() for part in text(name).split(",") if part.strip()] or default
 
 
 def names_among(name: str, *, default: list[str], choices: Sequence[str]) -> list[str]:
-    """Comma-separated words, each of which must be one of `choices`."""
-    given = list(dict.fromkeys(word.lower() for word in names(name, default=default)))
-    if strange := [word for word in given if word not in choices]:
-        mistake(name, f"names {', '.join(strange)}; it may name {', '.join(choices)}")
+    """Read a comma-separated list whose items must be in `choices`."""
+    given = list(dict.fromkeys(item.lower() for item in names(name, default=default)))
+    if unknown := [item for item in given if item not in choices]:
+        mistake(name, f"names {', '.join(unknown)}; it may name {', '.join(choices)}")
         return default
     return given
 
@@ -121,7 +121,7 @@ def number(name: str, *, default: float, minimum: float | None = None, maximum: 
 def _bounded(
     name: str,
     parse: Callable[[str], float],
-    words: str,
+    expected: str,
     default: float,
     minimum: float | None,
     maximum: float | None,
@@ -132,7 +132,7 @@ def _bounded(
     try:
         value = parse(given)
     except ValueError:
-        mistake(name, f"is {given!r}; it must be {words}")
+        mistake(name, f"is {given!r}; it must be {expected}")
         return default
     # `not (a <= b)` rather than `a > b`: NaN compares false with everything and must not pass.
     if minimum is not None and not minimum <= value:
@@ -165,7 +165,7 @@ def choice(name: str, *, default: str, choices: Sequence[str], fold: Callable[[s
 
 
 def url(name: str, *, schemes: Sequence[str]) -> str:
-    """An address without a trailing slash, or empty."""
+    """Read a URL; return it without a trailing slash, or empty."""
     given = text(name)
     if not given:
         return ""
@@ -176,13 +176,13 @@ def url(name: str, *, schemes: Sequence[str]) -> str:
     except ValueError:
         usable = False
     if not usable:
-        mistake(name, f"is not a usable address; it must look like {schemes[0]}://host:port")
+        mistake(name, f"is not a valid URL; it must look like {schemes[0]}://host:port")
         return ""
     return given.rstrip("/")
 
 
 def origins(name: str, *, default: list[str]) -> list[str]:
-    """Comma-separated web origins: a scheme, a host, perhaps a port, and nothing behind it."""
+    """Read comma-separated web origins: scheme, host and an optional port, without a path."""
     given = [part.strip().rstrip("/") for part in text(name).split(",") if part.strip()]
     for origin in given:
         parts = urlsplit(origin)
@@ -197,13 +197,13 @@ def directory(name: str, *, default: Path) -> Path:
         path = path.expanduser().absolute()
         if path.exists() and not path.is_dir():
             mistake(name, f"is {path}, which is not a directory")
-    except (OSError, RuntimeError) as exc:  # ours not to look into; the home of someone who is not there
+    except (OSError, RuntimeError) as exc:  # no permission to read it, or ~name of an unknown user
         mistake(name, f"cannot be used: {exc}")
     return path
 
 
 def database_url(name: str) -> str:
-    """A PostgreSQL address or empty. What is wrong is told without the value: it holds a password."""
+    """Read a PostgreSQL URL or empty. Errors leave the value out: it contains a password."""
     given = text(name)
     if not given:
         return ""
@@ -227,7 +227,7 @@ def database_url(name: str) -> str:
 def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
     """Django's settings for the one database; without a URL, the embedded server under `data_dir`."""
     parsed: dict[str, Any] = dict(env.db_url_config(given)) if given else {"NAME": "whatsapp_agent", "USER": "postgres"}
-    # A database that went away without a word is noticed in seconds; the system alone waits for a quarter of an hour.
+    # Notice a database that vanished within seconds; the system's default is a quarter of an hour.
     parsed["OPTIONS"] = {"connect_timeout": 10, "tcp_user_timeout": 30_000} | parsed.get("OPTIONS", {})
     return parsed | {
         "ENGINE": "whatsapp_agent.postgres",
@@ -239,8 +239,8 @@ def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
 def prepare_secrets(*, data_dir: Path, generate: bool) -> None:
     """Read DATA_DIR/secrets.env into the environment; with `generate`, first write there what is missing.
 
-    The file has mode 0600 and is moved into place, so that a crash leaves no half of it; of processes that start at
-    once, the first one generates.
+    The file has mode 0600 and is moved into place, so that a crash leaves no partial file. Of processes that start
+    at once, the first one generates.
     """
     if not generate or _is_mistaken("DATA_DIR"):
         return

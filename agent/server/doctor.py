@@ -1,4 +1,4 @@
-"""What is well and what is not, and what to do about it: for `manage.py doctor`. Nothing found holds a secret."""
+"""The checks of `manage.py doctor`: what works, what does not, and what to do. No finding contains a secret."""
 
 import json
 import re
@@ -32,7 +32,7 @@ RECENTLY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `remedy` says what to do when it is not well."""
+    """The result of one check. `remedy` says what to do if it failed."""
 
     about: str
     is_well: bool
@@ -41,7 +41,7 @@ class Finding:
 
 
 def findings() -> Iterator[Finding]:
-    """All there is to say, as it is found; what cannot be looked at without a database is left out without one."""
+    """Yield the result of each check as it ends; without a database, leave out what needs one."""
     yield from _configuration()
     yield _web_server()
     database = _database()
@@ -62,15 +62,18 @@ def _configuration() -> Iterator[Finding]:
         yield Finding(about, False, f".env sets {name}, which nothing reads", "Is it spelled as in .env.example?")
     if settings.DEBUG:
         yield Finding(about, False, "DEBUG is on", "Set DEBUG=false: errors show settings and code to everyone.")
-    kept = settings.DATA_DIR / "secrets.env"
-    if settings.EMBEDDED and stat.S_IMODE(kept.stat().st_mode) & 0o077:
-        yield Finding(about, False, f"others may read {kept}", f"chmod 600 '{kept}'")
+    secrets = settings.DATA_DIR / "secrets.env"
+    if settings.EMBEDDED and stat.S_IMODE(secrets.stat().st_mode) & 0o077:
+        yield Finding(about, False, f"others may read {secrets}", f"chmod 600 '{secrets}'")
     if settings.HOST not in startup.LOOPBACK and not settings.HTTPS:
         yield Finding(
-            about, False, f"HOST={settings.HOST} without HTTPS", "Put a proxy with TLS before it, and set HTTPS=true."
+            about,
+            False,
+            f"HOST={settings.HOST} without HTTPS",
+            "Put a proxy with TLS in front of it, and set HTTPS=true.",
         )
     if startup.has_no_name():
-        text = "HTTPS is on, but ALLOWED_HOSTS has no name but this machine's own: all others are refused with 400"
+        text = "HTTPS is on, but ALLOWED_HOSTS only names this machine: requests for any other name get 400"
         yield Finding(about, False, text, "Add the names people use to ALLOWED_HOSTS.")
 
 
@@ -101,7 +104,7 @@ def _database() -> Finding:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('server_version')")
         version = cursor.fetchone()[0]
-    return Finding(about, True, f"PostgreSQL {version} with pgvector at {startup.database_place()}, up to date")
+    return Finding(about, True, f"PostgreSQL {version} with pgvector at {startup.database_location()}, up to date")
 
 
 def _engine() -> Iterator[Finding]:
@@ -113,7 +116,7 @@ def _engine() -> Iterator[Finding]:
             about,
             False,
             f"{late} conversations wait for an answer and {queued} messages to be sent, for over two minutes",
-            "Does manage.py up run, and what does its log say? A bridge or a model that fails is told below.",
+            "Does manage.py up run, and what does its log say? A failing bridge or model is listed below.",
         )
     else:
         yield Finding(about, True, "nothing has been waiting for long")
@@ -123,7 +126,7 @@ def _engine() -> Iterator[Finding]:
     unconfirmed = Message.objects.filter(status=Message.Status.UNCONFIRMED, created_at__gt=now - RECENTLY).count()
     if unconfirmed:
         text = f"{unconfirmed} messages of the last day may or may not have been sent"
-        yield Finding(about, False, text, "Look at them on the phone, then settle them in the admin.")
+        yield Finding(about, False, text, "Check the phone, then settle them in the admin.")
 
 
 def _bridges() -> Iterator[Finding]:
@@ -133,7 +136,9 @@ def _bridges() -> Iterator[Finding]:
         yield Finding("bridges", False, "their credentials cannot be read", str(exc))
         return
     if not bridges:
-        yield Finding("bridges", False, "there is none yet", "Start once: manage.py up makes those of the environment.")
+        yield Finding(
+            "bridges", False, "there is none yet", "Start once: manage.py up creates those of the environment."
+        )
     for bridge in bridges:
         yield _bridge(bridge)
 
@@ -146,7 +151,7 @@ def _bridge(bridge: Bridge) -> Finding:
         settings.WHATSAPP_API_KEY,
     ):
         text = "WHATSAPP_BRIDGE, WHATSAPP_API_URL or WHATSAPP_API_KEY has changed since the last start"
-        return Finding(about, False, text, "Start again: manage.py up takes it over.")
+        return Finding(about, False, text, "Start again: manage.py up applies the change.")
     at = f"{bridge.kind} at {bridge.base_url}" if bridge.base_url else bridge.kind
     adapter = adapter_for(bridge)
     if not adapter.is_healthy():
@@ -157,7 +162,7 @@ def _bridge(bridge: Bridge) -> Finding:
         sessions = adapter.list_sessions()
     except (BridgeError, UnreadableWebhookRequest) as exc:
         remedy = "Set WHATSAPP_API_KEY to its key." if getattr(exc, "code", "") == "unauthorized" else "See its log."
-        return Finding(about, False, f"{at} is there and would not list its sessions: {exc}", remedy)
+        return Finding(about, False, f"{at} answers, but does not list its sessions: {exc}", remedy)
     return Finding(about, True, f"{at} answers and takes our key; {len(sessions)} sessions" if bridge.base_url else at)
 
 
@@ -171,7 +176,7 @@ def _sessions() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    """Ask each model that a profile names for one word, then for a tool, then before a picture."""
+    """Ask each model that a profile names for one word, then for a tool call, then about a picture."""
     if not (settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL):
         text = "a scripted stand-in answers, until OPENAI_API_KEY or OPENAI_BASE_URL is set"
         yield Finding("model", True, text)
@@ -200,7 +205,7 @@ def _answers(name: str) -> Finding:
 
 
 def _tools(name: str) -> Finding:
-    """Have it call a tool. One that cannot is wrong only where a profile wants it to."""
+    """Check that it calls a tool. One that cannot is a fault only if a profile has tools."""
     about = f"tools of {name}"
     try:
         requests = _ask(name, "Call the tool `say` with the word OK, and write nothing.", tools=(PROBE,)).tool_requests
@@ -227,7 +232,7 @@ def _says_ok(arguments: str) -> bool:
 
 
 def _pictures(name: str) -> Finding:
-    """Ask it for the colour of one. In a conversation it is told only that there was one, so it is well either way."""
+    """Ask it for the colour of one. Seeing none is no fault: the model reads that there was one."""
     about = f"pictures before {name}"
     try:
         text = _ask(name, "Which colour is this picture? Answer with one word.", picture=RED_PICTURE).text
@@ -238,17 +243,17 @@ def _pictures(name: str) -> Finding:
 
 
 def _embeddings() -> Iterator[Finding]:
-    """Ask the embedding model, if there is one, for one vector, and the database whether it can compare vectors."""
+    """Ask the embedding model, if there is one, for one vector, and check that the database can compare vectors."""
     embedder = embedder_for_settings(timeout_s=settings.MODEL_TIMEOUT_S)
     if embedder is None:
-        yield Finding("embeddings", True, "search goes by words alone, until OPENAI_EMBEDDING_MODEL is set")
+        yield Finding("embeddings", True, "search uses words alone, until OPENAI_EMBEDDING_MODEL is set")
         return
     about = f"embeddings {embedder.model}"
     try:
         embeddings.require_pgvector()
         [vector] = embedder.embed(["OK"])
     except embeddings.NoPgvector as exc:
-        yield Finding(about, False, "search goes by words alone", str(exc))
+        yield Finding(about, False, "search uses words alone", str(exc))
     except ModelError as exc:
         yield Finding(about, False, str(exc), MODEL_REMEDIES.get(exc.code, "Does the server have embeddings?"))
     else:

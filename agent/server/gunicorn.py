@@ -16,6 +16,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from agent import engine, llm
+from whatsapp_agent import periodic
 from whatsapp_agent.http.request_body import measured
 from whatsapp_agent.postgres import base as postgres
 
@@ -24,7 +25,7 @@ ENGINE_STOP_S = 10.0
 
 
 class Log(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """What gunicorn has to say goes where everything else goes, without its reports of every start and stop."""
+    """Log where everything else is logged, and leave out the start and stop of every worker."""
 
     def setup(self, cfg: Any) -> None:
         self.cfg = cfg
@@ -34,7 +35,7 @@ class Log(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 class CalmArbiter(Arbiter):  # type: ignore[misc]
-    """Ctrl-C and a closed terminal stop as gently as SIGTERM does; a second Ctrl-C is in a hurry."""
+    """Stop gracefully on Ctrl-C and when the terminal closes, as on SIGTERM; a second Ctrl-C stops at once."""
 
     def init_signals(self) -> None:
         hangup = signal.getsignal(signal.SIGHUP)
@@ -63,7 +64,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             "timeout": 60,
             "graceful_timeout": STOP_S,
             "keepalive": 30,
-            "limit_request_line": 8190,  # bytes, the most there can be: words to search for are up to twelve each
+            "limit_request_line": 8190,  # bytes, gunicorn's maximum: in a search term a character may take 12
             "logger_class": Log,
             "control_socket_disable": True,
             "pre_fork": _before_fork,
@@ -80,19 +81,20 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """The application, with what its first request and first turn would load: once, and shared by all workers."""
+        """Return the application, and load what its first request and turn need: once, shared by all workers."""
         application = get_wsgi_application()
         get_resolver().url_patterns  # noqa: B018
         llm.model_for_settings()
+        periodic.import_jobs(engine.APPS_WITH_JOBS)
         gc.collect()
-        gc.freeze()  # looking for garbage would write to each of these objects, and so copy their memory
+        gc.freeze()  # collecting garbage writes to objects, which would copy their memory into each worker
         return measured(application)
 
     def run(self) -> None:
         CalmArbiter(self).run()
 
     def _worker_starts(self, worker: Any) -> None:
-        # A terminal's Ctrl-C reaches every process; workers wait for the arbiter's word, so that they end in order.
+        # A terminal's Ctrl-C reaches every process; workers wait for the arbiter's signal, so that they end in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         engine.start()
@@ -104,7 +106,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
 
 
 def _before_fork(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
-    """A connection belongs to one process."""
+    """Close all connections: each belongs to one process."""
     connections.close_all()
     postgres.close_idle()
 

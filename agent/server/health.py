@@ -1,4 +1,4 @@
-"""Readiness: the database answers, the engine keeps up, the bridges can be reached."""
+"""Readiness: whether the database answers, the engine keeps up and the bridges can be reached."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ LATE = timedelta(minutes=2)
 
 @csrf_exempt
 def ready(request: HttpRequest) -> HttpResponse:
-    """200 when the process can do its work, 503 and which part fails otherwise. Names no address and no number."""
+    """Answer 200 if the process can work, else 503 with the part that fails. Shows no address and no phone number."""
     if request.method not in {"GET", "HEAD"}:
         return only("GET", "HEAD")
     checks = {"database": health.database_answers()}

@@ -1,4 +1,4 @@
-"""One message through the whole of it: over real HTTP into the simulator's webhook, and its answer out again."""
+"""The self check: send the agent one message over HTTP through the simulator's webhook, and wait for its answer."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from whatsapp_agent.errors import AppError
 
 QUESTION = "Hello, is everything working?"
 SESSION = "self-check"
-CONTACT = "15550100000@s.whatsapp.net"  # of a range that is nobody's
+CONTACT = "15550100000@s.whatsapp.net"  # in the range 555-01xx, which is reserved for fiction
 POLL_INTERVAL_S = 0.05
 
 
@@ -29,22 +29,22 @@ class SelfCheck:
 
 
 def run(base_url: str, *, timeout_s: float = 30.0) -> SelfCheck:
-    """Write to the agent at `base_url` and wait until its answer has left. Raises SelfCheckFailed with the reason."""
+    """Write to the agent at `base_url` and return its answer once it is sent. Raises SelfCheckFailed."""
     secret = Bridge.objects.get(slug=Bridge.SIMULATOR).webhook_secret
     message_id = f"self-check-{uuid4().hex}"
     tries_before = Conversation.objects.filter(session__name=SESSION).aggregate(most=Max("tries"))["most"] or 0
     event = {"event": "message", "session": SESSION, "id": message_id, "chat": CONTACT, "name": "Self check"}
     started = time.monotonic()
     try:
-        answered = httpx.post(
+        response = httpx.post(
             f"{base_url}/api/v1/webhooks/{Bridge.SIMULATOR}/{secret}/",
             json=event | {"text": QUESTION},
             timeout=timeout_s,
         )
     except httpx.TransportError as exc:
         raise SelfCheckFailed(f"{base_url} does not answer: {type(exc).__name__}.") from exc
-    if answered.status_code != 200:
-        raise SelfCheckFailed(f"{base_url} did not take the message: HTTP {answered.status_code}.")
+    if response.status_code != 200:
+        raise SelfCheckFailed(f"{base_url} did not take the message: HTTP {response.status_code}.")
     while time.monotonic() < started + timeout_s:
         if (answer := _answer_to(message_id, tries_before)) is not None:
             return SelfCheck(text=answer.text, seconds=time.monotonic() - started)

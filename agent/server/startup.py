@@ -1,6 +1,6 @@
-"""What has to be true before the web server starts: a free port, a usable database, migrations, first rows, files.
+"""What a start checks and prepares before the web server runs: port, database, migrations, first rows, static files.
 
-Each step may run on ten machines at once and again at every start; what a person can put right is a CannotStart.
+Each step may run on ten machines at once and again at every start; what a person can correct raises CannotStart.
 """
 
 import errno
@@ -22,7 +22,7 @@ from accounts.services import ensure_first_staff_user
 from sessions_app.services import ensure_default_bridges
 from whatsapp_agent.postgres import embedded
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 LOOPBACK = ("127.0.0.1", "::1", "[::1]", "localhost")
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -30,11 +30,11 @@ ONE_START_AT_A_TIME = 0x57A1  # key of the advisory lock; any number no one else
 
 
 class CannotStart(Exception):
-    """Why not and what to do, for a person."""
+    """The start cannot go on; the text says why and what to do."""
 
 
 def check_address(*, host: str, port: int) -> None:
-    """Raises CannotStart when nobody could listen there."""
+    """Raise CannotStart if this process cannot listen there."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -56,40 +56,40 @@ def in_url(host: str) -> str:
 
 
 def local_url(port: int) -> str:
-    """Where this machine reaches the web server, whatever address that listens on."""
+    """Return the URL at which this machine reaches the web server, whatever address it listens on."""
     return f"http://{in_url(ANY_ADDRESS.get(settings.HOST, settings.HOST))}:{port}"
 
 
 def public_url(port: int) -> str:
-    """Where people reach the web server, as far as the settings tell."""
+    """Return the URL at which people reach the web server, as far as the settings say."""
     names = [name for name in settings.ALLOWED_HOSTS if name not in LOOPBACK and not name.startswith(("*", "."))]
     return f"https://{names[0]}" if settings.HTTPS and names else local_url(port)
 
 
 def has_no_name() -> bool:
-    """Whether a proxy stands before us, but requests by any name other than this machine's own are refused with 400."""
+    """Return whether a proxy is in front, but ALLOWED_HOSTS refuses every name but this machine's own."""
     return settings.HTTPS and all(name in LOOPBACK or name in ANY_ADDRESS for name in settings.ALLOWED_HOSTS)
 
 
 def check_database() -> None:
-    """Raises CannotStart when the database cannot be reached or cannot do what we need."""
+    """Raise CannotStart if the database cannot be reached or lacks what this project needs."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'")
             has_vector = cursor.fetchone() is not None
     except NotSupportedError as exc:  # Django's own check: "PostgreSQL 14 or later is required (found 12.3)."
-        raise CannotStart(f"The database at {database_place()} is too old: {exc}") from exc
+        raise CannotStart(f"The database at {database_location()} is too old: {exc}") from exc
     except DatabaseError as exc:
-        raise CannotStart(f"The database at {database_place()} cannot be used: {_without_password(exc)}") from exc
+        raise CannotStart(f"The database at {database_location()} cannot be used: {_without_password(exc)}") from exc
     if not has_vector:
         raise CannotStart(
-            f"The PostgreSQL at {database_place()} has no pgvector. Install it there (Debian: postgresql-17-pgvector; "
-            "container: the image pgvector/pgvector), then start again."
+            f"The PostgreSQL at {database_location()} has no pgvector. Install it there (Debian: "
+            "postgresql-17-pgvector; container: the image pgvector/pgvector), then start again."
         )
 
 
-def database_place() -> str:
-    """Where the database is, without how to log in."""
+def database_location() -> str:
+    """Return where the database is, without credentials."""
     database = settings.DATABASES["default"]
     if settings.EMBEDDED:
         return str(settings.DATA_DIR / "postgres")
@@ -97,29 +97,29 @@ def database_place() -> str:
 
 
 def _without_password(exc: Exception) -> str:
-    said = " ".join(str(exc).split())
+    text = " ".join(str(exc).split())
     password = settings.DATABASES["default"].get("PASSWORD")
-    return said.replace(password, "...") if password else said
+    return text.replace(password, "...") if password else text
 
 
-def prepare_database(*, tell: Tell) -> bool:
-    """Migrations, the first staff user and the bridges of the environment; one start at a time does it.
+def prepare_database(*, report: Report) -> bool:
+    """Apply migrations, create the first staff user and the bridges of the environment; one start at a time does it.
 
-    Returns whether the first staff user was made now.
+    Return whether the first staff user was created now.
     """
-    with _one_at_a_time(tell):
+    with _one_at_a_time(report):
         try:
             with connection.cursor() as cursor:
                 cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
             executor = MigrationExecutor(connection)
             if pending := executor.migration_plan(executor.loader.graph.leaf_nodes()):
-                tell(f"Applying {len(pending)} migrations ...")
+                report(f"Applying {len(pending)} migrations ...")
                 call_command("migrate", interactive=False, verbosity=0)
         except ProgrammingError as exc:
             if not isinstance(exc.__cause__, InsufficientPrivilege):
                 raise
             raise CannotStart(
-                f"The user of DATABASE_URL may not make what we need in {database_place()} ({_without_password(exc)}). "
+                f"The user of DATABASE_URL may not create tables in {database_location()} ({_without_password(exc)}). "
                 "Let the administrator make it the owner of the database, and run CREATE EXTENSION vector there once."
             ) from exc
         is_first = ensure_first_staff_user()
@@ -128,24 +128,24 @@ def prepare_database(*, tell: Tell) -> bool:
 
 
 @contextmanager
-def _one_at_a_time(tell: Tell) -> Iterator[None]:
-    guard = connection.copy()  # of its own: the lock belongs to a connection, and migrations may close theirs
+def _one_at_a_time(report: Report) -> Iterator[None]:
+    lock = connection.copy()  # its own connection: it holds the lock, and migrations may close theirs
     try:
-        with guard.cursor() as cursor:
+        with lock.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [ONE_START_AT_A_TIME])
             if cursor.fetchone() == (False,):
-                tell("Waiting for another start that prepares this database ...")
+                report("Waiting for another start that is preparing this database ...")
                 cursor.execute("SELECT pg_advisory_lock(%s)", [ONE_START_AT_A_TIME])
             try:
                 yield
             finally:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [ONE_START_AT_A_TIME])
     finally:
-        guard.close()
+        lock.close()
 
 
-def prepare_static_files(*, tell: Tell) -> None:
-    """Collect and compress static files into STATIC_ROOT, unless they are those already there."""
+def prepare_static_files(*, report: Report) -> None:
+    """Collect and compress static files into STATIC_ROOT, unless nothing has changed."""
     root = Path(settings.STATIC_ROOT)
     root.mkdir(parents=True, exist_ok=True)
     stamp = root / ".collected"
@@ -154,7 +154,7 @@ def prepare_static_files(*, tell: Tell) -> None:
         fingerprint = _fingerprint_of_static_files()
         if stamp.is_file() and stamp.read_text() == fingerprint:
             return
-        tell("Collecting static files ...")
+        report("Collecting static files ...")
         stamp.unlink(missing_ok=True)
         call_command("collectstatic", interactive=False, verbosity=0)
         stamp.write_text(fingerprint)
@@ -169,9 +169,9 @@ def _fingerprint_of_static_files() -> str:
     return digest.hexdigest()
 
 
-def start_embedded_database(*, tell: Tell) -> None:
-    """Raises CannotStart with what the embedded server said."""
-    tell("Starting PostgreSQL ...")
+def start_embedded_database(*, report: Report) -> None:
+    """Start PostgreSQL. Raises CannotStart with its error message."""
+    report("Starting PostgreSQL ...")
     try:
         embedded.ensure_running(settings.DATA_DIR / "postgres")
     except (embedded.NotStarted, OperationalError) as exc:

@@ -24,12 +24,12 @@ CONNECTION_TIMEOUT_S = 30
 
 
 class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # the driver has no types
-    """Remembers which statements it has planned, see `postgres.statement`, and what it takes up in its pool."""
+    """Remembers which statements it has planned, see `postgres.statement`, and which slots it holds in its pool."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
-        self.places: list[threading.Semaphore] = []
+        self.slots: list[threading.Semaphore] = []
 
 
 # Of the connections, the most that threads of the background have at once. Hundreds of them may be awake, and would
@@ -48,26 +48,26 @@ class Pool:
     """At most `size` connections at once; the most recently used is lent first, so that few stay warm."""
 
     def __init__(self, size: int) -> None:
-        self._free_places = threading.BoundedSemaphore(size)
+        self._free_slots = threading.BoundedSemaphore(size)
         self._free_in_background = threading.BoundedSemaphore(max(round(size * BACKGROUND_SHARE), 1))
         self._idle: deque[Any] = deque()
         self._abandoned: deque[Any] = deque()
 
     def take(self, connect: Callable[[], Any]) -> Any:
         """An idle connection or a new one. Raises OperationalError when none comes free in time."""
-        places = self._wait_for_places()
+        slots = self._wait_for_slots()
         try:
             lent = self._idle_one() or connect()
         except BaseException:
-            _free(places)
+            _free(slots)
             raise
-        lent.places = places
+        lent.slots = slots
         return lent
 
-    def _wait_for_places(self) -> list[threading.Semaphore]:
+    def _wait_for_slots(self) -> list[threading.Semaphore]:
         """What is free again when the connection comes back."""
         in_background = getattr(_thread, "in_background", False)
-        wanted = [self._free_in_background, self._free_places] if in_background else [self._free_places]
+        wanted = [self._free_in_background, self._free_slots] if in_background else [self._free_slots]
         taken: list[threading.Semaphore] = []
         for _ in range(CONNECTION_TIMEOUT_S):
             self._recover_abandoned()
@@ -90,14 +90,14 @@ class Pool:
         return None
 
     def give_back(self, lent: Any) -> None:
-        places = lent.places  # read now: once it is idle, another thread may write its own there
+        slots = lent.slots  # read now: once it is idle, another thread may write its own there
         try:
             if not lent.closed and lent.info.transaction_status == TRANSACTION_STATUS_IDLE:
                 self._idle.append(lent)
             else:
                 lent.close()
         finally:
-            _free(places)
+            _free(slots)
 
     def abandon(self, lent: Any) -> None:
         """For a connection whose thread ended with it. Takes no lock: it is called from the garbage collector."""
@@ -110,7 +110,7 @@ class Pool:
             except IndexError:
                 return
             lent.close()  # whatever transaction was open is rolled back by that
-            _free(lent.places)
+            _free(lent.slots)
 
     def close_idle(self) -> None:
         while idle := self._idle_one():
@@ -124,9 +124,9 @@ def _has_pending_input(idle: Any) -> bool:
     return bool(poll.poll(0))
 
 
-def _free(places: list[threading.Semaphore]) -> None:
-    for place in places:
-        place.release()
+def _free(slots: list[threading.Semaphore]) -> None:
+    for slot in slots:
+        slot.release()
 
 
 _pools: dict[tuple[str, str], Pool] = {}
@@ -180,7 +180,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         close_idle()
 
     def __del__(self) -> None:
-        # Django keeps a wrapper for each thread. One that ends without closing it would take its place with it.
+        # Django keeps a wrapper for each thread. One that ends without closing it would leak its slot.
         if getattr(self, "connection", None) is not None:
             self._lent_by.abandon(self.connection)
 

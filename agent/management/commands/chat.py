@@ -1,4 +1,4 @@
-"""`manage.py chat`: talk to the agent in the terminal, by the way every message goes."""
+"""`manage.py chat`: talk to the agent in the terminal, on the path of every message."""
 
 import json
 import logging
@@ -61,7 +61,7 @@ class Command(BaseCommand):
     def handle(self, *, name: str, phone: str, session: str, timeout: float, **options: Any) -> None:  # noqa: ARG002
         logging.disable(logging.INFO)  # the engine of this process would write between the lines
         try:
-            chat = Chat(_conversation(session, phone, tell=self.stderr.write), name=name, phone=phone)
+            chat = Chat(_conversation(session, phone, report=self.stderr.write), name=name, phone=phone)
             engine.start()
             try:
                 if sys.stdin.isatty():
@@ -93,12 +93,12 @@ class Command(BaseCommand):
         self.stdout.write("")
 
     def _print_news(self, chat: "Chat", over: threading.Event) -> None:
-        """Put what is new above the line that is being typed."""
+        """Print what is new above the line that is being typed."""
         while not over.wait(POLL_INTERVAL_S):
             try:
                 lines = list(chat.news())
-            except Exception as exc:  # noqa: BLE001  # the next look may do better, and the prompt must not die
-                lines = [f"  ({type(exc).__name__} while looking for answers)"]
+            except Exception as exc:  # noqa: BLE001  # the next round may succeed, and the prompt must survive
+                lines = [f"  ({type(exc).__name__} while reading answers)"]
             finally:
                 connections.close_all()
             if lines:
@@ -126,16 +126,16 @@ class Command(BaseCommand):
             self.stdout.flush()
             if not is_settled:
                 raise CommandError(f"No answer within {timeout_s:g} seconds.")
-            if chat.is_in_trouble:
+            if chat.has_failed:
                 raise CommandError("That was not answered.")
 
 
-def _conversation(session_name: str, phone: str, *, tell: startup.Tell) -> Conversation:
+def _conversation(session_name: str, phone: str, *, report: startup.Report) -> Conversation:
     """Raises CannotStart or AppError."""
     if settings.EMBEDDED:
-        startup.start_embedded_database(tell=_nothing)
+        startup.start_embedded_database(report=_nothing)
     startup.check_database()
-    startup.prepare_database(tell=tell)
+    startup.prepare_database(report=report)
     bridge = Bridge.objects.get(slug=Bridge.SIMULATOR)
     known = WhatsAppSession.objects.live().filter(bridge=bridge, name=session_name).first()
     session = known or start_session(name=session_name, bridge=bridge)
@@ -143,24 +143,24 @@ def _conversation(session_name: str, phone: str, *, tell: startup.Tell) -> Conve
 
 
 def _nothing(_line: str) -> None:
-    """For steps that are quick here and need not be told."""
+    """Report nothing: these steps are quick here."""
 
 
 class Chat:
-    """One contact's side of a conversation: writes as a bridge would deliver it, and tells what is new, once."""
+    """One contact's side of a conversation: writes as a bridge would, and returns what is new, once."""
 
     def __init__(self, conversation: Conversation, *, name: str, phone: str) -> None:
         self.conversation = conversation
         self.name = name or phone
-        self.is_in_trouble = False  # the last message came to something else than an answer
-        self._told: set[tuple[Any, str]] = set()
+        self.has_failed = False  # the last message was not answered
+        self._shown: set[tuple[Any, str]] = set()
         self._control = conversation.control
         self._last_id = ""
-        list(self.news())  # what was said before is not news
-        self._control = str(Conversation.Control.AGENT)  # that a person speaks here is
+        list(self.news())  # what is older is not news
+        self._control = str(Conversation.Control.AGENT)  # so that a takeover from before is shown
 
     def write(self, text: str) -> None:
-        self.is_in_trouble = False
+        self.has_failed = False
         self._last_id = f"chat-{uuid4().hex}"
         address = self.conversation.address
         self._deliver({"event": "message", "id": self._last_id, "chat": address, "name": self.name, "text": text})
@@ -171,7 +171,7 @@ class Chat:
         inbox.process_webhook_request(bridge=session.bridge, headers={}, body=body)
 
     def is_settled(self) -> bool:
-        """Nothing is to be answered, being written or on its way; where a person speaks, nothing will be answered."""
+        """Return whether nothing is waiting, being written or being sent; with a person in control, nothing will be."""
         conversation = Conversation.objects.get(pk=self.conversation.pk)
         pending = [Status.QUEUED, Status.SENDING]
         if conversation.control == Conversation.Control.AGENT:
@@ -181,19 +181,19 @@ class Chat:
         return not Message.objects.filter(conversation=conversation, status__in=pending).exists()
 
     def news(self) -> Iterable[str]:
-        """Lines about what has happened since the last call; what arrived is marked delivered and read."""
+        """Return lines about what has happened since the last call; mark what arrived as delivered and read."""
         conversation = Conversation.objects.get(pk=self.conversation.pk)
         lines, receipts = [], []
         if conversation.control != self._control:
             self._control = conversation.control
             lines.append(f"  ({_speaker(conversation)})")
         if self._control != Conversation.Control.AGENT and self._last_id and not self._was_answered():
-            self.is_in_trouble = True
+            self.has_failed = True
         for entry in read_timeline(conversation, limit=30).entries:
             line = self._line(entry)
-            if line is None or (entry.pk, line) in self._told:
+            if line is None or (entry.pk, line) in self._shown:
                 continue
-            self._told.add((entry.pk, line))
+            self._shown.add((entry.pk, line))
             lines.append(line)
             if isinstance(entry, Message) and entry.status == Status.SENT and entry.provider_message_id:
                 receipts += [
@@ -205,26 +205,26 @@ class Chat:
         return lines
 
     def _was_answered(self) -> bool:
-        """Whether the last message was, maybe by handing over."""
+        """Return whether the last message was answered, also by a hand-off."""
         last = Message.objects.filter(conversation=self.conversation, provider_message_id=self._last_id)
         return last.filter(turn__outcome__in=[Turn.Outcome.ANSWERED, Turn.Outcome.COMMAND]).exists()
 
     def _line(self, entry: Message | Turn) -> str | None:
-        """What is to be told of an entry, as long as it stands as it does; None for what needs no word."""
+        """Return the line to show for an entry in its current state; None if there is nothing to show."""
         if isinstance(entry, Turn):
-            self.is_in_trouble |= entry.outcome == Turn.Outcome.FAILED
+            self.has_failed |= entry.outcome == Turn.Outcome.FAILED
             reason = f": {entry.reason}" if entry.reason else ""
             return f"  (turn {entry.get_outcome_display().lower()}{reason})"
         if entry.direction == Message.Direction.INBOUND:
             if not entry.unanswered:
                 return None
-            self.is_in_trouble |= entry.provider_message_id == self._last_id
+            self.has_failed |= entry.provider_message_id == self._last_id
             return f"  (not for the agent: {entry.get_unanswered_display()})"
-        words = "\n".join(filter(None, [beside_text(entry), excerpt_of(entry)]))
+        text = "\n".join(filter(None, [beside_text(entry), excerpt_of(entry)]))
         if entry.status in ARRIVED:
-            return f"{entry.get_author_display().lower()}> {words}"
+            return f"{entry.get_author_display().lower()}> {text}"
         if entry.status in NEVER_ARRIVES:
-            self.is_in_trouble |= entry.status == Status.FAILED
+            self.has_failed |= entry.status == Status.FAILED
             return f"  ({entry.get_status_display()}{': ' + entry.error if entry.error else ''})"
         return None
 

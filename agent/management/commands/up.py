@@ -1,4 +1,4 @@
-"""`manage.py up`: everything, in one process tree, until Ctrl-C."""
+"""`manage.py up`: run everything in one process tree until Ctrl-C."""
 
 import signal
 import sys
@@ -24,18 +24,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=settings.PORT, help="Instead of PORT.")
-        parser.add_argument(
-            "--no-self-check", action="store_true", help="Do not send the agent a message at the start."
-        )
+        parser.add_argument("--no-self-check", action="store_true", help="Do not send the agent a test message.")
 
     def handle(self, *, port: int, no_self_check: bool, **options: Any) -> None:  # noqa: ARG002
-        signal.signal(signal.SIGTERM, _leave)  # until the web server takes over
+        signal.signal(signal.SIGTERM, _exit)  # until the web server takes over
         try:
             is_first = self._prepare(port)
         except (startup.CannotStart, ImproperlyConfigured) as exc:
             raise CommandError(str(exc)) from None
         except KeyboardInterrupt:
-            self._say("Stopped.")
+            self._print("Stopped.")
             sys.exit(130)
 
         def greet() -> None:
@@ -50,46 +48,48 @@ class Command(BaseCommand):
         ).run()
 
     def _prepare(self, port: int) -> bool:
-        """Returns whether the first staff user was made now."""
+        """Check and prepare everything; return whether the first staff user was created now."""
         if not 1 <= port <= 65535:
-            raise startup.CannotStart(f"--port {port} is no port: it must be between 1 and 65535.")
+            raise startup.CannotStart(f"--port {port} is not a port: it must be between 1 and 65535.")
         self._warn()
         startup.check_address(host=settings.HOST, port=port)
         if settings.EMBEDDED:
-            startup.start_embedded_database(tell=self._say)
+            startup.start_embedded_database(report=self._print)
         startup.check_database()
-        is_first = startup.prepare_database(tell=self._say)
-        startup.prepare_static_files(tell=self._say)
+        is_first = startup.prepare_database(report=self._print)
+        startup.prepare_static_files(report=self._print)
         return is_first
 
     def _warn(self) -> None:
         if not (settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL):
-            self._say(
+            self._print(
                 "WARNING: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: a scripted stand-in answers, not a model."
             )
         if settings.REDIS_URL:
-            self._say("WARNING: REDIS_URL is set, but not used yet: every process runs an engine of its own.")
+            self._print("WARNING: REDIS_URL is set, but not used yet: every process runs an engine of its own.")
         if settings.DEBUG:
-            self._say("WARNING: DEBUG is on: whoever meets an error sees settings and code. Never in production.")
+            self._print("WARNING: DEBUG is on: error pages show settings and code. Never use it in production.")
         if settings.HOST not in startup.LOOPBACK and not settings.HTTPS:
-            self._say(f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages travel in the clear.")
+            self._print(
+                f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages are not encrypted on the way."
+            )
         if startup.has_no_name():
-            self._say("WARNING: HTTPS is on, but ALLOWED_HOSTS names this machine alone: add the names people use.")
+            self._print("WARNING: HTTPS is on, but ALLOWED_HOSTS only names this machine: add the names people use.")
         for name in env.unread_names():
-            self._say(f"WARNING: .env sets {name}, and nothing here reads it. Is it spelled right? See .env.example.")
+            self._print(f"WARNING: .env sets {name}, which no setting reads. Check its spelling against .env.example.")
 
     def _check_itself(self, port: int) -> None:
-        self._say(f"Self check: writing to the agent through the simulator: {self_check.QUESTION}")
+        self._print(f"Self check: writing to the agent through the simulator: {self_check.QUESTION}")
         try:
             answer = self_check.run(startup.local_url(port))
         except self_check.SelfCheckFailed as exc:
-            self._say(f"WARNING: the self check failed: {exc} What to do: manage.py doctor")
+            self._print(f"WARNING: the self check failed: {exc} What to do: manage.py doctor")
         else:
-            self._say(f"  answered after {answer.seconds:.1f} s: {' '.join(answer.text.split())}")
+            self._print(f"  answered after {answer.seconds:.1f} s: {' '.join(answer.text.split())}")
 
     def _show_addresses(self, port: int, *, is_first: bool) -> None:
         url = startup.public_url(port)
-        self._say(
+        self._print(
             f"\nWhatsApp Agent runs until Ctrl-C.\n"
             f"  Admin      {url}/admin/\n"
             f"  Simulator  {url}/simulator/\n"
@@ -100,7 +100,7 @@ class Command(BaseCommand):
 
     def _password(self, is_first: bool) -> str:
         if is_first and settings.EMBEDDED and self.stdout.isatty():
-            return f"password {settings.ADMIN_PASSWORD} (kept in {settings.DATA_DIR / 'secrets.env'})"
+            return f"password {settings.ADMIN_PASSWORD} (stored in {settings.DATA_DIR / 'secrets.env'})"
         if settings.EMBEDDED:
             return f"with the first password from {settings.DATA_DIR / 'secrets.env'} (ADMIN_PASSWORD)"
         return "with the first password from ADMIN_PASSWORD"
@@ -108,13 +108,13 @@ class Command(BaseCommand):
     def _on_exit(self) -> None:
         if settings.EMBEDDED:
             embedded.stop(settings.DATA_DIR / "postgres")
-        self._say("Stopped.")
+        self._print("Stopped.")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         with suppress(OSError):  # the terminal may be gone
             self.stdout.write(line)
             self.stdout.flush()
 
 
-def _leave(_signal: int, _frame: Any) -> NoReturn:
+def _exit(_signal: int, _frame: Any) -> NoReturn:
     sys.exit(143)
