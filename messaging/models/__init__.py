@@ -1,0 +1,50 @@
+"""The models of the app; each module holds one area, and everything is importable from here."""
+
+from messaging.models.contacts import Contact, ContactAlias, ContactQuerySet
+from messaging.models.conversations import Conversation, ConversationQuerySet
+from messaging.models.events import CurrentTransaction, Event, EventQuerySet, webhook_id_of
+from messaging.models.memory import Fact, Summary
+from messaging.models.messages import EarlyReceipt, Media, MediaQuerySet, Message, MessageQuerySet, media_path
+from messaging.models.search import Embedding, EmbeddingModel, Real, SearchEntry, UnembeddedMessage, UnindexedMessage
+from messaging.models.turns import ToolCall, Turn, TurnQuerySet
+from messaging.models.webhooks import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookDeliveryQuerySet,
+    WebhookEndpoint,
+    WebhookEndpointQuerySet,
+)
+
+__all__ = [
+    "Contact",
+    "ContactAlias",
+    "ContactQuerySet",
+    "Conversation",
+    "ConversationQuerySet",
+    "CurrentTransaction",
+    "EarlyReceipt",
+    "Embedding",
+    "EmbeddingModel",
+    "Event",
+    "EventQuerySet",
+    "Fact",
+    "Media",
+    "MediaQuerySet",
+    "Message",
+    "MessageQuerySet",
+    "Real",
+    "SearchEntry",
+    "Summary",
+    "ToolCall",
+    "Turn",
+    "TurnQuerySet",
+    "UnembeddedMessage",
+    "UnindexedMessage",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryQuerySet",
+    "WebhookEndpoint",
+    "WebhookEndpointQuerySet",
+    "media_path",
+    "webhook_id_of",
+]

@@ -1,0 +1,60 @@
+"""People and groups on the other side of a session."""
+
+from typing import Any, Self
+
+from django.db import models
+from uuid_utils.compat import uuid7
+
+from agent.bridges.events import AliasKind as BridgeAliasKind
+from sessions_app.models import WhatsAppSession, within_sessions_of
+
+
+class ContactQuerySet(models.QuerySet["Contact"]):
+    def visible_to(self, user: Any) -> Self:
+        return within_sessions_of(user, self)
+
+
+class Contact(models.Model):
+    """A person or a group on the other side of a session. Never shared between sessions: their owners may differ."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="contacts")
+    name = models.CharField(max_length=200, blank=True)
+    phone = models.CharField(max_length=16, blank=True, help_text="E.164; empty when it is hidden, or a group.")
+    is_group = models.BooleanField(default=False)
+    is_blocked = models.BooleanField(default=False, help_text="Kept, never answered.")
+    is_allowed = models.BooleanField(default=False, help_text="Answered where only listed contacts are.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ContactQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name or self.phone or ("group" if self.is_group else "hidden number")
+
+
+class ContactAlias(models.Model):
+    """An id a contact was seen under. Its scope is the session: the same id at another number is another contact."""
+
+    class Kind(models.TextChoices):
+        PHONE = BridgeAliasKind.PHONE.value
+        JID = BridgeAliasKind.JID.value, "JID"
+        LID = BridgeAliasKind.LID.value, "LID"
+        BSUID = BridgeAliasKind.BSUID.value, "business-scoped id"
+        USERNAME = BridgeAliasKind.USERNAME.value
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="aliases")
+    contact = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="aliases")
+    kind = models.CharField(max_length=8, choices=Kind)
+    value = models.CharField(max_length=255)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["session", "kind", "value"], name="alias_once_per_session", include=["contact"]
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value}"

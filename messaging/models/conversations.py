@@ -1,0 +1,93 @@
+"""Conversations: who answers, what is due, and the lease."""
+
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Now
+from uuid_utils.compat import uuid7
+
+from accounts.models import User
+from messaging.models.contacts import Contact
+from sessions_app.models import WhatsAppSession, within_sessions_of
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def visible_to(self, user: Any) -> Self:
+        return within_sessions_of(user, self)
+
+    def due(self) -> Self:
+        """Those that want a turn now and nobody is at, the longest waiting first."""
+        is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now())  # by the clock that wrote them
+        return self.filter(is_free, due_at__lte=Now(), control="agent").order_by("due_at")
+
+
+class Conversation(models.Model):
+    """Everything between one session and one contact, and who speaks there now."""
+
+    class Control(models.TextChoices):
+        AGENT = "agent"
+        HUMAN = "human"
+        MUTED = "muted"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(
+        WhatsAppSession,
+        on_delete=models.CASCADE,
+        related_name="conversations",
+        db_index=False,  # conversation_latest begins with it
+    )
+    contact = models.OneToOneField(Contact, on_delete=models.CASCADE, related_name="conversation")
+    address = models.CharField(
+        max_length=255, help_text="What the bridge is told to write to: the address last written from."
+    )
+
+    control = models.CharField(max_length=6, choices=Control, default=Control.AGENT)
+    control_until = models.DateTimeField(null=True, blank=True)
+    control_reason = models.CharField(max_length=200, blank=True)
+    control_epoch = models.PositiveIntegerField(default=0, editable=False)
+    controlled_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+
+    # The mailbox: what is to be done here, from when, and who is at it.
+    due_at = models.DateTimeField(null=True, blank=True, editable=False)
+    burst_started_at = models.DateTimeField(null=True, blank=True, editable=False)
+    retry_at = models.DateTimeField(null=True, blank=True, editable=False)
+    tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    inbound_count = models.PositiveIntegerField(default=0, editable=False)  # moves with each message to be answered
+    lease_token = models.UUIDField(null=True, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    answered_count = models.PositiveIntegerField(
+        default=0, editable=False
+    )  # the burst watermark: inbound_count when answered
+
+    summary = models.TextField(blank=True, help_text="What was said up to `summary_until`, for the model.")
+    summary_until = models.DateTimeField(null=True, blank=True, editable=False)
+    summary_version = models.PositiveIntegerField(default=0, editable=False)
+    context_from = models.DateTimeField(null=True, blank=True, help_text="The model is shown nothing said before.")
+    unread_count = models.PositiveIntegerField(default=0)
+    needs_attention = models.BooleanField(default=False)
+    attention_note = models.TextField(blank=True, help_text="Why staff is asked to look, in two lines.")
+    last_message_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="conversation_due"),
+            models.Index(
+                fields=["control_until"], condition=Q(control_until__isnull=False), name="conversation_released"
+            ),
+            models.Index(fields=["session", "-last_message_at", "-id"], name="conversation_latest"),
+            models.Index(Coalesce("last_message_at", "created_at").desc(), F("id").desc(), name="conversation_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contact} at {self.session}"
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether this contact is answered at all: what `receive` asks when a message comes, and a turn once more."""
+        policy = self.session.access_policy
+        is_let_in = policy == "everyone" or (policy == "listed" and self.contact.is_allowed)
+        return is_let_in and not self.contact.is_blocked and self.session.ended_at is None

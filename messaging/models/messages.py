@@ -1,0 +1,195 @@
+"""Messages in both directions, their attachments and receipts."""
+
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from accounts.models import User
+from agent.bridges.events import Kind as BridgeKind
+from messaging.models.contacts import Contact
+from messaging.models.conversations import Conversation
+from sessions_app.models import WhatsAppSession, within_sessions_of
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def visible_to(self, user: Any) -> Self:
+        return within_sessions_of(user, self)
+
+    def silence(self) -> int:
+        """Cancel what the agent has queued: a person took over first. Returns how many; words of persons stay."""
+        return self.filter(status="queued", control_epoch__isnull=False).update(
+            status="cancelled", error_code="taken_over", error="A person took over first."
+        )
+
+
+class Message(models.Model):
+    """One thing said.
+
+    Inbound: RECEIVED > HANDLED. Outbound: QUEUED > SENDING > SENT > DELIVERED > READ, or FAILED (surely not sent),
+    UNCONFIRMED (it may have been), CANCELLED (a person took over first).
+    """
+
+    class Direction(models.TextChoices):
+        INBOUND = "inbound"
+        OUTBOUND = "outbound"
+
+    class Author(models.TextChoices):
+        CONTACT = "contact"
+        AGENT = "agent"
+        STAFF = "staff"
+        PHONE = "phone", "typed on the phone"
+        API = "api", "API"
+        SYSTEM = "system"
+
+    class Kind(models.TextChoices):
+        TEXT = BridgeKind.TEXT.value
+        IMAGE = BridgeKind.IMAGE.value
+        VIDEO = BridgeKind.VIDEO.value
+        AUDIO = BridgeKind.AUDIO.value
+        VOICE = BridgeKind.VOICE.value
+        DOCUMENT = BridgeKind.DOCUMENT.value
+        STICKER = BridgeKind.STICKER.value
+        LOCATION = BridgeKind.LOCATION.value
+        CONTACT = BridgeKind.CONTACT.value
+        REACTION = BridgeKind.REACTION.value
+        INTERACTIVE = BridgeKind.INTERACTIVE.value
+        ORDER = BridgeKind.ORDER.value
+        UNSUPPORTED = BridgeKind.UNSUPPORTED.value
+        UNKNOWN = BridgeKind.UNKNOWN.value
+
+    class Status(models.TextChoices):
+        RECEIVED = "received", "received, to be answered"
+        HANDLED = "handled"
+        QUEUED = "queued"
+        SENDING = "sending"
+        SENT = "sent"
+        DELIVERED = "delivered"
+        READ = "read"
+        FAILED = "failed", "failed: not sent"
+        UNCONFIRMED = "unconfirmed", "unconfirmed: it may have been sent"
+        CANCELLED = "cancelled"
+
+    class Unanswered(models.TextChoices):
+        """Why an inbound message is not for the agent to answer."""
+
+        HISTORY = "history", "from the past, synchronised"
+        STALE = "stale", "too old when it arrived"
+        KIND = "kind", "nothing to answer"
+        GROUP = "group", "said in a group"
+        POLICY = "policy", "this contact is not answered"
+        PERSON = "person", "answered by a person"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # db_index False: an index below begins with each of them, and one less is one less to write with every message
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="messages", db_index=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages", db_index=False)
+    sender = models.ForeignKey(Contact, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    turn = models.ForeignKey("Turn", null=True, blank=True, on_delete=models.SET_NULL, related_name="messages")
+    sent_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    direction = models.CharField(max_length=8, choices=Direction)
+    author = models.CharField(max_length=7, choices=Author)
+    kind = models.CharField(max_length=11, choices=Kind, default=Kind.TEXT)
+    status = models.CharField(max_length=11, choices=Status)
+    unanswered = models.CharField(max_length=7, choices=Unanswered, blank=True)
+    text = models.TextField(blank=True)
+    details = models.JSONField(default=dict, blank=True)  # a location, contacts, an emoji: as agent.bridges.events says
+    # null until the bridge gives one: many may wait for theirs, and the constraint below lets nulls be many
+    provider_message_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    quoted = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replies")
+    quoted_provider_id = models.CharField(max_length=255, blank=True)
+
+    control_epoch = models.PositiveIntegerField(null=True, editable=False)  # of the agent's words; null: a person's
+    tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    next_try_at = models.DateTimeField(null=True, blank=True, editable=False)
+    error_code = models.CharField(max_length=50, blank=True)
+    error = models.CharField(max_length=300, blank=True)
+
+    said_at = models.DateTimeField(default=timezone.now)  # the writer's clock where the bridge tells it
+    created_at = models.DateTimeField(default=timezone.now)
+    sending_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    read_at = models.DateTimeField(null=True, blank=True)
+    edited_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [  # bridges deliver an event more than once
+            models.UniqueConstraint(fields=["session", "provider_message_id"], name="message_kept_once")
+        ]
+        indexes = [
+            models.Index(fields=["conversation", "-said_at", "-id"], name="message_history"),
+            models.Index(fields=["conversation"], condition=Q(status="received"), name="message_to_answer"),
+            models.Index(
+                fields=["conversation", "created_at", "id"],
+                condition=Q(status__in=["queued", "sending"]),
+                name="message_outbox",
+            ),
+            models.Index(fields=["-said_at", "-id"], name="message_newest"),
+            models.Index(fields=["session", "-said_at", "-id"], name="message_newest_of_session"),
+            models.Index(
+                fields=["-said_at", "-id"], condition=Q(status__in=["failed", "unconfirmed"]), name="message_in_trouble"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.kind} {self.id}"
+
+
+def media_path(media: "Media", filename: str) -> str:
+    """Where a file is kept: by month and by an id nobody can guess, never under the name somebody gave it."""
+    return f"{media.created_at:%Y/%m}/{media.pk.hex}{PurePosixPath(filename).suffix}"
+
+
+class MediaQuerySet(models.QuerySet["Media"]):
+    def visible_to(self, user: Any) -> Self:
+        return within_sessions_of(user, self, path="message__session")
+
+
+class Media(models.Model):
+    """What was attached to a message. `file` is what we sent ourselves; `ref` the bridge's id or URL for what came in,
+    empty when it cannot be had.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="media")
+    mime_type = models.CharField(max_length=100, blank=True)
+    filename = models.CharField(max_length=255, blank=True)
+    size_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    ref = models.TextField(blank=True)
+    file = models.FileField(upload_to=media_path, blank=True, editable=False)
+    downloadable = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = MediaQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "media"
+
+    def __str__(self) -> str:
+        return self.filename or self.mime_type or "attachment"
+
+
+class EarlyReceipt(models.Model):
+    """A receipt that overtook the answer to our own send: applied as soon as we learn the message's id."""
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="+")
+    provider_message_id = models.CharField(max_length=255)
+    status = models.CharField(max_length=9)
+    error = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["session", "provider_message_id", "status"], name="early_receipt_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} of a message not seen yet"

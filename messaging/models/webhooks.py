@@ -1,0 +1,114 @@
+"""Webhook endpoints, deliveries and attempts."""
+
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from accounts.models import User
+from messaging.models.events import Event
+from sessions_app.encryption import EncryptedTextField
+from sessions_app.models import WhatsAppSession
+
+
+class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
+    def visible_to(self, user: Any) -> Self:
+        """A user's own; all for those who administrate; through an API key for some sessions those of these alone."""
+        if not user.is_authenticated:
+            return self.none()
+        if user.restricted_to is not None:
+            others = WhatsAppSession.objects.exclude(pk__in=user.restricted_to)
+            return self.filter(owner=user, all_sessions=False).exclude(sessions__in=others)
+        return self if user.sees_everything else self.filter(owner=user)
+
+
+class WebhookEndpoint(models.Model):
+    """An address that is told what happens, as its owner may see it. `messaging.webhooks.endpoints` says how."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="webhook_endpoints")
+    url = models.CharField(max_length=2000)
+    description = models.CharField(max_length=200, blank=True)
+    types = models.JSONField(default=list, blank=True, help_text="Types of events to be told of. Empty: all.")
+    all_sessions = models.BooleanField(default=True, help_text="Told of every session the owner may see.")
+    sessions = models.ManyToManyField(WhatsAppSession, blank=True, related_name="+")
+    secret = EncryptedTextField(editable=False)
+    former_secret = EncryptedTextField(blank=True, editable=False)
+    former_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
+
+    is_enabled = models.BooleanField(default=True)
+    disabled_reason = models.CharField(max_length=200, blank=True)
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    failing_since = models.DateTimeField(null=True, blank=True, editable=False)
+    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Attempts in a row that failed.")
+    next_try_at = models.DateTimeField(null=True, blank=True, editable=False)  # nothing is sent before
+    last_success_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # How far the feed was read, and who is at it.
+    read_transaction = models.BigIntegerField(default=0, editable=False)
+    read_event = models.BigIntegerField(default=0, editable=False)
+    lease_token = models.UUIDField(null=True, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = WebhookEndpointQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.description or self.url
+
+
+class WebhookDeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
+    def visible_to(self, user: Any) -> Self:
+        return self.filter(endpoint__in=WebhookEndpoint.objects.visible_to(user))
+
+
+class WebhookDelivery(models.Model):
+    """One event on its way to one endpoint."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        DELIVERED = "delivered"
+        FAILED = "failed", "failed: given up"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
+    event = models.ForeignKey(Event, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    type = models.CharField(max_length=40)
+    status = models.CharField(max_length=9, choices=Status, default=Status.PENDING)
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(default=timezone.now)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = WebhookDeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "webhook deliveries"
+        constraints = [models.UniqueConstraint(fields=["endpoint", "event"], name="delivery_once_per_endpoint")]
+        indexes = [
+            models.Index(fields=["endpoint", "event"], condition=Q(status="pending"), name="delivery_pending"),
+            models.Index(fields=["created_at"], name="delivery_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.status}"
+
+
+class WebhookAttempt(models.Model):
+    """One time an endpoint was asked to take an event, and what it answered."""
+
+    delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts")
+    at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    status_code = models.PositiveSmallIntegerField(null=True, help_text="Empty: no answer came.")
+    error = models.CharField(max_length=30, blank=True)
+    answer = models.CharField(max_length=500, blank=True, help_text="How the answer's body begins.")
+
+    class Meta:
+        ordering = ["at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%F %T} {self.status_code or self.error}"
