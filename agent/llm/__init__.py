@@ -7,7 +7,7 @@ from django.conf import settings
 from agent.llm.base import Model
 from agent.llm.chat import ChatModel
 from agent.llm.embeddings import Embedder
-from agent.llm.endpoint import Endpoint
+from agent.llm.model_server import ModelServer
 from agent.llm.responses import ResponsesModel
 from agent.llm.scripted import ScriptedModel
 
@@ -26,8 +26,8 @@ def model_for_settings() -> Model:
 def _model(*, api: str, base_url: str, api_key: str, timeout_s: float) -> Model:
     if not api_key and not base_url:
         return ScriptedModel()
-    endpoint = Endpoint(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
-    return ResponsesModel(endpoint) if api == "responses" else ChatModel(endpoint)
+    server = ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
+    return ResponsesModel(server) if api == "responses" else ChatModel(server)
 
 
 def embedder_for_settings(*, timeout_s: float) -> Embedder | None:
@@ -44,4 +44,4 @@ def embedder_for_settings(*, timeout_s: float) -> Embedder | None:
 
 @cache
 def _embedder(*, base_url: str, api_key: str, model: str, timeout_s: float) -> Embedder:
-    return Embedder(Endpoint(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model)
+    return Embedder(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from agent.llm.base import Completion, ModelRefused, ModelUnavailable, ToolRequest, Usage
+from agent.llm.base import Completion, ContentFiltered, ModelRefused, ModelUnavailable, ToolRequest, Usage
 
 MAX_TEXT_CHARS = 65_536  # characters of an answer; WhatsApp takes 4,096 at once
 _MAX_ARGUMENTS_CHARS = 65_536
@@ -89,7 +89,7 @@ def completion(
         text = ""  # zero-width characters and the like
     requests = _with_own_ids(tool_requests[:_MAX_TOOL_REQUESTS])
     if reason == "content_filter":
-        raise ModelRefused("The model server filtered the answer.", code="content_filter")
+        raise ContentFiltered("The model server filtered the answer.")
     if refusal.strip() and not text and not requests:
         raise ModelRefused("The model refused to answer.", code="refusal")
     if not text and not requests:

@@ -1,4 +1,4 @@
-"""What we ask of a model and what comes back, in one form for every API."""
+"""The internal form of a prompt, of a completion and of a failure, shared by all adapters."""
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -14,7 +14,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolRequest:
-    """The model asks for a tool. `arguments` is the JSON text as it came: it may be anything."""
+    """A tool call. `arguments` is the JSON text as the model wrote it; it may be invalid."""
 
     id: str
     name: str
@@ -23,8 +23,10 @@ class ToolRequest:
 
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
-    """One message of the prompt. `tool_requests` belong to an assistant's, `tool_call_id` to a tool's answer, `picture`
-    to a user's: a `data:` URL.
+    """One message of the prompt. Assistant messages have `tool_requests`, tool results a `tool_call_id`, user messages
+    a `picture` (a `data:` URL).
+
+    `raw` is `Completion.raw` of an assistant message of this turn: what the server needs back (signatures, reasoning).
     """
 
     role: Role
@@ -32,11 +34,12 @@ class PromptMessage:
     tool_requests: tuple[ToolRequest, ...] = ()
     tool_call_id: str = ""
     picture: str = ""
+    raw: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool on offer; `parameters` is a JSON schema of type object."""
+    """An offered tool; `parameters` is a JSON schema of type object."""
 
     name: str
     description: str
@@ -45,9 +48,10 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`messages` oldest first; the prefix (tools, system, old history) stays the same from turn to turn for caching.
+    """A request to a model. `messages` are oldest first; the prefix (tools, system, old history) stays the same from
+    turn to turn, so that servers can cache it.
 
-    `notes` are what changes each time: they follow what the user said last, and are no part of the next prompt.
+    `notes` is what changes with every turn. It is appended to the last user message and is not part of the next prompt.
     """
 
     model: str
@@ -58,17 +62,17 @@ class Prompt:
     max_output_tokens: int | None = None
 
     def messages_with_notes(self) -> tuple[PromptMessage, ...]:
-        """In the user's last message: a system message behind the first is refused by many servers."""
+        """Return the messages with the notes in the last user message: many servers refuse a second system message."""
         if not self.notes:
             return self.messages
         last = max((at for at, message in enumerate(self.messages) if message.role is Role.USER), default=-1)
         tools = next((at for at, message in enumerate(self.messages) if message.tool_requests), len(self.messages))
         if last < 0 or any(message.role is Role.ASSISTANT for message in self.messages[last + 1 : tools]):
-            last_words = PromptMessage(role=Role.USER, text=self.notes)
-            return (*self.messages[:tools], last_words, *self.messages[tools:])
-        said = self.messages[last]
-        noted = replace(said, text=f"{said.text}\n\n{self.notes}")
-        return (*self.messages[:last], noted, *self.messages[last + 1 :])
+            notes = PromptMessage(role=Role.USER, text=self.notes)
+            return (*self.messages[:tools], notes, *self.messages[tools:])
+        user = self.messages[last]
+        with_notes = replace(user, text=f"{user.text}\n\n{self.notes}")
+        return (*self.messages[:last], with_notes, *self.messages[last + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,40 +84,93 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model said: a text, or tools it wants run, or both. `model` is what the server says it was."""
+    """A model's answer: a text, tool calls, or both. `model` is the name that the server reports.
+
+    `text` is free of thoughts and of tool calls written as text. `dropped_tool_call` is true if a written call was
+    removed that cannot be run (unreadable, or a tool that is not offered): ask once more. `finish_reason` is `length`
+    for an answer that was cut off, whatever the server calls it.
+    """
 
     text: str = ""
     tool_requests: tuple[ToolRequest, ...] = ()
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     finish_reason: str = ""
+    dropped_tool_call: bool = False
+    raw: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def was_cut_off(self) -> bool:
+        return self.finish_reason == "length"
+
+    def as_message(self) -> PromptMessage:
+        """Return this answer as the assistant message of the turn's next request."""
+        return PromptMessage(role=Role.ASSISTANT, text=self.text, tool_requests=self.tool_requests, raw=self.raw)
 
 
 class ModelError(Exception):
-    """No usable answer. `code` is for programs and is kept on the turn; the message holds no key and no prompt."""
+    """No usable answer. `code` is for programs and is stored on the turn; the message holds no key and no prompt.
+
+    `usage` is what an unusable answer cost all the same. `unsupported` names the part of the request that the server
+    does not take (a field of `Capabilities`), if it said so.
+    """
 
     code = "model_error"
 
-    def __init__(self, message: str = "", *, code: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+        usage: Usage | None = None,
+        unsupported: str = "",
+    ) -> None:
         super().__init__(message)
         self.code = code or self.code
         self.retry_after_s = retry_after_s
+        self.usage = usage or Usage()
+        self.unsupported = unsupported
+
+    @property
+    def needs_operator(self) -> bool:
+        """True if the key, the model's name or the account has to be mended: it passes, but not by itself."""
+        return self.code in OPERATOR_CODES
+
+
+OPERATOR_CODES = frozenset({"unauthorized", "model_not_found", "insufficient_quota"})
 
 
 class ModelUnavailable(ModelError):
-    """May pass: 429, 5xx, a timeout, no connection, an answer that is malformed or empty."""
+    """May pass: 429, 5xx, a timeout, no connection, or an answer that is malformed or empty.
+
+    Codes: rate_limited, insufficient_quota, timeout, connection, server_error, malformed, empty, length (the limit was
+    used up before any text), dropped_tool_call (nothing but a tool call that cannot be run).
+    """
 
     code = "model_unavailable"
 
 
 class ModelRefused(ModelError):
-    """Will not pass by itself: a wrong key, an unknown model, a request it does not take."""
+    """Does not pass by itself. Codes: unauthorized, model_not_found, bad_request, redirect, refusal."""
 
     code = "model_refused"
 
 
+class ContextTooLong(ModelRefused):
+    """The prompt does not fit the model's context: ask with less history."""
+
+    code = "context_too_long"
+
+
+class ContentFiltered(ModelRefused):
+    """The provider filtered the prompt or the answer."""
+
+    code = "content_filter"
+
+
 class Model(Protocol):
-    """A way to ask. Safe to share by threads."""
+    """A model behind one API. Thread-safe."""
 
     def complete(self, prompt: Prompt) -> Completion:
         """Raises ModelUnavailable or ModelRefused."""

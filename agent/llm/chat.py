@@ -5,17 +5,17 @@ from typing import Any
 from agent.llm.answers import completion, count, joined, tool_arguments, tool_name, tool_request
 from agent.llm.base import Completion, ModelUnavailable, Prompt, PromptMessage, Role, ToolRequest, ToolSpec, Usage
 from agent.llm.capabilities import capabilities_of
-from agent.llm.endpoint import Endpoint, failure
+from agent.llm.model_server import ModelServer, failure
 
 
 class ChatModel:
     """Format: `POST /chat/completions`, https://platform.openai.com/docs/api-reference/chat/create"""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
 
     def complete(self, prompt: Prompt) -> Completion:
-        return _completion(self._endpoint.post("/chat/completions", _body(prompt)))
+        return _completion(self._server.post("/chat/completions", _body(prompt)))
 
 
 def _body(prompt: Prompt) -> dict[str, Any]:

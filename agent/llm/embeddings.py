@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from agent.llm.base import ModelUnavailable
-from agent.llm.endpoint import Endpoint
+from agent.llm.model_server import ModelServer
 
 MAX_DIMENSIONS = 16_000  # pgvector's own bound
 
@@ -12,8 +12,8 @@ MAX_DIMENSIONS = 16_000  # pgvector's own bound
 class Embedder:
     """One embedding model of one server; safe to share by threads."""
 
-    def __init__(self, endpoint: Endpoint, *, model: str) -> None:
-        self._endpoint = endpoint
+    def __init__(self, server: ModelServer, *, model: str) -> None:
+        self._server = server
         self.model = model
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -21,7 +21,7 @@ class Embedder:
 
         Format: `POST /embeddings`, https://platform.openai.com/docs/api-reference/embeddings
         """
-        answer = self._endpoint.post(
+        answer = self._server.post(
             "/embeddings", {"model": self.model, "input": list(texts), "encoding_format": "float"}
         )
         vectors = _vectors(answer.get("data"), count=len(texts))

@@ -5,7 +5,7 @@ from typing import Any
 from agent.llm.answers import completion, count, tool_arguments, tool_name, tool_request
 from agent.llm.base import Completion, ModelUnavailable, Prompt, PromptMessage, Role, ToolRequest, ToolSpec, Usage
 from agent.llm.capabilities import capabilities_of
-from agent.llm.endpoint import Endpoint, failure
+from agent.llm.model_server import ModelServer, failure
 
 _SMALLEST_LIMIT = 16  # max_output_tokens below this is refused
 _FINISH_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -17,11 +17,11 @@ class ResponsesModel:
     Nothing is kept at the server (`store` is false): the history is ours and is sent whole.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
 
     def complete(self, prompt: Prompt) -> Completion:
-        return _completion(self._endpoint.post("/responses", _body(prompt)))
+        return _completion(self._server.post("/responses", _body(prompt)))
 
 
 def _body(prompt: Prompt) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from agent.llm.base import Model, Prompt, PromptMessage, Role
 from agent.llm.chat import ChatModel
-from agent.llm.endpoint import Endpoint
+from agent.llm.model_server import ModelServer
 from agent.llm.responses import ResponsesModel
 from tests.support.fake_openai import FakeOpenAI
 
@@ -21,13 +21,13 @@ def server() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture(params=[ChatModel, ResponsesModel], ids=["chat", "responses"])
 def model(request: pytest.FixtureRequest, server: FakeOpenAI) -> Model:
-    return request.param(Endpoint(base_url=server.base_url, api_key=API_KEY, timeout_s=10.0))
+    return request.param(ModelServer(base_url=server.base_url, api_key=API_KEY, timeout_s=10.0))
 
 
 @pytest.fixture
 def hurried(model: Model, server: FakeOpenAI) -> Model:
     """The same with a time-out that a test can wait for."""
-    return type(model)(Endpoint(base_url=server.base_url, api_key=API_KEY, timeout_s=0.3))
+    return type(model)(ModelServer(base_url=server.base_url, api_key=API_KEY, timeout_s=0.3))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from agent.llm.base import (
     ToolSpec,
     Usage,
 )
-from agent.llm.endpoint import Endpoint
+from agent.llm.model_server import ModelServer
 from tests.agent.llm.conftest import API_KEY
 
 SEARCH = ToolSpec(
@@ -262,19 +262,19 @@ def test_a_server_that_is_not_there_may_come_back(model, said):
         nobody.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
         with pytest.raises(ModelUnavailable) as failed:
-            type(model)(Endpoint(base_url=address, api_key=API_KEY, timeout_s=5)).complete(said())
+            type(model)(ModelServer(base_url=address, api_key=API_KEY, timeout_s=5)).complete(said())
     assert failed.value.code == "connection"
 
 
 def test_a_wrong_key_is_refused(model, server, said):
     with pytest.raises(ModelRefused) as failed:
-        type(model)(Endpoint(base_url=server.base_url, api_key="sk-wrong", timeout_s=5)).complete(said())
+        type(model)(ModelServer(base_url=server.base_url, api_key="sk-wrong", timeout_s=5)).complete(said())
     assert failed.value.code == "unauthorized"
 
 
 def test_a_server_of_ones_own_is_sent_no_key(model, server, said):
     server.api_key = ""
-    type(model)(Endpoint(base_url=server.base_url, api_key="", timeout_s=5)).complete(said())
+    type(model)(ModelServer(base_url=server.base_url, api_key="", timeout_s=5)).complete(said())
     assert "authorization" not in server.requests[0].headers
 
 

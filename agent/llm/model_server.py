@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import openai
 
-from agent.llm.base import ModelError, ModelRefused, ModelUnavailable
+from agent.llm.base import ContextTooLong, ModelError, ModelRefused, ModelUnavailable
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024  # bytes
 _MAX_RETRY_AFTER_S = 3600.0  # of what a Retry-After may ask
@@ -28,7 +28,7 @@ _CONTEXT_TOO_LONG = re.compile(
 )
 
 
-class Endpoint:
+class ModelServer:
     """A client to share by threads. It never tries twice: our turns do, and they remember it across a crash.
 
     The request goes through the SDK's `post`, not through `chat.completions.create`, which spends 0.4 ms of CPU on
@@ -162,7 +162,7 @@ def failure(status: int, error: Any, headers: httpx2.Headers | None = None) -> M
     if status in {408, 504}:
         return ModelUnavailable(message, code="timeout", retry_after_s=wait_s)
     if _is_context_too_long(status, said, error):
-        return ModelRefused(message, code="context_too_long")
+        return ContextTooLong(message)
     if status >= 500 or status in {409, 425}:
         return ModelUnavailable(message, code="server_error", retry_after_s=wait_s)
     if status in {401, 403}:
