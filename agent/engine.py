@@ -127,7 +127,7 @@ class Engine:
         self._turns = self._pool("turn", self._take_turn)
         self._sends = self._pool("delivery", sender.deliver)
         self._compactions = self._pool("fold", fold_early, threads=MAX_CONCURRENT_COMPACTIONS)
-        self._endpoints = self._pool("webhook", webhook_sender.tell)
+        self._endpoints = self._pool("webhook", webhook_sender.deliver_to_endpoint)
         self._timers: list[tuple[float, int, WorkerPool, UUID]] = []  # a heap: when, order, what
         self._timer_count = 0
         self._timer_added = threading.Condition()

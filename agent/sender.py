@@ -1,4 +1,4 @@
-"""Hand queued messages to the bridge, in order, each at most once."""
+"""Send queued messages through the bridge, in order, each at most once."""
 
 import json
 import time
@@ -23,15 +23,15 @@ from whatsapp_agent import postgres
 
 log = structlog.get_logger(__name__)
 
-SENT_BY_THEIR_OWN_CALL = frozenset({Kind.TEXT.value, Kind.LOCATION.value, Kind.CONTACT.value})  # the others are files
-PAUSES_S = (0.2, 1.0, 3.0, 6.0, 10.0)
+KINDS_WITHOUT_FILE = frozenset({Kind.TEXT.value, Kind.LOCATION.value, Kind.CONTACT.value})
+RECORD_RETRY_PAUSES_S = (0.2, 1.0, 3.0, 6.0, 10.0)
 Result = TypeVar("Result")
 
 
 def deliver(conversation_id: UUID) -> datetime | None:
-    """Send what is queued in one conversation and may leave now.
+    """Send the messages of one conversation that may leave now.
 
-    Returns when the next message wants to leave, None when nothing waits for a time.
+    Returns when the next one may leave, None when none waits for a time.
     """
     while claimed := outbox.claim_next_message(conversation_id):
         bridge = bridge_cache.get(claimed.bridge_id, claimed.bridge_version)
@@ -44,40 +44,40 @@ def deliver(conversation_id: UUID) -> datetime | None:
 
 
 def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
-    """Send one message and note what came of it; returns whether the next one may follow."""
+    """Send one message and record the result; return whether the next one may follow."""
     try:
         adapter = adapter_for(bridge)
         denial_reason = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
         if denial_reason:
             raise Refused(denial_reason, code="not_supported_by_bridge")
-        sent = _hand_over(claimed, adapter=adapter)
+        sent = _call_bridge(claimed, adapter=adapter)
     except NotSent as exc:
-        _noted(partial(outbox.mark_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
+        _record(partial(outbox.mark_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
         if exc.code == "not_connected":
             event = SessionChanged(session=claimed.session_name, status=Link.DISCONNECTED, code="not connected")
             record_session_change(bridge=bridge, event=event)
         log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
         return False
     except Refused as exc:
-        _noted(partial(outbox.mark_failed, claimed, code=exc.code, error=str(exc)))
+        _record(partial(outbox.mark_failed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_refused", message=str(claimed.message_id), code=exc.code)
         return True
     except Unconfirmed as exc:
-        _noted(partial(outbox.mark_unconfirmed, claimed, code=exc.code, error=str(exc)))
+        _record(partial(outbox.mark_unconfirmed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_unconfirmed", message=str(claimed.message_id), code=exc.code)
         return True
-    return _noted(partial(outbox.mark_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
+    return _record(partial(outbox.mark_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
 
 
-def _hand_over(claimed: Claimed, *, adapter: BridgeAdapter) -> Sent:
-    """Have the bridge send it, each kind by its own call. Raises NotSent, Refused or Unconfirmed."""
+def _call_bridge(claimed: Claimed, *, adapter: BridgeAdapter) -> Sent:
+    """Call the bridge, each kind by its own endpoint. Raises NotSent, Refused or Unconfirmed."""
     to: dict[str, Any] = {
         "session": claimed.session_name,
         "address": claimed.address,
         "quoted_id": claimed.quoted_id or None,
     }
-    if claimed.kind not in SENT_BY_THEIR_OWN_CALL:
-        return _hand_over_file(claimed, adapter=adapter, to=to)
+    if claimed.kind not in KINDS_WITHOUT_FILE:
+        return _call_bridge_with_file(claimed, adapter=adapter, to=to)
     postgres.release()
     if claimed.kind == Kind.TEXT:
         return adapter.send_text(text=claimed.text, **to)
@@ -87,7 +87,7 @@ def _hand_over(claimed: Claimed, *, adapter: BridgeAdapter) -> Sent:
     return adapter.send_contact(card=Card(**details["contacts"][0]), **to)
 
 
-def _hand_over_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, Any]) -> Sent:
+def _call_bridge_with_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, Any]) -> Sent:
     media = Media.objects.select_related("message").filter(message=claimed.message_id).exclude(file="").first()
     if media is None:
         raise Refused("There is no file to send.", code="file_gone")
@@ -95,16 +95,16 @@ def _hand_over_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, A
     try:
         return adapter.send_media(file=outgoing(media), caption=claimed.text, **to)
     except FileNotFoundError as exc:
-        raise Refused("The file is no longer kept.", code="file_gone") from exc
+        raise Refused("The file is no longer stored.", code="file_gone") from exc
 
 
-def _noted(note: Callable[[], Result]) -> Result:
-    """Write down what came of a send, also when the database is away for a moment: the bridge is not asked again."""
-    for pause_s in PAUSES_S:
+def _record(record: Callable[[], Result]) -> Result:
+    """Record a result, retrying while the database is away: the bridge must not be called again."""
+    for pause_s in RECORD_RETRY_PAUSES_S:
         try:
-            return note()
+            return record()
         except (OperationalError, InterfaceError) as exc:
-            log.warning("send_not_noted_yet", error=type(exc).__name__)
+            log.warning("send_result_not_stored", error=type(exc).__name__)
             postgres.release()
             time.sleep(pause_s)
-    return note()
+    return record()

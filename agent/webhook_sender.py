@@ -1,4 +1,4 @@
-"""Tell endpoints what happened. One process at a time for each endpoint, in order for each conversation."""
+"""Send events to webhook endpoints: one process per endpoint at a time, in order per conversation."""
 
 import time
 from collections import defaultdict
@@ -25,8 +25,8 @@ MAX_RESPONSE_BYTES = 2000
 MAX_RETRY_AFTER_S = 3600.0
 
 
-def tell(endpoint_id: UUID) -> None:
-    """Send what one endpoint is to be told. Does nothing when it may not be asked, or another process is at it."""
+def deliver_to_endpoint(endpoint_id: UUID) -> None:
+    """Send pending events to one endpoint. Does nothing if it is paused or another process holds its lease."""
     lease = endpoints.take(endpoint_id)
     if lease is None:
         return
@@ -45,7 +45,7 @@ def tell(endpoint_id: UUID) -> None:
 
 
 def _send_all(endpoint: WebhookEndpoint, batch: Sequence[Outgoing]) -> list[Attempt]:
-    """Send until all is sent, the time is up, or the endpoint fails. Conversations side by side, each in order."""
+    """Send a batch until it is done, time is up or the endpoint fails. Conversations run in parallel, each in order."""
     give_up_at = time.monotonic() + endpoints.SENDS_FOR_S
     attempts: list[Attempt] = []
     places: dict[UUID | None, list[Outgoing]] = defaultdict(list)
@@ -67,7 +67,7 @@ def _send_all(endpoint: WebhookEndpoint, batch: Sequence[Outgoing]) -> list[Atte
 
 
 def send(endpoint: WebhookEndpoint, outgoing: Outgoing) -> Attempt:
-    """Send one event and say what came of it. Anything but 2xx within the time-out is a failure."""
+    """Send one event and return the attempt. Anything but 2xx within the timeout is a failure."""
     at, began = timezone.now(), time.monotonic()
 
     def attempt(**facts: object) -> Attempt:

@@ -120,7 +120,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
     if agent_speaks:
         queued.exclude(control_epoch=None).update(control_epoch=epoch)
     else:
-        queued.silence()
+        queued.cancel_queued_replies()
     note_move(lose.pk, to=keep.pk)
     _hand_over(lose, to=keep, but=(Summary,))
     stricter = lose if keep.control == Conversation.Control.AGENT else keep

@@ -1,4 +1,4 @@
-"""Who speaks in a conversation: the agent, a person, or nobody. A person always wins."""
+"""Control of a conversation: who answers, the agent, a person or nobody. A person always wins."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,11 +20,11 @@ Control = Conversation.Control
 
 
 class ConversationGone(NotFound):
-    detail = "This conversation has just become part of another one: look the contact up again."
+    detail = "This conversation was merged into another one. Look the contact up again."
 
 
 def hold(conversation_id: UUID) -> Conversation:
-    """The conversation as it is now, held still until the end of the transaction. Raises ConversationGone."""
+    """Lock and return the conversation until the end of the transaction. Raises ConversationGone."""
     rows = Conversation.objects.select_for_update(of=["self"]).select_related("session__agent_profile")
     conversation = rows.filter(pk=conversation_id).first()
     if conversation is None:
@@ -35,7 +35,7 @@ def hold(conversation_id: UUID) -> Conversation:
 def take_over(
     *, conversation: Conversation, by: User | None = None, until: datetime | None = None, reason: str = ""
 ) -> Conversation:
-    """A person speaks here from now on: the agent is silent, also with what it was writing or had queued.
+    """Give control to a person. Drafts and queued replies of the agent are dropped.
 
     `until` None: until released by hand. Raises ConversationGone.
     """
@@ -45,7 +45,7 @@ def take_over(
 def mute(
     *, conversation: Conversation, by: User | None = None, until: datetime | None = None, reason: str = ""
 ) -> Conversation:
-    """Nobody answers here: the agent is silent and no one is asked to step in. Raises what `take_over` raises."""
+    """Let nobody answer: the agent is silent and no person is asked to. Raises what `take_over` raises."""
     return _set_control(conversation, to=Control.MUTED, by=by, until=until, reason=reason)
 
 
@@ -53,7 +53,7 @@ def mute(
 def _set_control(
     conversation: Conversation, *, to: Control, by: User | None, until: datetime | None, reason: str
 ) -> Conversation:
-    # The row lock taken here is what a turn's settling waits for: it finds another epoch and leaves nothing behind.
+    # Completing a turn waits for this row lock, then finds another epoch and stores nothing.
     changed = Conversation.objects.filter(pk=conversation.pk).update(
         control=to,
         control_until=until,
@@ -70,20 +70,22 @@ def _set_control(
     if not changed:
         raise ConversationGone()
     _reopen_unanswered(conversation)
-    Message.objects.filter(conversation=conversation).silence()
+    Message.objects.filter(conversation=conversation).cancel_queued_replies()
     conversation.refresh_from_db()
     return conversation
 
 
 def _reopen_unanswered(conversation: Conversation) -> None:
-    """An answer of which nothing has left, and now never will, has answered nothing."""
-    said = Message.objects.filter(conversation=conversation)
-    replies = said.filter(direction=Message.Direction.OUTBOUND)
-    left = replies.exclude(status__in=[Message.Status.QUEUED, Message.Status.FAILED, Message.Status.CANCELLED])
+    """Make messages unanswered again whose answer is about to be cancelled before any part of it was sent."""
+    messages = Message.objects.filter(conversation=conversation)
+    replies = messages.filter(direction=Message.Direction.OUTBOUND)
+    sent = replies.exclude(status__in=[Message.Status.QUEUED, Message.Status.FAILED, Message.Status.CANCELLED])
     queued = replies.filter(status=Message.Status.QUEUED, control_epoch__isnull=False)
     turns = set(queued.values_list("turn", flat=True)) - {None}
-    turns -= set(left.filter(turn__in=turns).values_list("turn", flat=True))
-    said.filter(turn__in=turns, direction=Message.Direction.INBOUND).update(status=Message.Status.RECEIVED, turn=None)
+    turns -= set(sent.filter(turn__in=turns).values_list("turn", flat=True))
+    messages.filter(turn__in=turns, direction=Message.Direction.INBOUND).update(
+        status=Message.Status.RECEIVED, turn=None
+    )
 
 
 @transaction.atomic
@@ -119,14 +121,14 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
 
 @transaction.atomic
 def record_human_reply(*, conversation: Conversation, by: User | None = None, reason: str) -> None:
-    """A person said something here: what was unanswered is answered now, and the conversation is theirs for a while.
+    """Record that a person wrote: unanswered messages are handled, and the person has control for `takeover_s`.
 
     Raises ConversationGone.
     """
     row = hold(conversation.pk)
     for_s = row.session.agent_profile.takeover_s
     until = timezone.now() + timedelta(seconds=for_s) if for_s else None
-    if row.control == Control.HUMAN and until is not None:  # writing does not shorten what was taken over for longer
+    if row.control == Control.HUMAN and until is not None:  # writing does not shorten a longer takeover
         until = None if row.control_until is None else max(until, row.control_until)
     if row.control != Control.MUTED:
         take_over(conversation=conversation, by=by, until=until, reason=reason)
@@ -137,7 +139,7 @@ def record_human_reply(*, conversation: Conversation, by: User | None = None, re
 
 @periodic(every_s=5)
 def release_expired(*, limit: int = 200) -> int:
-    """Give back the conversations whose `control_until` has passed; returns how many."""
+    """Release conversations whose `control_until` has passed; return how many."""
     expired = Conversation.objects.filter(control_until__lte=timezone.now()).exclude(control=Control.AGENT)[:limit]
     for conversation in expired:
         with suppress(ConversationGone):

@@ -1,4 +1,4 @@
-"""The right to work on a conversation until a time, and what a turn leaves behind when it still holds that right."""
+"""Leases on conversations: take, renew, postpone; complete a turn while its lease is held."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""Files that leave: what they really are, a name that is safe, and where they are kept."""
+"""Files to send: detect their type, make their names safe, store and serve them."""
 
 import re
 import unicodedata
@@ -128,7 +128,7 @@ def take(content: IO[bytes], *, name: str, size_bytes: int) -> NewFile:
 
 
 def fetch_file(url: str, *, name: str = "") -> NewFile:
-    """The file at an address somebody gave us. Raises UnsafeUrl, FetchFailed, and what `take` raises."""
+    """Download a file from a caller's URL. Raises UnsafeUrl, FetchFailed, and what `take` raises."""
     try:
         fetched = fetch(url, timeout_s=FETCH_TIMEOUT_S, most_bytes=settings.MEDIA_MAX_BYTES)
     except (UnsafeUrl, FetchFailed) as exc:
@@ -190,11 +190,11 @@ def safe_name(name: str, *, mime_type: str) -> str:
     return (stem.strip(" .")[: MAX_NAME_LENGTH - len(extension)] or "file") + extension
 
 
-# --- handing it on ------------------------------------------------------------------------------------------------
+# --- serving ------------------------------------------------------------------------------------------------------
 
 
 def outgoing(media: Media) -> OutgoingFile:
-    """A kept file as a bridge is given it."""
+    """Return a stored file in the form that bridges take."""
     return OutgoingFile(
         kind=Kind(media.message.kind),
         mime_type=media.mime_type,
@@ -215,14 +215,14 @@ def _signer() -> TimestampSigner:
 
 
 def public_url(media: Media) -> str:
-    """Where anybody who has this address may fetch the file for the next hour; empty without PUBLIC_URL."""
+    """Return a signed URL that is valid for one hour and needs no login; empty without PUBLIC_URL."""
     if not settings.PUBLIC_URL:
         return ""
     return f"{settings.PUBLIC_URL}/media/{_signer().sign(media.pk.hex)}/"
 
 
 def by_token(token: str) -> Media:
-    """The file of a public address. Raises NotFound when it is none, or no longer."""
+    """Return the file of a signed URL. Raises NotFound when the token is invalid or expired."""
     try:
         media_id = UUID(_signer().unsign(token, max_age=PUBLIC_FOR_S))
     except (BadSignature, ValueError) as exc:
@@ -233,13 +233,13 @@ def by_token(token: str) -> Media:
     return media
 
 
-# --- what nobody needs any more -----------------------------------------------------------------------------------
+# --- clean-up -----------------------------------------------------------------------------------------------------
 
 
 def unused() -> Iterator[str]:
-    """Names of kept files that no row refers to: of what was deleted, or of an upload that came to nothing.
+    """Yield the names of stored files that no row refers to.
 
-    One that is younger than UNUSED_AFTER may be of a message that is just being queued.
+    A file younger than UNUSED_AFTER may belong to a message that is just being queued.
     """
     before = timezone.now() - UNUSED_AFTER
     for folder in _months():
@@ -251,7 +251,7 @@ def unused() -> Iterator[str]:
 
 
 def _months() -> Iterator[str]:
-    """The folders in which `media_path` keeps files."""
+    """Yield the folders that `media_path` stores files in."""
     years = default_storage.listdir("")[0] if default_storage.exists("") else []
     for year in sorted(year for year in years if year.isdigit()):
         for month in sorted(default_storage.listdir(year)[0]):

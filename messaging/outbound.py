@@ -1,4 +1,4 @@
-"""What we decide to say: queued here, delivered by the engine."""
+"""Queue outbound messages; the engine sends them."""
 
 from dataclasses import asdict
 from typing import Any
@@ -37,7 +37,7 @@ def parse_phone(text: str, *, field: str = "to") -> str:
 
 
 def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversation:
-    """The conversation with a phone (E.164), made when there is none yet.
+    """Return the conversation with a phone (E.164); create it if there is none.
 
     An address the bridge gave us beats one somebody typed: Brazilian, Mexican and Argentine mobile numbers exist in
     two spellings.
@@ -59,7 +59,7 @@ def send_text(
     by: User | None = None,
     quoted: Message | None = None,
 ) -> Message:
-    """Queue a text. Words of a person take the conversation over.
+    """Queue a text. A message of staff takes the conversation over.
 
     Raises SessionNotConnected, NotSupportedByBridge, InvalidInput or ConversationGone, and then queues nothing.
     """
@@ -147,9 +147,9 @@ def send_contact(
 
 @transaction.atomic
 def _queue(
-    *, conversation: Conversation, author: Message.Author, by: User | None, quoted: Message | None, **said: Any
+    *, conversation: Conversation, author: Message.Author, by: User | None, quoted: Message | None, **values: Any
 ) -> Message:
-    """Put a message into the outbox. A person who wrote it has the conversation from now on."""
+    """Insert a queued message. If staff wrote it, they take the conversation over."""
     if quoted is not None:
         _check_capability(conversation, Capability.QUOTE, "reply to a message")
     control.hold(conversation.pk)
@@ -164,9 +164,9 @@ def _queue(
         status=Message.Status.QUEUED,
         quoted=quoted,
         quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
-        **said,
+        **values,
     )
-    seen = {} if author == Message.Author.SYSTEM else {"unread_count": 0, "needs_attention": False}
+    seen: dict[str, Any] = {} if author == Message.Author.SYSTEM else {"unread_count": 0, "needs_attention": False}
     Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
     wakeups.notify(conversation.pk)
     return message
@@ -204,7 +204,7 @@ SENDABLE_AGAIN = [Message.Status.FAILED, Message.Status.UNCONFIRMED, Message.Sta
 
 @transaction.atomic
 def send_again(*, message: Message) -> Message:
-    """Queue once more what failed, was cancelled, or may not have gone; a person decided so, and no control stops it.
+    """Queue a failed, cancelled or unconfirmed message again. A person decided so: control does not cancel it.
 
     Raises Conflict when it is on its way or has arrived.
     """
@@ -228,5 +228,5 @@ def send_again(*, message: Message) -> Message:
 
 
 def mark_read(*, conversation: Conversation) -> None:
-    """Staff have seen what was said here."""
+    """Mark the conversation as read by staff."""
     Conversation.objects.filter(pk=conversation.pk).update(unread_count=0)

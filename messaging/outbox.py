@@ -1,4 +1,4 @@
-"""The outbox: what is queued leaves in order, at most once, and only if the one who said it may still speak."""
+"""The outbox: claim queued messages in order, at most once each, and record what became of them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,14 +11,41 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from messaging.inbound import record_sent
+from messaging.inbound import MOVES_FROM, record_sent
 from messaging.models import Conversation, Message
+from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
 
-# The first message that has not left, claimed in one statement: committed before the bridge is asked, so that a crash
-# leaves `sending` behind, which is never blindly sent again.
-CLAIM = Statement("""
+AGENT_MESSAGE_TTL = timedelta(hours=1)  # a later answer would answer the past
+STAFF_MESSAGE_TTL = timedelta(hours=24)
+MAX_PAUSE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message claimed for sending, with everything the bridge needs."""
+
+    message_id: UUID
+    sending_at: datetime  # tells this claim from a later one of the same message
+    text: str
+    quoted_id: str
+    tries: int
+    created_at: datetime
+    turn_id: UUID | None
+    author: str
+    kind: str
+    details_json: str
+    address: str
+    is_group: bool
+    session_id: UUID
+    session_name: str
+    bridge_id: UUID
+    bridge_version: str
+
+
+# Committed before the bridge is asked: a crash leaves `sending` behind, which is never blindly sent again.
+CLAIM_NEXT_MESSAGE = Statement("""
 WITH first AS (
     SELECT id FROM messaging_message
      WHERE conversation_id = %(conversation_id)s AND status IN ('queued', 'sending')
@@ -39,13 +66,24 @@ RETURNING message.id, message.sending_at, message.text, message.quoted_provider_
           session.id, session.name, bridge.id,
           ROW(bridge.xmin, bridge.ctid)::text
 """)
-SENT = Statement("""
+
+
+def claim_next_message(conversation_id: UUID) -> Claimed | None:
+    """Claim the conversation's first unsent message; return None if it may not be sent now."""
+    for row in CLAIM_NEXT_MESSAGE.rows(conversation_id=conversation_id):
+        return Claimed(*row)
+    return None
+
+
+_SENT_FROM = ", ".join(f"'{status}'" for status in MOVES_FROM[Message.Status.SENT])
+# The rule is `messaging.inbound.MOVES_FROM`, which echoes and receipts apply; here it costs one round trip.
+MARK_SENT = Statement(f"""
 UPDATE messaging_message message
    SET provider_message_id = %(provider_message_id)s, error_code = '', error = '',
-       status = CASE WHEN status IN ('sending', 'unconfirmed') THEN 'sent' ELSE status END,
+       status = CASE WHEN status IN ({_SENT_FROM}) THEN 'sent' ELSE status END,
        sent_at = COALESCE(sent_at, LEAST(%(at)s, statement_timestamp()), statement_timestamp())
  WHERE id = %(id)s
-   AND NOT EXISTS (SELECT 1 FROM messaging_message echo  -- of this very message, kept before we knew its id
+   AND NOT EXISTS (SELECT 1 FROM messaging_message echo  -- stored before its id was known
                     WHERE echo.session_id = message.session_id AND echo.id <> message.id
                       AND echo.provider_message_id = %(provider_message_id)s)
 RETURNING EXISTS (SELECT 1 FROM messaging_earlyreceipt early
@@ -53,62 +91,29 @@ RETURNING EXISTS (SELECT 1 FROM messaging_earlyreceipt early
                      AND early.provider_message_id = %(provider_message_id)s),
           EXISTS (SELECT 1 FROM messaging_message later
                    WHERE later.conversation_id = message.conversation_id AND later.status = 'queued')
-""")
-
-AGENT_MESSAGE_TTL = timedelta(hours=1)  # an answer later than this is an answer to the past
-STAFF_MESSAGE_TTL = timedelta(hours=24)
-MAX_PAUSE_S = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A message that is ours to send now, with all the bridge has to be told."""
-
-    message_id: UUID
-    sending_at: datetime  # tells this claim from a later one of the same message
-    text: str
-    quoted_id: str
-    tries: int
-    created_at: datetime
-    turn_id: UUID | None
-    author: str
-    kind: str
-    details_json: str
-    address: str
-    is_group: bool
-    session_id: UUID
-    session_name: str
-    bridge_id: UUID
-    bridge_version: str
-
-
-def claim_next_message(conversation_id: UUID) -> Claimed | None:
-    """Take the next message of a conversation for sending; None when there is none that may leave now."""
-    for row in CLAIM.rows(conversation_id=conversation_id):
-        return Claimed(*row)
-    return None
+""")  # noqa: S608  nothing in it is input
 
 
 def mark_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None) -> bool:
-    """The bridge took it. Returns whether more is queued behind it."""
+    """Record that the bridge accepted the message; return whether more is queued behind it."""
     try:
-        rows = SENT.rows(id=claimed.message_id, provider_message_id=provider_message_id, at=at)
+        rows = MARK_SENT.rows(id=claimed.message_id, provider_message_id=provider_message_id, at=at)
     except IntegrityError:  # the echo came at the same moment
         rows = []
-    needs_more_care, more = rows[0] if rows else (True, True)
-    if needs_more_care:
+    has_early_receipt, more = rows[0] if rows else (True, True)  # no row: its echo is stored as a message
+    if has_early_receipt:
         record_sent(message_id=claimed.message_id, provider_message_id=provider_message_id, at=at)
     return more
 
 
 def mark_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: float | None = None) -> None:
-    """Surely not sent: it stays first in the queue, and is tried again after a growing pause until it is too late."""
-    keeps = AGENT_MESSAGE_TTL if claimed.author == Message.Author.AGENT else STAFF_MESSAGE_TTL
-    if timezone.now() - claimed.created_at > keeps:
+    """Keep a message that was definitely not sent first in the queue; retry with backoff until its TTL is over."""
+    ttl = AGENT_MESSAGE_TTL if claimed.author == Message.Author.AGENT else STAFF_MESSAGE_TTL
+    if timezone.now() - claimed.created_at > ttl:
         mark_failed(claimed, code="expired", error=error)
         return
-    pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** min(claimed.tries - 1, 20), MAX_PAUSE_S)
-    _ours(claimed).update(
+    pause_s = backoff_s(claimed.tries, base_s=settings.AGENT_RETRY_BASE_S, max_s=MAX_PAUSE_S)
+    _claimed_rows(claimed).update(
         status=Message.Status.QUEUED,
         next_try_at=Now() + timedelta(seconds=max(pause_s, retry_after_s or 0.0)),
         error_code=code[:50],
@@ -118,10 +123,10 @@ def mark_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: flo
 
 @transaction.atomic
 def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
-    """The bridge refused it for good. What was to follow it in the same answer makes no sense alone."""
-    _lock_conversations(_ours(claimed))
-    _ask_for_attention(_ours(claimed))
-    _ours(claimed).update(status=Message.Status.FAILED, error_code=code[:50], error=error[:300])
+    """Fail a message the bridge refused for good, and cancel the later parts of the same answer."""
+    _lock_conversations(_claimed_rows(claimed))
+    _ask_for_attention(_claimed_rows(claimed))
+    _claimed_rows(claimed).update(status=Message.Status.FAILED, error_code=code[:50], error=error[:300])
     if claimed.turn_id:
         Message.objects.filter(turn_id=claimed.turn_id, status=Message.Status.QUEUED).update(
             status=Message.Status.CANCELLED, error_code="earlier_part_failed", error="An earlier part was not sent."
@@ -130,18 +135,18 @@ def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
 
 @transaction.atomic
 def mark_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
-    """It may have been sent: an echo, a receipt or a person settles it."""
-    _lock_conversations(_ours(claimed))
-    _ask_for_attention(_ours(claimed))
-    _ours(claimed).update(status=Message.Status.UNCONFIRMED, error_code=code[:50], error=error[:300])
+    """Record that the message may have been sent; an echo, a receipt or a person settles it."""
+    _lock_conversations(_claimed_rows(claimed))
+    _ask_for_attention(_claimed_rows(claimed))
+    _claimed_rows(claimed).update(status=Message.Status.UNCONFIRMED, error_code=code[:50], error=error[:300])
 
 
-def _ours(claimed: Claimed) -> Any:
+def _claimed_rows(claimed: Claimed) -> Any:
     return Message.objects.filter(pk=claimed.message_id, status=Message.Status.SENDING, sending_at=claimed.sending_at)
 
 
 def _lock_conversations(messages: Any) -> None:
-    """Before the messages' own rows, as a takeover and an echo do: who takes them the other way round meets them."""
+    """Lock order: conversations, then messages, as in a takeover or an echo; the reverse order deadlocks."""
     conversations = Conversation.objects.filter(pk__in=messages.values("conversation_id"))
     list(conversations.select_for_update().order_by("pk").values_list("pk"))
 
@@ -151,7 +156,7 @@ def _ask_for_attention(messages: Any) -> None:
 
 
 def pause_after_send(conversation_id: UUID) -> datetime | None:
-    """Leave a gap before the next message to the same person; returns when it may go, None if at once."""
+    """Delay the next message of the conversation by SEND_GAP_S; return when it may leave, None if at once."""
     if not settings.SEND_GAP_S:
         return None
     gap = timedelta(seconds=settings.SEND_GAP_S)
@@ -160,10 +165,10 @@ def pause_after_send(conversation_id: UUID) -> datetime | None:
     return timezone.now() + gap if paused else None
 
 
-# --- what the sweep mends -----------------------------------------------------------------------------------------
+# --- periodic work ------------------------------------------------------------------------------------------------
 
 
-TO_DELIVER = """
+CONVERSATIONS_TO_SEND = """
 SELECT first.conversation_id
   FROM (SELECT DISTINCT ON (conversation_id) conversation_id, session_id, status, created_at, next_try_at
           FROM messaging_message WHERE status IN ('queued', 'sending')
@@ -176,17 +181,19 @@ SELECT first.conversation_id
 
 
 def conversations_to_deliver(*, limit: int) -> list[UUID]:
-    """Conversations whose next message may leave now, the longest waiting first."""
+    """Return conversations whose next message may be sent now, longest waiting first."""
     with connection.cursor() as cursor:
-        cursor.execute(TO_DELIVER, {"limit": limit})
+        cursor.execute(CONVERSATIONS_TO_SEND, {"limit": limit})
         return [row[0] for row in cursor.fetchall()]
 
 
 @periodic(every_s=5)
 @transaction.atomic
 def give_up_stuck() -> int:
-    """Messages whose sender died while the bridge was being asked are `unconfirmed`; returns how many."""
-    before = Now() - timedelta(seconds=settings.BRIDGE_TIMEOUT_S + settings.AGENT_SWEEP_S + 5)  # the claim's own clock
+    """Mark messages `unconfirmed` whose sender died during the bridge call; return how many."""
+    before = Now() - timedelta(
+        seconds=settings.BRIDGE_TIMEOUT_S + settings.AGENT_SWEEP_S + 5
+    )  # the database's clock, as in the claim
     stuck = Message.objects.filter(status=Message.Status.SENDING, sending_at__lt=before)
     stuck = stuck.filter(pk__in=list(stuck.values_list("pk", flat=True)[:500]))
     _lock_conversations(stuck)
@@ -194,14 +201,14 @@ def give_up_stuck() -> int:
     return stuck.update(
         status=Message.Status.UNCONFIRMED,
         error_code="interrupted",
-        error="We stopped while the bridge was being asked.",
+        error="The process stopped during the bridge call.",
     )
 
 
 @periodic(every_s=5)
 @transaction.atomic
 def drop_outdated() -> int:
-    """Queued words that may no longer be said: too late, or the agent's from before someone took over."""
+    """Fail queued messages whose TTL is over, cancel replies from before a takeover; return how many."""
     now = timezone.now()
     queued = Message.objects.filter(status=Message.Status.QUEUED)
     late = Q(author=Message.Author.AGENT, created_at__lt=now - AGENT_MESSAGE_TTL) | Q(
@@ -213,4 +220,4 @@ def drop_outdated() -> int:
         status=Message.Status.FAILED, error_code="expired", error="It could not be sent in time."
     )
     older = queued.exclude(control_epoch=F("conversation__control_epoch"))
-    return dropped + Message.objects.filter(pk__in=older.values("pk")).silence()
+    return dropped + Message.objects.filter(pk__in=older.values("pk")).cancel_queued_replies()

@@ -19,15 +19,15 @@ class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, user: Any) -> Self:
         return within_sessions_of(user, self)
 
-    def silence(self) -> int:
-        """Cancel what the agent has queued: a person took over first. Returns how many; words of persons stay."""
+    def cancel_queued_replies(self) -> int:
+        """Cancel the agent's queued replies because a person took over; return how many. Messages of people stay."""
         return self.filter(status="queued", control_epoch__isnull=False).update(
             status="cancelled", error_code="taken_over", error="A person took over first."
         )
 
 
 class Message(models.Model):
-    """One thing said.
+    """One message in either direction.
 
     Inbound: RECEIVED > HANDLED. Outbound: QUEUED > SENDING > SENT > DELIVERED > READ, or FAILED (surely not sent),
     UNCONFIRMED (it may have been), CANCELLED (a person took over first).
@@ -102,7 +102,7 @@ class Message(models.Model):
     quoted = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replies")
     quoted_provider_id = models.CharField(max_length=255, blank=True)
 
-    control_epoch = models.PositiveIntegerField(null=True, editable=False)  # of the agent's words; null: a person's
+    control_epoch = models.PositiveIntegerField(null=True, editable=False)  # null: written by a person
     tries = models.PositiveSmallIntegerField(default=0, editable=False)
     next_try_at = models.DateTimeField(null=True, blank=True, editable=False)
     error_code = models.CharField(max_length=50, blank=True)
@@ -143,7 +143,7 @@ class Message(models.Model):
 
 
 def media_path(media: "Media", filename: str) -> str:
-    """Where a file is kept: by month and by an id nobody can guess, never under the name somebody gave it."""
+    """Return the storage path of a file: by month and by random id, never under the uploaded name."""
     return f"{media.created_at:%Y/%m}/{media.pk.hex}{PurePosixPath(filename).suffix}"
 
 

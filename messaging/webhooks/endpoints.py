@@ -28,6 +28,7 @@ from messaging.events import feed
 from messaging.events.feed import Position, Reader
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from sessions_app.models import WhatsAppSession
+from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.http.outbound import UnsafeUrl, check_target
 from whatsapp_agent.periodic import periodic
@@ -252,7 +253,7 @@ class Attempt:
         return not self.error
 
 
-class Lease:
+class EndpointLease:
     """The right to send to one endpoint."""
 
     def __init__(self, endpoint_id: UUID) -> None:
@@ -283,9 +284,9 @@ def with_work() -> list[UUID]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def take(endpoint_id: UUID) -> Lease | None:
+def take(endpoint_id: UUID) -> EndpointLease | None:
     """Take an endpoint for sending; None when it may not be asked now, or another process is at it."""
-    lease = Lease(endpoint_id)
+    lease = EndpointLease(endpoint_id)
     with connection.cursor() as cursor:
         cursor.execute(TAKE, {"id": endpoint_id, "token": lease.token, "lease_s": _lease_s()})
         return lease if cursor.rowcount else None
@@ -326,7 +327,7 @@ def _reader(endpoint: WebhookEndpoint) -> Reader:
 
 
 @transaction.atomic
-def gather(lease: Lease) -> tuple[WebhookEndpoint, Sequence[Outgoing]] | None:
+def gather(lease: EndpointLease) -> tuple[WebhookEndpoint, Sequence[Outgoing]] | None:
     """Read on in the feed, and give what is to be sent now, oldest first. None when the lease was lost or the endpoint
     disabled.
 
@@ -375,7 +376,7 @@ def _read_on(endpoint: WebhookEndpoint, *, reader: Reader, limit: int) -> None:
 
 
 @transaction.atomic
-def note(lease: Lease, attempts: Sequence[Attempt]) -> None:
+def note(lease: EndpointLease, attempts: Sequence[Attempt]) -> None:
     """Write down what came of a batch. It happened, with or without the lease."""
     endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=lease.endpoint_id).first()
     if endpoint is None:  # deleted meanwhile
@@ -404,7 +405,7 @@ def note(lease: Lease, attempts: Sequence[Attempt]) -> None:
     if failed:
         endpoint.failing_since = endpoint.failing_since or now
         endpoint.failures += 1
-        pause_s = min(PAUSE_BASE_S * 2 ** min(endpoint.failures - 1, 10), MAX_PAUSE_S)
+        pause_s = backoff_s(endpoint.failures, base_s=PAUSE_BASE_S, max_s=MAX_PAUSE_S)
         asked_s = max(attempt.retry_after_s or 0.0 for attempt in failed)
         endpoint.next_try_at = now + timedelta(seconds=max(pause_s, asked_s))
     endpoint.save(update_fields=["last_success_at", "failing_since", "failures", "next_try_at"])

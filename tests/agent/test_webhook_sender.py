@@ -56,12 +56,12 @@ def again(endpoint: WebhookEndpoint) -> None:
     """Send once more what waits, as if its time had come."""
     WebhookEndpoint.objects.update(next_try_at=None)
     WebhookDelivery.objects.filter(status="pending").update(next_try_at=timezone.now())
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
 
 
 def test_the_reference_library_takes_what_is_sent(endpoint, receiver, says):
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     (request,) = receiver.requests
     told = Webhook(endpoint.secret).verify(request.body, headers_of(request))
     event = Event.objects.get(type="message.received")
@@ -73,7 +73,7 @@ def test_the_reference_library_takes_what_is_sent(endpoint, receiver, says):
 
 def test_what_was_changed_on_the_way_is_not_taken(endpoint, receiver, says):
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     (request,) = receiver.requests
     headers = headers_of(request)
     for body, changes in [
@@ -91,10 +91,10 @@ def test_after_a_rotation_both_secrets_are_good_for_a_day(endpoint, receiver, sa
     former = endpoint.secret
     current = endpoints.rotate_secret(endpoint).secret
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     WebhookEndpoint.objects.update(former_secret_until=timezone.now())
     says("Hello again")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     first, second = receiver.requests
     for secret in (former, current):
         Webhook(secret).verify(first.body, headers_of(first))
@@ -120,7 +120,7 @@ def test_an_endpoint_is_told_what_happens_from_now_on_in_order_and_once(receiver
     for _ in range(5):
         says("after")
     for _ in range(3):
-        webhook_sender.tell(endpoint.pk)
+        webhook_sender.deliver_to_endpoint(endpoint.pk)
     told = [body["id"] for body in bodies(receiver)]
     happened = Event.objects.filter(type="message.received").order_by("transaction", "id")
     assert told == [f"evt_{event.public_id.hex}" for event in happened[1:]]
@@ -129,21 +129,21 @@ def test_an_endpoint_is_told_what_happens_from_now_on_in_order_and_once(receiver
 def test_an_endpoint_is_told_only_of_the_types_it_asked_for(endpoint, receiver, session, says):
     WhatsAppSession.objects.update(status="disconnected")
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert [body["type"] for body in bodies(receiver)] == ["message.received"]
 
 
 def test_an_endpoint_of_a_stranger_is_told_nothing(receiver, says, stranger):
     endpoint = make_endpoint(stranger, receiver, types=[])
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert receiver.requests == []
 
 
 def test_who_is_no_longer_a_member_is_told_no_more_not_even_what_waits(endpoint, receiver, says, member):
     receiver.answer = Answer(500)
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     Membership.objects.filter(user=member).delete()
     receiver.answer = Answer()
     says("Hello again")
@@ -156,7 +156,7 @@ def test_an_endpoint_of_a_user_who_is_shut_out_is_told_nothing(endpoint, receive
     User.objects.update(is_active=False)
     says("Hello")
     assert endpoints.with_work() == []
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert receiver.requests == []
 
 
@@ -166,7 +166,7 @@ def test_an_endpoint_for_some_sessions_is_told_of_these_alone(receiver, says, me
     endpoint = make_endpoint(member, receiver, sessions=[other.pk])
     says("Hello")
     says("Hi", session="other")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert [body["data"]["session"] for body in bodies(receiver)] == [str(other.pk)]
 
 
@@ -189,7 +189,7 @@ def test_a_failure_is_written_down_and_tried_again_under_the_same_id(
     settings.WEBHOOK_TIMEOUT_S = 0.4
     receiver.answer = answer
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     attempt = WebhookAttempt.objects.get()
     assert (attempt.error, attempt.status_code) == (error, status_code)
     receiver.answer = Answer()
@@ -202,7 +202,7 @@ def test_a_failure_is_written_down_and_tried_again_under_the_same_id(
 def test_an_answer_is_kept_in_part_whatever_it_is(endpoint, receiver, says):
     receiver.answer = Answer(500, b"\x00\xff" + b"x" * 100_000)
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert len(WebhookAttempt.objects.get().answer) == 500
 
 
@@ -224,9 +224,9 @@ def test_an_endpoint_that_fails_is_asked_one_thing_at_a_time_until_it_is_well(en
     receiver.answer = Answer(500)
     for _ in range(10):
         says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     first = len(receiver.requests)
-    webhook_sender.tell(endpoint.pk)  # too early
+    webhook_sender.deliver_to_endpoint(endpoint.pk)  # too early
     again(endpoint)
     assert (first, len(receiver.requests)) == (1, 2)
     receiver.answer = Answer()
@@ -244,17 +244,17 @@ def test_one_event_an_endpoint_will_not_take_does_not_hold_up_the_others(endpoin
         return outgoing_send(endpoint, what)
 
     monkeypatch.setattr(webhook_sender, "send", send)
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     says("fine")
     WebhookEndpoint.objects.update(next_try_at=None)  # the pause is over; the poisoned one waits longer
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert sorted(WebhookDelivery.objects.values_list("status", flat=True)) == ["delivered", "pending"]
 
 
 def test_an_endpoint_may_say_when_to_come_back(endpoint, receiver, says):
     receiver.answer = Answer(429, headers={"Retry-After": "1800"})
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     endpoint.refresh_from_db()
     assert 1700 < (endpoint.next_try_at - timezone.now()).total_seconds() <= 1800
 
@@ -262,7 +262,7 @@ def test_an_endpoint_may_say_when_to_come_back(endpoint, receiver, says):
 def test_an_endpoint_that_failed_for_days_is_disabled_and_its_owner_told(endpoint, receiver, says, member):
     receiver.answer = Answer(500)
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     WebhookEndpoint.objects.update(failing_since=timezone.now() - endpoints.DISABLED_AFTER - timedelta(hours=1))
     again(endpoint)
     endpoint.refresh_from_db()
@@ -276,7 +276,7 @@ def test_an_endpoint_that_failed_for_days_is_disabled_and_its_owner_told(endpoin
 def test_an_endpoint_that_is_gone_is_disabled_at_once(endpoint, receiver, says):
     receiver.answer = Answer(410)
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     endpoint.refresh_from_db()
     assert not endpoint.is_enabled
 
@@ -284,10 +284,10 @@ def test_an_endpoint_that_is_gone_is_disabled_at_once(endpoint, receiver, says):
 def test_an_endpoint_enabled_again_is_told_what_it_missed(endpoint, receiver, says):
     endpoints.disable(endpoint)
     says("missed")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert receiver.requests == []
     endpoints.enable(endpoint)
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert len(receiver.requests) == 1
 
 
@@ -315,7 +315,7 @@ def test_two_processes_do_not_tell_an_endpoint_at_once(endpoint, receiver, says)
 
     def tell() -> None:
         try:
-            webhook_sender.tell(endpoint.pk)
+            webhook_sender.deliver_to_endpoint(endpoint.pk)
         finally:
             connection.close()
 
@@ -331,10 +331,10 @@ def test_what_a_process_that_died_had_begun_is_sent_again_when_its_lease_is_over
     says("Hello")
     lease = endpoints.take(endpoint.pk)
     endpoints.gather(lease)  # and then it is killed
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert receiver.requests == []
     WebhookEndpoint.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert len(receiver.requests) == 1
     assert endpoints.gather(lease) is None
 
@@ -344,7 +344,7 @@ def test_conversations_go_side_by_side_and_each_in_order(endpoint, receiver, say
     for number in range(4):
         for chat in range(3):
             says(f"{number}", chat=f"551198888000{chat}@s.whatsapp.net")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     order: dict[str, list[str]] = {}
     for body in bodies(receiver):
         order.setdefault(body["data"]["conversation"], []).append(body["data"]["message"])
@@ -357,7 +357,7 @@ def test_conversations_go_side_by_side_and_each_in_order(endpoint, receiver, say
 def test_a_slow_endpoint_does_not_keep_another_waiting(endpoint, receiver, says, member):
     receiver.answers = {"/hook": Answer(delay_s=1.9)}
     quick = make_endpoint(member, receiver, url=f"{receiver.url}/quick")
-    pool = WorkerPool("webhook", webhook_sender.tell, threads=4, submit_at=lambda *_: None)
+    pool = WorkerPool("webhook", webhook_sender.deliver_to_endpoint, threads=4, submit_at=lambda *_: None)
     says("Hello")
     give_up_at = time.monotonic() + 10
     while not any(request.path == "/quick" for request in receiver.requests):
@@ -377,7 +377,7 @@ def test_a_slow_endpoint_does_not_keep_another_waiting(endpoint, receiver, says,
 def test_an_address_that_became_private_is_not_asked(endpoint, receiver, says, settings):
     settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = False  # as when the name meant another address at its creation
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert receiver.requests == []
     assert WebhookAttempt.objects.get().error == "private_address"
 
@@ -387,9 +387,9 @@ def test_an_address_that_became_private_is_not_asked(endpoint, receiver, says, s
 
 def test_what_was_delivered_can_be_delivered_again_under_the_same_id(endpoint, receiver, says):
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     endpoints.redeliver(WebhookDelivery.objects.get())
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     first, second = receiver.requests
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert WebhookAttempt.objects.count() == 2
@@ -399,7 +399,7 @@ def test_a_test_goes_to_one_endpoint_alone(endpoint, receiver, member):
     make_endpoint(member, receiver, url=f"{receiver.url}/other", types=[])
     endpoints.send_test(endpoint)
     for one in WebhookEndpoint.objects.all():
-        webhook_sender.tell(one.pk)
+        webhook_sender.deliver_to_endpoint(one.pk)
     assert [(request.path, json.loads(request.body)["type"]) for request in receiver.requests] == [
         ("/hook", "endpoint.test")
     ]
@@ -407,10 +407,10 @@ def test_a_test_goes_to_one_endpoint_alone(endpoint, receiver, member):
 
 def test_what_came_to_an_end_is_forgotten_after_a_week_and_what_waits_is_not(endpoint, receiver, says):
     says("Hello")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     receiver.answer = Answer(500)
     says("Hello again")
-    webhook_sender.tell(endpoint.pk)
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
     WebhookDelivery.objects.update(created_at=timezone.now() - endpoints.RETENTION - timedelta(days=1))
     endpoints.purge()
     assert [delivery.status for delivery in WebhookDelivery.objects.all()] == ["pending"]

@@ -110,7 +110,7 @@ def test_who_steps_in_at_the_moment_of_a_merge_is_told_so(simulator, session, sa
         contacts.merge_contacts(keep=keep, lose=lose)
         stepping_in = Aside(lambda: act(conversation=other))
         stepping_in.until_it_waits()
-    with pytest.raises(NotFound, match="part of another"):
+    with pytest.raises(NotFound, match="merged into another"):
         stepping_in.result()
     act(conversation=there)
 
