@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from uuid import UUID
 
@@ -17,12 +16,13 @@ from messaging.webhooks import endpoints
 from messaging.webhooks.endpoints import Attempt, Outgoing
 from whatsapp_agent import postgres
 from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, ask
+from whatsapp_agent.http.retry_after import parse_retry_after
+from whatsapp_agent.text.sanitize import storable
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 8  # conversations of one endpoint
 MAX_RESPONSE_BYTES = 2000
-MAX_RETRY_AFTER_S = 3600.0
 
 
 def deliver_to_endpoint(endpoint_id: UUID) -> None:
@@ -85,20 +85,8 @@ def send(endpoint: WebhookEndpoint, outgoing: Outgoing) -> Attempt:
         )
     except (UnsafeUrl, FetchFailed) as exc:
         return attempt(error=exc.code)
-    shown = answer.body.decode(errors="replace").replace("\0", "\ufffd")[:500]
+    shown = storable(answer.body.decode(errors="replace"))[:500]
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return attempt(status_code=answer.status, answer=shown)
-    wish_s = _seconds(answer.headers.get("retry-after", ""))
+    wish_s = parse_retry_after(answer.headers)
     return attempt(status_code=answer.status, error=f"status_{answer.status}", answer=shown, retry_after_s=wish_s)
-
-
-def _seconds(retry_after: str) -> float | None:
-    """`Retry-After`, seconds or a date, as seconds from now; an hour at most."""
-    try:
-        wait_s = float(retry_after)
-    except ValueError:
-        try:
-            wait_s = (parsedate_to_datetime(retry_after) - timezone.now()).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S) if wait_s == wait_s else None  # NaN is not equal to itself

@@ -13,8 +13,10 @@ from pydantic.fields import FieldInfo
 
 from commands.registry import ChatCommand, find, folded
 from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.text.truncate import truncate
 
 SLASHES, HASHES = "/／", "#＃"
+MAX_QUOTED_CHARS = 40  # of an input that an error repeats
 _INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _TYPED = re.compile(rf"[\s{_INVISIBLE}]*([{SLASHES}{HASHES}])([^\W\d][\w-]{{0,63}})(?![\w/／-])\s*(.*)", re.DOTALL)
 _QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»", "'": "'"}
@@ -140,7 +142,9 @@ def parse_arguments(command: ChatCommand, rest: str) -> BaseModel:
     if loose and (unfilled := next((name for name in waiting if name not in values), None)):
         values[unfilled] = loose.pop(0).text  # it does not fit: the validation says why
     if loose:
-        raise InvalidInput(f"I do not know what “{_clip(loose[0].text)}” is for.\n{usage(command)}")
+        raise InvalidInput(
+            f"I do not know what “{truncate(loose[0].text, MAX_QUOTED_CHARS)}” is for.\n{usage(command)}"
+        )
     return validated(command, {name: _plain(fields[name], value) for name, value in values.items()})
 
 
@@ -250,7 +254,7 @@ class InvalidArguments(InvalidInput):
 
 def _complaint(error: Any) -> str:
     limits, given = error.get("ctx", {}), error["input"]
-    told = f", not “{_clip(str(given))}”" if isinstance(given, str | int | float) else ""
+    told = f", not “{truncate(str(given), MAX_QUOTED_CHARS)}”" if isinstance(given, str | int | float) else ""
     match error["type"]:
         case "missing":
             return "is missing."
@@ -279,10 +283,6 @@ def _complaint(error: Any) -> str:
         case "model_type" | "dict_type":
             return "must be given by name."
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}."
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def usage(command: ChatCommand) -> str:

@@ -32,7 +32,6 @@ from accounts.admin_pages import (
     is_operator,
     staff_user,
 )
-from agent.bridges.parsing import clean_text
 from messaging import control
 from messaging.history.facts import forget
 from messaging.history.prompt_parts import facts_then, profile_then, summary_then
@@ -60,6 +59,8 @@ from messaging.webhooks import endpoints
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.truncate import truncate
 
 TRANSCRIPT_LIMIT = 50
 EXCERPT = 80
@@ -126,7 +127,7 @@ class FoundByContact:
     search_help_text = "A contact's name or phone."
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
-        text = clean_text(search_term).strip()
+        text = storable(search_term).strip()
         if not text:
             return queryset, False
         return queryset.filter(conversation__in=conversations_called(text, sessions=_searched(request))), False
@@ -503,10 +504,10 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
         # A text may have 100,000 characters: a list shows the beginning of each, and a message's page asks for its own.
-        return super().get_queryset(request).defer("text").annotate(excerpt=Left("text", EXCERPT + 1))
+        return super().get_queryset(request).defer("text").annotate(excerpt=Left("text", EXCERPT + 2))
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
-        text = clean_text(search_term).strip()
+        text = storable(search_term).strip()
         return (queryset.filter(matching(text, sessions=_searched(request))) if text else queryset), False
 
     @admin.action(description="Send again", permissions=["operate"])
@@ -532,7 +533,7 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
 
     @display(description="said")
     def words(self, message: Any) -> str:
-        excerpt = message.excerpt if len(message.excerpt) <= EXCERPT else f"{message.excerpt[:EXCERPT]} …"
+        excerpt = truncate(message.excerpt, EXCERPT + 1)
         if message.kind != Message.Kind.TEXT:
             excerpt = " ".join(f"[{message.kind}] {excerpt}".split())
         return format_html('<span dir="auto" style="overflow-wrap: anywhere">{}</span>', excerpt)

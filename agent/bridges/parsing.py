@@ -1,12 +1,12 @@
 """Reading what strangers send: bytes to JSON, JSON to typed values. What is wrong is named; nothing else is raised."""
 
 import json
-import re
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, NoReturn
 
 from whatsapp_agent.errors import UnreadableWebhookRequest
+from whatsapp_agent.text.sanitize import storable_json
 
 # In characters, as our tables hold them; WhatsApp's own are far shorter.
 MAX_ID_LENGTH = 255
@@ -15,16 +15,9 @@ MAX_NAME_LENGTH = 200
 MAX_MIME_TYPE_LENGTH = 100
 LATEST_MS = 4_102_444_800_000  # the year 2100: later times are nonsense, and arithmetic on them overflows
 
-_UNSAFE = re.compile("[\x00\ud800-\udfff]")  # what PostgreSQL or UTF-8 cannot hold
-
 
 class WrongShape(Exception):
     """A payload lacks what it must have, or has it in another type. Says which field, never its value."""
-
-
-def clean_text(text: str) -> str:
-    """`text` with NUL characters and lone surrogates replaced by U+FFFD, so that it can be stored and sent."""
-    return _UNSAFE.sub("\ufffd", text)
 
 
 def _refuse_constant(_name: str) -> NoReturn:
@@ -39,19 +32,9 @@ def read_json(body: bytes) -> Any:
     try:
         value = _DECODER.decode(body.decode())
         # Raw NUL and surrogates are neither JSON nor UTF-8: unsafe characters come only as \u escapes.
-        return _cleaned(value) if b"\\u" in body else value
+        return storable_json(value) if b"\\u" in body else value
     except (ValueError, RecursionError) as exc:
         raise UnreadableWebhookRequest from exc
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, dict):
-        return {clean_text(key): _cleaned(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_cleaned(inner) for inner in value]
-    return value
 
 
 class Fields:

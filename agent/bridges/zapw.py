@@ -4,8 +4,6 @@ import binascii
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -42,8 +40,10 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
-from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape, clean_text, read_json
+from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape, read_json
 from whatsapp_agent.errors import InvalidInput, UnreadableWebhookRequest
+from whatsapp_agent.http.retry_after import parse_retry_after
+from whatsapp_agent.text.sanitize import storable
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed as we write leaves a send unconfirmed
@@ -145,7 +145,7 @@ class ZapwBridge(BridgeAdapter):
 
         Refused with `unsupported_recipient`, without asking the bridge, for whatever is not a person's phone.
         """
-        return self._send(session, address, {"type": "text", "text": clean_text(text)})
+        return self._send(session, address, {"type": "text", "text": storable(text)})
 
     def send_media(
         self,
@@ -168,9 +168,9 @@ class ZapwBridge(BridgeAdapter):
         else:
             body["mediaUrl"] = file.url
         if file.kind == Kind.DOCUMENT:
-            body["fileName"] = clean_text(file.filename)
+            body["fileName"] = storable(file.filename)
         if caption and file.kind != Kind.AUDIO:
-            body["caption"] = clean_text(caption)
+            body["caption"] = storable(caption)
         return self._send(session, address, body)
 
     def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
@@ -186,11 +186,11 @@ class ZapwBridge(BridgeAdapter):
 
     def send_location(self, *, session: str, address: str, place: Place, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
         body: dict[str, Any] = {"type": "location", "latitude": place.latitude, "longitude": place.longitude}
-        body |= {name: clean_text(text) for name in ("name", "address") if (text := getattr(place, name))}
+        body |= {name: storable(text) for name in ("name", "address") if (text := getattr(place, name))}
         return self._send(session, address, body)
 
     def send_contact(self, *, session: str, address: str, card: Card, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
-        body = {"type": "contact", "contactName": clean_text(card.name), "contactNumber": card.phone}
+        body = {"type": "contact", "contactName": storable(card.name), "contactNumber": card.phone}
         return self._send(session, address, body)
 
     def _send(self, session: str, address: str, body: dict[str, Any]) -> Sent:
@@ -326,7 +326,7 @@ class _Answer:
 def _path(session: str) -> str:
     if not session or session in {".", ".."}:
         raise Refused("This cannot be the name of a session.", code="invalid")
-    return f"/sessions/{quote(clean_text(session), safe='')}"
+    return f"/sessions/{quote(storable(session), safe='')}"
 
 
 def _failure(answer: _Answer) -> BridgeError:
@@ -341,7 +341,7 @@ def _failure(answer: _Answer) -> BridgeError:
         case 409:
             return Refused("zapw has a session of this name.", code="already_exists")
         case 429:
-            wait_s = _retry_after_s(answer.headers)
+            wait_s = parse_retry_after(answer.headers)
             return NotSent("zapw asks us to slow down.", code="rate_limited", retry_after_s=wait_s)
         case status if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
             return Refused("zapw says that the request is not valid.", code="invalid")
@@ -353,19 +353,6 @@ def _session_failure(answer: _Answer) -> BridgeError:
     """The same for calls about sessions, where a failure on zapw's side is just that."""
     failure = _failure(answer)
     return BridgeError(str(failure), code=failure.code) if isinstance(failure, Unconfirmed) else failure
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After`, which is seconds or a date, as seconds from now; an hour at most."""
-    given = headers.get("Retry-After", "")
-    try:
-        wait_s = float(given)
-    except ValueError:
-        try:
-            wait_s = (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(wait_s, 0.0), 3600.0) if wait_s == wait_s else None  # NaN is not equal to itself
 
 
 # --- sessions as zapw has them -----------------------------------------------------------------------------------

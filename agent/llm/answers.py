@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agent.llm.base import Completion, ContentFiltered, ModelRefused, ModelUnavailable, ToolRequest, Usage
+from whatsapp_agent.text.sanitize import storable
 
 MAX_TEXT_CHARS = 65_536  # characters of an answer; WhatsApp takes 4,096 at once
 _MAX_ARGUMENTS_CHARS = 65_536
@@ -15,18 +16,8 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def clean(value: Any, limit: int) -> str:
-    """A text that UTF-8 and PostgreSQL take: no NUL, no half of a surrogate pair. Anything but a string is empty."""
-    text = value[:limit].replace("\x00", "") if isinstance(value, str) else ""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def clean_json(value: Any) -> Any:
-    """The same with every text in it cleaned. Raises RecursionError for what is nested too deeply."""
-    if isinstance(value, dict):
-        return {clean(name, MAX_TEXT_CHARS): clean_json(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [clean_json(inner) for inner in value]
-    return clean(value, MAX_TEXT_CHARS) if isinstance(value, str) else value
+    """Return the first `limit` characters as storable text; anything but a string is empty."""
+    return storable(value[:limit], nul="") if isinstance(value, str) else ""
 
 
 def joined(parts: Iterable[Any]) -> str:

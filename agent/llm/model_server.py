@@ -6,17 +6,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
 import openai
 
 from agent.llm.base import ContextTooLong, ModelError, ModelRefused, ModelUnavailable
+from whatsapp_agent.http.retry_after import parse_retry_after
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024  # bytes
-_MAX_RETRY_AFTER_S = 3600.0  # of what a Retry-After may ask
 _CONNECT_TIMEOUT_S = 10.0
 _POOLS = 16
 _CALLS_PER_POOL = 64  # before the next pool is used
@@ -154,7 +152,7 @@ def failure(status: int, error: Any, headers: httpx2.Headers | None = None) -> M
     """What a server's failure means to us. `error` is whatever it said; only its short type or code is repeated."""
     said = _short_name(error)
     message = f"The model server answered {status}{f' ({said})' if said else ''}."
-    wait_s = _retry_after_s(headers) if headers is not None else None
+    wait_s = parse_retry_after(headers) if headers is not None else None
     if "quota" in said or "billing" in said or status == 402:
         return ModelUnavailable(message, code="insufficient_quota", retry_after_s=wait_s)
     if status == 429 or "rate_limit" in said:
@@ -187,25 +185,3 @@ def _is_context_too_long(status: int, said: str, error: Any) -> bool:
         return True
     message = error.get("message") if isinstance(error, dict) else None
     return status in {400, 422} and isinstance(message, str) and bool(_CONTEXT_TOO_LONG.search(message[:1000]))
-
-
-def _retry_after_s(headers: httpx2.Headers) -> float | None:
-    """Seconds, a date, or milliseconds: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after"""
-    wait_s = _number(headers.get("retry-after-ms"), per_second=1000.0)
-    if wait_s is None:
-        wait_s = _number(headers.get("retry-after"), per_second=1.0)
-    if wait_s is None:
-        try:
-            at = parsedate_to_datetime(headers.get("retry-after", ""))
-            wait_s = at.replace(tzinfo=at.tzinfo or UTC).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return min(max(wait_s, 0.0), _MAX_RETRY_AFTER_S)
-
-
-def _number(text: str | None, *, per_second: float) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number / per_second if 0 <= number < float("inf") else None

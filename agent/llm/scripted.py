@@ -6,6 +6,7 @@ from itertools import takewhile
 
 from agent.llm.base import Completion, Prompt, PromptMessage, Role, ToolRequest, Usage
 from agent.llm.tokens import estimate_prompt_tokens, estimate_tokens
+from whatsapp_agent.text.truncate import truncate
 
 INTRODUCTION = (
     "I am the scripted stand-in: no language model is set up yet. "
@@ -27,12 +28,12 @@ class ScriptedModel:
 
     def complete(self, prompt: Prompt) -> Completion:
         if results := _trailing(prompt, Role.TOOL):
-            told = "\n".join(_bounded(result.text, _MAX_RESULT_CHARS) for result in results)
+            told = "\n".join(truncate(result.text, _MAX_RESULT_CHARS) for result in results)
             return _completion(prompt, text=f"{INTRODUCTION}\n\nThe tool answered:\n{told}")
         said = _OURS.sub("", "\n".join(message.text for message in _trailing(prompt, Role.USER))).strip()
         if requests := _tool_requests(prompt, said):
             return _completion(prompt, tool_requests=requests)
-        echo = f"You wrote: {_bounded(said, _MAX_ECHO_CHARS)}" if said else "You wrote nothing that I can repeat."
+        echo = f"You wrote: {truncate(said, _MAX_ECHO_CHARS)}" if said else "You wrote nothing that I can repeat."
         return _completion(prompt, text=f"{INTRODUCTION}\n\n{echo}")
 
 
@@ -59,10 +60,6 @@ def _arguments(said: str, start: int) -> str:
     except (ValueError, RecursionError):
         return said[start:].partition("\n")[0]
     return said[start:end]
-
-
-def _bounded(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _completion(prompt: Prompt, *, text: str = "", tool_requests: tuple[ToolRequest, ...] = ()) -> Completion:

@@ -27,7 +27,7 @@ from accounts.models import Role, User
 from agent import inbox
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Address
-from agent.bridges.parsing import MAX_NAME_LENGTH, WrongShape, clean_text, read_json
+from agent.bridges.parsing import MAX_NAME_LENGTH, WrongShape, read_json
 from agent.bridges.simulator import SimulatorBridge
 from messaging.contacts import contact_for, conversation_with, known_by_phone
 from messaging.history.timeline import activity_of, beside_text, excerpt_of, read_timeline
@@ -36,6 +36,7 @@ from messaging.outbound import parse_phone
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent.errors import AppError, Forbidden, InvalidInput, NotFound
+from whatsapp_agent.text.sanitize import storable
 
 # Nothing of the page comes from elsewhere or stands in its markup, so whatever a message smuggles in cannot run.
 CONTENT_SECURITY_POLICY = (
@@ -147,7 +148,7 @@ def contacts(request: HttpRequest, session_id: UUID) -> HttpResponse:
     if request.method == "POST":
         return JsonResponse(_contact(_make_contact(session, _body(request))), status=201)
     rows = Conversation.objects.filter(session=session).select_related("contact")
-    if words := clean_text(request.GET.get("q", "").strip()):
+    if words := storable(request.GET.get("q", "").strip()):
         rows = rows.filter(Q(contact__name__icontains=words) | Q(contact__phone__contains=words))
     rows = rows.order_by("-last_message_at", "-id")[:MAX_CONTACTS]
     return JsonResponse({"contacts": [_contact(row) for row in rows]})

@@ -12,7 +12,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from agent.llm.answers import clean, clean_json
+from agent.llm.answers import clean
 from agent.llm.base import PromptMessage, Role, ToolRequest, ToolSpec
 from commands import run
 from commands.models import CommandRun
@@ -21,6 +21,8 @@ from messaging import leases
 from messaging.history.transcript import escape_fences
 from messaging.leases import Lease, LeaseLost
 from messaging.models import Conversation, Message, ToolCall, Turn
+from whatsapp_agent.text.sanitize import storable_json
+from whatsapp_agent.text.truncate import truncate
 
 log = structlog.get_logger(__name__)
 
@@ -218,7 +220,7 @@ def _read_arguments(text: str) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(text or "{}", parse_constant=_finite, parse_float=_finite)
-        return clean_json(value) if isinstance(value, dict) else None
+        return storable_json(value, nul="") if isinstance(value, dict) else None
     except (ValueError, RecursionError):
         return None
 
@@ -247,6 +249,4 @@ def _json(value: Any, **how: Any) -> str:
 
 def _bounded(text: str) -> str:
     text = escape_fences(text)
-    if len(text) <= MAX_RESULT_CHARS:
-        return text
-    return f"{text[: MAX_RESULT_CHARS - 60]}… [cut: {len(text):,} characters in all]"
+    return truncate(text, MAX_RESULT_CHARS, ending=f"… [cut: {len(text):,} characters in all]")

@@ -11,6 +11,7 @@ from messaging import control
 from messaging.history.transcript import describe, latest, visible_messages
 from messaging.models import Conversation
 from whatsapp_agent.errors import Conflict
+from whatsapp_agent.text.truncate import truncate
 
 NOTE_LINE = 200  # characters
 A_PERSON_COMES = "I have asked a person to answer you. Please wait a moment."
@@ -71,7 +72,7 @@ def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
         summary = " / ".join(said[-3:]) or "nothing was said yet"
         summary = f"Last words: {summary}"
     lines = [reason or f"{conversation.contact} asks for a person.", " ".join(summary.split())]
-    return "\n".join(line if len(line) <= NOTE_LINE else f"{line[: NOTE_LINE - 1]}…" for line in lines)
+    return "\n".join(truncate(line, NOTE_LINE) for line in lines)
 
 
 @chat_command(

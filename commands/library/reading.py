@@ -17,6 +17,7 @@ from messaging.history.facts import facts_about
 from messaging.history.transcript import HistoryMessage, describe, escape_fences, name_of, visible_messages
 from messaging.models import Message
 from whatsapp_agent.text.markdown import to_whatsapp
+from whatsapp_agent.text.truncate import truncate
 
 NOTHING_SAID = "Nothing was said yet."
 NO_MODEL = "(No language model is set up; these are the latest words themselves.)"
@@ -216,5 +217,4 @@ def draft_reply(call: Call, arguments: About) -> Result:
 
 
 def _clip(text: str, limit: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return truncate(" ".join(text.split()), limit)

@@ -7,6 +7,7 @@ from pydantic import Field
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
 from messaging.models import Message
 from messaging.search.ranking import Hit, search
+from whatsapp_agent.text.truncate import truncate
 
 LINE = 160  # characters of a found message that are shown
 SHOWN_TO_MODEL = 600
@@ -65,4 +66,4 @@ def _as_data(hit: Hit) -> dict[str, Any]:
 def _line(message: Message, limit: int) -> str:
     who = "contact" if message.direction == Message.Direction.INBOUND else "we"
     text = " ".join(message.text.split()) or f"[{message.kind}]"
-    return f"{message.said_at:%Y-%m-%d %H:%M} {who}: {text if len(text) <= limit else text[: limit - 1] + '…'}"
+    return f"{message.said_at:%Y-%m-%d %H:%M} {who}: {truncate(text, limit)}"

@@ -11,6 +11,7 @@ from django.db.models.functions import Left
 from django.utils import timezone
 
 from messaging.models import Conversation, Message, Turn
+from whatsapp_agent.text.truncate import truncate
 
 MAX_EXCERPT_CHARS = 4000  # characters of one message; the rest is on the message's own page
 MAX_NOTES = 30
@@ -58,7 +59,7 @@ def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
     rows = (
         Message.objects.filter(conversation=conversation)
         .defer("text")
-        .annotate(excerpt=Left("text", MAX_EXCERPT_CHARS + 1))
+        .annotate(excerpt=Left("text", MAX_EXCERPT_CHARS + 2))
         .select_related("sender", "sent_by", "media", "quoted")
         .defer("quoted__text")
         .annotate(quoted_excerpt=Left("quoted__text", 200))
@@ -80,8 +81,7 @@ def _when(entry: Message | Turn) -> tuple[datetime, str]:
 
 def excerpt_of(message: Any) -> str:
     """The words of a message read with `read_timeline`."""
-    excerpt: str = message.excerpt
-    return excerpt if len(excerpt) <= MAX_EXCERPT_CHARS else f"{excerpt[:MAX_EXCERPT_CHARS]} …"
+    return truncate(message.excerpt, MAX_EXCERPT_CHARS + 1)
 
 
 def beside_text(message: Message) -> str:

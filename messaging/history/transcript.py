@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from messaging.models import Conversation, Message, Turn
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
+from whatsapp_agent.text.truncate import truncate
 
 MAX_MESSAGES = 240
 MAX_MESSAGE_CHARS = 8000  # characters of one message that a model is shown
@@ -162,8 +163,7 @@ def numbered(history: Sequence[HistoryMessage]) -> str:
 
 
 def _one_line(text: str, limit: int) -> str:
-    line = " ".join(escape_fences(text[: limit * 4]).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return truncate(" ".join(escape_fences(text[: limit * 4]).split()), limit)
 
 
 def _stand_in(said: HistoryMessage) -> str:

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.bridges.parsing import Fields, WrongShape, clean_text, read_json
+from agent.bridges.parsing import Fields, WrongShape, read_json
 from whatsapp_agent.errors import UnreadableWebhookRequest
+from whatsapp_agent.text.sanitize import storable
 
 
 @pytest.mark.parametrize(
@@ -61,10 +62,10 @@ def test_a_surrogate_pair_is_one_character():
     assert read_json(rb'"\ud83d\udc4b ol\u00e1"') == "👋 olá"
 
 
-def test_clean_text_leaves_every_script_and_emoji_alone():
+def test_storable_text_leaves_every_script_and_emoji_alone():
     text = "مرحبا שלום 👋🏽 \u202eabc \n\t"
 
-    assert clean_text(text) == text
+    assert storable(text) == text
 
 
 def test_what_must_be_an_object_and_is_not_is_named_without_its_value():

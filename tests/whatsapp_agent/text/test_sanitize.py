@@ -1,0 +1,31 @@
+import pytest
+
+from whatsapp_agent.text.sanitize import storable, storable_json
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("a\x00b", "a\ufffdb"),
+        ("é\x00", "é\ufffd"),
+        ("\ud83d", "\ufffd"),
+        ("\udc4b\ud83d", "\ufffd\ufffd"),
+        ("\ud83d\udc4b olá", "👋 olá"),
+        ("👍🏽 \u202eשלום", "👍🏽 \u202eשלום"),
+    ],
+    ids=ascii,
+)
+def test_what_cannot_be_stored_is_replaced_and_everything_else_stays(text, expected):
+    assert storable(text) == expected
+    storable(text).encode()
+
+
+def test_texts_anywhere_in_a_json_value_are_made_storable():
+    value = {"a\x00": ["\ud800", {"n": 1, "none": None}]}
+    assert storable_json(value) == {"a\ufffd": ["\ufffd", {"n": 1, "none": None}]}
+
+
+def test_nul_is_removed_where_it_means_nothing():
+    assert storable("\x00", nul="") == ""
+    assert storable_json({"fact\x00": ["a\x00b é\ud83d"]}, nul="") == {"fact": ["ab é\ufffd"]}
