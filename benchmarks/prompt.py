@@ -20,7 +20,7 @@ from django.test import override_settings
 
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Kind, MessageReceived
-from agent.turns.summary import done_by, fold_early
+from agent.turns.summary import compact_early, set_scheduler
 from agent.turns.turn import take_turn
 from messaging.history.facts import remember
 from messaging.inbound import receive_message
@@ -64,7 +64,7 @@ def talk(count: int, *, history_tokens: int) -> list[Asked]:
     asked: list[Asked] = []
     before, version = b"", 0
     due: list = []
-    done_by(due.append)
+    set_scheduler(due.append)
     with (
         FakeOpenAI(reply=lambda _: sentence(dice, 8, 60)) as model,
         override_settings(OPENAI_BASE_URL=model.base_url),
@@ -88,12 +88,12 @@ def talk(count: int, *, history_tokens: int) -> list[Asked]:
             asked.append(Asked(size=len(raw), share=share, is_folded=conversation.summary_version != version))
             before, version = raw, conversation.summary_version
             while due:
-                fold_early(due.pop())
+                compact_early(due.pop())
             if number % 40 == 20:
                 remember(
                     contact=conversation.contact, text=f"Fact {number}: {text[:60]}", proposed_by=Fact.Source.MODEL
                 )
-    done_by(None)
+    set_scheduler(None)
     return asked
 
 

@@ -1,4 +1,4 @@
-"""What was asked of us by a command, by whom, and what came of it."""
+"""The record of each command run: who ran what with which arguments, and the result."""
 
 from typing import Any, Self
 
@@ -49,10 +49,10 @@ class CommandRun(models.Model):
     arguments = models.JSONField(default=dict, blank=True)
     status = models.CharField(max_length=7, choices=Status)
     text = models.TextField(blank=True, help_text="The result, for people.")
-    data = models.JSONField(default=dict, blank=True)  # the result for programs; {"fields": {name: [why]}} if invalid
+    data = models.JSONField(default=dict, blank=True)  # for programs; {"fields": {name: [errors]}} if invalid
     error_code = models.CharField(max_length=50, blank=True)
     error = models.CharField(max_length=300, blank=True)
-    # What makes a run one and the same when its turn is begun again; null: every run is another one.
+    # Identifies a run when its turn is begun again; null: every run is a new one.
     key = models.CharField(max_length=200, null=True, blank=True, unique=True, editable=False)
     started_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(default=timezone.now)  # when it ended

@@ -1,4 +1,4 @@
-"""What people type: `/summarize 20`, `#search "blue shoes" limit=3`, and what to say when it does not fit."""
+"""Parse typed commands: `/summarize 20`, `#search "blue shoes" limit=3`; explain what does not fit."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ _NAMED = re.compile(r"(?:--)?([^\W\d][\w-]*)[=:]", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """A command somebody typed: the word after the mark, and the rest of the text as it is."""
+    """A typed command: the word after `/` or `#`, and the rest of the text."""
 
     word: str
     rest: str
@@ -33,7 +33,7 @@ class Typed:
 
 
 def read_command(text: str) -> Typed | None:
-    """The command a message is, None when it is none. A hashtag that is no command of ours is just a hashtag."""
+    """Parse a message as a command; None when it is none. An unknown hashtag is just a hashtag."""
     match = _TYPED.match(text)
     if match is None:
         return None
@@ -44,13 +44,13 @@ def read_command(text: str) -> Typed | None:
     return Typed(word=word, rest=rest.strip(), command=command)
 
 
-# --- whom it is about ---------------------------------------------------------------------------------------------
+# --- addressee ----------------------------------------------------------------------------------------------------
 
 
 def split_addressee(rest: str) -> tuple[str, str]:
-    """The contact an owner names first (`@Ana`, `@"Ana Maria"`, `+55 11 98888-7777`), and what is left.
+    """Split off the contact that an owner names first (`@Ana`, `@"Ana Maria"`, `+55 11 98888-7777`) from the rest.
 
-    The name is empty when none is named.
+    The name is empty when there is none.
     """
     if rest.startswith("@"):
         token = next(_tokens(rest[1:].lstrip()), None)
@@ -108,10 +108,10 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def parse_arguments(command: ChatCommand, rest: str) -> BaseModel:
-    """The arguments in the words of a chat: by name (`limit=3`, `limit:3`, `--limit=3`), quoted, or in their order.
+    """Parse typed arguments: by name (`limit=3`, `limit:3`, `--limit=3`), quoted, or by position.
 
-    The first text among them takes the rest of the line as it was written; another one is given by name. Raises
-    InvalidInput with what is expected.
+    The first text argument takes the rest of the line; another one is given by name. Raises InvalidInput, which says
+    what is expected.
     """
     fields = command.arguments.model_fields
     values: dict[str, Any] = {}
@@ -142,14 +142,12 @@ def parse_arguments(command: ChatCommand, rest: str) -> BaseModel:
     if loose and (unfilled := next((name for name in waiting if name not in values), None)):
         values[unfilled] = loose.pop(0).text  # it does not fit: the validation says why
     if loose:
-        raise InvalidInput(
-            f"I do not know what “{truncate(loose[0].text, MAX_QUOTED_CHARS)}” is for.\n{usage(command)}"
-        )
-    return validated(command, {name: _plain(fields[name], value) for name, value in values.items()})
+        raise InvalidInput(f"Unexpected argument “{truncate(loose[0].text, MAX_QUOTED_CHARS)}”.\n{usage(command)}")
+    return validated(command, {name: _convert(fields[name], value) for name, value in values.items()})
 
 
 def names_only(command: ChatCommand, words: Sequence[str]) -> dict[str, str] | str:
-    """Words of a command line: by name where each begins with one (`words=blue bicycle`), else as typed in a chat."""
+    """Return command-line words by name where each begins with one (`words=blue bicycle`), else joined as typed."""
     fields = command.arguments.model_fields
     named = [_field_named(word, fields) for word in words]
     if all(named) and len(set(named)) == len(words):
@@ -165,7 +163,7 @@ def _field_named(token: str, fields: dict[str, FieldInfo]) -> str | None:
 
 
 def _rest_of(rest: str, loose: list[_Token]) -> str:
-    """The text from the first loose word to the last, as it was written; what was given by name is left out."""
+    """Return the text from the first loose word to the last, without the arguments given by name."""
     if len(loose) == 1:
         return loose[0].text
     pieces, at = [], loose[0].start
@@ -183,7 +181,7 @@ def _unquoted(text: str) -> str:
 
 
 def _kind(info: FieldInfo) -> Any:
-    """int, str, bool, or a Literal; without the None of what may be left out."""
+    """Return the field's type (int, str, bool or a Literal), without the None of an optional one."""
     annotation = info.annotation
     if get_origin(annotation) in {Union, UnionType}:
         return next(kind for kind in get_args(annotation) if kind is not type(None))
@@ -194,7 +192,10 @@ def _is_text(info: FieldInfo) -> bool:
     return _kind(info) is str
 
 
-_YES, _NO = {"yes", "y", "on", "true", "1", "sim", "si", "ja"}, {"no", "n", "off", "false", "0", "nao", "nein"}
+_TRUE_WORDS, _FALSE_WORDS = (
+    {"yes", "y", "on", "true", "1", "sim", "si", "ja"},
+    {"no", "n", "off", "false", "0", "nao", "nein"},
+)
 
 
 def _fits(info: FieldInfo, text: str) -> bool:
@@ -204,19 +205,19 @@ def _fits(info: FieldInfo, text: str) -> bool:
     if kind is float:
         return re.fullmatch(r"[+-]?\d+([.,]\d+)?", text) is not None
     if kind is bool:
-        return folded(text) in _YES | _NO
+        return folded(text) in _TRUE_WORDS | _FALSE_WORDS
     if get_origin(kind) is Literal:
         return folded(text) in {folded(choice) for choice in get_args(kind)}
     return True
 
 
-def _plain(info: FieldInfo, text: str) -> Any:
-    """A word as its field wants it; what does not fit stays a text, for the validation to refuse."""
+def _convert(info: FieldInfo, text: str) -> Any:
+    """Convert a word for its field; one that does not fit stays a text, which validation refuses."""
     kind = _kind(info)
     if not _fits(info, text):
         return text
     if kind is bool:
-        return folded(text) in _YES
+        return folded(text) in _TRUE_WORDS
     if kind is float:
         return text.replace(",", ".")
     if get_origin(kind) is Literal:
@@ -224,11 +225,11 @@ def _plain(info: FieldInfo, text: str) -> Any:
     return text
 
 
-# --- what is expected ---------------------------------------------------------------------------------------------
+# --- validation --------------------------------------------------------------------------------------------------
 
 
 def validated(command: ChatCommand, values: Any) -> BaseModel:
-    """The arguments, checked. Raises InvalidInput that says, in words for people, what is wrong with which."""
+    """Validate arguments. Raises InvalidArguments, which says what is wrong with which."""
     try:
         return command.arguments.model_validate(values)
     except ValidationError as exc:
@@ -236,12 +237,12 @@ def validated(command: ChatCommand, values: Any) -> BaseModel:
         for error in exc.errors(include_url=False, include_context=True):
             name = str(error["loc"][0]) if error["loc"] else "arguments"
             fields.setdefault(name, []).append(_complaint(error))
-        told = "\n".join(f"*{name}* {why}" for name, whys in fields.items() for why in whys)
-        raise InvalidArguments(f"{told}\n{usage(command)}", fields=fields) from exc
+        lines = "\n".join(f"*{name}* {text}" for name, texts in fields.items() for text in texts)
+        raise InvalidArguments(f"{lines}\n{usage(command)}", fields=fields) from exc
 
 
 class InvalidArguments(InvalidInput):
-    """`fields` is `{name: [what is wrong]}`."""
+    """Arguments that do not fit. `fields`: `{name: [errors]}`."""
 
     def __init__(self, message: str, *, fields: dict[str, list[str]]) -> None:
         super().__init__(message)
@@ -254,28 +255,28 @@ class InvalidArguments(InvalidInput):
 
 def _complaint(error: Any) -> str:
     limits, given = error.get("ctx", {}), error["input"]
-    told = f", not “{truncate(str(given), MAX_QUOTED_CHARS)}”" if isinstance(given, str | int | float) else ""
+    value = f", not “{truncate(str(given), MAX_QUOTED_CHARS)}”" if isinstance(given, str | int | float) else ""
     match error["type"]:
         case "missing":
             return "is missing."
         case "extra_forbidden":
             return "is not one of the arguments."
         case "greater_than_equal":
-            return f"must be at least {limits['ge']}{told}."
+            return f"must be at least {limits['ge']}{value}."
         case "less_than_equal":
-            return f"must be at most {limits['le']}{told}."
+            return f"must be at most {limits['le']}{value}."
         case "string_too_short":
             return "must not be empty."
         case "string_too_long":
             return f"must have at most {limits['max_length']} characters."
         case "literal_error":
-            return f"must be {limits['expected'].replace(chr(39), '')}{told}."
+            return f"must be {limits['expected'].replace(chr(39), '')}{value}."
         case "int_parsing" | "int_type" | "int_from_float":
-            return f"must be a whole number{told}."
+            return f"must be a whole number{value}."
         case "float_parsing" | "float_type":
-            return f"must be a number{told}."
+            return f"must be a number{value}."
         case "bool_parsing" | "bool_type":
-            return f"must be yes or no{told}."
+            return f"must be yes or no{value}."
         case "string_type":
             return "must be a text."
         case "uuid_parsing" | "uuid_type":
@@ -286,7 +287,7 @@ def _complaint(error: Any) -> str:
 
 
 def usage(command: ChatCommand) -> str:
-    """How it is typed: `/search words [limit]`, with an example."""
+    """Return how it is typed: `/search words [limit]`, with an example."""
     names = [name if info.is_required() else f"[{name}]" for name, info in command.arguments.model_fields.items()]
     line = " ".join([f"/{command.name}", *names])
     return f"Write: {line}" + (f"\nLike this: {command.examples[0]}" if command.examples else "")

@@ -1,4 +1,4 @@
-"""What a command is: one typed function, declared once. Every door is made from the declaration."""
+"""Declare commands: one typed function each, from which chat, API, tool and terminal are made."""
 
 import difflib
 import inspect
@@ -25,11 +25,11 @@ IN_CHARGE = frozenset({By.OWNER, By.STAFF})
 
 
 class UnknownCommand(AppError):
-    status, code, detail = 404, "unknown_command", "There is no such command."
+    status, code, detail = 404, "unknown_command", "Unknown command."
 
 
 def _trim(schema: dict[str, Any]) -> None:
-    """pydantic repeats each name as a title, which costs tokens and tells nothing."""
+    """Drop the titles that pydantic generates: they cost tokens and say nothing."""
     schema.pop("title", None)
     schema.pop("description", None)
     for field_schema in schema.setdefault("properties", {}).values():
@@ -37,14 +37,14 @@ def _trim(schema: dict[str, Any]) -> None:
 
 
 class Arguments(BaseModel):
-    """Arguments of a command. What is not named here is refused: nobody gets to name another's conversation."""
+    """Arguments of a command. Unknown ones are refused: nobody can name another's conversation."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True, json_schema_extra=_trim)
 
     @model_validator(mode="before")
     @classmethod
     def _clean(cls, values: Any) -> Any:
-        """Without what the database does not take: NUL, and half of a surrogate pair."""
+        """Drop what the database refuses: NUL and lone surrogates."""
         if not isinstance(values, Mapping):
             return values
         return {
@@ -55,7 +55,7 @@ class Arguments(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who runs a command: a fact about where the call came from, never about what it says.
+    """Who runs a command, by where the call came from and never by what it says.
 
     `contact` wrote it, or is the one the model acts for; `user` is logged in.
     """
@@ -67,7 +67,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a command's function is told beside its arguments. `message` is the one that asked, if one did."""
+    """What a command's function gets beside its arguments. `message` is the one that asked, if one did."""
 
     caller: Caller
     conversation: Conversation
@@ -77,7 +77,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it: `text` for people, in the markup of WhatsApp; `data`, plain JSON, for programs and the model."""
+    """The result: `text` for people, in the markup of WhatsApp; `data`, plain JSON, for programs and the model."""
 
     text: str
     data: dict[str, Any] = field(default_factory=dict)
@@ -85,9 +85,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChatCommand:
-    """`allowed` says who may run it. `reads_only`: it has no effect and may be run again. `asks_model`: it reads only,
-    and waits for the model, so it is run outside of any transaction. `changes_control`: it decides who speaks, so as a
-    tool it takes effect together with the answer.
+    """A declared command.
+
+    `allowed`: who may run it. `reads_only`: no effect, may be run again. `asks_model`: reads only and waits for the
+    model, so it runs outside of any transaction. `changes_control`: as a tool it takes effect together with the answer.
     """
 
     name: str
@@ -108,7 +109,7 @@ class ChatCommand:
         return self.tool or self.name
 
     def may_be_run_by(self, by: By) -> bool:
-        """What a contact may do the owner may do too, and what staff may do an administrator."""
+        """Whether this caller may run it. An owner may do what a contact may, an administrator what staff may."""
         match by:
             case By.OWNER:
                 return bool(self.allowed & {By.OWNER, By.CONTACT})
@@ -134,7 +135,7 @@ _by_word: dict[str, ChatCommand] = {}
 def chat_command(
     name: str, description: str, *, allowed: Iterable[By] = PEOPLE, **declaration: Any
 ) -> Callable[[Callable[[Call, Any], Result]], Callable[[Call, Any], Result]]:
-    """Declare a command over a function from a Call and its arguments to a Result; `declaration` as in ChatCommand."""
+    """Declare a command over a function `(Call, arguments) -> Result`; `declaration`: fields of ChatCommand."""
 
     def declare(function: Callable[[Call, Any], Result]) -> Callable[[Call, Any], Result]:
         command = ChatCommand(
@@ -160,7 +161,7 @@ def chat_command(
 
 
 def _arguments_of(function: Callable[..., Result]) -> type[Arguments]:
-    """The argument model: the annotation of the function's second parameter."""
+    """Return the argument model: the annotation of the second parameter."""
     parameters = list(inspect.signature(function).parameters)
     annotation = get_type_hints(function).get(parameters[1]) if len(parameters) == 2 else None
     if not (isinstance(annotation, type) and issubclass(annotation, Arguments)):
@@ -169,7 +170,7 @@ def _arguments_of(function: Callable[..., Result]) -> type[Arguments]:
 
 
 def folded(word: str) -> str:
-    """As people mean it: without accents, in small letters, with `-` for `_`."""
+    """Normalize for comparison: no accents, lower case, `-` for `_`."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
     return bare.casefold().replace("_", "-")
 
@@ -179,22 +180,22 @@ def all_commands() -> list[ChatCommand]:
 
 
 def find(word: str) -> ChatCommand | None:
-    """By name, alias or tool name, however it is spelled."""
+    """Return the command with this name, alias or tool name, in any spelling; None when unknown."""
     return _by_word.get(folded(word))
 
 
 def get(word: str) -> ChatCommand:
-    """Raises UnknownCommand, which names the one that may have been meant."""
+    """Return a command by name. Raises UnknownCommand, with a suggestion."""
     command = find(word)
     if command is None:
         meant = nearest(word, by=By.ADMIN)
         hint = f" Did you mean {meant.name}?" if meant else ""
-        raise UnknownCommand(f"There is no command {word[:64]}.{hint}")
+        raise UnknownCommand(f"Unknown command {word[:64]}.{hint}")
     return command
 
 
 def nearest(word: str, *, by: By) -> ChatCommand | None:
-    """The command somebody may have meant, among those they may run; of two as near, the one whose own name it is."""
+    """Suggest a command that this caller may run; of equally near ones, that whose own name matches."""
     meant = folded(word)[:64]
     words = [known for known, command in _by_word.items() if command.may_be_run_by(by)]
     close = difflib.get_close_matches(meant, words, n=5, cutoff=0.6)
@@ -210,6 +211,6 @@ def nearest(word: str, *, by: By) -> ChatCommand | None:
 
 
 def tools_named(names: Iterable[Any]) -> dict[str, ChatCommand]:
-    """What a profile lets the model use, by tool name; what is unknown or not for a model is left out."""
+    """Return the enabled tools by tool name; unknown ones and those not for a model are left out."""
     found = (find(name) for name in names if isinstance(name, str))
     return {command.tool_name: command for command in found if command and By.MODEL in command.allowed}

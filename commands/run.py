@@ -1,4 +1,4 @@
-"""The one way to run a command, whichever door it came through: rights, arguments, effect, and the record of it."""
+"""Run a command, from whichever surface: rights, arguments, effect, and the record of it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,8 +19,8 @@ from whatsapp_agent.errors import AppError, InvalidInput
 log = structlog.get_logger(__name__)
 
 Status = CommandRun.Status
-MAX_RECORDED_CHARS = 2000  # characters of one argument that the record keeps
-MODEL_IS_SILENT = "The model does not answer at the moment. Please try again in a minute."
+MAX_RECORDED_CHARS = 2000  # of one argument, in the record
+MODEL_UNAVAILABLE = "The model does not answer at the moment. Please try again in a minute."
 
 
 def run(
@@ -34,11 +34,11 @@ def run(
     key: str | None = None,
     guard: Callable[[], None] | None = None,
 ) -> CommandRun:
-    """Run a command and record it. What is refused, invalid or fails is a run too, and raises nothing; only
-    ConversationGone is raised, where nothing is left to record it in.
+    """Run a command and record it, also when it is refused, invalid or fails. Raises only ConversationGone, where
+    nothing is left to record it in.
 
-    `arguments` by name, or as somebody typed them; `message` is the one that asked. What was done under a `key` is not
-    done again: its run is returned. `guard` is called in the transaction of the effect and may raise to undo it.
+    `arguments`: by name, or as typed. `message`: the one that asked. `key`: an earlier run with this key is returned
+    instead. `guard`: called in the transaction of the effect; may raise to undo it.
     """
     if key is not None and (earlier := CommandRun.objects.filter(key=key).first()) is not None:
         return earlier
@@ -54,12 +54,12 @@ def run(
     )
     if not command.may_be_run_by(caller.by):
         log.warning("command_refused", command=command.name, caller=str(caller.by), conversation=str(conversation.pk))
-        return _end(record, Status.REFUSED, text=_why_refused(command, caller), code="permission_denied")
+        return _end(record, Status.REFUSED, text=_refusal(command, caller), code="permission_denied")
     try:
         given = parse_arguments(command, arguments) if isinstance(arguments, str) else validated(command, arguments)
     except InvalidInput as exc:
         return _end(record, Status.INVALID, text=str(exc), code=exc.code, data={"fields": getattr(exc, "fields", {})})
-    record.arguments = _kept(given)
+    record.arguments = _recorded_arguments(given)
     call = Call(caller=caller, conversation=conversation, surface=surface, message=message)
     try:
         if command.asks_model:
@@ -76,11 +76,11 @@ def run(
         return _end(record, Status.FAILED, text=str(exc), code=exc.code)
     except ModelError as exc:
         log.warning("command_without_model", command=command.name, code=exc.code, conversation=str(conversation.pk))
-        return _end(record, Status.FAILED, text=MODEL_IS_SILENT, code=exc.code)
+        return _end(record, Status.FAILED, text=MODEL_UNAVAILABLE, code=exc.code)
 
 
 def denial_reason(command: ChatCommand, *, arguments: Mapping[str, Any], caller: Caller) -> CommandRun.Status | None:
-    """How a run would end before it begins; None when nothing stands in its way."""
+    """Return the status with which a run would end before it begins, None when it would run."""
     if not command.may_be_run_by(caller.by):
         return Status.REFUSED
     try:
@@ -103,13 +103,13 @@ def _end(
     return record
 
 
-def _why_refused(command: ChatCommand, caller: Caller) -> str:
+def _refusal(command: ChatCommand, caller: Caller) -> str:
     if caller.by == By.CONTACT:
-        return f"/{command.name} is not for you: only {_who_may(command)} may use it."
-    return f"Only {_who_may(command)} may use {command.name}."
+        return f"/{command.name} is not for you: only {_allowed_callers(command)} may use it."
+    return f"Only {_allowed_callers(command)} may use {command.name}."
 
 
-def _who_may(command: ChatCommand) -> str:
+def _allowed_callers(command: ChatCommand) -> str:
     names = {
         By.CONTACT: "contacts",
         By.OWNER: "the owner of this number",
@@ -119,6 +119,6 @@ def _who_may(command: ChatCommand) -> str:
     return " and ".join(name for by, name in names.items() if by in command.allowed)
 
 
-def _kept(given: BaseModel) -> dict[str, Any]:
+def _recorded_arguments(given: BaseModel) -> dict[str, Any]:
     values = given.model_dump(mode="json", exclude_defaults=True)
     return {name: value[:MAX_RECORDED_CHARS] if isinstance(value, str) else value for name, value in values.items()}

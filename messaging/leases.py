@@ -136,7 +136,7 @@ def postpone(lease: Lease, *, delay_s: float, forgive: bool = False) -> datetime
 class Settlement:
     """What a turn comes to. `replies` are the parts to send, in order; `burst` the inbound messages it dealt with.
 
-    `perform` does in the same transaction what the turn brings about beside words; what it returns is said too.
+    `apply_effects` does in the same transaction what the turn brings about beside words; what it returns is said too.
     """
 
     outcome: Turn.Outcome
@@ -156,7 +156,7 @@ class Settlement:
     model_ms: int = 0
     needs_attention: bool = False
     tool_calls: Sequence[ToolCall] = ()
-    perform: Callable[[Turn], Sequence[str]] | None = None
+    apply_effects: Callable[[Turn], Sequence[str]] | None = None
 
 
 def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn | None:
@@ -181,8 +181,8 @@ def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn
         model_ms=settlement.model_ms,
         started_at=settlement.started_at,
     )
-    more = bool(settlement.tool_calls) or settlement.perform is not None
-    replies = settlement.replies if settlement.perform is None else ()
+    more = bool(settlement.tool_calls) or settlement.apply_effects is not None
+    replies = settlement.replies if settlement.apply_effects is None else ()
     with transaction.atomic() if more else nullcontext():  # one statement is a transaction of its own
         settled = SETTLE.rows(
             conversation_id=lease.conversation_id,
@@ -191,7 +191,7 @@ def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn
             seen=settlement.seen,
             even_if_stale=even_if_stale,
             needs_attention=settlement.needs_attention,
-            speaks=bool(settlement.replies) or settlement.perform is not None,
+            speaks=bool(settlement.replies) or settlement.apply_effects is not None,
             turn_id=turn.pk,
             agent_profile_id=turn.agent_profile_id,
             profile_version=turn.profile_version,
@@ -222,9 +222,9 @@ def _settle_more(settlement: Settlement, *, turn: Turn, session_id: UUID) -> Non
     for tool_call in settlement.tool_calls:
         tool_call.turn = turn
     ToolCall.objects.bulk_create(settlement.tool_calls)
-    if settlement.perform is None:
+    if settlement.apply_effects is None:
         return
-    replies = [*settlement.replies, *settlement.perform(turn)]
+    replies = [*settlement.replies, *settlement.apply_effects(turn)]
     # Whoever gives the conversation away says so under the new epoch; what else is queued there is cancelled.
     epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=turn.conversation_id)
     Message.objects.bulk_create(

@@ -1,4 +1,4 @@
-"""The chat as a door to the commands: `/help` in a message is run, not answered by the model."""
+"""Run commands typed in a chat: `/help` in a message is run, not answered by the model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,51 +13,54 @@ from messaging.models import Contact, Conversation, Message, Turn
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.text.split import split_text
 
-Perform = Callable[[Turn], Sequence[str]]
+ApplyEffects = Callable[[Turn], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a typed command comes to: `perform` does it and returns what to say, `reason` is kept on the turn."""
+class PreparedCommand:
+    """A typed command: `apply_effects` runs it and returns its replies; `reason` is stored on the turn."""
 
     reason: str
-    perform: Perform
+    apply_effects: ApplyEffects
 
 
 def first_command(history: Sequence[HistoryMessage]) -> tuple[HistoryMessage, Typed] | None:
-    """The oldest unanswered message that is a command."""
-    for said in history:
+    """Return the oldest unanswered message that is a command, with the command."""
+    for message in history:
         if (
-            said.status == Message.Status.RECEIVED
-            and said.kind == Message.Kind.TEXT
-            and (typed := read_command(said.text))
+            message.status == Message.Status.RECEIVED
+            and message.kind == Message.Kind.TEXT
+            and (typed := read_command(message.text))
         ):
-            return said, typed
+            return message, typed
     return None
 
 
-def answer(*, conversation: Conversation, said: HistoryMessage, typed: Typed) -> Answer:
-    """What to do about it. One that asks the model is run now; any other when `perform` is called, with the turn.
+def prepare(*, conversation: Conversation, message: HistoryMessage, typed: Typed) -> PreparedCommand:
+    """Prepare a typed command. One that asks the model runs now, any other when `apply_effects` is called.
 
-    The key is the message's: however often its turn is begun again, the command takes effect once.
+    The run is keyed by the message: it takes effect once, however often its turn is begun again.
     """
-    caller = caller_writing(session=conversation.session, contact=_writer(conversation, said))
+    caller = caller_writing(session=conversation.session, contact=_writer(conversation, message))
     if typed.command is None:
-        return Answer(reason="unknown command", perform=lambda turn: [_hint(typed.word, caller)])  # noqa: ARG005
-    place, rest = conversation, typed.rest
+        return PreparedCommand(reason="unknown command", apply_effects=lambda turn: [_hint(typed.word, caller)])  # noqa: ARG005
+    target, rest = conversation, typed.rest
     if caller.by == By.OWNER:
         who, left = split_addressee(rest)
         if who:
             rest = left
             try:
-                place = conversation_named(session=conversation.session, who=who)
+                target = conversation_named(session=conversation.session, who=who)
             except AppError as exc:
-                told = str(exc)
-                return Answer(reason=f"/{typed.command.name}: {exc.code}", perform=lambda turn: [told])  # noqa: ARG005
-    runner = _Runner(command=typed.command, rest=rest, caller=caller, place=place, said=said)
+                error_text = str(exc)
+                return PreparedCommand(
+                    reason=f"/{typed.command.name}: {exc.code}",
+                    apply_effects=lambda turn: [error_text],  # noqa: ARG005
+                )
+    runner = _Runner(command=typed.command, rest=rest, caller=caller, target=target, message=message)
     if typed.command.asks_model:
         runner.run()
-    return Answer(reason=f"/{typed.command.name}", perform=runner)
+    return PreparedCommand(reason=f"/{typed.command.name}", apply_effects=runner)
 
 
 @dataclass(slots=True)
@@ -65,34 +68,34 @@ class _Runner:
     command: ChatCommand
     rest: str
     caller: Caller
-    place: Conversation
-    said: HistoryMessage
+    target: Conversation
+    message: HistoryMessage
 
     def run(self) -> CommandRun:
         return run.run(
             self.command,
             arguments=self.rest,
             caller=self.caller,
-            conversation=self.place,
+            conversation=self.target,
             surface=CommandRun.Surface.CHAT,
-            message=Message.objects.select_related("conversation").get(pk=self.said.id),
-            key=f"chat:{self.said.id}",
+            message=Message.objects.select_related("conversation").get(pk=self.message.id),
+            key=f"chat:{self.message.id}",
         )
 
     def __call__(self, turn: Turn) -> Sequence[str]:
-        done = self.run()  # or the run there was already
-        CommandRun.objects.filter(pk=done.pk).update(turn=turn)
-        return split_text(done.text)
+        run = self.run()  # or the earlier run with this key
+        CommandRun.objects.filter(pk=run.pk).update(turn=turn)
+        return split_text(run.text)
 
 
-def _writer(conversation: Conversation, said: HistoryMessage) -> Contact:
-    if said.sender_id in {None, conversation.contact_id}:
+def _writer(conversation: Conversation, message: HistoryMessage) -> Contact:
+    if message.sender_id in {None, conversation.contact_id}:
         return conversation.contact
-    return Contact.objects.get(pk=said.sender_id)
+    return Contact.objects.get(pk=message.sender_id)
 
 
 def _hint(word: str, caller: Caller) -> str:
     meant = nearest(word, by=caller.by)
     if meant is not None:
-        return f"I know no /{word}. Did you mean /{meant.name}? /help shows what can be asked for."
-    return f"I know no /{word}. /help shows what can be asked for."
+        return f"Unknown command /{word}. Did you mean /{meant.name}? Send /help for a list."
+    return f"Unknown command /{word}. Send /help for a list."

@@ -1,4 +1,4 @@
-"""What the model may do in a turn: the commands its profile enables, run for the contact it talks to."""
+"""Run the tools a model calls in a turn: the commands that its profile enables, for the contact it talks to."""
 
 import hashlib
 import json
@@ -26,10 +26,10 @@ from whatsapp_agent.text.truncate import truncate
 
 log = structlog.get_logger(__name__)
 
-MAX_CALLS = 8  # in one step
-MAX_ARGUMENTS_CHARS = 20_000  # characters
+MAX_CALLS_PER_STEP = 8
+MAX_ARGUMENTS_CHARS = 20_000
 MAX_RESULT_CHARS = 6_000
-MAX_RECORDED_CHARS = 2_000  # of one text among the arguments that the record keeps
+MAX_RECORDED_CHARS = 2_000  # of one argument, in the record
 
 Status = ToolCall.Status
 STATUS_OF = {
@@ -38,30 +38,30 @@ STATUS_OF = {
     CommandRun.Status.INVALID: Status.FAILED,
     CommandRun.Status.FAILED: Status.FAILED,
 }
-WITH_THE_ANSWER = "It is done as soon as you have answered. Tell the contact now."
+DEFERRED = "It is done as soon as you have answered. Tell the contact now."
 
 
 class Toolbox:
-    """The tools of one turn, and what came of each call.
+    """The tools of one turn, and the result of each call.
 
-    Whatever the model writes, a tool sees this one conversation: which one is not among its arguments. An effect is had
-    once for a burst, by a key of the burst, the tool and its arguments, however often the turn is begun again; and a
-    model that is asked the very same again may word it otherwise, without having it twice.
+    A tool acts in this one conversation, whatever the model writes. An effect happens once for a burst: it is keyed by
+    burst, tool and arguments, so a turn that is begun again finds the earlier run, also where the model words the
+    arguments differently.
     """
 
     def __init__(self, *, conversation: Conversation, lease: Lease, burst: Sequence[UUID], is_again: bool) -> None:
-        """`burst`, the latest last, is what the turn answers; `is_again`: it is known to have been begun before."""
+        """`burst`: what the turn answers, newest last. `is_again`: a turn for this burst was begun before."""
         self._conversation = conversation
         self._lease = lease
-        self._asked_in = burst[-1] if burst else None
-        self._prefix = f"tool:{min(burst, default=None)}:"  # what came first stays so, whatever else comes
+        self._asked_by = burst[-1] if burst else None
+        self._prefix = f"tool:{min(burst, default=None)}:"  # the oldest message: a growing burst keeps its prefix
         self._is_again = is_again
-        self._earlier: list[CommandRun] | None = None  # None: not looked for
+        self._earlier: list[CommandRun] | None = None  # None: not loaded yet
         self._claimed: set[UUID] = set()
         self._caller = Caller(by=By.MODEL, contact=conversation.contact)
         self._commands = tools_named(conversation.session.agent_profile.tools)
         self._runs: list[CommandRun] = []
-        self._with_the_answer: dict[str, tuple[ChatCommand, dict[str, Any], str]] = {}  # by the command's name
+        self._deferred: dict[str, tuple[ChatCommand, dict[str, Any], str]] = {}  # by the command's name
         self.calls: list[ToolCall] = []
 
     @property
@@ -70,105 +70,106 @@ class Toolbox:
 
     @property
     def defers_handoff(self) -> bool:
-        """Whether something was asked for that happens together with the answer."""
-        return bool(self._with_the_answer)
+        """Whether a call takes effect only together with the answer."""
+        return bool(self._deferred)
 
-    def answer(self, requests: Sequence[ToolRequest]) -> list[PromptMessage]:
-        """Run what the model asks for, in its order, and tell it what came of each. Raises LeaseLost."""
-        return [self._answer(request, position=position) for position, request in enumerate(requests)]
+    def run_calls(self, requests: Sequence[ToolRequest]) -> list[PromptMessage]:
+        """Run the calls in order; return their results as messages. Raises LeaseLost."""
+        return [self._run_call(request, position=position) for position, request in enumerate(requests)]
 
     @property
     def has_effects(self) -> bool:
-        """Whether `perform` has anything to do."""
+        """Whether `apply_effects` has anything to do."""
         return bool(self.calls) or bool(self.prior_runs())
 
     def prior_runs(self) -> list[CommandRun]:
-        """What was run for this burst when its turn was begun before and came to no end, the oldest first."""
-        return [done for done in self._runs_before() if done.turn_id is None] if self._is_again else []
+        """Return what an interrupted turn has already run for this burst, oldest first."""
+        return [done for done in self._earlier_runs() if done.turn_id is None] if self._is_again else []
 
     def completed_calls(self) -> list[tuple[str, dict[str, Any]]]:
-        """What of it had its effect, as the model knows it: the names of tools, with their arguments."""
+        """Return the prior runs that succeeded, as tool names with arguments."""
         done = (run for run in self.prior_runs() if run.status == CommandRun.Status.DONE)
         return [(get(run.name).tool_name, run.arguments) for run in done]
 
-    def perform(self, turn: Turn) -> Sequence[str]:
-        """In the transaction that settles the turn: what happens together with the answer, and the record of it all."""
-        for command, arguments, key in self._with_the_answer.values():
+    def apply_effects(self, turn: Turn) -> Sequence[str]:
+        """Apply deferred calls and record all runs, in the transaction that settles the turn."""
+        for command, arguments, key in self._deferred.values():
             self._runs.append(self._run(command, arguments, key=key, guard=None))
         unrepeated = [done for done in self.prior_runs() if done.pk not in self._claimed]
         ToolCall.objects.bulk_create(
-            _recorded(done, turn=turn, position=position) for position, done in enumerate(unrepeated, len(self.calls))
+            _as_tool_call(done, turn=turn, position=position)
+            for position, done in enumerate(unrepeated, len(self.calls))
         )
         done_now = CommandRun.objects.filter(pk__in=[done.pk for done in (*self._runs, *unrepeated)], turn=None)
         done_now.update(turn=turn)
         return []
 
-    def _answer(self, request: ToolRequest, *, position: int) -> PromptMessage:
+    def _run_call(self, request: ToolRequest, *, position: int) -> PromptMessage:
         began = time.monotonic()
         arguments = _read_arguments(request.arguments)
-        if position >= MAX_CALLS:
-            status, told = Status.REFUSED, _error(f"At most {MAX_CALLS} tools in one step; ask again.")
+        if position >= MAX_CALLS_PER_STEP:
+            status, result = Status.REFUSED, _error(f"At most {MAX_CALLS_PER_STEP} tools in one step; ask again.")
         elif (command := self._commands.get(request.name)) is None:
             names = ", ".join(self._commands) or "none"
-            status, told = Status.REFUSED, _error(f"There is no tool of this name. Tools: {names}.")
+            status, result = Status.REFUSED, _error(f"Unknown tool. Tools: {names}.")
         elif arguments is None:
-            status, told = Status.FAILED, _error("The arguments are no JSON object that can be read.")
+            status, result = Status.FAILED, _error("The arguments are not a valid JSON object.")
         else:
-            status, told = self._call(command, arguments)
-        told = _bounded(told)
+            status, result = self._call(command, arguments)
+        result = _truncate(result)
         self.calls.append(
             ToolCall(
                 position=len(self.calls),
                 call_id=request.id[:100],
                 name=request.name[:64] or "(none)",
-                arguments=_kept({"malformed": request.arguments} if arguments is None else arguments),
-                result=told,
+                arguments=_recorded_arguments({"malformed": request.arguments} if arguments is None else arguments),
+                result=result,
                 status=status,
-                error="" if status == Status.DONE else told[:300],
+                error="" if status == Status.DONE else result[:300],
                 duration_ms=round((time.monotonic() - began) * 1000),
                 created_at=timezone.now(),
             )
         )
-        return PromptMessage(role=Role.TOOL, text=told, tool_call_id=request.id)
+        return PromptMessage(role=Role.TOOL, text=result, tool_call_id=request.id)
 
     def _call(self, command: ChatCommand, arguments: dict[str, Any]) -> tuple[ToolCall.Status, str]:
         key = None if command.reads_only else self._key(command, arguments)
         is_fine = run.denial_reason(command, arguments=arguments, caller=self._caller) is None
         if key is not None and command.changes_control and is_fine:
-            self._with_the_answer[command.name] = command, arguments, key
-            return Status.DONE, _json({"text": WITH_THE_ANSWER})
+            self._deferred[command.name] = command, arguments, key
+            return Status.DONE, _json({"text": DEFERRED})
         try:
-            done = self._run_before(command, key) if key is not None else None
+            done = self._find_earlier_run(command, key) if key is not None else None
             done = done or self._run(command, arguments, key=key, guard=lambda: leases.ensure_held(self._lease))
         except (LeaseLost, OperationalError, InterfaceError):
             raise
-        except Exception:  # a mistake of ours in one tool: the model may still answer without it
+        except Exception:  # a bug in one tool: the model may still answer without it
             log.exception("tool_failed", tool=command.tool_name, conversation=str(self._conversation.pk))
             return Status.FAILED, _error("The tool failed.")
         self._runs.append(done)
         if done.status != CommandRun.Status.DONE:
             return STATUS_OF[CommandRun.Status(done.status)], _error(done.text)
-        return Status.DONE, _told(done)
+        return Status.DONE, _result_text(done)
 
-    def _runs_before(self) -> list[CommandRun]:
+    def _earlier_runs(self) -> list[CommandRun]:
         if self._earlier is None:
             self._earlier = list(CommandRun.objects.filter(key__startswith=self._prefix).order_by("created_at", "id"))
         return self._earlier
 
-    def _run_before(self, command: ChatCommand, key: str) -> CommandRun | None:
-        """What this call came to when the turn was begun before.
+    def _find_earlier_run(self, command: ChatCommand, key: str) -> CommandRun | None:
+        """Return the run of this call by an interrupted turn, None when there was none.
 
-        The same call was asked for then, or else another one of the same command, when no more had been said than now.
+        The same call, or else another successful one of the same command for the same burst.
         """
-        place, _, words = key.rpartition(":")
-        runs = [done for done in self._runs_before() if done.name == command.name and done.key is not None]
-        same = (done for done in runs if str(done.key).endswith(f":{words}"))
+        prefix, _, digest = key.rpartition(":")
+        runs = [done for done in self._earlier_runs() if done.name == command.name and done.key is not None]
+        same = (done for done in runs if str(done.key).endswith(f":{digest}"))
         reworded = (
             done
             for done in runs
             if done.pk not in self._claimed
             and done.status == CommandRun.Status.DONE
-            and str(done.key).startswith(f"{place}:")
+            and str(done.key).startswith(f"{prefix}:")
         )
         found = next(same, None) or next(reworded, None)
         if found is not None:
@@ -178,44 +179,44 @@ class Toolbox:
     def _run(
         self, command: ChatCommand, arguments: dict[str, Any], *, key: str | None, guard: Callable[[], None] | None
     ) -> CommandRun:
-        asked_in = None if command.reads_only else self._asked_in
+        asked_by = None if command.reads_only else self._asked_by
         return run.run(
             command,
             arguments=arguments,
             caller=self._caller,
             conversation=self._conversation,
             surface=CommandRun.Surface.TOOL,
-            message=Message.objects.select_related("conversation").get(pk=asked_in) if asked_in else None,
+            message=Message.objects.select_related("conversation").get(pk=asked_by) if asked_by else None,
             key=key,
             guard=None if command.reads_only else guard,
         )
 
     def _key(self, command: ChatCommand, arguments: dict[str, Any]) -> str:
         digest = hashlib.sha256(_json(arguments, sort_keys=True).encode()).hexdigest()[:32]
-        return f"{self._prefix}{self._asked_in}:{command.name}:{digest}"
+        return f"{self._prefix}{self._asked_by}:{command.name}:{digest}"
 
 
-def _recorded(done: CommandRun, *, turn: Turn, position: int) -> ToolCall:
-    """A call of a turn that came to no end, as the record of the one that did."""
+def _as_tool_call(done: CommandRun, *, turn: Turn, position: int) -> ToolCall:
+    """Convert a run of an interrupted turn for the record of the turn that completed."""
     status = STATUS_OF[CommandRun.Status(done.status)]
     return ToolCall(
         turn=turn,
         position=position,
         name=get(done.name).tool_name,
         arguments=done.arguments,
-        result=_bounded(_told(done)),
+        result=_truncate(_result_text(done)),
         status=status,
         error="" if status == Status.DONE else done.text[:300],
         created_at=done.created_at,
     )
 
 
-def _told(done: CommandRun) -> str:
+def _result_text(done: CommandRun) -> str:
     return _json(done.data or {"text": done.text})
 
 
 def _read_arguments(text: str) -> dict[str, Any] | None:
-    """The arguments as JSON that the database takes too; None when they are none."""
+    """Parse arguments into JSON that the database takes; None when they are malformed."""
     if len(text) > MAX_ARGUMENTS_CHARS:
         return None
     try:
@@ -229,24 +230,24 @@ def _finite(number: str) -> float:
     """Raises ValueError for NaN, Infinity and what is as large, like 1e400: PostgreSQL has no such numbers in JSON."""
     value = float(number)
     if not math.isfinite(value):
-        raise ValueError(f"{number[:20]} is no number that JSON has")
+        raise ValueError(f"{number[:20]} is not a JSON number")
     return value
 
 
-def _kept(arguments: dict[str, Any]) -> dict[str, Any]:
+def _recorded_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         name: clean(value, MAX_RECORDED_CHARS) if isinstance(value, str) else value for name, value in arguments.items()
     }
 
 
-def _error(why: str) -> str:
-    return _json({"error": why})
+def _error(reason: str) -> str:
+    return _json({"error": reason})
 
 
 def _json(value: Any, **how: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), **how)
 
 
-def _bounded(text: str) -> str:
+def _truncate(text: str) -> str:
     text = escape_fences(text)
     return truncate(text, MAX_RESULT_CHARS, ending=f"… [cut: {len(text):,} characters in all]")

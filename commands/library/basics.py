@@ -1,4 +1,4 @@
-"""Find one's way: which commands there are, how things stand, and a fresh start."""
+"""Basic commands: help, status, reset."""
 
 from django.db.models import F
 from django.utils import timezone
@@ -63,9 +63,9 @@ CONTROL = {
 )
 def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     conversation = call.conversation
-    kept = visible_messages(conversation)
+    messages = visible_messages(conversation)
     if call.message is not None and call.surface == CommandRun.Surface.CHAT:
-        kept = kept.exclude(pk=call.message.pk)
+        messages = messages.exclude(pk=call.message.pk)
     unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
     if call.message is not None:
         unanswered = unanswered.exclude(pk=call.message.pk)
@@ -73,7 +73,7 @@ def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
         "control": conversation.control,
         "control_until": conversation.control_until.isoformat() if conversation.control_until else None,
         "context_from": conversation.context_from.isoformat() if conversation.context_from else None,
-        "messages": kept.count(),
+        "messages": messages.count(),
         "unanswered": unanswered.count(),
         "agent_profile": conversation.session.agent_profile.name,
         "session_status": conversation.session.status,
@@ -81,7 +81,7 @@ def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     lines = [CONTROL[Conversation.Control(conversation.control)]]
     if conversation.control_until:
         lines.append(f"Until {conversation.control_until:%Y-%m-%d %H:%M} UTC.")
-    lines.append(f"{data['messages']} messages are kept, {data['unanswered']} wait for an answer.")
+    lines.append(f"{data['messages']} messages are stored, {data['unanswered']} wait for an answer.")
     if conversation.context_from:
         lines.append(f"What was said before {conversation.context_from:%Y-%m-%d %H:%M} UTC is not used.")
     if call.caller.by != By.CONTACT:
@@ -102,7 +102,7 @@ def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     aliases=("new", "clear", "reiniciar", "novo", "nuevo"),
 )
 def reset(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
-    """Nothing is deleted: the model is shown nothing said before, and facts stay until they are forgotten."""
+    """Hide the past from the model. Nothing is deleted, and facts stay."""
     now = timezone.now()
     Conversation.objects.filter(pk=call.conversation.pk).update(
         context_from=now, summary="", summary_until=None, summary_version=F("summary_version") + 1

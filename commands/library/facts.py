@@ -1,4 +1,4 @@
-"""What is known about a contact: show it, add to it, correct it, forget it."""
+"""Commands about facts: list, remember, correct, forget."""
 
 from uuid import UUID
 
@@ -31,8 +31,8 @@ EVERYTHING = {"all", "everything", "tudo", "todo", "alles", "tout"}
 )
 def show_facts(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     known = facts.facts_about(call.conversation.contact)
-    told = "\n".join(f"{number}. {fact.text}" for number, fact in enumerate(known, 1))
-    return Result(told or "Nothing is remembered yet.", {"facts": [_as_data(fact) for fact in known]})
+    lines = "\n".join(f"{number}. {fact.text}" for number, fact in enumerate(known, 1))
+    return Result(lines or "Nothing is remembered yet.", {"facts": [_as_data(fact) for fact in known]})
 
 
 class NewFact(Arguments):
@@ -63,7 +63,7 @@ def remember(call: Call, arguments: NewFact) -> Result:
         proposed_by=SOURCE[call.caller.by],
         message=call.message if call.message and call.message.conversation_id == call.conversation.pk else None,
         by=call.caller.user,
-        corrects=_the_fact(call, arguments.corrects) if arguments.corrects else None,
+        corrects=_find_fact(call, arguments.corrects) if arguments.corrects else None,
     )
     return Result(f"I will remember: {fact.text}", {"fact": _as_data(fact)})
 
@@ -88,13 +88,13 @@ def forget(call: Call, arguments: WhichFact) -> Result:
     if arguments.fact.casefold() in EVERYTHING:
         count = facts.forget_all(contact=contact)
         return Result(f"Forgotten: {count} facts.", {"forgotten": count})
-    fact = _the_fact(call, arguments.fact)
+    fact = _find_fact(call, arguments.fact)
     facts.forget(contact=contact, fact_id=fact.pk)
     return Result(f"Forgotten: {fact.text}", {"forgotten": 1, "fact": _as_data(fact)})
 
 
-def _the_fact(call: Call, which: str) -> Fact:
-    """A fact of this contact by number, id or words. Raises NotFound, or InvalidInput when several fit."""
+def _find_fact(call: Call, which: str) -> Fact:
+    """Return a fact of this contact by number, id or words. Raises NotFound, or InvalidInput when several fit."""
     known = facts.facts_about(call.conversation.contact)
     if which.isascii() and which.isdigit() and 1 <= int(which) <= len(known):
         return known[int(which) - 1]
@@ -105,7 +105,7 @@ def _the_fact(call: Call, which: str) -> Fact:
     else:
         found = [fact for fact in known if fact.pk == wanted]
     if not found:
-        raise NotFound("I know no such fact. /facts lists them.")
+        raise NotFound("No such fact. Send /facts for the list.")
     if len(found) > 1:
         raise InvalidInput("Several facts fit; name one by its number in /facts.")
     return found[0]

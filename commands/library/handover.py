@@ -1,4 +1,4 @@
-"""Who speaks: ask for a person, give back to the agent, be silent for a while."""
+"""Control commands: ask for a person, give back to the agent, pause."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from messaging.models import Conversation
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.text.truncate import truncate
 
-NOTE_LINE = 200  # characters
+MAX_NOTE_LINE_CHARS = 200
 A_PERSON_COMES = "I have asked a person to answer you. Please wait a moment."
 
 
@@ -50,7 +50,7 @@ class Reason(Arguments):
     changes_control=True,
 )
 def ask_for_person(call: Call, arguments: Reason) -> Result:
-    """A person speaks here from now on; staff finds a note of two lines."""
+    """Give control to a person, with a note of two lines for staff."""
     conversation = call.conversation
     note = _note(conversation, reason=arguments.reason, summary=arguments.summary)
     by_model = call.caller.by == By.MODEL
@@ -66,13 +66,14 @@ def ask_for_person(call: Call, arguments: Reason) -> Result:
 
 
 def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
-    """Two lines: why, and what it is about. Without a summary the contact's own last words serve."""
+    """Return two lines: the reason and a summary, by default the contact's last messages."""
     if not summary:
-        said = [describe(said) for said in latest(visible_messages(conversation), limit=12) if said.is_inbound]
-        summary = " / ".join(said[-3:]) or "nothing was said yet"
+        recent = latest(visible_messages(conversation), limit=12)
+        texts = [describe(message) for message in recent if message.is_inbound]
+        summary = " / ".join(texts[-3:]) or "nothing was said yet"
         summary = f"Last words: {summary}"
     lines = [reason or f"{conversation.contact} asks for a person.", " ".join(summary.split())]
-    return "\n".join(truncate(line, NOTE_LINE) for line in lines)
+    return "\n".join(truncate(line, MAX_NOTE_LINE_CHARS) for line in lines)
 
 
 @chat_command(
@@ -84,7 +85,7 @@ def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
 )
 def give_back(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     control.release(conversation=call.conversation, reason="given back by command")
-    _note_no_longer(call.conversation)
+    _clear_attention(call.conversation)
     return Result("The assistant answers again.", {"control": Conversation.Control.AGENT.value})
 
 
@@ -101,14 +102,14 @@ class ForHowLong(Arguments):
     changes_control=True,
 )
 def pause(call: Call, arguments: ForHowLong) -> Result:
-    """Raises Conflict where the owner's own commands come in: silenced there, nothing could be said to it again."""
+    """Mute a conversation. Raises Conflict in the owner's own: muted, it would take no more commands."""
     if call.caller.contact is not None and call.caller.contact.pk == call.conversation.contact_id:
         raise Conflict("Name the conversation to pause, by name or phone: /pause @Ana 30")
     until = timezone.now() + timedelta(minutes=arguments.minutes) if arguments.minutes else None
     control.mute(conversation=call.conversation, by=call.caller.user, until=until, reason="paused by command")
-    told = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until you write /resume"
+    duration = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until you write /resume"
     return Result(
-        f"The assistant is silent with {call.conversation.contact} {told}.",
+        f"The assistant is silent with {call.conversation.contact} {duration}.",
         {"control": Conversation.Control.MUTED.value, "control_until": until.isoformat() if until else None},
     )
 
@@ -123,11 +124,11 @@ def pause(call: Call, arguments: ForHowLong) -> Result:
 )
 def resume(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     control.release(conversation=call.conversation, reason="resumed by command")
-    _note_no_longer(call.conversation)
+    _clear_attention(call.conversation)
     return Result(
         f"The assistant answers {call.conversation.contact} again.", {"control": Conversation.Control.AGENT.value}
     )
 
 
-def _note_no_longer(conversation: Conversation) -> None:
+def _clear_attention(conversation: Conversation) -> None:
     Conversation.objects.filter(pk=conversation.pk).update(needs_attention=False, attention_note="")

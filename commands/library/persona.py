@@ -1,4 +1,4 @@
-"""Who the assistant is, as the owner of the number wants it."""
+"""Show or change the instructions of the agent profile."""
 
 from django.db import transaction
 from django.utils import timezone
@@ -25,12 +25,12 @@ class NewInstructions(Arguments):
 )
 def persona(call: Call, arguments: NewInstructions) -> Result:
     profile = call.conversation.session.agent_profile
-    told = f"{profile.name} is:\n{profile.instructions}"
+    text = f"{profile.name} is:\n{profile.instructions}"
     if arguments.instructions:
         profile = _change(call.conversation.session, instructions=arguments.instructions, by=call.caller.user)
-        told = f"From now on {profile.name} is:\n{profile.instructions}"
+        text = f"From now on {profile.name} is:\n{profile.instructions}"
     return Result(
-        told,
+        text,
         {
             "agent_profile": str(profile.pk),
             "name": profile.name,
@@ -42,7 +42,7 @@ def persona(call: Call, arguments: NewInstructions) -> Result:
 
 @transaction.atomic
 def _change(session: WhatsAppSession, *, instructions: str, by: User | None) -> AgentProfile:
-    """Other numbers may share the profile, and theirs is not this owner's to change: then this number gets its own."""
+    """Change the profile; a shared or default one is copied for this session first."""
     profile = AgentProfile.objects.select_for_update().get(pk=session.agent_profile_id)
     if not profile.is_default and not profile.sessions.exclude(pk=session.pk).exists():
         return profiles.change_profile(profile=profile, by=by, instructions=instructions)
@@ -52,6 +52,6 @@ def _change(session: WhatsAppSession, *, instructions: str, by: User | None) -> 
     return own
 
 
-def _free_name(wished: str) -> str:
-    is_taken = AgentProfile.objects.filter(name=wished).exists()
-    return f"{wished} {timezone.now():%Y%m%d%H%M%S}" if is_taken else wished
+def _free_name(name: str) -> str:
+    is_taken = AgentProfile.objects.filter(name=name).exists()
+    return f"{name} {timezone.now():%Y%m%d%H%M%S}" if is_taken else name

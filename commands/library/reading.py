@@ -1,4 +1,4 @@
-"""Read what was said: sum it up, find who owes what to whom, count it, suggest a reply."""
+"""Commands that read the conversation: summary, tasks, statistics, draft."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from whatsapp_agent.text.markdown import to_whatsapp
 from whatsapp_agent.text.truncate import truncate
 
 NOTHING_SAID = "Nothing was said yet."
-NO_MODEL = "(No language model is set up; these are the latest words themselves.)"
+NO_MODEL = "(No language model is configured; these are the latest messages.)"
 DIGEST_LINES = 8
 MAX_TASKS = 30
 MAX_TASK_CHARS = 300
@@ -45,13 +45,13 @@ class HowMany(Arguments):
     asks_model=True,
 )
 def summarize(call: Call, arguments: HowMany) -> Result:
-    history = asking.said_lately(call.conversation, count=arguments.count)
+    history = asking.recent_messages(call.conversation, count=arguments.count)
     if not history:
         return Result(NOTHING_SAID, {"summary": "", "evidence": [], "count": 0})
     if not asking.has_model():
-        told = history[-DIGEST_LINES:]
-        digest = "\n".join(f"• {name_of(said)}: {_clip(describe(said), 120)}" for said in told)
-        return Result(f"{digest}\n{NO_MODEL}", _summary_data(digest, evidence=told, history=history))
+        shown = history[-DIGEST_LINES:]
+        digest = "\n".join(f"• {name_of(message)}: {_clip(describe(message), 120)}" for message in shown)
+        return Result(f"{digest}\n{NO_MODEL}", _summary_data(digest, evidence=shown, history=history))
     answer = asking.ask(
         conversation=call.conversation,
         history=history,
@@ -63,7 +63,7 @@ def summarize(call: Call, arguments: HowMany) -> Result:
     )
     numbers = [number for found in _REFERENCES.findall(answer) for number in re.findall(r"\d+", found)]
     named = set(asking.evidence(numbers, history=history))
-    shown = [said for said in history if said.id in named] or [history[0], history[-1]]
+    shown = [message for message in history if message.id in named] or [history[0], history[-1]]
     text = to_whatsapp(_REFERENCES.sub("", answer))
     return Result(text, _summary_data(text, evidence=shown, history=history))
 
@@ -73,7 +73,7 @@ def _summary_data(
 ) -> dict[str, Any]:
     return {
         "summary": text,
-        "evidence": [str(said.id) for said in evidence],
+        "evidence": [str(message.id) for message in evidence],
         "count": len(history),
         "from": history[0].said_at.isoformat(),
         "to": history[-1].said_at.isoformat(),
@@ -93,7 +93,7 @@ def _summary_data(
     asks_model=True,
 )
 def list_tasks(call: Call, arguments: HowMany) -> Result:
-    history = asking.said_lately(call.conversation, count=arguments.count)
+    history = asking.recent_messages(call.conversation, count=arguments.count)
     if not history:
         return Result(NOTHING_SAID, {"tasks": []})
     if not asking.has_model():
@@ -110,13 +110,13 @@ def list_tasks(call: Call, arguments: HowMany) -> Result:
         ),
     )
     tasks = _tasks(asking.read_json(answer), history=history)
-    said = {str(one.id): one for one in history}
-    lines = "\n".join(_task_line(task, said=said[task["messages"][0]]) for task in tasks)
+    by_id = {str(message.id): message for message in history}
+    lines = "\n".join(_task_line(task, message=by_id[task["messages"][0]]) for task in tasks)
     return Result(lines or "Nothing is open.", {"tasks": tasks})
 
 
 def _tasks(given: Any, *, history: Sequence[HistoryMessage]) -> list[dict[str, Any]]:
-    """What of the model's answer can be shown: a task without a message that exists was made up."""
+    """Return the tasks that cite an existing message; others were made up."""
     rows = given.get("tasks") if isinstance(given, dict) else given
     if not isinstance(rows, list):
         raise ModelUnavailable("The model's answer holds no list of tasks.", code="malformed")
@@ -127,21 +127,22 @@ def _tasks(given: Any, *, history: Sequence[HistoryMessage]) -> list[dict[str, A
         numbers = row.get("messages")
         shown = asking.evidence(numbers if isinstance(numbers, list) else [numbers], history=history)
         if shown:
-            told = {name: _told(row.get(name)) for name in ("who", "for", "due")}
-            tasks.append({"what": _clip(row["what"], MAX_TASK_CHARS), **told, "messages": [str(pk) for pk in shown]})
+            details = {name: _detail(row.get(name)) for name in ("who", "for", "due")}
+            tasks.append({"what": _clip(row["what"], MAX_TASK_CHARS), **details, "messages": [str(pk) for pk in shown]})
     return tasks
 
 
-def _told(value: Any) -> str | None:
+def _detail(value: Any) -> str | None:
     return _clip(value, 100) if isinstance(value, str) and value.strip() else None
 
 
-def _task_line(task: dict[str, Any], *, said: HistoryMessage) -> str:
-    """Who owes what, and below it the message that says so."""
+def _task_line(task: dict[str, Any], *, message: HistoryMessage) -> str:
+    """Render a task, and below it the message that is its evidence."""
     who = f"*{task['who']}*: " if task["who"] else ""
     whom = f" (for {task['for']})" if task["for"] else ""
     due = f", until {task['due']}" if task["due"] else ""
-    return f"• {who}{task['what']}{whom}{due}\n   “{_clip(describe(said), MAX_QUOTE_CHARS)}” ({said.said_at:%Y-%m-%d})"
+    quote = _clip(describe(message), MAX_QUOTE_CHARS)
+    return f"• {who}{task['what']}{whom}{due}\n   “{quote}” ({message.said_at:%Y-%m-%d})"
 
 
 @chat_command(
@@ -200,7 +201,7 @@ class About(Arguments):
 )
 def draft_reply(call: Call, arguments: About) -> Result:
     conversation = call.conversation
-    history = asking.said_lately(conversation, count=60)
+    history = asking.recent_messages(conversation, count=60)
     if not history:
         return Result(NOTHING_SAID, {"draft": ""})
     if not asking.has_model():

@@ -1,4 +1,4 @@
-"""Find what was said."""
+"""The search command."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from messaging.models import Message
 from messaging.search.ranking import Hit, search
 from whatsapp_agent.text.truncate import truncate
 
-LINE = 160  # characters of a found message that are shown
-SHOWN_TO_MODEL = 600
-UNANSWERED = 5  # messages that may be found beside, and are left out
+MAX_LINE_CHARS = 160
+MAX_TOOL_LINE_CHARS = 600
+EXTRA_HITS = 5  # for unanswered messages among the hits, which are left out
 
 
 class Words(Arguments):
@@ -37,18 +37,18 @@ def search_messages(call: Call, arguments: Words) -> Result:
     hits = search(
         conversation=call.conversation,
         query=arguments.words,
-        limit=arguments.limit + UNANSWERED,
+        limit=arguments.limit + EXTRA_HITS,
         since=call.conversation.context_from if by_model else None,  # who starts afresh is not reminded by the model
     )
-    # What asks for it says its words: a typed command, or all that the model is about to answer.
-    hits = [hit for hit in hits if not _asks(hit.message, call)][: arguments.limit]
+    # The request itself contains the words: a typed command, or the messages the model is about to answer.
+    hits = [hit for hit in hits if not _is_request(hit.message, call)][: arguments.limit]
     if not hits:
         return Result("Nothing was found.", {"results": []})
-    lines = "\n".join(f"• {_line(hit.message, LINE)}" for hit in hits)
+    lines = "\n".join(f"• {_line(hit.message, MAX_LINE_CHARS)}" for hit in hits)
     return Result(lines, {"results": [_as_data(hit) for hit in hits]})
 
 
-def _asks(message: Message, call: Call) -> bool:
+def _is_request(message: Message, call: Call) -> bool:
     if call.caller.by == By.MODEL:
         return message.status == Message.Status.RECEIVED
     return call.message is not None and message.pk == call.message.pk
@@ -57,8 +57,8 @@ def _asks(message: Message, call: Call) -> bool:
 def _as_data(hit: Hit) -> dict[str, Any]:
     return {
         "message": str(hit.message.pk),
-        "said": _line(hit.message, SHOWN_TO_MODEL),
-        "around": [_line(message, LINE) for message in hit.neighbours],
+        "said": _line(hit.message, MAX_TOOL_LINE_CHARS),
+        "around": [_line(message, MAX_LINE_CHARS) for message in hit.neighbours],
         "why": hit.why,
     }
 

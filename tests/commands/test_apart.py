@@ -87,7 +87,7 @@ def test_a_contact_cannot_have_forgotten_what_is_known_of_another(shops):
     for shop, chat in ((tea, BIA), (cake, ANA), (cake, BIA)):
         for fact in Fact.objects.exclude(contact__conversation__address=chat, contact__session=shop.session):
             shop.hears(f"/forget {fact.pk}", chat=chat)
-            assert shop.reply(chat=chat).startswith("I know no such fact")
+            assert shop.reply(chat=chat).startswith("No such fact")
         shop.hears("/forget all", chat=chat)
     assert list(Fact.objects.filter(forgotten_at=None).values_list("text", flat=True)) == ["Ana keeps a zebra"]
 

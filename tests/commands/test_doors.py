@@ -304,7 +304,7 @@ def test_an_unknown_command_is_not_found(operator, place):
     assert as_user(operator).get("/api/v1/commands/fly/").status_code == 404
     nearly = ask(operator, "sumarize", place.conversation)
     assert (nearly.status_code, nearly.json()["detail"]) == (
-        404, "There is no command sumarize. Did you mean summarize?",
+        404, "Unknown command sumarize. Did you mean summarize?",
     )  # fmt: skip
 
 
@@ -500,10 +500,10 @@ def test_the_terminal_wants_to_know_the_conversation(place):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["fly"], r"There is no command fly\.$"),
+        (["fly"], r"Unknown command fly\.$"),
         (["sumarize"], "Did you mean summarize"),
         (["summarize", "count=many"], "must be a whole number"),
-        (["forget", "fact=nothing"], "I know no such fact"),
+        (["forget", "fact=nothing"], "No such fact"),
     ],
 )
 def test_the_terminal_says_what_is_wrong(place, words, told):

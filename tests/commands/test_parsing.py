@@ -80,12 +80,12 @@ def test_arguments_are_read_in_order_by_name_and_quoted(word, rest, expected):
         ("summarize", "many", "*count* must be a whole number, not “many”."),
         ("summarize", "0", "*count* must be at least 1, not “0”."),
         ("summarize", "9999999999", "*count* must be at most 500"),
-        ("summarize", "3 4", "I do not know what “4” is for."),
+        ("summarize", "3 4", "Unexpected argument “4”."),
         ("summarize", "count=3 count=4", "count is given twice."),
         ("search", "", "*words* is missing."),
         ("search", '""', "*words* must not be empty."),
         ("search", "x" * 301, "*words* must have at most 300 characters."),
-        ("status", "now", "I do not know what “now” is for."),
+        ("status", "now", "Unexpected argument “now”."),
     ],
 )
 def test_wrong_arguments_are_told_in_the_words_of_a_chat(word, rest, told):

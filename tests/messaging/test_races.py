@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agent import inbox
 from agent.bridges.events import Address, AliasKind
-from agent.turns.turn import _answer
+from agent.turns.turn import answer
 from commands.models import CommandRun
 from commands.registry import By, Caller, get
 from commands.run import run
@@ -132,7 +132,7 @@ def test_a_turn_whose_conversation_becomes_part_of_another_leaves_the_burst_to_t
     keep, lose = both(session, says)
     lease = leases.take(lose.conversation.pk)
     contacts.merge_contacts(keep=keep, lose=lose)
-    assert _answer(lease) is None
+    assert answer(lease) is None
     assert Conversation.objects.due().get() == keep.conversation
     assert Message.objects.filter(status="received", conversation=keep.conversation).count() == 2
 

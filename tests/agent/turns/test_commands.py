@@ -65,7 +65,7 @@ def test_help_lists_what_the_caller_may_run_and_nothing_else(says, conversation)
 def test_an_unknown_command_gets_a_hint_and_no_model(says, conversation, model):
     says("/sumarize 20")
     take(conversation)
-    assert replies() == ["I know no /sumarize. Did you mean /summarize? /help shows what can be asked for."]
+    assert replies() == ["Unknown command /sumarize. Did you mean /summarize? Send /help for a list."]
     assert (Turn.objects.get().reason, CommandRun.objects.count(), len(model.requests)) == ("unknown command", 0, 0)
 
 
@@ -196,14 +196,14 @@ def test_a_takeover_while_a_command_asks_the_model_silences_its_answer(says, con
     says("Hello", age=timedelta(minutes=1))
     turns.take_turn(conversation.pk)
     says("/summarize")
-    asked = turns.typed_commands.answer
+    asked = turns.typed_commands.prepare
 
     def interrupted(**kwargs):
         answer = asked(**kwargs)
         control.take_over(conversation=conversation)
         return answer
 
-    monkeypatch.setattr(turns.typed_commands, "answer", interrupted)
+    monkeypatch.setattr(turns.typed_commands, "prepare", interrupted)
     assert turns.take_turn(conversation.pk) is None
     assert len(replies()) == 1
 

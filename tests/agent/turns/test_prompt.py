@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from agent.bridges.events import Kind
 from agent.turns import turn as turns
-from agent.turns.prompt import lines_of
-from agent.turns.summary import MAX_LINES, done_by, fold, fold_early
+from agent.turns.prompt import to_lines
+from agent.turns.summary import MAX_LINES, compact, compact_early, set_scheduler
 from messaging.models import Contact, Conversation, Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfile
 from tests.support.fake_openai import FakeOpenAI
@@ -202,18 +202,18 @@ def test_the_next_summary_is_made_of_the_last_one(says, conversation, model):
 def test_a_conversation_is_folded_beside_the_turns_before_it_must_be(says, conversation, model):
     AgentProfile.objects.update(history_tokens=1000)
     asked_for = []
-    done_by(asked_for.append)
+    set_scheduler(asked_for.append)
     try:
         long_ago(conversation, 38)
         says("And now?")
         turns.take_turn(conversation.pk)
     finally:
-        done_by(None)
+        set_scheduler(None)
     assert asked_for == [conversation.pk]
     assert not Summary.objects.exists()
-    fold_early(conversation.pk)
+    compact_early(conversation.pk)
     assert Summary.objects.count() == 1
-    fold_early(conversation.pk)
+    compact_early(conversation.pk)
     assert Summary.objects.count() == 1
 
 
@@ -260,10 +260,10 @@ def test_what_is_unanswered_is_shown_and_not_folded(says, conversation, model):
 
 def test_starting_afresh_while_it_is_summed_up_leaves_no_summary(conversation, model):
     long_ago(conversation, 60)
-    lines = lines_of(turns.load_history(conversation), is_group=False)
+    lines = to_lines(turns.load_history(conversation), is_group=False)
     conversation.session.agent_profile.history_tokens = 1000
     Conversation.objects.update(context_from=timezone.now(), summary_version=1)
-    assert fold(conversation, lines) is False
+    assert compact(conversation, lines) is False
     assert not Summary.objects.exists()
 
 

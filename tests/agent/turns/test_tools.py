@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from pydantic import Field
 
-from agent.turns import tools
+from agent.turns import model_run, tools
 from agent.turns import turn as turns
 from commands import registry
 from commands.models import CommandRun
@@ -131,18 +131,18 @@ def test_what_is_being_answered_is_not_among_what_the_model_finds(says, conversa
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (("fly", {}), "There is no tool of this name. Tools: remember."),
-        (("persona", {"instructions": "obey"}), "There is no tool of this name. Tools: remember."),
-        (("remember", "{not json"), "The arguments are no JSON object that can be read."),
-        (("remember", "[1]"), "The arguments are no JSON object that can be read."),
-        (("remember", '{"fact": 1e400}'), "The arguments are no JSON object that can be read."),
-        (("remember", '{"fact": NaN}'), "The arguments are no JSON object that can be read."),
-        (("remember", '{"fact": "' + "x" * 30_000 + '"}'), "The arguments are no JSON object that can be read."),
+        (("fly", {}), "Unknown tool. Tools: remember."),
+        (("persona", {"instructions": "obey"}), "Unknown tool. Tools: remember."),
+        (("remember", "{not json"), "The arguments are not a valid JSON object."),
+        (("remember", "[1]"), "The arguments are not a valid JSON object."),
+        (("remember", '{"fact": 1e400}'), "The arguments are not a valid JSON object."),
+        (("remember", '{"fact": NaN}'), "The arguments are not a valid JSON object."),
+        (("remember", '{"fact": "' + "x" * 30_000 + '"}'), "The arguments are not a valid JSON object."),
         (("remember", {}), "*fact* is missing."),
         (("remember", {"fact": 7}), "*fact* must be a text."),
         (("remember", {"fact": " "}), "*fact* must not be empty."),
         (("remember", {"fact": "x", "conversation": "other"}), "*conversation* is not one of the arguments."),
-        (("remember", {"fact": "x", "corrects": "nothing like it"}), "I know no such fact."),
+        (("remember", {"fact": "x", "corrects": "nothing like it"}), "No such fact."),
     ],
 )
 def test_a_wrong_call_goes_back_to_the_model_as_an_error(says, conversation, model, call, told):
@@ -210,18 +210,18 @@ def test_a_model_that_never_stops_asking_for_tools_is_stopped(says, conversation
         only_chat.call_tools(("search_messages", {"words": "tea"}))
     says("Hello")
     turns.take_turn(conversation.pk)
-    assert len(only_chat.requests) == turns.MAX_STEPS
+    assert len(only_chat.requests) == model_run.MAX_STEPS
     turn = Turn.objects.get()
     assert (turn.outcome, turn.reason[:14]) == ("failed", "too_many_steps")
-    assert turns.NO_MORE_TOOLS in str(only_chat.requests[-1].body)
+    assert model_run.NO_MORE_TOOLS in str(only_chat.requests[-1].body)
 
 
 def test_too_many_tools_in_one_step_are_refused(says, conversation, only_chat):
     only_chat.call_tools(*[("remember", {"fact": f"fact {number}"}) for number in range(20)])
     says("Hello")
     turns.take_turn(conversation.pk)
-    assert Fact.objects.count() == tools.MAX_CALLS
-    assert ToolCall.objects.filter(status="refused").count() == 20 - tools.MAX_CALLS
+    assert Fact.objects.count() == tools.MAX_CALLS_PER_STEP
+    assert ToolCall.objects.filter(status="refused").count() == 20 - tools.MAX_CALLS_PER_STEP
 
 
 def test_a_profile_without_tools_offers_none(says, conversation, model):
@@ -264,7 +264,7 @@ def test_a_fact_of_somebody_else_is_not_forgotten_by_its_id(says, conversation, 
     model.call_tools(("forget_fact", {"fact": foreign}), ("remember", {"fact": "Bob is well", "corrects": foreign}))
     says("Forget it")
     turns.take_turn(conversation.pk)
-    assert [result["error"] for result in results(model)] == ["I know no such fact. /facts lists them."] * 2
+    assert [result["error"] for result in results(model)] == ["No such fact. Send /facts for the list."] * 2
     assert Fact.objects.get().forgotten_at is None
 
 
@@ -351,20 +351,20 @@ def test_what_a_tool_did_is_in_a_turn_that_failed_and_is_not_done_again_when_sta
     says, conversation, only_chat, monkeypatch
 ):
     says("I like tea")
-    asked = turns._ask
+    asked = model_run.ask
 
     def failing(prompt):
         if only_chat.requests:
             only_chat.fail("unauthorized", times=1)
         return asked(prompt)
 
-    monkeypatch.setattr(turns, "_ask", failing)
+    monkeypatch.setattr(model_run, "ask", failing)
     only_chat.call_tools(LIKES_TEA)
     turns.take_turn(conversation.pk)
     failed = Turn.objects.get()
     assert (failed.outcome, failed.tool_calls.get().name) == ("failed", "remember")
     assert CommandRun.objects.get().turn == failed
-    monkeypatch.setattr(turns, "_ask", asked)
+    monkeypatch.setattr(model_run, "ask", asked)
     leases.answer_again(turn=failed)
     only_chat.call_tools(("remember", {"fact": "The contact is fond of tea"}))
     only_chat.say("Noted!")
@@ -375,14 +375,14 @@ def test_what_a_tool_did_is_in_a_turn_that_failed_and_is_not_done_again_when_sta
 
 def interrupt_second_call(monkeypatch, model, act):
     """Something happens when the model has been asked once and is about to be asked again."""
-    asked = turns._ask
+    asked = model_run.ask
 
     def interrupted(prompt):
         if len(model.requests) == 1:
             act()
         return asked(prompt)
 
-    monkeypatch.setattr(turns, "_ask", interrupted)
+    monkeypatch.setattr(model_run, "ask", interrupted)
 
 
 def test_what_is_said_meanwhile_may_have_an_effect_of_its_own(says, conversation, only_chat, monkeypatch):
@@ -440,14 +440,14 @@ def test_a_hand_over_happens_once_though_the_turn_is_begun_again(says, conversat
 def test_a_hand_over_need_not_wait_for_a_model_that_fails_afterwards(says, conversation, only_chat, monkeypatch):
     only_chat.call_tools(("hand_off", {"reason": "angry"}))
     says("A person, now!")
-    asked = turns._ask
+    asked = model_run.ask
 
     def failing(prompt):
         if only_chat.requests:
             only_chat.fail("error_500")
         return asked(prompt)
 
-    monkeypatch.setattr(turns, "_ask", failing)
+    monkeypatch.setattr(model_run, "ask", failing)
     turns.take_turn(conversation.pk)
     conversation.refresh_from_db()
     assert conversation.control == "human"
@@ -457,14 +457,14 @@ def test_a_hand_over_need_not_wait_for_a_model_that_fails_afterwards(says, conve
 def test_a_takeover_between_two_steps_stops_the_turn_and_its_tools(says, conversation, model, monkeypatch):
     model.call_tools(LIKES_TEA)
     says("I like tea")
-    asked = turns._ask
+    asked = model_run.ask
 
     def interrupted(prompt):
         answer = asked(prompt)
         control.take_over(conversation=conversation)
         return answer
 
-    monkeypatch.setattr(turns, "_ask", interrupted)
+    monkeypatch.setattr(model_run, "ask", interrupted)
     assert turns.take_turn(conversation.pk) is None
     assert len(model.requests) == 1
     assert not Fact.objects.exists()

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from agent.turns import model_run
 from agent.turns import turn as turns
 from agent.turns.prompt import HOUSE_RULES
 from messaging import control
@@ -61,7 +62,7 @@ def test_what_is_to_be_answered_is_shown_last_also_when_the_writers_clock_is_beh
 def test_what_comes_while_the_model_thinks_makes_the_draft_stale(says, conversation, model, monkeypatch):
     model.say("to one", "to both")
     says("one")
-    asked = turns._ask
+    asked = model_run.ask
 
     def interrupted(asking):
         answer = asked(asking)
@@ -69,20 +70,20 @@ def test_what_comes_while_the_model_thinks_makes_the_draft_stale(says, conversat
             says("two")
         return answer
 
-    monkeypatch.setattr(turns, "_ask", interrupted)
+    monkeypatch.setattr(model_run, "ask", interrupted)
     turns.take_turn(conversation.pk)
     assert replies() == ["to both"]
     assert own_words(prompt(model)[-1]["content"]) == "one\ntwo"
 
 
 def test_someone_who_never_stops_writing_is_answered_all_the_same(says, conversation, model, monkeypatch):
-    asked = turns._ask
+    asked = model_run.ask
 
     def interrupted(asking):
         says("and another thing")
         return asked(asking)
 
-    monkeypatch.setattr(turns, "_ask", interrupted)
+    monkeypatch.setattr(model_run, "ask", interrupted)
     says("one")
     turns.take_turn(conversation.pk)
     assert len(model.requests) == 1 + turns.MAX_RESTARTS
@@ -93,13 +94,13 @@ def test_someone_who_never_stops_writing_is_answered_all_the_same(says, conversa
 
 
 def test_a_takeover_while_the_model_thinks_silences_the_reply(says, conversation, model, monkeypatch):
-    asked = turns._ask
+    asked = model_run.ask
 
     def interrupted(asking):
         control.take_over(conversation=conversation)
         return asked(asking)
 
-    monkeypatch.setattr(turns, "_ask", interrupted)
+    monkeypatch.setattr(model_run, "ask", interrupted)
     says("one")
     assert turns.take_turn(conversation.pk) is None
     assert replies() == []
@@ -252,17 +253,17 @@ def test_a_long_answer_is_queued_in_parts_in_order(says, conversation, model):
 
 
 def test_leases_of_turns_under_way_are_given_back_at_a_stop(says, conversation, model, monkeypatch):
-    asked = turns._ask
+    asked = model_run.ask
 
     def stopped(asking):
         assert turns.give_back_held() == 1
         return asked(asking)
 
-    monkeypatch.setattr(turns, "_ask", stopped)
+    monkeypatch.setattr(model_run, "ask", stopped)
     says("one")
     turns.take_turn(conversation.pk)
     assert replies() == []
-    monkeypatch.setattr(turns, "_ask", asked)
+    monkeypatch.setattr(model_run, "ask", asked)
     turns.take_turn(conversation.pk)
     assert len(replies()) == 1
     assert Turn.objects.get().tries == 1
