@@ -92,7 +92,7 @@ def _reopen_unanswered(conversation: Conversation) -> None:
 def release(*, conversation: Conversation, reason: str = "", if_expired: bool = False) -> Conversation:
     """Give the conversation back to the agent, which answers what is unanswered only if it is fresh.
 
-    Raises ConversationGone.
+    What is too old to be answered asks for attention. Raises ConversationGone.
     """
     row = hold(conversation.pk)
     now = timezone.now()
@@ -103,8 +103,11 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
     unanswered = Message.objects.filter(conversation=row, status=Message.Status.RECEIVED)
     longest = timedelta(seconds=row.session.agent_profile.max_answer_age_s)
     is_fresh = unanswered.filter(said_at__gte=Now() - longest).exists()
-    if not is_fresh:
-        unanswered.update(status=Message.Status.HANDLED, unanswered=Message.Unanswered.STALE)
+    if not is_fresh and unanswered.update(status=Message.Status.HANDLED, unanswered=Message.Unanswered.STALE):
+        Conversation.objects.filter(pk=row.pk).ask_for_attention(
+            Conversation.Attention.UNANSWERED,
+            note="Control went back to the agent with a question that was too old for it to answer.",
+        )
     changes: dict[str, Any] = {
         "control": Control.AGENT,
         "control_until": None,

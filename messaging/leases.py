@@ -42,6 +42,7 @@ WITH settled AS (
            burst_started_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE burst_started_at END,
            answered_count = %(seen)s,
            needs_attention = needs_attention OR %(needs_attention)s,
+           attention_reason = CASE WHEN %(needs_attention)s THEN 'turn_failed' ELSE attention_reason END,
            last_message_at = CASE WHEN %(speaks)s THEN statement_timestamp() ELSE last_message_at END
      WHERE id = %(conversation_id)s AND lease_token = %(token)s AND control_epoch = %(epoch)s AND control = 'agent'
        AND (inbound_count = %(seen)s OR %(even_if_stale)s)

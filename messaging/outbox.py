@@ -20,6 +20,8 @@ from whatsapp_agent.postgres.prepared import Statement
 AGENT_MESSAGE_TTL = timedelta(hours=1)  # a later answer would answer the past
 STAFF_MESSAGE_TTL = timedelta(hours=24)
 MAX_PAUSE_S = 300.0
+UNCONFIRMED_NOTE = "A message may not have been sent: look on the phone."
+Attention = Conversation.Attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def mark_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: flo
 def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
     """Fail a message the bridge refused for good, and cancel the later parts of the same answer."""
     _lock_conversations(_claimed_rows(claimed))
-    _ask_for_attention(_claimed_rows(claimed))
+    _ask_for_attention(_claimed_rows(claimed), Attention.NOT_SENT, note=f"A message was not sent: {code[:50]}.")
     _claimed_rows(claimed).update(status=Message.Status.FAILED, error_code=code[:50], error=error[:300])
     if claimed.turn_id:
         Message.objects.filter(turn_id=claimed.turn_id, status=Message.Status.QUEUED).update(
@@ -137,7 +139,7 @@ def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
 def mark_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
     """Record that the message may have been sent; an echo, a receipt or a person settles it."""
     _lock_conversations(_claimed_rows(claimed))
-    _ask_for_attention(_claimed_rows(claimed))
+    _ask_for_attention(_claimed_rows(claimed), Attention.UNCONFIRMED, note=UNCONFIRMED_NOTE)
     _claimed_rows(claimed).update(status=Message.Status.UNCONFIRMED, error_code=code[:50], error=error[:300])
 
 
@@ -151,8 +153,8 @@ def _lock_conversations(messages: Any) -> None:
     list(conversations.select_for_update().order_by("pk").values_list("pk"))
 
 
-def _ask_for_attention(messages: Any) -> None:
-    Conversation.objects.filter(pk__in=messages.values("conversation_id")).update(needs_attention=True)
+def _ask_for_attention(messages: Any, reason: Attention, *, note: str) -> None:
+    Conversation.objects.filter(pk__in=messages.values("conversation_id")).ask_for_attention(reason, note=note)
 
 
 def pause_after_send(conversation_id: UUID) -> datetime | None:
@@ -197,7 +199,7 @@ def give_up_stuck() -> int:
     stuck = Message.objects.filter(status=Message.Status.SENDING, sending_at__lt=before)
     stuck = stuck.filter(pk__in=list(stuck.values_list("pk", flat=True)[:500]))
     _lock_conversations(stuck)
-    _ask_for_attention(stuck)
+    _ask_for_attention(stuck, Attention.UNCONFIRMED, note=UNCONFIRMED_NOTE)
     return stuck.update(
         status=Message.Status.UNCONFIRMED,
         error_code="interrupted",
@@ -215,7 +217,7 @@ def drop_outdated() -> int:
         created_at__lt=now - STAFF_MESSAGE_TTL
     )
     _lock_conversations(queued.filter(late))
-    _ask_for_attention(queued.filter(late))
+    _ask_for_attention(queued.filter(late), Attention.NOT_SENT, note="A message could not be sent in time.")
     dropped = queued.filter(late).update(
         status=Message.Status.FAILED, error_code="expired", error="It could not be sent in time."
     )

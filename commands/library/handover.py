@@ -61,7 +61,9 @@ def ask_for_person(call: Call, arguments: Reason) -> Result:
             ": "
         ),
     )
-    Conversation.objects.filter(pk=conversation.pk).update(needs_attention=True, attention_note=note)
+    Conversation.objects.filter(pk=conversation.pk).update(
+        needs_attention=True, attention_reason=Conversation.Attention.HANDOFF, attention_note=note
+    )
     return Result(A_PERSON_COMES, {"control": Conversation.Control.HUMAN.value, "note": note})
 
 

@@ -36,6 +36,7 @@ TYPES = (
     "message.edited",
     "message.revoked",
     "conversation.control_changed",
+    "conversation.needs_attention",
     "session.status_changed",
     "turn.finished",
     "command.finished",

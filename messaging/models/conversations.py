@@ -3,8 +3,8 @@
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Coalesce, Concat, Now
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -15,6 +15,23 @@ from sessions_app.models import WhatsAppSession, within_sessions_of
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(self, user: Any) -> Self:
         return within_sessions_of(user, self)
+
+    def ask_for_attention(self, reason: "Conversation.Attention", *, note: str) -> int:
+        """Ask staff to look, with a reason programs read and a note people read; return for how many conversations.
+
+        A note that staff has not looked at yet is kept, and the new one added below it, once.
+        """
+        is_unseen = Q(needs_attention=True) & ~Q(attention_note="")
+        return self.update(
+            needs_attention=True,
+            attention_reason=reason,
+            attention_note=Case(
+                When(is_unseen & Q(attention_note__contains=note), then=F("attention_note")),
+                When(is_unseen, then=Concat(F("attention_note"), Value(f"\n{note}", output_field=models.TextField()))),
+                default=Value(note),
+                output_field=models.TextField(),
+            ),
+        )
 
     def due(self) -> Self:
         """Those that want a turn now and nobody is at, the longest waiting first."""
@@ -29,6 +46,18 @@ class Conversation(models.Model):
         AGENT = "agent"
         HUMAN = "human"
         MUTED = "muted"
+
+    class Attention(models.TextChoices):
+        """Why staff is asked to look."""
+
+        HANDOFF = "handoff", "a person was asked for"
+        TURN_FAILED = "turn_failed", "the agent could not answer"
+        UNANSWERED = "unanswered", "a takeover ended with an old question"
+        NOT_SENT = "not_sent", "a message was not sent"
+        UNCONFIRMED = "unconfirmed", "a message may not have been sent"
+        BRIDGE_KEY = "bridge_key", "the bridge refuses its key"
+        LOOP = "loop", "the other side seems to be a machine"
+        OTHER_PROGRAM = "other_program", "another program answers on this number"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(
@@ -66,6 +95,7 @@ class Conversation(models.Model):
     context_from = models.DateTimeField(null=True, blank=True, help_text="The model is shown nothing said before.")
     unread_count = models.PositiveIntegerField(default=0)
     needs_attention = models.BooleanField(default=False)
+    attention_reason = models.CharField(max_length=20, blank=True, default="", db_default="", choices=Attention)
     attention_note = models.TextField(blank=True, help_text="Why staff is asked to look, in two lines.")
     last_message_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

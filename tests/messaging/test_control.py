@@ -119,6 +119,44 @@ def test_a_takeover_ends_by_itself_when_its_time_is_up(conversation):
     assert conversation.control == "agent"
 
 
+@pytest.mark.parametrize("act", [control.take_over, control.mute])
+def test_a_takeover_that_ends_with_an_old_question_asks_for_attention_and_says_why(says, conversation, act):
+    says("Is it still available?")
+    Message.objects.update(said_at=timezone.now() - timedelta(hours=2))
+    act(conversation=conversation, until=timezone.now() - timedelta(seconds=1))
+    control.release_expired()
+    conversation.refresh_from_db()
+    assert (conversation.control, conversation.needs_attention) == ("agent", True)
+    assert (conversation.attention_reason, conversation.due_at) == ("unanswered", None)
+    assert "too old" in conversation.attention_note
+
+
+def test_a_takeover_that_ends_with_a_fresh_question_is_answered_and_asks_for_no_attention(says, conversation):
+    control.take_over(conversation=conversation, until=timezone.now() - timedelta(seconds=1))
+    says("Is it still available?")
+    control.release_expired()
+    conversation.refresh_from_db()
+    assert (conversation.due_at is not None, conversation.needs_attention) == (True, False)
+
+
+def test_a_takeover_that_ends_after_everything_was_answered_asks_for_no_attention(says, conversation):
+    says("Is it still available?")
+    send_text(conversation=conversation, text="Yes, it is.")
+    Message.objects.update(said_at=timezone.now() - timedelta(hours=2))
+    Conversation.objects.update(control_until=timezone.now() - timedelta(seconds=1))
+    control.release_expired()
+    conversation.refresh_from_db()
+    assert (conversation.control, conversation.needs_attention) == ("agent", False)
+
+
+def test_a_new_reason_for_attention_is_added_to_one_that_nobody_has_seen_yet(conversation):
+    rows = Conversation.objects.filter(pk=conversation.pk)
+    rows.update(needs_attention=True, attention_reason="handoff", attention_note="Wants money back.")
+    for _ in range(2):
+        rows.ask_for_attention(Conversation.Attention.NOT_SENT, note="A message was not sent.")
+    assert rows.get().attention_note == "Wants money back.\nA message was not sent."
+
+
 def test_a_takeover_that_was_prolonged_meanwhile_does_not_end(conversation):
     control.take_over(conversation=conversation, until=timezone.now() + timedelta(hours=1))
     control.release(conversation=conversation, if_expired=True)

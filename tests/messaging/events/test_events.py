@@ -121,6 +121,16 @@ def test_who_speaks_is_told_when_it_changes(conversation, member):
     assert (second.data["control"], second.data["previous"], second.data["by"]) == ("agent", "human", None)
 
 
+def test_a_conversation_that_needs_attention_is_told_once_with_its_reason(conversation):
+    rows = Conversation.objects.filter(pk=conversation.pk)
+    start = feed.last_position()
+    for _ in range(2):
+        rows.ask_for_attention(Conversation.Attention.UNANSWERED, note="An old question.")
+    (event,) = feed.read(reader=EVERYTHING, after=start).events
+    assert (event.type, event.data) == ("conversation.needs_attention", {"reason": "unanswered"})
+    assert event.conversation_id == conversation.pk
+
+
 def test_the_words_a_person_silences_are_told_as_cancelled(conversation):
     Message.objects.create(
         session=conversation.session,
