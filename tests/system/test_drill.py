@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from benchmarks.drill import (
-    Drill,
+from benchmarks.drill.steps import (
     Step,
     after_a_tool_took_effect,
     after_the_bridge_took_it,
-    after_the_turn_is_settled,
-    before_a_hand_over_is_settled,
+    after_the_turn_is_completed,
+    before_a_handoff_is_completed,
     step_by_step,
 )
+from benchmarks.drill.world import Drill
 
 
 def test_an_application_killed_in_the_middle_of_a_message_keeps_its_promises(tmp_path: Path) -> None:
@@ -19,8 +19,8 @@ def test_an_application_killed_in_the_middle_of_a_message_keeps_its_promises(tmp
             drill,
             [
                 Step(after_a_tool_took_effect, "sent", 1, effects=1),
-                Step(before_a_hand_over_is_settled, "sent", 1, effects=1),
-                Step(after_the_turn_is_settled, "sent", 1),
+                Step(before_a_handoff_is_completed, "sent", 1, effects=1),
+                Step(after_the_turn_is_completed, "sent", 1),
                 Step(after_the_bridge_took_it, "unconfirmed", 1),
             ],
         )

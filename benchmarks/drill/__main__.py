@@ -1,0 +1,54 @@
+"""`make drill`: kill the application at every step of the path of a message, then in a storm of failures.
+
+Processes end by SIGKILL, all at once. To stop the application between two of its lines, the drill holds a lock in the
+database. Afterwards the database is compared with the bridge's own record of what was sent.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.drill.steps import STEPS, step_by_step
+from benchmarks.drill.storm import storm
+from benchmarks.drill.world import Check, Drill
+
+
+def show(title: str, checks: list[Check]) -> list[Check]:
+    print(f"{title}:")
+    for check in checks:
+        print(check.line())
+    return [check for check in checks if not check.is_good]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make drill ARGS=...", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="how long the storm lasts")
+    parser.add_argument("--seed", type=int, default=None)
+    arguments = parser.parse_args()
+    random.seed(arguments.seed)
+    failed = []
+    began = time.monotonic()
+    for title, act, settings in (
+        ("Killed at each step", lambda drill: step_by_step(drill, STEPS), {"WEB_PROCESSES": 1}),
+        (
+            "Killed in a storm",
+            lambda drill: storm(drill, seconds=arguments.seconds, per_s=8, kill_every_s=5, conversations=30),
+            {"WEB_PROCESSES": 2, "long_every": 9},
+        ),
+    ):
+        data_dir = Path(tempfile.mkdtemp(prefix="drill-"))
+        try:
+            with Drill(data_dir, **settings) as drill:
+                failed += show(title, act(drill))
+        finally:
+            shutil.rmtree(data_dir, ignore_errors=True)
+    print(f"{'All promises held' if not failed else f'{len(failed)} FAILED'}, {time.monotonic() - began:.0f} s")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
