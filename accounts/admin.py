@@ -1,4 +1,4 @@
-"""Users and groups in the admin."""
+"""Admin pages of users, groups and API keys."""
 
 from datetime import datetime
 from typing import Any
@@ -47,11 +47,11 @@ class UserAdmin(AdministratorOnlyAdmin, FastChangeList, DjangoUserAdmin, ModelAd
     list_filter = ["is_staff", "is_superuser", "is_active", "groups"]
     readonly_fields = ["last_login", "date_joined"]
     filter_horizontal = []
-    # Single permissions are not among these: nothing here asks for them.
+    # Without single permissions: nothing checks them.
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
         ("Personal info", {"fields": ["first_name", "last_name", "email"]}),
-        ("What they may do", {"fields": ["is_active", "is_staff", "groups", "is_superuser"]}),
+        ("Permissions", {"fields": ["is_active", "is_staff", "groups", "is_superuser"]}),
         ("Important dates", {"fields": ["last_login", "date_joined"]}),
     ]
     add_fieldsets = [
@@ -78,13 +78,13 @@ class UserAdmin(AdministratorOnlyAdmin, FastChangeList, DjangoUserAdmin, ModelAd
         if field and db_field.name == "groups":
             field.label = "Role"
             field.help_text = (
-                "A viewer reads, an operator also answers and takes over, an admin does everything. None: a viewer. "
+                "A viewer reads, an operator also answers and takes over, an admin does everything. Default: viewer. "
                 "Viewers and operators see the WhatsApp sessions they are members of."
             )
         return field
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """An administrator by role makes no superusers, for they may do more than that role."""
+        """Only superusers make superusers: a superuser may do more than the role admin."""
         return [*super().get_readonly_fields(request, obj), *([] if _is_superuser(request) else ["is_superuser"])]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -92,7 +92,7 @@ class UserAdmin(AdministratorOnlyAdmin, FastChangeList, DjangoUserAdmin, ModelAd
         return super().has_change_permission(request, obj) and not is_above
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Nobody deletes themselves; whoever left is made inactive, so that what they said keeps its author."""
+        """Nobody deletes themselves. Deactivate users who left, so that their messages keep an author."""
         return self.has_change_permission(request, obj) and obj is not None and obj.pk != request.user.pk
 
 
@@ -102,7 +102,7 @@ def _is_superuser(request: HttpRequest) -> bool:
 
 @admin.register(Group)
 class GroupAdmin(AdministratorOnlyAdmin, FastChangeList, DjangoGroupAdmin, ModelAdmin):
-    """The groups viewer, operator and admin are the roles: their names say what their members may do."""
+    """Groups. The groups viewer, operator and admin are the roles and cannot be changed."""
 
     fields = ["name"]
 
@@ -127,12 +127,12 @@ class ApiKeyForm(forms.ModelForm):
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at <= timezone.now():
-            raise ValidationError("This is past.")
+            raise ValidationError("Must be in the future.")
         return expires_at
 
 
 class ApiKeyAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
-    """Made, read and revoked; a key is shown once, to who makes it. Registered where sessions are known."""
+    """Create, read and revoke keys. A key is shown once. Registered in sessions_app, which knows the sessions."""
 
     form = ApiKeyForm
     list_display = ["name", "prefix", "user", "scopes", "expires_at", "revoked_at", "last_used_at"]
@@ -161,7 +161,7 @@ class ApiKeyAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:  # noqa: ARG002
-        return False  # revoking one keeps what it was
+        return False  # revoke instead; the record stays
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return is_administrator(request)
@@ -171,11 +171,11 @@ class ApiKeyAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
         obj.pk, obj.prefix = key.pk, key.prefix
         self.message_user(
             request,
-            format_html('The key, shown this once: <code style="user-select: all">{}</code>', text),
+            format_html('The key. It is shown only once: <code style="user-select: all">{}</code>', text),
             messages.WARNING,
         )
 
     @admin.action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         revoked = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
-        self.message_user(request, f"{revoked} keys are revoked: they open nothing any more.")
+        self.message_user(request, f"{revoked} keys were revoked.")

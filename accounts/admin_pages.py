@@ -1,4 +1,4 @@
-"""What the admin pages of every app share: who gets in, what cannot be written, and lists that stay quick."""
+"""Base classes of the admin pages: access, read-only pages, and change lists that stay fast."""
 
 from typing import Any, cast
 
@@ -11,33 +11,33 @@ from accounts.models import Role, User
 
 
 class BoundedPaginator(Paginator):
-    """Counts no further than `MOST`: to say how many a million rows are would take longer than to show a page."""
+    """Counts up to `MAX_COUNT` rows: counting a million takes longer than showing a page."""
 
-    MOST = 5000
+    MAX_COUNT = 5000
     template_name = "accounts/bounded_pagination.html"
 
     @cached_property
     def count(self) -> int:
         rows = cast(QuerySet, self.object_list)
-        return rows.order_by()[: self.MOST].count()
+        return rows.order_by()[: self.MAX_COUNT].count()
 
     @property
     def is_cut_off(self) -> bool:
-        return self.count >= self.MOST
+        return self.count >= self.MAX_COUNT
 
 
 class FastChangeList:
-    """A list page that asks the same few queries however many rows there are."""
+    """A change list with the same few queries for any number of rows."""
 
     paginator: Any = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 50
-    list_disable_select_all = True  # an action changes what the page shows, never rows nobody looked at
+    list_disable_select_all = True  # an action changes only rows on the page
 
 
 class StaffOnlyAdmin:
-    """Every staff member gets in; the queryset says what each of them finds there."""
+    """Open to all staff; the queryset restricts the rows."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return _is_staff(request)
@@ -47,7 +47,7 @@ class StaffOnlyAdmin:
 
 
 class AdministratorOnlyAdmin:
-    """Only those who see everything get in."""
+    """Open to users who see everything."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_administrator(request)
@@ -66,14 +66,14 @@ class AdministratorOnlyAdmin:
 
 
 class OperatorAdmin:
-    """What operators may do on a page whose rows they see, and viewers may not; an action asks for it as `operate`."""
+    """Adds the permission `operate` for actions that operators may run and viewers may not."""
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return is_operator(request)
 
 
 class ReadOnlyAdmin:
-    """What happened: to be read, and by no page to be written or deleted."""
+    """Records that no page may add, change or delete."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
@@ -94,10 +94,10 @@ def is_administrator(request: HttpRequest) -> bool:
 
 
 def is_operator(request: HttpRequest) -> bool:
-    """Whether who is at the page may write, take over and run again, as `accounts.permissions` has it for the API."""
+    """Return whether the user may send, take over and retry, as in `accounts.permissions` for the API."""
     return _is_staff(request) and staff_user(request).role >= Role.OPERATOR
 
 
 def staff_user(request: HttpRequest) -> User:
-    """Who is at a page of the admin, which lets nobody in who has not logged in."""
+    """Return the user, who is logged in on every admin page."""
     return cast(User, request.user)

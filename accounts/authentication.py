@@ -1,4 +1,4 @@
-"""Who is asking: a person with a token, or a program with a key."""
+"""Authentication of API requests: JWT for people, API keys for programs."""
 
 from functools import lru_cache
 from typing import Any
@@ -20,32 +20,32 @@ from whatsapp_agent.postgres.prepared import Statement
 
 
 def user_of(request: Request) -> User:
-    """Who is asking, where the permissions have seen to it that somebody is."""
-    assert isinstance(request.user, User), "the route is open to nobody"
+    """Return the authenticated user of a request that passed MatrixPermission."""
+    assert isinstance(request.user, User), "the permission lets anonymous callers in"
     return request.user
 
 
-FIELDS = [field.attname for field in User._meta.concrete_fields]
-# Asked at every call: building this in the ORM took longer than the answer.
-HOLDER = Statement(f"""
-SELECT {", ".join(FIELDS)},
+USER_COLUMNS = [field.attname for field in User._meta.concrete_fields]
+# Runs with every API call: building this query in the ORM took longer than running it.
+SELECT_ACTIVE_USER = Statement(f"""
+SELECT {", ".join(USER_COLUMNS)},
        ARRAY(SELECT name FROM auth_group JOIN accounts_user_groups ON group_id = auth_group.id
               WHERE user_id = accounts_user.id)
   FROM accounts_user WHERE id = %(id)s AND is_active
-""")  # noqa: S608  the names of our own columns
+""")  # noqa: S608  names of our columns
 
 
-def holder_of(token: Any) -> User | None:
-    """The active user a token was given to, under the password they have now; None when there is none."""
+def user_of_token(token: Any) -> User | None:
+    """Return the active user of a token; None if there is none or the password has changed since."""
     try:
         user_id = UUID(str(token.get(api_settings.USER_ID_CLAIM)))
     except ValueError:
         return None
-    found = HOLDER.rows(id=user_id)
-    if not found:
+    rows = SELECT_ACTIVE_USER.rows(id=user_id)
+    if not rows:
         return None
-    *values, group_names = found[0]
-    user = User.from_db("default", FIELDS, values)
+    *values, group_names = rows[0]
+    user = User.from_db("default", USER_COLUMNS, values)
     user.__dict__["group_names"] = group_names
     if token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
         return None
@@ -58,18 +58,18 @@ def _verified(raw_token: bytes) -> AccessToken:
 
 
 class TokenAuthentication(JWTAuthentication):
-    """`Authorization: Bearer <access token>`. A signature is checked once; the token comes with every call."""
+    """`Authorization: Bearer <access token>`. The signature of a token is verified once and cached."""
 
     def get_validated_token(self, raw_token: bytes) -> Token:
         try:
             token = _verified(raw_token)
             token.check_exp(current_time=timezone.now())
-        except (TokenError, OverflowError) as exc:  # the latter of one that lasts longer than time
+        except (TokenError, OverflowError) as exc:  # OverflowError: an expiry beyond year 9999
             raise InvalidToken() from exc
         return token
 
     def get_user(self, validated_token: Any) -> Any:
-        user = holder_of(validated_token)
+        user = user_of_token(validated_token)
         if user is None:
             raise InvalidToken()
         return user
@@ -84,7 +84,7 @@ class KeyAuthentication(BaseAuthentication):
         words = get_authorization_header(request).split()
         if not words or words[0].lower() != self.keyword:
             return None
-        key = keys.recognise(words[1].decode("latin-1")) if len(words) == 2 else None
+        key = keys.authenticate_key(words[1].decode("latin-1")) if len(words) == 2 else None
         if key is None:
             raise KeyRefused()
         return key.user, key
@@ -95,4 +95,4 @@ class KeyAuthentication(BaseAuthentication):
 
 class KeyRefused(AuthenticationFailed):
     default_code = "key_not_valid"
-    default_detail = "The API key is not valid, or no longer."
+    default_detail = "Invalid, expired or revoked API key."

@@ -1,13 +1,13 @@
-"""`Idempotency-Key`: a POST that is sent twice is done once, and answered twice.
+"""`Idempotency-Key`: a POST that is sent twice runs once and gets the same response twice.
 
-As in draft-ietf-httpapi-idempotency-key-header-07. Put `@idempotent` on a viewset's method that creates or sends:
+Format: draft-ietf-httpapi-idempotency-key-header-07. Put `@idempotent` on a viewset's method that creates or sends:
 
     @idempotent
     def create(self, request: Request) -> Response: ...
 
-The row of the key is claimed and committed before the work begins, so that of many clients one works and the others
-hear 409. The work and its answer are then committed together: after a crash either both are there, or neither, and the
-claim comes free after CLAIM_TTL_S. Whoever lost its claim meanwhile leaves nothing behind.
+The key's row is claimed and committed before the handler runs, so that of concurrent requests one runs and the others
+get 409. The handler's changes and its response are committed together: after a crash both are stored or neither, and
+the claim expires after CLAIM_TTL_S. A request that lost its claim meanwhile is rolled back.
 """
 
 import functools
@@ -34,14 +34,13 @@ from whatsapp_agent.errors import AppError
 from whatsapp_agent.periodic import periodic
 
 RETENTION = timedelta(hours=24)
-CLAIM_TTL_S = 120  # longer than the longest call of a bridge; after it the one who claimed is thought dead
+CLAIM_TTL_S = 120  # longer than any bridge request; then the claiming process counts as dead
 MAX_KEY_LENGTH = 255
 
 Handler = Callable[..., Response]
 
-# One statement, so that of many who come at once one gets a row back. A claim is taken from someone who died, or
-# begins anew when the time is up.
-CLAIM = """
+# Returns a row to one of several concurrent requests. Takes over an abandoned claim; starts again after RETENTION.
+CLAIM_REQUEST = """
 INSERT INTO accounts_idempotentrequest AS kept
     (caller, route, key, fingerprint, token, claimed_at, created_at, status_code, answer, location)
 VALUES (%(caller)s, %(route)s, %(key)s, %(fingerprint)s, %(token)s, now(), now(), NULL, '', '')
@@ -60,21 +59,21 @@ PATTERN = f"^(?:{_BARE}|{_QUOTED})$"
 
 class InvalidIdempotencyKey(AppError):
     status, code = 400, "invalid_idempotency_key"
-    detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} visible ASCII characters, best a UUID."
+    detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} visible ASCII characters, for example a UUID."
 
 
 class IdempotencyKeyReused(AppError):
     status, code = 422, "idempotency_key_reused"
-    detail = "This Idempotency-Key was used for another request. Only a repetition may carry the same key."
+    detail = "This Idempotency-Key was used for a different request."
 
 
 class IdempotencyKeyInUse(AppError):
     status, code = 409, "idempotency_key_in_use"
-    detail = "A request with this Idempotency-Key is still running. Ask again in a moment."
+    detail = "A request with this Idempotency-Key is still running. Retry later."
 
 
-class _Undone(Exception):
-    """What was done must not stay: it failed on our side, or somebody else was given our claim meanwhile."""
+class _RollBack(Exception):
+    """Rolls back: the handler failed with 5xx, or the claim was lost."""
 
 
 @overload
@@ -86,11 +85,10 @@ def idempotent(
 def idempotent(
     handler: Handler | None = None, *, atomic: bool = True, first: Callable[[Any, Request], None] | None = None
 ) -> Any:
-    """Do what a POST asks once for each `Idempotency-Key`; without that header nothing changes.
+    """Run the handler once per `Idempotency-Key`; without the header it runs as usual.
 
-    `atomic=False` for a handler that waits for a bridge and so must hold no transaction meanwhile: after a crash in the
-    middle it is then done again. `first(view, request)` is done before the transaction begins: what takes long, and may
-    be done twice.
+    `atomic=False` for a handler that waits for a bridge and must not hold a transaction: after a crash it runs again.
+    `first(view, request)` runs before the transaction begins: slow work that may run twice.
     """
     if handler is None:
         return functools.partial(idempotent, atomic=atomic, first=first)
@@ -116,7 +114,7 @@ def idempotent(
                 first(view, request)
             return handler(view, request, *args, **kwargs)
         claim = _Claim(request, key=parse_key(header))
-        if not claim.is_taken():
+        if not claim.take():
             return claim.replay()
         work = functools.partial(_answer, view, handler, request, *args, **kwargs)
         if first is not None:
@@ -130,7 +128,7 @@ def idempotent(
 
 
 def parse_key(header: str) -> str:
-    """The key in the header: a quoted string, as the draft has it, or the bare word most clients send."""
+    """Return the key: a quoted string, as in the draft, or the bare value that most clients send."""
     key = header.strip()
     if len(key) > MAX_KEY_LENGTH or not re.fullmatch(PATTERN, key):
         raise InvalidIdempotencyKey()
@@ -138,7 +136,7 @@ def parse_key(header: str) -> str:
 
 
 def _answer(view: Any, handler: Callable[..., Any], request: Request, *args: Any, **kwargs: Any) -> Any:
-    """What the view answers, errors too: those it would turn into an answer anyway are kept like any other."""
+    """Return the view's response. An exception that the view answers becomes its response and is stored too."""
     try:
         return handler(view, request, *args, **kwargs)
     except Exception as exc:  # noqa: BLE001  what has no answer is raised again by the view
@@ -146,15 +144,15 @@ def _answer(view: Any, handler: Callable[..., Any], request: Request, *args: Any
 
 
 class _Claim:
-    """The right to do one request."""
+    """The right to run one request."""
 
     def __init__(self, request: Request, *, key: str) -> None:
         self.token = uuid4()
         self.identity = {"caller": caller_of(request), "route": request.path[:200], "key": key}
         self.fingerprint = fingerprint_of(request)
 
-    def is_taken(self) -> bool:
-        """Whether the work is ours to do. Raises IdempotencyKeyReused or IdempotencyKeyInUse."""
+    def take(self) -> bool:
+        """Claim the key; return whether this request runs. Raises IdempotencyKeyReused or IdempotencyKeyInUse."""
         now = timezone.now()
         parameters: dict[str, Any] = self.identity | {
             "fingerprint": self.fingerprint,
@@ -163,38 +161,38 @@ class _Claim:
             "abandoned": now - timedelta(seconds=CLAIM_TTL_S),
         }
         with connection.cursor() as cursor:
-            cursor.execute(CLAIM, parameters)
+            cursor.execute(CLAIM_REQUEST, parameters)
             if cursor.fetchone():
                 return True
-        self.kept = IdempotentRequest.objects.filter(**self.identity).first()
-        if self.kept is not None and self.kept.fingerprint != self.fingerprint:
+        self.stored = IdempotentRequest.objects.filter(**self.identity).first()
+        if self.stored is not None and self.stored.fingerprint != self.fingerprint:
             raise IdempotencyKeyReused()
-        if self.kept is None or self.kept.status_code is None:
+        if self.stored is None or self.stored.status_code is None:
             raise IdempotencyKeyInUse()
         return False
 
     def replay(self) -> Response:
-        assert self.kept is not None
-        assert self.kept.status_code is not None
+        assert self.stored is not None
+        assert self.stored.status_code is not None
         headers = {"Idempotent-Replayed": "true"}
-        if self.kept.location:
-            headers["Location"] = self.kept.location
-        return Response(json.loads(decrypt(self.kept.answer)), status=self.kept.status_code, headers=headers)
+        if self.stored.location:
+            headers["Location"] = self.stored.location
+        return Response(json.loads(decrypt(self.stored.answer)), status=self.stored.status_code, headers=headers)
 
     def run_in_transaction(self, work: Callable[[], Response]) -> Response:
         response: Response | None = None
         try:
             with transaction.atomic():
                 response = work()
-                if response.status_code >= 500 or not self._keep(response):
-                    raise _Undone
-        except _Undone:
+                if response.status_code >= 500 or not self._store(response):
+                    raise _RollBack
+        except _RollBack:
             assert response is not None
             if response.status_code < 500:
                 raise IdempotencyKeyInUse() from None
-            self._give_back()
+            self._release()
         except BaseException:
-            self._give_back()
+            self._release()
             raise
         return response
 
@@ -204,33 +202,33 @@ class _Claim:
         return response
 
     def prepare(self, work: Callable[[], Response | None]) -> Response | None:
-        """Do the work and keep its answer; None is no answer, and there is more to do."""
+        """Run `work` and store its response; None means that the handler is still to run."""
         try:
             response = work()
         except BaseException:
-            self._give_back()
+            self._release()
             raise
         if response is not None and response.status_code < 500:
-            self._keep(response)
+            self._store(response)
         elif response is not None:
-            self._give_back()
+            self._release()
         return response
 
-    def _ours(self) -> Any:
+    def _claimed(self) -> Any:
         return IdempotentRequest.objects.filter(**self.identity, token=self.token, status_code=None)
 
-    def _keep(self, response: Response) -> bool:
-        """Keep the answer for those who ask again; returns whether the claim was still ours."""
-        answer = encrypt(JSONRenderer().render(response.data).decode() or "null")  # it may show a new secret
+    def _store(self, response: Response) -> bool:
+        """Store the response for a replay; return False if the claim was lost."""
+        answer = encrypt(JSONRenderer().render(response.data).decode() or "null")  # it may hold a new secret
         location = response.headers.get("Location", "")
-        return bool(self._ours().update(status_code=response.status_code, answer=answer, location=location))
+        return bool(self._claimed().update(status_code=response.status_code, answer=answer, location=location))
 
-    def _give_back(self) -> None:
-        self._ours().delete()
+    def _release(self) -> None:
+        self._claimed().delete()
 
 
 def caller_of(request: Request) -> str:
-    """Who asks, apart from everyone else: an API key, a user, or an address that did not log in."""
+    """Return what identifies the caller: an API key, a user, or the address of an anonymous caller."""
     if isinstance(key_id := getattr(request.auth, "pk", None), UUID | int):
         return f"key:{key_id}"
     if request.user.is_authenticated:
@@ -239,7 +237,7 @@ def caller_of(request: Request) -> str:
 
 
 def fingerprint_of(request: Request) -> str:
-    """SHA-256 of what is asked. The same fields in another order, or with another boundary between, are the same."""
+    """Return the SHA-256 of the query and the body; the order of fields and the boundary of a form do not count."""
     digest = hashlib.sha256(json.dumps(sorted(request.query_params.lists())).encode())
     data = request.data
     if isinstance(data, QueryDict):
@@ -264,5 +262,5 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 @periodic(every_s=5)
 def purge() -> None:
-    """Forget answers nobody may ask for any more."""
+    """Delete responses older than RETENTION."""
     IdempotentRequest.objects.filter(created_at__lt=timezone.now() - RETENTION).delete()

@@ -1,4 +1,4 @@
-"""API keys: made, shown once, recognised, taken back."""
+"""API keys: create, authenticate, revoke."""
 
 import hashlib
 import hmac
@@ -15,8 +15,8 @@ from accounts.models import ApiKey, User, names_of_groups
 
 PREFIX_LENGTH = 12
 LAST_USED_RESOLUTION = timedelta(minutes=1)
-SHAPE = re.compile(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{43}")
-NO_SECRET = hashlib.sha256(b"").digest()
+KEY_PATTERN = re.compile(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{43}")
+EMPTY_HASH = hashlib.sha256(b"").digest()
 
 
 def create_key(
@@ -27,9 +27,9 @@ def create_key(
     session_ids: Iterable[UUID] = (),
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, `<prefix>.<secret>`, which cannot be had again.
+    """Create a key; return it and its text, `<prefix>.<secret>`, which cannot be shown again.
 
-    The secret has 256 random bits: it cannot be guessed from its hash, and a slow hash would only slow us down.
+    The secret has 256 random bits, so a fast hash is safe.
     """
     secret = secrets.token_urlsafe(32)
     key = ApiKey.objects.create(
@@ -44,28 +44,28 @@ def create_key(
     return key, f"{key.prefix}.{secret}"
 
 
-def recognise(text: str) -> ApiKey | None:
-    """The usable key of this text, with its user; None when there is none. Takes as long for a wrong secret."""
-    if not SHAPE.fullmatch(text):
+def authenticate_key(text: str) -> ApiKey | None:
+    """Return the usable key with its user; None if there is none. Constant time for a wrong secret."""
+    if not KEY_PATTERN.fullmatch(text):
         return None
     prefix, secret = text.split(".")
-    found = ApiKey.objects.usable().select_related("user").annotate(group_names=names_of_groups("user__groups__name"))
-    key = found.filter(prefix=prefix).first()
-    is_right = hmac.compare_digest(bytes(key.secret_hash) if key else NO_SECRET, _hash(secret))
+    keys = ApiKey.objects.usable().select_related("user").annotate(group_names=names_of_groups("user__groups__name"))
+    key = keys.filter(prefix=prefix).first()
+    is_right = hmac.compare_digest(bytes(key.secret_hash) if key else EMPTY_HASH, _hash(secret))
     if key is None or not is_right:
         return None
     key.user.group_names = key.group_names
     key.user.restricted_to = frozenset(key.session_ids) or None
-    _note_use(key)
+    _record_use(key)
     return key
 
 
-def _note_use(key: ApiKey) -> None:
-    """Once a minute at most: a busy key must not cost a write with each request."""
+def _record_use(key: ApiKey) -> None:
+    """Set `last_used_at`, at most once a minute: a busy key must not cost a write per request."""
     now = timezone.now()
     if key.last_used_at is None or key.last_used_at < now - LAST_USED_RESOLUTION:
-        long_ago = Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_RESOLUTION)
-        ApiKey.objects.filter(long_ago, pk=key.pk).update(last_used_at=now)
+        is_stale = Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_RESOLUTION)
+        ApiKey.objects.filter(is_stale, pk=key.pk).update(last_used_at=now)
 
 
 def _hash(secret: str) -> bytes:
@@ -73,5 +73,5 @@ def _hash(secret: str) -> bytes:
 
 
 def revoke(key: ApiKey) -> None:
-    """The key stops working at once, for good; its record stays."""
+    """Revoke a key for good; its record stays."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())

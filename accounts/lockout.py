@@ -1,7 +1,6 @@
-"""Guessing passwords is slow: after five failures for a name from an address, both wait.
+"""Lockout: after five failed logins for a name from an address, further attempts are refused for a while.
 
-Counted in the database, so that it holds for all processes, and by an authentication backend, so that it holds for the
-API, the admin and whatever logs in next.
+Counted in the database, for all processes, and by an authentication backend, for the API and the admin.
 """
 
 import math
@@ -21,8 +20,8 @@ from whatsapp_agent.periodic import periodic
 MAX_FAILURES = 5
 WINDOW = timedelta(minutes=15)
 
-# Counted before the password is looked at, in one statement: of many guesses at once no more than five are looked at.
-COUNT = """
+# Counts before the password is checked, in one statement: of many concurrent guesses at most five are checked.
+COUNT_ATTEMPT = """
 INSERT INTO accounts_loginfailures AS kept (username, address, count, began_at)
 VALUES (%(username)s, %(address)s, 1, now())
 ON CONFLICT (username, address) DO UPDATE
@@ -33,15 +32,15 @@ RETURNING count, began_at
 
 
 class LockedOut(AppError):
-    status, code, detail = 429, "locked_out", "Too many failed logins. Wait a while."
+    status, code, detail = 429, "locked_out", "Too many failed logins. Try again later."
 
     def __init__(self, *, wait_s: float) -> None:
         super().__init__()
         self.headers = {"Retry-After": str(max(math.ceil(wait_s), 1))}
 
 
-class GuardedBackend(ModelBackend):
-    """Users with passwords, five wrong ones at most. Without a request (a shell) nothing is counted."""
+class LockoutBackend(ModelBackend):
+    """ModelBackend with a lockout. Without a request (a shell) nothing is counted."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
@@ -50,7 +49,7 @@ class GuardedBackend(ModelBackend):
             return super().authenticate(request, username=username, password=password, **kwargs)
         identity = {"username": username[:150].casefold()[:150], "address": request.META.get("REMOTE_ADDR", "")[:45]}
         with connection.cursor() as cursor:
-            cursor.execute(COUNT, identity | {"long_ago": timezone.now() - WINDOW})
+            cursor.execute(COUNT_ATTEMPT, identity | {"long_ago": timezone.now() - WINDOW})
             count, began_at = cursor.fetchone()
         if count > MAX_FAILURES:
             raise LockedOut(wait_s=(began_at + WINDOW - timezone.now()).total_seconds())
@@ -61,7 +60,7 @@ class GuardedBackend(ModelBackend):
 
 
 def locked_out_page(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: what the admin's login page answers to those who are locked out."""
+    """Middleware: answer 429 on the admin's login page during a lockout."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         return get_response(request)
@@ -77,5 +76,5 @@ def locked_out_page(get_response: Callable[[HttpRequest], HttpResponse]) -> Call
 
 @periodic(every_s=5)
 def purge() -> None:
-    """Forget failures that count no more."""
+    """Delete expired counts."""
     LoginFailures.objects.filter(began_at__lt=timezone.now() - WINDOW).delete()

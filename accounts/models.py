@@ -1,4 +1,4 @@
-"""Who may use the system."""
+"""Users, roles, API keys; login failures, idempotent requests and request rates."""
 
 from collections.abc import Collection
 from enum import IntEnum
@@ -15,15 +15,15 @@ from uuid_utils.compat import uuid7
 
 
 class Role(IntEnum):
-    """What a user may do, as groups of these names give it; the table is in accounts.permissions."""
+    """What a user may do, by membership in the group of this name. See accounts.permissions."""
 
-    VIEWER = 1  # reads; also who is in no group
+    VIEWER = 1  # reads; also users in no group
     OPERATOR = 2  # and answers, takes over, runs commands
     ADMIN = 3  # and links numbers, writes profiles, and sees every session
 
 
 def names_of_groups(path: str = "groups__name") -> ArrayAgg:
-    """For `annotate(group_names=…)`: with them a user's `role` asks nothing more."""
+    """Return the annotation `group_names`, which saves `User.role` a query."""
     return ArrayAgg(path, filter=Q(**{f"{path}__isnull": False}), default=[])
 
 
@@ -32,26 +32,26 @@ class User(AbstractUser):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
 
-    # Set where an API key asks in the name of its user: the sessions it is restricted to; None where it is not.
+    # The sessions that the API key of this request is restricted to; None without restriction.
     restricted_to: Collection[UUID] | None = None
 
     @property
     def role(self) -> Role:
         if self.is_superuser:
             return Role.ADMIN
-        if "group_names" not in self.__dict__:  # else annotated by whoever asked for this user
+        if "group_names" not in self.__dict__:  # not annotated
             self.__dict__["group_names"] = list(self.groups.values_list("name", flat=True))
         names = self.__dict__["group_names"]
         return max((role for role in Role if role.name.lower() in names), default=Role.VIEWER)
 
     @property
     def sees_everything(self) -> bool:
-        """Administrators see every session; everyone else those they are members of."""
+        """Return whether the user sees every session; others see those they are members of."""
         return self.is_active and self.restricted_to is None and self.role == Role.ADMIN
 
 
 class Scope(models.TextChoices):
-    """What an API key may be used for; never more than its user may do."""
+    """What an API key may do, within what its user may do."""
 
     MESSAGES_READ = "messages:read", "read conversations, messages, contacts and turns"
     MESSAGES_SEND = "messages:send", "send messages, and send or answer again"
@@ -70,7 +70,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """A program that asks in the name of a user. The secret is shown once and kept as its SHA-256 alone."""
+    """A program that acts for a user. Of the secret only the SHA-256 is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
@@ -96,7 +96,7 @@ class ApiKey(models.Model):
 
 
 class LoginFailures(models.Model):
-    """Failed logins for a name from an address since `began_at`. Kept apart from users: the name may be nobody's."""
+    """Failed logins for a name from an address since `began_at`. No foreign key: the name may not exist."""
 
     username = models.CharField(max_length=150)
     address = models.CharField(max_length=45)
@@ -112,7 +112,7 @@ class LoginFailures(models.Model):
 
 
 class IdempotentRequest(models.Model):
-    """A POST that carried an `Idempotency-Key`: claimed while it runs, answered once it is done."""
+    """A POST with an `Idempotency-Key`: claimed while it runs, then its response."""
 
     caller = models.CharField(max_length=50)
     route = models.CharField(max_length=200)
@@ -121,7 +121,7 @@ class IdempotentRequest(models.Model):
     token = models.UUIDField(help_text="Of whoever runs it now.")
     claimed_at = models.DateTimeField()
     created_at = models.DateTimeField(db_index=True)
-    status_code = models.PositiveSmallIntegerField(null=True)  # null: it runs, or the process running it died
+    status_code = models.PositiveSmallIntegerField(null=True)  # null: running, or its process died
     answer = models.TextField(blank=True)  # encrypted
     location = models.CharField(max_length=300, blank=True)
 
@@ -133,7 +133,7 @@ class IdempotentRequest(models.Model):
 
 
 class RequestRate(models.Model):
-    """How much of its allowance a caller has used up. Kept out of the write-ahead log: losing it costs nothing."""
+    """The used part of a caller's rate limit. The table is UNLOGGED: losing it costs nothing."""
 
     caller = models.CharField(primary_key=True, max_length=64)
     used_until = models.DateTimeField(help_text="When the allowance is whole again.")

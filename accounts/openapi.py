@@ -1,4 +1,4 @@
-"""The API's own description: what each call needs, how it may fail, and pages to read it on."""
+"""The OpenAPI schema: access, errors, parameters and examples of every operation."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -17,68 +17,68 @@ from accounts.permissions import MATRIX, UNLISTED, Access
 
 PREFIX = "/api/v1/"
 
-# What a caller may run into. Each but 414 is `{"detail", "code"}`; more is said where `Error` says it.
+# Every error but 414 has the schema `Error`.
 FAILURES = {
-    "400": "What was sent cannot be understood; `fields` says which part.",
-    "401": "No token or key, or one that is not valid, or no longer.",
-    "403": "The role, or the scope of the API key, is not enough; `detail` names what is.",
-    "404": "There is no such thing, or it is not yours to see.",
-    "406": "Only JSON is answered.",
-    "409": "The present state does not allow it.",
-    "410": "What comes after this cursor is no longer kept: begin again without one.",
+    "400": "Invalid input; `fields` names the invalid fields.",
+    "401": "No credentials, or invalid or expired ones.",
+    "403": "The role, or the scope of the API key, is not sufficient; `detail` names the one that is.",
+    "404": "Not found, or not visible to the caller.",
+    "406": "Only JSON is available.",
+    "409": "Not possible in the current state.",
+    "410": "Events after this cursor have been deleted: start again without a cursor.",
     "413": "The body is too large.",
-    "414": "The address, with its parameters, is longer than 8190 bytes.",
-    "415": "The body must be JSON, or a form where a file is taken; or the file is none that can be sent.",
-    "422": "The bridge of this session cannot do this, or the `Idempotency-Key` belongs to another request.",
+    "414": "The request line is longer than 8190 bytes.",
+    "415": "The body is not JSON (or a form, for a file), or the type of the file is not supported.",
+    "422": "The bridge of this session does not support this, or the `Idempotency-Key` belongs to another request.",
     "429": "Too many requests; `Retry-After` says how many seconds to wait.",
-    "500": "A mistake of ours; `id` finds it in the log.",
-    "502": "The bridge, or the model, did not do what it was asked to.",
+    "500": "Internal error; `id` finds it in the log.",
+    "502": "The bridge or the model failed.",
     "503": "The database cannot be reached.",
 }
 ERROR = {
     "type": "object",
     "required": ["detail", "code"],
     "properties": {
-        "detail": {"type": "string", "description": "For people; it may change."},
-        "code": {"type": "string", "description": "For programs; it stays."},
+        "detail": {"type": "string", "description": "For people; the text may change."},
+        "code": {"type": "string", "description": "For programs; stable."},
         "fields": {
             "type": "object",
             "additionalProperties": {},
-            "description": "For each wrong field or parameter what was wrong with it.",
+            "description": "The errors of each invalid field or parameter.",
         },
-        "id": {"type": "string", "description": "Of a mistake of ours, in the log."},
+        "id": {"type": "string", "description": "Of an internal error, in the log."},
         "run": {"type": "string", "format": "uuid", "description": "The record of a command that failed."},
     },
     "example": {
-        "detail": "The input is not valid.",
+        "detail": "Invalid input.",
         "code": "invalid",
-        "fields": {"txt": ["There is no such field."]},
+        "fields": {"txt": ["Unknown field."]},
     },
 }
 
 
-# Of parameters that nothing else says more of.
+# Descriptions of parameters that have none of their own.
 PARAMETERS = {
-    "id": "Its id.",
+    "id": "The id.",
     "conversation_id": "The id of the conversation.",
-    "session": "Of this session alone.",
-    "conversation": "Of this conversation alone.",
-    "contact": "With this contact alone.",
-    "turn": "Of this turn alone.",
+    "session": "Only of this session.",
+    "conversation": "Only of this conversation.",
+    "contact": "Only with this contact.",
+    "turn": "Only of this turn.",
     "user": "Run by this user.",
-    "agent_profile": "Of this agent profile alone.",
+    "agent_profile": "Only of this agent profile.",
     "controlled_by": "Taken over by this user.",
-    "name": "Of this name.",
-    "limit": "How many at most.",
+    "name": "Only with this name.",
+    "limit": "Maximum number of results.",
     "is_default": "Whether it is the default one.",
     "is_group": "Whether it is a group.",
     "is_blocked": "Whether the contact is blocked.",
-    "is_allowed": "Whether the contact is answered where only listed ones are.",
-    "needs_attention": "Whether staff is asked to look.",
+    "is_allowed": "Whether the contact is on the allow-list.",
+    "needs_attention": "Whether the conversation needs the attention of staff.",
 }
-# Of each body that is written in JSON. The ids are made up.
+# Examples of request bodies.
 _SOME_ID = "01979f0e-7c1a-7a43-b7a5-0f6f5d2c9e11"
-EXAMPLES: dict[str, dict[str, Any]] = {
+REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     "LoginRequest": {"username": "ana", "password": "correct horse battery staple"},
     "RefreshTokenRequest": {"refresh": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl"},
     "VerifyRequest": {"token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl"},
@@ -111,10 +111,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 _ANA = {"id": _SOME_ID, "name": "Ana", "phone": "+5511988887777", "is_group": False}
-_SAID = {"direction": "inbound", "author": "contact", "kind": "text", "status": "handled", "text": "Are you open?"}
+_MESSAGE = {"direction": "inbound", "author": "contact", "kind": "text", "status": "handled", "text": "Are you open?"}
 _AT = "2026-11-25T20:52:54.123456Z"
-# Of what is answered most.
-ANSWERS: dict[str, dict[str, Any]] = {
+# Examples of responses.
+RESPONSE_EXAMPLES: dict[str, dict[str, Any]] = {
     "Tokens": {
         "access": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl",
         "refresh": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl",
@@ -125,7 +125,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "conversation": _SOME_ID,
         "sender": _ANA,
         "sent_by": None,
-        **_SAID,
+        **_MESSAGE,
         "unanswered": "",
         "details": {},
         "media": None,
@@ -154,7 +154,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "needs_attention": False,
         "attention_note": "",
         "summary": "",
-        "last_message": {"id": _SOME_ID, **_SAID, "said_at": _AT},
+        "last_message": {"id": _SOME_ID, **_MESSAGE, "said_at": _AT},
         "last_message_at": _AT,
         "created_at": _AT,
     },
@@ -176,8 +176,8 @@ ANSWERS: dict[str, dict[str, Any]] = {
 }
 
 
-def names_of_routes() -> dict[str, str]:
-    """The pattern of each route, as the schema generator spells it, and its name."""
+def route_names() -> dict[str, str]:
+    """Return route names by pattern, as drf-spectacular writes the pattern."""
     return dict(_walk(get_resolver(), ""))
 
 
@@ -191,35 +191,35 @@ def _walk(resolver: URLResolver, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 class Schema(AutoSchema):
-    """Adds to each operation what the permission table says of it, and every failure it may answer with."""
+    """Adds the access from the permission matrix and the possible errors to each operation."""
 
     def get_operation(self, *args: Any) -> Any:
         operation = super().get_operation(*args)
         if operation is not None:
-            said = operation.get("description", "")
-            operation["summary"] = " ".join(said.split("\n\n")[0].split(". ")[0].split()).rstrip(".")
-            operation["description"] = f"{said}\n\n{_needs(self._access())}".strip()
+            description = operation.get("description", "")
+            operation["summary"] = " ".join(description.split("\n\n")[0].split(". ")[0].split()).rstrip(".")
+            operation["description"] = f"{description}\n\n{_needs(self._access())}".strip()
         return operation
 
     def get_tags(self) -> list[str]:
         return [self.path.removeprefix(PREFIX).split("/")[0]]
 
     def _map_serializer(self, serializer: Any, *args: Any, **kwargs: Any) -> Any:
-        """What `always_whole` says of a serializer: also of a PATCH nothing may be left out."""
+        """Keep the required fields of a serializer with `always_whole`, also for PATCH."""
         schema = super()._map_serializer(serializer, *args, **kwargs)
         if getattr(serializer, "always_whole", False):
             schema["required"] = sorted(name for name, field in serializer.fields.items() if field.required)
         return schema
 
     def _get_request_body(self, direction: Any = "request") -> Any:
-        """A body of which something is required is required itself; the library knows so only of serializers."""
+        """Mark a body with required fields as required; drf-spectacular does so only for serializers."""
         body = super()._get_request_body(direction)
         if body and any(content["schema"].get("required") for content in body["content"].values()):
             body["required"] = True
         return body
 
     def _access(self) -> Access:
-        name = names_of_routes().get(self.path_regex, "")
+        name = route_names().get(self.path_regex, "")
         return MATRIX.get(name, {}).get(self.method, UNLISTED)
 
     def _get_response_bodies(self, direction: Any = "response") -> Any:
@@ -258,13 +258,13 @@ def _needs(access: Access) -> str:
 
 
 def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:  # noqa: ARG001
-    """Hook: the shape of errors; and what is not named in a body is refused, so say so."""
+    """Postprocessing hook: error responses, examples, and `additionalProperties: false` of request bodies."""
     schemas = result["components"]["schemas"]
     schemas["Error"] = ERROR
     for name, schema in schemas.items():
         if name.endswith("Request") and schema.get("type") == "object":
             schema.setdefault("additionalProperties", False)
-        if (example := EXAMPLES.get(name) or ANSWERS.get(name)) is not None:
+        if (example := REQUEST_EXAMPLES.get(name) or RESPONSE_EXAMPLES.get(name)) is not None:
             schema["example"] = example
     for operation in (operation for methods in result["paths"].values() for operation in methods.values()):
         for parameter in operation.get("parameters", ()):
@@ -275,7 +275,7 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     result["components"]["responses"] = {
         code: {"description": description, "content": error} for code, description in FAILURES.items()
     }
-    del result["components"]["responses"]["414"]["content"]  # the web server says it, in HTML
+    del result["components"]["responses"]["414"]["content"]  # the web server answers it, in HTML
     return result
 
 
@@ -292,7 +292,7 @@ class TokenScheme(OpenApiAuthenticationExtension):
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "`Authorization: Bearer <access>`, with what `POST /api/v1/auth/token/` gave.",
+            "description": "`Authorization: Bearer <access>`, from `POST /api/v1/auth/token/`.",
         }
 
 
@@ -311,7 +311,7 @@ class KeyScheme(OpenApiAuthenticationExtension):
 
 @cache
 def schema() -> dict[str, Any]:
-    """Made once a process: it is the same for everyone, and takes a second."""
+    """Build the schema once per process; it takes a second and is the same for everyone."""
     return SchemaGenerator().get_schema(request=None, public=True)
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: the one table that the API asks, the documentation prints and the tests walk."""
+"""The permission matrix: which role and which scope each call needs. Docs and tests are made from it too."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,10 @@ from accounts.models import ApiKey, Role, Scope
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a call needs: the least role, and of an API key the scope.
+    """What a call needs: the lowest role, and the scope of an API key.
 
-    `role` None: nobody need log in. `scope` None: only a person may, whatever scopes a key has. `is_for_all`: it
-    concerns more than some sessions, so that a key restricted to some may not.
+    `role` None: open to everyone. `scope` None: not for API keys, unless `any_key`. `is_for_all`: it concerns all
+    sessions, so a key that is restricted to some may not call it.
     """
 
     role: Role | None
@@ -33,9 +33,9 @@ SEE_SESSIONS = Access(Role.VIEWER, Scope.SESSIONS_READ)
 MANAGE_SESSIONS = Access(Role.ADMIN, Scope.SESSIONS_MANAGE)
 MANAGE_ALL = Access(Role.ADMIN, Scope.SESSIONS_MANAGE, is_for_all=True)
 MANAGE_WEBHOOKS = Access(Role.OPERATOR, Scope.WEBHOOKS_MANAGE)
-UNLISTED = Access(Role.ADMIN)  # what nobody wrote down is for administrators alone, and a test fails
+UNLISTED = Access(Role.ADMIN)  # a route that is missing here; a test fails
 
-# Route name -> method -> what it needs. Which sessions a caller sees comes on top of it: see `visible_to`.
+# Route name -> method -> access. Which sessions a caller sees is decided by `visible_to`.
 MATRIX: dict[str, dict[str, Access]] = {
     "token": {"POST": OPEN},
     "token-refresh": {"POST": OPEN},
@@ -93,7 +93,7 @@ MATRIX: dict[str, dict[str, Access]] = {
 
 
 class MatrixPermission(BasePermission):
-    """Asks the table. Of what the caller cannot see, even a refusal says only that it is not there."""
+    """Checks the matrix. For an object that the caller cannot see, the refusal is a 404 too."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         method = request.method or ""
@@ -110,27 +110,27 @@ class MatrixPermission(BasePermission):
             return True
         if getattr(view, "detail", False):
             view.get_object()  # raises Http404
-        elif hasattr(view, "get_parent"):  # of a list within something
+        elif hasattr(view, "get_parent"):  # a nested list
             view.get_parent()
         raise PermissionDenied(refusal)
 
 
 def denial_reason(user: Any, auth: Any, access: Access) -> str | None:
-    """Why this caller may not, in words for them; None when they may."""
+    """Return the reason of a refusal, for the caller; None if the call is allowed."""
     if access.role is not None and user.role < access.role:
-        return f"This needs the role {access.role.name.lower()}; yours is {user.role.name.lower()}."
+        return f"You need the role {access.role.name.lower()}; yours is {user.role.name.lower()}."
     if isinstance(auth, ApiKey) and not access.any_key:
         if access.scope is None:
-            return "This is for people who log in, not for API keys."
+            return "Not available to API keys: log in instead."
         if access.scope not in auth.scopes:
-            return f"This needs an API key with the scope {access.scope}."
+            return f"The API key needs the scope {access.scope}."
         if access.is_for_all and auth.session_ids:
-            return "This concerns more than the sessions this API key is restricted to."
+            return "Not available to an API key that is restricted to some sessions."
     return None
 
 
 def as_markdown() -> str:
-    """The table as docs/permissions.md has it."""
+    """Return the matrix as the table in docs/permissions.md."""
     lines = [
         "| route | method | viewer | operator | admin | scope of an API key |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -138,11 +138,11 @@ def as_markdown() -> str:
     for route, methods in MATRIX.items():
         for method, access in methods.items():
             allowed = ["yes" if access.role is None or role >= access.role else "no" for role in Role]
-            lines.append(f"| {route} | {method} | {' | '.join(allowed)} | {_scope_in_words(access)} |")
+            lines.append(f"| {route} | {method} | {' | '.join(allowed)} | {_scope_text(access)} |")
     return "\n".join(lines) + "\n"
 
 
-def _scope_in_words(access: Access) -> str:
+def _scope_text(access: Access) -> str:
     if access.role is None:
         return "open to everyone"
     if access.any_key:

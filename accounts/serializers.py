@@ -1,4 +1,4 @@
-"""Who logs in, as the API shows and takes them."""
+"""Serializers of tokens, users and API keys."""
 
 from datetime import datetime
 from typing import Any
@@ -29,14 +29,14 @@ class VerifySerializer(StrictSerializer):
 
 
 class TokensSerializer(serializers.Serializer):
-    access = serializers.CharField(help_text="Goes into `Authorization: Bearer …` and is short-lived.")
-    refresh = serializers.CharField(help_text="Gives a new pair once, at `auth/token/refresh/`.")
+    access = serializers.CharField(help_text="Send it as `Authorization: Bearer …`. Short-lived.")
+    refresh = serializers.CharField(help_text="Exchange it once for a new pair at `auth/token/refresh/`.")
 
 
 class PasswordChangeSerializer(StrictSerializer):
-    """A new password, and the present one as proof that it is the same person."""
+    """The current and the new password."""
 
-    always_whole = True  # for the schema: this PATCH needs both
+    always_whole = True  # for the schema: this PATCH requires both
     current_password = serializers.CharField(max_length=1024, write_only=True, trim_whitespace=False)
     new_password = serializers.CharField(max_length=1024, write_only=True, trim_whitespace=False)
 
@@ -46,7 +46,7 @@ class PasswordChangeSerializer(StrictSerializer):
             authenticate(self.context["request"], username=user.get_username(), password=attrs["current_password"])
             != user
         ):
-            raise ValidationError({"current_password": ["This is not your password."]})
+            raise ValidationError({"current_password": ["Wrong password."]})
         try:
             validate_password(attrs["new_password"], user=user)
         except DjangoValidationError as exc:
@@ -63,7 +63,7 @@ class ApiKeySerializer(StrictSerializer, serializers.ModelSerializer):
         child=serializers.UUIDField(),
         required=False,
         max_length=1000,
-        help_text="Ids of the sessions it may see. Empty: all you see.",
+        help_text="Ids of the sessions it may see. Empty: all that you see.",
     )
 
     class Meta:
@@ -83,14 +83,14 @@ class ApiKeySerializer(StrictSerializer, serializers.ModelSerializer):
 
     def validate_expires_at(self, expires_at: datetime | None) -> datetime | None:
         if expires_at is not None and expires_at <= timezone.now():
-            raise ValidationError("This is past.")
+            raise ValidationError("Must be in the future.")
         return expires_at
 
 
 class MeSerializer(serializers.ModelSerializer):
-    email = serializers.CharField(help_text="Empty when none is known.")
+    email = serializers.CharField(help_text="Empty if unknown.")
     role = serializers.SerializerMethodField()
-    key = serializers.SerializerMethodField(help_text="The API key that asks; null for a person with a token.")
+    key = serializers.SerializerMethodField(help_text="The API key of this request; null with a token.")
 
     class Meta:
         model = User
@@ -118,9 +118,9 @@ class MeSerializer(serializers.ModelSerializer):
 
 
 class NewApiKeySerializer(ApiKeySerializer):
-    """A new key, this once with its secret."""
+    """A new API key, with its secret."""
 
-    key = serializers.CharField(help_text="Goes into `Authorization: Api-Key …`. It cannot be shown again.")
+    key = serializers.CharField(help_text="Send it as `Authorization: Api-Key …`. It cannot be shown again.")
 
     class Meta(ApiKeySerializer.Meta):
         fields = [*ApiKeySerializer.Meta.fields, "key"]

@@ -1,4 +1,4 @@
-"""What happens to those who use the system."""
+"""Services of users."""
 
 from django.conf import settings
 
@@ -8,9 +8,9 @@ FIRST_STAFF_USER = "admin"
 
 
 def ensure_first_staff_user() -> bool:
-    """Make `admin`, who may do everything, with ADMIN_PASSWORD; True if it was made now.
+    """Create the superuser `admin` with ADMIN_PASSWORD; return True if it was created now.
 
-    Someone who may do everything is enough: neither a changed password nor a renamed or deleted `admin` comes back.
+    Does nothing if a superuser exists: a changed password, or an `admin` that was renamed or deleted, stays so.
     """
     if User.objects.filter(is_superuser=True).exists() or User.objects.filter(username=FIRST_STAFF_USER).exists():
         return False

@@ -1,7 +1,7 @@
-"""How often one caller may ask, counted together by all processes, and told in headers.
+"""Rate limits per caller, shared by all processes, with RateLimit headers.
 
-The allowance refills steadily (a leaky bucket): one row for each caller says when it will be whole again, and one
-statement both asks and counts. Headers as in draft-ietf-httpapi-ratelimit-headers-07.
+A leaky bucket: one row per caller holds the time when the bucket is empty again, and one statement checks and counts.
+Headers: draft-ietf-httpapi-ratelimit-headers-07.
 """
 
 import math
@@ -22,8 +22,8 @@ from whatsapp_agent.periodic import periodic
 
 PERIOD_S = 60.0
 
-# A row comes back when there was something left: how many seconds until the allowance is whole again.
-COUNT = """
+# Returns a row if the call is allowed: the seconds until the bucket is empty again.
+COUNT_REQUEST = """
 INSERT INTO accounts_requestrate AS kept (caller, used_until)
 VALUES (%(caller)s, clock_timestamp() + make_interval(secs => %(each_s)s))
 ON CONFLICT (caller) DO UPDATE
@@ -34,7 +34,7 @@ RETURNING EXTRACT(epoch FROM used_until - clock_timestamp())
 
 
 class CallerThrottle(BaseThrottle):
-    """So many requests a minute for each user, API key, or address without either; all of them may come at once."""
+    """Limits requests per minute of a user, an API key or an anonymous address; all may come in one burst."""
 
     scope = ""
 
@@ -42,7 +42,7 @@ class CallerThrottle(BaseThrottle):
         self._wait_s: float | None = None
 
     def rate(self, request: Request) -> int:
-        """Requests a minute; 0: as many as they like."""
+        """Return requests per minute; 0 is unlimited."""
         return settings.API_RATE_PER_MINUTE if request.user.is_authenticated else settings.ANONYMOUS_RATE_PER_MINUTE
 
     def allow_request(self, request: Request, view: Any) -> bool:  # noqa: ARG002
@@ -52,12 +52,12 @@ class CallerThrottle(BaseThrottle):
         each_s = PERIOD_S / rate
         caller = f"{self.scope}{caller_of(request)}"
         with connection.cursor() as cursor:
-            cursor.execute(COUNT, {"caller": caller, "each_s": each_s, "period_s": PERIOD_S})
+            cursor.execute(COUNT_REQUEST, {"caller": caller, "each_s": each_s, "period_s": PERIOD_S})
             row = cursor.fetchone()
         used_s = float(row[0]) if row else self._used_s(caller)
         self._wait_s = None if row else max(used_s - PERIOD_S + each_s, 0.001)
         left = max(math.floor((PERIOD_S - used_s) / each_s + 1e-6), 0) if row else 0
-        # Read by the middleware below: an answer that was refused tells of it as well.
+        # For the middleware below, which sets the headers on refused responses too.
         request._request.rate_limit = {  # type: ignore[attr-defined]
             "RateLimit-Limit": str(rate),
             "RateLimit-Remaining": str(left),
@@ -75,7 +75,7 @@ class CallerThrottle(BaseThrottle):
 
 
 def rate_limit_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: tell callers of the API how much they have left."""
+    """Middleware: set the RateLimit headers."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -88,5 +88,5 @@ def rate_limit_headers(get_response: Callable[[HttpRequest], HttpResponse]) -> C
 
 @periodic(every_s=5)
 def purge() -> None:
-    """Forget callers whose allowance is whole."""
+    """Delete rows of callers whose bucket is empty."""
     RequestRate.objects.filter(used_until__lt=timezone.now() - timedelta(minutes=10)).delete()

@@ -1,4 +1,4 @@
-"""Log in and out: tokens given, renewed once, and taken back."""
+"""Tokens: log in, refresh, verify, log out."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken, Token, UntypedToken
 
-from accounts.authentication import holder_of
+from accounts.authentication import user_of_token
 from accounts.models import User
 from whatsapp_agent.periodic import periodic
 
@@ -22,12 +22,12 @@ PURGE_BATCH_SIZE = 500
 
 class TokenRefused(AuthenticationFailed):
     default_code = "token_not_valid"
-    default_detail = "The token is not valid, or no longer."
+    default_detail = "Invalid or expired token."
 
 
 class WrongCredentials(AuthenticationFailed):
     default_code = "wrong_credentials"
-    default_detail = "No active account has this name and this password."
+    default_detail = "Wrong user name or password, or the account is not active."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Tokens:
 
 
 def log_in(*, request: HttpRequest, username: str, password: str) -> Tokens:
-    """Raises WrongCredentials, alike for a wrong name, a wrong password and a deactivated account; or LockedOut."""
+    """Return new tokens. Raises LockedOut or WrongCredentials (wrong name, wrong password or inactive user)."""
     user = authenticate(request, username=username, password=password)
     if not isinstance(user, User):
         raise WrongCredentials()
@@ -51,32 +51,31 @@ def tokens_for(user: User) -> Tokens:
 
 
 @transaction.atomic
-def renew_tokens(*, refresh: str) -> Tokens:
-    """A new pair for a refresh token, which is used up by that. Raises TokenRefused.
+def refresh_tokens(*, refresh: str) -> Tokens:
+    """Exchange a refresh token, once, for a new pair. Raises TokenRefused.
 
-    The library's own way does not look at the password the token was given under, and lets two calls that come at
-    once both have a pair.
+    Not simplejwt's serializer: it does not check for a changed password, and gives two concurrent calls a pair each.
     """
     token = _read(RefreshToken, refresh)
     user = _holder(token)
-    if not _use_up(token):
+    if not _blacklist(token):
         raise TokenRefused()
     return tokens_for(user)
 
 
 def log_out(*, refresh: str) -> None:
-    """Take a refresh token back; fine when that was done before. Raises TokenRefused when it never was one of ours."""
+    """Revoke a refresh token; revoking it twice is no error. Raises TokenRefused if it is not valid."""
     try:
         token = RefreshToken(refresh)  # type: ignore[arg-type]
     except TokenError as exc:
         if "blacklisted" in str(exc):
             return
         raise TokenRefused() from exc
-    _use_up(token)
+    _blacklist(token)
 
 
 def verify(*, token: str) -> None:
-    """Raises TokenRefused when a token, access or refresh, would not be taken now."""
+    """Raises TokenRefused if an access or refresh token is not valid now."""
     read = _read(UntypedToken, token)
     _holder(read)
     if BlacklistedToken.objects.filter(token__jti=read[api_settings.JTI_CLAIM]).exists():
@@ -91,24 +90,24 @@ def _read(kind: type[Token], token: str) -> Token:
 
 
 def _holder(token: Token) -> User:
-    user = holder_of(token)
+    user = user_of_token(token)
     if user is None:
         raise TokenRefused()
     return user
 
 
 @transaction.atomic
-def _use_up(token: Token) -> bool:
-    """Whether it was this call that used the token up; of several at once only one is told so."""
+def _blacklist(token: Token) -> bool:
+    """Blacklist a token; return True to one of several concurrent calls."""
     outstanding = OutstandingToken.objects.select_for_update().filter(jti=token[api_settings.JTI_CLAIM]).first()
-    if outstanding is None:  # its row goes with its user
+    if outstanding is None:  # its user was deleted
         return False
     _, is_new = BlacklistedToken.objects.get_or_create(token=outstanding)
     return is_new
 
 
 def change_password(*, user: User, new_password: str) -> Tokens:
-    """Every token given before stops working; the answer is a new pair."""
+    """Set the password; return a new pair. All earlier tokens stop working."""
     user.set_password(new_password)
     user.save(update_fields=["password"])
     return tokens_for(user)
@@ -116,7 +115,7 @@ def change_password(*, user: User, new_password: str) -> Tokens:
 
 @periodic(every_s=5)
 def purge() -> None:
-    """Forget refresh tokens that have expired, the oldest first: used up or not, they open nothing."""
+    """Delete expired refresh tokens, the oldest first."""
     oldest = OutstandingToken.objects.order_by("id").values_list("id", "expires_at")[:PURGE_BATCH_SIZE]
     expired = [token_id for token_id, expires_at in oldest if expires_at <= timezone.now()]
     if expired:

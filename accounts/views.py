@@ -1,4 +1,4 @@
-"""Logging in and out, one's own account, and API keys."""
+"""Log in and out, the caller's account, and API keys."""
 
 from dataclasses import asdict
 
@@ -33,27 +33,27 @@ class LoginView(APIView):
     authentication_classes = []
 
     def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002
-        return 'Bearer realm="api"'  # without it a refusal would be 403
+        return 'Bearer realm="api"'  # without it a refusal is 403
 
 
 class TokenView(LoginView):
     @extend_schema(request=LoginSerializer, responses=TokensSerializer)
     def post(self, request: Request) -> Response:
-        """Log in with a name and a password; gives an access token and a refresh token."""
+        """Log in with user name and password. Returns an access token and a refresh token."""
         return Response(asdict(tokens.log_in(request=request._request, **valid(LoginSerializer, request))))
 
 
 class TokenRefreshView(LoginView):
     @extend_schema(request=RefreshTokenSerializer, responses=TokensSerializer)
     def post(self, request: Request) -> Response:
-        """Exchange a refresh token for a new pair. The old one is used up."""
-        return Response(asdict(tokens.renew_tokens(**valid(RefreshTokenSerializer, request))))
+        """Exchange a refresh token for a new pair. Each refresh token works once."""
+        return Response(asdict(tokens.refresh_tokens(**valid(RefreshTokenSerializer, request))))
 
 
 class TokenVerifyView(LoginView):
     @extend_schema(request=VerifySerializer, responses={200: None})
     def post(self, request: Request) -> Response:
-        """200 when the token would be taken now, 401 otherwise."""
+        """Verify a token: 200 if it is valid, else 401."""
         tokens.verify(**valid(VerifySerializer, request))
         return Response({})
 
@@ -61,7 +61,7 @@ class TokenVerifyView(LoginView):
 class LogoutView(LoginView):
     @extend_schema(request=RefreshTokenSerializer, responses={204: None})
     def post(self, request: Request) -> Response:
-        """Take a refresh token back. Access tokens given for it end by themselves, soon."""
+        """Revoke a refresh token. Its access token stays valid until it expires."""
         tokens.log_out(**valid(RefreshTokenSerializer, request))
         return Response(status=204)
 
@@ -69,22 +69,22 @@ class LogoutView(LoginView):
 class MeView(APIView):
     @extend_schema(responses=MeSerializer)
     def get(self, request: Request) -> Response:
-        """The account that is asking."""
+        """Return the caller's account."""
         return Response(MeSerializer(request.user, context={"request": request}).data)
 
     @extend_schema(request=PasswordChangeSerializer, responses=TokensSerializer)
     def patch(self, request: Request) -> Response:
-        """Change your own password. Every token given before stops working; here is a new pair."""
+        """Change your own password. Returns a new pair; all earlier tokens stop working."""
         form = valid(PasswordChangeSerializer, request)
         return Response(asdict(tokens.change_password(user=user_of(request), new_password=form["new_password"])))
 
 
 @extend_schema_view(
-    list=extend_schema(description="Your own API keys, also expired and revoked ones."),
-    retrieve=extend_schema(description="One of your own API keys."),
+    list=extend_schema(description="List your own API keys, also expired and revoked ones."),
+    retrieve=extend_schema(description="Return one of your own API keys."),
 )
 class ApiKeyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
-    """Your own API keys. Only a person makes and revokes keys: a key that leaked makes no others."""
+    """The caller's API keys. Only people create and revoke keys: a leaked key cannot create others."""
 
     serializer_class = ApiKeySerializer
     queryset = ApiKey.objects.none()  # for the schema
@@ -95,12 +95,12 @@ class ApiKeyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     @extend_schema(responses={201: NewApiKeySerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        """Make a key. Its secret is in this answer and nowhere else."""
+        """Create a key. Only this response holds its secret."""
         key, text = keys.create_key(user=user_of(request), **valid(ApiKeySerializer, request))
         return Response({**ApiKeySerializer(key).data, "key": text}, status=201)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Revoke a key: it stops working at once, and its record stays."""
+        """Revoke a key. It stops working at once; its record stays."""
         keys.revoke(self.get_object())
         return Response(status=204)

@@ -80,7 +80,7 @@ def send(endpoint: WebhookEndpoint, outgoing: Outgoing) -> Attempt:
             headers=endpoints.headers_for(endpoint, outgoing, at=at),
             content=outgoing.body,
             timeout_s=settings.WEBHOOK_TIMEOUT_S,
-            most_bytes=MAX_RESPONSE_BYTES,
+            max_bytes=MAX_RESPONSE_BYTES,
             allow_private=settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS,
         )
     except (UnsafeUrl, FetchFailed) as exc:

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from agent import inbox
 from sessions_app.models import Bridge
 from sessions_app.services import bridge_of_slug
-from whatsapp_agent.api.errors import only
+from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 
@@ -43,7 +43,7 @@ def webhook_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
 def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
     """Take one delivery of a bridge: 200 once it is kept, 503 when it cannot be kept now and must be sent again."""
     if request.method != "POST":
-        return only("POST")
+        return method_not_allowed("POST")
     try:
         bridge = _authenticated(slug=slug, secret=secret)
         counts = inbox.process_webhook_request(bridge=bridge, headers=request.headers, body=_body(request))

@@ -130,7 +130,7 @@ def take(content: IO[bytes], *, name: str, size_bytes: int) -> NewFile:
 def fetch_file(url: str, *, name: str = "") -> NewFile:
     """Download a file from a caller's URL. Raises UnsafeUrl, FetchFailed, and what `take` raises."""
     try:
-        fetched = fetch(url, timeout_s=FETCH_TIMEOUT_S, most_bytes=settings.MEDIA_MAX_BYTES)
+        fetched = fetch(url, timeout_s=FETCH_TIMEOUT_S, max_bytes=settings.MEDIA_MAX_BYTES)
     except (UnsafeUrl, FetchFailed) as exc:
         exc.field = "media_url"
         raise

@@ -12,7 +12,7 @@ from messaging.history.prompt_parts import parts_of
 from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
 from messaging.search.ranking import MAX_RESULTS
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.api.fields import Address, PartialUpdateSerializer, StrictSerializer
+from whatsapp_agent.api.fields import HttpUrlField, PartialUpdateSerializer, StrictSerializer
 from whatsapp_agent.api.filters import MAX_SEARCH_LENGTH
 from whatsapp_agent.api.lists import Excerpt
 
@@ -68,7 +68,7 @@ class ContactSerializer(StrictSerializer, PartialUpdateSerializer):
 
 
 class MessageBriefSerializer(serializers.ModelSerializer):
-    text = Excerpt(longest=EXCERPT_LENGTH)
+    text = Excerpt(max_chars=EXCERPT_LENGTH)
 
     class Meta:
         model = Message
@@ -168,7 +168,7 @@ class TakeOverSerializer(StrictSerializer):
 
     def validate_until(self, until: datetime | None) -> datetime | None:
         if until is not None and until <= timezone.now():
-            raise serializers.ValidationError("This is past.")
+            raise serializers.ValidationError("Must be in the future.")
         return until
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +200,7 @@ class ReplySerializer(StrictSerializer):
     """
 
     text = serializers.CharField(required=False, max_length=65536, trim_whitespace=False)
-    media_url = Address(required=False, help_text="Where to fetch the file from, now: an address everybody can reach.")
+    media_url = HttpUrlField(required=False, help_text="A public URL that the file is fetched from, now.")
     filename = serializers.CharField(required=False, max_length=200, help_text="What to call the file of `media_url`.")
     location = PlaceSerializer(required=False)
     contact = CardSerializer(required=False)

@@ -151,7 +151,7 @@ class AgentProfileViewSet(
     def versions(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Every version of this profile, the present one first."""
         versions = self.get_object().versions.select_related("changed_by")
-        page = self.paginate_queryset(StrictFilters().narrow(request, versions, self))
+        page = self.paginate_queryset(StrictFilters().apply(request, versions, self))
         return self.get_paginated_response(AgentProfileVersionSerializer(page, many=True).data)
 
     @extend_schema(request=RollbackSerializer, responses=AgentProfileSerializer)

@@ -21,7 +21,7 @@ REASONS = [
     # A key belongs to the first request that carried it.
     ("POST .*", "idempotency_key_reused", "", ANY),
     # Cursors are opaque: they come from us.
-    ("GET .*", "invalid", "cursor", "This is no cursor of ours."),
+    ("GET .*", "invalid", "cursor", "Invalid cursor."),
     ("GET /api/v1/events/", "invalid_cursor", "after", ANY),
     # JSON can write NUL; PostgreSQL cannot keep it.
     (ANY, "invalid", ANY, "Null characters are not allowed."),
@@ -34,8 +34,8 @@ REASONS = [
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "tools", "There is no tool .*"),
     (SENDING, "invalid", "reply_to", "There is no such message in this conversation."),
     # So does the time.
-    ("POST /api/v1/auth/keys/", "invalid", "expires_at", "This is past."),
-    ("POST /api/v1/conversations/{id}/takeover/", "invalid", "until", "This is past."),
+    ("POST /api/v1/auth/keys/", "invalid", "expires_at", "Must be in the future."),
+    ("POST /api/v1/conversations/{id}/takeover/", "invalid", "until", "Must be in the future."),
     # Passwords.
     ("PATCH /api/v1/auth/me/", "invalid", "current_password", "This is not your password."),
     # One of several ways, of which each is well formed.

@@ -1,4 +1,4 @@
-"""The menu of the admin: what is used daily first, then everything else that the user may open."""
+"""The admin's sidebar: pages for daily use, then the other pages that the user may open."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ OTHER_ICON = "database"
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """Groups of links as unfold's SIDEBAR wants them."""
+    """Return groups of links in the format of unfold's SIDEBAR."""
     allowed = {
         f"{app['app_label']}.{model['object_name']}": model
         for app in admin.site.get_app_list(request)

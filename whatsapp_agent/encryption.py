@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted with a key made from SECRET_KEY."""
+"""Encryption of secrets at rest, with a key derived from SECRET_KEY."""
 
 import base64
 from functools import cache
@@ -23,11 +23,11 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(text: str) -> str:
-    """Raises ImproperlyConfigured when it was encrypted under another SECRET_KEY."""
+    """Return the plain text. Raises ImproperlyConfigured if it was encrypted with another SECRET_KEY."""
     try:
         return _cipher(settings.SECRET_KEY).decrypt(text.encode()).decode()
     except InvalidToken as exc:
         raise ImproperlyConfigured(
-            "SECRET_KEY is not the one that credentials, webhook secrets and kept answers were encrypted with; "
-            "bring the former one back."
+            "SECRET_KEY is not the one that credentials, webhook secrets and stored responses were encrypted with. "
+            "Set the previous one again."
         ) from exc

@@ -1,13 +1,10 @@
-"""What a caller may cause and should hear of; the API, the admin and the commands all speak these."""
+"""Errors that a caller caused or can act on. The API, the admin and the commands all answer with them."""
 
 
 class AppError(Exception):
-    """Something a caller may cause and should hear of: `{"detail": str, "code": str}` with HTTP `status`.
+    """Answered as `{"detail": str, "code": str}` with HTTP `status`. `field` names the invalid part of the input."""
 
-    `field` names the part of the input that was wrong, where one was.
-    """
-
-    status, code, detail = 400, "error", "That did not work."
+    status, code, detail = 400, "error", "Bad request."
 
     def __init__(self, detail: str = "", *, field: str | None = None) -> None:
         super().__init__(detail)
@@ -19,7 +16,7 @@ class AppError(Exception):
 
     @property
     def fields(self) -> dict[str, list[str]]:
-        """`{field: [what was wrong]}`; empty when no single field was."""
+        """Return `{field: [error]}`; empty without a field."""
         return {self.field: [str(self)]} if self.field else {}
 
 
@@ -28,11 +25,11 @@ class NotFound(AppError):
 
 
 class Forbidden(AppError):
-    status, code, detail = 403, "permission_denied", "You may not do this."
+    status, code, detail = 403, "permission_denied", "You do not have permission to do this."
 
 
 class Conflict(AppError):
-    status, code, detail = 409, "conflict", "This cannot be done in the present state."
+    status, code, detail = 409, "conflict", "Not possible in the current state."
 
 
 class SessionNotConnected(AppError):
@@ -40,23 +37,23 @@ class SessionNotConnected(AppError):
 
 
 class SessionExists(AppError):
-    status, code, detail = 409, "session_exists", "A session of this name exists already."
+    status, code, detail = 409, "session_exists", "A session with this name already exists."
 
 
 class NotSupportedByBridge(AppError):
-    status, code, detail = 422, "not_supported_by_bridge", "The bridge of this session cannot do this."
+    status, code, detail = 422, "not_supported_by_bridge", "The bridge of this session does not support this."
 
 
 class BridgeFailed(AppError):
-    status, code, detail = 502, "bridge_failed", "The bridge did not do what it was asked to."
+    status, code, detail = 502, "bridge_failed", "The bridge failed to do this."
 
 
 class InvalidInput(AppError):
-    status, code, detail = 400, "invalid", "The input is not valid."
+    status, code, detail = 400, "invalid", "Invalid input."
 
 
 class UnreadableWebhookRequest(AppError):
-    status, code, detail = 400, "unreadable_body", "The body is not readable."
+    status, code, detail = 400, "unreadable_body", "Invalid body."
 
 
 class WebhookUnauthorized(AppError):

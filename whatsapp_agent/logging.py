@@ -1,4 +1,4 @@
-"""Logging: one line an event, no private data, and the request log."""
+"""Logging: one line per event, without private data; and the request log."""
 
 import re
 import sys
@@ -11,8 +11,8 @@ from structlog.contextvars import bind_contextvars
 from structlog.tracebacks import ExceptionDictTransformer
 
 PRIVATE = (
-    (re.compile(r"(/webhooks/[\w-]+/)[^/\s\"'\\]+"), r"\1..."),  # the secret in a webhook's address
-    # PostgreSQL shows the row and the words it refuses
+    (re.compile(r"(/webhooks/[\w-]+/)[^/\s\"'\\]+"), r"\1..."),  # the secret in a webhook's URL
+    # PostgreSQL quotes the row or value that it refuses
     (re.compile(r"(\b(?:DETAIL|CONTEXT|LINE \d+): ).*?(?=\\n|\n|$)", re.DOTALL), r"\1..."),
     (re.compile(r"(\binvalid input syntax for [\w ]+: ).*?(?=\\n|\n|$)", re.DOTALL), r"\1..."),
     (re.compile(r"\d{6,}(?=(?::\d+)?@(?:s\.whatsapp\.net|c\.us|g\.us|lid)\b)"), "..."),
@@ -21,7 +21,7 @@ PRIVATE = (
 
 
 def redact(_logger: Any, _method: str, line: Any) -> str:
-    """What no log may hold, whoever wrote it into an error's text: webhook secrets, phone numbers, refused rows."""
+    """Remove webhook secrets, phone numbers and the rows that PostgreSQL refused, which error texts may hold."""
     line = str(line)
     for pattern, instead in PRIVATE:
         line = pattern.sub(instead, line)
@@ -29,13 +29,13 @@ def redact(_logger: Any, _method: str, line: Any) -> str:
 
 
 def without_traceback(record: Any) -> bool:
-    """Of a request for a host that is not ours, which anybody may send, the line says all."""
+    """Drop the traceback of a DisallowedHost: anybody can cause one, and the line says everything."""
     record.exc_info = None
     return True
 
 
 def logging(*, level: str, fmt: str) -> dict[str, Any]:
-    """One line an event on standard error: coloured words for people, or JSON for machines."""
+    """Return Django's LOGGING: one line per event on standard error, as coloured text or as JSON."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -49,8 +49,8 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    # No local variables in tracebacks: they hold what people wrote, and keys.
-    last: list[structlog.typing.Processor] = (
+    # No local variables in tracebacks: they hold message texts and keys.
+    renderers: list[structlog.typing.Processor] = (
         [
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(ensure_ascii=False),
@@ -67,14 +67,14 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": shared,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, redact],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers, redact],
             }
         },
         "filters": {"without_traceback": {"()": lambda: without_traceback}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            # These log addresses at INFO, and an address may hold a webhook secret or a phone number.
+            # These log URLs at INFO; a URL may hold a webhook secret or a phone number.
             "httpx": {"level": "WARNING"},
             "httpx2": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
@@ -87,10 +87,9 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
 
 
 class RequestLog(RequestMiddleware):
-    """What is logged meanwhile has the request's id and address, and a failure a line of its own.
+    """Bind the request's id and IP to every log line, and log failed requests.
 
-    Without its parameters: they hold the words people look for, and phone numbers. The address is whom we answer: what
-    else a request says of where it comes from, anybody may have written.
+    Without query parameters, which hold search words and phone numbers. The IP is REMOTE_ADDR: headers can be forged.
     """
 
     @classmethod

@@ -149,7 +149,7 @@ ROOT_URLCONF = "whatsapp_agent.urls"
 WSGI_APPLICATION = "whatsapp_agent.wsgi.application"
 AUTH_USER_MODEL = "accounts.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-AUTHENTICATION_BACKENDS = ["accounts.lockout.GuardedBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.lockout.LockoutBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

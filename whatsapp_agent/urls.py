@@ -1,4 +1,4 @@
-"""Every route, in one place."""
+"""Routes."""
 
 from django.contrib import admin
 from django.urls import include, path, re_path

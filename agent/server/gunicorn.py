@@ -17,7 +17,7 @@ from gunicorn.glogging import Logger
 
 from agent import engine, llm
 from whatsapp_agent import periodic
-from whatsapp_agent.http.request_body import measured
+from whatsapp_agent.http.request_body import with_content_length
 from whatsapp_agent.postgres import base as postgres
 
 STOP_S = 20  # for requests, turns and sends that are under way
@@ -88,7 +88,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         periodic.import_jobs(engine.APPS_WITH_JOBS)
         gc.collect()
         gc.freeze()  # collecting garbage writes to objects, which would copy their memory into each worker
-        return measured(application)
+        return with_content_length(application)
 
     def run(self) -> None:
         CalmArbiter(self).run()

@@ -10,7 +10,7 @@ from messaging.models import Conversation
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for
 from whatsapp_agent import postgres
-from whatsapp_agent.api.errors import only
+from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.http import health
 
 LATE = timedelta(minutes=2)
@@ -20,7 +20,7 @@ LATE = timedelta(minutes=2)
 def ready(request: HttpRequest) -> HttpResponse:
     """Answer 200 if the process can work, else 503 with the part that fails. Shows no address and no phone number."""
     if request.method not in {"GET", "HEAD"}:
-        return only("GET", "HEAD")
+        return method_not_allowed("GET", "HEAD")
     checks = {"database": health.database_answers()}
     if checks["database"]:
         checks["engine"] = not Conversation.objects.due().filter(due_at__lt=timezone.now() - LATE).exists()

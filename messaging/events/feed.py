@@ -102,7 +102,7 @@ DELETE FROM messaging_event
 
 
 class InvalidCursor(InvalidInput):
-    code, detail = "invalid_cursor", "This is no cursor of ours."
+    code, detail = "invalid_cursor", "Invalid cursor."
 
 
 class CursorExpired(AppError):

@@ -18,14 +18,14 @@ from messaging.events import feed
 from messaging.filters import DeliveryFilters
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from messaging.webhooks import endpoints
-from whatsapp_agent.api.fields import Address, StrictSerializer, refuse_fields, valid
+from whatsapp_agent.api.fields import HttpUrlField, StrictSerializer, refuse_fields, valid
 from whatsapp_agent.api.filters import StrictFilters
 
 SECRET_HELP = "Shown this once. What is sent is signed with it: verify as https://www.standardwebhooks.com says."  # noqa: S105
 
 
 class EndpointChangeSerializer(StrictSerializer):
-    url = Address(
+    url = HttpUrlField(
         help_text="http or https. An address in a private network is refused unless the server allows it.",
     )
     description = serializers.CharField(max_length=200, allow_blank=True)
@@ -190,7 +190,7 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     @action(detail=True, filterset_class=DeliveryFilters)
     def deliveries(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """What was, and is to be, sent to it: of the last seven days, newest first."""
-        deliveries = StrictFilters().narrow(request, _deliveries().filter(endpoint=self.get_object()), self)
+        deliveries = StrictFilters().apply(request, _deliveries().filter(endpoint=self.get_object()), self)
         page = self.paginate_queryset(deliveries)
         return self.get_paginated_response(DeliverySerializer(page, many=True).data)
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 
 from accounts.admin_pages import BoundedPaginator
-from accounts.keys import create_key, recognise
+from accounts.keys import authenticate_key, create_key
 from accounts.models import ApiKey, Role, User
 from sessions_app.models import WhatsAppSession
 
@@ -113,7 +113,7 @@ def test_an_api_key_is_shown_once_and_works(admin: User, log_in: LogIn) -> None:
     shown = client.post(reverse("admin:accounts_apikey_add"), form, follow=True).content.decode()
     text = re.search(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{43}", shown)[0]
     again = client.get(reverse("admin:accounts_apikey_change", args=[ApiKey.objects.get().pk])).content.decode()
-    assert recognise(text) == ApiKey.objects.get()
+    assert authenticate_key(text) == ApiKey.objects.get()
     assert text.partition(".")[2] not in again
     assert f"CRM ({text.partition('.')[0]})" in shown
 
@@ -133,7 +133,7 @@ def test_an_api_key_that_has_expired_already_is_not_made(admin: User, log_in: Lo
     form = {"user": str(admin.pk), "name": "CRM", "scopes": ["messages:read"]}
     form |= {"expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}
     answer = log_in(admin).post(reverse("admin:accounts_apikey_add"), form)
-    assert "This is past." in answer.content.decode()
+    assert "Must be in the future." in answer.content.decode()
     assert not ApiKey.objects.exists()
 
 
@@ -141,7 +141,7 @@ def test_a_revoked_api_key_opens_nothing(admin: User, log_in: LogIn) -> None:
     key, text = create_key(user=admin, name="CRM", scopes=["messages:read"])
     form = {"action": "revoke", "_selected_action": [str(key.pk)]}
     log_in(admin).post(reverse("admin:accounts_apikey_changelist"), form)
-    assert recognise(text) is None
+    assert authenticate_key(text) is None
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_refresh_tokens_have_no_pages(model: str) -> None:
 
 
 def test_a_list_counts_no_further_than_its_bound(db: None, monkeypatch: Any) -> None:
-    monkeypatch.setattr(BoundedPaginator, "MOST", 3)
+    monkeypatch.setattr(BoundedPaginator, "MAX_COUNT", 3)
     User.objects.bulk_create(User(username=f"user{number}") for number in range(5))
     paginator = BoundedPaginator(User.objects.order_by("username"), 2)
     assert (paginator.count, paginator.is_cut_off) == (3, True)

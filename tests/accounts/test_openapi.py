@@ -7,7 +7,7 @@ import yaml
 from django.core.management import call_command
 from django.test import Client
 
-from accounts.openapi import ANSWERS, EXAMPLES, schema
+from accounts.openapi import REQUEST_EXAMPLES, RESPONSE_EXAMPLES, schema
 from accounts.serializers import ApiKeySerializer, LoginSerializer
 from messaging.serializers import MessageCreateSerializer, ReplySerializer, TakeOverSerializer
 from messaging.webhooks.views import EndpointCreateSerializer
@@ -63,7 +63,7 @@ def test_every_body_in_json_is_shown_by_an_example_that_fits():
         if "application/json" in operation.get("requestBody", {}).get("content", {})
     ]
     named = [(path, body["$ref"].split("/")[-1]) for path, body in bodies if "$ref" in body]
-    assert {name for _, name in named} == EXAMPLES.keys()
+    assert {name for _, name in named} == REQUEST_EXAMPLES.keys()
     assert all(path.startswith("/api/v1/commands/") for path, body in bodies if "$ref" not in body)
     for _, name in named:
         described = schema()["components"]["schemas"][name]
@@ -84,7 +84,7 @@ def test_every_body_in_json_is_shown_by_an_example_that_fits():
     ],
 )
 def test_an_example_is_taken_as_it_stands(form, name):
-    filled = form(data=EXAMPLES[name])
+    filled = form(data=REQUEST_EXAMPLES[name])
     assert filled.is_valid(), filled.errors
 
 
@@ -97,7 +97,7 @@ def test_every_parameter_is_described():
     ] == []
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", RESPONSE_EXAMPLES)
 def test_the_example_of_an_answer_is_one(name):
     described = schema()["components"]["schemas"][name]
     shown = described["example"]

@@ -283,7 +283,7 @@ def test_two_files_at_once_are_refused(client, conversation):
         "file": [SimpleUploadedFile("a.jpg", JPEG), SimpleUploadedFile("b.jpg", JPEG)],
     }
     answer = client.post(MESSAGES, body, format="multipart")
-    assert (answer.status_code, answer.json()["fields"]) == (400, {"file": ["Give it once."]})
+    assert (answer.status_code, answer.json()["fields"]) == (400, {"file": ["Duplicate field."]})
 
 
 def test_a_file_that_cannot_be_sent_is_told_of_the_address_it_was_given_by(client, conversation, outside):

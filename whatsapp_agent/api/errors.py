@@ -1,4 +1,4 @@
-"""The error responses of the API: `{"detail": str, "code": str}`, with `fields` for invalid input."""
+"""Error responses: `{"detail": str, "code": str}`, with `fields` for invalid input and `id` for a server error."""
 
 import sys
 from collections.abc import Mapping
@@ -33,10 +33,10 @@ log = structlog.get_logger(__name__)
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
-    """`{"detail": str, "code": str}`, with `"fields"` for invalid input and `"id"` for what went wrong on our side."""
-    request = context["request"]  # whatever was asked for, an error is JSON
+    """Turn an exception into an error response in JSON, whatever the client accepts."""
+    request = context["request"]
     if isinstance(exc, AuthenticationFailed | NotAuthenticated | PermissionDenied):
-        exc = _one_too_many(context["view"], request) or exc
+        exc = _throttle_refused(context["view"], request) or exc
     request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     if isinstance(exc, AppError):
         set_rollback()
@@ -47,15 +47,15 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         return Response({"detail": "The database cannot be reached.", "code": "unavailable"}, status=503)
     if isinstance(exc, RequestDataTooBig):
         exc = BodyTooLarge()
-    elif isinstance(exc, SuspiciousOperation):  # more parameters, form fields or files than anybody has a use for
-        exc = ParseError("There are more parameters, fields or files than anything here takes.")
+    elif isinstance(exc, SuspiciousOperation):  # e.g. DATA_UPLOAD_MAX_NUMBER_FIELDS
+        exc = ParseError("Too many parameters, fields or files.")
     response = drf_exception_handler(exc, context)
     if response is None:
         set_rollback()
         return Response(server_error_body(exc), status=500)
     if isinstance(exc, ValidationError):
         fields = response.data if isinstance(response.data, dict) else {"non_field_errors": response.data}
-        response.data = {"detail": "The input is not valid.", "code": "invalid", "fields": _utf8(fields)}
+        response.data = {"detail": "Invalid input.", "code": "invalid", "fields": _utf8(fields)}
     elif isinstance(exc, APIException):
         response.data = {"detail": str(response.data.get("detail", exc.detail)), "code": _code(exc, response.data)}
     else:  # Http404 and PermissionDenied of Django
@@ -64,9 +64,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     return response
 
 
-def _one_too_many(view: Any, request: Request) -> Throttled | None:
-    """A call that is refused counts as well; REST framework counts only those that it lets in."""
-    if hasattr(request._request, "rate_limit"):  # counted before it was refused
+def _throttle_refused(view: Any, request: Request) -> Throttled | None:
+    """Count a refused call too, which REST framework does not. Returns Throttled if the caller has no calls left."""
+    if hasattr(request._request, "rate_limit"):  # already counted
         return None
     try:
         for throttle in view.get_throttles():
@@ -78,7 +78,7 @@ def _one_too_many(view: Any, request: Request) -> Throttled | None:
 
 
 def _utf8(fields: Any) -> Any:
-    """What is told of fields, without the halves of characters that their names and values may have come with."""
+    """Replace lone surrogates, which names and values of fields may hold and UTF-8 cannot."""
     match fields:
         case str():
             return fields.encode(errors="replace").decode()
@@ -95,38 +95,38 @@ def _code(exc: APIException, data: Mapping[str, Any]) -> str:
 
 
 def server_error_body(exc: BaseException) -> dict[str, str]:
-    """What a caller is told of a mistake of ours: an id by which it is found in the log, and nothing else."""
+    """Log an unhandled exception; return the body of the response, with the id that finds it in the log."""
     error_id = uuid4().hex
     log.error("unhandled_error", error_id=error_id, exc_info=exc)
-    return {"detail": "Something went wrong on our side.", "code": "server_error", "id": error_id}
+    return {"detail": "Internal server error.", "code": "server_error", "id": error_id}
 
 
 @csrf_exempt
 def route_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    if is_for_people(request):
+    if is_html_route(request):
         return defaults.page_not_found(request, exception or Http404())
-    return JsonResponse({"detail": "There is no such route.", "code": "not_found"}, status=404)
+    return JsonResponse({"detail": "No such route.", "code": "not_found"}, status=404)
 
 
-def is_for_people(request: HttpRequest) -> bool:
-    """Whether a page was asked for; everywhere else an error is JSON, also one that no view of the API met."""
+def is_html_route(request: HttpRequest) -> bool:
+    """Return whether errors under this path are HTML pages; everywhere else they are JSON."""
     return request.path_info.startswith(("/admin", "/simulator"))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_for_people(request):
+    if is_html_route(request):
         return defaults.bad_request(request, exception)
-    return JsonResponse({"detail": "The request cannot be understood.", "code": "bad_request"}, status=400)
+    return JsonResponse({"detail": "Bad request.", "code": "bad_request"}, status=400)
 
 
-def only(*methods: str) -> HttpResponse:
-    """What a view that is none of REST framework's answers to any other method."""
-    body = {"detail": f"Only {' and '.join(methods)} can be asked here.", "code": "method_not_allowed"}
+def method_not_allowed(*methods: str) -> HttpResponse:
+    """Return the 405 of a plain Django view."""
+    body = {"detail": f"Method not allowed. Use {' or '.join(methods)}.", "code": "method_not_allowed"}
     return JsonResponse(body, status=405, headers={"Allow": ", ".join(methods)})
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     exc = sys.exception()
-    if exc is None or is_for_people(request):
+    if exc is None or is_html_route(request):
         return defaults.server_error(request)
     return JsonResponse(server_error_body(exc), status=500)

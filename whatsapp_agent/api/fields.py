@@ -12,9 +12,8 @@ from rest_framework.exceptions import (
 from rest_framework.request import Request
 
 
-# A serializer that takes what it names, in the type it names, and nothing else: a misspelled field that is dropped in
-# silence looks like success, and so does a filter that says nothing and answers with everything. No docstring: it would
-# be in the schema wherever a serializer has none of its own.
+# Refuses unknown fields, read-only fields and wrong JSON types: a misspelled field that is dropped silently looks like
+# success. No docstring: drf-spectacular would inherit it as the description of every serializer without one.
 class StrictSerializer(serializers.Serializer):
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping) and (errors := self._refuse(data)):
@@ -23,26 +22,26 @@ class StrictSerializer(serializers.Serializer):
 
     def _refuse(self, data: Mapping[str, Any]) -> dict[str, Any]:
         errors: dict[str, Any] = {}
-        is_json = not isinstance(data, QueryDict)  # a form knows only texts
+        is_json = not isinstance(data, QueryDict)  # values in a form are always strings
         for name, value in data.items():
             field = self.fields.get(name)
             if field is None:
-                errors[str(name)] = ["There is no such field."]
+                errors[str(name)] = ["Unknown field."]
             elif field.read_only:
-                errors[name] = ["This field cannot be set."]
+                errors[name] = ["This field is read-only."]
             elif is_json and (wrong := _wrong_type(field, value)):
                 errors[name] = wrong
             elif isinstance(field, serializers.CharField) and field.max_length and len(value or "") > field.max_length:
-                errors[name] = [f"Ensure this field has no more than {field.max_length} characters."]  # spaces count
+                errors[name] = [f"Ensure this field has no more than {field.max_length} characters."]
             elif isinstance(data, QueryDict) and len(data.getlist(name)) > 1:
-                errors[name] = ["Give it once."]
+                errors[name] = ["Duplicate field."]
             elif not is_json and value == "" and not getattr(field, "allow_blank", False):
-                errors[name] = ["This must not be empty. Leave it out instead."]
+                errors[name] = ["This field may not be empty. Omit it instead."]
         return errors
 
 
 class PartialUpdateSerializer(serializers.ModelSerializer):  # no docstring, as above
-    # A change writes what it names and nothing else: meanwhile a bridge may have told of the rest.
+    # Writes only the columns in the request: a webhook request may change the others meanwhile.
     def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
         for name, value in validated_data.items():
             setattr(instance, name, value)
@@ -51,14 +50,14 @@ class PartialUpdateSerializer(serializers.ModelSerializer):  # no docstring, as 
 
 
 def valid(form: type[serializers.Serializer], request: Request, **kwargs: Any) -> dict[str, Any]:
-    """What a request brings, as the serializer has it. Raises ValidationError."""
+    """Return the validated body of a request. Raises ValidationError."""
     serializer = form(data=request.data, context={"request": request}, **kwargs)
     serializer.is_valid(raise_exception=True)
     return serializer.validated_data
 
 
 def refuse_fields(request: Request) -> None:
-    """For a call that is asked without a body: what somebody sends along is refused by name. Raises ValidationError."""
+    """Refuse any body, for a call that takes none. Raises ValidationError that names the fields."""
     valid(StrictSerializer, request)
 
 
@@ -72,25 +71,25 @@ TEXTUAL = (
 
 
 def _wrong_type(field: serializers.Field, value: Any) -> Any:
-    """What to say of a value whose JSON type is not the field's, in a list by position; None when it is right."""
+    """Return the errors of a value whose JSON type is not the field's, in a list by index; None if it is right."""
     if isinstance(field, serializers.ListField) and isinstance(value, list):
         return {str(at): errors for at, item in enumerate(value) if (errors := _wrong_type(field.child, item))} or None
-    wanted = None if value is None else _wanted_type(field, value)
-    return [f"This must be {wanted}."] if wanted else None
+    expected = None if value is None else _expected_type(field, value)
+    return [f"Must be {expected}."] if expected else None
 
 
-def _wanted_type(field: serializers.Field, value: Any) -> str | None:
-    """What the value should have been; None when its JSON type is right."""
+def _expected_type(field: serializers.Field, value: Any) -> str | None:
+    """Return the JSON type that the field takes, in words; None if the value has it."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_whole = is_number and (isinstance(value, int) or value.is_integer())
     if isinstance(field, serializers.MultipleChoiceField):
         return None
     if isinstance(field, TEXTUAL) and not isinstance(value, str):
-        return "a text"
+        return "a string"
     if isinstance(field, serializers.BooleanField) and not isinstance(value, bool):
         return "true or false"
     if isinstance(field, serializers.IntegerField) and not is_whole:
-        return "a whole number"
+        return "an integer"
     if isinstance(field, serializers.FloatField) and not is_number:
         return "a number"
     return None
@@ -107,8 +106,8 @@ MAX_URL_LENGTH = 2000
         "maxLength": MAX_URL_LENGTH,
     }
 )
-class Address(serializers.CharField):
-    """An http or https address; whether it may be asked is for `outbound.check_url` to say."""
+class HttpUrlField(serializers.CharField):
+    """An http or https URL. `outbound.check_url` decides whether requests may go there."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=MAX_URL_LENGTH, trim_whitespace=False, **kwargs)

@@ -1,4 +1,4 @@
-"""How bodies are read and written; apart from whatsapp_agent.api, as REST framework loads this before its views."""
+"""Parsers and renderers. Apart from the other modules: REST framework imports this before its own views."""
 
 import json
 from collections.abc import Mapping
@@ -20,23 +20,23 @@ class BoundedJSONParser(JSONParser):
     """JSON in UTF-8, of bounded size and depth."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:  # noqa: ARG002
-        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        body = stream.read(most + 1)
-        if len(body) > most:
+        max_bytes = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(max_bytes + 1)
+        if len(body) > max_bytes:
             raise BodyTooLarge()
         try:
             return json.loads(body.decode(), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as exc:
-            raise ParseError("The body is not readable JSON.") from exc
+            raise ParseError("Invalid JSON.") from exc
 
 
 class BoundedMultiPartParser(MultiPartParser):
-    """A form with a file, refused by its announced size before it is read; no server hands on a body that is longer."""
+    """A form with a file, refused by its Content-Length before it is read. The server passes on no longer body."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         length = str(parser_context["request"].META.get("CONTENT_LENGTH") or "") if parser_context else ""
         if not (length.isascii() and length.isdigit()):
-            raise ParseError("The body must have a length.")
+            raise ParseError("Content-Length is missing.")
         if int(length) > settings.MEDIA_MAX_BYTES + settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BodyTooLarge()
         return super().parse(stream, media_type, parser_context)
@@ -50,7 +50,7 @@ OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
 class OrjsonRenderer(JSONRenderer):
-    """JSON as REST framework writes it, by a library that takes a twentieth of the time."""
+    """The same JSON as REST framework's renderer, written by orjson in a twentieth of the time."""
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
@@ -59,10 +59,10 @@ class OrjsonRenderer(JSONRenderer):
             return b""
         try:
             content = orjson.dumps(data, default=self.encoder_class().default, option=OPTIONS)
-        except orjson.JSONEncodeError:  # a number of more than 64 bits, half a character
+        except orjson.JSONEncodeError:  # an integer over 64 bits, a lone surrogate
             return super().render(data, accepted_media_type, renderer_context)
         if self.get_indent(accepted_media_type or "", renderer_context or {}):
             return super().render(json.loads(content), accepted_media_type, renderer_context)
-        if b"\xe2\x80" in content:  # separators of lines and paragraphs, which end a line in JavaScript
+        if b"\xe2\x80" in content:  # U+2028 and U+2029 end a line in JavaScript
             content = content.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
         return content

@@ -1,8 +1,8 @@
-"""What lists show: rows that leave the database as JSON, in the shape a serializer declares.
+"""Lists whose rows the database returns as JSON, in the shape that a serializer declares.
 
-A page comes from two statements: which rows, as the filters have it; and what they hold, by one that every page of this
-serializer shares and each connection plans once. Making objects of fifty rows and their neighbours, only to take them
-apart again, takes several times as long as both.
+A page takes two statements: one selects the ids, with the filters; the other reads these rows. The second is the
+same for every page of a serializer, so each connection plans it once. Building fifty model instances with their
+relations, only to serialize them, takes several times as long as both (`make bench-api`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,58 +26,57 @@ Form = type[serializers.ModelSerializer]
 
 
 class Excerpt(serializers.CharField):
-    """How a text begins: its first `longest` characters."""
+    """The first `max_chars` characters of a text."""
 
-    def __init__(self, *, longest: int, **kwargs: Any) -> None:
-        super().__init__(read_only=True, help_text=f"The first {longest} characters.", **kwargs)
-        self.longest = longest
+    def __init__(self, *, max_chars: int, **kwargs: Any) -> None:
+        super().__init__(read_only=True, help_text=f"The first {max_chars} characters.", **kwargs)
+        self.max_chars = max_chars
 
     def to_representation(self, value: Any) -> str:
-        return super().to_representation(value)[: self.longest]
+        return super().to_representation(value)[: self.max_chars]
 
 
 class FastListMixin(ListModelMixin):
-    """A list whose rows are read as its serializer declares them; see `read_rows`."""
+    """List through `read_rows`, in the shape of the view's serializer."""
 
     def list(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002
-        keys = self.paginator.choose(self.filter_queryset(self.get_queryset()), request, view=self)
+        keys = self.paginator.page_ids(self.filter_queryset(self.get_queryset()), request, view=self)
         return self.get_paginated_response(read_rows(self.get_serializer_class(), keys))
 
 
 def read_rows(form: Form, keys: Sequence[UUID | str]) -> list[Fragment]:
-    """The rows with these primary keys, each as JSON, in this order; without those that are no longer there.
+    """Return the rows with these primary keys as JSON, in this order; deleted ones are left out.
 
-    Nobody is asked who may see them. The fields of `form` may be columns, and serializers: of a row that a column
-    refers to, with `many=True` of those that refer to this one, by their ids, or of the first of a query that
-    `Meta.subqueries` has by the field's name.
+    No access check: pass ids that the caller may see. A field of `form` may be a column, or a serializer of a foreign
+    key's row, with `many=True` of a reverse relation's rows by id, or of the first row of a query in `Meta.subqueries`.
     """
-    found = rows_by_key(form, keys)
-    return [found[key] for key in map(str, keys) if key in found]
+    rows = rows_by_key(form, keys)
+    return [rows[key] for key in map(str, keys) if key in rows]
 
 
 def rows_by_key(form: Form, keys: Iterable[UUID | str]) -> dict[str, Fragment]:
-    """As `read_rows`, by the text of the primary key."""
-    wanted = ",".join(map(str, keys))
-    if not wanted:
+    """Like `read_rows`, but a dict by primary key as text."""
+    ids = ",".join(map(str, keys))
+    if not ids:
         return {}
-    return {key: Fragment(shown) for key, shown in _statement_for(form).rows(keys=f"{{{wanted}}}")}
+    return {key: Fragment(row) for key, row in _statement_for(form).rows(keys=f"{{{ids}}}")}
 
 
 @cache
 def _statement_for(form: Form) -> Statement:
     model: type[Model] = form.Meta.model
     key = f'"{model._meta.db_table}"."{model._meta.pk.column}"'
-    is_wanted = RawSQL(f"{key} = ANY(%s::uuid[])", ["keys"], BooleanField())  # noqa: S611  our own names
-    rows = model._default_manager.order_by().filter(is_wanted)
+    has_key = RawSQL(f"{key} = ANY(%s::uuid[])", ["keys"], BooleanField())  # noqa: S611  names of our tables and columns
+    rows = model._default_manager.order_by().filter(has_key)
     sql, _ = rows.values_list(Cast("pk", TextField()), _object(form())).query.sql_with_params()
     return Statement(sql % "%(keys)s")  # its only parameter
 
 
-# --- JSON as text: JSON_BUILD_OBJECT would look up the type of each value anew in every row ------------------------
+# --- JSON is concatenated: JSON_BUILD_OBJECT looks up the type of each value again in every row --------------------
 
 
 def _object(form: Any, path: str = "") -> Func:
-    """One row, whose columns are at `path`."""
+    """Return the expression of a row's JSON; its columns are reached through `path`."""
     parts: list[Any] = []
     for name, field in form.fields.items():
         if field.write_only:
@@ -87,26 +86,26 @@ def _object(form: Any, path: str = "") -> Func:
 
 
 def _value(field: Any, form: Any, path: str) -> Combinable:
-    """What stands in the JSON for a field. Raises TypeError for one that takes an object to show it."""
+    """Return the expression of a field's JSON. Raises TypeError for a field that needs a Python object."""
     source = path + str(field.source).replace(".", "__")
     subqueries = getattr(form.Meta, "subqueries", {})
     if isinstance(field, serializers.ListSerializer):
         relation = form.Meta.model._meta.get_field(field.source)
         rows = relation.related_model._default_manager.filter(**{relation.field.name: OuterRef(f"{path}pk")})
-        each = ArraySubquery(rows.order_by("pk").values(shown=_object(field.child)))
+        each = ArraySubquery(rows.order_by("pk").values(json=_object(field.child)))
         return _sql("CONCAT('[', ARRAY_TO_STRING(%(expressions)s, ','), ']')", each)
     if field.source in subqueries:
-        return _or_null(Subquery(subqueries[field.source].values(shown=_object(field))[:1]))
+        return _or_null(Subquery(subqueries[field.source].values(json=_object(field))[:1]))
     if isinstance(field, serializers.ModelSerializer):
-        shown = _object(field, f"{source}__")
-        return Case(When(**{f"{source}__isnull": False}, then=shown), default=_literal("null"))
+        nested = _object(field, f"{source}__")
+        return Case(When(**{f"{source}__isnull": False}, then=nested), default=_literal("null"))
     if isinstance(field, Excerpt):
-        return _as_json(_sql(f"LEFT(%(expressions)s, {field.longest})", F(source)))
+        return _as_json(_sql(f"LEFT(%(expressions)s, {field.max_chars})", F(source)))
     if isinstance(field, serializers.PrimaryKeyRelatedField):
         return _quoted(F(f"{source}_id"))
-    for kinds, show in SHOWN_BY:
+    for kinds, to_json in EXPRESSIONS:
         if isinstance(field, kinds):
-            return show(F(source))
+            return to_json(F(source))
     raise TypeError(f"{type(form).__name__}.{field.field_name} cannot be read as a column")
 
 
@@ -126,7 +125,7 @@ def _as_json(value: Any) -> Func:
     return _or_null(_sql("TO_JSON(%(expressions)s)::text", value))
 
 
-def _as_it_is(value: Any) -> Func:
+def _unquoted(value: Any) -> Func:
     return _or_null(_sql("%(expressions)s::text", value))
 
 
@@ -134,14 +133,14 @@ def _quoted(value: Any) -> Func:
     return _or_null(_sql("""'"' || %(expressions)s::text || '"'""", value))
 
 
-def _moment(value: Any) -> Func:
-    """The connection's time zone is UTC."""
+def _time(value: Any) -> Func:
+    """Correct because connections have the time zone UTC."""
     return _quoted(_sql("""TO_CHAR(%(expressions)s, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""", value))
 
 
-SHOWN_BY: tuple[tuple[Any, Callable[[Any], Func]], ...] = (
+EXPRESSIONS: tuple[tuple[Any, Callable[[Any], Func]], ...] = (
     (serializers.UUIDField, _quoted),
-    (serializers.DateTimeField, _moment),
-    ((serializers.BooleanField, serializers.IntegerField, serializers.JSONField), _as_it_is),
+    (serializers.DateTimeField, _time),
+    ((serializers.BooleanField, serializers.IntegerField, serializers.JSONField), _unquoted),
     ((serializers.CharField, serializers.ChoiceField, serializers.FloatField, serializers.ListField), _as_json),
 )

@@ -20,11 +20,10 @@ MAX_CURSOR_LENGTH = 200
 
 
 class NewestFirstPagination(BasePagination):
-    """Newest first, 50 a page, `?page_size=` up to 200; `?cursor=` as `next` and `previous` have it.
+    """Keyset pagination: 50 rows a page, `?page_size=` up to 200, `?cursor=` from the links `next` and `previous`.
 
-    A page begins after a row, not after a count: it stays where it is while rows come and go, and the thousandth page
-    costs what the first one does. A view orders by its `newest_by`: the id, which grows with time, or a time and then
-    the id.
+    A cursor names a row, not an offset: pages do not shift while rows come and go, and every page costs the same. A
+    view orders by its `newest_by`: the id (UUIDv7, which grows with time), or a time and then the id.
     """
 
     page_size = 50
@@ -32,15 +31,15 @@ class NewestFirstPagination(BasePagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         by = _order_of(view)
-        return self._turn_to(queryset, request, by, fetch=list, key_of=lambda row: [getattr(row, name) for name in by])
+        return self._page(queryset, request, by, fetch=list, key_of=lambda row: [getattr(row, name) for name in by])
 
-    def choose(self, queryset: Any, request: Request, view: Any) -> list[str]:
-        """The ids of a page's rows as text, for a list that is read by ids."""
+    def page_ids(self, queryset: Any, request: Request, view: Any) -> list[str]:
+        """Return the ids of a page's rows as text, for `read_rows`."""
         by = _order_of(view)
-        found = self._turn_to(queryset.values_list(*by), request, by, fetch=values_of, key_of=tuple)
-        return [key[by.index("id")] for key in found]
+        rows = self._page(queryset.values_list(*by), request, by, fetch=values_of, key_of=tuple)
+        return [row[by.index("id")] for row in rows]
 
-    def _turn_to(
+    def _page(
         self,
         queryset: Any,
         request: Request,
@@ -49,7 +48,7 @@ class NewestFirstPagination(BasePagination):
         fetch: Callable[[Any], list[Any]],
         key_of: Callable[[Any], Sequence[Any]],
     ) -> list[Any]:
-        """The rows of the page, and the links to its neighbours. `key_of` a row is where it stands in the order."""
+        """Return a page's rows and set the links. `key_of` returns a row's values of the columns `by`."""
         size = self._size(request)
         cursor = request.query_params.get("cursor")
         is_backward, position = (False, None) if cursor is None else _read_cursor(cursor, by)
@@ -73,11 +72,11 @@ class NewestFirstPagination(BasePagination):
         if given is None:
             return self.page_size
         if not (given.isascii() and given.isdigit() and len(given) < 10 and 1 <= int(given) <= self.max_page_size):
-            raise ValidationError({"page_size": [f"This must be a whole number from 1 to {self.max_page_size}."]})
+            raise ValidationError({"page_size": [f"Must be an integer from 1 to {self.max_page_size}."]})
         return int(given)
 
     def _link(self, direction: str, key: Sequence[Any]) -> str:
-        words = [direction, *map(_as_word, key)]
+        words = [direction, *map(_to_text, key)]
         cursor = base64.urlsafe_b64encode("|".join(words).encode()).decode().rstrip("=")
         return f"{self._here}cursor={cursor}"
 
@@ -90,8 +89,8 @@ class NewestFirstPagination(BasePagination):
             "type": "object",
             "required": ["next", "previous", "results"],
             "properties": {
-                "next": link | {"description": "The page of older rows; null at the end."},
-                "previous": link | {"description": "The page of newer rows; null at the beginning."},
+                "next": link | {"description": "The next page, with older rows; null at the end."},
+                "previous": link | {"description": "The previous page, with newer rows; null at the beginning."},
                 "results": schema,
             },
         }
@@ -102,14 +101,14 @@ class NewestFirstPagination(BasePagination):
                 "name": "cursor",
                 "in": "query",
                 "required": False,
-                "description": "Where the page begins, as a link `next` or `previous` has it.",
+                "description": "Where the page begins: the cursor in a link `next` or `previous`.",
                 "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": MAX_CURSOR_LENGTH},
             },
             {
                 "name": "page_size",
                 "in": "query",
                 "required": False,
-                "description": "How many rows a page has.",
+                "description": "Rows per page.",
                 "schema": {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size},
             },
         ]
@@ -122,26 +121,26 @@ def _order_of(view: Any) -> tuple[str, ...]:
     return getattr(view, "newest_by", ("id",))
 
 
-def _as_word(key: Key | str) -> str:
+def _to_text(key: Key | str) -> str:
     return key.astimezone(UTC).isoformat() if isinstance(key, datetime) else str(key)
 
 
-def _read_word(name: str, word: str) -> Key:
-    """A key as its name has it: a time ends in `_at`. Raises ValueError or OverflowError."""
+def _from_text(name: str, text: str) -> Key:
+    """Return the value of a column by its name: a time ends in `_at`. Raises ValueError or OverflowError."""
     if name.endswith("_at"):
-        at = datetime.fromisoformat(word)
+        at = datetime.fromisoformat(text)
         if at.tzinfo is None:
             raise ValueError("no time zone")
         return at.astimezone(UTC)
     if name == "id":
-        return UUID(word)
-    if not word.isdigit() or len(word) > 9:
-        raise ValueError("no number of ours")
-    return int(word)
+        return UUID(text)
+    if not text.isdigit() or len(text) > 9:
+        raise ValueError("not a small integer")
+    return int(text)
 
 
 def _beyond(by: tuple[str, ...], position: list[Key], side: str) -> Q:
-    """Rows past a position. Of two keys the first one bounds alone as well, so that an index can be entered there."""
+    """Return the condition for rows past a position. The first of two columns is bounded alone too, for the index."""
     if len(by) == 1:
         return Q(**{f"{by[0]}__{side}": position[0]})
     bound = Q(**{f"{by[0]}__{side}e": position[0]})
@@ -153,10 +152,10 @@ def _read_cursor(cursor: str, by: tuple[str, ...]) -> tuple[bool, list[Key]]:
         if len(cursor) > MAX_CURSOR_LENGTH:
             raise ValueError("too long")
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        direction, *words = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
+        direction, *texts = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split("|")
         if direction not in {"n", "p"}:
             raise ValueError("no direction")
-        position = [_read_word(name, word) for name, word in zip(by, words, strict=True)]
+        position = [_from_text(name, text) for name, text in zip(by, texts, strict=True)]
     except (ValueError, OverflowError) as exc:
-        raise ValidationError({"cursor": ["This is no cursor of ours."]}) from exc
+        raise ValidationError({"cursor": ["Invalid cursor."]}) from exc
     return direction == "p", position

@@ -1,4 +1,4 @@
-"""Is the process alive, and can it do its work?"""
+"""Liveness, and what readiness is made of."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from whatsapp_agent.api.errors import only
+from whatsapp_agent.api.errors import method_not_allowed
 
 
 @csrf_exempt
 def health(request: HttpRequest) -> HttpResponse:
-    """The process answers. Asks nothing of anyone, so that a slow database does not get the process restarted."""
+    """Liveness. Checks nothing else: a slow database must not get the process restarted."""
     if request.method not in {"GET", "HEAD"}:
-        return only("GET", "HEAD")
+        return method_not_allowed("GET", "HEAD")
     return JsonResponse({"status": "healthy"})
 
 

@@ -1,4 +1,4 @@
-"""Middleware: the client address behind a proxy, and the short way of API calls."""
+"""Middleware: the client's address behind a proxy, and the fast path of API calls."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def address_from_proxy(get_response: Callable[[HttpRequest], HttpResponse]) -> C
 
 
 def api_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: a call of the API goes straight to its view. It has no use for sessions, cookies and static files."""
+    """Middleware: call an API view directly. It needs no session, cookies or static files."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith("/api/v1/"):
@@ -29,7 +29,7 @@ def api_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Callab
             match = resolve(request.path_info)
         except Resolver404:
             return get_response(request)
-        if not hasattr(match.func, "cls"):  # no view of REST framework's, which makes a response of every exception
+        if not hasattr(match.func, "cls"):  # REST framework's views turn every exception into a response
             return get_response(request)
         request.resolver_match = match
         response = match.func(request, *match.args, **match.kwargs)

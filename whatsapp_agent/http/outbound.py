@@ -207,10 +207,10 @@ def ask(
     headers: Mapping[str, str] | None = None,
     content: bytes | None = None,
     timeout_s: float,
-    most_bytes: int,
+    max_bytes: int,
     allow_private: bool = False,
 ) -> Fetched:
-    """Ask once. Reads no more than `most_bytes`, takes no longer than `timeout_s`, and follows no redirect.
+    """Ask once. Reads no more than `max_bytes`, takes no longer than `timeout_s`, and follows no redirect.
 
     Raises UnsafeUrl, or FetchFailed with a code: `unreachable`, `timeout`, `broken`.
     """
@@ -232,11 +232,11 @@ def ask(
                 body += chunk
                 if monotonic() > _deadline.at:
                     raise FetchFailed("The answer did not come to its end in time.", code="timeout")
-                if len(body) > most_bytes:
+                if len(body) > max_bytes:
                     is_whole = False
                     break
             answered = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-            return Fetched(response.status, answered, bytes(body[:most_bytes]), is_whole)
+            return Fetched(response.status, answered, bytes(body[:max_bytes]), is_whole)
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
         raise FetchFailed("The address cannot be reached.", code="unreachable") from exc
     except httpcore.TimeoutException as exc:
@@ -249,21 +249,21 @@ def _without_fragment(parts: SplitResult) -> str:
     return parts._replace(fragment="", path=parts.path or "/").geturl()
 
 
-def fetch(url: str, *, timeout_s: float = 30.0, most_bytes: int, most_redirects: int = 3) -> Fetched:
-    """What is found at a public address. Raises UnsafeUrl or FetchFailed; `too_large` beyond `most_bytes`."""
+def fetch(url: str, *, timeout_s: float = 30.0, max_bytes: int, max_redirects: int = 3) -> Fetched:
+    """What is found at a public address. Raises UnsafeUrl or FetchFailed; `too_large` beyond `max_bytes`."""
     give_up_at = monotonic() + timeout_s
-    for _ in range(most_redirects + 1):
+    for _ in range(max_redirects + 1):
         left_s = give_up_at - monotonic()
         if left_s <= 0:
             break
         allow_private = settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS
-        answer = ask("GET", url, timeout_s=left_s, most_bytes=most_bytes, allow_private=allow_private)
+        answer = ask("GET", url, timeout_s=left_s, max_bytes=max_bytes, allow_private=allow_private)
         if answer.status in REDIRECTS and (location := answer.headers.get("location")):
             url = urljoin(url, location)
             continue
         if answer.status != HTTPStatus.OK:
             raise FetchFailed(f"The address answered with status {answer.status}.", code="not_found_there")
         if not answer.is_whole:
-            raise FetchFailed(f"It is larger than {most_bytes} bytes.", code="too_large")
+            raise FetchFailed(f"It is larger than {max_bytes} bytes.", code="too_large")
         return answer
     raise FetchFailed("The address leads on and on.", code="too_many_redirects")

@@ -17,11 +17,11 @@ def days(text: str) -> timedelta:
 
 
 class Command(BaseCommand):
-    help = "Make an API key for a user and print it. It cannot be shown again."
+    help = "Create an API key for a user and print it. It cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--name", required=True, help="for people: which program has it")
+        parser.add_argument("--name", required=True, help="name of the program that uses it")
         parser.add_argument(
             "--scope", action="append", required=True, choices=Scope.values, dest="scopes", help="repeat for several"
         )

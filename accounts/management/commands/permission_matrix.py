@@ -6,7 +6,7 @@ from accounts.permissions import as_markdown
 
 
 class Command(BaseCommand):
-    help = "Print who may call which route, as docs/permissions.md has it."
+    help = "Print the permission matrix, the table in docs/permissions.md."
 
     def handle(self, **options: Any) -> None:  # noqa: ARG002
         self.stdout.write(as_markdown(), ending="")

@@ -98,7 +98,7 @@ def test_every_spelling_of_a_private_address_is_refused(url):
     with pytest.raises(PrivateAddress):
         check_target(url)
     with pytest.raises(PrivateAddress):
-        ask("GET", url, timeout_s=2, most_bytes=10)
+        ask("GET", url, timeout_s=2, max_bytes=10)
 
 
 @pytest.mark.parametrize(
@@ -137,21 +137,21 @@ def test_a_name_that_stands_for_a_private_address_is_refused(names):
 def test_one_private_address_among_public_ones_spoils_the_name(names):
     names["mixed.example.com"] = [["93.184.216.34", "127.0.0.1"]]
     with pytest.raises(PrivateAddress):
-        ask("GET", "http://mixed.example.com/", timeout_s=2, most_bytes=10)
+        ask("GET", "http://mixed.example.com/", timeout_s=2, max_bytes=10)
 
 
 def test_a_name_that_changes_its_address_after_the_check_gains_nothing(names, receiver):
     names["rebinding.example.com"] = [["93.184.216.34"], ["127.0.0.1"]]
     check_target("http://rebinding.example.com/")
     with pytest.raises(PrivateAddress):
-        ask("GET", f"http://rebinding.example.com:{receiver.url.rsplit(':')[-1]}/", timeout_s=2, most_bytes=10)
+        ask("GET", f"http://rebinding.example.com:{receiver.url.rsplit(':')[-1]}/", timeout_s=2, max_bytes=10)
     assert receiver.requests == []
 
 
 def test_a_name_is_resolved_once_and_the_connection_goes_there(names, receiver):
     port = receiver.url.rsplit(":")[-1]
     names["ours.example.com"] = [["127.0.0.1"], ["203.0.113.1"]]
-    answer = ask("GET", f"http://ours.example.com:{port}/", timeout_s=2, most_bytes=10, allow_private=True)
+    answer = ask("GET", f"http://ours.example.com:{port}/", timeout_s=2, max_bytes=10, allow_private=True)
     assert answer.status == 200
     assert receiver.requests[0].headers["Host"] == f"ours.example.com:{port}"
 
@@ -159,20 +159,20 @@ def test_a_name_is_resolved_once_and_the_connection_goes_there(names, receiver):
 def test_a_name_nobody_knows_may_be_given_and_cannot_be_reached():
     check_target("http://nobody.invalid/")
     with pytest.raises(FetchFailed) as failed:
-        ask("GET", "http://nobody.invalid/", timeout_s=2, most_bytes=10)
+        ask("GET", "http://nobody.invalid/", timeout_s=2, max_bytes=10)
     assert failed.value.code == "unreachable"
 
 
 def test_a_redirect_is_an_answer_and_not_an_order(receiver):
     receiver.answer = Answer(302, headers={"Location": "/elsewhere"})
-    assert ask("POST", receiver.url, content=b"{}", timeout_s=2, most_bytes=10, allow_private=True).status == 302
+    assert ask("POST", receiver.url, content=b"{}", timeout_s=2, max_bytes=10, allow_private=True).status == 302
     assert len(receiver.requests) == 1
 
 
 def test_a_file_is_fetched_where_redirects_lead(receiver, settings):
     settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = True
     receiver.answers = {"/a": Answer(302, headers={"Location": "/b"}), "/b": Answer(body=b"here")}
-    assert fetch(f"{receiver.url}/a", most_bytes=10).body == b"here"
+    assert fetch(f"{receiver.url}/a", max_bytes=10).body == b"here"
 
 
 def test_a_redirect_into_a_private_network_is_refused(names, receiver, monkeypatch):
@@ -180,7 +180,7 @@ def test_a_redirect_into_a_private_network_is_refused(names, receiver, monkeypat
     monkeypatch.setattr(outbound_http, "is_public", lambda address: str(address) == "127.0.0.1")  # the outside, here
     receiver.answer = Answer(302, headers={"Location": f"http://127.0.0.2:{port}/secret"})
     with pytest.raises(PrivateAddress):
-        fetch(receiver.url, most_bytes=10)
+        fetch(receiver.url, max_bytes=10)
     assert [request.path for request in receiver.requests] == ["/"]
 
 
@@ -198,5 +198,5 @@ def test_what_cannot_be_fetched_says_why(receiver, settings, answer, code):
     settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = True
     receiver.answer = answer
     with pytest.raises(FetchFailed) as failed:
-        fetch(receiver.url, most_bytes=1000, timeout_s=0.5)
+        fetch(receiver.url, max_bytes=1000, timeout_s=0.5)
     assert failed.value.code == code

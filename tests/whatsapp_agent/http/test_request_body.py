@@ -9,7 +9,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.wsgi import WSGIRequest
 
 from tests.support.application import SECRETS, Application
-from whatsapp_agent.http.request_body import measured
+from whatsapp_agent.http.request_body import with_content_length
 
 
 def read(body: bytes, **environ: Any) -> bytes:
@@ -21,7 +21,7 @@ def read(body: bytes, **environ: Any) -> bytes:
         return []
 
     given = {"REQUEST_METHOD": "POST", "wsgi.input": io.BytesIO(body)} | environ
-    measured(application)(given, None)
+    with_content_length(application)(given, None)
     return seen[0]
 
 
@@ -44,7 +44,7 @@ def test_a_body_in_chunks_that_is_too_long_is_refused_and_not_read_to_its_end(se
 
 def test_what_no_view_has_read_is_read_to_its_end():
     body = io.BytesIO(b"x" * 500_000)
-    measured(lambda *_: [])({"wsgi.input": body, "CONTENT_LENGTH": "500000"}, None)
+    with_content_length(lambda *_: [])({"wsgi.input": body, "CONTENT_LENGTH": "500000"}, None)
     assert body.read() == b""
 
 
