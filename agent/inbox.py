@@ -1,4 +1,4 @@
-"""Where bridge events enter: keep what came in, then ring for an answer."""
+"""Store the events of a webhook request, then wake the engine to answer."""
 
 from collections.abc import Mapping
 
@@ -25,11 +25,11 @@ from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 log = structlog.get_logger(__name__)
 
-TRIES = 3
+MAX_TRIES = 3
 
 
 class NotStored(AppError):
-    status, code, detail = 503, "unavailable", "Not kept; send it again."
+    status, code, detail = 503, "unavailable", "The events could not be stored. Send the request again."
 
 
 def process_webhook_request(*, bridge: Bridge, headers: Mapping[str, str], body: bytes) -> dict[str, int]:
@@ -43,41 +43,41 @@ def process_webhook_request(*, bridge: Bridge, headers: Mapping[str, str], body:
         raise WebhookUnauthorized()
     counts = {"kept": 0, "ignored": 0, "malformed": 0, "not_kept": 0}
     for event in adapter.parse_webhook(headers=headers, body=body):
-        counts[_take_event(bridge=bridge, event=event)] += 1
+        counts[_store_event(bridge=bridge, event=event)] += 1
     if counts.pop("not_kept"):
         raise NotStored()
     return counts
 
 
-def _take_event(*, bridge: Bridge, event: BridgeEvent) -> str:
+def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:
     match event:
         case Ignored():
             return "ignored"
         case Malformed(reason=reason):
             log.info("event_malformed", bridge=bridge.slug, reason=reason)
             return "malformed"
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         try:
             handle_event(bridge=bridge, event=event)
-        except DataError as exc:  # odd beyond what the adapter caught; the next event may be fine
-            log.warning("event_not_kept", bridge=bridge.slug, kind=type(event).__name__, error=type(exc).__name__)
+        except DataError as exc:  # the adapter let a bad value through; the next event may be fine
+            log.warning("event_not_stored", bridge=bridge.slug, kind=type(event).__name__, error=type(exc).__name__)
             return "malformed"
         except (IntegrityError, Conversation.DoesNotExist):
-            continue  # what it hangs on was merged or made at this very moment: look again
+            continue  # a contact or conversation was created or merged meanwhile
         return "kept"
-    log.error("event_not_kept", bridge=bridge.slug, kind=type(event).__name__)
+    log.error("event_not_stored", bridge=bridge.slug, kind=type(event).__name__)
     return "not_kept"
 
 
 def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
-    """Keep one event. It may come twice, late, or before what it speaks of."""
+    """Store one event. It may come twice, late, or before the message it refers to."""
     match event:
         case MessageReceived(outbound=True) if not _is_own_command(bridge=bridge, event=event):
             inbound.receive_own_message(bridge=bridge, event=event)
         case MessageReceived():
-            kept = inbound.receive_message(bridge=bridge, event=event)
-            if kept.is_new and kept.due_at is not None:
-                engine.wake(kept.conversation_id, kept.due_at)
+            result = inbound.receive_message(bridge=bridge, event=event)
+            if result.is_new and result.due_at is not None:
+                engine.wake(result.conversation_id, result.due_at)
         case StatusChanged():
             inbound.record_status(bridge=bridge, event=event)
         case MessageEdited():
@@ -89,5 +89,5 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
 
 
 def _is_own_command(*, bridge: Bridge, event: MessageReceived) -> bool:
-    """Whether the owner typed a command on the phone, to nobody but the phone itself: it is answered like anyone's."""
+    """Return whether the owner typed a command into their own chat; it is answered like an inbound one."""
     return read_command(event.text) is not None and inbound.is_note_to_self(bridge=bridge, event=event)

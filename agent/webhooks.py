@@ -1,4 +1,4 @@
-"""The door for bridges: who they are, what they bring, and an answer they understand."""
+"""The webhook that bridges post to: authenticate the request, store its events, answer."""
 
 from collections.abc import Callable
 
@@ -18,10 +18,10 @@ from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 
 def webhook_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware, the outermost: a delivery goes straight to its view.
+    """Outermost middleware: pass webhook requests directly to their view.
 
-    The others serve people's browsers and the API: sessions, cross-site requests, static files. Passing through them
-    costs more than keeping a message does.
+    The other middleware serves browsers and the API (sessions, CORS, static files) and costs more than storing a
+    message does.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -41,7 +41,7 @@ def webhook_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
 
 @csrf_exempt
 def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
-    """Take one delivery of a bridge: 200 once it is kept, 503 when it cannot be kept now and must be sent again."""
+    """Store a webhook request: 200 once its events are committed, 503 if the bridge must send it again."""
     if request.method != "POST":
         return method_not_allowed("POST")
     try:
@@ -50,12 +50,14 @@ def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
     except AppError as exc:
         return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
     except (OperationalError, InterfaceError):
-        return JsonResponse({"detail": "Not kept; send it again.", "code": "unavailable"}, status=503)
+        return JsonResponse(
+            {"detail": "The events could not be stored. Send the request again.", "code": "unavailable"}, status=503
+        )
     return JsonResponse(counts)
 
 
 def _authenticated(*, slug: str, secret: str) -> Bridge:
-    """The bridge of this address. An unknown one takes as long to refuse as a wrong secret."""
+    """Return the bridge with this slug and secret. Takes as long for an unknown slug as for a wrong secret."""
     bridge = bridge_of_slug(slug)
     expected = bridge.webhook_secret if bridge else settings.SECRET_KEY
     if not constant_time_compare(secret, expected) or bridge is None or not expected:
@@ -64,7 +66,7 @@ def _authenticated(*, slug: str, secret: str) -> Bridge:
 
 
 class WebhookRequestTooLarge(AppError):
-    status, code, detail = 413, "too_large", "A delivery may have 1 MiB at most."
+    status, code, detail = 413, "too_large", "A webhook request may have 1 MiB at most."
 
 
 def _body(request: HttpRequest) -> bytes:

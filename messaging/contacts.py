@@ -5,13 +5,13 @@ from uuid import UUID
 from django.db import IntegrityError, models, transaction
 from django.db.models import F
 
-from agent.bridges.events import Address, AliasKind
+from agent.bridges.events import AliasKind, ChatAddress
 from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Summary
 from messaging.search.index import note_move
 from sessions_app.models import WhatsAppSession
 
 
-def contact_for(*, session: WhatsAppSession, address: Address) -> Contact:
+def contact_for(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
     """The contact this address belongs to, made when unknown. Addresses the bridge ties together become one contact."""
     aliases = address.aliases
     known = list(
@@ -30,7 +30,7 @@ def contact_for(*, session: WhatsAppSession, address: Address) -> Contact:
     return contact
 
 
-def _make_contact(*, session: WhatsAppSession, address: Address) -> Contact:
+def _make_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
     try:
         with transaction.atomic():
             contact = Contact.objects.create(
@@ -47,7 +47,7 @@ def _make_contact(*, session: WhatsAppSession, address: Address) -> Contact:
         return contact_for(session=session, address=address)  # someone else made it at the same moment
 
 
-def _learn(*, contact: Contact, address: Address, new: list[tuple[AliasKind, str]]) -> None:
+def _learn(*, contact: Contact, address: ChatAddress, new: list[tuple[AliasKind, str]]) -> None:
     ContactAlias.objects.bulk_create(
         (ContactAlias(session_id=contact.session_id, contact=contact, kind=kind, value=value) for kind, value in new),
         ignore_conflicts=True,
@@ -63,11 +63,11 @@ def _learn(*, contact: Contact, address: Address, new: list[tuple[AliasKind, str
             setattr(contact, field, value)
 
 
-def _name(address: Address) -> str:
+def _name(address: ChatAddress) -> str:
     return next((a.name for a in (address, *address.alternates) if a.name), "")[:200]
 
 
-def _phone(address: Address) -> str:
+def _phone(address: ChatAddress) -> str:
     return next((a.phone for a in (address, *address.alternates) if a.phone), "")
 
 

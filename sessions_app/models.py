@@ -1,4 +1,4 @@
-"""Which number, through which bridge, and who answers there."""
+"""Bridges, WhatsApp sessions, and the agent profiles that answer in them."""
 
 from typing import Any, Self, TypeVar
 
@@ -60,14 +60,14 @@ def default_debounce_max_s() -> float:
 
 class AgentProfileQuerySet(models.QuerySet["AgentProfile"]):
     def visible_to(self, user: Any) -> Self:
-        """Those that answer in the sessions the user sees; all for those who administrate."""
+        """Return the profiles of the sessions the user may see; all for administrators."""
         if user.is_authenticated and user.sees_everything:
             return self
         return self.filter(pk__in=WhatsAppSession.objects.visible_to(user).values("agent_profile"))
 
 
 class AgentProfile(models.Model):
-    """Who answers, and how."""
+    """Who answers, and how: name, instructions, model, tools and limits."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=100, unique=True)
@@ -140,7 +140,7 @@ class AgentProfileVersion(models.Model):
 
 class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
     def visible_to(self, user: Any) -> Self:
-        """Those the user is a member of; all for those who administrate."""
+        """Return the sessions the user is a member of; all for administrators."""
         if not user.is_authenticated:
             return self.none()
         if user.sees_everything:
@@ -155,7 +155,7 @@ class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
 
 
 def within_sessions_of(user: Any, rows: Rows, *, path: str = "session") -> Rows:
-    """Those of `rows` whose session, found by `path`, the user sees."""
+    """Limit `rows` to those whose session, at the lookup `path`, the user may see."""
     if user.is_authenticated and user.sees_everything:
         return rows
     return rows.filter(**{f"{path}__in": WhatsAppSession.objects.visible_to(user)})
@@ -210,7 +210,7 @@ class WhatsAppSession(models.Model):
 
 
 class Membership(models.Model):
-    """A user who may see a session and what is said there."""
+    """A user who may see a session and its conversations."""
 
     session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")

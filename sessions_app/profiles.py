@@ -1,4 +1,4 @@
-"""Agent profiles: each change is a version of its own, and an old one can be brought back."""
+"""Create and change agent profiles. Each change is stored as a version that can be restored."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -31,30 +31,30 @@ VERSIONED = (
 # What a profile may name as its tools: a line for people by the tool's name, and the tool by each of its words. The
 # commands say so, as each is declared; they stand to the right of here.
 TOOLS: dict[str, str] = {}
-_tool_of: dict[str, str] = {}
+_tools_by_alias: dict[str, str] = {}
 
 
 def register_tool(name: str, *, about: str, words: Iterable[str]) -> None:
     TOOLS[name] = about
-    _tool_of.update(dict.fromkeys([name, *words], name))
+    _tools_by_alias.update(dict.fromkeys([name, *words], name))
 
 
-def tool_called(word: str) -> str | None:
+def find_tool(word: str) -> str | None:
     """The name of the tool; None when there is none."""
-    return _tool_of.get(word)
+    return _tools_by_alias.get(word)
 
 
-ONE_CHANGE_AT_A_TIME = 7_306_915  # of an advisory lock; any number that nothing else here uses
+PROFILES_LOCK_KEY = 7_306_915  # of an advisory lock; any number that nothing else here uses
 
 
-def _alone() -> None:
-    """Hold off other changes of profiles until the transaction ends: two at once would take the same name."""
+def _lock_profiles() -> None:
+    """Serialize changes of profiles until the transaction ends: two at once could take the same name."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_CHANGE_AT_A_TIME])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PROFILES_LOCK_KEY])
 
 
-def keep_version(profile: AgentProfile, *, by: User | None = None) -> AgentProfileVersion:
-    """Remember the profile as it is under its present version number; twice is fine."""
+def save_version(profile: AgentProfile, *, by: User | None = None) -> AgentProfileVersion:
+    """Store the profile's values under its version number, unless they are stored already."""
     version, _ = AgentProfileVersion.objects.get_or_create(
         profile=profile,
         version=profile.version,
@@ -66,39 +66,39 @@ def keep_version(profile: AgentProfile, *, by: User | None = None) -> AgentProfi
 @transaction.atomic
 def create_profile(*, by: User | None = None, **values: Any) -> AgentProfile:
     """Raises Conflict when the name is taken."""
-    _alone()
-    _free_name(values)
+    _lock_profiles()
+    _check_name(values)
     if values.get("is_default"):
         AgentProfile.objects.filter(is_default=True).update(is_default=False)
     profile = AgentProfile.objects.create(**values)
-    keep_version(profile, by=by)
+    save_version(profile, by=by)
     return profile
 
 
 @transaction.atomic
 def change_profile(*, profile: AgentProfile, by: User | None = None, **changes: Any) -> AgentProfile:
     """Raises Conflict when the name is taken, or no profile would be the default one any more."""
-    _alone()
+    _lock_profiles()
     profile = AgentProfile.objects.select_for_update().get(pk=profile.pk)
     changes = {name: value for name, value in changes.items() if getattr(profile, name) != value}
     if not changes:
         return profile
-    _free_name(changes)
+    _check_name(changes)
     if changes.get("is_default") is False:
         raise Conflict("There must be a default profile; make another one the default instead.", field="is_default")
     if changes.get("is_default"):
         AgentProfile.objects.filter(is_default=True).update(is_default=False)
-    keep_version(profile)  # of a profile nobody kept versions of yet
+    save_version(profile)  # of a profile nobody kept versions of yet
     for name, value in changes.items():
         setattr(profile, name, value)
     if changes.keys() & set(VERSIONED):
         profile.version += 1
     profile.save()
-    keep_version(profile, by=by)
+    save_version(profile, by=by)
     return profile
 
 
-def _free_name(values: dict[str, Any]) -> None:
+def _check_name(values: dict[str, Any]) -> None:
     if "name" in values and AgentProfile.objects.filter(name=values["name"]).exists():
         raise Conflict("A profile of this name exists already.", field="name")
 

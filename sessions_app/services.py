@@ -1,4 +1,4 @@
-"""Link numbers, follow their links, and keep our record in step with what the bridge has."""
+"""Link numbers, record the status of their links, and reconcile our sessions with the bridge's."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ bridge_cache = VersionedRowCache(Bridge)
 
 
 def ensure_default_bridges() -> None:
-    """The `default` bridge as the environment has it, the simulator beside it, and a default agent profile."""
+    """Create or update the `default` bridge from the settings, the simulator and the default agent profile."""
     Bridge.objects.update_or_create(
         slug=Bridge.DEFAULT,
         defaults={
@@ -54,23 +54,23 @@ def ensure_default_bridges() -> None:
 
 
 def default_profile() -> AgentProfile:
-    """The profile of sessions that name none: the default, else the oldest; made when there is none yet."""
+    """Return the default profile, else the oldest; create one if there is none."""
     profile = AgentProfile.objects.order_by("-is_default", "created_at").first()
     if profile is None:
         profile, _ = AgentProfile.objects.get_or_create(is_default=True, defaults={"name": "Assistant"})
-        profiles.keep_version(profile)
+        profiles.save_version(profile)
     return profile
 
 
 def bridge_of_slug(slug: str) -> Bridge | None:
-    """The bridge of a webhook's address. It is shared by all threads: not to be changed."""
+    """Return the bridge with this slug, from the cache. Shared by all threads: do not change it."""
     for pk, version in BRIDGE_OF_SLUG.rows(slug=slug):
         return bridge_cache.get(pk, version)
     return None
 
 
 def adapter_for(bridge: Bridge) -> BridgeAdapter:
-    """The adapter of a bridge. One a process, so that its HTTP connections are shared."""
+    """Return the adapter of a bridge, one a process so that its HTTP connections are shared."""
     return _adapter(
         bridge.kind,
         BridgeConfig(
@@ -90,7 +90,7 @@ def _adapter(kind: str, config: BridgeConfig) -> BridgeAdapter:
 def register_session(
     *, bridge: Bridge, name: str, phone: str = "", status_at: datetime | None = None
 ) -> WhatsAppSession:
-    """The session an authenticated event speaks of; made when we hear of it for the first time.
+    """Return the session of an authenticated event; create it if it is new.
 
     Messages come only over a link that stands, so a session first heard of by one is connected: now, or at `status_at`.
     """
@@ -106,14 +106,16 @@ def register_session(
 
 
 def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppSession:
-    """Follow what the bridge says of a link. An event older than what we know changes nothing."""
+    """Record a status event of the bridge. An event older than the recorded status changes nothing."""
     session = register_session(bridge=bridge, name=event.session, status_at=event.at)
     state = SessionState(name=event.session, status=event.status, phone=event.phone, display_name=event.name)
-    return follow(session=session, state=state, reason=event.code, at=event.at)
+    return record_session_state(session=session, state=state, reason=event.code, at=event.at)
 
 
-def follow(*, session: WhatsAppSession, state: SessionState, reason: str = "", at: Any = None) -> WhatsAppSession:
-    """Take over the bridge's view of a session: status, phone, QR code. Safe to run twice and out of order.
+def record_session_state(
+    *, session: WhatsAppSession, state: SessionState, reason: str = "", at: datetime | None = None
+) -> WhatsAppSession:
+    """Record a session's status, phone and QR code as the bridge reports them. Safe to run twice and out of order.
 
     What we ended stays ended, also when the bridge brings it back: a person decided so, and only a person connects it.
     """
@@ -176,7 +178,7 @@ def start_session(
         session.save(update_fields=["ended_at", "linked_at", "status_changed_at", "agent_profile"])
         if user is not None:
             Membership.objects.get_or_create(session=session, user=user)
-        return follow(session=session, state=state)
+        return record_session_state(session=session, state=state)
 
 
 def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
@@ -188,7 +190,7 @@ def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     reason = "" if state else "unknown to the bridge"
-    return follow(session=session, state=state or _gone(session.name), reason=reason, at=asked_at)
+    return record_session_state(session=session, state=state or _gone(session.name), reason=reason, at=asked_at)
 
 
 def with_current_qr(session: WhatsAppSession) -> WhatsAppSession:
@@ -236,7 +238,7 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     WhatsAppSession.objects.filter(pk=session.pk).update(ended_at=None, status_changed_at=None)
-    return follow(session=session, state=state)
+    return record_session_state(session=session, state=state)
 
 
 def restart_session(session: WhatsAppSession) -> WhatsAppSession:
@@ -249,7 +251,7 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
         state = adapter.restart_session(name=session.name)
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    return follow(session=session, state=state)
+    return record_session_state(session=session, state=state)
 
 
 def logout_session(session: WhatsAppSession) -> WhatsAppSession:
@@ -264,7 +266,7 @@ def logout_session(session: WhatsAppSession) -> WhatsAppSession:
         adapter.logout_session(name=session.name)
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    return follow(
+    return record_session_state(
         session=session, state=SessionState(name=session.name, status=Link.LOGGED_OUT), reason="logged out by us"
     )
 
@@ -277,7 +279,7 @@ def end_session(session: WhatsAppSession) -> WhatsAppSession:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     state = SessionState(name=session.name, status=Link.LOGGED_OUT)
-    session = follow(session=session, state=state, reason="deleted by us")
+    session = record_session_state(session=session, state=state, reason="deleted by us")
     session.ended_at = timezone.now()
     session.save(update_fields=["ended_at"])
     return session
@@ -308,12 +310,12 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
             session = known[name]
             if session.status != state.status.value:
                 report["updated"].append(name)
-        follow(session=session, state=state, at=asked_at)
+        record_session_state(session=session, state=state, at=asked_at)
     for name, session in known.items():
         if name not in states and session.ended_at is None:
             if session.status != Link.DISCONNECTED.value:
                 report["missing"].append(name)
-            follow(session=session, state=_gone(name), reason="unknown to the bridge", at=asked_at)
+            record_session_state(session=session, state=_gone(name), reason="unknown to the bridge", at=asked_at)
     return report
 
 

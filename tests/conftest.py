@@ -16,7 +16,7 @@ from rest_framework_simplejwt.tokens import RefreshToken
 
 from accounts.models import User
 from agent.bridges.addresses import read_address
-from agent.bridges.events import Address, Kind, MessageReceived
+from agent.bridges.events import ChatAddress, Kind, MessageReceived
 from messaging.events import feed as event_feed
 from messaging.inbound import receive_message
 from messaging.models import Contact, Conversation
@@ -140,8 +140,8 @@ def message_event(
     text: str = "Hello",
     *,
     number: int = 1,
-    chat: str | Address = CUSTOMER,
-    sender: str | Address | None = None,
+    chat: str | ChatAddress = CUSTOMER,
+    sender: str | ChatAddress | None = None,
     age: timedelta = timedelta(),
     sent_at: datetime | None = None,
     **changes: Any,
@@ -159,8 +159,8 @@ def message_event(
     return MessageReceived(**values | changes)
 
 
-def _address(given: str | Address) -> Address | None:
-    return given if isinstance(given, Address) else read_address(given)
+def _address(given: str | ChatAddress) -> ChatAddress | None:
+    return given if isinstance(given, ChatAddress) else read_address(given)
 
 
 @pytest.fixture

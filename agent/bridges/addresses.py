@@ -1,11 +1,11 @@
-"""WhatsApp addresses: whose they are, and which phone is behind them, if any."""
+"""Parse WhatsApp addresses, and the phone numbers in them."""
 
 import re
 from functools import lru_cache
 
 import phonenumbers
 
-from agent.bridges.events import Address, AliasKind
+from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.parsing import WrongShape
 
 PERSON_DOMAINS = frozenset({"s.whatsapp.net", "c.us"})  # the same person under both
@@ -15,11 +15,11 @@ _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 _REACHABLE = re.compile(r"\+?([1-9][0-9]{7,14})(?:@(?:s\.whatsapp\.net|c\.us))?")
 
 
-def read_address(raw: str, *, name: str | None = None) -> Address | None:
-    """Who `raw` is, the device dropped; None for stories, broadcast lists and channels, which are nobody.
+def read_address(raw: str, *, name: str | None = None) -> ChatAddress | None:
+    """Parse an address and drop its device suffix; return None for stories, broadcast lists and channels.
 
     Takes persons (`…@s.whatsapp.net`, `…@c.us`, digits alone), hidden persons (`…@lid`) and groups (`…@g.us`).
-    Raises WrongShape when it is no address.
+    Raises WrongShape if it is not an address.
     """
     if bare := _DIGITS.fullmatch(raw):
         return _person(bare[1], bare[1], name)
@@ -32,22 +32,22 @@ def read_address(raw: str, *, name: str | None = None) -> Address | None:
         case "broadcast" | "newsletter":
             return None
         case "lid":
-            return Address(address, AliasKind.LID, name=name)
+            return ChatAddress(address, AliasKind.LID, name=name)
         case "g.us":
-            return Address(address, AliasKind.JID, name=name, is_group=True)
+            return ChatAddress(address, AliasKind.JID, name=name, is_group=True)
         case "s.whatsapp.net" | "c.us":
             return _person(address, user, name)
-    return Address(address, AliasKind.JID, name=name)
+    return ChatAddress(address, AliasKind.JID, name=name)
 
 
-def _person(address: str, digits: str, name: str | None) -> Address:
+def _person(address: str, digits: str, name: str | None) -> ChatAddress:
     phone = phone_of_digits(digits)
-    return Address(address, AliasKind.PHONE if phone else AliasKind.JID, phone=phone, name=name)
+    return ChatAddress(address, AliasKind.PHONE if phone else AliasKind.JID, phone=phone, name=name)
 
 
 @lru_cache(maxsize=10_000)
 def phone_of_digits(digits: str) -> str | None:
-    """`+` and the digits, exactly as WhatsApp has them, when they begin with a country's code; else None.
+    """Return `+` and the digits, as WhatsApp has them, if they begin with a country code; else None.
 
     Lenient on purpose: WhatsApp knows numbers that numbering plans no longer do (with or without a ninth digit).
     """
@@ -64,7 +64,7 @@ def _has_country(phone: str) -> bool:
 
 
 def phone_as_written(text: str) -> str | None:
-    """E.164 of a phone that a person wrote, with its country's code; None when it is not one."""
+    """Parse a phone number with its country code, as a person wrote it, to E.164; None if it is not one."""
     try:
         number = phonenumbers.parse(text)
     except phonenumbers.NumberParseException:
@@ -74,6 +74,6 @@ def phone_as_written(text: str) -> str | None:
 
 
 def reachable_digits(address: str) -> str | None:
-    """The digits of a person's phone when `address` is one, whole and without a device; None for all else."""
+    """Return the digits of a person's phone if `address` is one, without a device suffix; else None."""
     found = _REACHABLE.fullmatch(address)
     return found[1] if found else None

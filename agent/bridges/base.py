@@ -1,4 +1,4 @@
-"""The interface every bridge adapter keeps, and the three ways a send can fail."""
+"""The interface of bridge adapters, and the three ways in which sending can fail."""
 
 # ruff: noqa: ARG002  a method that refuses still names what it would take
 
@@ -9,11 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from agent.bridges.events import Address, BridgeEvent, Kind, Link
+from agent.bridges.events import BridgeEvent, ChatAddress, Kind, Link
 
 
 class BridgeError(Exception):
-    """What the bridge would not or could not do. `code` is for programs, the message for staff; it holds no secret."""
+    """A call to the bridge failed. `code` is for programs, the message for staff; neither holds a secret."""
 
     code = "bridge_error"
 
@@ -23,7 +23,7 @@ class BridgeError(Exception):
 
 
 class NotSent(BridgeError):
-    """Surely not done; may be tried again later. `retry_after_s` when the bridge says how long to wait."""
+    """Certainly not done; may be tried again later, after `retry_after_s` if the bridge says so."""
 
     code = "not_sent"
 
@@ -33,19 +33,19 @@ class NotSent(BridgeError):
 
 
 class Refused(BridgeError):
-    """Surely not done, and trying again will not help."""
+    """Certainly not done, and trying again will not help."""
 
     code = "refused"
 
 
 class Unconfirmed(BridgeError):
-    """Asked, and no clear answer came: it may have been done."""
+    """No clear answer came: it may have been done."""
 
     code = "unconfirmed"
 
 
 class Capability(StrEnum):
-    """What a bridge can do. Declared by each adapter, so that what it lacks is refused before it is tried."""
+    """What a bridge can do, as declared by its adapter; anything else is refused before the bridge is asked."""
 
     SEND_TEXT = "send_text"
     SEND_MEDIA = "send_media"
@@ -64,7 +64,7 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A session as the bridge has it. `qr_png` is the image's bytes, as linking wants it scanned."""
+    """A session as the bridge reports it. `qr_png` is the PNG of the code to scan."""
 
     name: str
     status: Link
@@ -78,7 +78,7 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the bridge said of a send it took."""
+    """The bridge's answer to an accepted message."""
 
     provider_message_id: str
     at: datetime | None = None
@@ -88,7 +88,7 @@ class Sent:
 class OutgoingFile:
     """A file to send: an image, a video, audio or a document.
 
-    `url` is where the bridge may fetch it within the next hour; empty when it has to be handed over with the call.
+    `url` is where the bridge may fetch it within the next hour; empty if it must be sent with the request.
     """
 
     kind: Kind
@@ -117,7 +117,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class BridgeConfig:
-    """How to reach one bridge."""
+    """The address and credentials of a bridge."""
 
     base_url: str = ""
     api_key: str = ""
@@ -126,32 +126,32 @@ class BridgeConfig:
 
 
 class BridgeAdapter(ABC):
-    """One bridge. Methods ask it one thing each and raise NotSent, Refused or Unconfirmed. Safe to share by threads."""
+    """One bridge. Methods make one request each and raise NotSent, Refused or Unconfirmed. Thread-safe."""
 
     kind: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
     max_text_length: ClassVar[int] = 4096
     max_caption_length: ClassVar[int] = 1024
-    keeps_sessions: ClassVar[bool] = True  # False: it has none of its own, and what we keep is the truth
+    keeps_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
 
     def __init__(self, config: BridgeConfig) -> None:
         self.config = config
 
     def close(self) -> None:  # noqa: B027
-        """Give back what the adapter holds open."""
+        """Close connections."""
 
-    # --- what comes in -------------------------------------------------------------------------------------------
+    # --- webhook requests ----------------------------------------------------------------------------------------
     def is_authentic(self, *, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether the delivery is signed as the bridge signs; who signs nothing relies on the secret in the path."""
+        """Check the signature of a webhook request; bridges that do not sign rely on the secret in the URL."""
         return True
 
     @abstractmethod
     def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:
-        """The events of one delivery, in order. Raises UnreadableWebhookRequest when the body cannot be read at all."""
+        """Parse the events of a webhook request, in order. Raises UnreadableWebhookRequest if it has none."""
 
     # --- addresses -----------------------------------------------------------------------------------------------
     @abstractmethod
-    def address_of_phone(self, phone: str) -> Address:
+    def address_of_phone(self, phone: str) -> ChatAddress:
         """The address to write to, for an E.164 phone nobody wrote to us from yet."""
 
     def why_unreachable(self, *, address: str, is_group: bool) -> str | None:

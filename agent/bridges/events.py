@@ -1,4 +1,4 @@
-"""What a bridge may tell us, in our words. Adapters make these from raw payloads; nothing here knows a bridge."""
+"""The events that adapters parse from raw payloads, the same for every bridge."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 class AliasKind(StrEnum):
-    """Under which sort of id a contact was seen."""
+    """The kind of id that a contact was seen under."""
 
     PHONE = "phone"  # E.164
     JID = "jid"  # a group, or a person's address where no phone can be read from it
@@ -34,11 +34,11 @@ class AliasKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A person or group as the bridge names it.
+class ChatAddress:
+    """The WhatsApp address of a person or group.
 
-    `address` is what to send back to this bridge (device suffix dropped); `phone` is E.164 or None; `name` is what they
-    call themselves; `alternates` are further addresses the bridge ties to the same person.
+    `address` is what to send to, without a device suffix; `phone` is E.164 or None; `name` is the profile's or
+    group's name; `alternates` are further addresses of the same person.
     """
 
     address: str
@@ -46,11 +46,11 @@ class Address:
     phone: str | None = None
     name: str | None = None
     is_group: bool = False
-    alternates: tuple["Address", ...] = ()
+    alternates: tuple["ChatAddress", ...] = ()
 
     @property
     def aliases(self) -> tuple[tuple[AliasKind, str], ...]:
-        """Every (kind, value) this person or group may be found by, the surest first."""
+        """Return every (kind, value) to find this person or group by, the most reliable first."""
         own = (AliasKind.PHONE, self.phone) if self.phone else (self.kind, self.address)
         every = (own, *(alias for other in self.alternates for alias in other.aliases))
         return tuple(dict.fromkeys(every))
@@ -58,7 +58,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class MediaRef:
-    """Something attached. `ref` is the id or URL to fetch it by; None when it cannot be had."""
+    """An attached file. `ref` is the id or URL to fetch it by; None if it cannot be fetched."""
 
     mime_type: str | None = None
     filename: str | None = None
@@ -69,19 +69,18 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """One thing said. `outbound` means typed on our own phone, or the echo of what we sent.
+    """A message. `outbound`: typed on the linked phone, or the echo of a message we sent.
 
-    `sent_at` is aware UTC; None when the bridge does not say. `details` holds what the kind has beside text:
+    `sent_at` is aware UTC; None if the bridge does not say. `details` holds what the kind has beside text:
     {"location": {latitude, longitude, name, address}}, {"contacts": [{name, phone}]}, or for a reaction
-    {"emoji": text or None (taken away), "target_id"}. `answerable` is what the bridge can tell:
-    false for what no agent should answer (reactions, unknown kinds, texts without a word). `is_history` marks the past
-    being synchronised.
+    {"emoji": text or None if removed, "target_id"}. `answerable` is false for what no agent should answer: reactions,
+    unknown kinds, texts without a visible character. `is_history` marks messages of a history sync.
     """
 
     session: str
     provider_message_id: str
-    chat: Address
-    sender: Address
+    chat: ChatAddress
+    sender: ChatAddress
     kind: Kind
     text: str = ""
     outbound: bool = False
@@ -92,11 +91,11 @@ class MessageReceived:
     answerable: bool = True
     is_history: bool = False
     forwarded: bool = False
-    own_phone: str | None = None  # our number, where the event tells it
+    own_phone: str | None = None  # the session's number, if the event holds it
 
 
 class Receipt(StrEnum):
-    """How far a message of ours has come, as the bridge tells it. It only rises; `failed` ends it."""
+    """The status of an outbound message. It only rises; `failed` is final."""
 
     SENT = "sent"
     DELIVERED = "delivered"
@@ -114,7 +113,7 @@ class StatusChanged:
 
 
 class Link(StrEnum):
-    """The state of a session's link, in our words."""
+    """The status of a session's link to WhatsApp."""
 
     INITIALIZING = "initializing"
     QR_WAITING = "qr_waiting"
@@ -126,7 +125,7 @@ class Link(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionChanged:
-    """`code` is the bridge's own reason, as a short text; `will_reconnect` says not to alarm anyone."""
+    """`code` is the bridge's reason as a short text; `will_reconnect`: the bridge is reconnecting by itself."""
 
     session: str
     status: Link
@@ -152,14 +151,14 @@ class MessageRevoked:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """An event we know and do not need."""
+    """A known event that is not needed."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """An event that makes no sense. Nothing is stored and nothing raised: the others of its delivery are kept."""
+    """An event that cannot be read. It is not stored; the other events of its webhook request are."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""Reading what strangers send: bytes to JSON, JSON to typed values. What is wrong is named; nothing else is raised."""
+"""Parse untrusted payloads: bytes to JSON, JSON to typed values. Errors name the field, never its value."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The simulator: the phone in the browser, in the terminal and in tests; JSON of our own, and no network."""
+"""A bridge without WhatsApp, for the phone simulator, `manage.py chat` and tests. It makes no requests."""
 
 import mmap
 import uuid
@@ -25,9 +25,9 @@ from agent.bridges.base import (
     SessionState,
 )
 from agent.bridges.events import (
-    Address,
     AliasKind,
     BridgeEvent,
+    ChatAddress,
     Ignored,
     Kind,
     Link,
@@ -55,7 +55,7 @@ QR_LIFE = timedelta(seconds=60)
 # When a session's code was shown, by its name's checksum; 0 when never. Web processes are forked from one that has
 # this, so that each of them knows what another showed; two names that meet only wait for one another.
 _shown_since = memoryview(mmap.mmap(-1, 8 * 4096)).cast("d")
-Word = TypeVar("Word", bound=StrEnum)
+Choice = TypeVar("Choice", bound=StrEnum)
 UNANSWERED = frozenset({Kind.REACTION, Kind.UNKNOWN, Kind.UNSUPPORTED})
 
 
@@ -65,7 +65,7 @@ class SimulatorBridge(BridgeAdapter):
         {"event": "message", "session": "main", "id": "ABC", "chat": "5511988887777@s.whatsapp.net"}
             sender       address of who wrote; needed in groups (`…@g.us`), else it is `chat`
             name         what the sender calls themselves; `chat_name` what the group is called
-            kind         a word of `Kind`; without it `text`
+            kind         a value of `Kind`; default `text`
             text         the text, or the caption
             sent_at      milliseconds since 1970, or ISO 8601 with a zone; without it: now
             outbound     true: typed on our own phone
@@ -107,17 +107,17 @@ class SimulatorBridge(BridgeAdapter):
     def __init__(self, config: BridgeConfig | None = None) -> None:
         super().__init__(config or BridgeConfig())
 
-    # --- what comes in -------------------------------------------------------------------------------------------
+    # --- webhook requests ----------------------------------------------------------------------------------------
     def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:  # noqa: ARG002
         value = read_json(body)
         return [_read(raw) for raw in (value if isinstance(value, list) else [value])]
 
     # --- addresses -----------------------------------------------------------------------------------------------
-    def address_of_phone(self, phone: str) -> Address:
+    def address_of_phone(self, phone: str) -> ChatAddress:
         digits = reachable_digits(phone)
         if digits is None or "@" in phone:
             raise InvalidInput("This is not a phone number with its country code.")
-        return Address(f"{digits}@s.whatsapp.net", AliasKind.PHONE, phone=f"+{digits}")
+        return ChatAddress(f"{digits}@s.whatsapp.net", AliasKind.PHONE, phone=f"+{digits}")
 
     # --- sending -------------------------------------------------------------------------------------------------
     def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
@@ -226,14 +226,14 @@ def _event(raw: Fields) -> BridgeEvent:
             return StatusChanged(
                 session=raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
                 provider_message_id=raw.needed("id"),
-                status=_word(Receipt, raw, "status"),
+                status=_choice(Receipt, raw, "status"),
                 at=raw.time("at"),
                 error=raw.short("error") or "",
             )
         case "session":
             return SessionChanged(
                 session=raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
-                status=_word(Link, raw, "status"),
+                status=_choice(Link, raw, "status"),
                 phone=phone_of_digits((raw.short("phone") or "").removeprefix("+")),
                 name=raw.short("name", longest=MAX_NAME_LENGTH),
                 code=raw.short("code", longest=16) or "",
@@ -263,7 +263,7 @@ def _message(raw: Fields) -> BridgeEvent:
     sender = read_address(sender_raw, name=name)
     if chat is None or sender is None:
         return Ignored("a story, a broadcast list or a channel")
-    kind = _word(Kind, raw, "kind") if "kind" in raw else Kind.TEXT
+    kind = _choice(Kind, raw, "kind") if "kind" in raw else Kind.TEXT
     text = raw.text("text")
     media = raw.maybe_object("media")
     return MessageReceived(
@@ -310,8 +310,8 @@ def _details(kind: Kind, raw: Fields) -> dict[str, Any]:
     return {}
 
 
-def _word(words: type[Word], raw: Fields, name: str) -> Word:
+def _choice(choices: type[Choice], raw: Fields, name: str) -> Choice:
     try:
-        return words(raw.needed(name))
+        return choices(raw.needed(name))
     except ValueError as exc:
-        raise WrongShape(f"{name} is a word we do not know") from exc
+        raise WrongShape(f"{name} has an unknown value") from exc

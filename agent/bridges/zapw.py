@@ -1,8 +1,7 @@
 """zapw, a small service that keeps numbers linked as companion devices: https://github.com/tonylampada/zapw"""
 
-import binascii
 import json
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from http import HTTPStatus
 from time import monotonic
@@ -11,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from agent.bridges.addresses import phone_as_written, phone_of_digits, reachable_digits, read_address
+from agent.bridges.addresses import reachable_digits
 from agent.bridges.base import (
     BridgeAdapter,
     BridgeConfig,
@@ -27,20 +26,15 @@ from agent.bridges.base import (
     Unconfirmed,
 )
 from agent.bridges.events import (
-    Address,
     AliasKind,
     BridgeEvent,
-    Ignored,
+    ChatAddress,
     Kind,
     Link,
     Malformed,
-    MediaRef,
-    MessageReceived,
-    Receipt,
-    SessionChanged,
-    StatusChanged,
 )
-from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape, read_json
+from agent.bridges.parsing import Fields, WrongShape, read_json
+from agent.bridges.zapw_payloads import read_event, read_session
 from whatsapp_agent.errors import InvalidInput, UnreadableWebhookRequest
 from whatsapp_agent.http.retry_after import parse_retry_after
 from whatsapp_agent.text.sanitize import storable
@@ -49,37 +43,16 @@ CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed as we write leaves a send unconfirmed
 MAX_REQUEST_BYTES = 100 * 1024  # above it zapw answers 500, which would look as if the message may have gone
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
-PNG = b"\x89PNG\r\n\x1a\n"
 
 # A request may have 100 KiB (above): base64 adds a third, and a caption of 1024 characters up to 4 KiB.
 MAX_INLINE_BYTES = 70 * 1024
-WORDS = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
-LABELLED_RIGHT = {
+FILE_TYPES = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
+SUPPORTED_MIME_TYPES = {
     Kind.IMAGE: {"image/jpeg", "image/png"},
     Kind.VIDEO: {"video/mp4"},
     Kind.AUDIO: {"audio/ogg"},
     Kind.DOCUMENT: {"application/pdf"},
 }
-
-KINDS = {
-    "text": Kind.TEXT,
-    "image": Kind.IMAGE,
-    "video": Kind.VIDEO,
-    "audio": Kind.AUDIO,
-    "document": Kind.DOCUMENT,
-    "location": Kind.LOCATION,
-    "contact": Kind.CONTACT,
-}
-MEDIA = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.DOCUMENT})
-LINKS = {
-    "initializing": Link.INITIALIZING,
-    "connecting": Link.CONNECTING,
-    "qr_waiting": Link.QR_WAITING,
-    "connected": Link.CONNECTED,
-    "disconnected": Link.DISCONNECTED,
-}
-LOGGED_OUT = "401"
-RESTART_AFTER_PAIRING = "515"  # belongs to linking: zapw connects again by itself
 
 
 class ZapwBridge(BridgeAdapter):
@@ -119,20 +92,20 @@ class ZapwBridge(BridgeAdapter):
     def close(self) -> None:
         self._http.close()
 
-    # --- what comes in -------------------------------------------------------------------------------------------
+    # --- webhook requests ----------------------------------------------------------------------------------------
     def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:  # noqa: ARG002
-        """The one event of a delivery. `X-Webhook-Event` only repeats what the body says."""
+        """Parse the one event of a webhook request. The header `X-Webhook-Event` only repeats what the body says."""
         try:
-            return [_event(Fields(read_json(body)))]
+            return [read_event(Fields(read_json(body)))]
         except WrongShape as exc:
             return [Malformed(str(exc))]
 
     # --- addresses -----------------------------------------------------------------------------------------------
-    def address_of_phone(self, phone: str) -> Address:
+    def address_of_phone(self, phone: str) -> ChatAddress:
         digits = reachable_digits(phone)
         if digits is None or "@" in phone:
             raise InvalidInput("This is not a phone number with its country code.")
-        return Address(f"{digits}@s.whatsapp.net", AliasKind.PHONE, phone=f"+{digits}")
+        return ChatAddress(f"{digits}@s.whatsapp.net", AliasKind.PHONE, phone=f"+{digits}")
 
     def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
         if reason := super().why_unreachable(address=address, is_group=is_group or address.endswith("@g.us")):
@@ -156,13 +129,13 @@ class ZapwBridge(BridgeAdapter):
         caption: str = "",
         quoted_id: str | None = None,  # noqa: ARG002
     ) -> Sent:
-        """Send a file: handed over when it is small, else zapw fetches it from `file.url`, whatever it finds there."""
+        """Send a file: inline if it is small, else zapw fetches it from `file.url`."""
         denial_reason = self.why_not_file(
             kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(file.url)
         )
         if denial_reason:
             raise Refused(denial_reason, code="not_supported_by_bridge")
-        body = {"type": WORDS[file.kind]}
+        body = {"type": FILE_TYPES[file.kind]}
         if file.size_bytes <= MAX_INLINE_BYTES:
             body["mediaBase64"] = b64encode(file.read()).decode()
         else:
@@ -174,8 +147,8 @@ class ZapwBridge(BridgeAdapter):
         return self._send(session, address, body)
 
     def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
-        """zapw labels files as it likes: what it would label wrongly could not be opened."""
-        if mime_type not in LABELLED_RIGHT.get(kind, ()):
+        """zapw sets the MIME type by itself: a file of another type would arrive mislabelled."""
+        if mime_type not in SUPPORTED_MIME_TYPES.get(kind, ()):
             return "zapw sends only images (JPEG, PNG), videos (MP4), audio (Ogg) and documents (PDF)."
         if size_bytes > MAX_INLINE_BYTES and not has_url:
             return (
@@ -197,14 +170,14 @@ class ZapwBridge(BridgeAdapter):
         digits = reachable_digits(address)
         if digits is None:
             raise Refused("zapw can only write to a person's phone number.", code="unsupported_recipient")
-        answer = self._ask("POST", f"{_path(session)}/messages", {"to": digits, **body})
+        answer = self._request("POST", f"{_path(session)}/messages", {"to": digits, **body})
         if answer.status != HTTPStatus.OK:
             raise _failure(answer)
         try:
             sent = Fields(answer.data())
             return Sent(provider_message_id=sent.needed("messageId"), at=sent.time("timestamp"))
         except (WrongShape, UnreadableWebhookRequest) as exc:
-            raise Unconfirmed("zapw took the message and named no id.", code="bridge_failure") from exc
+            raise Unconfirmed("zapw took the message without naming its id.", code="bridge_failure") from exc
 
     # --- sessions ------------------------------------------------------------------------------------------------
     def start_session(self, *, name: str) -> SessionState:
@@ -215,7 +188,7 @@ class ZapwBridge(BridgeAdapter):
         """
         _path(name)
         # zapw itself gives up after 30 s; giving up before it would leave a session that nobody knows of.
-        answer = self._ask("POST", "/sessions", {"sessionId": name}, timeout_s=self.config.timeout_s * 4 / 3)
+        answer = self._request("POST", "/sessions", {"sessionId": name}, timeout_s=self.config.timeout_s * 4 / 3)
         if answer.status not in {HTTPStatus.CREATED, HTTPStatus.OK}:
             raise _session_failure(answer)
         state = _one_session(answer)
@@ -234,7 +207,7 @@ class ZapwBridge(BridgeAdapter):
         """How the session stands. Asking is also what has zapw replace a code of more than 60 s: the answer is then
         `connecting` without a code, and the next has the new one. Ask every few seconds while someone wants to scan.
         """
-        answer = self._ask("GET", _path(name))
+        answer = self._request("GET", _path(name))
         if answer.is_unknown_session():
             return None
         if answer.status != HTTPStatus.OK:
@@ -242,32 +215,32 @@ class ZapwBridge(BridgeAdapter):
         return _one_session(answer)
 
     def list_sessions(self) -> list[SessionState]:
-        answer = self._ask("GET", "/sessions")
+        answer = self._request("GET", "/sessions")
         if answer.status != HTTPStatus.OK:
             raise _session_failure(answer)
         try:
             listed = answer.data()
             if not isinstance(listed, list):
                 raise WrongShape("the sessions are no list")
-            return [_session(Fields(one)) for one in listed]
+            return [read_session(Fields(one)) for one in listed]
         except (WrongShape, UnreadableWebhookRequest) as exc:
-            raise BridgeError("zapw listed its sessions in a way we cannot read.", code="bridge_failure") from exc
+            raise BridgeError("zapw listed its sessions in an unknown format.", code="bridge_failure") from exc
 
     def delete_session(self, *, name: str) -> None:
         """Forget the session at the bridge. The device stays listed on the phone: zapw does not log out."""
-        answer = self._ask("DELETE", _path(name))
+        answer = self._request("DELETE", _path(name))
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES and not answer.is_unknown_session():
             raise _session_failure(answer)
 
     def is_healthy(self) -> bool:
         try:
-            answer = self._ask("GET", "/health", timeout_s=min(CONNECT_TIMEOUT_S, self.config.timeout_s))
+            answer = self._request("GET", "/health", timeout_s=min(CONNECT_TIMEOUT_S, self.config.timeout_s))
             return answer.status == HTTPStatus.OK and Fields(answer.data()).short("status") == "ok"
         except (BridgeError, UnreadableWebhookRequest, WrongShape):
             return False
 
-    # --- the wire ------------------------------------------------------------------------------------------------
-    def _ask(self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None) -> "_Answer":
+    # --- requests ---------------------------------------------------------------------------------------------------
+    def _request(self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None) -> "_Answer":
         """Ask once; the whole answer must come within the time-out. Raises NotSent, Refused or Unconfirmed."""
         timeout_s = timeout_s or self.config.timeout_s
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
@@ -312,14 +285,14 @@ class _Answer:
         return value["data"] if isinstance(value, dict) and "data" in value else value
 
     def error(self) -> str:
-        """zapw's own words, which may hold a number: for looking at, not for passing on."""
+        """Return zapw's error text, which may hold a phone number: match it, do not show or log it."""
         try:
             return Fields(read_json(self.body)).short("error") or ""
         except (UnreadableWebhookRequest, WrongShape):
             return ""
 
     def is_unknown_session(self) -> bool:
-        """A 404 in zapw's own words; one in HTML means that something else lives at this address."""
+        """Return whether this is zapw's own 404; one in HTML comes from something else at this address."""
         return self.status == HTTPStatus.NOT_FOUND and "not found" in self.error().lower()
 
 
@@ -355,141 +328,8 @@ def _session_failure(answer: _Answer) -> BridgeError:
     return BridgeError(str(failure), code=failure.code) if isinstance(failure, Unconfirmed) else failure
 
 
-# --- sessions as zapw has them -----------------------------------------------------------------------------------
 def _one_session(answer: _Answer) -> SessionState:
     try:
-        return _session(Fields(answer.data()))
+        return read_session(Fields(answer.data()))
     except (WrongShape, UnreadableWebhookRequest) as exc:
-        raise BridgeError("zapw described a session in a way we cannot read.", code="bridge_failure") from exc
-
-
-def _session(raw: Fields) -> SessionState:
-    status = LINKS.get(raw.needed("status"), Link.DISCONNECTED)
-    # Beside any other status the code is one that has expired and is being replaced.
-    waits = status == Link.QR_WAITING
-    return SessionState(
-        name=raw.needed("id", longest=MAX_SESSION_NAME_LENGTH),
-        status=status,
-        phone=phone_of_digits(raw.short("phoneNumber") or ""),
-        display_name=raw.short("name", longest=MAX_NAME_LENGTH),
-        connected_at=raw.time("connectedAt"),
-        qr_png=_png(raw.text("qrCode")) if waits else None,
-        qr_expires_at=raw.time("qrExpiresAt") if waits else None,
-    )
-
-
-def _png(data_url: str) -> bytes | None:
-    """The image in a `data:image/png;base64,…`; None when there is none yet."""
-    if not data_url:
-        return None
-    try:
-        image = b64decode(data_url.removeprefix("data:image/png;base64,"), validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise WrongShape("the QR code is no base64") from exc
-    if not image.startswith(PNG):
-        raise WrongShape("the QR code is no PNG")
-    return image
-
-
-# --- events as zapw posts them -----------------------------------------------------------------------------------
-def _event(envelope: Fields) -> BridgeEvent:
-    match envelope.needed("eventType"):
-        case "message.received":
-            return _message(envelope, envelope.object("data"))
-        case "message.delivered":
-            return _status(envelope, Receipt.DELIVERED)
-        case "message.read":
-            return _status(envelope, Receipt.READ)
-        case "message.sent":
-            return Ignored("message.sent tells no status: it comes with every change of any message")
-        case "session.connected":
-            return _connected(envelope, envelope.object("data"))
-        case "session.disconnected":
-            return _disconnected(envelope, envelope.object("data"))
-    return Ignored("unknown eventType")
-
-
-def _message(envelope: Fields, data: Fields) -> BridgeEvent:
-    session = envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH)
-    sender = read_address(data.needed("from"))
-    in_group = data.flag("isGroup") or "groupId" in data
-    chat = read_address(data.needed("groupId")) if in_group else sender
-    if sender is None or chat is None:
-        return Ignored("a story, a broadcast list or a channel")
-    kind = KINDS.get(data.short("type") or "", Kind.UNKNOWN)
-    text = data.text("text") or data.text("caption")
-    return MessageReceived(
-        session=session,
-        provider_message_id=data.needed("messageId"),
-        chat=chat,
-        sender=sender,
-        kind=kind,
-        text=text,
-        sent_at=data.time("timestamp") or envelope.time("timestamp"),
-        media=MediaRef(filename=data.short("fileName")) if kind in MEDIA or data.flag("hasMedia") else None,
-        details=_details(kind, data),
-        answerable=kind != Kind.UNKNOWN and (kind != Kind.TEXT or bool(text.strip())),
-        own_phone=_own_phone(envelope, session),
-    )
-
-
-def _details(kind: Kind, data: Fields) -> dict[str, Any]:
-    if kind == Kind.LOCATION:
-        place = data.maybe_object("location") or data  # the documentation has them directly in `data`
-        return {
-            "location": {
-                "latitude": place.number("latitude"),
-                "longitude": place.number("longitude"),
-                "name": place.short("name"),
-                "address": place.short("address"),
-            }
-        }
-    if kind == Kind.CONTACT and (card := data.maybe_object("contact")):
-        written = card.short("number") or ""
-        return {"contacts": [{"name": card.short("name", longest=MAX_NAME_LENGTH), "phone": phone_as_written(written)}]}
-    return {}
-
-
-def _own_phone(envelope: Fields, session: str) -> str | None:
-    """Our number. `origin` is the session's id as long as it never connected, and an id may consist of digits."""
-    origin = envelope.short("origin")
-    return phone_of_digits(origin) if origin and origin != session else None
-
-
-def _status(envelope: Fields, status: Receipt) -> StatusChanged:
-    return StatusChanged(
-        session=envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH),
-        provider_message_id=envelope.object("data").needed("messageId"),
-        status=status,
-        at=envelope.time("timestamp"),
-    )
-
-
-def _connected(envelope: Fields, data: Fields) -> SessionChanged:
-    session = envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH)
-    return SessionChanged(
-        session=session,
-        status=Link.CONNECTED,
-        phone=phone_of_digits(data.short("phoneNumber") or "") or _own_phone(envelope, session),
-        name=data.short("name", longest=MAX_NAME_LENGTH),
-        at=envelope.time("timestamp"),
-    )
-
-
-def _disconnected(envelope: Fields, data: Fields) -> SessionChanged:
-    """`shouldReconnect` says what could be done, not what zapw does: a closed session stays closed."""
-    reason = data.maybe_object("reason")  # a text in the documentation
-    cause = reason.maybe_object("reason") if reason else None
-    output = cause.maybe_object("output") if cause else None
-    status_code = output.number("statusCode") if output else None
-    code = "" if status_code is None else f"{status_code:.0f}"[:16]
-    # Without a cause a code nobody scanned is being replaced.
-    comes_back = code == RESTART_AFTER_PAIRING or (reason is not None and "reason" not in reason)
-    closed = Link.LOGGED_OUT if code == LOGGED_OUT else Link.DISCONNECTED
-    return SessionChanged(
-        session=envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH),
-        status=Link.CONNECTING if comes_back else closed,
-        code=code,
-        will_reconnect=comes_back,
-        at=envelope.time("timestamp"),
-    )
+        raise BridgeError("zapw described a session in an unknown format.", code="bridge_failure") from exc

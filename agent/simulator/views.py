@@ -1,6 +1,6 @@
-"""The phone in the browser: staff write as a contact would, and see what the agent makes of it.
+"""The phone simulator: staff write as a contact would, and see how the agent answers.
 
-What is written here goes the way of a bridge's delivery, so that what works here works for a bridge.
+Messages are processed like a webhook request of a bridge, so what works here works with a bridge.
 """
 
 import json
@@ -26,7 +26,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.models import Role, User
 from agent import inbox
 from agent.bridges.addresses import read_address
-from agent.bridges.events import Address
+from agent.bridges.events import ChatAddress
 from agent.bridges.parsing import MAX_NAME_LENGTH, WrongShape, read_json
 from agent.bridges.simulator import SimulatorBridge
 from messaging.contacts import contact_for, conversation_with, known_by_phone
@@ -51,7 +51,7 @@ View = Callable[..., HttpResponse]
 
 
 class TooLarge(AppError):
-    status, code, detail = 413, "too_large", "One delivery may have 1 MiB at most."
+    status, code, detail = 413, "too_large", "A request may have 1 MiB at most."
 
 
 class NotLoggedIn(AppError):
@@ -174,7 +174,7 @@ def _make_contact(session: WhatsAppSession, given: dict[str, Any]) -> Conversati
 
 def _conversation_at(session: WhatsAppSession, raw: str, *, name: str) -> Conversation:
     try:
-        address = cast(Address, read_address(raw))
+        address = cast(ChatAddress, read_address(raw))
     except WrongShape as exc:
         raise InvalidInput("This is no address.") from exc
     contact = contact_for(session=session, address=replace(address, name=name or None))

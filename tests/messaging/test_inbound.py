@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agent.bridges.addresses import read_address
-from agent.bridges.events import Address, AliasKind, Kind, MediaRef, MessageRevoked, Receipt, StatusChanged
+from agent.bridges.events import AliasKind, ChatAddress, Kind, MediaRef, MessageRevoked, Receipt, StatusChanged
 from messaging import control
 from messaging.inbound import (
     receive_message,
@@ -151,11 +151,11 @@ def test_media_is_kept_with_what_the_bridge_tells_of_it(says):
 
 
 def test_someone_known_by_phone_and_by_hidden_number_becomes_one_contact_when_an_alternate_ties_them(says):
-    lid = Address("99887766@lid", AliasKind.LID, name="Ana")
+    lid = ChatAddress("99887766@lid", AliasKind.LID, name="Ana")
     says("by phone")
     says("by hidden number", chat=lid, sender=lid)
     assert Contact.objects.count() == 2
-    both = Address("99887766@lid", AliasKind.LID, name="Ana", alternates=(read_address(CUSTOMER),))
+    both = ChatAddress("99887766@lid", AliasKind.LID, name="Ana", alternates=(read_address(CUSTOMER),))
     says("by both", chat=both, sender=both)
     conversation = Conversation.objects.get()
     assert Contact.objects.count() == 1
@@ -166,7 +166,9 @@ def test_someone_known_by_phone_and_by_hidden_number_becomes_one_contact_when_an
 
 
 def test_someone_whose_number_the_bridge_gives_in_two_ways_is_one_contact(says):
-    twice = Address(CUSTOMER, AliasKind.PHONE, phone="+5511988887777", alternates=(read_address("5511988887777@c.us"),))
+    twice = ChatAddress(
+        CUSTOMER, AliasKind.PHONE, phone="+5511988887777", alternates=(read_address("5511988887777@c.us"),)
+    )
     says("Hello", chat=twice, sender=twice)
     assert Contact.objects.get().aliases.count() == 1
 

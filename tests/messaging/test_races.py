@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from agent import inbox
-from agent.bridges.events import Address, AliasKind
+from agent.bridges.events import AliasKind, ChatAddress
 from agent.turns.turn import answer
 from commands.models import CommandRun
 from commands.registry import By, Caller, get
@@ -28,7 +28,7 @@ from whatsapp_agent.errors import NotFound
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-HIDDEN = Address("99887766@lid", AliasKind.LID)
+HIDDEN = ChatAddress("99887766@lid", AliasKind.LID)
 
 
 def deliver(bridge, **changes):

@@ -17,7 +17,7 @@ from agent import engine, inbox, llm, sender
 from agent.bridges import ADAPTERS
 from agent.bridges.addresses import read_address
 from agent.bridges.base import NotSent, Refused, Sent, Unconfirmed
-from agent.bridges.events import Address, AliasKind
+from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.simulator import SimulatorBridge
 from agent.llm.base import Completion, ModelUnavailable, Prompt
 from agent.turns.turn import take_turn
@@ -93,14 +93,14 @@ def try_to(act: Callable[[], object]) -> bool:
     return True
 
 
-def _read(address: str) -> Address:
-    return Address(address, AliasKind.LID) if address.endswith("@lid") else read_address(address)
+def _read(address: str) -> ChatAddress:
+    return ChatAddress(address, AliasKind.LID) if address.endswith("@lid") else read_address(address)
 
 
 def write(kept: list[str]) -> None:
     """Somebody writes, by phone or by hidden number; now and then the bridge tells that the two are one."""
     phone, hidden = chance.choice(PEOPLE)
-    tied = Address(hidden, AliasKind.LID, alternates=(read_address(phone),))
+    tied = ChatAddress(hidden, AliasKind.LID, alternates=(read_address(phone),))
     chat = chance.choices([_read(phone), _read(hidden), tied], weights=[10, 10, 1])[0]
     event = message_event("Hello", provider_message_id=uuid4().hex, chat=chat)
     for _ in range(chance.choice([1, 2])):

@@ -9,8 +9,8 @@ import pytest
 
 from agent.bridges.base import BridgeError, NotSent, Refused, Sent, SessionState, Unconfirmed
 from agent.bridges.events import (
-    Address,
     BridgeEvent,
+    ChatAddress,
     Ignored,
     Link,
     Malformed,
@@ -39,7 +39,7 @@ def name_of(fixture: dict[str, Any]) -> str:
     return fixture["file"]
 
 
-def address_in_words(address: Address) -> dict[str, Any]:
+def address_in_words(address: ChatAddress) -> dict[str, Any]:
     return {"address": address.address, "phone": address.phone}
 
 

@@ -1,0 +1,120 @@
+"""Bridges in the admin."""
+
+import secrets
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminURLInputWidget,
+)
+
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList
+from sessions_app import services
+from sessions_app.models import Bridge
+from whatsapp_agent.errors import BridgeFailed
+
+
+class BridgeForm(forms.ModelForm):
+    api_key = forms.CharField(
+        required=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Never shown again. Left empty, the present one stays.",
+    )
+
+    class Meta:
+        model = Bridge
+        fields = ["slug", "kind", "base_url", "api_key"]
+        field_classes = {"base_url": partial(forms.URLField, assume_scheme="http")}
+        labels = {"base_url": "Base URL"}
+        widgets = {"base_url": UnfoldAdminURLInputWidget}
+
+    def clean_api_key(self) -> str:
+        return self.cleaned_data["api_key"] or self.instance.api_key
+
+
+@admin.register(Bridge)
+class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
+    """The bridges `default` and `simulator` follow the environment at each start: what is written here is lost."""
+
+    form = BridgeForm
+    list_display = ["slug", "kind", "base_url", "synced_at"]
+    list_filter = ["kind"]
+    search_fields = ["slug", "base_url"]
+    ordering = ["slug"]
+    actions = ["reconcile", "renew_webhook_secret"]
+    fields = ["slug", "kind", "base_url", "api_key", "key_is_set", "webhook_address", "synced_at", "created_at"]
+    readonly_fields = ["key_is_set", "webhook_address", "synced_at", "created_at"]
+
+    def get_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
+        if obj is None:
+            return ["slug", "kind", "base_url", "api_key"]
+        return [name for name in self.fields if name != "api_key" or not _follows_environment(obj)]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
+        if obj is not None and _follows_environment(obj):
+            return ["slug", "kind", "base_url", *self.readonly_fields]
+        return self.readonly_fields
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        bridge = super().get_object(request, object_id, from_field)
+        if bridge is not None:
+            webhook = reverse("webhook", args=[bridge.slug, bridge.webhook_secret])
+            bridge.full_webhook_address = request.build_absolute_uri(webhook)
+        return bridge
+
+    def has_delete_permission(self, request: HttpRequest, obj: Bridge | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and obj is not None and not _follows_environment(obj)
+
+    def save_model(self, request: HttpRequest, obj: Bridge, form: Any, change: bool) -> None:
+        obj.webhook_secret = obj.webhook_secret or secrets.token_urlsafe(32)
+        super().save_model(request, obj, form, change)
+
+    @display(description="API key", boolean=True)
+    def key_is_set(self, bridge: Bridge) -> bool:
+        return bool(bridge.api_key)
+
+    @display(description="webhook address")
+    def webhook_address(self, bridge: Any) -> str:
+        return format_html(
+            '<code style="user-select: all; overflow-wrap: anywhere">{}</code>'
+            '<p class="mt-2">Give it to the bridge, and to nobody else: who knows it can write as anyone.</p>',
+            bridge.full_webhook_address,
+        )
+
+    @admin.action(description="Reconcile sessions with what the bridge has")
+    def reconcile(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
+        for bridge in queryset:
+            try:
+                report = services.sync_bridge(bridge)
+            except BridgeFailed as exc:
+                self.message_user(request, f"{bridge.slug}: {exc}", messages.ERROR)
+                continue
+            changes = [f"{what}: {', '.join(names)}" for what, names in report.items() if names]
+            self.message_user(request, f"{bridge.slug}: {'; '.join(changes) or 'nothing has changed'}.")
+
+    @admin.action(description="Make a new webhook secret")
+    def renew_webhook_secret(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
+        for bridge in queryset:
+            if _follows_environment(bridge):
+                self.message_user(
+                    request,
+                    f"{bridge.slug} has the secret of WHATSAPP_WEBHOOK_SECRET: set another one there.",
+                    messages.WARNING,
+                )
+                continue
+            bridge.webhook_secret = secrets.token_urlsafe(32)
+            bridge.save(update_fields=["webhook_secret"])
+            self.message_user(request, f"{bridge.slug} has a new webhook address: give it to the bridge.")
+
+
+def _follows_environment(bridge: Bridge) -> bool:
+    return bridge.slug in {Bridge.DEFAULT, Bridge.SIMULATOR}

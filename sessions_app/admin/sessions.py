@@ -1,0 +1,223 @@
+"""WhatsApp sessions in the admin: linking, the state of the link, members."""
+
+import base64
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.views.decorators.http import require_GET, require_POST
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from accounts.admin_pages import FastChangeList, is_administrator, staff_user
+from agent.bridges.base import Capability
+from sessions_app import services
+from sessions_app.admin.scoped import SessionScopedAdmin
+from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from whatsapp_agent.errors import AppError, BridgeFailed
+
+STATUS_COLOURS = {
+    WhatsAppSession.Status.CONNECTED.label: "success",
+    WhatsAppSession.Status.QR_WAITING.label: "warning",
+    WhatsAppSession.Status.CONNECTING.label: "info",
+    WhatsAppSession.Status.INITIALIZING.label: "info",
+    WhatsAppSession.Status.DISCONNECTED.label: "danger",
+    WhatsAppSession.Status.LOGGED_OUT.label: "danger",
+}
+ASK_BRIDGE_AFTER = timedelta(seconds=2)
+STOP_POLLING = 286  # the status at which htmx stops polling, https://htmx.org/docs/#polling
+
+
+class MembershipInline(TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["user"]
+    verbose_name = "member"
+    verbose_name_plural = "members: staff who are not administrators see this session only when they are listed here"
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return is_administrator(request)
+
+    has_add_permission = has_change_permission = has_delete_permission = has_view_permission
+
+
+@admin.register(WhatsAppSession)
+class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
+    """Linking and ending are done with the buttons of a session's page; the bridge says how it stands."""
+
+    session_path = "pk"
+    list_display = ["name", "bridge", "link_status", "phone", "agent_profile", "access_policy", "linked_at", "ended_at"]
+    list_select_related = ["bridge", "agent_profile"]
+    list_filter = ["status", "access_policy", ("ended_at", admin.EmptyFieldListFilter)]
+    search_fields = ["name", "phone", "display_name"]
+    ordering = ["name"]
+    actions = ["connect_again"]
+    inlines = [MembershipInline]
+    readonly_fields = [
+        "bridge", "name", "status", "status_reason", "status_changed_at", "phone", "display_name", "linked_at",
+        "ended_at", "created_at", "conversations_link",
+    ]  # fmt: skip
+    fieldsets = [
+        (None, {"fields": ["agent_profile", "access_policy", "conversations_link"]}),
+        ("What the bridge says", {"fields": ["bridge", "name", "phone", "display_name", "status", "status_reason",
+                                             "status_changed_at", "linked_at", "ended_at", "created_at"]}),
+    ]  # fmt: skip
+    change_form_outer_before_template = "sessions_app/link.html"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return is_administrator(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return is_administrator(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False  # ending one keeps the record
+
+    # --- the pages ------------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                "<uuid:object_id>/link/", self.admin_site.admin_view(require_GET(self.link_view)), name="session-link"
+            ),
+            path(
+                "<uuid:object_id>/link/<slug:what>/",
+                self.admin_site.admin_view(require_POST(self.act_view)),
+                name="session-act",
+            ),
+        ]
+        return own + super().get_urls()
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponseBase:
+        """Linking asks the bridge, so it is not done as saving a row is: nothing is kept when the bridge refuses."""
+        if not self.has_add_permission(request):
+            return super().add_view(request, form_url, extra_context)  # says no
+        usual = {
+            "bridge": Bridge.objects.filter(slug=Bridge.DEFAULT).first(),
+            "agent_profile": services.default_profile(),
+        }
+        form = LinkForm(request.POST if request.method == "POST" else None, initial=usual)
+        if form.is_valid():
+            try:
+                session = services.start_session(**form.cleaned_data, user=staff_user(request))
+            except AppError as exc:
+                form.add_error(None, str(exc))
+            else:
+                self.log_addition(request, session, "Started linking.")
+                return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
+        context = self.admin_site.each_context(request) | {
+            "title": "Link a number", "form": form, "opts": self.opts, "media": self.media,
+        }  # fmt: skip
+        return render(request, "sessions_app/start_linking.html", context, status=400 if form.errors else 200)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        session = self.get_object(request, object_id)
+        context = (extra_context or {}) | (self._link_context(request, session) if session else {})
+        return super().change_view(request, object_id, form_url, context)
+
+    def link_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """How the link stands, for the page to show without reloading. While it is being made the bridge is asked."""
+        session = self.visible_or_404(request, object_id)
+        now = timezone.now()
+        is_recent = session.status_changed_at and session.status_changed_at > now - ASK_BRIDGE_AFTER
+        if self.has_change_permission(request) and _is_being_linked(session) and not is_recent:
+            try:
+                session = services.refresh_session(session)
+            except BridgeFailed as exc:
+                session.status_reason = str(exc)
+        status = 200 if _is_being_linked(session) else STOP_POLLING
+        return render(request, "sessions_app/link_state.html", self._link_context(request, session), status=status)
+
+    def act_view(self, request: HttpRequest, object_id: UUID, what: str) -> HttpResponse:
+        """Connect, restart, log out or end a session; the page says what came of it."""
+        session = self.visible_or_404(request, object_id)
+        act = ACTS.get(what)
+        if act is None or not self.has_change_permission(request):
+            raise Http404
+        try:
+            session = act(session)
+        except AppError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+        else:
+            self.log_change(request, session, f"{what}: {session.status}")
+            self.message_user(request, f"{session.name}: {session.get_status_display()}.")
+        return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
+
+    def _link_context(self, request: HttpRequest, session: WhatsAppSession) -> dict[str, Any]:
+        can = services.adapter_for(session.bridge).capabilities
+        return {
+            "session": session,
+            "may_link": self.has_change_permission(request),
+            "is_being_linked": _is_being_linked(session),
+            "is_connected": session.status == WhatsAppSession.Status.CONNECTED and session.ended_at is None,
+            "can_restart": Capability.RESTART in can and session.ended_at is None,
+            "can_log_out": Capability.LOGOUT in can and session.ended_at is None,
+            "qr": base64.b64encode(session.qr_png).decode() if session.qr_png else "",
+            "qr_is_fresh": bool(session.qr_expires_at is None or session.qr_expires_at > timezone.now()),
+        }
+
+    # --- what is shown --------------------------------------------------------------------------------------------
+    @display(description="status", ordering="status", label=STATUS_COLOURS)
+    def link_status(self, session: WhatsAppSession) -> str:
+        return session.get_status_display()
+
+    @display(description="conversations")
+    def conversations_link(self, session: WhatsAppSession) -> str:
+        url = reverse("admin:messaging_conversation_changelist")
+        query = urlencode({"session__id__exact": session.pk})
+        return format_html('<a class="text-link" href="{}?{}">Conversations of this number</a>', url, query)
+
+    @admin.action(description="Connect again", permissions=["change"])
+    def connect_again(self, request: HttpRequest, queryset: QuerySet[WhatsAppSession]) -> None:
+        for session in queryset.select_related("bridge"):
+            try:
+                session = services.reconnect_session(session)
+            except AppError as exc:
+                self.message_user(request, f"{session.name}: {exc}", messages.ERROR)
+            else:
+                self.message_user(request, f"{session.name}: {session.get_status_display()}.")
+
+
+ACTS: dict[str, Callable[[WhatsAppSession], WhatsAppSession]] = {
+    "connect": services.reconnect_session,
+    "restart": services.restart_session,
+    "logout": services.logout_session,
+    "end": services.end_session,
+}
+
+
+def _is_being_linked(session: WhatsAppSession) -> bool:
+    status = WhatsAppSession.Status
+    return session.ended_at is None and session.status in {status.INITIALIZING, status.QR_WAITING, status.CONNECTING}
+
+
+class LinkForm(forms.Form):
+    name = forms.RegexField(
+        rf"^{services.SESSION_NAME}\Z",
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Yours to choose, like “sales”: letters, digits and _ . -, no spaces. It cannot be changed later.",
+        error_messages={"invalid": "Use letters, digits and _ . -, and begin with a letter or digit."},
+    )
+    bridge = forms.ModelChoiceField(Bridge.objects.order_by("slug"), widget=UnfoldAdminSelectWidget)
+    agent_profile = forms.ModelChoiceField(
+        AgentProfile.objects.order_by("-is_default", "name"),
+        widget=UnfoldAdminSelectWidget,
+        help_text="Who answers there.",
+    )
