@@ -5,9 +5,8 @@ from django.db.models import Q
 from accounts.models import Role, User
 from agent.bridges.events import AliasKind
 from commands.registry import By, Caller
-from messaging.contacts import phone_spellings
 from messaging.models import Contact, ContactAlias, Conversation
-from messaging.outbound import parse_phone
+from messaging.phones import owner_spellings, parse_phone, phone_spellings
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import InvalidInput, NotFound
 
@@ -21,7 +20,7 @@ def caller_writing(*, session: WhatsAppSession, contact: Contact) -> Caller:
 
 def is_owner(*, session: WhatsAppSession, contact: Contact) -> bool:
     owners = {
-        spelling for phone in (session.owner_phone, session.phone) if phone for spelling in phone_spellings(phone)
+        spelling for phone in (session.owner_phone, session.phone) if phone for spelling in owner_spellings(phone)
     }
     if not owners or contact.is_group or contact.session_id != session.pk:
         return False
@@ -43,6 +42,7 @@ def conversation_named(*, session: WhatsAppSession, who: str) -> Conversation:
         spellings = phone_spellings(parse_phone(who))
         by_alias = Q(contact__aliases__kind=AliasKind.PHONE, contact__aliases__value__in=spellings)
         found = list(rows.filter(Q(contact__phone__in=spellings) | by_alias).distinct()[:2])
+        found = [row for row in found if row.contact.phone == spellings[0]] or found
     else:
         found = list(rows.filter(contact__name__iexact=who)[: MAX_NAMED_CONTACTS + 1])
         found = found or list(

@@ -7,6 +7,7 @@ from django.db.models import F
 
 from agent.bridges.events import AliasKind, ChatAddress
 from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Summary
+from messaging.phones import phone_spellings
 from messaging.search.index import note_move
 from sessions_app.models import WhatsAppSession
 
@@ -154,25 +155,7 @@ def _hand_over(lose: models.Model, *, to: models.Model, but: tuple[type[models.M
 
 
 def known_by_phone(*, session: WhatsAppSession, phone: str) -> Contact | None:
-    """The contact of an E.164 phone, also under the other spelling of its country."""
+    """Return the contact of an E.164 phone, also under its other spelling; the exact one first."""
     aliases = ContactAlias.objects.filter(session=session, kind=AliasKind.PHONE, value__in=phone_spellings(phone))
-    alias = aliases.select_related("contact").order_by("created_at").first()
-    return alias.contact if alias else None
-
-
-def phone_spellings(phone: str) -> list[str]:
-    """An E.164 phone and its other spelling: Brazil's ninth digit, Mexico's 1 after 52, Argentina's 9 after 54."""
-    spellings = [phone]
-    if phone.startswith("+55") and len(phone) == 14 and phone[5] == "9":
-        spellings.append(phone[:5] + phone[6:])
-    elif phone.startswith("+55") and len(phone) == 13:
-        spellings.append(f"{phone[:5]}9{phone[5:]}")
-    elif phone.startswith("+521") and len(phone) == 14:
-        spellings.append("+52" + phone[4:])
-    elif phone.startswith("+52") and len(phone) == 13:
-        spellings.append("+521" + phone[3:])
-    elif phone.startswith("+549") and len(phone) == 14:
-        spellings.append("+54" + phone[4:])
-    elif phone.startswith("+54") and len(phone) == 13:
-        spellings.append("+549" + phone[3:])
-    return spellings
+    found = sorted(aliases.select_related("contact"), key=lambda alias: (alias.value != phone, alias.created_at))
+    return found[0].contact if found else None

@@ -21,8 +21,9 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from messaging import control
-from messaging.contacts import contact_for, conversation_with, phone_spellings
+from messaging.contacts import contact_for, conversation_with
 from messaging.models import Contact, Conversation, EarlyReceipt, Media, Message
+from messaging.phones import owner_spellings
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import register_session
 from whatsapp_agent.periodic import periodic
@@ -207,7 +208,7 @@ def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
     if event.chat.phone is None:
         return False
     own_number = WhatsAppSession.objects.filter(
-        bridge=bridge, name=event.session, phone__in=phone_spellings(event.chat.phone)
+        bridge=bridge, name=event.session, phone__in=owner_spellings(event.chat.phone)
     )
     ours = Message.objects.filter(
         session__in=own_number,
@@ -218,7 +219,7 @@ def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
 
 
 def _is_own_number(session: WhatsAppSession, contact: Contact) -> bool:
-    return bool(session.phone) and contact.phone in phone_spellings(session.phone)
+    return bool(session.phone) and contact.phone in owner_spellings(session.phone)
 
 
 @transaction.atomic

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-import phonenumbers
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
@@ -19,21 +18,6 @@ from sessions_app.models import WhatsAppSession
 from sessions_app.services import adapter_for
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
-
-
-def parse_phone(text: str, *, field: str = "to") -> str:
-    """E.164 of a phone somebody typed, with its country code. Raises InvalidInput for `field`."""
-    try:
-        number = phonenumbers.parse(text if text.strip().startswith("+") else f"+{text.strip()}")
-    except phonenumbers.NumberParseException as exc:
-        raise InvalidInput(
-            "This is no phone number. Write it with its country code, like +5511988887777.", field=field
-        ) from exc
-    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
-        raise InvalidInput("This phone number has too many or too few digits for its country.", field=field)
-    if number.extension:
-        raise InvalidInput("WhatsApp has no extensions: leave it out.", field=field)
-    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
 def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversation:

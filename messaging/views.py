@@ -29,13 +29,13 @@ from messaging.models import Contact, Conversation, Media, Message, Turn
 from messaging.outbound import (
     conversation_by_phone,
     mark_read,
-    parse_phone,
     send_again,
     send_contact,
     send_location,
     send_media,
     send_text,
 )
+from messaging.phones import parse_phone
 from messaging.search.ranking import Hit, search
 from messaging.serializers import (
     ContactSerializer,

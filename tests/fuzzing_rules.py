@@ -52,7 +52,7 @@ REASONS = [
         SENDING,
         "invalid",
         "to|contact",
-        "This is no phone number. .*|This phone number has .*|WhatsApp has no extensions.*",
+        "Invalid phone number. .*|Is the country code missing.*|This phone number has .*|WhatsApp has no extensions.*",
     ),
     (f"{SENDING}|(POST|PATCH) /api/v1/webhook-endpoints/.*", "unsafe_url|private_address", ANY, ANY),
     (SENDING, "fetch_failed|unreachable|timeout", "media_url", ANY),

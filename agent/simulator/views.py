@@ -32,7 +32,7 @@ from agent.bridges.simulator import SimulatorBridge
 from messaging.contacts import contact_for, conversation_with, known_by_phone
 from messaging.history.timeline import activity_of, beside_text, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
-from messaging.outbound import parse_phone
+from messaging.phones import parse_phone
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent.errors import AppError, Forbidden, InvalidInput, NotFound

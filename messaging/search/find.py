@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 
-from messaging.contacts import phone_spellings
 from messaging.models import Conversation, Message
+from messaging.phones import phone_spellings
 from messaging.search.ranking import all_of
 
 MAX_FOUND_MESSAGES = 1000
