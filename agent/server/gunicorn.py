@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,14 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from agent import engine, llm
+from agent.server.worker import BufferingWorker
 from whatsapp_agent import periodic
 from whatsapp_agent.http.request_body import with_content_length
 from whatsapp_agent.postgres import base as postgres
 
 STOP_S = 20  # for requests, turns and sends that are under way
 ENGINE_STOP_S = 10.0
+MAX_OPEN_FILES = 16384
 
 
 class Log(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -57,8 +60,10 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         self._options = {
             "bind": address,
             "workers": settings.WEB_PROCESSES,
-            "worker_class": "gthread",
+            "worker_class": BufferingWorker,
             "threads": settings.WEB_THREADS,
+            "worker_connections": _allow_connections(),
+            "sendfile": False,  # it would wait for the client
             "preload_app": True,  # workers share the memory of what is loaded before they fork
             "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,  # noqa: S108
             "timeout": 60,
@@ -103,6 +108,17 @@ class WebServer(BaseApplication):  # type: ignore[misc]
 
     def _server_ends(self, arbiter: Any) -> None:  # noqa: ARG002
         self._on_exit()
+
+
+def _allow_connections() -> int:
+    """Raise this process's limit of open files, and return how many connections a worker may hold with it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    # A connection may need a second file, for what it buffers; half of the rest is for the database and models.
+    return int(min(max(soft if soft > 0 else wanted, 1024), wanted) // 4)
 
 
 def _before_fork(arbiter: Any, worker: Any) -> None:  # noqa: ARG001

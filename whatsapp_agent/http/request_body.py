@@ -28,16 +28,21 @@ def with_content_length(application: Application) -> Application:
     return wrapped
 
 
+def max_body_bytes() -> int:
+    """Return how long a body may be: a file, with the form around it."""
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE + settings.MEDIA_MAX_BYTES
+
+
 def _drain(environ: dict[str, Any]) -> None:
     """Read what is left; the server would close the connection, and a client's next request on it would fail."""
-    left = settings.DATA_UPLOAD_MAX_MEMORY_SIZE + settings.MEDIA_MAX_BYTES
+    left = max_body_bytes()
     while left > 0 and (chunk := environ["wsgi.input"].read(CHUNK_BYTES)):
         left -= len(chunk)
 
 
 def _set_content_length(environ: dict[str, Any]) -> None:
     is_form = environ.get("CONTENT_TYPE", "").startswith("multipart/form-data")
-    max_bytes = settings.DATA_UPLOAD_MAX_MEMORY_SIZE + (settings.MEDIA_MAX_BYTES if is_form else 0)
+    max_bytes = max_body_bytes() if is_form else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     body = SpooledTemporaryFile(max_size=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115  # read by the view
     length = 0
     while length <= max_bytes and (chunk := environ["wsgi.input"].read(CHUNK_BYTES)):

@@ -1,0 +1,152 @@
+"""Clients that send or read slowly cost others nothing: real processes, real sockets."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from statistics import median
+
+import httpx
+import pytest
+
+from tests.support.application import SECRETS, Application
+
+CLIENTS = 500
+HALF_HEAD = b"POST /api/v1/auth/token/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-"
+HALF_BODY = (
+    b"POST /api/v1/auth/token/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 60\r\n\r\n{"user'
+)
+HALF_CHUNK = b"POST /api/v1/auth/token/ HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n3c\r\n{"
+UNREAD = b"GET /api/schema/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+UNFINISHED = b"GET /health/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with Application(tmp_path_factory.mktemp("slow clients"), WEB_PROCESSES=1, WEB_THREADS=4) as application:
+        yield application
+
+
+def connect(application: Application, data: bytes, *, receive_bytes: int = 0) -> socket.socket:
+    client = socket.socket()
+    if receive_bytes:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    client.settimeout(60)
+    client.connect(("127.0.0.1", application.port))
+    client.sendall(data)
+    return client
+
+
+def answers(application: Application) -> list[float]:
+    """How long each of some requests on connections of their own took, in seconds."""
+    times = []
+    for _ in range(20):
+        began_at = time.monotonic()
+        assert httpx.get(f"{application.url}/health/", timeout=10, trust_env=False).status_code == 200
+        times.append(time.monotonic() - began_at)
+    return times
+
+
+@pytest.mark.parametrize("data", [b"", HALF_HEAD, HALF_BODY, HALF_CHUNK, UNFINISHED])
+def test_500_clients_that_send_nothing_more_do_not_delay_others(application, data):
+    usual = median(answers(application))
+    with ExitStack() as stack:
+        for _ in range(CLIENTS):
+            stack.enter_context(connect(application, data))
+        times = answers(application)
+    assert median(times) < usual * 3 + 0.02
+    assert max(times) < 1.0
+
+
+def authorization(application: Application) -> str:
+    login = {"username": "admin", "password": SECRETS["ADMIN_PASSWORD"]}
+    answer = httpx.post(f"{application.url}/api/v1/auth/token/", json=login, trust_env=False)
+    return f"Bearer {answer.json()['access']}"
+
+
+@pytest.mark.parametrize(("megabytes", "status"), [(15, 404), (40, 413)])
+def test_a_large_upload_is_taken_up_to_the_limit(application, megabytes, status):
+    file = b"%PDF-1.4\n" + b"x" * int(megabytes * 1024 * 1024)
+    answer = httpx.post(
+        f"{application.url}/api/v1/messages/",
+        data={"session": "00000000-0000-7000-8000-000000000000", "to": "+5511988887777"},
+        files={"file": ("offer.pdf", file, "application/pdf")},
+        headers={"Authorization": authorization(application)},
+        trust_env=False,
+        timeout=60,
+    )
+    assert answer.status_code == status, answer.text
+    if status == 413:
+        assert answer.json()["code"] == "too_large"
+    else:  # read to its end, and there is no such session
+        assert list(answer.json()["fields"]) == ["session"]
+
+
+def test_clients_that_do_not_read_their_answers_do_not_delay_others(application):
+    header = f"\r\nAuthorization: {authorization(application)}\r\n\r\n".encode()
+    unread = UNREAD.replace(b"\r\n\r\n", header)
+    usual = median(answers(application))
+    with ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(connect(application, unread * 8, receive_bytes=1024))
+        time.sleep(3)  # these are answered meanwhile
+        assert median(answers(application)) < usual * 3 + 0.5
+
+
+def test_a_request_that_does_not_arrive_in_time_is_answered_with_its_reason_and_closed(application):
+    with connect(application, HALF_HEAD) as client:
+        began_at = time.monotonic()
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code": "timeout"' in answer
+    assert time.monotonic() - began_at < 20
+
+
+def test_a_slow_client_that_goes_on_is_answered(application):
+    body = b'{"username": "admin", "password": "%s"}' % SECRETS["ADMIN_PASSWORD"].encode()
+    head = HALF_BODY.split(b"\r\n\r\n")[0].replace(b"60", str(len(body)).encode()) + b"\r\n\r\n"
+    with connect(application, b"") as client:
+        for byte in head + body:
+            client.sendall(bytes([byte]))
+            time.sleep(0.002)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_requests_that_do_not_wait_for_answers_are_answered_in_order(application):
+    login = b'{"username": "admin", "password": "wrong"}'
+    post = (
+        b"POST /api/v1/auth/token/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(login)
+    )
+    get = b"GET /health/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    last = get.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with connect(application, get + post + login + get + last) as client:
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    statuses = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"401", b"200", b"200"]
+
+
+def test_a_client_that_asks_whether_to_send_its_body_is_told_to_once(application):
+    body = b'{"username": "admin", "password": "%s"}' % SECRETS["ADMIN_PASSWORD"].encode()
+    head = HALF_BODY.split(b"\r\n\r\n")[0].replace(b"60", str(len(body)).encode())
+    with connect(application, head + b"\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n") as client:
+        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_large_answer_arrives_whole_at_a_slow_reader(application):
+    names = json.loads((application.data_dir / "static" / "staticfiles.json").read_text())["paths"]
+    url = f"{application.url}/static/{names['drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js']}"
+    whole = httpx.get(url, trust_env=False, headers={"Accept-Encoding": "identity"})
+    assert whole.status_code == 200
+    assert len(whole.content) > 500_000
+    path = url.removeprefix(application.url).encode()
+    request = b"GET " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with connect(application, request, receive_bytes=4096) as client:
+        time.sleep(0.5)
+        answer = b"".join(iter(lambda: client.recv(20_000), b""))
+    assert answer.partition(b"\r\n\r\n")[2] == whole.content
