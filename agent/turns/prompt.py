@@ -7,7 +7,7 @@ older half, with the facts known by then, a new prefix begins.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from messaging.history.transcript import HistoryMessage, describe, escape_fences
 from messaging.models import Conversation, Message
 from messaging.search.ranking import Hit, search
 from whatsapp_agent.postgres.prepared import Statement
+from whatsapp_agent.text.split import shorten
 from whatsapp_agent.text.truncate import truncate
 
 HOUSE_RULES = (
@@ -30,6 +31,11 @@ HOUSE_RULES = (
 )
 MESSAGE_OVERHEAD_TOKENS = 4
 FACTS_SHARE = 0.1  # of the history budget
+MIN_BURST_TOKENS = 4000  # what is to be answered may have, though the history budget is smaller
+MIN_LINE_TOKENS = 24
+MIN_LINE_CHARS = 80  # `shorten` needs room to say what it left out
+NO_EARLIER = "<earlier>\nNothing: you wrote first.\n</earlier>"
+SHORTENED = "The contact's last messages are too long to be shown whole: each is shown, shortened where it says so."
 MAX_MEMORIES = 3
 MAX_MEMORY_CHARS = 160
 MIN_SHARED_WORDS = 2
@@ -94,26 +100,21 @@ def build_prompt(
     now: datetime,
     completed_calls: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> BuiltPrompt:
-    """Return the prompt of a turn. Lines beyond the budget are left out, oldest first; the newest always stays.
+    """Return the prompt of a turn. Past lines beyond the budget are left out, oldest first; the burst always stays.
 
     `completed_calls`: tools, with their arguments, that an interrupted turn for this burst has already run.
     """
     profile = conversation.session.agent_profile
-    left = profile.history_tokens
-    shown: list[Line] = []
-    for line in reversed(lines):
-        left -= line.tokens
-        if left < 0 and shown:
-            break
-        shown.append(line)
-    shown.reverse()
+    shown, is_shortened = _fit(lines, burst=set(burst), budget=profile.history_tokens)
     old, new = _load_facts(conversation, budget=profile.history_tokens * FACTS_SHARE)
     memories = _find_memories(conversation, lines=lines, shown=shown, burst=set(burst))
     system = PromptMessage(role=Role.SYSTEM, text=f"{profile.instructions.strip()}\n\n{HOUSE_RULES}")
     prompt = Prompt(
         model=profile.model or default_model,
         messages=(system, *_to_prompt_messages(shown, earlier=_earlier_block(conversation.summary, facts=old))),
-        notes=_notes_block(now=now, facts=new, memories=memories, completed_calls=completed_calls),
+        notes=_notes_block(
+            now=now, facts=new, memories=memories, completed_calls=completed_calls, is_shortened=is_shortened
+        ),
         temperature=profile.temperature,
         max_output_tokens=profile.max_output_tokens,
     )
@@ -127,9 +128,50 @@ def build_prompt(
     return BuiltPrompt(prompt=prompt, used=used, history_tokens=sum(line.tokens for line in lines))
 
 
+def _fit(lines: Sequence[Line], *, burst: set[UUID], budget: int) -> tuple[list[Line], bool]:
+    """Return every line of the burst and the newest others that fit; and whether the burst had to be shortened."""
+    burst_tokens = sum(line.tokens for line in lines if line.message.id in burst)
+    max_line_tokens = _line_limit(
+        [line.tokens for line in lines if line.message.id in burst], budget=max(budget, MIN_BURST_TOKENS)
+    )
+    left = budget - burst_tokens
+    shown: list[Line] = []
+    for line in reversed(lines):
+        if line.message.id in burst:
+            shown.append(_shorten_line(line, max_line_tokens) if line.tokens > max_line_tokens else line)
+            continue
+        left -= line.tokens
+        if left < 0:
+            break
+        shown.append(line)
+    shown.reverse()
+    return shown, burst_tokens > sum(line.tokens for line in shown if line.message.id in burst)
+
+
+def _line_limit(tokens: Sequence[int], *, budget: int) -> int:
+    """Return the tokens that each line may have so that all fit: short lines leave their share to the long ones."""
+    waiting = sorted(tokens)
+    for index, count in enumerate(waiting):
+        share = budget // (len(waiting) - index)
+        if count > share:
+            return max(share, MIN_LINE_TOKENS)
+        budget -= count
+    return max(waiting, default=0)
+
+
+def _shorten_line(line: Line, max_tokens: int) -> Line:
+    text, tokens = line.text, line.tokens
+    while tokens > max_tokens and len(text) > MIN_LINE_CHARS:
+        text = shorten(line.text, max(MIN_LINE_CHARS, min(len(text) - 1, len(text) * max_tokens // tokens)))
+        tokens = estimate_tokens(text) + MESSAGE_OVERHEAD_TOKENS
+    return replace(line, text=text, tokens=tokens)
+
+
 def _to_prompt_messages(shown: Sequence[Line], *, earlier: str) -> list[PromptMessage]:
-    """Merge consecutive messages of one side: some servers require strictly alternating roles."""
+    """Merge consecutive messages of one side: some servers require alternating roles that begin with the user's."""
     merged: list[tuple[Role, list[str]]] = []
+    if not earlier and shown and not shown[0].message.is_inbound:
+        earlier = NO_EARLIER
     if earlier:
         merged.append((Role.USER, [earlier]))
     for line in shown:
@@ -158,8 +200,11 @@ def _notes_block(
     facts: Sequence[KnownFact],
     memories: Sequence[Hit],
     completed_calls: Sequence[tuple[str, dict[str, Any]]],
+    is_shortened: bool,
 ) -> str:
     lines = [f"Now: {now:%A %Y-%m-%d %H:%M} UTC.", *_fact_lines(facts)]
+    if is_shortened:
+        lines.append(SHORTENED)
     if memories:
         lines += ["Said before:", *(f"- {_memory_line(hit.message)}" for hit in memories)]
     if completed_calls:

@@ -202,10 +202,59 @@ def test_only_as_much_history_is_shown_as_the_budget_holds(says, conversation, m
     AgentProfile.objects.update(history_tokens=200)
     for number in range(60):
         says(f"message {number} of many, all of them rather long", age=timedelta(seconds=100 - number))
+    Message.objects.exclude(text__startswith="message 59 ").update(status="handled")
     turns.take_turn(conversation.pk)
     shown = prompt(model)[-1]["content"]
     assert "message 59" in shown
     assert "message 9 " not in shown
+
+
+def test_every_unanswered_message_is_shown_shortened_where_they_are_too_long(says, conversation, model):
+    for number in range(4):
+        says(f"question {number} {'lorem ipsum ' * 500} end {number}", age=timedelta(seconds=10 - number))
+    says("And a short one?")
+    turns.take_turn(conversation.pk)
+    shown = prompt(model)[-1]["content"]
+    for number in range(4):
+        assert f"question {number} " in shown
+        assert f"end {number}" in shown
+    assert shown.count("characters left out") == 4
+    assert "And a short one?" in shown
+    assert "too long to be shown whole" in shown
+    assert len(shown) < 20_000
+
+
+def test_more_unanswered_messages_than_the_history_holds_are_all_shown(says, conversation, model):
+    for number in range(300):
+        says(f"item {number}.", age=timedelta(seconds=400 - number))
+    turns.take_turn(conversation.pk)
+    shown = prompt(model)[-1]["content"]
+    assert [number for number in range(300) if f"item {number}." not in shown] == []
+    assert not Message.objects.filter(status="received").exists()
+
+
+@pytest.mark.parametrize("summary", ["", "They talked."])
+def test_the_first_message_after_the_system_prompt_is_the_users_also_when_staff_wrote_first(
+    says, conversation, model, summary
+):
+    Conversation.objects.update(summary=summary)
+    Message.objects.create(
+        session=conversation.session, conversation=conversation, direction="outbound", author="staff",
+        status="read", text="Good morning, how can we help?", said_at=timezone.now() - timedelta(minutes=1),
+    )  # fmt: skip
+    says("Are you open?")
+    turns.take_turn(conversation.pk)
+    assert [message["role"] for message in prompt(model)] == ["system", "user", "assistant", "user"]
+    assert "how can we help" not in prompt(model)[1]["content"]
+
+
+def test_the_first_message_is_the_users_also_after_a_reset(says, conversation, model):
+    says("Hello")
+    turns.take_turn(conversation.pk)
+    Conversation.objects.update(context_from=Message.objects.get(direction="outbound").said_at)
+    says("Are you open?")
+    turns.take_turn(conversation.pk)
+    assert [message["role"] for message in prompt(model)] == ["system", "user", "assistant", "user"]
 
 
 def test_more_unanswered_messages_than_the_model_is_shown_are_all_settled(says, conversation, model):
