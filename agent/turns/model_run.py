@@ -1,27 +1,54 @@
-"""Ask the model within a turn: run its tool calls and ask again until it answers."""
+"""Ask the model within a turn: run its tool calls, ask again where its answer is unusable, and collect the answer."""
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
 from agent import llm
-from agent.llm.base import Completion, ModelError, ModelRefused, Prompt, PromptMessage, Role
+from agent.llm.base import (
+    Completion,
+    ContentFiltered,
+    ContextTooLong,
+    ModelError,
+    ModelRefused,
+    ModelUnavailable,
+    Prompt,
+    PromptMessage,
+    Role,
+    Usage,
+)
+from agent.turns.prompt import BuiltPrompt
 from agent.turns.tools import Toolbox
 from commands.library.handover import A_PERSON_COMES
 from messaging import leases
+from messaging.history.scaffolding import strip_scaffolding
 from messaging.leases import Lease, LeaseLost
 from whatsapp_agent import postgres
+from whatsapp_agent.text.split import end_at_sentence, join_continuation
 
 log = structlog.get_logger(__name__)
 
-MAX_STEPS = 6  # model calls in one turn
+MAX_STEPS = 6  # model calls with tool calls in one turn
 NO_MORE_TOOLS = "No more tools can be used now: answer with what you have."
+UNUSABLE = (
+    "Your last answer could not be used: it held nothing but notes, or a tool call that is not offered. Answer the "
+    "contact in plain text; call a tool only if it is offered to you, and only through the tool interface."
+)
+CONTINUE = "Your answer was cut off by its length limit. Repeat its last three words and go on, briefly; no comment."
+NOTHING_USABLE = frozenset({"empty", "length", "dropped_tool_call"})  # codes: the model answered, but with no text
+# Shares of the history and of the burst that are shown, one after the other, to a model whose context is too small.
+REDUCTIONS = ((1.0, 1.0), (0.5, 1.0), (0.25, 1.0), (0.125, 1.0), (0.0, 1.0), (0.0, 0.25))
+BURST_ALONE = 4
+
+BuildPrompt = Callable[[float, float], BuiltPrompt]
 
 
 @dataclass(slots=True)
 class ModelRun:
-    """The model's answer, and the usage of all steps together."""
+    """The model's answer, and the usage of all requests together, also of those that failed."""
 
     text: str = ""
     model: str = ""
@@ -30,43 +57,154 @@ class ModelRun:
     completion_tokens: int = 0
     cached_tokens: int = 0
     model_ms: int = 0
+    used: dict[str, Any] = field(default_factory=dict)  # of the prompt asked last
+    was_cut_off: bool = False  # the answer reached the length limit
+    filtered: dict[str, Any] | None = None  # `used` of a prompt that the provider filtered
+
+    def add_usage(self, usage: Usage, *, model_ms: int) -> None:
+        self.steps += 1
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.model_ms += model_ms
 
 
-def run_model(prompt: Prompt, *, toolbox: Toolbox, lease: Lease) -> ModelRun:
-    """Ask the model and run its tool calls until it answers. Raises ModelError or LeaseLost."""
-    run = ModelRun()
-    while True:
+def run_model(run: ModelRun, *, build: BuildPrompt, toolbox: Toolbox, lease: Lease) -> None:
+    """Ask the model and run its tool calls until it answers; leave the answer and the usage in `run`.
+
+    `build` returns the prompt with these shares of the history and of the burst. Raises ModelError or LeaseLost.
+    """
+    _Dialogue(run, build=build, toolbox=toolbox, lease=lease).hold()
+
+
+class _Dialogue:
+    """The requests of one turn. Each kind of repetition happens a bounded number of times."""
+
+    def __init__(self, run: ModelRun, *, build: BuildPrompt, toolbox: Toolbox, lease: Lease) -> None:
+        self._run = run
+        self._build = build
+        self._toolbox = toolbox
+        self._lease = lease
+        self._tools = toolbox.specs
+        self._level = 0  # of REDUCTIONS
+        self._built = build(*REDUCTIONS[0])
+        self._messages: list[PromptMessage] = []  # tool calls and results, after the prompt
+        self._texts: list[str] = []  # beside tool calls: part of the answer
+        self._hint = ""
+        run.used, run.model = self._built.used, self._built.prompt.model
+
+    def hold(self) -> None:
+        tool_steps = 0
+        while True:
+            try:
+                completion = self._ask(self._prompt())
+            except ModelError as exc:
+                if self._recover(exc):
+                    continue
+                if not self._texts and not self._toolbox.defers_handoff:
+                    raise
+                # The contact was answered beside a tool call, or asked for a person: no need to wait for the model.
+                self._run.text = _join(self._texts) or A_PERSON_COMES
+                return
+            text = strip_scaffolding(completion.text)
+            if completion.tool_requests:
+                self._texts += [text] if text else []
+                tool_steps += 1
+                if tool_steps == MAX_STEPS:
+                    if not self._texts and not self._toolbox.defers_handoff:
+                        raise ModelRefused("The model asked for tools and never answered.", code="too_many_steps")
+                    self._run.text = _join(self._texts) or A_PERSON_COMES
+                    return
+                self._run_tools(completion, is_last=tool_steps == MAX_STEPS - 1)
+                continue
+            if not self._hint and (completion.dropped_tool_call or not text) and not self._texts:
+                self._ask_differently()
+                continue
+            if text and completion.was_cut_off:
+                text = self._complete(completion, text)
+            if not text and not self._texts:
+                raise ModelUnavailable("The model said nothing.", code="empty")
+            self._run.text = _join([*self._texts, *([text] if text else [])])
+            return
+
+    def _prompt(self) -> Prompt:
+        prompt = self._built.prompt
+        notes = f"{prompt.notes}\n{self._hint}" if self._hint else prompt.notes
+        return replace(prompt, messages=(*prompt.messages, *self._messages), notes=notes, tools=self._tools)
+
+    def _ask(self, prompt: Prompt) -> Completion:
+        started = time.monotonic()
         try:
             completion, model_ms = ask(prompt)
         except ModelError as exc:
-            if run.steps == 0 and prompt.tools and exc.code == "bad_request":
-                log.warning("tools_refused", conversation=str(lease.conversation_id), model=prompt.model)
-                prompt = replace(prompt, tools=())
-                continue
-            if toolbox.defers_handoff:
-                run.text = A_PERSON_COMES  # the contact asked for a person and need not wait for the model
-                return run
+            self._run.add_usage(exc.usage, model_ms=round((time.monotonic() - started) * 1000))
             raise
-        run.steps += 1
-        run.text, run.model = completion.text, completion.model
-        run.prompt_tokens += completion.usage.prompt_tokens
-        run.completion_tokens += completion.usage.completion_tokens
-        run.cached_tokens += completion.usage.cached_tokens
-        run.model_ms += model_ms
-        if not completion.tool_requests:
-            return run
-        if run.steps == MAX_STEPS:
-            if not completion.text and not toolbox.defers_handoff:
-                raise ModelRefused("The model asked for tools and never answered.", code="too_many_steps")
-            run.text = completion.text or A_PERSON_COMES
-            return run
-        if not leases.renew(lease):
-            raise LeaseLost()
-        results = toolbox.run_calls(completion.tool_requests)
-        if run.steps == MAX_STEPS - 1:
+        self._run.add_usage(completion.usage, model_ms=model_ms)
+        self._run.model = completion.model or self._run.model
+        return completion
+
+    def _recover(self, exc: ModelError) -> bool:
+        """Prepare another request after a failure; return whether there is one to make."""
+        if isinstance(exc, ContextTooLong | ContentFiltered):
+            return self._reduce(exc)
+        if exc.code in NOTHING_USABLE and not self._texts:
+            if self._messages and self._tools:  # tools were run, and nothing was said about it
+                self._tools = ()
+                self._renew()
+                return True
+            if exc.code == "dropped_tool_call" and not self._hint:
+                self._ask_differently()
+                return True
+        if self._run.steps == 1 and self._tools and exc.code == "bad_request":
+            log.warning("tools_refused", conversation=str(self._lease.conversation_id), model=self._run.model)
+            self._tools = ()
+            return True
+        return False
+
+    def _reduce(self, exc: ModelError) -> bool:
+        """Show less: half of the history, until the burst alone; at once the burst alone to a filter."""
+        is_filtered = isinstance(exc, ContentFiltered)
+        last_level = BURST_ALONE if is_filtered else len(REDUCTIONS) - 1
+        if is_filtered and self._run.filtered is None:
+            self._run.filtered = self._built.used
+        while self._level < last_level:
+            self._level = BURST_ALONE if is_filtered else self._level + 1
+            before, self._built = self._built, self._build(*REDUCTIONS[self._level])
+            if self._built.prompt.messages != before.prompt.messages:
+                log.info("prompt_reduced", conversation=str(self._lease.conversation_id), code=exc.code)
+                self._run.used = self._built.used
+                self._renew()
+                return True
+        return False
+
+    def _run_tools(self, completion: Completion, *, is_last: bool) -> None:
+        self._renew()
+        results = self._toolbox.run_calls(completion.tool_requests)
+        if is_last:
             results[-1] = replace(results[-1], text=f"{results[-1].text}\n{NO_MORE_TOOLS}")
-        call_message = PromptMessage(role=Role.ASSISTANT, text=completion.text, tool_requests=completion.tool_requests)
-        prompt = replace(prompt, messages=(*prompt.messages, call_message, *results))
+        self._messages += [completion.as_message(), *results]
+
+    def _ask_differently(self) -> None:
+        self._hint = UNUSABLE
+        self._renew()
+
+    def _complete(self, completion: Completion, text: str) -> str:
+        """Ask once for the rest of an answer that was cut off; what is still cut ends at its last sentence."""
+        self._run.was_cut_off = True
+        self._renew()
+        prompt = self._prompt()
+        request = PromptMessage(role=Role.USER, text=CONTINUE)
+        prompt = replace(prompt, tools=(), messages=(*prompt.messages, completion.as_message(), request))
+        try:
+            rest = self._ask(prompt)
+        except ModelError:
+            return end_at_sentence(text)
+        joined = join_continuation(text, strip_scaffolding(rest.text))
+        return end_at_sentence(joined) if rest.was_cut_off or joined == text else joined
+
+    def _renew(self) -> None:
+        if not leases.renew(self._lease):
+            raise LeaseLost()
 
 
 def ask(prompt: Prompt) -> tuple[Completion, int]:
@@ -75,3 +213,18 @@ def ask(prompt: Prompt) -> tuple[Completion, int]:
     started = time.monotonic()
     completion = llm.model_for_settings().complete(prompt)
     return completion, round((time.monotonic() - started) * 1000)
+
+
+def _join(texts: Sequence[str]) -> str:
+    """Join what the model wrote in several steps; a text that another one contains is left out."""
+    plain = [" ".join(text.split()).casefold() for text in texts]
+    kept = [
+        text
+        for at, text in enumerate(texts)
+        if not any(
+            plain[at] in other and (plain[at] != other or before < at)
+            for before, other in enumerate(plain)
+            if before != at
+        )
+    ]
+    return "\n\n".join(kept)

@@ -15,7 +15,7 @@ from uuid import UUID
 from agent.llm.base import Prompt, PromptMessage, Role
 from agent.llm.tokens import estimate_tokens
 from messaging.history.facts import MAX_FACTS
-from messaging.history.transcript import HistoryMessage, describe, escape_fences, shows_time, time_of
+from messaging.history.transcript import HistoryMessage, describe, escape_fences, is_withheld, shows_time, time_of
 from messaging.models import Conversation, Message
 from messaging.search.ranking import Hit, search
 from whatsapp_agent.postgres.prepared import Statement
@@ -99,19 +99,30 @@ def build_prompt(
     default_model: str,
     now: datetime,
     completed_calls: Sequence[tuple[str, dict[str, Any]]] = (),
+    history_share: float = 1.0,
+    burst_share: float = 1.0,
 ) -> BuiltPrompt:
     """Return the prompt of a turn. Past lines beyond the budget are left out, oldest first; the burst always stays.
 
-    `completed_calls`: tools, with their arguments, that an interrupted turn for this burst has already run.
+    `history_share` and `burst_share`: of their budgets, for a model whose context is too small. With no history the
+    burst stands alone, also without summary, facts and memories. `completed_calls`: tools, with their arguments, that
+    an interrupted turn for this burst has already run.
     """
     profile = conversation.session.agent_profile
-    shown, is_shortened = _fit(lines, burst=set(burst), budget=profile.history_tokens)
-    old, new = _load_facts(conversation, budget=profile.history_tokens * FACTS_SHARE)
-    memories = _find_memories(conversation, lines=lines, shown=shown, burst=set(burst))
+    budget = int(profile.history_tokens * history_share)
+    burst_budget = int(max(profile.history_tokens, MIN_BURST_TOKENS) * burst_share)
+    shown, is_shortened = _fit(lines, burst=set(burst), budget=budget, burst_budget=burst_budget)
+    old: list[KnownFact] = []
+    new: list[KnownFact] = []
+    memories: list[Hit] = []
+    if history_share:
+        old, new = _load_facts(conversation, budget=profile.history_tokens * FACTS_SHARE)
+        memories = _find_memories(conversation, lines=lines, shown=shown, burst=set(burst))
+    past_summary = conversation.summary if history_share else ""
     system = PromptMessage(role=Role.SYSTEM, text=f"{profile.instructions.strip()}\n\n{HOUSE_RULES}")
     prompt = Prompt(
         model=profile.model or default_model,
-        messages=(system, *_to_prompt_messages(shown, earlier=_earlier_block(conversation.summary, facts=old))),
+        messages=(system, *_to_prompt_messages(shown, earlier=_earlier_block(past_summary, facts=old))),
         notes=_notes_block(
             now=now, facts=new, memories=memories, completed_calls=completed_calls, is_shortened=is_shortened
         ),
@@ -122,18 +133,16 @@ def build_prompt(
         "messages": [str(line.message.id) for line in shown],
         "facts": [str(fact.id) for fact in (*old, *new)],
         "memories": [str(hit.message.pk) for hit in memories],
-        "summary_version": conversation.summary_version if conversation.summary else None,
+        "summary_version": conversation.summary_version if past_summary else None,
         "now": now.isoformat(),
     }
     return BuiltPrompt(prompt=prompt, used=used, history_tokens=sum(line.tokens for line in lines))
 
 
-def _fit(lines: Sequence[Line], *, burst: set[UUID], budget: int) -> tuple[list[Line], bool]:
+def _fit(lines: Sequence[Line], *, burst: set[UUID], budget: int, burst_budget: int) -> tuple[list[Line], bool]:
     """Return every line of the burst and the newest others that fit; and whether the burst had to be shortened."""
     burst_tokens = sum(line.tokens for line in lines if line.message.id in burst)
-    max_line_tokens = _line_limit(
-        [line.tokens for line in lines if line.message.id in burst], budget=max(budget, MIN_BURST_TOKENS)
-    )
+    max_line_tokens = _line_limit([line.tokens for line in lines if line.message.id in burst], budget=burst_budget)
     left = budget - burst_tokens
     shown: list[Line] = []
     for line in reversed(lines):
@@ -251,7 +260,8 @@ def _find_memories(
         since=conversation.context_from,
         before=oldest_shown,
     )
-    return [hit for hit in hits if hit.message.pk not in burst and _is_relevant(hit)][:MAX_MEMORIES]
+    past = (hit for hit in hits if hit.message.pk not in burst and not is_withheld(hit.message.details))
+    return [hit for hit in past if _is_relevant(hit)][:MAX_MEMORIES]
 
 
 def _is_relevant(hit: Hit) -> bool:

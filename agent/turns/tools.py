@@ -77,10 +77,15 @@ class Toolbox:
         """Run the calls in order; return their results as messages. Raises LeaseLost."""
         return [self._run_call(request, position=position) for position, request in enumerate(requests)]
 
+    def defer_handoff(self, *, reason: str) -> None:
+        """Hand the conversation to a person together with the answer, as if the model had asked for it."""
+        command, arguments = get("human"), {"reason": reason}
+        self._deferred[command.name] = command, arguments, self._key(command, arguments)
+
     @property
     def has_effects(self) -> bool:
         """Whether `apply_effects` has anything to do."""
-        return bool(self.calls) or bool(self.prior_runs())
+        return bool(self.calls) or bool(self._deferred) or bool(self.prior_runs())
 
     def prior_runs(self) -> list[CommandRun]:
         """Return what an interrupted turn has already run for this burst, oldest first."""

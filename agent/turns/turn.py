@@ -11,12 +11,14 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from agent.llm.base import ModelError, ModelRefused
+from agent.llm.base import ContentFiltered, ModelError, ModelRefused
 from agent.turns import commands as typed_commands
 from agent.turns import summary
-from agent.turns.model_run import run_model
-from agent.turns.prompt import Line, build_prompt, to_lines
+from agent.turns.filtered import withhold, withhold_filtered
+from agent.turns.model_run import ModelRun, run_model
+from agent.turns.prompt import BuiltPrompt, Line, build_prompt, to_lines
 from agent.turns.tools import Toolbox
+from commands.library.handover import A_PERSON_COMES
 from commands.parsing import Typed
 from messaging import leases
 from messaging.history.conversation import load_conversation
@@ -68,6 +70,7 @@ def answer(lease: Lease) -> datetime | None:
     """Answer the leased conversation; return as `take_turn`."""
     started_at = timezone.now()
     for restart in range(MAX_RESTARTS + 1):
+        run = ModelRun()
         try:
             turn_input = _load_input(lease)
             toolbox = Toolbox(
@@ -76,7 +79,7 @@ def answer(lease: Lease) -> datetime | None:
                 burst=turn_input.burst,
                 is_again=lease.tries > 1 or restart > 0,
             )
-            settlement = _decide(turn_input, lease=lease, toolbox=toolbox, started_at=started_at)
+            settlement = _decide(turn_input, lease=lease, toolbox=toolbox, run=run, started_at=started_at)
         except LeaseLost:
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None
@@ -84,9 +87,12 @@ def answer(lease: Lease) -> datetime | None:
             if lease.tries < settings.AGENT_MAX_TRIES and not isinstance(exc, ModelRefused):
                 log.warning("model_failed", conversation=str(lease.conversation_id), code=exc.code, tries=lease.tries)
                 return leases.postpone(lease, delay_s=_pause_s(lease.tries, exc.retry_after_s))
-            settlement = _with_tool_calls(
-                _failed(turn_input, started_at=started_at, reason=f"{exc.code}: {exc}"), toolbox
-            )
+            settlement = _failed(turn_input, started_at=started_at, reason=f"{exc.code}: {exc}")
+            if isinstance(exc, ContentFiltered):
+                withhold(turn_input.burst)
+                toolbox.defer_handoff(reason="the model's provider filtered what was written last")
+                settlement = replace(settlement, replies=[A_PERSON_COMES])
+            settlement = _with_tool_calls(_with_usage(settlement, run), toolbox)
         settled = leases.settle(
             lease,
             settlement,
@@ -132,7 +138,9 @@ def _load_input(lease: Lease) -> TurnInput:
     return TurnInput(conversation=conversation, history=history, lines=lines, burst=burst)
 
 
-def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, started_at: datetime) -> Settlement:
+def _decide(
+    turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: ModelRun, started_at: datetime
+) -> Settlement:
     """Decide about the burst: ignore it with a reason, fail, run a command, or answer. Raises ModelError."""
     conversation = turn_input.conversation
     settlement = _new_settlement(turn_input, started_at=started_at)
@@ -156,30 +164,43 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, started_at
     ):
         turn_input = _load_input(lease)
         conversation = turn_input.conversation
-    built = build_prompt(
-        conversation=conversation,
-        lines=turn_input.lines,
-        burst=turn_input.burst,
-        default_model=settings.OPENAI_MODEL,
-        now=timezone.now(),
-        completed_calls=toolbox.completed_calls(),
-    )
+    now = timezone.now()
+
+    def build(history_share: float, burst_share: float) -> BuiltPrompt:
+        return build_prompt(
+            conversation=conversation,
+            lines=turn_input.lines,
+            burst=turn_input.burst,
+            default_model=settings.OPENAI_MODEL,
+            now=now,
+            completed_calls=toolbox.completed_calls(),
+            history_share=history_share,
+            burst_share=burst_share,
+        )
+
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens, share=summary.EARLY_SHARE):
         summary.schedule(conversation.pk)
-    run = run_model(replace(built.prompt, tools=toolbox.specs), toolbox=toolbox, lease=lease)
-    answered = replace(
+    run_model(run, build=build, toolbox=toolbox, lease=lease)
+    if run.filtered is not None:
+        withhold_filtered(conversation, shown=run.filtered["messages"], burst=turn_input.burst)
+    replies = split_text(to_whatsapp(run.text))
+    reason = "length: the answer reached the model's length limit" if run.was_cut_off else ""
+    answered = replace(settlement, outcome=Turn.Outcome.ANSWERED, replies=replies, reason=reason)
+    return _with_tool_calls(_with_usage(answered, run), toolbox)
+
+
+def _with_usage(settlement: Settlement, run: ModelRun) -> Settlement:
+    """Add what the model run used, also to a failed turn."""
+    return replace(
         settlement,
-        outcome=Turn.Outcome.ANSWERED,
-        replies=split_text(to_whatsapp(run.text)),
-        model=run.model or built.prompt.model,
+        model=run.model,
         steps=run.steps,
-        used=built.used,
+        used=run.used | ({"was_cut_off": True} if run.was_cut_off else {}),
         prompt_tokens=run.prompt_tokens,
         completion_tokens=run.completion_tokens,
         cached_tokens=run.cached_tokens,
         model_ms=run.model_ms,
     )
-    return _with_tool_calls(answered, toolbox)
 
 
 def _with_tool_calls(settlement: Settlement, toolbox: Toolbox) -> Settlement:

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
+from messaging.history.transcript import is_withheld
 from messaging.models import Message
 from messaging.search.ranking import Hit, search
 from whatsapp_agent.text.truncate import truncate
@@ -41,11 +42,16 @@ def search_messages(call: Call, arguments: Words) -> Result:
         since=call.conversation.context_from if by_model else None,  # who starts afresh is not reminded by the model
     )
     # The request itself contains the words: a typed command, or the messages the model is about to answer.
-    hits = [hit for hit in hits if not _is_request(hit.message, call)][: arguments.limit]
+    hits = [hit for hit in hits if not _is_hidden(hit.message, call)][: arguments.limit]
     if not hits:
         return Result("Nothing was found.", {"results": []})
     lines = "\n".join(f"• {_line(hit.message, MAX_LINE_CHARS)}" for hit in hits)
     return Result(lines, {"results": [_as_data(hit) for hit in hits]})
+
+
+def _is_hidden(message: Message, call: Call) -> bool:
+    """Whether a hit is the request itself, or must not be shown to a model."""
+    return _is_request(message, call) or (call.caller.by == By.MODEL and is_withheld(message.details))
 
 
 def _is_request(message: Message, call: Call) -> bool:
@@ -58,7 +64,7 @@ def _as_data(hit: Hit) -> dict[str, Any]:
     return {
         "message": str(hit.message.pk),
         "said": _line(hit.message, MAX_TOOL_LINE_CHARS),
-        "around": [_line(message, MAX_LINE_CHARS) for message in hit.neighbours],
+        "around": [_line(message, MAX_LINE_CHARS) for message in hit.neighbours if not is_withheld(message.details)],
         "why": hit.why,
     }
 

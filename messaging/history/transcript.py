@@ -18,6 +18,7 @@ from whatsapp_agent.text.truncate import truncate
 MAX_MESSAGES = 240
 MAX_MESSAGE_CHARS = 8000  # characters of one message that a model is shown
 MAX_QUOTE_CHARS = 160
+WITHHELD = "[a message that cannot be shown here]"
 MAX_NAME_LENGTH = 40
 TIME_AGAIN_AFTER = timedelta(minutes=30)
 
@@ -125,8 +126,15 @@ def escape_fences(text: str) -> str:
     return _FENCE.sub("‹", text)
 
 
+def is_withheld(details: dict[str, Any] | None) -> bool:
+    """Whether no model is shown this message any more, because its provider filters it."""
+    return bool(details and details.get("withheld"))
+
+
 def describe(said: HistoryMessage, *, with_name: bool = False) -> str:
     """What a message says: its text, a stand-in for what was sent without words, what it answers, who wrote it."""
+    if is_withheld(said.details):
+        return WITHHELD
     words = said.text if said.kind == Message.Kind.TEXT else f"{_stand_in(said)} {said.text}".strip()
     words = escape_fences(shorten(words, MAX_MESSAGE_CHARS))
     if words and said.quoted_kind is not None:

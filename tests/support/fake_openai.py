@@ -116,6 +116,7 @@ class Failure:
     answer: Answer | None = None
     said: HistoryMessage | None = None
     trickle: bool = False  # a byte now and then, for ever
+    after: int = 0  # requests until it begins
 
 
 OUTCOMES: dict[str, dict[str, Any]] = {
@@ -164,6 +165,8 @@ class FakeOpenAI:
     # A word of the user's calls this tool; its arguments may be a function of what the user said last.
     on_word: dict[str, tuple[str, Any]] = field(default_factory=dict)
     seed: int | None = None
+    max_body_chars: int = 0  # of a request, as a small context has it; 0: no limit
+    filtered_words: tuple[str, ...] = ()  # a request that holds one of them is filtered
     next_answers: deque[HistoryMessage | Answer] = field(default_factory=deque)
     failures: list[Failure] = field(default_factory=list)
     requests: deque[Asked] = field(default_factory=lambda: deque(maxlen=10_000))
@@ -227,6 +230,10 @@ class FakeOpenAI:
             failure.answer = Answer(failure.answer.status, failure.answer.body, tuple(headers.items()))
         self.failures.append(failure)
 
+    def fail_after(self, count: int, outcome: str) -> None:
+        """As `fail`, for ever, once so many more requests have been answered."""
+        self.failures.append(Failure(**OUTCOMES[outcome], after=self.count + count))
+
     def heal(self) -> None:
         self.failures.clear()
 
@@ -272,7 +279,8 @@ class FakeOpenAI:
 
     def _failure_of(self, path: str) -> Failure | None:
         for failure in self.failures:
-            if not path.endswith(failure.path) or failure.times == 0 or self._dice.random() >= failure.rate:
+            is_due = self.count > failure.after and failure.times != 0 and path.endswith(failure.path)
+            if not is_due or self._dice.random() >= failure.rate:
                 continue
             if failure.times is not None:
                 failure.times -= 1
@@ -302,6 +310,11 @@ class FakeOpenAI:
                 return error(404, "Invalid URL", code="unknown_url")
         if complaint:
             return error(400, complaint)
+        text = json.dumps(body, ensure_ascii=False)
+        if self.max_body_chars and len(text) > self.max_body_chars:
+            return error(400, "This is too long.", code="context_length_exceeded")
+        if any(word in text for word in self.filtered_words):
+            return self._worded(path, HistoryMessage(text="", finish_reason="content_filter"), body)
         return self._worded(path, self._next_answer(said_last, tools, body), body)
 
     def _next_answer(self, said_last: str | None, tools: set[str], body: dict[str, Any]) -> HistoryMessage | Answer:

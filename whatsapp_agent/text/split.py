@@ -1,5 +1,6 @@
 """Split or shorten texts that are longer than a WhatsApp message may be."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -8,6 +9,9 @@ WHATSAPP_LIMIT = 4096
 _FENCE = "```"
 _SMALLEST_WITH_FENCES = 64  # below this a part has no room for closing and opening code again
 _SENTENCE_ENDS = (". ", "! ", "? ", "… ", ".\n", "!\n", "?\n", "。", "！", "？", "؟ ", "। ")
+_MIN_OVERLAP, _MAX_OVERLAP = 5, 400  # characters of a repeated end
+_REPEATED_BEGINNING = 40
+_WHOLE_SENTENCE = re.compile(r"[.!?…](?:[\"'”’»)\]*_]+)?(?=\s|$)|[。！？।](?:[”’»」』）]+)?|؟(?=\s|$)|(?<=\S)(?=\n)")
 _SPACES = (" ", "\n", "\t", "\u3000")
 
 
@@ -144,3 +148,28 @@ def shorten(text: str, limit: int) -> str:
 
 def _left_out(count: int, whole: int) -> str:
     return f"\n[… {count:,} of {whole:,} characters left out …]\n"
+
+
+def end_at_sentence(text: str) -> str:
+    """Return a text that was cut off up to its last whole sentence; with an ellipsis when it has none."""
+    text = text.rstrip()
+    ends = [match.end() for match in _WHOLE_SENTENCE.finditer(text)]
+    if ends:
+        return text[: ends[-1]].rstrip()
+    return f"{text.rsplit(None, 1)[0] if len(text.split()) > 1 else text}…" if text else ""
+
+
+def join_continuation(text: str, rest: str) -> str:
+    """Join a text that was cut off and its continuation, which may repeat the end of it, or all of it."""
+    if not text or not rest:
+        return text or rest
+    beginning = text[:_REPEATED_BEGINNING]
+    if len(rest) >= len(text) and rest.startswith(beginning):
+        return rest
+    for size in range(min(len(text), len(rest), _MAX_OVERLAP), _MIN_OVERLAP - 1, -1):
+        if text.endswith(rest[:size]):
+            return text + rest[size:]
+    before, after = text[-1], rest[0]
+    is_new_word = (after.isupper() and not before.isupper()) or (before in ",;:!?…)" and after.isalnum())
+    separates = not before.isspace() and (is_new_word or (before == "." and after.isalpha()))
+    return f"{text} {rest}" if separates else text + rest
