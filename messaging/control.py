@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import User
+from messaging.loops import is_other_program
 from messaging.models import Conversation, Message
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import NotFound
@@ -138,6 +139,11 @@ def record_human_reply(*, conversation: Conversation, by: User | None = None, re
     Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED).update(
         status=Message.Status.HANDLED, unanswered=Message.Unanswered.PERSON
     )
+    if by is None and is_other_program(conversation):
+        Conversation.objects.filter(pk=conversation.pk).ask_for_attention(
+            Conversation.Attention.OTHER_PROGRAM,
+            note="Another program seems to answer on this number: it writes faster than a person can.",
+        )
 
 
 @periodic(every_s=5)

@@ -1,24 +1,28 @@
 """Leases on conversations: take, renew, postpone; complete a turn while its lease is held."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
 from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
 
-from messaging import control
+from messaging import control, loops
 from messaging.models import Conversation, Message, ToolCall, Turn
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.postgres.prepared import Statement
+
+log = structlog.get_logger(__name__)
 
 TAKE = Statement("""
 UPDATE messaging_conversation
@@ -26,7 +30,9 @@ UPDATE messaging_conversation
        tries = tries + 1
  WHERE id = %(id)s AND due_at <= statement_timestamp() AND control = 'agent'
    AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
-RETURNING control_epoch, tries
+RETURNING control_epoch, tries,
+          (SELECT count(*) FROM (SELECT FROM messaging_turn turn
+                                  WHERE turn.conversation_id = %(id)s AND turn.created_at > %(since)s LIMIT 3) turn)
 """)
 RENEW = """
 UPDATE messaging_conversation SET lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
@@ -88,13 +94,16 @@ class Lease:
     token: UUID
     epoch: int
     tries: int
+    recent_turns: int = 0  # within `loops.WINDOW`; counted up to 3
 
 
 def take(conversation_id: UUID) -> Lease | None:
     """Take a conversation that is due; None when it is not, or someone else is at it."""
     token = uuid4()
-    for epoch, tries in TAKE.rows(id=conversation_id, token=token, lease_s=settings.AGENT_LEASE_S):
-        return Lease(conversation_id=conversation_id, token=token, epoch=epoch, tries=tries)
+    since = timezone.now() - loops.WINDOW
+    rows = TAKE.rows(id=conversation_id, token=token, lease_s=settings.AGENT_LEASE_S, since=since)
+    for epoch, tries, recent_turns in rows:
+        return Lease(conversation_id=conversation_id, token=token, epoch=epoch, tries=tries, recent_turns=recent_turns)
     return None
 
 
@@ -120,6 +129,34 @@ def ensure_held(lease: Lease) -> None:
     )
     if not held.values_list("pk"):
         raise LeaseLost()
+
+
+MIN_LOOP_TURNS = 2  # no limit of a profile is lower; with fewer turns nothing is read
+
+
+def pause_if_looping(lease: Lease) -> bool:
+    """Give the conversation to people if the other side seems to be a machine; return whether the turn is over.
+
+    The burst stays unanswered. One turn at a time holds the lease, so that no two count at once.
+    """
+    if lease.recent_turns < MIN_LOOP_TURNS:
+        return False
+    loop = loops.find_loop(conversation_id=lease.conversation_id, epoch=lease.epoch)
+    if loop is None:
+        return False
+    with suppress(LeaseLost), transaction.atomic():
+        ensure_held(lease)
+        control.take_over(
+            conversation=Conversation(pk=lease.conversation_id),
+            until=timezone.now() + loop.pause if loop.pause else None,
+            reason=f"loop: {loop.note}",
+        )
+        Conversation.objects.filter(pk=lease.conversation_id).ask_for_attention(
+            Conversation.Attention.LOOP,
+            note=f"The agent was paused: the other side seems to be a machine ({loop.note}).",
+        )
+        log.warning("loop_stopped", conversation=str(lease.conversation_id), why=loop.note)
+    return True
 
 
 def postpone(lease: Lease, *, delay_s: float, forgive: bool = False) -> datetime | None:

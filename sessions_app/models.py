@@ -3,6 +3,7 @@
 from typing import Any, Self, TypeVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from uuid_utils.compat import uuid7
@@ -58,6 +59,12 @@ def default_debounce_max_s() -> float:
     return settings.AGENT_DEBOUNCE_MAX_S
 
 
+def validate_loop_limit(value: int) -> None:
+    """Two messages are no loop; zero turns a limit off."""
+    if value in {1, 2}:
+        raise ValidationError("Must be 0 (off) or at least 3.")
+
+
 class AgentProfileQuerySet(models.QuerySet["AgentProfile"]):
     def visible_to(self, user: Any) -> Self:
         """Return the profiles of the sessions the user may see; all for administrators."""
@@ -95,6 +102,31 @@ class AgentProfile(models.Model):
     takeover_s = models.PositiveIntegerField(
         default=3600,
         help_text="How long the agent stays silent after a person wrote, in seconds. 0: until it is released by hand.",
+    )
+    loop_repeats = models.PositiveSmallIntegerField(
+        default=5,
+        validators=[validate_loop_limit, MaxValueValidator(50)],
+        help_text="The agent is paused when nearly the same text comes this often. 0: never.",
+    )
+    loop_fast_replies = models.PositiveSmallIntegerField(
+        default=12,
+        validators=[validate_loop_limit, MaxValueValidator(150)],
+        help_text="The agent is paused after this many messages in a row that no person types so fast. 0: never.",
+    )
+    loop_max_turns = models.PositiveSmallIntegerField(
+        default=30,
+        validators=[validate_loop_limit, MaxValueValidator(150)],
+        help_text="The most answers in one conversation within `loop_window_s`; then the agent is paused. 0: no limit.",
+    )
+    loop_window_s = models.PositiveIntegerField(
+        default=300,
+        validators=[MinValueValidator(1), MaxValueValidator(3600)],
+        help_text="For `loop_max_turns`, in seconds.",
+    )
+    loop_pause_s = models.PositiveIntegerField(
+        default=3600,
+        validators=[MaxValueValidator(365 * 24 * 3600)],
+        help_text="How long a loop pauses the agent, in seconds. 0: until it is released by hand.",
     )
     answers_groups = models.BooleanField(default=False)
     fallback_text = models.TextField(

@@ -60,7 +60,7 @@ def take_turn(conversation_id: UUID) -> datetime | None:
     with _held_lock:
         _held_leases[lease.token] = lease
     try:
-        return answer(lease)
+        return None if leases.pause_if_looping(lease) else answer(lease)
     finally:
         with _held_lock:
             _held_leases.pop(lease.token, None)

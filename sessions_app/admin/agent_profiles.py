@@ -63,6 +63,10 @@ class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
         ("Model", {"fields": ["model", "temperature", "history_tokens", "max_output_tokens", "tools"]}),
         ("When it answers", {"fields": ["debounce_s", "debounce_max_s", "max_answer_age_s", "answers_groups"]}),
         ("When it does not", {"fields": ["takeover_s", "fallback_text"]}),
+        (
+            "Loops with machines",
+            {"fields": ["loop_repeats", "loop_fast_replies", "loop_max_turns", "loop_window_s", "loop_pause_s"]},
+        ),
         ("Record", {"fields": ["version", "created_at", "updated_at"]}),
     ]
 
