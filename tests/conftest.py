@@ -1,7 +1,9 @@
 """What every test shares: no way out but loopback, and the few rows most situations begin with."""
 
+import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -252,3 +254,23 @@ def model(settings: Any) -> Iterator[FakeOpenAI]:
         settings.MODEL_TIMEOUT_S = 2.0
         settings.AGENT_RETRY_BASE_S = 0.0
         yield fake
+
+
+@pytest.fixture
+def budget_s() -> Callable[[int], AbstractContextManager[None]]:
+    """Interrupt what takes longer."""
+
+    @contextmanager
+    def bounded(seconds: int) -> Iterator[None]:
+        def give_up(*_: object) -> None:
+            raise AssertionError(f"took more than {seconds} s")
+
+        before = signal.signal(signal.SIGALRM, give_up)
+        signal.alarm(seconds)
+        try:
+            yield
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+    return bounded

@@ -1,17 +1,37 @@
-"""What both APIs' answers have in common: fields of any type become texts and numbers that we can keep."""
+"""Read what both APIs' answers have in common. Fields of any type become texts and numbers that can be stored."""
 
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from agent.llm.base import Completion, ContentFiltered, ModelRefused, ModelUnavailable, ToolRequest, Usage
+from agent.llm.base import Completion, ContentFiltered, ModelRefused, ModelUnavailable, Prompt, ToolRequest, Usage
+from agent.llm.thoughts import remove_thoughts
+from agent.llm.written_calls import extract_calls
 from whatsapp_agent.text.sanitize import storable
 
 MAX_TEXT_CHARS = 65_536  # characters of an answer; WhatsApp takes 4,096 at once
 _MAX_ARGUMENTS_CHARS = 65_536
 _MAX_TOOL_REQUESTS = 64
 _MAX_TOKENS = 2_000_000_000
+_MAX_THOUGHT_CHARS = 4 * MAX_TEXT_CHARS  # thoughts and answer together
+_LENGTH_REASONS = frozenset(
+    ["length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"]
+)
+_FILTER_REASONS = frozenset(
+    [
+        "safety",
+        "prohibited_content",
+        "blocklist",
+        "spii",
+        "recitation",
+        "sensitive",
+        "content_filtered",
+        "content_policy",
+        "refusal",
+    ]
+)
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -21,22 +41,13 @@ def clean(value: Any, limit: int) -> str:
 
 
 def joined(parts: Iterable[Any]) -> str:
-    """The texts of a list of content parts, whatever else is in it."""
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    """Return the texts of a list of content parts; thoughts and other parts are left out."""
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and not part.get("thought"))
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def without_thoughts(text: str) -> str:
-    """Without the `<think>…</think>` that local reasoning models put first; some forget to open it, or to close it."""
-    thoughts, closed, answer = text.partition("</think>")
-    opened = thoughts.lstrip().startswith("<think>")
-    if closed and (opened or "<think>" not in thoughts):
-        return answer.lstrip()
-    return "" if opened else text
-
-
 def tool_request(*, index: int, call_id: Any, name: Any, arguments: Any) -> ToolRequest:
-    """A tool request from whatever the server sent; arguments that are no text are kept as their JSON."""
+    """Return a tool request from whatever the server sent; arguments that are not a text become their JSON."""
     if arguments is None:
         arguments = "{}"
     if not isinstance(arguments, str):
@@ -49,12 +60,12 @@ def tool_request(*, index: int, call_id: Any, name: Any, arguments: Any) -> Tool
 
 
 def tool_name(name: str) -> str:
-    """A name that servers take back in the history, where a model made one up that they do not."""
+    """Return a name that servers accept in the history, also for one that a model made up."""
     return name if _TOOL_NAME.fullmatch(name) else "unknown"
 
 
 def tool_arguments(arguments: str) -> str:
-    """Arguments that servers take back in the history: a JSON object, also where the model wrote none."""
+    """Return arguments that servers accept in the history: a JSON object, also if the model wrote none."""
     try:
         if isinstance(json.loads(arguments), dict):
             return arguments
@@ -64,38 +75,76 @@ def tool_arguments(arguments: str) -> str:
 
 
 def count(value: Any, *path: str) -> int:
-    """The number at `path` in nested dicts; 0 where there is none, or nonsense."""
+    """Return the number at `path` in nested dicts; 0 if there is none, or it is invalid."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return min(value, _MAX_TOKENS) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def completion(
-    *, text: str, refusal: str, tool_requests: list[ToolRequest], usage: Usage, model: Any, finish_reason: Any
+    *,
+    text: str,
+    refusal: str,
+    tool_requests: list[ToolRequest],
+    usage: Usage,
+    model: Any,
+    finish_reason: Any,
+    raw: tuple[dict[str, Any], ...],
+    prompt: Prompt,
 ) -> Completion:
-    """Raises ModelRefused for a refusal or a filtered answer, ModelUnavailable when nothing was said."""
-    reason = clean(finish_reason, 64)
-    text = clean(without_thoughts(text), MAX_TEXT_CHARS).strip()
+    """Raises ContentFiltered, ModelRefused for a refusal, or ModelUnavailable for an empty answer."""
+    reason = _finish_reason(clean(finish_reason, 64))
+    answer = remove_thoughts(text[:_MAX_THOUGHT_CHARS])
+    known = {request.name for message in prompt.messages for request in message.tool_requests}
+    written = extract_calls(answer[:MAX_TEXT_CHARS], prompt.tools, known=known)
+    text = clean(written.text, MAX_TEXT_CHARS).strip()
     if not any(character.isprintable() and not character.isspace() for character in text):
         text = ""  # zero-width characters and the like
-    requests = _with_own_ids(tool_requests[:_MAX_TOOL_REQUESTS])
+    if not tool_requests:
+        tool_requests = [
+            tool_request(index=index, call_id="", name=call.name, arguments=call.arguments)
+            for index, call in enumerate(written.calls)
+        ]
+    requests = _with_unique_ids(tool_requests[:_MAX_TOOL_REQUESTS], prompt)
     if reason == "content_filter":
-        raise ContentFiltered("The model server filtered the answer.")
+        raise ContentFiltered("The model server filtered the answer.", usage=usage)
     if refusal.strip() and not text and not requests:
-        raise ModelRefused("The model refused to answer.", code="refusal")
+        raise ModelRefused("The model refused to answer.", code="refusal", usage=usage)
     if not text and not requests:
+        if written.dropped:
+            raise ModelUnavailable(
+                "The model wrote a tool call that cannot be run.", code="dropped_tool_call", usage=usage
+            )
         if reason == "length":
-            raise ModelUnavailable("The answer's limit was reached before anything was said.", code="length")
-        raise ModelUnavailable("The model said nothing.", code="empty")
-    return Completion(text=text, tool_requests=requests, usage=usage, model=clean(model, 200), finish_reason=reason)
+            raise ModelUnavailable("The limit was reached before any text.", code="length", usage=usage)
+        raise ModelUnavailable("The answer is empty.", code="empty", usage=usage)
+    return Completion(
+        text=text,
+        tool_requests=requests,
+        usage=usage,
+        model=clean(model, 200),
+        finish_reason="tool_calls" if requests and reason in {"stop", ""} else reason,
+        dropped_tool_call=written.dropped,
+        raw=raw,
+    )
 
 
-def _with_own_ids(requests: list[ToolRequest]) -> tuple[ToolRequest, ...]:
-    """Some models give all requests of a step the same id; the answers must not be mixed up."""
-    seen: set[str] = set()
-    kept = []
-    for index, request in enumerate(requests):
-        call_id = f"{request.id}_{index}" if request.id in seen else request.id
+def _finish_reason(written: str) -> str:
+    """Return one name for a reason that servers name differently."""
+    reason = written.lower()
+    if reason in _LENGTH_REASONS:
+        return "length"
+    return "content_filter" if reason.startswith("content_filter") or reason in _FILTER_REASONS else written
+
+
+def _with_unique_ids(requests: list[ToolRequest], prompt: Prompt) -> tuple[ToolRequest, ...]:
+    """Some models repeat an id within a step or a turn; the results must not be mixed up."""
+    seen = {request.id for message in prompt.messages for request in message.tool_requests}
+    unique = []
+    for request in requests:
+        call_id, number = request.id, 0
+        while call_id in seen:
+            call_id, number = f"{request.id}_{number}", number + 1
         seen.add(call_id)
-        kept.append(ToolRequest(id=call_id, name=request.name, arguments=request.arguments))
-    return tuple(kept)
+        unique.append(replace(request, id=call_id))
+    return tuple(unique)

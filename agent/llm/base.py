@@ -111,8 +111,8 @@ class Completion:
 class ModelError(Exception):
     """No usable answer. `code` is for programs and is stored on the turn; the message holds no key and no prompt.
 
-    `usage` is what an unusable answer cost all the same. `unsupported` names the part of the request that the server
-    does not take (a field of `Capabilities`), if it said so.
+    `usage` is what an unusable answer cost all the same. `unsupported` are fields of `Capabilities`: what the server
+    may have meant, if it said that it does not take a part of the request.
     """
 
     code = "model_error"
@@ -124,7 +124,7 @@ class ModelError(Exception):
         code: str | None = None,
         retry_after_s: float | None = None,
         usage: Usage | None = None,
-        unsupported: str = "",
+        unsupported: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.code = code or self.code

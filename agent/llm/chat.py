@@ -1,36 +1,47 @@
 """Chat Completions: the API that every compatible server has."""
 
+from collections.abc import Collection
 from typing import Any
 
+from agent.llm.adapter import Adapter, arrange_messages
 from agent.llm.answers import completion, count, joined, tool_arguments, tool_name, tool_request
-from agent.llm.base import Completion, ModelUnavailable, Prompt, PromptMessage, Role, ToolRequest, ToolSpec, Usage
-from agent.llm.capabilities import capabilities_of
-from agent.llm.model_server import ModelServer, failure
+from agent.llm.base import (
+    Completion,
+    ContentFiltered,
+    ModelUnavailable,
+    Prompt,
+    PromptMessage,
+    Role,
+    ToolRequest,
+    ToolSpec,
+    Usage,
+)
+from agent.llm.capabilities import Capabilities
+from agent.llm.failures import failure
+
+_OWN_FIELDS = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "annotations", "audio"})
 
 
-class ChatModel:
+class ChatModel(Adapter):
     """Format: `POST /chat/completions`, https://platform.openai.com/docs/api-reference/chat/create"""
 
-    def __init__(self, server: ModelServer) -> None:
-        self._server = server
+    path = "/chat/completions"
 
-    def complete(self, prompt: Prompt) -> Completion:
-        return _completion(self._server.post("/chat/completions", _body(prompt)))
+    def build_body(self, prompt: Prompt, can: Capabilities) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": prompt.model}
+        if prompt.tools and can.tools:
+            body["tools"] = [_tool(tool) for tool in prompt.tools]
+            if not can.tools_while_reasoning:
+                body["reasoning_effort"] = "none"
+        body["messages"] = [_message(message, can) for message in arrange_messages(prompt, can)]
+        if prompt.temperature is not None and can.temperature:
+            body["temperature"] = prompt.temperature
+        if prompt.max_output_tokens is not None and can.limit_name:
+            body[can.limit_name] = prompt.max_output_tokens
+        return body
 
-
-def _body(prompt: Prompt) -> dict[str, Any]:
-    can = capabilities_of(prompt.model)
-    body: dict[str, Any] = {"model": prompt.model}
-    if prompt.tools:
-        body["tools"] = [_tool(tool) for tool in prompt.tools]
-        if not can.tools_while_reasoning:
-            body["reasoning_effort"] = "none"
-    body["messages"] = [_message(message) for message in prompt.messages_with_notes()]
-    if prompt.temperature is not None and can.temperature:
-        body["temperature"] = prompt.temperature
-    if prompt.max_output_tokens is not None:
-        body[can.limit_name] = prompt.max_output_tokens
-    return body
+    def read_answer(self, answer: dict[str, Any], prompt: Prompt) -> Completion:
+        return _completion(answer, prompt)
 
 
 def _tool(tool: ToolSpec) -> dict[str, Any]:
@@ -38,7 +49,7 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _message(message: PromptMessage) -> dict[str, Any]:
+def _message(message: PromptMessage, can: Capabilities) -> dict[str, Any]:
     if message.role is Role.TOOL:
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
     if message.picture:
@@ -46,20 +57,37 @@ def _message(message: PromptMessage) -> dict[str, Any]:
         return {"role": message.role.value, "content": [{"type": "text", "text": message.text}, picture]}
     if not message.tool_requests:
         return {"role": message.role.value, "content": message.text}
+    raw = message.raw[0] if message.raw else {}
+    sent = raw.get("tool_calls")
     calls = [
-        {
-            "id": request.id,
-            "type": "function",
-            "function": {"name": tool_name(request.name), "arguments": tool_arguments(request.arguments)},
-        }
-        for request in message.tool_requests
+        _call(request, sent[index] if isinstance(sent, list) and index < len(sent) else None, can)
+        for index, request in enumerate(message.tool_requests)
     ]
-    return {"role": message.role.value, "content": message.text or None, "tool_calls": calls}
+    empty = None if can.null_content and raw.get("content") is None else ""
+    own = {"role": message.role.value, "content": message.text or empty, "tool_calls": calls}
+    return _added_fields(raw, _OWN_FIELDS) | own if can.extra_fields else own
 
 
-def _completion(answer: dict[str, Any]) -> Completion:
+def _call(request: ToolRequest, sent: Any, can: Capabilities) -> dict[str, Any]:
+    function = {"name": tool_name(request.name), "arguments": tool_arguments(request.arguments)}
+    call = {"id": request.id, "type": "function", "function": function}
+    was = sent.get("function") if isinstance(sent, dict) else None
+    if not can.extra_fields or not isinstance(was, dict) or was.get("name") != request.name:
+        return call
+    call["function"] = _added_fields(was, function.keys()) | function
+    return _added_fields(sent, {*call, "index"}) | call
+
+
+def _added_fields(sent: dict[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """Return what a server added to its message, such as signatures and reasoning: it wants them back unchanged."""
+    return {name: value for name, value in sent.items() if name not in own and value not in (None, "", [], {})}
+
+
+def _completion(answer: dict[str, Any], prompt: Prompt) -> Completion:
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
+    if choice is None and (answer.get("promptFeedback") or answer.get("prompt_filter_results")):
+        raise ContentFiltered("The model server filtered the prompt.")  # Gemini, Azure
     if not isinstance(choice, dict):
         raise ModelUnavailable("The model server's answer has no choices.", code="malformed")
     if choice.get("error"):
@@ -83,11 +111,13 @@ def _completion(answer: dict[str, Any]) -> Completion:
         ),
         model=answer.get("model"),
         finish_reason=choice.get("finish_reason"),
+        raw=(message,),
+        prompt=prompt,
     )
 
 
 def _tool_request(index: int, call: Any) -> ToolRequest:
-    """A call of a shape we do not know is kept whole, without a name: it goes back to the model as an error."""
+    """Read a tool call. One of an unknown shape is kept whole, without a name: it is answered with an error."""
     if isinstance(call, dict) and isinstance(function := call.get("function"), dict):
         name, arguments = function.get("name"), function.get("arguments")
         return tool_request(index=index, call_id=call.get("id"), name=name, arguments=arguments)

@@ -1,4 +1,4 @@
-"""Texts as vectors: texts of similar meaning have vectors of similar direction."""
+"""Embeddings: vectors of texts. Texts of similar meaning have vectors of similar direction."""
 
 import math
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ MAX_DIMENSIONS = 16_000  # pgvector's own bound
 
 
 class Embedder:
-    """One embedding model of one server; safe to share by threads."""
+    """One embedding model of one server. Thread-safe."""
 
     def __init__(self, server: ModelServer, *, model: str) -> None:
         self._server = server
         self.model = model
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """The vector of each text, all of one dimension. Raises ModelUnavailable or ModelRefused.
+        """Return the vector of each text, all of one dimension. Raises ModelUnavailable or ModelRefused.
 
         Format: `POST /embeddings`, https://platform.openai.com/docs/api-reference/embeddings
         """
@@ -31,7 +31,7 @@ class Embedder:
 
 
 def _vectors(data: object, *, count: int) -> list[list[float]] | None:
-    """In the order of `index`; None when it is not exactly one usable vector for each text."""
+    """Return the vectors in the order of `index`; None unless there is exactly one usable vector for each text."""
     if not isinstance(data, list) or len(data) != count:
         return None
     vectors: dict[int, list[float]] = {}

@@ -1,4 +1,4 @@
-"""The way to an OpenAI-compatible server: one JSON request, one JSON answer, and every failure by its name."""
+"""The HTTP client of an OpenAI-compatible server: one JSON request, one JSON answer, each failure as a ModelError."""
 
 import json
 import re
@@ -11,42 +11,39 @@ from typing import Any
 import httpx2
 import openai
 
-from agent.llm.base import ContextTooLong, ModelError, ModelRefused, ModelUnavailable
-from whatsapp_agent.http.retry_after import parse_retry_after
+from agent.llm.base import ModelError, ModelRefused, ModelUnavailable
+from agent.llm.failures import failure
+from agent.llm.streams import is_stream, read_stream
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024  # bytes
 _CONNECT_TIMEOUT_S = 10.0
 _POOLS = 16
 _CALLS_PER_POOL = 64  # before the next pool is used
-_KEPT_ALIVE = 8  # idle connections per pool
-_KEPT_ALIVE_S = 30.0
-
-_CONTEXT_TOO_LONG = re.compile(
-    r"context.{0,20}(length|window|size|limit)|prompt is too long|too many tokens|maximum.{0,20}tokens", re.IGNORECASE
-)
+_MAX_IDLE_CONNECTIONS = 8  # per pool
+_IDLE_TIMEOUT_S = 30.0
 
 
 class ModelServer:
-    """A client to share by threads. It never tries twice: our turns do, and they remember it across a crash.
+    """A thread-safe client. It never retries: turns do, and they remember it across a crash.
 
     The request goes through the SDK's `post`, not through `chat.completions.create`, which spends 0.4 ms of CPU on
-    checking each message of the history. A pool looks at each of its connections for every request, so the
-    thousand calls that may wait at once are spread over several pools, with few idle connections in each; while few
-    wait, the first pool has them all, and its connections stay warm.
+    checking each message of the history. A pool looks at each of its connections for every request, so up to a thousand
+    concurrent calls are spread over several pools with few idle connections each. While there are few, the first pool
+    has them all, and its connections stay warm.
     """
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
-        self._base_url, self._api_key, self._timeout_s = base_url, api_key, timeout_s
+        self.base_url, self._api_key, self._timeout_s = base_url, api_key, timeout_s
         self._tls = httpx2.create_ssl_context()
         self._clients = [self._new_client()]
         self._busy = [0]  # calls under way, by client
         self._lock = threading.Lock()
-        # A server of one's own wants no key; the SDK insists on one, or on being told to send none.
+        # A local server wants no key, but the SDK insists on one, or on being told to send none.
         self._options: Any = {} if api_key else {"headers": {"Authorization": openai.Omit()}}
 
     def _new_client(self) -> openai.OpenAI:
         return openai.OpenAI(
-            base_url=self._base_url or "https://api.openai.com/v1",
+            base_url=self.base_url or "https://api.openai.com/v1",
             api_key=self._api_key or "none",
             max_retries=0,
             default_headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a huge one
@@ -54,14 +51,16 @@ class ModelServer:
                 verify=self._tls,
                 timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
                 limits=httpx2.Limits(
-                    max_connections=None, max_keepalive_connections=_KEPT_ALIVE, keepalive_expiry=_KEPT_ALIVE_S
+                    max_connections=None,
+                    max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
+                    keepalive_expiry=_IDLE_TIMEOUT_S,
                 ),
                 event_hooks={"response": [self._bound]},
             ),
         )
 
     def _bound(self, response: httpx2.Response) -> None:
-        """Before the body is read: refuse to inflate it, and bound it."""
+        """Refuse a compressed body, and bound its size, before it is read."""
         if response.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
             if response.is_success:
                 raise ModelUnavailable("The model server compressed its answer though asked not to.", code="malformed")
@@ -69,12 +68,14 @@ class ModelServer:
         response.stream = _BoundedStream(response.stream, until=time.monotonic() + self._timeout_s)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Raises ModelUnavailable or ModelRefused; what comes back is a JSON object, and nothing more is promised."""
+        """Return a JSON object; nothing else about it is checked. Raises ModelUnavailable or ModelRefused."""
+        try:
+            content = json.dumps(body).encode()
+        except RecursionError as exc:
+            raise ModelRefused("The request is nested too deeply.", code="malformed") from exc
         try:
             with self._some_client() as client:
-                response = client.post(
-                    path, content=json.dumps(body).encode(), cast_to=httpx2.Response, options=self._options
-                )
+                response = client.post(path, content=content, cast_to=httpx2.Response, options=self._options)
         except openai.APITimeoutError as exc:
             raise ModelUnavailable("The model server did not answer in time.", code="timeout") from exc
         except openai.APIConnectionError as exc:
@@ -103,7 +104,7 @@ class ModelServer:
 
 
 class _BoundedStream(httpx2.SyncByteStream):
-    """A body that may neither be larger than any answer nor trickle in for ever."""
+    """A response body with a maximum size and a deadline."""
 
     def __init__(self, stream: Any, *, until: float) -> None:
         self._stream, self._until = stream, until
@@ -124,7 +125,7 @@ class _BoundedStream(httpx2.SyncByteStream):
 
 def _json_object(response: httpx2.Response) -> dict[str, Any]:
     try:
-        answer = json.loads(response.content)
+        answer = read_stream(response.content) if is_stream(response.content) else json.loads(response.content)
     except (ValueError, RecursionError):
         raise ModelUnavailable("The model server's answer is not JSON.", code="malformed") from None
     if not isinstance(answer, dict):
@@ -144,44 +145,6 @@ def _status_error(response: httpx2.Response) -> ModelError:
         body = json.loads(response.content)
     except (ValueError, RecursionError):
         body = None
-    error = body.get("error", body) if isinstance(body, dict) else None
+    body = body[0] if isinstance(body, list) and body else body  # Gemini
+    error = body.get("error") or body if isinstance(body, dict) else response.content[:4000].decode("utf-8", "replace")
     return failure(response.status_code, error, response.headers)
-
-
-def failure(status: int, error: Any, headers: httpx2.Headers | None = None) -> ModelError:
-    """What a server's failure means to us. `error` is whatever it said; only its short type or code is repeated."""
-    said = _short_name(error)
-    message = f"The model server answered {status}{f' ({said})' if said else ''}."
-    wait_s = parse_retry_after(headers) if headers is not None else None
-    if "quota" in said or "billing" in said or status == 402:
-        return ModelUnavailable(message, code="insufficient_quota", retry_after_s=wait_s)
-    if status == 429 or "rate_limit" in said:
-        return ModelUnavailable(message, code="rate_limited", retry_after_s=wait_s)
-    if status in {408, 504}:
-        return ModelUnavailable(message, code="timeout", retry_after_s=wait_s)
-    if _is_context_too_long(status, said, error):
-        return ContextTooLong(message)
-    if status >= 500 or status in {409, 425}:
-        return ModelUnavailable(message, code="server_error", retry_after_s=wait_s)
-    if status in {401, 403}:
-        return ModelRefused(message, code="unauthorized")
-    if status == 404:
-        return ModelRefused(message, code="model_not_found")
-    if status < 400:
-        return ModelRefused(f"{message} Is OPENAI_BASE_URL the right address?", code="redirect")
-    return ModelRefused(message, code="bad_request")
-
-
-def _short_name(error: Any) -> str:
-    for key in ("code", "type"):
-        name = error.get(key) if isinstance(error, dict) else None
-        if isinstance(name, str) and re.fullmatch(r"[A-Za-z][\w.-]{0,63}", name, re.ASCII):
-            return name.lower()
-    return ""
-
-
-def _is_context_too_long(status: int, said: str, error: Any) -> bool:
-    if status == 413 or "context_length" in said or "context_size" in said:
-        return True
-    message = error.get("message") if isinstance(error, dict) else None
-    return status in {400, 422} and isinstance(message, str) and bool(_CONTEXT_TOO_LONG.search(message[:1000]))

@@ -1,9 +1,6 @@
 """Texts on their way out: WhatsApp's markup, parts that fit, and bounded prompts."""
 
 import random
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -140,26 +137,6 @@ def test_a_hostile_text_is_converted_and_split_in_bounded_time(text, budget_s):
     with budget_s(5):  # they take 0.01 to 0.5 s; what is quadratic takes minutes
         parts = split_text(to_whatsapp(text))
     assert all(part.strip() and units(part) <= WHATSAPP_LIMIT for part in parts)
-
-
-@pytest.fixture
-def budget_s() -> Callable[[int], AbstractContextManager[None]]:
-    """Interrupt what takes longer."""
-
-    @contextmanager
-    def bounded(seconds: int) -> Iterator[None]:
-        def give_up(*_: object) -> None:
-            raise AssertionError(f"took more than {seconds} s")
-
-        before = signal.signal(signal.SIGALRM, give_up)
-        signal.alarm(seconds)
-        try:
-            yield
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
-
-    return bounded
 
 
 # --- Splitting ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,120 @@
+"""What both adapters share: ask, and ask again without what the server does not take."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role
+from agent.llm.capabilities import Capabilities, capabilities_of, learn
+from agent.llm.model_server import ModelServer
+
+MAX_ATTEMPTS = 8
+START_OF_CONVERSATION = "[The conversation begins.]"
+_GUESSES = ("null_content", "extra_fields", "tools", "limit_name", "temperature")  # if the server does not say what
+_GUESSES_TO_REMEMBER = frozenset({"null_content", "extra_fields"})  # the others cost too much if the guess is wrong
+
+
+class Adapter(ABC):
+    """A `Model` over HTTP. What a server refuses is left out, and remembered for that server and model."""
+
+    path: str
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+
+    @property
+    def base_url(self) -> str:
+        return self._server.base_url
+
+    def complete(self, prompt: Prompt) -> Completion:
+        """Raises ModelUnavailable or ModelRefused."""
+        can = capabilities_of(prompt.model, server=self.base_url)
+        body = self.build_body(prompt, can)
+        learned: dict[str, Any] = {}
+        tried: set[tuple[str, Any]] = set()
+        first: ModelError | None = None
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                answer = self._server.post(self.path, body)
+            except ModelError as exc:
+                first = first or exc
+                change = self._next_change(exc, prompt, can, body=body, tried=tried)
+                if change is None:
+                    raise first if exc.code == "bad_request" else exc from None
+                name, value, is_sure = change
+                can = replace(can, **{name: value})
+                body = self.build_body(prompt, can)
+                tried.add((name, value))
+                if is_sure or name in _GUESSES_TO_REMEMBER:
+                    learned[name] = value
+                continue
+            if learned:
+                learn(self.base_url, prompt.model, learned)
+            return self.read_answer(answer, prompt)
+        raise first or ModelError()
+
+    def _next_change(
+        self, exc: ModelError, prompt: Prompt, can: Capabilities, *, body: dict[str, Any], tried: set[tuple[str, Any]]
+    ) -> tuple[str, Any, bool] | None:
+        """Return the first change that makes the request another one; None if there is nothing left to leave out."""
+        for name, value, is_sure in _changes(exc, can):
+            if (name, value) not in tried and self.build_body(prompt, replace(can, **{name: value})) != body:
+                return name, value, is_sure
+        return None
+
+    @abstractmethod
+    def build_body(self, prompt: Prompt, can: Capabilities) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def read_answer(self, answer: dict[str, Any], prompt: Prompt) -> Completion: ...
+
+
+def _changes(exc: ModelError, can: Capabilities) -> Iterator[tuple[str, Any, bool]]:
+    """Yield what to change after a refusal, what the server named first, and whether it named it."""
+    names = [(name, True) for name in exc.unsupported]
+    if exc.code == "bad_request":
+        names += [(name, False) for name in _GUESSES if name not in exc.unsupported]
+    for name, is_sure in names:
+        if name == "limit_name":
+            other = "max_tokens" if can.limit_name == "max_completion_tokens" else "max_completion_tokens"
+            yield from ((name, other, is_sure), (name, "", is_sure))
+        else:
+            yield name, False, is_sure
+
+
+def arrange_messages(prompt: Prompt, can: Capabilities) -> list[PromptMessage]:
+    """Return the prompt's messages as the model takes them. A user speaks first, also if staff wrote first."""
+    messages = list(prompt.messages_with_notes())
+    if not can.tools:
+        messages = [_without_tools(message) for message in messages]
+    at = next((at for at, message in enumerate(messages) if message.role is not Role.SYSTEM), len(messages))
+    if at == len(messages) or messages[at].role is not Role.USER:
+        messages.insert(at, PromptMessage(role=Role.USER, text=START_OF_CONVERSATION))
+    if not can.system_role and at:
+        instructions = "\n\n".join(message.text for message in messages[:at])
+        messages[: at + 1] = [replace(messages[at], text=f"{instructions}\n\n{messages[at].text}")]
+    return messages if can.any_role_order and can.tools else _merge_same_roles(messages)
+
+
+def _without_tools(message: PromptMessage) -> PromptMessage:
+    """Tell a call and its result in words, for a model that takes neither."""
+    if message.role is Role.TOOL:
+        return PromptMessage(role=Role.USER, text=f"[Result of a tool:]\n{message.text}")
+    if message.tool_requests:
+        calls = "\n".join(f"[Used the tool {request.name}.]" for request in message.tool_requests)
+        return PromptMessage(role=message.role, text=f"{message.text}\n{calls}".strip())
+    return message
+
+
+def _merge_same_roles(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
+    merged: list[PromptMessage] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        is_open = last is not None and last.role is message.role and not last.tool_requests
+        if last is not None and is_open and message.role is not Role.TOOL:
+            text = "\n\n".join(filter(None, [last.text, message.text]))
+            merged[-1] = replace(message, text=text, picture=message.picture or last.picture)
+        else:
+            merged.append(message)
+    return merged

@@ -1,0 +1,209 @@
+"""Remove what a model thinks from what it answers.
+
+Reasoning models mark their thoughts in the text when the server does not parse them. Formats: the chat templates of
+the models that `_OPEN` names, and https://cookbook.openai.com/articles/openai-harmony, as of 2026-11.
+"""
+
+import json
+import re
+
+from agent.llm.spans import CodeSpans, join_around_gap
+from agent.llm.written_calls import CALL_MARK
+
+_NAME = (
+    r"(?:[a-z]{1,12}:)?(?:(?:inner|internal|hidden|private|longcat)[_-]?)?"
+    r"(?:think|thinking|thoughts?|reason|reasoning|reasoning_content|analysis|monologue|scratchpad|reflection"
+    r"|chain_of_thought|cot|cot_budget_reflect)"
+)
+_WORD = r"(?:think|thinking|thought|thoughts|reasoning|analysis)"
+_OPEN = (
+    rf"<{_NAME}(?:\s[^<>]{{0,200}})?>"  # DeepSeek, Qwen, GLM, EXAONE, Seed and most others
+    r"|\[(?-i:THINK|THINKING|REASONING)\]"  # Mistral
+    r"|◁think▷"  # Kimi
+    r"|<\|START_THINKING\|>"  # Cohere
+    rf"|<\|(?:begin|start)_of_{_WORD}\|>|<\|{_WORD}\|>|<\|{_WORD}_(?:start|begin)\|>"
+    r"|<\|channel>[ \t]*thought\b"  # Gemma
+    r"|<\|inner_prefix\|>|\[unused16\]"  # Apertus, Pangu
+)
+_CLOSE = (
+    rf"</{_NAME}\s*>|\[/(?-i:THINK|THINKING|REASONING)\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_{_WORD}\|>"
+    rf"|<\|/{_WORD}\|>|<\|{_WORD}_end\|>|<channel\|>|<\|inner_suffix\|>|\[unused17\]"
+    r"|<\|end\|>\s{0,9}<\|begin\|>assistant\s{0,9}<\|content\|>"  # Solar
+)
+_MARK = re.compile(rf"(?P<ticks>`+)|(?P<open>{_OPEN})|(?P<close>{_CLOSE})|<{_NAME}\s*/>", re.IGNORECASE)
+_ANY = re.compile(rf"{_OPEN}|{_CLOSE}|<{_NAME}\s*/>", re.IGNORECASE)
+_NAMED = re.compile(
+    r"\b(?:tags?|tokens?|markers?|elements?|etiquetas?|balises?|marcas?|тег|标签)[ \t]+\Z", re.IGNORECASE
+)
+_QUOTES = "\"'“”‘’«»„"
+
+_HARMONY = re.compile(r"<\|(start|channel|constrain|message|end|return|call)\|>")
+_HARMONY_OR_CODE = re.compile(rf"(?P<ticks>`+)|{_HARMONY.pattern}")
+_HARMONY_WITHOUT_MARKS = re.compile(
+    r"\s*(?:analysis|commentary)(?=[A-Z\"'¿¡]|[^\x00-\x7f]|.*assistant(?:final|commentary))", re.DOTALL
+)
+_CALL_WITHOUT_MARKS = re.compile(r"commentary\s+to=(?:functions\.)?([\w.-]+?)\s*(?:code|json)?\s*(?=\{)")
+_GRANITE = re.compile(r"\s*Here is my thought process:.*?(?:Here is my response:|\Z)", re.DOTALL)
+_WRAPPER = re.compile(
+    r"\s*<(answer|response|final|final_answer)>(?P<inner>.*?)(?:</\1>\s*|\Z)\Z", re.DOTALL | re.IGNORECASE
+)
+_SPECIAL = (
+    r"<\|(?:im_start|im_end|im_sep|eot_id|eom_id|eot|endoftext|end_of_text|begin_of_text|end|return|assistant|user"
+    r"|begin_of_solution|end_of_solution|begin_of_box|end_of_box|START_RESPONSE|END_RESPONSE|END_OF_TURN_TOKEN"
+    r"|start_header_id|end_header_id|content|begin|start)\|>|<(?:start|end)_of_turn>|<turn\|>|<\|turn>|</?s>|<eos>"
+    r"|<[｜|](?:end|begin)[▁_]of[▁_]sentence[｜|]>|\[/?INST\]"
+)
+_LEADING = re.compile(rf"(?:{_SPECIAL})\s*(?:assistant\b\s*|model\b\s*)?")
+_TRAILING = re.compile(rf"(?:{_SPECIAL})\Z")
+_MAX_SPECIAL_CHARS = 32
+
+
+def remove_thoughts(text: str) -> str:
+    """Return the answer in `text`: blocks of thoughts anywhere are removed, closed or not.
+
+    Where only a closing mark stands, what comes before it is thought. Marks in code, in quotes and behind the word
+    "tag" are talked about and stay.
+    """
+    if not any(mark in text for mark in "<[◁") and not _HARMONY_WITHOUT_MARKS.match(text):
+        return text[found.end() :] if (found := _GRANITE.match(text)) else text
+    text = _read_harmony(text)
+    if _ANY.search(text):
+        text = _remove_blocks(text)
+    if found := _GRANITE.match(text):
+        text = text[found.end() :]
+    text = _remove_special_tokens(text.strip())
+    return wrapped["inner"].strip() if (wrapped := _WRAPPER.match(text)) else text
+
+
+def _remove_blocks(text: str) -> str:
+    code = CodeSpans(text)
+    answer = ""
+    visible_from = at = named = 0
+    thinking = False
+    while found := _MARK.search(text, at):
+        at = found.end()
+        if found.lastgroup == "ticks":
+            if not thinking and (end := code.end(found.start(), len(found[0]))) > 0:
+                at = end
+        elif found.lastgroup == "open":
+            if thinking:
+                continue
+            if _is_talked_about(text, found):
+                named += 1
+                continue
+            answer = join_around_gap(answer, text[visible_from : found.start()])
+            thinking, visible_from = True, at
+        elif found.lastgroup == "close":
+            if not thinking and (named or _is_talked_about(text, found)):
+                named = max(0, named - 1)
+                continue
+            thinking, visible_from = False, at
+        elif not thinking:  # <think/>
+            answer = join_around_gap(answer, text[visible_from : found.start()])
+            visible_from = at
+    if thinking:
+        call = CALL_MARK.search(text, visible_from)  # some models forget to stop thinking before they call a tool
+        return join_around_gap(answer, text[call.start() :]) if call else answer
+    return join_around_gap(answer, text[visible_from:])
+
+
+def _remove_special_tokens(text: str) -> str:
+    """Remove the marks of a chat template around an answer."""
+    at = 0
+    while found := _LEADING.match(text, at):
+        at = found.end()
+    text = text[at:]
+    while found := _TRAILING.search(text, max(0, len(text) - _MAX_SPECIAL_CHARS)):
+        text = text[: found.start()].rstrip()
+    return text
+
+
+def _is_talked_about(text: str, mark: re.Match[str]) -> bool:
+    before, after = text[mark.start() - 1 : mark.start()], text[mark.end() : mark.end() + 1]
+    if before and after and before in _QUOTES and after in _QUOTES:
+        return True
+    return bool(_NAMED.search(text, max(0, mark.start() - 20), mark.start()))
+
+
+# --- Harmony ------------------------------------------------------------------------------------------------------
+
+
+def _read_harmony(text: str) -> str:
+    """Return the final channel of an answer in OpenAI's harmony format, and its tool calls as `<tool_call>`s."""
+    if _HARMONY_WITHOUT_MARKS.match(text):
+        return _read_harmony_without_marks(text)
+    if not any(mark in text for mark in ("<|message|>", "<|channel|>")) or _is_all_code(text):
+        return text
+    final, other, calls = [], [], []
+    for header, content in _harmony_messages(text):
+        recipient = re.search(r"\bto=([^\s<]+)", header)
+        channel = re.search(r"\|channel\|\s*(\w+)", header)
+        role = header.partition("|channel|")[0].split()
+        if recipient:
+            calls.append(_as_tool_call(recipient[1], content))
+        elif role and role[0] not in {"assistant", "model"}:
+            continue
+        elif channel and channel[1] == "final":
+            final.append(content)
+        elif not channel or channel[1] == "commentary":
+            other.append(content)
+    parts = [part.strip() for part in (final or other)]
+    return "\n\n".join([*filter(None, parts), *calls])
+
+
+def _harmony_messages(text: str) -> list[tuple[str, str]]:
+    """Split into pairs of header and content. Servers strip some of the marks."""
+    pieces = _HARMONY.split(text)
+    first, marks = pieces[0], list(zip(pieces[1::2], pieces[2::2], strict=True))
+    messages: list[tuple[str, str]] = []
+    header, in_header = "", False
+    if (
+        marks
+        and marks[0][0] in {"message", "constrain"}
+        and (found := re.match(r"\s*(analysis|commentary|final)\b", first))
+    ):
+        header, in_header = f"|channel|{found[1]} {first[found.end() :]}", True
+    elif first.strip():
+        messages.append(("", first))
+    for mark, following in marks:
+        if mark == "message":
+            messages.append((header, following))
+            header, in_header = "", False
+        elif mark in {"end", "return", "call"}:
+            header, in_header = "", False
+            if following.strip():
+                messages.append(("", following))
+        else:
+            header = f"{header if in_header else ''} {'' if mark == 'start' else f'|{mark}|'}{following}"
+            in_header = True
+    return messages
+
+
+def _read_harmony_without_marks(text: str) -> str:
+    """The same where the server stripped the marks and left the names: `analysis…assistantfinal…`."""
+    _, final, answer = text.rpartition("assistantfinal")
+    if final:
+        return answer
+    if call := _CALL_WITHOUT_MARKS.search(text):
+        return _as_tool_call(call[1], text[call.end() :])
+    return ""
+
+
+def _as_tool_call(name: str, content: str) -> str:
+    try:
+        arguments, _ = json.JSONDecoder().raw_decode(content.strip() or "{}")
+    except (ValueError, RecursionError):
+        arguments = content.strip()
+    call = {"name": name.removeprefix("functions."), "arguments": arguments}
+    return f"<tool_call>{json.dumps(call, ensure_ascii=False)}</tool_call>"
+
+
+def _is_all_code(text: str) -> bool:
+    """Whether every mark of the harmony format stands in code."""
+    code, at = CodeSpans(text), 0
+    while found := _HARMONY_OR_CODE.search(text, at):
+        if not found["ticks"]:
+            return False
+        end = code.end(found.start(), len(found[0]))
+        at = end if end > 0 else found.end()
+    return True
