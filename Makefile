@@ -29,10 +29,12 @@ check: .venv/.ready-to-test
 	@$(IN_VENV) manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - || { echo "The API changed: run make docs."; exit 1; }
 	@$(PRODUCTION) $(IN_VENV) manage.py check --deploy --fail-level WARNING
 
-docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema and the table of permissions.
+docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema, the table of permissions, the event types.
 	@$(IN_VENV) manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 	@$(IN_VENV) manage.py permission_matrix | $(IN_VENV) -c "import pathlib, sys; doc = pathlib.Path('docs/permissions.md'); \
 		doc.write_text(doc.read_text().split('| route |')[0] + sys.stdin.read())"
+	@$(IN_VENV) manage.py event_types | $(IN_VENV) -c "import pathlib, sys; doc = pathlib.Path('docs/events.md'); \
+		doc.write_text(doc.read_text().split('### ')[0] + sys.stdin.read())"
 
 fuzz: .venv/.ready-to-test  ## Ask a running server everything its schema allows, and what it does not.
 	@$(IN_VENV) -m tests.fuzzing $(ARGS)

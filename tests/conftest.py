@@ -243,7 +243,7 @@ def feed(request: Any, monkeypatch: Any) -> None:
     if marker is not None and marker.kwargs.get("transaction"):
         return
     monkeypatch.setattr(event_feed, "horizon", lambda: 2**63 - 1)
-    monkeypatch.setattr(event_feed, "SERVER_AT", "SELECT 9223372036854775807")
+    monkeypatch.setattr(event_feed, "SELECT_NEXT_TRANSACTION", "SELECT 9223372036854775807")
 
 
 @pytest.fixture

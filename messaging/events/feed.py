@@ -1,9 +1,9 @@
-"""What happened, in order and without gaps, for programs that follow along.
+"""The event feed: events in a fixed order and without gaps.
 
-Transactions do not commit in the order in which they took their numbers. A reader that went by the row's id alone would
-pass over a row that was written early and committed late. So each row names its transaction, and only rows of
-transactions older than every one still running are handed out, ordered by transaction: nothing can come in between any
-more. A transaction that writes for long holds the feed up, and loses nothing.
+Transactions do not commit in the order of their numbers, so a reader that went by the row's id alone would skip a row
+that was written early and committed late. Each row therefore stores its transaction. The feed is ordered by transaction
+and returns only rows of transactions older than every one still running: no row can be added before them any more. A
+long transaction delays the feed and loses nothing.
 """
 
 import base64
@@ -24,32 +24,13 @@ from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import AppError, InvalidInput
 from whatsapp_agent.periodic import periodic
 
-TYPES = (
-    "message.received",
-    "message.queued",
-    "message.sent",
-    "message.delivered",
-    "message.read",
-    "message.failed",
-    "message.unconfirmed",
-    "message.cancelled",
-    "message.edited",
-    "message.revoked",
-    "conversation.control_changed",
-    "conversation.needs_attention",
-    "session.status_changed",
-    "turn.finished",
-    "command.finished",
-    "endpoint.disabled",
-    "endpoint.test",
-)
 RETENTION = timedelta(days=30)
-WINDOW = 2000  # rows looked at for one page, however few of them the reader may see
+WINDOW = 2000  # rows read for one page, however few of them the reader may see
 PURGE_BATCH_SIZE = 2000
 
 # The oldest transaction that may still write an event. Those of other databases of the same server cannot, and may run
-# for hours. Read before the events and not with them: what ended between the two is then seen.
-HORIZON = """
+# for hours. Read before the events, not with them: transactions that end between the two are then included.
+SELECT_HORIZON = """
 WITH now AS (SELECT pg_current_snapshot() AS snapshot),
      running AS (SELECT pg_snapshot_xip(snapshot)::text::bigint AS number FROM now)
 SELECT COALESCE(
@@ -61,8 +42,9 @@ SELECT COALESCE(
              AND backend.datid <> (SELECT oid FROM pg_database WHERE datname = current_database()))),
     (SELECT pg_snapshot_xmax(snapshot)::text::bigint FROM now))
 """
-# First what there is, then what of it is wanted: one more than the page holds, and how far was looked.
-READ = """
+# `seen`: the next rows. `wanted`: those of them the reader asked for and may see, one more than a page. `furthest`: the
+# last row read, where the next page begins.
+SELECT_PAGE = """
 WITH seen AS MATERIALIZED (
     SELECT * FROM messaging_event
      WHERE (transaction, id) > (%(after_transaction)s, %(after_id)s)
@@ -83,15 +65,15 @@ SELECT furthest.id, furthest.transaction, furthest.is_full, wanted.*
   FROM furthest LEFT JOIN wanted ON true
  ORDER BY wanted.transaction, wanted.id
 """
-# After a dump was restored elsewhere, transactions are numbered from the beginning. Rows and positions numbered higher
-# than the server has come belong before everything it numbers itself; their own order is that of their ids.
-SERVER_AT = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-REBASE = """
+# A server that a dump was restored on numbers its transactions from the beginning. Rows and positions with a number it
+# has not reached belong before its own; among themselves they are ordered by id.
+SELECT_NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+RESET_FOREIGN_TRANSACTIONS = """
 UPDATE messaging_event SET transaction = 0
  WHERE transaction >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 """
-# The last of those to go stays: a position before it has missed something, one at or behind it has not.
-PURGE = """
+# The last expired row stays: a cursor before it has missed events, one at or behind it has not.
+DELETE_EXPIRED = """
 WITH expired AS (
     SELECT id, transaction FROM (SELECT * FROM messaging_event ORDER BY transaction, id LIMIT %(limit)s) oldest
      WHERE at < %(before)s
@@ -107,12 +89,12 @@ class InvalidCursor(InvalidInput):
 
 class CursorExpired(AppError):
     status, code = 410, "cursor_expired"
-    detail = "Events after this cursor are no longer kept. Begin again without one."
+    detail = "Events after this cursor have been deleted. Start again without a cursor."
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in the feed: behind the event of this transaction and id."""
+    """A position in the feed: behind the event of this transaction and id. As text it is the API's cursor."""
 
     transaction: int = 0
     id: int = 0
@@ -122,7 +104,7 @@ class Position:
         """Raises InvalidCursor."""
         try:
             raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            transaction, event_id = (int(word, 16) for word in raw.decode("ascii").split("."))
+            transaction, event_id = (int(part, 16) for part in raw.decode("ascii").split("."))
         except (ValueError, binascii.Error) as exc:
             raise InvalidCursor(field="after") from exc
         position = cls(transaction, event_id)
@@ -138,8 +120,8 @@ START = Position()
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
-    """One event as it leaves: by the feed or by a webhook."""
+class FeedEvent:
+    """One event as the API and webhooks show it."""
 
     position: Position
     public_id: UUID
@@ -151,32 +133,32 @@ class Happened:
 
     @property
     def webhook_id(self) -> str:
-        """Its id outside."""
+        """The event's public id."""
         return webhook_id_of(self.public_id)
 
     def as_dict(self) -> dict[str, Any]:
         """`{"id", "type", "timestamp", "data": {"session", "conversation", …}}`"""
-        places = {"session": self.session_id, "conversation": self.conversation_id}
+        ids = {"session": self.session_id, "conversation": self.conversation_id}
         return {
             "id": self.webhook_id,
             "type": self.type,
             "timestamp": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "data": {name: str(value) for name, value in places.items() if value} | self.data,
+            "data": {name: str(value) for name, value in ids.items() if value} | self.data,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some events, and where the next page begins. `has_more`: there is something to look at behind it already."""
+    """Events, and the position where the next page begins. `has_more`: there are more rows behind it."""
 
-    events: Sequence[Happened]
+    events: Sequence[FeedEvent]
     end: Position
     has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Whose eyes the feed is read with: these sessions and what concerns this user; everything for administrators."""
+    """What a reader may see: events of these sessions and of this user; administrators see everything."""
 
     user_id: UUID | None
     sessions: Collection[UUID] = ()
@@ -186,7 +168,7 @@ class Reader:
     def of(cls, user: Any) -> Self:
         sessions = WhatsAppSession.objects.visible_to(user).values_list("pk", flat=True)
         return cls(
-            user_id=user.pk if user.restricted_to is None else None,  # a key for some sessions: nothing beside them
+            user_id=user.pk if user.restricted_to is None else None,  # a key restricted to sessions sees only theirs
             sessions=() if user.sees_everything else list(sessions),
             sees_everything=user.sees_everything,
         )
@@ -201,10 +183,9 @@ def read(
     session: UUID | None = None,
     conversation: UUID | None = None,
 ) -> Page:
-    """The events behind `after` that the reader may see and wants, oldest first.
+    """Return the events behind `after` that match the filters and that the reader may see, oldest first.
 
-    Looks at WINDOW rows at most, so that a page costs the same however few of them are the reader's: an empty page
-    that `has_more` is one to go on from.
+    Reads WINDOW rows at most, so that a page costs the same however few of them match: an empty page may have more.
     """
     parameters: dict[str, Any] = {
         "sees_everything": reader.sees_everything,
@@ -220,31 +201,31 @@ def read(
         "horizon": horizon(),
     }
     with connection.cursor() as cursor:
-        cursor.execute(READ, parameters)
+        cursor.execute(SELECT_PAGE, parameters)
         rows = cursor.fetchall()
     if not rows:
         return Page([], after, has_more=False)
     furthest_id, furthest_transaction, is_full, *_ = rows[0]
-    found = [_happened(row[3:]) for row in rows if row[3] is not None]
-    if len(found) > limit:
-        return Page(found[:limit], found[limit - 1].position, has_more=True)
-    return Page(found, Position(furthest_transaction, furthest_id), has_more=is_full)
+    events = [_feed_event(row[3:]) for row in rows if row[3] is not None]
+    if len(events) > limit:
+        return Page(events[:limit], events[limit - 1].position, has_more=True)
+    return Page(events, Position(furthest_transaction, furthest_id), has_more=is_full)
 
 
-def _happened(row: Sequence[Any]) -> Happened:
+def _feed_event(row: Sequence[Any]) -> FeedEvent:
     event_id, transaction, public_id, type_, at, session_id, conversation_id, data = row
-    return Happened(
+    return FeedEvent(
         Position(transaction, event_id), public_id, type_, at, session_id, conversation_id, json.loads(data)
     )
 
 
-def some(*, reader: Reader, ids: Collection[int]) -> list[Happened]:
-    """Of the events with these ids (not the public ones) those that are kept and the reader may see."""
+def load_events(*, reader: Reader, ids: Collection[int]) -> list[FeedEvent]:
+    """Return the events with these row ids (not public ids) that still exist and that the reader may see."""
     rows = Event.objects.filter(pk__in=ids)
     if not reader.sees_everything:
         rows = rows.filter(Q(session_id__in=list(reader.sessions)) | Q(user_id=reader.user_id))
     return [
-        Happened(
+        FeedEvent(
             Position(row.transaction, row.pk),
             row.public_id,
             row.type,
@@ -258,23 +239,23 @@ def some(*, reader: Reader, ids: Collection[int]) -> list[Happened]:
 
 
 def horizon() -> int:
-    """The oldest transaction that may still write an event: what older ones wrote is there, whole and for good."""
+    """Return the oldest transaction that may still write an event. What older ones wrote is complete and final."""
     with connection.cursor() as cursor:
-        cursor.execute(HORIZON)
+        cursor.execute(SELECT_HORIZON)
         return cursor.fetchone()[0]
 
 
 def last_position() -> Position:
-    """Behind the newest event that may be handed out now."""
+    """Return the position behind the newest event that may be read now."""
     rows = Event.objects.filter(transaction__lt=horizon()).order_by("-transaction", "-id")
     last = rows.values_list("transaction", "id").first()
     return Position(*last) if last else START
 
 
-def still_valid(position: Position) -> Position:
-    """The position as this server numbers it. Raises CursorExpired when events behind it are no longer kept."""
+def resolve_position(position: Position) -> Position:
+    """Return the position in this server's numbering. Raises CursorExpired when events behind it have been deleted."""
     with connection.cursor() as cursor:
-        cursor.execute(SERVER_AT)
+        cursor.execute(SELECT_NEXT_TRANSACTION)
         if position.transaction >= cursor.fetchone()[0]:
             position = Position(0, position.id)
     oldest = Event.objects.order_by("transaction", "id").values_list("transaction", "id", "at").first()
@@ -285,14 +266,14 @@ def still_valid(position: Position) -> Position:
 
 @periodic(every_s=5)
 def purge() -> int:
-    """Forget the oldest of the events that are kept long enough; returns how many."""
+    """Delete the oldest events that are past RETENTION, a batch at a time; return how many."""
     with connection.cursor() as cursor:
-        cursor.execute(PURGE, {"limit": PURGE_BATCH_SIZE, "before": timezone.now() - RETENTION})
+        cursor.execute(DELETE_EXPIRED, {"limit": PURGE_BATCH_SIZE, "before": timezone.now() - RETENTION})
         return cursor.rowcount
 
 
 @periodic(every_s=5)
 def rebase() -> None:
-    """Set right what a dump of another server brought along."""
+    """Order events of a restored dump before all events of this server."""
     with connection.cursor() as cursor:
-        cursor.execute(REBASE)
+        cursor.execute(RESET_FOREIGN_TRANSACTIONS)

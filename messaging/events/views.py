@@ -1,4 +1,4 @@
-"""`GET /api/v1/events/`: what happened, read in order, one page after the other, or waited for."""
+"""`GET /api/v1/events/`: the event feed, page by page, with long polling."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.permissions import READ, denial_reason
-from messaging.events import feed
+from messaging.events import feed, types
 from messaging.events.feed import Page, Position, Reader
 from messaging.models import Message
 from messaging.serializers import MessageSerializer
@@ -26,41 +26,43 @@ MAX_WAIT_S = 30
 POLL_INTERVAL_S = 0.5
 EXPANDABLE = ("message",)
 
-# Who waits holds a thread of the web server; the others are for those who do not.
+# A waiting request holds a thread of the web server; half of the threads stay free for other requests.
 _may_wait = threading.BoundedSemaphore(max(settings.WEB_THREADS // 2, 1))
 
 
-class Words(serializers.CharField):
-    """Some of the words we know, with commas between them."""
+class CommaSeparatedField(serializers.CharField):
+    """A comma-separated list of known values."""
 
     def __init__(self, known: Collection[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._known = known
 
     def to_internal_value(self, data: Any) -> Any:
-        words = [word.strip() for word in super().to_internal_value(data).split(",")]
-        if any(word not in self._known for word in words):
-            raise serializers.ValidationError(f"Known are: {', '.join(self._known)}.")
-        return words
+        values = [value.strip() for value in super().to_internal_value(data).split(",")]
+        if any(value not in self._known for value in values):
+            raise serializers.ValidationError(f"Must be one or more of: {', '.join(self._known)}.")
+        return values
 
 
-def _shown(field: str, known: Sequence[str]) -> OpenApiParameter:
-    """Words with commas between them, as OpenAPI has it."""
-    said = str(FeedQuery().fields[field].help_text)
-    words = {"type": "array", "items": {"type": "string", "enum": list(known)}, "minItems": 1}
-    return OpenApiParameter(field, words, style="form", explode=False, description=said)
+def _list_parameter(field: str, known: Sequence[str]) -> OpenApiParameter:
+    """Describe a CommaSeparatedField of FeedQuery for OpenAPI."""
+    description = str(FeedQuery().fields[field].help_text)
+    schema = {"type": "array", "items": {"type": "string", "enum": list(known)}, "minItems": 1}
+    return OpenApiParameter(field, schema, style="form", explode=False, description=description)
 
 
 class FeedQuery(StrictSerializer):
     after = serializers.CharField(
         required=False,
         max_length=100,
-        help_text="The `cursor` of the page before. Without it the feed begins with the oldest event that is kept (30 "
-        "days); `latest` begins with what happens from now on.",
+        help_text="The `cursor` of the previous page. Without it the feed starts with the oldest stored event (30 "
+        "days); `latest` starts with new events.",
     )
     limit = serializers.IntegerField(default=100, min_value=1, max_value=500)
-    types = Words(
-        feed.TYPES, required=False, help_text="Only these, comma-separated, e.g. `message.received,turn.finished`."
+    types = CommaSeparatedField(
+        types.EVENT_TYPE_NAMES,
+        required=False,
+        help_text="Only these types, comma-separated, e.g. `message.received,turn.finished`.",
     )
     session = serializers.UUIDField(required=False)
     conversation = serializers.UUIDField(required=False)
@@ -68,40 +70,47 @@ class FeedQuery(StrictSerializer):
         default=0,
         min_value=0,
         max_value=MAX_WAIT_S,
-        help_text="When there is nothing, wait so many seconds for something to happen. While too many wait, nobody "
-        "else is made to.",
+        help_text="When there are no events, wait up to this many seconds for one. When too many requests wait "
+        "already, the answer comes at once.",
     )
-    expand = Words(EXPANDABLE, required=False, help_text="`message`: each message as it is now, if it still is.")
+    expand = CommaSeparatedField(
+        EXPANDABLE,
+        required=False,
+        help_text="`message`: add each event's message as it is now; null if it was deleted.",
+    )
 
 
 class EventSerializer(serializers.Serializer):
     id = serializers.CharField(help_text="Unique; the `webhook-id` of the same event sent to an endpoint.")
-    type = serializers.ChoiceField(choices=feed.TYPES)
+    type = serializers.ChoiceField(choices=types.EVENT_TYPE_NAMES, help_text=types.summary())
     timestamp = serializers.DateTimeField()
     data = serializers.DictField(  # type: ignore[assignment]
-        help_text="Ids and facts: `session`, `conversation`, and by type `message`, `direction`, `author`, `kind`, "
-        "`status`, `control`, `turn`, `outcome`, …"
+        help_text="`session` and `conversation`, where the event belongs to one, and the fields of its type."
     )
-    message = MessageSerializer(required=False, allow_null=True, help_text="With `expand=message`.")
+    message = MessageSerializer(required=False, allow_null=True, help_text="Only with `expand=message`.")
 
 
 class FeedPageSerializer(serializers.Serializer):
     results = EventSerializer(many=True)
-    cursor = serializers.CharField(help_text="Pass it as `after` to go on from here.")
+    cursor = serializers.CharField(help_text="Pass it as `after` to get the next page.")
     has_more = serializers.BooleanField(
-        help_text="More can be read at once. A page may be empty and have more: what it passed over was not yours."
+        help_text="Whether there is a next page now. An empty page may have more: it skipped what you may not see."
     )
 
 
-SHOWN: list[Any] = [FeedQuery, _shown("types", feed.TYPES), _shown("expand", EXPANDABLE)]
+PARAMETERS: list[Any] = [
+    FeedQuery,
+    _list_parameter("types", types.EVENT_TYPE_NAMES),
+    _list_parameter("expand", EXPANDABLE),
+]
 
 
 class EventFeed(APIView):
-    @extend_schema(operation_id="events_list", parameters=SHOWN, responses=FeedPageSerializer, tags=["events"])
+    @extend_schema(operation_id="events_list", parameters=PARAMETERS, responses=FeedPageSerializer, tags=["events"])
     def get(self, request: Request) -> Response:
-        """What happened in your sessions, oldest first, in an order that never changes and without gaps.
+        """Return events of your sessions, oldest first, in a fixed order and without gaps.
 
-        Keep the `cursor` of the last page you dealt with and pass it as `after`: you will have seen every event once.
+        Store the `cursor` of the last page you processed and pass it as `after`: you receive every event once.
         """
         form = FeedQuery(data=request.query_params)
         form.is_valid(raise_exception=True)
@@ -123,21 +132,21 @@ def _position(cursor: str | None) -> Position:
         case "latest":
             return feed.last_position()
         case _:
-            return feed.still_valid(Position.parse(cursor))
+            return feed.resolve_position(Position.parse(cursor))
 
 
 def _read(query: dict[str, Any], *, reader: Reader, after: Position) -> Page:
-    """A page; when there is nothing, what comes within the time the caller wants to wait."""
-    wanted: dict[str, Any] = {name: query.get(name) for name in ("limit", "types", "session", "conversation")}
+    """Return a page; if it is empty, wait for events as long as the caller asked."""
+    filters: dict[str, Any] = {name: query.get(name) for name in ("limit", "types", "session", "conversation")}
     give_up_at = time.monotonic() + query["wait"]
-    page = feed.read(reader=reader, after=after, **wanted)
+    page = feed.read(reader=reader, after=after, **filters)
     if page.events or page.has_more or not query["wait"] or not _may_wait.acquire(blocking=False):
         return page
     try:
         while not page.events and not page.has_more and (left_s := give_up_at - time.monotonic()) > 0:
             postgres.release()
             time.sleep(min(POLL_INTERVAL_S, left_s))
-            page = feed.read(reader=reader, after=page.end, **wanted)
+            page = feed.read(reader=reader, after=page.end, **filters)
     finally:
         _may_wait.release()
     return page

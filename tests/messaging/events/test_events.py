@@ -340,10 +340,10 @@ def test_old_events_go_and_who_has_missed_some_hears_of_it(says):
     age(4)
     feed.purge()
     assert [event.position for event in feed.read(reader=EVERYTHING).events] == positions[3:]
-    assert feed.still_valid(positions[3]) == positions[3]
-    assert feed.still_valid(feed.START) == feed.START
+    assert feed.resolve_position(positions[3]) == positions[3]
+    assert feed.resolve_position(feed.START) == feed.START
     with pytest.raises(feed.CursorExpired):
-        feed.still_valid(positions[1])
+        feed.resolve_position(positions[1])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -354,5 +354,5 @@ def test_a_dump_restored_on_a_younger_server_goes_on_where_it_was(bridges):
     cursor = Position(2**40, Event.objects.filter(data__number=1).get().pk)
     feed.rebase()
     tell(4)
-    page = feed.read(reader=EVERYTHING, after=feed.still_valid(cursor))
+    page = feed.read(reader=EVERYTHING, after=feed.resolve_position(cursor))
     assert [event.data["number"] for event in page.events] == [2, 3, 4]

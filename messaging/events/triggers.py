@@ -1,0 +1,119 @@
+"""The triggers that write events, as the database has them. A test compares the two.
+
+Each table writes the events of its own changes, whichever statement makes them. Conditions stand in WHEN, so that an
+update that is no event does not call a function. Migrations install them (0002_events, 0010_attention).
+"""
+
+from whatsapp_agent.postgres.triggers import TriggerFunction
+
+MESSAGE = TriggerFunction(
+    name="messaging_tell_of_message",
+    body="""
+BEGIN
+    INSERT INTO messaging_event (type, session_id, conversation_id, data)
+    VALUES ('message.' || COALESCE(TG_ARGV[0], CASE NEW.direction WHEN 'inbound' THEN 'received' ELSE NEW.status END),
+            NEW.session_id, NEW.conversation_id,
+            jsonb_build_object('message', NEW.id, 'direction', NEW.direction, 'author', NEW.author, 'kind', NEW.kind,
+                               'status', NEW.status, 'unanswered', NEW.unanswered, 'error_code', NEW.error_code,
+                               'turn', NEW.turn_id));
+    RETURN NULL;
+END """,
+    triggers={
+        "tell_of_new_message": (
+            "messaging_message",
+            "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
+        ),
+        "tell_of_message_status": (  # sending, then queued again (a retry) is no event
+            "messaging_message",
+            """AFTER UPDATE OF status ON {table}
+FOR EACH ROW WHEN (NEW.direction = 'outbound' AND NEW.status IS DISTINCT FROM OLD.status AND NEW.status <> 'sending'
+                   AND NOT (OLD.status = 'sending' AND NEW.status = 'queued'))
+EXECUTE FUNCTION {function}()""",
+        ),
+        "tell_of_message_edit": (
+            "messaging_message",
+            """AFTER UPDATE OF edited_at ON {table}
+FOR EACH ROW WHEN (NEW.edited_at IS DISTINCT FROM OLD.edited_at) EXECUTE FUNCTION {function}('edited')""",
+        ),
+        "tell_of_message_revocation": (
+            "messaging_message",
+            """AFTER UPDATE OF revoked_at ON {table}
+FOR EACH ROW WHEN (NEW.revoked_at IS NOT NULL AND OLD.revoked_at IS NULL) EXECUTE FUNCTION {function}('revoked')""",
+        ),
+    },
+)
+CONTROL = TriggerFunction(
+    name="messaging_tell_of_control",
+    body="""
+BEGIN
+    INSERT INTO messaging_event (type, session_id, conversation_id, data)
+    VALUES ('conversation.control_changed', NEW.session_id, NEW.id,
+            jsonb_build_object('control', NEW.control, 'previous', OLD.control, 'until', NEW.control_until,
+                               'by', NEW.controlled_by_id));
+    RETURN NULL;
+END """,
+    triggers={
+        "tell_of_control": (
+            "messaging_conversation",
+            """AFTER UPDATE OF control, control_until, controlled_by_id ON {table}
+FOR EACH ROW WHEN ((NEW.control, NEW.control_until, NEW.controlled_by_id)
+                   IS DISTINCT FROM (OLD.control, OLD.control_until, OLD.controlled_by_id))
+EXECUTE FUNCTION {function}()""",
+        ),
+    },
+)
+ATTENTION = TriggerFunction(  # only for reasons that no other event reports: message.failed, turn.finished, …
+    name="messaging_notify_of_attention",
+    body="""
+BEGIN
+    INSERT INTO messaging_event (type, session_id, conversation_id, data)
+    VALUES ('conversation.needs_attention', NEW.session_id, NEW.id, jsonb_build_object('reason', NEW.attention_reason));
+    RETURN NULL;
+END """,
+    triggers={
+        "notify_of_attention": (
+            "messaging_conversation",
+            """AFTER UPDATE OF needs_attention ON {table}
+FOR EACH ROW WHEN (NEW.needs_attention AND NEW.attention_reason IN ('unanswered', 'bridge_key', 'loop', 'other_program')
+                   AND (NOT OLD.needs_attention OR NEW.attention_reason IS DISTINCT FROM OLD.attention_reason))
+EXECUTE FUNCTION {function}()""",
+        ),
+    },
+)
+TURN = TriggerFunction(
+    name="messaging_tell_of_turn",
+    body="""
+BEGIN
+    INSERT INTO messaging_event (type, session_id, conversation_id, data)
+    SELECT 'turn.finished', session_id, NEW.conversation_id,
+           jsonb_build_object('turn', NEW.id, 'outcome', NEW.outcome)
+      FROM messaging_conversation WHERE id = NEW.conversation_id;
+    RETURN NULL;
+END """,
+    triggers={
+        "tell_of_turn": ("messaging_turn", "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"),
+    },
+)
+SESSION = TriggerFunction(
+    name="messaging_tell_of_session",
+    body="""
+BEGIN
+    INSERT INTO messaging_event (type, session_id, data)
+    VALUES ('session.status_changed', NEW.id,
+            jsonb_build_object('status', NEW.status, 'reason', NEW.status_reason,
+                               'previous', CASE WHEN TG_OP = 'UPDATE' THEN OLD.status END));
+    RETURN NULL;
+END """,
+    triggers={
+        "tell_of_new_session": (
+            "sessions_app_whatsappsession",
+            "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
+        ),
+        "tell_of_session_status": (
+            "sessions_app_whatsappsession",
+            """AFTER UPDATE OF status ON {table}
+FOR EACH ROW WHEN (NEW.status IS DISTINCT FROM OLD.status) EXECUTE FUNCTION {function}()""",
+        ),
+    },
+)
+TRIGGERS = (MESSAGE, CONTROL, ATTENTION, TURN, SESSION)

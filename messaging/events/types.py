@@ -1,0 +1,112 @@
+"""Every event type: its name, when it is written, and the fields of its payload.
+
+The API's schema, `docs/events.md` and the filters are made from these declarations. `data` of an event also has
+`session` and `conversation`, where the event belongs to one. `messaging.events.triggers` writes most of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    name: str
+    description: str
+    payload: Mapping[str, str]  # the fields of `data`, each with its meaning
+    is_subscribable: bool = True  # whether an endpoint may ask for it, and has it by default
+
+
+MESSAGE_PAYLOAD = {
+    "message": "id of the message",
+    "direction": "`inbound` or `outbound`",
+    "author": "who wrote it: `contact`, `agent`, `staff`, `phone`, `api` or `system`",
+    "kind": "`text`, `image`, `location`, …",
+    "status": "the message's status after the change",
+    "unanswered": "why the agent does not answer it; empty otherwise",
+    "error_code": "why sending failed; empty otherwise",
+    "turn": "id of the turn that wrote or handled it, or null",
+}
+ENDPOINT_PAYLOAD = {"endpoint": "id of the webhook endpoint"}
+
+
+def _message(name: str, description: str) -> EventType:
+    return EventType(f"message.{name}", description, MESSAGE_PAYLOAD)
+
+
+ENDPOINT_DISABLED = EventType(
+    "endpoint.disabled",
+    "A webhook endpoint was disabled, by us or by staff. Only its owner receives this.",
+    ENDPOINT_PAYLOAD | {"reason": "why, as a sentence"},
+)
+ENDPOINT_TEST = EventType(
+    "endpoint.test",
+    "The test event of `webhook-endpoints/{id}/test/`. Only that endpoint receives it.",
+    ENDPOINT_PAYLOAD,
+    is_subscribable=False,
+)
+EVENT_TYPES = (
+    _message("received", "A message of a contact was stored."),
+    _message("queued", "A message was queued for sending; again when a failed one is retried."),
+    _message("sent", "The bridge accepted an outbound message, or one typed on the phone was stored."),
+    _message("delivered", "WhatsApp delivered an outbound message."),
+    _message("read", "The contact read an outbound message."),
+    _message("failed", "An outbound message was not sent and is not retried by itself."),
+    _message("unconfirmed", "It is unknown whether the bridge sent an outbound message."),
+    _message("cancelled", "A queued message will not be sent, because a person took the conversation over."),
+    _message("edited", "The text of a message was edited on WhatsApp."),
+    _message("revoked", "A message was deleted for everyone on WhatsApp."),
+    EventType(
+        "conversation.control_changed",
+        "Who answers in a conversation changed, or until when.",
+        {
+            "control": "`agent`, `human` or `muted`",
+            "previous": "the control before",
+            "until": "when the agent answers again by itself, or null",
+            "by": "id of the user in control, or null",
+        },
+    ),
+    EventType(
+        "conversation.needs_attention",
+        "A person should look at a conversation, for a reason that no other event reports.",
+        {"reason": "`unanswered`, `bridge_key`, `loop` or `other_program`"},
+    ),
+    EventType(
+        "session.status_changed",
+        "A session was created, or its status changed.",
+        {"status": "the session's status", "reason": "why; may be empty", "previous": "the status before, or null"},
+    ),
+    EventType(
+        "turn.finished",
+        "The agent finished a turn.",
+        {"turn": "id of the turn", "outcome": "`answered`, `command`, `ignored`, `silenced` or `failed`"},
+    ),
+    EventType(
+        "command.finished",
+        "A command was run, wherever it was called from.",
+        {
+            "run": "id of the command run",
+            "name": "the command's name",
+            "status": "`done`, `invalid`, `refused` or `failed`",
+            "surface": "where it was called",
+        },
+    ),
+    ENDPOINT_DISABLED,
+    ENDPOINT_TEST,
+)
+EVENT_TYPE_NAMES = tuple(event_type.name for event_type in EVENT_TYPES)
+SUBSCRIBABLE_TYPES = tuple(event_type.name for event_type in EVENT_TYPES if event_type.is_subscribable)
+
+
+def as_markdown() -> str:
+    """Return the section of every event type for `docs/events.md`."""
+    return "\n".join(_section(event_type) for event_type in EVENT_TYPES)
+
+
+def _section(event_type: EventType) -> str:
+    fields = "\n".join(f"| `{field}` | {meaning} |" for field, meaning in event_type.payload.items())
+    return f"### `{event_type.name}`\n\n{event_type.description}\n\n| field | meaning |\n| --- | --- |\n{fields}\n"
+
+
+def summary() -> str:
+    """Return a list of the types with their descriptions and fields, for the API's schema."""
+    return "\n".join(f"- `{each.name}`: {each.description} `{'`, `'.join(each.payload)}`." for each in EVENT_TYPES)

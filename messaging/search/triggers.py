@@ -1,0 +1,26 @@
+"""The trigger that lists new and changed messages for the search index. A test compares it with the database."""
+
+from whatsapp_agent.postgres.triggers import TriggerFunction
+
+UNINDEXED_MESSAGE = TriggerFunction(
+    name="messaging_note_unindexed",
+    body="""
+BEGIN
+    INSERT INTO messaging_unindexedmessage (message_id, conversation_id) VALUES (NEW.id, NEW.conversation_id)
+    ON CONFLICT (message_id) DO NOTHING;
+    RETURN NULL;
+END """,
+    triggers={
+        "messaging_message_is_new": (
+            "messaging_message",
+            "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
+        ),
+        "messaging_message_was_changed": (
+            "messaging_message",
+            """AFTER UPDATE OF text, details, said_at ON {table}
+FOR EACH ROW WHEN (OLD.text <> NEW.text OR OLD.details <> NEW.details OR OLD.said_at <> NEW.said_at)
+EXECUTE FUNCTION {function}()""",
+        ),
+    },
+)
+TRIGGERS = (UNINDEXED_MESSAGE,)
