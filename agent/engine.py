@@ -20,7 +20,7 @@ from agent.turns.summary import compact_early, set_scheduler
 from agent.turns.turn import give_back_held, take_turn
 from messaging import outbox
 from messaging.models import Conversation
-from messaging.webhooks import endpoints
+from messaging.webhooks import deliveries
 from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.periodic import PeriodicJob
 from whatsapp_agent.postgres.base import mark_background_thread
@@ -224,7 +224,7 @@ class Engine:
 
     def sweep_endpoints(self) -> None:
         """Submit every webhook endpoint that has events to deliver."""
-        for endpoint_id in endpoints.with_work():
+        for endpoint_id in deliveries.with_pending():
             self._endpoints.submit(endpoint_id)
 
     def _every(self, seconds: float, run: Callable[[], object]) -> None:

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from messaging.models import WebhookEndpoint
-from messaging.webhooks import endpoints
-from messaging.webhooks.endpoints import Attempt, Outgoing
+from messaging.webhooks import deliveries
+from messaging.webhooks.deliveries import Attempt, OutgoingEvent
 from whatsapp_agent import postgres
 from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, ask
 from whatsapp_agent.http.retry_after import parse_retry_after
@@ -27,46 +27,46 @@ MAX_RESPONSE_BYTES = 2000
 
 def deliver_to_endpoint(endpoint_id: UUID) -> None:
     """Send pending events to one endpoint. Does nothing if it is paused or another process holds its lease."""
-    lease = endpoints.take(endpoint_id)
+    lease = deliveries.acquire_lease(endpoint_id)
     if lease is None:
         return
     try:
-        while (gathered := endpoints.gather(lease)) is not None:
-            endpoint, batch = gathered
+        while (loaded := deliveries.load_batch(lease)) is not None:
+            endpoint, batch = loaded
             if not batch:
                 break
             postgres.release()
             attempts = _send_all(endpoint, batch)
-            endpoints.note(lease, attempts)
-            if not all(attempt.is_taken for attempt in attempts) or not lease.renew():
+            deliveries.record_attempts(lease, attempts)
+            if not all(attempt.is_accepted for attempt in attempts) or not lease.renew():
                 break
     finally:
-        lease.give_back()
+        lease.release()
 
 
-def _send_all(endpoint: WebhookEndpoint, batch: Sequence[Outgoing]) -> list[Attempt]:
+def _send_all(endpoint: WebhookEndpoint, batch: Sequence[OutgoingEvent]) -> list[Attempt]:
     """Send a batch until it is done, time is up or the endpoint fails. Conversations run in parallel, each in order."""
-    give_up_at = time.monotonic() + endpoints.SENDS_FOR_S
+    give_up_at = time.monotonic() + deliveries.SEND_BUDGET_S
     attempts: list[Attempt] = []
-    places: dict[UUID | None, list[Outgoing]] = defaultdict(list)
+    by_conversation: dict[UUID | None, list[OutgoingEvent]] = defaultdict(list)
     for outgoing in batch:
-        places[outgoing.place].append(outgoing)
+        by_conversation[outgoing.conversation_id].append(outgoing)
 
-    def send_place(queue: list[Outgoing]) -> None:
+    def send_in_order(queue: list[OutgoingEvent]) -> None:
         for outgoing in queue:
-            if time.monotonic() > give_up_at or any(not attempt.is_taken for attempt in attempts[-AT_ONCE:]):
+            if time.monotonic() > give_up_at or any(not attempt.is_accepted for attempt in attempts[-AT_ONCE:]):
                 return
             attempts.append(send(endpoint, outgoing))
 
-    if len(places) == 1:
-        send_place(list(batch))
+    if len(by_conversation) == 1:
+        send_in_order(list(batch))
     else:
-        with ThreadPoolExecutor(min(AT_ONCE, len(places)), thread_name_prefix="webhook") as threads:
-            list(threads.map(send_place, places.values()))
+        with ThreadPoolExecutor(min(AT_ONCE, len(by_conversation)), thread_name_prefix="webhook") as threads:
+            list(threads.map(send_in_order, by_conversation.values()))
     return attempts
 
 
-def send(endpoint: WebhookEndpoint, outgoing: Outgoing) -> Attempt:
+def send(endpoint: WebhookEndpoint, outgoing: OutgoingEvent) -> Attempt:
     """Send one event and return the attempt. Anything but 2xx within the timeout is a failure."""
     at, began = timezone.now(), time.monotonic()
 
@@ -77,7 +77,7 @@ def send(endpoint: WebhookEndpoint, outgoing: Outgoing) -> Attempt:
         answer = ask(
             "POST",
             endpoint.url,
-            headers=endpoints.headers_for(endpoint, outgoing, at=at),
+            headers=deliveries.headers_for(endpoint, outgoing, at=at),
             content=outgoing.body,
             timeout_s=settings.WEBHOOK_TIMEOUT_S,
             max_bytes=MAX_RESPONSE_BYTES,

@@ -30,7 +30,7 @@ from agent.bridges.events import ChatAddress
 from agent.bridges.parsing import MAX_NAME_LENGTH, WrongShape, read_json
 from agent.bridges.simulator import SimulatorBridge
 from messaging.contacts import contact_for, conversation_with, known_by_phone
-from messaging.history.timeline import activity_of, beside_text, excerpt_of, read_timeline
+from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
 from messaging.phones import parse_phone
 from sessions_app.models import Bridge, WhatsAppSession
@@ -259,7 +259,7 @@ def _message(message: Any) -> dict[str, Any]:
         "writer": _writer(message),
         "kind": message.kind,
         "text": "" if message.revoked_at else excerpt_of(message),
-        "beside": beside_text(message),
+        "beside": describe_content(message),
         "target": (message.details or {}).get("target_id"),
         "emoji": (message.details or {}).get("emoji"),
         "quoted": message.quoted_excerpt,

@@ -1,4 +1,4 @@
-"""`webhook-endpoints/` and `webhook-deliveries/`: where events are posted to, and what came of it."""
+"""`webhook-endpoints/` and `webhook-deliveries/`: URLs that receive events, and the requests to them."""
 
 from typing import Any
 from uuid import UUID
@@ -14,43 +14,43 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import user_of
 from accounts.idempotency import idempotent
-from messaging.events import feed
+from messaging.events.types import EVENT_TYPE_NAMES, SUBSCRIBABLE_TYPES
 from messaging.filters import DeliveryFilters
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from messaging.webhooks import endpoints
+from messaging.webhooks import deliveries, endpoints
 from whatsapp_agent.api.fields import HttpUrlField, StrictSerializer, refuse_fields, valid
 from whatsapp_agent.api.filters import StrictFilters
 
-SECRET_HELP = "Shown this once. What is sent is signed with it: verify as https://www.standardwebhooks.com says."  # noqa: S105
+SECRET_HELP = "Shown only once. It signs every request: verify as https://www.standardwebhooks.com describes."  # noqa: S105
 
 
 class EndpointChangeSerializer(StrictSerializer):
     url = HttpUrlField(
-        help_text="http or https. An address in a private network is refused unless the server allows it.",
+        help_text="http or https. A URL in a private network is refused unless the server allows it.",
     )
     description = serializers.CharField(max_length=200, allow_blank=True)
     types = serializers.ListField(
-        child=serializers.ChoiceField(choices=endpoints.TOLD_BY_DEFAULT),
-        max_length=len(feed.TYPES),
-        help_text="Types of events to be told of. Empty: all.",
+        child=serializers.ChoiceField(choices=SUBSCRIBABLE_TYPES),
+        max_length=len(EVENT_TYPE_NAMES),
+        help_text="Event types to receive. Empty: all.",
     )
     sessions = serializers.ListField(
         child=serializers.UUIDField(),
         allow_null=True,
         min_length=1,
         max_length=100,
-        help_text="Only what happens in these sessions. null: in all you may see.",
+        help_text="Only events of these sessions. null: all sessions you may see.",
     )
-    is_enabled = serializers.BooleanField(help_text="Enabled again, it is told what it missed.")
+    is_enabled = serializers.BooleanField(help_text="When enabled again, it receives the events it missed.")
 
 
 class EndpointCreateSerializer(EndpointChangeSerializer):
     description = serializers.CharField(max_length=200, allow_blank=True, required=False)
     types = serializers.ListField(
-        child=serializers.ChoiceField(choices=endpoints.TOLD_BY_DEFAULT),
-        max_length=len(feed.TYPES),
+        child=serializers.ChoiceField(choices=SUBSCRIBABLE_TYPES),
+        max_length=len(EVENT_TYPE_NAMES),
         required=False,
-        help_text="Types of events to be told of. Empty, or not given: all.",
+        help_text="Event types to receive. Empty or omitted: all.",
     )
     sessions = serializers.ListField(
         child=serializers.UUIDField(),
@@ -58,13 +58,13 @@ class EndpointCreateSerializer(EndpointChangeSerializer):
         min_length=1,
         required=False,
         max_length=100,
-        help_text="Only what happens in these sessions. null, or not given: in all you may see.",
+        help_text="Only events of these sessions. null or omitted: all sessions you may see.",
     )
-    is_enabled = None  # type: ignore[assignment]  # a new one is
+    is_enabled = None  # type: ignore[assignment]  # a new endpoint is enabled
 
 
 class EndpointSerializer(serializers.ModelSerializer):
-    sessions = serializers.SerializerMethodField(help_text="null: all its owner may see.")
+    sessions = serializers.SerializerMethodField(help_text="null: all sessions its owner may see.")
     types = serializers.ListField(child=serializers.CharField(), help_text="Empty: all.")
 
     class Meta:
@@ -111,7 +111,7 @@ class DeliverySerializer(serializers.ModelSerializer):
     event = serializers.CharField(
         source="event.webhook_id",
         allow_null=True,
-        help_text="Its id, sent as `webhook-id`; null once it is no longer kept.",
+        help_text="The event's id, sent as `webhook-id`; null once the event is deleted.",
     )
     attempts = AttemptSerializer(many=True, help_text="Oldest first.")
 
@@ -133,40 +133,40 @@ class DeliverySerializer(serializers.ModelSerializer):
 
 
 @extend_schema_view(
-    list=extend_schema(description="Addresses that are told what happens: your own; all of them for administrators."),
-    retrieve=extend_schema(description="One address that is told what happens."),
+    list=extend_schema(description="Your webhook endpoints, newest first; administrators see everyone's."),
+    retrieve=extend_schema(description="One webhook endpoint: its URL, its event types and its health."),
 )
 class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     serializer_class = EndpointSerializer
-    filterset_class: Any = None  # its deliveries have one
+    filterset_class: Any = None  # only its deliveries have filters
 
     def get_queryset(self) -> QuerySet[WebhookEndpoint]:
         return WebhookEndpoint.objects.visible_to(self.request.user).prefetch_related("sessions")
 
     def list(self, request: Request) -> Response:
-        """Your endpoints, newest first; those of all for administrators."""
+        """List your endpoints, newest first; administrators see everyone's."""
         return super().list(request)
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        """One endpoint: where it is, what it is told, and how it is doing."""
+        """Return one endpoint: its URL, its event types and its health."""
         return super().retrieve(request, pk=pk)
 
     @extend_schema(request=EndpointCreateSerializer, responses={201: EndpointWithSecretSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        """Have events posted to an address from now on. The answer shows the secret, this once."""
+        """Create an endpoint that receives events from now on. The answer shows its secret, only this once."""
         endpoint = endpoints.create_endpoint(owner=user_of(request), **valid(EndpointCreateSerializer, request))
         return Response(EndpointWithSecretSerializer(endpoint).data, status=201)
 
     @extend_schema(request=EndpointChangeSerializer(partial=True), responses=EndpointSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Change where it is, what it is told, or whether it is."""
+        """Change its URL, event types, sessions or description, or enable or disable it."""
         changes = valid(EndpointChangeSerializer, request, partial=True)
         endpoints.change_endpoint(self.get_object(), by=user_of(request), **changes)
         return Response(self.get_serializer(self.get_object()).data)
 
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Forget it, and what was sent to it."""
+        """Delete the endpoint and its deliveries."""
         endpoints.delete_endpoint(self.get_object())
         return Response(status=204)
 
@@ -174,7 +174,7 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     @idempotent
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     def rotate_secret(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """A new secret, shown this once. For 24 hours what is sent is signed with the former one as well."""
+        """Replace the secret; the answer shows the new one. For 24 hours requests are signed with both."""
         refuse_fields(request)
         return Response(EndpointWithSecretSerializer(endpoints.rotate_secret(self.get_object())).data)
 
@@ -182,16 +182,16 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
     @idempotent
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Send it an `endpoint.test` event."""
+        """Send the endpoint an `endpoint.test` event."""
         refuse_fields(request)
-        return Response(DeliverySerializer(endpoints.send_test(self.get_object())).data, status=202)
+        return Response(DeliverySerializer(deliveries.send_test(self.get_object())).data, status=202)
 
     @extend_schema(responses=DeliverySerializer(many=True))
     @action(detail=True, filterset_class=DeliveryFilters)
     def deliveries(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """What was, and is to be, sent to it: of the last seven days, newest first."""
-        deliveries = StrictFilters().apply(request, _deliveries().filter(endpoint=self.get_object()), self)
-        page = self.paginate_queryset(deliveries)
+        """List its deliveries of the last seven days, newest first."""
+        rows = StrictFilters().apply(request, _deliveries().filter(endpoint=self.get_object()), self)
+        page = self.paginate_queryset(rows)
         return self.get_paginated_response(DeliverySerializer(page, many=True).data)
 
 
@@ -200,7 +200,7 @@ def _deliveries() -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.prefetch_related("event", attempts)
 
 
-@extend_schema_view(retrieve=extend_schema(description="One event on its way to one address, with every attempt."))
+@extend_schema_view(retrieve=extend_schema(description="One delivery of an event to an endpoint, with every attempt."))
 class DeliveryViewSet(RetrieveModelMixin, GenericViewSet):
     serializer_class = DeliverySerializer
 
@@ -208,13 +208,13 @@ class DeliveryViewSet(RetrieveModelMixin, GenericViewSet):
         return _deliveries().filter(endpoint__in=WebhookEndpoint.objects.visible_to(self.request.user))
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        """What is, or was, sent to an endpoint, and each attempt."""
+        """Return one delivery and its attempts."""
         return super().retrieve(request, pk=pk)
 
     @extend_schema(request=None, responses={202: DeliverySerializer})
     @idempotent
     @action(detail=True, methods=["post"])
     def redeliver(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Send it once more, now, under the same id."""
+        """Send the event again, now, under the same id."""
         refuse_fields(request)
-        return Response(self.get_serializer(endpoints.redeliver(self.get_object())).data, status=202)
+        return Response(self.get_serializer(deliveries.redeliver(self.get_object())).data, status=202)

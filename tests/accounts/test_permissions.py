@@ -19,7 +19,8 @@ from accounts.models import Role, Scope, User
 from accounts.permissions import MATRIX, as_markdown
 from commands.models import CommandRun
 from messaging.models import Contact, Conversation, Media, Message, Turn
-from messaging.webhooks.endpoints import create_endpoint, send_test
+from messaging.webhooks.deliveries import send_test
+from messaging.webhooks.endpoints import create_endpoint
 from sessions_app.models import AgentProfile, Membership, WhatsAppSession
 from tests.conftest import as_user
 

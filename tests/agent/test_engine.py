@@ -201,7 +201,7 @@ def test_every_periodic_job_is_found_where_it_is_declared():
         "messaging.outbox.give_up_stuck",
         "messaging.search.embeddings.embed_waiting",
         "messaging.search.index.index_waiting",
-        "messaging.webhooks.endpoints.purge",
+        "messaging.webhooks.deliveries.purge",
         "sessions_app.services.sync_due_bridges",
     }
 

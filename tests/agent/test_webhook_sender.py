@@ -18,7 +18,7 @@ from agent import webhook_sender
 from agent.engine import WorkerPool
 from messaging.events import feed
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from messaging.webhooks import endpoints
+from messaging.webhooks import deliveries, endpoints
 from sessions_app.models import Membership, WhatsAppSession
 from tests.support.fake_receiver import Answer, Receiver, Taken
 
@@ -155,7 +155,7 @@ def test_who_is_no_longer_a_member_is_told_no_more_not_even_what_waits(endpoint,
 def test_an_endpoint_of_a_user_who_is_shut_out_is_told_nothing(endpoint, receiver, says):
     User.objects.update(is_active=False)
     says("Hello")
-    assert endpoints.with_work() == []
+    assert deliveries.with_pending() == []
     webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert receiver.requests == []
 
@@ -210,14 +210,14 @@ def test_pauses_grow_and_after_a_day_it_is_given_up(endpoint, receiver, says):
     receiver.answer = Answer(500)
     says("Hello")
     pauses = []
-    for _ in range(len(endpoints.RETRY_AFTER_S)):
+    for _ in range(len(deliveries.RETRY_AFTER_S)):
         again(endpoint)
         pauses.append((WebhookDelivery.objects.get().next_try_at - timezone.now()).total_seconds())
     again(endpoint)
     delivery = WebhookDelivery.objects.get()
     assert pauses == sorted(pauses)
     assert 20 * 3600 < sum(pauses) < 26 * 3600
-    assert (delivery.status, delivery.tries) == ("failed", len(endpoints.RETRY_AFTER_S) + 1)
+    assert (delivery.status, delivery.tries) == ("failed", len(deliveries.RETRY_AFTER_S) + 1)
 
 
 def test_an_endpoint_that_fails_is_asked_one_thing_at_a_time_until_it_is_well(endpoint, receiver, says):
@@ -263,14 +263,14 @@ def test_an_endpoint_that_failed_for_days_is_disabled_and_its_owner_told(endpoin
     receiver.answer = Answer(500)
     says("Hello")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
-    WebhookEndpoint.objects.update(failing_since=timezone.now() - endpoints.DISABLED_AFTER - timedelta(hours=1))
+    WebhookEndpoint.objects.update(failing_since=timezone.now() - deliveries.DISABLED_AFTER - timedelta(hours=1))
     again(endpoint)
     endpoint.refresh_from_db()
     assert not endpoint.is_enabled
     assert "3 days" in endpoint.disabled_reason
     told = feed.read(reader=feed.Reader.of(member), types=["endpoint.disabled"]).events
     assert [event.data["endpoint"] for event in told] == [str(endpoint.pk)]
-    assert endpoints.with_work() == []
+    assert deliveries.with_pending() == []
 
 
 def test_an_endpoint_that_is_gone_is_disabled_at_once(endpoint, receiver, says):
@@ -292,7 +292,7 @@ def test_an_endpoint_enabled_again_is_told_what_it_missed(endpoint, receiver, sa
 
 
 def test_an_endpoint_that_is_dead_lets_its_place_in_the_feed_wait(endpoint, receiver, says, monkeypatch):
-    monkeypatch.setattr(endpoints, "MAX_PENDING", 3)
+    monkeypatch.setattr(deliveries, "MAX_PENDING", 3)
     receiver.answer = Answer(500)
     for _ in range(20):
         says("Hello")
@@ -329,14 +329,14 @@ def test_two_processes_do_not_tell_an_endpoint_at_once(endpoint, receiver, says)
 
 def test_what_a_process_that_died_had_begun_is_sent_again_when_its_lease_is_over(endpoint, receiver, says):
     says("Hello")
-    lease = endpoints.take(endpoint.pk)
-    endpoints.gather(lease)  # and then it is killed
+    lease = deliveries.acquire_lease(endpoint.pk)
+    deliveries.load_batch(lease)  # and then it is killed
     webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert receiver.requests == []
     WebhookEndpoint.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert len(receiver.requests) == 1
-    assert endpoints.gather(lease) is None
+    assert deliveries.load_batch(lease) is None
 
 
 def test_conversations_go_side_by_side_and_each_in_order(endpoint, receiver, says):
@@ -362,7 +362,7 @@ def test_a_slow_endpoint_does_not_keep_another_waiting(endpoint, receiver, says,
     give_up_at = time.monotonic() + 10
     while not any(request.path == "/quick" for request in receiver.requests):
         assert time.monotonic() < give_up_at
-        for endpoint_id in endpoints.with_work():
+        for endpoint_id in deliveries.with_pending():
             pool.submit(endpoint_id)
         time.sleep(0.02)
     assert not WebhookDelivery.objects.filter(endpoint=endpoint, status="delivered").exists()
@@ -388,7 +388,7 @@ def test_an_address_that_became_private_is_not_asked(endpoint, receiver, says, s
 def test_what_was_delivered_can_be_delivered_again_under_the_same_id(endpoint, receiver, says):
     says("Hello")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
-    endpoints.redeliver(WebhookDelivery.objects.get())
+    deliveries.redeliver(WebhookDelivery.objects.get())
     webhook_sender.deliver_to_endpoint(endpoint.pk)
     first, second = receiver.requests
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
@@ -397,7 +397,7 @@ def test_what_was_delivered_can_be_delivered_again_under_the_same_id(endpoint, r
 
 def test_a_test_goes_to_one_endpoint_alone(endpoint, receiver, member):
     make_endpoint(member, receiver, url=f"{receiver.url}/other", types=[])
-    endpoints.send_test(endpoint)
+    deliveries.send_test(endpoint)
     for one in WebhookEndpoint.objects.all():
         webhook_sender.deliver_to_endpoint(one.pk)
     assert [(request.path, json.loads(request.body)["type"]) for request in receiver.requests] == [
@@ -411,6 +411,6 @@ def test_what_came_to_an_end_is_forgotten_after_a_week_and_what_waits_is_not(end
     receiver.answer = Answer(500)
     says("Hello again")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
-    WebhookDelivery.objects.update(created_at=timezone.now() - endpoints.RETENTION - timedelta(days=1))
-    endpoints.purge()
+    WebhookDelivery.objects.update(created_at=timezone.now() - deliveries.RETENTION - timedelta(days=1))
+    deliveries.purge()
     assert [delivery.status for delivery in WebhookDelivery.objects.all()] == ["pending"]

@@ -17,7 +17,7 @@ from django.db import connections
 
 from agent import engine, inbox
 from agent.server import startup
-from messaging.history.timeline import Activity, activity_of, beside_text, excerpt_of, read_timeline
+from messaging.history.timeline import Activity, activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import conversation_by_phone
 from messaging.phones import parse_phone
@@ -221,7 +221,7 @@ class Chat:
                 return None
             self.has_failed |= entry.provider_message_id == self._last_id
             return f"  (not for the agent: {entry.get_unanswered_display()})"
-        text = "\n".join(filter(None, [beside_text(entry), excerpt_of(entry)]))
+        text = "\n".join(filter(None, [describe_content(entry), excerpt_of(entry)]))
         if entry.status in ARRIVED:
             return f"{entry.get_author_display().lower()}> {text}"
         if entry.status in NEVER_ARRIVES:

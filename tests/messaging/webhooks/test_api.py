@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from accounts.keys import create_key
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from messaging.webhooks import endpoints
+from messaging.webhooks import deliveries, endpoints
 from sessions_app.models import Membership, WhatsAppSession
 from tests.conftest import as_user
 from tests.support.aside import Aside
@@ -32,7 +32,7 @@ def endpoint(member):
 
 @pytest.fixture
 def delivery(endpoint):
-    return endpoints.send_test(endpoint)
+    return deliveries.send_test(endpoint)
 
 
 def post(client, path, key=None, **body):
@@ -218,7 +218,7 @@ def test_a_delivery_names_its_event_as_long_as_that_is_kept(client, endpoint, de
 def test_an_endpoint_is_deleted_while_something_is_being_queued_for_it(member, endpoint):
     url = f"{ENDPOINTS}{endpoint.pk}/"
     with transaction.atomic():
-        endpoints.send_test(endpoint)
+        deliveries.send_test(endpoint)
         deleting = Aside(lambda: as_user(member).delete(url).status_code)
         deleting.until_it_waits()
     assert deleting.result() == 204
