@@ -6,7 +6,7 @@ from unfold.decorators import display
 
 from accounts.admin_pages import FastChangeList, ReadOnlyAdmin
 from commands.models import CommandRun
-from messaging.admin import FoundByContact, link_to
+from messaging.admin.shared import ContactSearchAdmin, link_to
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 
 STATUS_COLOURS = {
@@ -18,7 +18,7 @@ STATUS_COLOURS = {
 
 
 @admin.register(CommandRun)
-class CommandRunAdmin(FoundByContact, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+class CommandRunAdmin(ContactSearchAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     session_path = "conversation__session"
     list_display = ["created_at", "name", "caller", "surface", "run_status", "conversation_link", "error"]
     list_select_related = ["conversation__contact"]

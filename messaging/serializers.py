@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.models import User
-from messaging.history.prompt_parts import parts_of
+from messaging.history.prompt_parts import prompt_parts
 from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
 from messaging.search.ranking import MAX_RESULTS
 from sessions_app.models import WhatsAppSession
@@ -304,7 +304,7 @@ class TurnDetailSerializer(TurnSerializer):
         read_only_fields = fields
 
     def get_prompt(self, turn: Turn) -> dict[str, Any]:
-        return parts_of(turn)
+        return prompt_parts(turn)
 
 
 class SearchQuery(StrictSerializer):

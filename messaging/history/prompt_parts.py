@@ -11,7 +11,7 @@ from messaging.models import Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfileVersion
 
 
-def parts_of(turn: Turn) -> dict[str, Any]:
+def prompt_parts(turn: Turn) -> dict[str, Any]:
     """`{"tools", "instructions", "summary", "messages", "facts", "memories", "now"}`, as they follow in the prompt.
 
     `tools` and `instructions` are those of the profile's version then, null when that is kept no more; `summary` is
@@ -20,19 +20,19 @@ def parts_of(turn: Turn) -> dict[str, Any]:
     """
     used = turn.used
     conversation_id = turn.conversation_id
-    profile = profile_then(turn)
+    profile = load_profile_values(turn)
     return {
         "tools": profile.get("tools"),
         "instructions": profile.get("instructions"),
-        "summary": summary_then(turn),
+        "summary": load_summary(turn),
         "messages": _said(conversation_id, used.get("messages", ())),
-        "facts": [{"id": str(fact.pk), "text": fact.text} for fact in facts_then(turn)],
+        "facts": [{"id": str(fact.pk), "text": fact.text} for fact in load_facts(turn)],
         "memories": _said(conversation_id, used.get("memories", ())),
         "now": used.get("now"),
     }
 
 
-def profile_then(turn: Turn) -> dict[str, Any]:
+def load_profile_values(turn: Turn) -> dict[str, Any]:
     """The values of the agent profile in the turn's version; {} when that is kept no more."""
     kept = AgentProfileVersion.objects.filter(profile_id=turn.agent_profile_id, version=turn.profile_version).first()
     if kept is not None:
@@ -43,7 +43,7 @@ def profile_then(turn: Turn) -> dict[str, Any]:
     return {"tools": profile.tools, "instructions": profile.instructions}
 
 
-def summary_then(turn: Turn) -> str:
+def load_summary(turn: Turn) -> str:
     version = turn.used.get("summary_version")
     if version is None:
         return ""
@@ -51,7 +51,7 @@ def summary_then(turn: Turn) -> str:
     return texts.first() or ""
 
 
-def facts_then(turn: Turn) -> QuerySet[Fact]:
+def load_facts(turn: Turn) -> QuerySet[Fact]:
     """Only of the contact of the turn, whatever the ids are."""
     about = Fact.objects.filter(contact__conversation=turn.conversation_id, pk__in=turn.used.get("facts", ()))
     return about.order_by("created_at", "id")

@@ -84,7 +84,7 @@ def excerpt_of(message: Any) -> str:
     return truncate(message.excerpt, MAX_EXCERPT_CHARS + 1)
 
 
-def beside_text(message: Message) -> str:
+def describe_content(message: Message) -> str:
     """What a message holds that is no text, in words; empty for plain text."""
     details = message.details or {}
     match message.kind:

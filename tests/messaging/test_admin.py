@@ -272,7 +272,7 @@ def test_a_message_that_was_taken_back_is_not_shown_again(
 ) -> None:
     _outbound(conversation, text="my password is", revoked_at=timezone.now(), status="sent")
     page = log_in(admin).get(_page(conversation)).content.decode()
-    assert ("Taken back" in page, "my password is" in page) == (True, False)
+    assert ("Deleted by its author" in page, "my password is" in page) == (True, False)
 
 
 def test_where_media_lies_at_the_bridge_is_for_administrators(
@@ -503,7 +503,7 @@ def test_a_failed_turn_is_run_again_once(said: dict[str, Any], staff_member: Use
 
 
 def _again(conversation: Conversation, what: str, row: Any) -> str:
-    return reverse("admin:conversation-again", args=[conversation.pk, what, row.pk])
+    return reverse("admin:conversation-retry", args=[conversation.pk, what, row.pk])
 
 
 def test_what_failed_is_tried_again_from_the_transcript(

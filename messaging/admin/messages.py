@@ -1,0 +1,128 @@
+"""Messages and their media."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.db.models.functions import Left
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, is_administrator
+from messaging.admin.shared import EXCERPT_LENGTH, format_time, link_to, searchable_sessions
+from messaging.models import Media, Message
+from messaging.outbound import SENDABLE_AGAIN, send_again
+from messaging.search.find import matching
+from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
+from whatsapp_agent.errors import AppError
+from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.truncate import truncate
+
+STATUS_COLOURS = {
+    Message.Status.RECEIVED.label: "warning",
+    Message.Status.QUEUED.label: "info",
+    Message.Status.SENDING.label: "info",
+    Message.Status.SENT.label: "success",
+    Message.Status.DELIVERED.label: "success",
+    Message.Status.READ.label: "success",
+    Message.Status.FAILED.label: "danger",
+    Message.Status.UNCONFIRMED.label: "danger",
+    Message.Status.CANCELLED.label: "warning",
+}
+
+
+TIMESTAMP_FIELDS = ["sending_at", "sent_at", "delivered_at", "read_at", "edited_at", "revoked_at"]
+
+
+class MediaInline(ReadOnlyAdmin, TabularInline):
+    model = Media
+    fields = readonly_fields = ["mime_type", "filename", "size_bytes", "downloadable"]
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # the message's page has checked it
+
+
+@admin.register(Message)
+class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+    list_display = ["received_at", "conversation_link", "author", "content", "message_status", "explanation", "session"]
+    list_display_links = ["received_at"]
+    list_select_related = ["conversation__contact", "session"]
+    list_filter = [
+        ("session", VisibleSessionsFilter), "direction", "author", "kind", "status", "unanswered",
+        ("created_at", admin.DateFieldListFilter),
+    ]  # fmt: skip
+    search_fields = ["text"]  # shows the search box; get_search_results decides
+    search_help_text = "Text of a message, name or phone of a contact, id of a message."
+    ordering = ["-said_at", "-id"]
+    actions = ["send_again"]
+    inlines = [MediaInline]
+    fieldsets = [
+        (None, {"fields": ["conversation", "direction", "author", "sent_by", "sender", "kind", "text", "details"]}),
+        ("Status", {"fields": ["status", "unanswered", "error_code", "error", "tries", "next_try_at"]}),
+        ("Turn", {"fields": ["turn"]}),
+        ("Times", {"fields": ["said_at", "created_at", *TIMESTAMP_FIELDS]}),
+        ("Bridge", {"fields": ["session", "provider_message_id", "quoted", "quoted_provider_id"]}),
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        # A text may have 100,000 characters. Lists show an excerpt; a message's page loads the deferred text.
+        return super().get_queryset(request).defer("text").annotate(excerpt=Left("text", EXCERPT_LENGTH + 2))
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
+        text = storable(search_term).strip()
+        return (queryset.filter(matching(text, sessions=searchable_sessions(request))) if text else queryset), False
+
+    @admin.action(description="Send again", permissions=["operate"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        queued = 0
+        for message in queryset.filter(status__in=SENDABLE_AGAIN):
+            try:
+                send_again(message=message)
+                queued += 1
+            except AppError as exc:
+                self.message_user(request, f"{message.pk}: {exc}", messages.ERROR)
+        self.message_user(request, f"Queued {queued} messages again.", messages.SUCCESS if queued else messages.WARNING)
+
+    @display(description="conversation")
+    def conversation_link(self, message: Message) -> str:
+        return link_to(message.conversation, message.conversation.contact)
+
+    @display(description="at", ordering="created_at")
+    def received_at(self, message: Message) -> str:
+        return format_time(message.created_at)
+
+    @display(description="content")
+    def content(self, message: Any) -> str:
+        excerpt = truncate(message.excerpt, EXCERPT_LENGTH + 1)
+        if message.kind != Message.Kind.TEXT:
+            excerpt = " ".join(f"[{message.kind}] {excerpt}".split())
+        return format_html('<span dir="auto" style="overflow-wrap: anywhere">{}</span>', excerpt)
+
+    @display(description="status", ordering="status", label=STATUS_COLOURS)
+    def message_status(self, message: Message) -> str:
+        return message.get_status_display()
+
+    @display(description="explanation")
+    def explanation(self, message: Message) -> str:
+        return message.error or message.get_unanswered_display() or "-"
+
+
+@admin.register(Media)
+class MediaAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+    session_path = "message__session"
+    list_display = ["created_at", "filename", "mime_type", "size_bytes", "downloadable", "conversation_link"]
+    list_select_related = ["message__conversation__contact"]
+    list_filter = ["downloadable", ("message__session", VisibleSessionsFilter)]
+    search_fields = ["filename", "mime_type"]
+    ordering = ["-id"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
+        fields = ["message", "filename", "mime_type", "size_bytes", "downloadable", "created_at"]
+        return [*fields, "ref"] if is_administrator(request) else fields  # a URL at the bridge may hold a key
+
+    @display(description="conversation")
+    def conversation_link(self, media: Media) -> str:
+        return link_to(media.message.conversation, media.message.conversation.contact)

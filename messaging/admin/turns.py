@@ -1,0 +1,124 @@
+"""Turns: what the model was given, what it did, and what came of it."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin
+from messaging.admin.shared import ContactSearchAdmin, format_time, link_to, message_links, paragraphs
+from messaging.history.prompt_parts import load_facts, load_profile_values, load_summary
+from messaging.leases import answer_again
+from messaging.models import Message, ToolCall, Turn
+from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
+from whatsapp_agent.errors import AppError
+
+USAGE_FIELDS = ["model_ms", "prompt_tokens", "completion_tokens", "cached_tokens"]
+
+
+OUTCOME_COLOURS = {
+    Turn.Outcome.ANSWERED.label: "success",
+    Turn.Outcome.COMMAND.label: "info",
+    Turn.Outcome.IGNORED.label: "warning",
+    Turn.Outcome.SILENCED.label: "warning",
+    Turn.Outcome.FAILED.label: "danger",
+}
+
+
+# The parts of a prompt, in its order.
+PROMPT_FIELDS = [
+    "shown_tools", "shown_instructions", "shown_summary", "shown_messages", "shown_facts", "shown_memories",
+]  # fmt: skip
+
+
+class ToolCallInline(ReadOnlyAdmin, TabularInline):
+    model = ToolCall
+    fields = readonly_fields = ["name", "arguments", "status", "result", "error", "duration_ms"]
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # the turn's page has checked it
+
+
+@admin.register(Turn)
+class TurnAdmin(ContactSearchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+    session_path = "conversation__session"
+    list_display = [
+        "ended_at", "conversation_link", "turn_outcome", "reason", "model", "tries", "model_ms", "prompt_tokens",
+        "completion_tokens",
+    ]  # fmt: skip
+    list_display_links = ["ended_at"]
+    list_select_related = ["conversation__contact"]
+    list_filter = [
+        "outcome", ("conversation__session", VisibleSessionsFilter), ("created_at", admin.DateFieldListFilter),
+    ]  # fmt: skip
+    ordering = ["-id"]  # ids grow with time and are indexed
+    actions = ["answer_again"]
+    inlines = [ToolCallInline]
+    fieldsets = [
+        (None, {"fields": ["conversation", "outcome", "reason", "handled_messages"]}),
+        ("Model", {"fields": ["agent_profile", "profile_version", "model", "steps", "tries", *USAGE_FIELDS]}),
+        ("Prompt", {"fields": PROMPT_FIELDS}),
+        ("Times", {"fields": ["started_at", "created_at"]}),
+    ]  # fmt: skip
+    readonly_fields = ["handled_messages", *PROMPT_FIELDS]
+
+    @admin.action(description="Run failed turns again", permissions=["operate"])
+    def answer_again(self, request: HttpRequest, queryset: QuerySet[Turn]) -> None:
+        queued = 0
+        for turn in queryset:
+            try:
+                answer_again(turn=turn)
+                queued += 1
+            except AppError as exc:
+                self.message_user(request, f"{turn.pk}: {exc}", messages.ERROR)
+        if queued:
+            self.message_user(request, f"Queued {queued} turns to run again.")
+
+    @display(description="conversation")
+    def conversation_link(self, turn: Turn) -> str:
+        return link_to(turn.conversation, turn.conversation.contact)
+
+    @display(description="at", ordering="id")
+    def ended_at(self, turn: Turn) -> str:
+        return format_time(turn.created_at)
+
+    @display(description="outcome", ordering="outcome", label=OUTCOME_COLOURS)
+    def turn_outcome(self, turn: Turn) -> str:
+        return turn.get_outcome_display()
+
+    @display(description="messages")
+    def handled_messages(self, turn: Turn) -> str:
+        return message_links(Message.objects.filter(turn=turn).order_by("said_at", "id"))
+
+    @display(description="tools")
+    def shown_tools(self, turn: Turn) -> str:
+        return ", ".join(map(str, load_profile_values(turn).get("tools") or ())) or "-"
+
+    @display(description="instructions")
+    def shown_instructions(self, turn: Turn) -> str:
+        return paragraphs(load_profile_values(turn).get("instructions") or "-")
+
+    @display(description="summary")
+    def shown_summary(self, turn: Turn) -> str:
+        return paragraphs(load_summary(turn) or "-")
+
+    @display(description="messages")
+    def shown_messages(self, turn: Turn) -> str:
+        return message_links(self._used_messages(turn, "messages"))
+
+    @display(description="facts")
+    def shown_facts(self, turn: Turn) -> str:
+        return format_html_join("", "<p>{}</p>", ((link_to(fact, fact.text),) for fact in load_facts(turn))) or "-"
+
+    @display(description="memories")
+    def shown_memories(self, turn: Turn) -> str:
+        return message_links(self._used_messages(turn, "memories"))
+
+    def _used_messages(self, turn: Turn, part: str) -> QuerySet[Message]:
+        ids = turn.used.get(part, [])[-100:]
+        return Message.objects.filter(conversation=turn.conversation, pk__in=ids).order_by("said_at", "id")

@@ -1,0 +1,116 @@
+"""Webhook endpoints of customers, and the deliveries to them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, StaffOnlyAdmin
+from messaging.admin.shared import format_time
+from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from messaging.webhooks import deliveries, endpoints
+from whatsapp_agent.errors import AppError
+
+HEALTH_FIELDS = ["failing_since", "failures", "next_try_at", "last_success_at", "created_at"]
+
+
+DELIVERY_COLOURS = {
+    WebhookDelivery.Status.PENDING.label: "info",
+    WebhookDelivery.Status.DELIVERED.label: "success",
+    WebhookDelivery.Status.FAILED.label: "danger",
+}
+
+
+class EndpointScopedAdmin(StaffOnlyAdmin):
+    """Show only the rows of endpoints that the user may see; `endpoint_path` leads from a row to its endpoint."""
+
+    endpoint_path = "pk"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        rows: QuerySet = super().get_queryset(request)  # type: ignore[misc]
+        return rows.filter(**{f"{self.endpoint_path}__in": WebhookEndpoint.objects.visible_to(request.user)})
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(OperatorAdmin, ReadOnlyAdmin, EndpointScopedAdmin, FastChangeList, ModelAdmin):
+    """Endpoints are created by the API, which shows their secret. Here they are watched, enabled and disabled."""
+
+    list_display = ["__str__", "url", "owner", "is_enabled", "failing_since", "last_success_at"]
+    list_select_related = ["owner"]
+    list_filter = ["is_enabled", ("failing_since", admin.EmptyFieldListFilter)]
+    search_fields = ["url", "description"]
+    ordering = ["-id"]
+    actions = ["enable", "disable", "send_test"]
+    fieldsets = [
+        (None, {"fields": ["url", "description", "owner", "types", "all_sessions", "sessions"]}),
+        ("Health", {"fields": ["is_enabled", "disabled_reason", "disabled_at", *HEALTH_FIELDS]}),
+    ]
+
+    @admin.action(description="Enable", permissions=["operate"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        self._apply_to_each(request, queryset, endpoints.enable, "enabled")
+
+    @admin.action(description="Disable", permissions=["operate"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        disable = partial(endpoints.disable, reason=f"disabled by {request.user}")
+        self._apply_to_each(request, queryset, disable, "disabled")
+
+    @admin.action(description="Send a test event", permissions=["operate"])
+    def send_test(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        self._apply_to_each(request, queryset, deliveries.send_test, "test event queued")
+
+    def _apply_to_each(self, request: HttpRequest, rows: QuerySet, act: Callable[[Any], Any], done: str) -> None:
+        for endpoint in rows:
+            try:
+                act(endpoint)
+            except AppError as exc:
+                self.message_user(request, f"{endpoint}: {exc}", messages.ERROR)
+            else:
+                self.message_user(request, f"{endpoint}: {done}.")
+
+
+class AttemptInline(ReadOnlyAdmin, TabularInline):
+    model = WebhookAttempt
+    fields = readonly_fields = ["at", "status_code", "error", "answer", "duration_ms"]
+    ordering = ["-at", "-id"]
+    extra = 0
+    per_page = 20
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return True  # the delivery's page has checked it
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(OperatorAdmin, ReadOnlyAdmin, EndpointScopedAdmin, FastChangeList, ModelAdmin):
+    endpoint_path = "endpoint"
+    list_display = ["queued_at", "endpoint", "type", "delivery_status", "tries", "next_try_at", "delivered_at"]
+    list_select_related = ["endpoint"]
+    list_filter = ["status", "type"]
+    ordering = ["-id"]
+    actions = ["redeliver"]
+    inlines = [AttemptInline]
+
+    @display(description="at", ordering="id")
+    def queued_at(self, delivery: WebhookDelivery) -> str:
+        return format_time(delivery.created_at)
+
+    @display(description="status", ordering="status", label=DELIVERY_COLOURS)
+    def delivery_status(self, delivery: WebhookDelivery) -> str:
+        return delivery.get_status_display()
+
+    @admin.action(description="Deliver again", permissions=["operate"])
+    def redeliver(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
+        queued = 0
+        for delivery in queryset.select_related("endpoint"):
+            try:
+                deliveries.redeliver(delivery)
+                queued += 1
+            except AppError as exc:
+                self.message_user(request, f"{delivery.pk}: {exc}", messages.ERROR)
+        if queued:
+            self.message_user(request, f"Queued {queued} events for delivery.")
