@@ -8,7 +8,6 @@ import phonenumbers
 from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.parsing import WrongShape
 
-PERSON_DOMAINS = frozenset({"s.whatsapp.net", "c.us"})  # the same person under both
 _JID = re.compile(r"([0-9A-Za-z.-]{1,64})(?:_[0-9]{1,4})?(?::[0-9]{1,5})?@([a-z.]{1,32})")
 _DIGITS = re.compile(r"\+?([0-9]{5,20})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
@@ -18,7 +17,8 @@ _REACHABLE = re.compile(r"\+?([1-9][0-9]{7,14})(?:@(?:s\.whatsapp\.net|c\.us))?"
 def read_address(raw: str, *, name: str | None = None) -> ChatAddress | None:
     """Parse an address and drop its device suffix; return None for stories, broadcast lists and channels.
 
-    Takes persons (`…@s.whatsapp.net`, `…@c.us`, digits alone), hidden persons (`…@lid`) and groups (`…@g.us`).
+    Takes persons (`…@s.whatsapp.net`, `…@c.us`, digits alone), hidden persons (`…@lid`), both also as devices that
+    Meta hosts for a business (`…:99@hosted`, `…:99@hosted.lid`), and groups (`…@g.us`).
     Raises WrongShape if it is not an address.
     """
     if bare := _DIGITS.fullmatch(raw):
@@ -31,12 +31,14 @@ def read_address(raw: str, *, name: str | None = None) -> ChatAddress | None:
     match domain:
         case "broadcast" | "newsletter":
             return None
-        case "lid":
-            return ChatAddress(address, AliasKind.LID, name=name)
+        case "lid" | "hosted.lid":
+            return ChatAddress(f"{user}@lid", AliasKind.LID, name=name)
         case "g.us":
             return ChatAddress(address, AliasKind.JID, name=name, is_group=True)
         case "s.whatsapp.net" | "c.us":
             return _person(address, user, name)
+        case "hosted":
+            return _person(f"{user}@s.whatsapp.net", user, name)
     return ChatAddress(address, AliasKind.JID, name=name)
 
 

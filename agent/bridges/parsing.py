@@ -1,7 +1,9 @@
 """Parse untrusted payloads: bytes to JSON, JSON to typed values. Errors name the field, never its value."""
 
 import json
-from datetime import UTC, datetime
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -13,7 +15,12 @@ MAX_ID_LENGTH = 255
 MAX_SESSION_NAME_LENGTH = 100
 MAX_NAME_LENGTH = 200
 MAX_MIME_TYPE_LENGTH = 100
-LATEST_MS = 4_102_444_800_000  # the year 2100: later times are nonsense, and arithmetic on them overflows
+EARLIEST_S = 1_230_768_000  # 2009, the year of WhatsApp: an earlier time is a wrong one
+LATEST_S = 4_102_444_800  # 2100
+UNITS_PER_S = (1, 10**3, 10**6, 10**9)  # within the two limits a number is plausible in one of them at most
+MAX_CLOCK_SKEW = timedelta(minutes=5)
+
+_NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,9})?")
 
 
 class WrongShape(Exception):
@@ -30,7 +37,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 def read_json(body: bytes) -> Any:
     """Return the JSON value in `body` with its texts cleaned. Raises UnreadableWebhookRequest if it is not JSON."""
     try:
-        value = _DECODER.decode(body.decode())
+        value = _DECODER.decode(body.decode("utf-8-sig"))
         # Raw NUL and surrogates are neither JSON nor UTF-8: unsafe characters come only as \u escapes.
         return storable_json(value) if b"\\u" in body else value
     except (ValueError, RecursionError) as exc:
@@ -113,15 +120,60 @@ class Fields:
         return number if isfinite(number) else None
 
     def time(self, name: str) -> datetime | None:
-        """A time given in milliseconds or as an ISO text with its zone; None when it is neither, or absurd."""
+        """A point in time; None if it is missing or implausible.
+
+        Read from seconds, milliseconds, microseconds or nanoseconds since 1970 (a number, a text of digits, or a 64-bit
+        integer as Baileys writes it, `{low, high}`), or from an ISO 8601 text with its zone.
+        """
         value = self._raw.get(name)
+        if isinstance(value, dict):
+            value = _int64(value)
         if isinstance(value, str):
-            try:
-                at = datetime.fromisoformat(value)
-            except ValueError:
-                return None
-            return at.astimezone(UTC) if at.tzinfo and 1970 < at.year < 2100 else None
-        milliseconds = self.number(name)
-        if milliseconds is None or not 0 < milliseconds < LATEST_MS:
-            return None
-        return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+            value = value.strip()
+            if not _NUMBER.fullmatch(value):
+                return _iso_time(value)
+            value = float(value)
+        return _time_of_number(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def past_time(self, name: str) -> datetime | None:
+        """Like `time`, for what has happened: None as well if it lies in the future."""
+        at = self.time(name)
+        return at if at is not None and at <= datetime.now(UTC) + MAX_CLOCK_SKEW else None
+
+
+def _time_of_number(value: float) -> datetime | None:
+    for units in UNITS_PER_S:
+        if EARLIEST_S * units <= value < LATEST_S * units:
+            return datetime.fromtimestamp(value / units, tz=UTC)
+    return None
+
+
+def _iso_time(value: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(value.upper())
+    except ValueError:
+        return None
+    return at.astimezone(UTC) if at.tzinfo and 2009 <= at.year < 2100 else None
+
+
+def _int64(value: dict[str, Any]) -> int | None:
+    low, high = value.get("low"), value.get("high")
+    if type(low) is not int or type(high) is not int:
+        return None
+    return (high << 32) + (low & 0xFFFF_FFFF) if abs(high) < 2**31 else None
+
+
+INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # not Cn: newer emoji than Python knows are there
+_VARIATION_SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef\u180b-\u180d\u180f]")
+# Characters that are drawn as nothing but belong to no category of invisible ones: fillers and a blank Braille cell.
+_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+
+
+def has_visible_text(text: str) -> bool:
+    """Return whether a text shows anything: spaces, controls, zero-width and filler characters are not seen."""
+    return any(
+        character not in _BLANKS
+        and unicodedata.category(character) not in INVISIBLE_CATEGORIES
+        and not _VARIATION_SELECTOR.match(character)
+        for character in text
+    )

@@ -46,6 +46,7 @@ from agent.bridges.parsing import (
     MAX_SESSION_NAME_LENGTH,
     Fields,
     WrongShape,
+    has_visible_text,
     read_json,
 )
 from whatsapp_agent.errors import InvalidInput
@@ -227,7 +228,7 @@ def _event(raw: Fields) -> BridgeEvent:
                 session=raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
                 provider_message_id=raw.needed("id"),
                 status=_choice(Receipt, raw, "status"),
-                at=raw.time("at"),
+                at=raw.past_time("at"),
                 error=raw.short("error") or "",
             )
         case "session":
@@ -238,7 +239,7 @@ def _event(raw: Fields) -> BridgeEvent:
                 name=raw.short("name", longest=MAX_NAME_LENGTH),
                 code=raw.short("code", longest=16) or "",
                 will_reconnect=raw.flag("will_reconnect"),
-                at=raw.time("at"),
+                at=raw.past_time("at"),
             )
         case "edit":
             return MessageEdited(
@@ -274,7 +275,7 @@ def _message(raw: Fields) -> BridgeEvent:
         kind=kind,
         text=text,
         outbound=raw.flag("outbound"),
-        sent_at=raw.time("sent_at") or datetime.now(UTC),
+        sent_at=raw.past_time("sent_at") or datetime.now(UTC),
         media=MediaRef(
             mime_type=media.short("mime_type", longest=MAX_MIME_TYPE_LENGTH), filename=media.short("filename")
         )
@@ -282,7 +283,7 @@ def _message(raw: Fields) -> BridgeEvent:
         else None,
         details=_details(kind, raw),
         quoted_id=raw.short("quoted_id"),
-        answerable=kind not in UNANSWERED and (kind != Kind.TEXT or bool(text.strip())),
+        answerable=kind not in UNANSWERED and (kind != Kind.TEXT or has_visible_text(text)),
         is_history=raw.flag("history"),
         forwarded=raw.flag("forwarded"),
     )

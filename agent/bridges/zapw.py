@@ -175,7 +175,7 @@ class ZapwBridge(BridgeAdapter):
             raise _failure(answer)
         try:
             sent = Fields(answer.data())
-            return Sent(provider_message_id=sent.needed("messageId"), at=sent.time("timestamp"))
+            return Sent(provider_message_id=sent.needed("messageId"), at=sent.past_time("timestamp"))
         except (WrongShape, UnreadableWebhookRequest) as exc:
             raise Unconfirmed("zapw took the message without naming its id.", code="bridge_failure") from exc
 

@@ -22,7 +22,7 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
-from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
+from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape, has_visible_text
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -56,7 +56,7 @@ def read_session(raw: Fields) -> SessionState:
         status=status,
         phone=phone_of_digits(raw.short("phoneNumber") or ""),
         display_name=raw.short("name", longest=MAX_NAME_LENGTH),
-        connected_at=raw.time("connectedAt"),
+        connected_at=raw.past_time("connectedAt"),
         qr_png=_png(raw.text("qrCode")) if waits else None,
         qr_expires_at=raw.time("qrExpiresAt") if waits else None,
     )
@@ -108,10 +108,10 @@ def _message(envelope: Fields, data: Fields) -> BridgeEvent:
         sender=sender,
         kind=kind,
         text=text,
-        sent_at=data.time("timestamp") or envelope.time("timestamp"),
+        sent_at=data.past_time("timestamp") or envelope.past_time("timestamp"),
         media=MediaRef(filename=data.short("fileName")) if kind in MEDIA or data.flag("hasMedia") else None,
         details=_details(kind, data),
-        answerable=kind != Kind.UNKNOWN and (kind != Kind.TEXT or bool(text.strip())),
+        answerable=kind != Kind.UNKNOWN and (kind != Kind.TEXT or has_visible_text(text)),
         own_phone=_own_phone(envelope, session),
     )
 
@@ -144,7 +144,7 @@ def _status(envelope: Fields, status: Receipt) -> StatusChanged:
         session=envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH),
         provider_message_id=envelope.object("data").needed("messageId"),
         status=status,
-        at=envelope.time("timestamp"),
+        at=envelope.past_time("timestamp"),
     )
 
 
@@ -155,7 +155,7 @@ def _connected(envelope: Fields, data: Fields) -> SessionChanged:
         status=Link.CONNECTED,
         phone=phone_of_digits(data.short("phoneNumber") or "") or _own_phone(envelope, session),
         name=data.short("name", longest=MAX_NAME_LENGTH),
-        at=envelope.time("timestamp"),
+        at=envelope.past_time("timestamp"),
     )
 
 
@@ -174,5 +174,5 @@ def _disconnected(envelope: Fields, data: Fields) -> SessionChanged:
         status=Link.CONNECTING if comes_back else closed,
         code=code,
         will_reconnect=comes_back,
-        at=envelope.time("timestamp"),
+        at=envelope.past_time("timestamp"),
     )

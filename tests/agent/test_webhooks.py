@@ -181,3 +181,67 @@ def test_an_event_too_odd_to_be_kept_is_told_from_one_that_could_not_be_kept_now
     monkeypatch.setattr(ZapwBridge, "parse_webhook", lambda *_, **__: events)
     counts = inbox.process_webhook_request(bridge=bridge, headers={}, body=b"")
     assert (counts["malformed"], counts["kept"]) == (1, 1)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "text of s", "text of ms", "Long"])
+def test_a_new_message_is_answered_whatever_unit_its_time_has(post, unit):
+    now_s = int(timezone.now().timestamp())
+    timestamp = {
+        "s": now_s,
+        "ms": now_s * 1000,
+        "text of s": str(now_s),
+        "text of ms": str(now_s * 1000),
+        "Long": {"low": now_s, "high": 0, "unsigned": True},
+    }[unit]
+
+    post(text_event(timestamp=timestamp))
+
+    message = Message.objects.get()
+    assert message.unanswered == ""
+    assert abs(message.said_at.timestamp() - now_s) < 2
+
+
+@pytest.mark.parametrize("timestamp", [0, -1, 17, "yesterday", None, 4_000_000_000, 4_000_000_000_000, 10**30, [], {}])
+def test_an_implausible_time_is_replaced_by_the_time_of_arrival(post, timestamp):
+    event = text_event(timestamp=timestamp)
+
+    post(event | {"timestamp": timestamp})
+
+    message = Message.objects.get()
+    assert message.unanswered == ""
+    assert abs((message.said_at - timezone.now()).total_seconds()) < 5
+
+
+@pytest.mark.parametrize("as_seconds", [True, False])
+def test_an_old_message_stays_stale_in_every_unit(post, as_seconds):
+    an_hour_ago = int(timezone.now().timestamp()) - 3600
+
+    post(text_event(timestamp=an_hour_ago if as_seconds else an_hour_ago * 1000))
+
+    assert Message.objects.get().unanswered == "stale"
+
+
+def test_a_body_with_a_byte_order_mark_is_read(post):
+    response = post(b"\xef\xbb\xbf" + json.dumps(text_event()).encode())
+
+    assert (response.status_code, response.json()["kept"]) == (200, 1)
+
+
+def test_a_device_hosted_by_meta_is_the_contact_of_its_number_and_answered(post):
+    post(text_event(messageId="A"))
+    response = post(text_event(messageId="B", **{"from": "5511988887777:99@hosted"}))
+
+    assert response.json()["kept"] == 1
+    first, second = Message.objects.order_by("created_at")
+    assert second.conversation_id == first.conversation_id
+    assert second.unanswered == ""
+    assert second.conversation.address == "5511988887777@s.whatsapp.net"
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff\u200d", "\u3164", "\u2800 "])
+def test_a_text_of_invisible_characters_is_acknowledged_and_not_answered(post, text):
+    response = post(text_event(text))
+
+    assert response.status_code == 200
+    assert Message.objects.get().unanswered != ""
+    assert Message.objects.get().conversation.due_at is None

@@ -17,7 +17,7 @@ class BodyTooLarge(APIException):
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON in UTF-8, of bounded size and depth."""
+    """JSON in UTF-8, with or without a byte order mark, of bounded size and depth."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:  # noqa: ARG002
         max_bytes = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
@@ -25,7 +25,7 @@ class BoundedJSONParser(JSONParser):
         if len(body) > max_bytes:
             raise BodyTooLarge()
         try:
-            return json.loads(body.decode(), parse_constant=_refuse_constant)
+            return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as exc:
             raise ParseError("Invalid JSON.") from exc
 

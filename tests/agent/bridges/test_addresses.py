@@ -14,6 +14,8 @@ from agent.bridges.parsing import WrongShape
         ("5511988887777:3@s.whatsapp.net", "5511988887777@s.whatsapp.net", "+5511988887777"),
         ("5511988887777_1:12@s.whatsapp.net", "5511988887777@s.whatsapp.net", "+5511988887777"),
         ("5511988887777@c.us", "5511988887777@c.us", "+5511988887777"),
+        ("5511988887777:99@hosted", "5511988887777@s.whatsapp.net", "+5511988887777"),  # a device hosted by Meta
+        ("5511988887777@hosted", "5511988887777@s.whatsapp.net", "+5511988887777"),
         ("5511988887777", "5511988887777", "+5511988887777"),
         ("551188887777", "551188887777", "+551188887777"),  # without the ninth digit
         ("5215512345678@s.whatsapp.net", "5215512345678@s.whatsapp.net", "+5215512345678"),  # with the 1 after 52
@@ -32,6 +34,7 @@ def test_a_person_is_known_by_phone_whatever_device_writes(raw, address, phone):
     [
         ("123456789012345@lid", "123456789012345@lid", AliasKind.LID, False),
         ("123456789012345:7@lid", "123456789012345@lid", AliasKind.LID, False),
+        ("123456789012345:99@hosted.lid", "123456789012345@lid", AliasKind.LID, False),
         ("120363041234567890@g.us", "120363041234567890@g.us", AliasKind.JID, True),
         ("5511988887777-1400000000@g.us", "5511988887777-1400000000@g.us", AliasKind.JID, True),
         ("999999999999999@s.whatsapp.net", "999999999999999@s.whatsapp.net", AliasKind.JID, False),  # no such country

@@ -1,10 +1,10 @@
 """Bytes from strangers become typed values, or an error of ours."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.bridges.parsing import Fields, WrongShape, read_json
+from agent.bridges.parsing import Fields, WrongShape, has_visible_text, read_json
 from whatsapp_agent.errors import UnreadableWebhookRequest
 from whatsapp_agent.text.sanitize import storable
 
@@ -124,3 +124,63 @@ def test_a_number_is_finite_or_none(value):
 )
 def test_a_time_is_aware_and_sensible_or_none(value, at):
     assert Fields({"at": value}).time("at") == at
+
+
+SAME_MOMENT = datetime(2026, 9, 21, 14, 13, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1790000001,
+        1790000001.0,
+        1790000001000,
+        1790000001000000,
+        1790000001000000000,
+        "1790000001",
+        "1790000001000",
+        "1790000001.000",
+        " 1790000001 ",
+        {"low": 1790000001, "high": 0, "unsigned": True},
+        {"low": -1001361432, "high": 416, "unsigned": False},
+        "2026-09-21t14:13:21z",
+        "2026-09-21 14:13:21+00:00",
+    ],
+    ids=str,
+)
+def test_a_time_is_read_in_whatever_unit_the_bridge_uses(value):
+    assert Fields({"at": value}).time("at") == SAME_MOMENT
+
+
+@pytest.mark.parametrize(
+    "value", [17, 1_000_000_000, "12", "1e9", "-1790000001", {"low": 1}, {"low": "1", "high": 0}, "1999-01-01T00:00Z"]
+)
+def test_an_implausible_time_is_none(value):
+    assert Fields({"at": value}).time("at") is None
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_what_has_happened_is_not_in_the_future(unit):
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).timestamp()
+    a_minute_ahead = (datetime.now(UTC) + timedelta(minutes=1)).timestamp()
+
+    assert Fields({"at": tomorrow * unit}).past_time("at") is None
+    assert Fields({"at": tomorrow * unit}).time("at") is not None
+    assert Fields({"at": a_minute_ahead * unit}).past_time("at") is not None
+
+
+def test_a_byte_order_mark_is_no_part_of_the_json():
+    assert read_json(b'\xef\xbb\xbf{"a": "\xef\xbb\xbfb"}') == {"a": "\ufeffb"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " \n\t", "\u200b", "\u200d\ufeff\u2060", "\u3164", "\u2800\u00a0", "\u202e\u2066\u2069", "\ufe0f", "\u00ad"],
+)
+def test_a_text_of_invisible_characters_shows_nothing(text):
+    assert not has_visible_text(text)
+
+
+@pytest.mark.parametrize("text", ["?", "\u200bOi\u200b", "👍", "👨\u200d👩", "é", "\u0645", "\U0001fae8", "\ufffd"])
+def test_a_text_with_one_visible_character_is_seen(text):
+    assert has_visible_text(text)
