@@ -162,6 +162,7 @@ RESPONSE_EXAMPLES: dict[str, dict[str, Any]] = {
         "session": _SOME_ID,
         "conversation": _SOME_ID,
         **_ANA,
+        "bridge_name": "Ana",
         "is_blocked": False,
         "is_allowed": False,
         "aliases": [{"kind": "phone", "value": "+5511988887777"}],

@@ -1,7 +1,7 @@
 """Keep what the bridge tells: messages, our own phone's words, receipts, edits. Everything here may run twice."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
 
 from agent.bridges.events import (
+    ChatAddress,
     Kind,
     MessageEdited,
     MessageReceived,
@@ -57,7 +58,7 @@ WITH place AS (
       JOIN messaging_conversation conversation ON conversation.contact_id = alias.contact_id
      WHERE session.bridge_id = %(bridge_id)s AND session.name = %(session)s
        AND conversation.address = %(address)s
-       AND (%(name)s = '' OR contact.name = %(name)s)
+       AND (%(name)s = '' OR contact.bridge_name = %(name)s)
        AND NOT EXISTS (  -- the bridge ties an address to this contact that we do not know yet
            SELECT 1 FROM unnest(%(alternates)s::text[]) alternate
             WHERE alternate NOT IN (SELECT known.value FROM messaging_contactalias known
@@ -222,6 +223,14 @@ def _is_own_number(session: WhatsAppSession, contact: Contact) -> bool:
     return bool(session.phone) and contact.phone in owner_spellings(session.phone)
 
 
+def _chat_without_our_name(event: MessageReceived) -> ChatAddress:
+    """The chat of an outbound message. The name that comes with it is the writer's, ours; a group's may be its own."""
+    chat = event.chat
+    if chat.is_group and event.sender.address != chat.address:
+        return chat
+    return replace(chat, name=None, alternates=tuple(replace(each, name=None) for each in chat.alternates))
+
+
 @transaction.atomic
 def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | None:
     """Keep what our own number said: typed on the phone, or the echo of a message we sent.
@@ -230,7 +239,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     Returns the message typed on the phone, None when it was known already or is our own echo.
     """
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
-    contact = contact_for(session=session, address=event.chat)
+    contact = contact_for(session=session, address=_chat_without_our_name(event))
     conversation = conversation_with(contact=contact, address=event.chat.address)
     Conversation.objects.select_for_update().get(pk=conversation.pk)
     if Message.objects.filter(session=session, provider_message_id=event.provider_message_id).exists():

@@ -30,6 +30,7 @@ def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversati
         existing = Conversation.objects.filter(contact=contact).first()
         if existing is not None:
             return existing
+        phone = contact.phone or phone
     address = adapter_for(session.bridge).address_of_phone(phone)
     contact = contact_for(session=session, address=address)
     return conversation_with(contact=contact, address=address.address)

@@ -57,6 +57,7 @@ class ContactSerializer(StrictSerializer, PartialUpdateSerializer):
             "session",
             "conversation",
             "name",
+            "bridge_name",
             "phone",
             "is_group",
             "is_blocked",
@@ -64,7 +65,12 @@ class ContactSerializer(StrictSerializer, PartialUpdateSerializer):
             "aliases",
             "created_at",
         ]
-        read_only_fields = ["session", "phone", "is_group"]
+        read_only_fields = ["session", "bridge_name", "phone", "is_group"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if self.instance is not None and attrs.get("name") == "":  # given up: the bridge's is used again
+            attrs["name"] = self.instance.bridge_name
+        return super().validate(attrs)
 
 
 class MessageBriefSerializer(serializers.ModelSerializer):

@@ -50,9 +50,10 @@ class ContactAdmin(OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin
     search_fields = ["name", "phone", "aliases__value"]
     ordering = ["-id"]  # ids grow with time and are indexed
     fields = [
-        "is_blocked", "is_allowed", "conversation_link", "name", "phone", "is_group", "session", "created_at",
+        "is_blocked", "is_allowed", "conversation_link", "name", "bridge_name", "phone", "is_group", "session",
+        "created_at",
     ]  # fmt: skip
-    readonly_fields = ["conversation_link", "name", "phone", "is_group", "session", "created_at"]
+    readonly_fields = ["conversation_link", "name", "bridge_name", "phone", "is_group", "session", "created_at"]
     inlines = [AliasInline, FactInline]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002

@@ -19,7 +19,10 @@ class Contact(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="contacts")
-    name = models.CharField(max_length=200, blank=True)
+    name = models.CharField(max_length=200, blank=True)  # what staff called them; else what the bridge does
+    bridge_name = models.CharField(
+        max_length=200, blank=True, help_text="What they call themselves, as the bridge last said it."
+    )
     phone = models.CharField(max_length=16, blank=True, help_text="E.164; empty when it is hidden, or a group.")
     is_group = models.BooleanField(default=False)
     is_blocked = models.BooleanField(default=False, help_text="Kept, never answered.")
