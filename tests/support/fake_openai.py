@@ -126,6 +126,7 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "overloaded": {"answer": error(503, "The engine is overloaded.", kind="server_error")},
     "html_502": {"answer": Answer(502, b"<html>Bad gateway</html>")},
     "unauthorized": {"answer": error(401, "Incorrect API key provided.", code="invalid_api_key")},
+    "forbidden": {"answer": error(403, "You may not use this model.", code="permission_denied")},
     "not_found": {"answer": error(404, "The model does not exist.", code="model_not_found")},
     "bad_request": {"answer": error(400, "You said: my secret prompt.", code="invalid_value")},
     "too_long": {"answer": error(400, "Too long.", code="context_length_exceeded")},
