@@ -489,6 +489,9 @@ def _read_responses(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
                 if item["call_id"] not in open_calls:
                     return "No tool call found for function call output.", None, set()
                 open_calls.discard(item["call_id"])
+            case "reasoning":
+                if not (item.get("encrypted_content") or item.get("content") or item.get("summary")):
+                    return "Item with id was not found: nothing is stored.", None, set()
             case "message":
                 if item["role"] not in {"system", "developer", "user", "assistant"}:
                     return "Unknown role.", None, set()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from agent.llm.base import Model, Prompt, PromptMessage, Role
+from agent.llm.capabilities import forget_learned
 from agent.llm.chat import ChatModel
 from agent.llm.model_server import ModelServer
 from agent.llm.responses import ResponsesModel
@@ -22,6 +23,23 @@ def server() -> Iterator[FakeOpenAI]:
 @pytest.fixture(params=[ChatModel, ResponsesModel], ids=["chat", "responses"])
 def model(request: pytest.FixtureRequest, server: FakeOpenAI) -> Model:
     return request.param(ModelServer(base_url=server.base_url, api_key=API_KEY, timeout_s=10.0))
+
+
+@pytest.fixture
+def chat(server: FakeOpenAI) -> ChatModel:
+    return ChatModel(ModelServer(base_url=server.base_url, api_key=API_KEY, timeout_s=10.0))
+
+
+@pytest.fixture
+def responses(server: FakeOpenAI) -> ResponsesModel:
+    return ResponsesModel(ModelServer(base_url=server.base_url, api_key=API_KEY, timeout_s=10.0))
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned() -> Iterator[None]:
+    forget_learned()
+    yield
+    forget_learned()
 
 
 @pytest.fixture
