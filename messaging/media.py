@@ -19,73 +19,21 @@ from django.utils import timezone
 
 from agent.bridges.base import OutgoingFile
 from agent.bridges.events import Kind
+from messaging.file_types import EXTENSIONS, HEAD_BYTES, OTHER, PLAIN_TEXT, SUPPORTED, detect
 from messaging.models import Media
 from whatsapp_agent.errors import AppError, InvalidInput, NotFound
 from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, fetch
 
-HEAD_BYTES = 4096
 MAX_NAME_LENGTH = 100
 PUBLIC_FOR_S = 3600
 UNUSED_AFTER = timedelta(days=1)
 FETCH_TIMEOUT_S = 30.0
-WEBM_AND_KIN = b"\x1a\x45\xdf\xa3"
-
-# What begins like this is that: (bytes, at which offset, type).
-SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
-    (b"\xff\xd8\xff", 0, "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
-    (b"GIF87a", 0, "image/gif"),
-    (b"GIF89a", 0, "image/gif"),
-    (b"WEBP", 8, "image/webp"),
-    (b"ftypM4A", 4, "audio/mp4"),
-    (b"ftyp3g", 4, "video/3gpp"),
-    (b"ftypisom", 4, "video/mp4"),
-    (b"ftypiso", 4, "video/mp4"),
-    (b"ftypmp4", 4, "video/mp4"),
-    (b"ftypavc1", 4, "video/mp4"),
-    (b"ftypM4V", 4, "video/mp4"),
-    (b"OggS", 0, "audio/ogg"),
-    (b"ID3", 0, "audio/mpeg"),
-    (b"\xff\xfb", 0, "audio/mpeg"),
-    (b"\xff\xf3", 0, "audio/mpeg"),
-    (b"#!AMR", 0, "audio/amr"),
-    (b"\xff\xf1", 0, "audio/aac"),
-    (b"\xff\xf9", 0, "audio/aac"),
-    (b"WAVE", 8, "audio/wav"),
-    (b"%PDF-", 0, "application/pdf"),
-)
-ZIP = b"PK\x03\x04"
-# What cannot be told from its bytes alone: the extension chooses among the types that share them.
-OFFICE = {
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ".zip": "application/zip",
-}
-TEXTS = {".txt": "text/plain", ".csv": "text/csv"}
-EXTENSIONS = {
-    "image/jpeg": (".jpg", ".jpeg"),
-    "image/png": (".png",),
-    "image/gif": (".gif",),
-    "image/webp": (".webp",),
-    "audio/mp4": (".m4a",),
-    "audio/ogg": (".ogg", ".oga", ".opus"),
-    "audio/mpeg": (".mp3",),
-    "audio/amr": (".amr",),
-    "audio/aac": (".aac",),
-    "audio/wav": (".wav",),
-    "video/3gpp": (".3gp",),
-    "video/mp4": (".mp4", ".m4v"),
-    "application/pdf": (".pdf",),
-    **{type_: (extension,) for extension, type_ in (OFFICE | TEXTS).items()},
-}
+OWN_NAME = frozenset({OTHER, PLAIN_TEXT})  # many kinds of files: none has to be called .bin or .txt
 
 
 class UnsupportedFile(AppError):
     status, code = 415, "unsupported_file"
-    detail = (
-        "Images, videos, audio, PDF, office documents, zip archives and plain texts can be sent; this is none of them."
-    )
+    detail = f"This file cannot be sent, or is not what its extension says. Sent are {SUPPORTED}."
 
 
 class FileTooLarge(AppError):
@@ -104,7 +52,7 @@ class NewFile:
 
 
 def take(content: IO[bytes], *, name: str, size_bytes: int) -> NewFile:
-    """A file as it is: its type read from its bytes, whatever it calls itself, and its name made safe.
+    """Return a file with its type, read from its bytes, and with a safe name.
 
     Raises FileTooLarge, UnsupportedFile or InvalidInput.
     """
@@ -114,8 +62,7 @@ def take(content: IO[bytes], *, name: str, size_bytes: int) -> NewFile:
         raise InvalidInput("The file is empty.", field="file")
     head = content.read(HEAD_BYTES)
     content.seek(0)
-    extension = PurePosixPath(name).suffix.lower()
-    mime_type = sniff(head, extension=extension)
+    mime_type = detect(head, name=clean_name(name))
     if mime_type is None:
         raise UnsupportedFile(field="file")
     return NewFile(
@@ -142,51 +89,37 @@ def fetch_file(url: str, *, name: str = "") -> NewFile:
         raise
 
 
-def sniff(head: bytes, *, extension: str = "") -> str | None:
-    """The type of what begins with `head`; None when it is none we send."""
-    for signature, offset, mime_type in SIGNATURES:
-        if head[offset : offset + len(signature)] == signature:
-            return mime_type
-    if head.startswith(ZIP):
-        return OFFICE.get(extension, OFFICE[".zip"])
-    if extension in TEXTS and _is_text(head):
-        return TEXTS[extension]
-    return None
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as exc:
-        if exc.start < len(head) - 3:  # else a character cut in two at the end
-            return False
-        text = head[: exc.start].decode()
-    return not any(unicodedata.category(character) == "Cc" and character not in "\t\r\n\f" for character in text)
-
-
 def _kind(mime_type: str) -> Kind:
-    match mime_type.split("/")[0]:
-        case "image" if mime_type != "image/gif":
+    """Return how WhatsApp shows it: what its phones do not play or show is a document."""
+    match mime_type.split("/"):
+        case "image", "jpeg" | "png" | "webp":
             return Kind.IMAGE
-        case "video":
+        case "video", "mp4" | "3gpp":
             return Kind.VIDEO
-        case "audio":
+        case "audio", _:
             return Kind.AUDIO
     return Kind.DOCUMENT
 
 
-def safe_name(name: str, *, mime_type: str) -> str:
-    """A name without a path, without characters that hide or break something, and with the extension of its type."""
+def clean_name(name: str) -> str:
+    """Return a name without its path and without characters that hide or break something."""
     last = re.split(r"[/\\]", name)[-1]
     plain = "".join(
         character
         for character in unicodedata.normalize("NFC", last)
         if unicodedata.category(character)[0] not in "CZ" or character == " "
     )
-    plain = re.sub(r'[<>:"|?*;%]', "_", plain).strip(" .")
-    extensions = EXTENSIONS[mime_type]
+    return re.sub(r'[<>:"|?*;%]', "_", plain).strip(" .")
+
+
+def safe_name(name: str, *, mime_type: str) -> str:
+    """Return the clean name, with an extension of its type; a document of another type keeps its own."""
+    plain = clean_name(name)
     given = PurePosixPath(plain).suffix
-    stem, extension = (plain[: -len(given)], given) if given.lower() in extensions else (plain, extensions[0])
+    extensions = (given,) if mime_type in OWN_NAME else EXTENSIONS.get(mime_type, (given,))
+    stem, extension = (plain[: len(plain) - len(given)], given)
+    if given.lower() not in {each.lower() for each in extensions}:
+        stem, extension = plain, extensions[0]
     return (stem.strip(" .")[: MAX_NAME_LENGTH - len(extension)] or "file") + extension
 
 

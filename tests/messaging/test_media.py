@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from agent.bridges.events import Kind
 from messaging import media as media_files
+from messaging.file_types import OFFICE, OTHER, PLAIN_TEXT
 from messaging.models import Media, Message
 from whatsapp_agent.errors import InvalidInput, NotFound
 
@@ -24,11 +25,19 @@ OGG = b"OggS" + b"\x00" * 60
 MP4 = b"\x00\x00\x00\x18ftypisom" + b"\x00" * 60
 
 
-def zipped() -> bytes:
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 60
+
+
+def zipped(name: str = "a.xml", text: str = "<a/>", *more: str) -> bytes:
     content = io.BytesIO()
     with ZipFile(content, "w") as archive:
-        archive.writestr("a.xml", "<a/>")
+        for each in (name, *more):
+            archive.writestr(each, text)
     return content.getvalue()
+
+
+def iso_media(brand: str) -> bytes:
+    return b"\x00\x00\x00\x18ftyp" + brand.encode() + b"\x00" * 60
 
 
 def take(content: bytes, name: str) -> media_files.NewFile:
@@ -48,11 +57,51 @@ def take(content: bytes, name: str) -> media_files.NewFile:
         (b"ID3\x04" + b"\x00" * 9, "song.mp3", Kind.AUDIO, "audio/mpeg", "song.mp3"),
         (PDF, "invoice.pdf", Kind.DOCUMENT, "application/pdf", "invoice.pdf"),
         (PDF, "invoice.exe", Kind.DOCUMENT, "application/pdf", "invoice.exe.pdf"),
-        (zipped(), "report.docx", Kind.DOCUMENT, media_files.OFFICE[".docx"], "report.docx"),
+        (zipped(), "report.docx", Kind.DOCUMENT, OFFICE[".docx"], "report.docx"),
         (zipped(), "all.zip", Kind.DOCUMENT, "application/zip", "all.zip"),
         (zipped(), "app.apk", Kind.DOCUMENT, "application/zip", "app.apk.zip"),
         ("Olá, tudo bem? 👍".encode(), "notes.txt", Kind.DOCUMENT, "text/plain", "notes.txt"),
         (("é" * 4096).encode()[:4095], "cut.csv", Kind.DOCUMENT, "text/csv", "cut.csv"),
+        (zipped(), "quote.odt", Kind.DOCUMENT, "application/vnd.oasis.opendocument.text", "quote.odt"),
+        (zipped(), "quote.ODS", Kind.DOCUMENT, "application/vnd.oasis.opendocument.spreadsheet", "quote.ODS"),
+        (zipped(), "list.xlsm", Kind.DOCUMENT, "application/vnd.ms-excel.sheet.macroEnabled.12", "list.xlsm"),
+        (zipped(), "talk.ppsx", Kind.DOCUMENT, OFFICE[".ppsx"], "talk.ppsx"),
+        (zipped("mimetype", OFFICE[".odt"]), "quote", Kind.DOCUMENT, OFFICE[".odt"], "quote.odt"),
+        (zipped("mimetype", OFFICE[".ods"]), "list.zip", Kind.DOCUMENT, OFFICE[".ods"], "list.zip.ods"),
+        (zipped("[Content_Types].xml", "", "xl/workbook.xml"), "list", Kind.DOCUMENT, OFFICE[".xlsx"], "list.xlsx"),
+        (zipped(), "slides.key", Kind.DOCUMENT, OTHER, "slides.key"),
+        (OLE, "letter.doc", Kind.DOCUMENT, "application/msword", "letter.doc"),
+        (OLE, "list.xls", Kind.DOCUMENT, "application/vnd.ms-excel", "list.xls"),
+        (OLE, "talk.ppt", Kind.DOCUMENT, "application/vnd.ms-powerpoint", "talk.ppt"),
+        (OLE, "talk.PPS", Kind.DOCUMENT, "application/vnd.ms-powerpoint", "talk.PPS"),
+        (OLE, "secret.xlsx", Kind.DOCUMENT, OFFICE[".xlsx"], "secret.xlsx"),
+        (OLE, "drawing.ole", Kind.DOCUMENT, OTHER, "drawing.ole"),
+        (b"{\\rtf1 Ol\\'e1}", "letter.rtf", Kind.DOCUMENT, "application/rtf", "letter.rtf"),
+        ("Preço;São Paulo".encode("cp1252"), "prices.csv", Kind.DOCUMENT, "text/csv", "prices.csv"),
+        ("“Preço” – 10 €\r\n".encode("cp1252"), "prices.csv", Kind.DOCUMENT, "text/csv", "prices.csv"),
+        ("Preço;São Paulo\r\n".encode("utf-16"), "prices.csv", Kind.DOCUMENT, "text/csv", "prices.csv"),
+        (b"\xfe\xff" + "Preço;1".encode("utf-16-be"), "prices.txt", Kind.DOCUMENT, PLAIN_TEXT, "prices.txt"),
+        ("価格;東京\n".encode("utf-16"), "prices.csv", Kind.DOCUMENT, "text/csv", "prices.csv"),
+        (b"\xef\xbb\xbfname;price", "prices.csv", Kind.DOCUMENT, "text/csv", "prices.csv"),
+        (b"# Read me", "readme.md", Kind.DOCUMENT, "text/markdown", "readme.md"),
+        (b'{"a": 1}', "data.json", Kind.DOCUMENT, "application/json", "data.json"),
+        (b"BEGIN:VCARD\r\nEND:VCARD", "ana.vcf", Kind.DOCUMENT, "text/vcard", "ana.vcf"),
+        (b"BEGIN:VCALENDAR\r\n", "invite.ics", Kind.DOCUMENT, "text/calendar", "invite.ics"),
+        (b"a: 1", "settings.yaml", Kind.DOCUMENT, PLAIN_TEXT, "settings.yaml"),
+        (b"a: 1", "README", Kind.DOCUMENT, PLAIN_TEXT, "README"),
+        (b"\x00\x01\x02\x03" * 9, "plan.dwg", Kind.DOCUMENT, OTHER, "plan.dwg"),
+        (b"\x00\x01\x02\x03" * 9, "../plan 2.dwg", Kind.DOCUMENT, OTHER, "plan 2.dwg"),
+        (b"7z\xbc\xaf\x27\x1c", "all.7z", Kind.DOCUMENT, "application/x-7z-compressed", "all.7z"),
+        (iso_media("MSNV"), "clip.mp4", Kind.VIDEO, "video/mp4", "clip.mp4"),
+        (iso_media("dash"), "clip.mp4", Kind.VIDEO, "video/mp4", "clip.mp4"),
+        (iso_media("iso6"), "clip.mp4", Kind.VIDEO, "video/mp4", "clip.mp4"),
+        (iso_media("mp42"), "note.m4a", Kind.AUDIO, "audio/mp4", "note.m4a"),
+        (iso_media("isom"), "note.M4A", Kind.AUDIO, "audio/mp4", "note.M4A"),
+        (iso_media("mp42"), "clip.mp4", Kind.VIDEO, "video/mp4", "clip.mp4"),
+        (iso_media("M4A "), "note", Kind.AUDIO, "audio/mp4", "note.m4a"),
+        (iso_media("3gp5"), "clip.3gp", Kind.VIDEO, "video/3gpp", "clip.3gp"),
+        (iso_media("qt  "), "clip.mov", Kind.DOCUMENT, "video/quicktime", "clip.mov"),
+        (iso_media("heic"), "photo.heic", Kind.DOCUMENT, "image/heic", "photo.heic"),
     ],
 )
 def test_a_file_is_what_its_bytes_say(content, name, kind, mime_type, filename):
@@ -70,11 +119,28 @@ def test_a_file_is_what_its_bytes_say(content, name, kind, mime_type, filename):
         (b"#!/bin/sh\nrm -rf /", "run.sh"),
         (b"\xff\xfe\x00\x01", "a.txt"),
         (b"x", ""),
+        (b"\x00\x01\x02", "photo.jpg"),
+        (b"no picture", "photo.png"),
+        (b"no document", "letter.docx"),
+        (b"\x00\x01\x02", "list.csv"),
+        (b"PROGRAM", "setup.exe"),
+        (b"PROGRAM", "setup.exe."),
+        (b"PROGRAM", "setup.ex\u200be"),
+        (OLE, "setup.msi"),
+        (b"alert(1)", "a.JS"),
+        (b"\xef\xbb\xbf <!DOCTYPE html><p>", "a.txt"),
+        ("<html>".encode("utf-16"), "a.txt"),
+        (b"<?xml version='1.0'?><!-- x --><svg>", "a.xml"),
     ],
 )
 def test_what_is_none_of_what_can_be_sent_is_refused(content, name):
     with pytest.raises(media_files.UnsupportedFile):
         take(content, name)
+
+
+def test_a_file_that_is_refused_is_told_which_types_can_be_sent():
+    with pytest.raises(media_files.UnsupportedFile, match=r"JPEG.*MP4.*PDF.*office documents"):
+        take(b"MZ\x90\x00", "setup.exe")
 
 
 def test_an_empty_file_is_refused():
