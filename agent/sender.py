@@ -18,7 +18,7 @@ from messaging.media import outgoing
 from messaging.models import Media
 from messaging.outbox import Claimed
 from sessions_app.models import Bridge
-from sessions_app.services import adapter_for, bridge_cache, record_session_change
+from sessions_app.services import NOT_CONNECTED, adapter_for, bridge_cache, record_key_refused, record_session_change
 from whatsapp_agent import postgres
 
 log = structlog.get_logger(__name__)
@@ -54,8 +54,10 @@ def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
     except NotSent as exc:
         _record(partial(outbox.mark_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
         if exc.code == "not_connected":
-            event = SessionChanged(session=claimed.session_name, status=Link.DISCONNECTED, code="not connected")
+            event = SessionChanged(session=claimed.session_name, status=Link.DISCONNECTED, code=NOT_CONNECTED)
             record_session_change(bridge=bridge, event=event)
+        elif exc.code == "unauthorized":
+            record_key_refused(bridge)
         log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
         return False
     except Refused as exc:

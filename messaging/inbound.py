@@ -26,7 +26,7 @@ from messaging.contacts import contact_for, conversation_with
 from messaging.models import Contact, Conversation, EarlyReceipt, Media, Message
 from messaging.phones import owner_spellings
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.services import register_session
+from sessions_app.services import KEY_REFUSED, register_session
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
 
@@ -187,7 +187,7 @@ def _note_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
         return
     WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
         status=WhatsAppSession.Status.CONNECTED
-    ).update(
+    ).exclude(status_reason=KEY_REFUSED).update(
         status=WhatsAppSession.Status.CONNECTED, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from accounts.models import User
@@ -26,6 +26,16 @@ from whatsapp_agent.postgres.row_cache import VersionedRowCache
 log = structlog.get_logger(__name__)
 
 SYNC_INTERVAL_S = 60.0
+KEY_RETRY_S = 10.0  # how soon a bridge that refused our API key is asked again
+KEY_REFUSED = "The bridge refuses our API key."
+UNKNOWN_TO_BRIDGE = "unknown to the bridge"
+NOT_CONNECTED = "not connected"
+LOGGED_OUT_BY_US = "logged out by us"
+DELETED_BY_US = "deleted by us"
+# What was found when looking is no cause: it never replaces one.
+WEAK_REASONS = ("", UNKNOWN_TO_BRIDGE, NOT_CONNECTED)
+# Baileys' codes after which a session does not come back by itself: logged out, forbidden, mismatch, replaced.
+FINAL_REASONS = ("401", "403", "411", "440", LOGGED_OUT_BY_US, DELETED_BY_US)
 SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 BRIDGE_OF_SLUG = Statement("SELECT id, ROW(xmin, ctid)::text FROM sessions_app_bridge WHERE slug = %(slug)s")
@@ -118,10 +128,18 @@ def record_session_state(
     """Record a session's status, phone and QR code as the bridge reports them. Safe to run twice and out of order.
 
     What we ended stays ended, also when the bridge brings it back: a person decided so, and only a person connects it.
+    The reason why a session ended, and that it is logged out, stay until it is linked again (`_keeps_reason`).
     """
     now = timezone.now()
     at = min(at or now, now)
     changes: dict[str, Any] = {"status": state.status.value, "status_reason": reason[:200], "status_changed_at": at}
+    if state.status != Link.CONNECTED and reason not in FINAL_REASONS:
+        changes["status_reason"] = Case(
+            When(_keeps_reason(reason), then=F("status_reason")), default=Value(changes["status_reason"])
+        )
+    if state.status == Link.DISCONNECTED and reason not in FINAL_REASONS:
+        logged_out = Q(status=Link.LOGGED_OUT.value)
+        changes["status"] = Case(When(logged_out, then=F("status")), default=Value(changes["status"]))
     if state.phone:
         changes["phone"] = state.phone
     if state.display_name:
@@ -134,6 +152,23 @@ def record_session_state(
     WhatsAppSession.objects.filter(not_newer, pk=session.pk).update(**changes)
     session.refresh_from_db()
     return session
+
+
+def _keeps_reason(reason: str) -> Q:
+    """Return which sessions keep the reason they have, although the bridge says that they are not connected."""
+    final = Q(status_reason__in=FINAL_REASONS)
+    has_cause = final if reason not in WEAK_REASONS else ~Q(status_reason__in=WEAK_REASONS)
+    if reason == "":
+        has_cause |= Q(status_reason=UNKNOWN_TO_BRIDGE, status=Link.DISCONNECTED.value)
+    return has_cause & ~Q(status_reason=KEY_REFUSED)
+
+
+def record_key_refused(bridge: Bridge) -> None:
+    """Show the sessions of a bridge as unusable until it accepts our API key; `sync_due_bridges` finds out when."""
+    now = timezone.now()
+    sessions = WhatsAppSession.objects.live().filter(bridge=bridge, status=WhatsAppSession.Status.CONNECTED)
+    sessions.update(status=WhatsAppSession.Status.DISCONNECTED, status_reason=KEY_REFUSED, status_changed_at=now)
+    Bridge.objects.filter(pk=bridge.pk).update(synced_at=now - timedelta(seconds=SYNC_INTERVAL_S - KEY_RETRY_S))
 
 
 def start_session(
@@ -174,8 +209,11 @@ def start_session(
         if not is_new and session.ended_at is None and session.memberships.exists():
             raise SessionExists(f"The session {name} was started at the same moment by another call.")
         session.ended_at = session.linked_at = session.status_changed_at = None
+        session.status, session.status_reason = WhatsAppSession.Status.INITIALIZING, ""
         session.agent_profile = agent_profile or session.agent_profile
-        session.save(update_fields=["ended_at", "linked_at", "status_changed_at", "agent_profile"])
+        session.save(
+            update_fields=["ended_at", "linked_at", "status", "status_reason", "status_changed_at", "agent_profile"]
+        )
         if user is not None:
             Membership.objects.get_or_create(session=session, user=user)
         return record_session_state(session=session, state=state)
@@ -189,7 +227,7 @@ def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
         state = adapter_for(session.bridge).session_state(name=session.name)
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    reason = "" if state else "unknown to the bridge"
+    reason = "" if state else UNKNOWN_TO_BRIDGE
     return record_session_state(session=session, state=state or _gone(session.name), reason=reason, at=asked_at)
 
 
@@ -267,7 +305,7 @@ def logout_session(session: WhatsAppSession) -> WhatsAppSession:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     return record_session_state(
-        session=session, state=SessionState(name=session.name, status=Link.LOGGED_OUT), reason="logged out by us"
+        session=session, state=SessionState(name=session.name, status=Link.LOGGED_OUT), reason=LOGGED_OUT_BY_US
     )
 
 
@@ -279,7 +317,7 @@ def end_session(session: WhatsAppSession) -> WhatsAppSession:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     state = SessionState(name=session.name, status=Link.LOGGED_OUT)
-    session = record_session_state(session=session, state=state, reason="deleted by us")
+    session = record_session_state(session=session, state=state, reason=DELETED_BY_US)
     session.ended_at = timezone.now()
     session.save(update_fields=["ended_at"])
     return session
@@ -288,7 +326,7 @@ def end_session(session: WhatsAppSession) -> WhatsAppSession:
 def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     """Take over what the bridge has: `{"added": [...], "updated": [...], "missing": [...]}`, by session name.
 
-    Raises BridgeFailed, and then nothing is changed.
+    Raises BridgeFailed; if the bridge refuses our API key, its sessions are then shown as unusable.
     """
     adapter = adapter_for(bridge)
     report: dict[str, list[str]] = {"added": [], "updated": [], "missing": []}
@@ -299,6 +337,8 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     try:
         states = {state.name: state for state in adapter.list_sessions()}
     except BridgeError as exc:
+        if exc.code == "unauthorized":
+            record_key_refused(bridge)
         raise BridgeFailed(str(exc)) from exc
     known = {session.name: session for session in bridge.sessions.all()}
     for name, state in states.items():
@@ -308,14 +348,16 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
             session, _ = WhatsAppSession.objects.get_or_create(bridge=bridge, name=name, defaults=new)
         else:
             session = known[name]
-            if session.status != state.status.value:
-                report["updated"].append(name)
-        record_session_state(session=session, state=state, at=asked_at)
+        before = session.status
+        session = record_session_state(session=session, state=state, at=asked_at)
+        if name in known and session.status != before:
+            report["updated"].append(name)
     for name, session in known.items():
         if name not in states and session.ended_at is None:
-            if session.status != Link.DISCONNECTED.value:
+            before = session.status
+            session = record_session_state(session=session, state=_gone(name), reason=UNKNOWN_TO_BRIDGE, at=asked_at)
+            if session.status != before:
                 report["missing"].append(name)
-            record_session_state(session=session, state=_gone(name), reason="unknown to the bridge", at=asked_at)
     return report
 
 

@@ -308,7 +308,7 @@ def _failure(answer: _Answer) -> BridgeError:
         case 400 if "not connected" in answer.error().lower():
             return NotSent("The session is not connected.", code="not_connected")
         case 401 | 403:
-            return Refused("zapw does not take our API key.", code="unauthorized")
+            return NotSent("zapw refuses our API key.", code="unauthorized")
         case 404:
             return Refused("zapw does not know this session.", code="not_found")
         case 409:
@@ -323,8 +323,10 @@ def _failure(answer: _Answer) -> BridgeError:
 
 
 def _session_failure(answer: _Answer) -> BridgeError:
-    """The same for calls about sessions, where a failure on zapw's side is just that."""
+    """The same for calls about sessions, where nothing waits to be sent: a refused key is final."""
     failure = _failure(answer)
+    if failure.code == "unauthorized":
+        return Refused(str(failure), code=failure.code)
     return BridgeError(str(failure), code=failure.code) if isinstance(failure, Unconfirmed) else failure
 
 

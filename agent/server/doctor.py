@@ -21,7 +21,7 @@ from agent.server import startup
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.search import embeddings
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
-from sessions_app.services import adapter_for
+from sessions_app.services import KEY_REFUSED, adapter_for
 from whatsapp_agent import env
 from whatsapp_agent.errors import UnreadableWebhookRequest
 from whatsapp_agent.postgres import embedded
@@ -172,7 +172,10 @@ def _sessions() -> Iterator[Finding]:
     yield Finding("sessions", True, f"{connected} connected")
     for session in sessions.exclude(status=WhatsAppSession.Status.CONNECTED).order_by("name"):
         remedy = f"Link it again: manage.py link_session {session.name}"
-        yield Finding("sessions", False, f"{session.name} is {session.status}", remedy)
+        if session.status_reason == KEY_REFUSED:
+            remedy = "Set WHATSAPP_API_KEY, or the key of its bridge in the admin, to the bridge's key."
+        why = f" ({session.status_reason})" if session.status_reason else ""
+        yield Finding("sessions", False, f"{session.name} is {session.status}{why}", remedy)
 
 
 def _models() -> Iterator[Finding]:

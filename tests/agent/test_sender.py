@@ -13,6 +13,7 @@ from messaging import control, leases, outbox
 from messaging.models import Conversation, Message
 from messaging.outbound import conversation_by_phone, send_again, send_text
 from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import sync_bridge
 from tests.messaging.test_control import settle
 from tests.support.fake_zapw import FakeZapw
 from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
@@ -276,3 +277,37 @@ def test_a_process_whose_clock_is_ahead_does_not_give_up_on_the_send_of_another(
     send_text(conversation=conversation, text="one")
     outbox.claim_next_message(conversation.pk)
     assert outbox.give_up_stuck() == 0
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_keeps_messages_queued_until_the_key_is_right(zapw, session, conversation, status):
+    for text in ("one", "two"):
+        send_text(conversation=conversation, text=text)
+    zapw.fail("answer", call="any", status=status)
+
+    deliver(conversation.pk)
+
+    assert said(zapw) == []
+    assert set(Message.objects.values_list("status", flat=True)) == {"queued"}
+    session.refresh_from_db()
+    assert (session.status, session.status_reason) == ("disconnected", "The bridge refuses our API key.")
+    assert outbox.conversations_to_deliver(limit=10) == []  # nobody asks the bridge in vain
+
+    zapw.heal()
+    sync_bridge(session.bridge)
+    assert outbox.conversations_to_deliver(limit=10) == [conversation.pk]
+    deliver(conversation.pk)
+
+    assert said(zapw) == ["one", "two"]
+    assert set(Message.objects.values_list("status", flat=True)) == {"sent"}
+
+
+def test_a_message_that_comes_in_does_not_make_a_refused_key_usable(zapw, session, conversation, says):
+    send_text(conversation=conversation, text="one")
+    zapw.api_key = "another key"
+    deliver(conversation.pk)
+
+    says("Hello?", sent_at=timezone.now() + timedelta(seconds=1))
+
+    session.refresh_from_db()
+    assert session.status == "disconnected"

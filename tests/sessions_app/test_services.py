@@ -13,11 +13,15 @@ from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import (
+    KEY_REFUSED,
+    KEY_RETRY_S,
+    SYNC_INTERVAL_S,
     default_profile,
     end_session,
     ensure_default_bridges,
     logout_session,
     reconnect_session,
+    record_key_refused,
     record_session_change,
     refresh_session,
     restart_session,
@@ -200,3 +204,82 @@ def test_a_session_we_ended_stays_ended_when_the_bridge_brings_it_back(zapw, say
     assert WhatsAppSession.objects.get().ended_at is not None
     assert says("Hello").due_at is None
     assert reconnect_session(WhatsAppSession.objects.get()).ended_at is None
+
+
+CAUSES = [(Link.LOGGED_OUT, "401"), (Link.DISCONNECTED, "403"), (Link.DISCONNECTED, "440"), (Link.DISCONNECTED, "408")]
+
+
+@pytest.mark.parametrize(("status", "code"), CAUSES)
+def test_why_a_session_ended_stays_when_the_bridge_is_only_asked(zapw, session, status, code):
+    event = SessionChanged(session="sales", status=status, code=code)
+    record_session_change(bridge=session.bridge, event=event)
+
+    zapw.add_session("sales", phone="5511999990000", status="disconnected")
+    assert sync_bridge(session.bridge)["updated"] == []
+    refresh_session(session)
+    zapw.sessions.clear()
+    assert sync_bridge(session.bridge)["missing"] == []
+    record_session_change(
+        bridge=session.bridge, event=SessionChanged(session="sales", status=Link.DISCONNECTED, code="not connected")
+    )
+
+    session.refresh_from_db()
+    assert (session.status, session.status_reason) == (status.value, code)
+
+
+@pytest.mark.parametrize(("status", "code"), CAUSES)
+def test_why_a_session_ended_is_forgotten_when_it_is_linked_again(zapw, session, status, code):
+    record_session_change(bridge=session.bridge, event=SessionChanged(session="sales", status=status, code=code))
+
+    zapw.add_session("sales", phone="5511999990000", status="disconnected")
+    assert reconnect_session(session).status_reason == code  # the code to scan is shown, nothing is linked yet
+    zapw.scan("sales", phone="5511999990000", name="Loja Azul")
+    session = refresh_session(session)
+
+    assert (session.status, session.status_reason) == ("connected", "")
+
+
+def test_a_final_cause_is_replaced_only_by_another_one(session):
+    for code in ("428", "440", "428", "503"):
+        event = SessionChanged(session="sales", status=Link.DISCONNECTED, code=code)
+        record_session_change(bridge=session.bridge, event=event)
+    session.refresh_from_db()
+    assert session.status_reason == "440"
+
+    record_session_change(
+        bridge=session.bridge, event=SessionChanged(session="sales", status=Link.LOGGED_OUT, code="401")
+    )
+    session.refresh_from_db()
+    assert (session.status, session.status_reason) == ("logged_out", "401")
+
+
+def test_a_refused_key_shows_the_sessions_as_unusable_until_the_key_is_right(zapw, session):
+    zapw.add_session("sales", phone="5511999990000")
+    key, zapw.api_key = zapw.api_key, "another key"
+
+    sync_due_bridges()
+    session.refresh_from_db()
+    assert (session.status, session.status_reason) == ("disconnected", KEY_REFUSED)
+
+    zapw.api_key = key
+    Bridge.objects.update(synced_at=timezone.now() - timedelta(seconds=SYNC_INTERVAL_S))
+    sync_due_bridges()
+    session.refresh_from_db()
+    assert (session.status, session.status_reason) == ("connected", "")
+
+
+def test_a_refused_key_is_tried_again_sooner_than_the_next_reconciliation(zapw, session):
+    zapw.api_key = "another key"
+    sync_due_bridges()
+    due_again_in = Bridge.objects.get(slug="default").synced_at + timedelta(seconds=SYNC_INTERVAL_S) - timezone.now()
+    assert due_again_in <= timedelta(seconds=KEY_RETRY_S)
+
+
+def test_a_session_that_ended_while_the_key_was_refused_is_shown_with_what_is_true_now(zapw, session):
+    zapw.add_session("sales", phone="5511999990000", status="disconnected")
+    record_key_refused(session.bridge)
+
+    sync_bridge(session.bridge)
+
+    session.refresh_from_db()
+    assert (session.status, session.status_reason) == ("disconnected", "")

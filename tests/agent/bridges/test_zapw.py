@@ -226,8 +226,8 @@ def test_what_went_wrong_with_a_send_is_told_apart(zapw, zapw_server, outcome, e
 
 
 @pytest.mark.parametrize(("status", "error", "code"), [
-    (401, Refused, "unauthorized"),
-    (403, Refused, "unauthorized"),
+    (401, NotSent, "unauthorized"),
+    (403, NotSent, "unauthorized"),
     (404, Refused, "not_found"),
     (408, Unconfirmed, "bridge_failure"),
     (409, Refused, "already_exists"),
