@@ -239,7 +239,7 @@ def test_a_profile_offers_only_what_a_model_may_use(says, conversation, only_cha
 
 
 def test_a_server_that_takes_no_tools_is_asked_without(says, conversation, only_chat):
-    only_chat.fail("refusal", times=1)
+    only_chat.fail("bad_request", times=1)
     says("Hello")
     turns.take_turn(conversation.pk)
     assert [("tools" in asked.body) for asked in only_chat.requests] == [True, False]
