@@ -1,4 +1,4 @@
-"""Withhold messages that the model's provider filters, so that they do not block every later turn."""
+"""Find what made the model's provider filter a prompt, so that it does not block every later turn."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -6,18 +6,12 @@ from uuid import UUID
 import structlog
 from django.db.models import F
 
+from messaging.history.withheld import withhold
 from messaging.models import Conversation, Message, Turn
 
 log = structlog.get_logger(__name__)
 
 MAX_PASSED_TURNS = 50
-
-
-def withhold(message_ids: Sequence[UUID]) -> None:
-    """Show these messages to no model any more; people still see them."""
-    for message in Message.objects.filter(pk__in=message_ids):
-        message.details = {**(message.details or {}), "withheld": True}
-        message.save(update_fields=["details"])
 
 
 def withhold_filtered(conversation: Conversation, *, shown: Sequence[str], burst: Sequence[UUID]) -> None:

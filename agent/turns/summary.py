@@ -10,12 +10,12 @@ import structlog
 from django.db import transaction
 from django.db.models import F
 
-from agent.llm.base import ModelError
+from agent.llm.base import ContextTooLong, ModelError
 from agent.llm.tokens import estimate_tokens
 from agent.turns.prompt import Line, to_lines
 from commands import asking
 from messaging.history.conversation import load_conversation
-from messaging.history.transcript import load_history, name_of
+from messaging.history.transcript import HistoryMessage, load_history, name_of
 from messaging.models import Conversation, Message, Summary
 from whatsapp_agent.text.split import shorten
 
@@ -25,6 +25,7 @@ MAX_LINES = 200  # messages of history, however short
 EARLY_SHARE = 0.9  # of the budget; beyond it, compaction is scheduled beside the turns
 KEPT_SHARE = 0.5  # of the budget stays as messages
 SUMMARY_SHARE = 0.15  # of the budget, at most, is the summary
+MIN_SPLIT_MESSAGES = 8  # fewer are not summarized in halves
 MAX_EXCERPT_CHARS = 100  # of one message, where no model can summarize
 
 TASK = (
@@ -100,12 +101,25 @@ def _summarize(conversation: Conversation, compacted: Sequence[Line], *, max_tok
     """Return the new summary, and whether it consists of excerpts only."""
     if asking.has_model():
         try:
-            task = TASK.format(words=max_tokens // 2)
             history = [line.message for line in compacted]
-            return asking.ask(conversation=conversation, task=task, history=history, notes=conversation.summary), False
+            return _ask(conversation, history, notes=conversation.summary, max_tokens=max_tokens), False
         except ModelError as exc:
             log.warning("summary_model_failed", conversation=str(conversation.pk), code=exc.code)
     return _excerpts(conversation.summary, compacted, max_tokens=max_tokens), True
+
+
+def _ask(conversation: Conversation, history: Sequence[HistoryMessage], *, notes: str, max_tokens: int) -> str:
+    """Return the model's summary, made in two halves where its context is too small. Raises ModelError."""
+    task = TASK.format(words=max_tokens // 2)
+    try:
+        answer = asking.ask(conversation=conversation, task=task, history=history, notes=notes, may_drop_oldest=False)
+    except ContextTooLong:
+        if len(history) < MIN_SPLIT_MESSAGES:
+            raise
+        half = len(history) // 2
+        notes = _ask(conversation, history[:half], notes=notes, max_tokens=max_tokens)
+        return _ask(conversation, history[half:], notes=_truncate(notes, max_tokens), max_tokens=max_tokens)
+    return answer.text
 
 
 def _excerpts(summary: str, compacted: Sequence[Line], *, max_tokens: int) -> str:

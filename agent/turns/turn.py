@@ -15,7 +15,7 @@ from django.utils import timezone
 from agent.llm.base import ContentFiltered, ModelError, ModelRefused
 from agent.turns import commands as typed_commands
 from agent.turns import summary
-from agent.turns.filtered import withhold, withhold_filtered
+from agent.turns.filtered import withhold_filtered
 from agent.turns.model_run import ModelRun, run_model
 from agent.turns.prompt import BuiltPrompt, Line, build_prompt, to_lines
 from agent.turns.tools import Toolbox
@@ -24,6 +24,7 @@ from commands.parsing import Typed
 from messaging import leases
 from messaging.history.conversation import load_conversation
 from messaging.history.transcript import MAX_MESSAGES, HistoryMessage, load_history
+from messaging.history.withheld import withhold
 from messaging.leases import Lease, LeaseLost, Settlement
 from messaging.models import Conversation, Message, Turn
 from sessions_app.services import adapter_for

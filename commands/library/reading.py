@@ -45,7 +45,7 @@ class HowMany(Arguments):
     asks_model=True,
 )
 def summarize(call: Call, arguments: HowMany) -> Result:
-    history = asking.recent_messages(call.conversation, count=arguments.count)
+    history: Sequence[HistoryMessage] = asking.recent_messages(call.conversation, count=arguments.count)
     if not history:
         return Result(NOTHING_SAID, {"summary": "", "evidence": [], "count": 0})
     if not asking.has_model():
@@ -61,10 +61,11 @@ def summarize(call: Call, arguments: HowMany) -> Result:
             "they do not say."
         ),
     )
-    numbers = [number for found in _REFERENCES.findall(answer) for number in re.findall(r"\d+", found)]
+    history = answer.history
+    numbers = [number for found in _REFERENCES.findall(answer.text) for number in re.findall(r"\d+", found)]
     named = set(asking.evidence(numbers, history=history))
     shown = [message for message in history if message.id in named] or [history[0], history[-1]]
-    text = to_whatsapp(_REFERENCES.sub("", answer))
+    text = to_whatsapp(_REFERENCES.sub("", answer.text))
     return Result(text, _summary_data(text, evidence=shown, history=history))
 
 
@@ -93,7 +94,7 @@ def _summary_data(
     asks_model=True,
 )
 def list_tasks(call: Call, arguments: HowMany) -> Result:
-    history = asking.recent_messages(call.conversation, count=arguments.count)
+    history: Sequence[HistoryMessage] = asking.recent_messages(call.conversation, count=arguments.count)
     if not history:
         return Result(NOTHING_SAID, {"tasks": []})
     if not asking.has_model():
@@ -101,6 +102,7 @@ def list_tasks(call: Call, arguments: HowMany) -> Result:
     answer = asking.ask(
         conversation=call.conversation,
         history=history,
+        as_json=True,
         task=(
             "List every task, promise or appointment in these messages that is still open. Answer with JSON alone: "
             '{"tasks": [{"what": str, "who": str or null, "for": str or null, "due": str or null, "messages": [int]}]}'
@@ -109,7 +111,8 @@ def list_tasks(call: Call, arguments: HowMany) -> Result:
             "are the numbers of the messages that say so. No tasks: an empty list."
         ),
     )
-    tasks = _tasks(asking.read_json(answer), history=history)
+    history = answer.history
+    tasks = _tasks(asking.read_json(answer.text), history=history)
     by_id = {str(message.id): message for message in history}
     lines = "\n".join(_task_line(task, message=by_id[task["messages"][0]]) for task in tasks)
     return Result(lines or "Nothing is open.", {"tasks": tasks})
@@ -201,7 +204,7 @@ class About(Arguments):
 )
 def draft_reply(call: Call, arguments: About) -> Result:
     conversation = call.conversation
-    history = asking.recent_messages(conversation, count=60)
+    history: Sequence[HistoryMessage] = asking.recent_messages(conversation, count=60)
     if not history:
         return Result(NOTHING_SAID, {"draft": ""})
     if not asking.has_model():
@@ -213,8 +216,9 @@ def draft_reply(call: Call, arguments: About) -> Result:
     )
     if arguments.wish:
         task += f"\nThe colleague wishes: {arguments.wish}"
-    text = to_whatsapp(asking.ask(conversation=conversation, history=history, task=task, notes=known))
-    return Result(text, {"draft": text, "answers": str(history[-1].id)})
+    answer = asking.ask(conversation=conversation, history=history, task=task, notes=known)
+    text = to_whatsapp(answer.text)
+    return Result(text, {"draft": text, "answers": str(answer.history[-1].id)})
 
 
 def _clip(text: str, limit: int) -> str:

@@ -6,9 +6,10 @@ import pytest
 from django.utils import timezone
 
 from agent.turns import turn as turns
+from commands.models import CommandRun
 from messaging import control
 from messaging.history.scaffolding import strip_scaffolding
-from messaging.models import Conversation, Fact, Message, Turn
+from messaging.models import Conversation, Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfile
 from tests.support.fake_openai import HistoryMessage
 
@@ -257,3 +258,75 @@ def test_a_summary_that_the_provider_filters_is_dropped(says, conversation, mode
     assert [turn.outcome for turn in Turn.objects.all()] == ["answered", "answered"]
     conversation.refresh_from_db()
     assert conversation.summary == ""
+
+
+# --- commands and summaries ---
+
+
+def test_a_summary_of_a_command_holds_no_scaffolding(says, conversation, model, api):
+    talked(conversation, "We meet on Monday")
+    model.say("[2026-11-27 03:15] They meet on Monday.\n<notes>x</notes>")
+    says("/summarize")
+    turns.take_turn(conversation.pk)
+    assert replies() == ["They meet on Monday."]
+
+
+def test_a_summary_that_is_cut_off_ends_at_its_last_sentence(says, conversation, model, api):
+    talked(conversation, "We meet on Monday")
+    model.next_answers.append(HistoryMessage(text="They meet on Monday. They also", finish_reason="length"))
+    says("/summarize")
+    turns.take_turn(conversation.pk)
+    assert replies() == ["They meet on Monday."]
+
+
+def test_a_command_whose_context_is_too_long_is_about_the_newest_half(says, conversation, model, api):
+    talked(conversation, *(f"old message {number} " + "bla " * 60 for number in range(40)))
+    model.max_body_chars = 5000
+    model.reply = "They talked [1]."
+    says("/summarize")
+    turns.take_turn(conversation.pk)
+    assert replies() == ["They talked."]
+    run = CommandRun.objects.get()
+    assert 0 < run.data["count"] < 40
+    assert "old message 39" in prompt_text(model.requests[-1])
+    evidence = Message.objects.get(pk=run.data["evidence"][0])
+    assert evidence.text.startswith(f"old message {40 - run.data['count']} ")
+
+
+def test_a_message_that_the_provider_filters_is_left_out_of_a_command(says, conversation, model, api):
+    talked(conversation, *(f"old message {number}" for number in range(5)), "Something BADWORD", "the last one")
+    model.filtered_words = ("BADWORD",)
+    model.reply = "They talked."
+    for _ in range(2):
+        says("/summarize")
+        model.forget()
+        turns.take_turn(conversation.pk)
+    assert replies() == ["They talked."] * 2
+    assert len(model.requests) == 1
+    assert "old message 0" in prompt_text(model.requests[0])
+    assert "the last one" in prompt_text(model.requests[0])
+
+
+def test_a_history_too_long_to_be_compacted_at_once_is_compacted_in_halves(says, conversation, model, api):
+    AgentProfile.objects.update(history_tokens=1000, tools=[])
+    talked(conversation, *(f"old message {number} " + "bla " * 30 for number in range(60)))
+    model.max_body_chars = 7000
+    model.reply = "They talked."
+    says("Hello?")
+    turns.take_turn(conversation.pk)
+    assert not Summary.objects.get().is_plain
+    asked = "".join(prompt_text(request) for request in model.requests if "running summary" in prompt_text(request))
+    assert "old message 0 " in asked
+    assert "<notes>" in asked
+
+
+def test_a_message_that_the_provider_filters_is_left_out_of_a_summary(says, conversation, model):
+    AgentProfile.objects.update(history_tokens=1000, tools=[])
+    texts = [f"old message {number} " + "bla " * 30 for number in range(30)]
+    talked(conversation, *texts[:10], "Something BADWORD", *texts[10:])
+    model.filtered_words = ("BADWORD",)
+    model.reply = "They talked."
+    says("Hello?")
+    turns.take_turn(conversation.pk)
+    assert (Summary.objects.get().text, Summary.objects.get().is_plain) == ("They talked.", False)
+    assert Message.objects.get(text="Something BADWORD").details == {"withheld": True}
