@@ -1,4 +1,4 @@
-"""A conversation with all that stands around it, as every turn begins: one round trip, and no joins to compile."""
+"""Load a conversation with contact, session, profile and bridge in one query, as every turn begins."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -20,7 +20,7 @@ def _columns(model: type[models.Model], alias: str) -> str:
     return ", ".join(f"{alias}.{field.column}" for field in model._meta.concrete_fields)
 
 
-LOOK = Statement(
+SELECT_CONVERSATION = Statement(
     f"""
 SELECT {_columns(Conversation, "conversation")}, {_columns(Contact, "contact")}, {_columns(WhatsAppSession, "session")},
        profile.id, ROW(profile.xmin, profile.ctid)::text, bridge.id, ROW(bridge.xmin, bridge.ctid)::text
@@ -37,11 +37,11 @@ _profiles = VersionedRowCache(AgentProfile)
 
 
 def load_conversation(conversation_id: UUID) -> Conversation:
-    """The conversation with its contact and session. The session's profile and bridge are shared: not to be changed.
+    """Return the conversation with its contact and session. Profile and bridge are shared by all callers: read only.
 
-    Raises Conversation.DoesNotExist when it has become part of another one.
+    Raises Conversation.DoesNotExist, also when it was merged into another one.
     """
-    rows = LOOK.rows(id=conversation_id)
+    rows = SELECT_CONVERSATION.rows(id=conversation_id)
     if not rows:
         raise Conversation.DoesNotExist
     values = iter(rows[0])
@@ -55,6 +55,6 @@ def load_conversation(conversation_id: UUID) -> Conversation:
 
 
 def _next(model: type[Row], values: Iterator[Any]) -> Row:
-    """An object of the next values."""
+    """Build an instance from the next values."""
     names = [field.attname for field in model._meta.concrete_fields]
     return model.from_db(DEFAULT_DB_ALIAS, names, list(islice(values, len(names))))

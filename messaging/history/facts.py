@@ -1,4 +1,4 @@
-"""What is known about a contact: small sentences with their source, corrected and forgotten on request."""
+"""Facts about a contact: short sentences with their source, corrected and forgotten on request."""
 
 from uuid import UUID
 
@@ -15,7 +15,7 @@ MAX_FACT_CHARS = 300
 
 
 def facts_about(contact: Contact) -> list[Fact]:
-    """What is known now, oldest first."""
+    """Return the facts that are not forgotten, oldest first."""
     return list(Fact.objects.filter(contact=contact, forgotten_at=None).order_by("created_at", "id")[:MAX_FACTS])
 
 
@@ -29,20 +29,20 @@ def remember(
     by: User | None = None,
     corrects: Fact | None = None,
 ) -> Fact:
-    """Keep a fact; the same words are kept once. Raises InvalidInput, NotFound or Conflict.
+    """Store a fact; the same text is stored once. Raises InvalidInput, NotFound or Conflict.
 
-    `corrects` is then known no more. `message` is where it was said and must be of the contact's own conversation.
+    `corrects` is the fact that this one replaces. `message` is its source, in the contact's own conversation.
     """
     text = " ".join(text.split())
     if not text:
         raise InvalidInput("There is nothing to remember.")
     if len(text) > MAX_FACT_CHARS:
         raise InvalidInput(f"A fact has at most {MAX_FACT_CHARS} characters.")
-    Contact.objects.select_for_update().get(pk=contact.pk)  # so that two who remember at once count rightly
+    Contact.objects.select_for_update().get(pk=contact.pk)  # concurrent calls must not exceed MAX_FACTS
     if message is not None and message.conversation.contact_id != contact.pk:
         raise NotFound("There is no such message in this conversation.")
     if corrects is not None:
-        _known(contact=contact, fact_id=corrects.pk).update(forgotten_at=timezone.now())
+        _facts_with_id(contact=contact, fact_id=corrects.pk).update(forgotten_at=timezone.now())
     known = facts_about(contact)
     same = next((fact for fact in known if fact.text.casefold() == text.casefold()), None)
     if same is not None:
@@ -55,16 +55,16 @@ def remember(
 
 
 def forget(*, contact: Contact, fact_id: UUID) -> None:
-    """Raises NotFound for what is not known about this very contact."""
-    _known(contact=contact, fact_id=fact_id).update(forgotten_at=timezone.now())
+    """Forget a fact. Raises NotFound unless it is a fact about this contact."""
+    _facts_with_id(contact=contact, fact_id=fact_id).update(forgotten_at=timezone.now())
 
 
 def forget_all(*, contact: Contact) -> int:
-    """Returns how many there were."""
+    """Forget all facts; return how many there were."""
     return Fact.objects.filter(contact=contact, forgotten_at=None).update(forgotten_at=timezone.now())
 
 
-def _known(*, contact: Contact, fact_id: UUID) -> QuerySet[Fact]:
+def _facts_with_id(*, contact: Contact, fact_id: UUID) -> QuerySet[Fact]:
     rows = Fact.objects.filter(pk=fact_id, contact=contact, forgotten_at=None)
     if not rows.exists():
         raise NotFound("There is no such fact about this contact.")

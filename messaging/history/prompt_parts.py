@@ -1,4 +1,4 @@
-"""What a model was shown in a turn, put together again from what the turn says it used."""
+"""The prompt of a past turn, rebuilt from the ids that the turn stores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from sessions_app.models import AgentProfileVersion
 
 
 def prompt_parts(turn: Turn) -> dict[str, Any]:
-    """`{"tools", "instructions", "summary", "messages", "facts", "memories", "now"}`, as they follow in the prompt.
+    """Return `{"tools", "instructions", "summary", "messages", "facts", "memories", "now"}`, in the prompt's order.
 
-    `tools` and `instructions` are those of the profile's version then, null when that is kept no more; `summary` is
-    what stood for older messages. `messages` and `memories` are `[{"id", "direction", "said_at", "text"}]`, `facts` are
-    `[{"id", "text"}]`. What was edited or deleted since is as it is now.
+    `tools` and `instructions` are those of the profile version, null if it was deleted; `summary` replaced older
+    messages. `messages` and `memories` are `[{"id", "direction", "said_at", "text"}]`, `facts` are `[{"id", "text"}]`.
+    What was edited or deleted since is shown as it is now.
     """
     used = turn.used
     conversation_id = turn.conversation_id
@@ -25,18 +25,18 @@ def prompt_parts(turn: Turn) -> dict[str, Any]:
         "tools": profile.get("tools"),
         "instructions": profile.get("instructions"),
         "summary": load_summary(turn),
-        "messages": _said(conversation_id, used.get("messages", ())),
+        "messages": _messages(conversation_id, used.get("messages", ())),
         "facts": [{"id": str(fact.pk), "text": fact.text} for fact in load_facts(turn)],
-        "memories": _said(conversation_id, used.get("memories", ())),
+        "memories": _messages(conversation_id, used.get("memories", ())),
         "now": used.get("now"),
     }
 
 
 def load_profile_values(turn: Turn) -> dict[str, Any]:
-    """The values of the agent profile in the turn's version; {} when that is kept no more."""
-    kept = AgentProfileVersion.objects.filter(profile_id=turn.agent_profile_id, version=turn.profile_version).first()
-    if kept is not None:
-        return kept.values
+    """Return the values of the turn's version of the agent profile; {} if it was deleted."""
+    stored = AgentProfileVersion.objects.filter(profile_id=turn.agent_profile_id, version=turn.profile_version).first()
+    if stored is not None:
+        return stored.values
     profile = turn.agent_profile
     if profile is None or profile.version != turn.profile_version:
         return {}
@@ -44,6 +44,7 @@ def load_profile_values(turn: Turn) -> dict[str, Any]:
 
 
 def load_summary(turn: Turn) -> str:
+    """Return the text of the summary in the prompt; empty if there was none."""
     version = turn.used.get("summary_version")
     if version is None:
         return ""
@@ -52,17 +53,24 @@ def load_summary(turn: Turn) -> str:
 
 
 def load_facts(turn: Turn) -> QuerySet[Fact]:
-    """Only of the contact of the turn, whatever the ids are."""
-    about = Fact.objects.filter(contact__conversation=turn.conversation_id, pk__in=turn.used.get("facts", ()))
-    return about.order_by("created_at", "id")
+    """Return the facts in the prompt; only those of the turn's contact, whatever the ids are."""
+    facts = Fact.objects.filter(contact__conversation=turn.conversation_id, pk__in=turn.used.get("facts", ()))
+    return facts.order_by("created_at", "id")
 
 
-def _said(conversation_id: UUID, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """In the order of the ids; only of the turn's own conversation, whatever the ids are."""
+def _messages(conversation_id: UUID, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return messages in the order of the ids; only those of the turn's conversation, whatever the ids are."""
     rows = Message.objects.filter(conversation_id=conversation_id, pk__in=ids)
-    found: dict[str, HistoryMessage] = {str(said.id): said for said in latest(rows, limit=len(ids))} if ids else {}
-    told = [found[pk] for pk in ids if pk in found]
+    found: dict[str, HistoryMessage] = (
+        {str(message.id): message for message in latest(rows, limit=len(ids))} if ids else {}
+    )
+    messages = [found[pk] for pk in ids if pk in found]
     return [
-        {"id": str(said.id), "direction": said.direction, "said_at": said.said_at.isoformat(), "text": describe(said)}
-        for said in told
+        {
+            "id": str(message.id),
+            "direction": message.direction,
+            "said_at": message.said_at.isoformat(),
+            "text": describe(message),
+        }
+        for message in messages
     ]

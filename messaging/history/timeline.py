@@ -1,4 +1,4 @@
-"""A conversation as people read it: what was said, and what happened that nobody said."""
+"""A conversation as staff read it: its messages, and the turns that led to no answer."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,19 +10,20 @@ from typing import Any
 from django.db.models.functions import Left
 from django.utils import timezone
 
+from messaging.history.content import contact_cards_text, location_text
 from messaging.models import Conversation, Message, Turn
 from whatsapp_agent.text.truncate import truncate
 
-MAX_EXCERPT_CHARS = 4000  # characters of one message; the rest is on the message's own page
-MAX_NOTES = 30
-QUIET = [Turn.Outcome.ANSWERED, Turn.Outcome.COMMAND]  # outcomes that the messages themselves show
+MAX_EXCERPT_CHARS = 4000  # of one message; its own page shows the rest
+MAX_TURNS = 30
+HIDDEN_OUTCOMES = [Turn.Outcome.ANSWERED, Turn.Outcome.COMMAND]  # the messages show these already
 
 
 class Activity(StrEnum):
-    """What the agent is at in a conversation."""
+    """What the agent does in a conversation now."""
 
     IDLE = "idle"
-    COLLECTING = "collecting"  # waits for more to be said, or to try again
+    COLLECTING = "collecting"  # waits for further messages, or for its next try
     DUE = "due"
     WRITING = "writing"
 
@@ -38,24 +39,24 @@ def activity_of(conversation: Conversation) -> Activity:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The latest of a conversation, oldest first: messages, and turns that came to something else than an answer."""
+    """The latest messages of a conversation, oldest first, with the turns that led to no answer."""
 
     entries: Sequence[Message | Turn]
-    is_cut_off: bool  # there is more, and older
+    is_cut_off: bool  # there are older messages
 
-    def fingerprint(self, *beside: Any) -> str:
-        """The same as long as what is shown is the same, with what is shown `beside` it."""
+    def fingerprint(self, *extra: Any) -> str:
+        """Return a hash that changes when anything shown changes; `extra` is what the page shows besides."""
         shown = [
             (entry.pk, entry.status, entry.edited_at, entry.revoked_at, entry.unanswered, entry.error)
             if isinstance(entry, Message)
             else (entry.pk, entry.outcome)
             for entry in self.entries
         ]
-        return hashlib.sha256(repr((shown, beside)).encode()).hexdigest()[:32]
+        return hashlib.sha256(repr((shown, extra)).encode()).hexdigest()[:32]
 
 
 def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
-    """At most `limit` messages, in two queries. Each has its `excerpt`, bounded; its whole `text` is not loaded."""
+    """Load at most `limit` messages, in two queries. Each has an `excerpt`; `text` is deferred."""
     rows = (
         Message.objects.filter(conversation=conversation)
         .defer("text")
@@ -68,10 +69,14 @@ def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
     messages = list(rows)
     is_cut_off = len(messages) > limit
     messages = messages[:limit]
-    turns = Turn.objects.filter(conversation=conversation).exclude(outcome__in=QUIET).order_by("-created_at", "-id")
+    turns = (
+        Turn.objects.filter(conversation=conversation)
+        .exclude(outcome__in=HIDDEN_OUTCOMES)
+        .order_by("-created_at", "-id")
+    )
     if is_cut_off:
         turns = turns.filter(created_at__gte=messages[-1].said_at)
-    entries: list[Message | Turn] = [*messages, *turns[:MAX_NOTES]]
+    entries: list[Message | Turn] = [*messages, *turns[:MAX_TURNS]]
     return Timeline(entries=sorted(entries, key=_when), is_cut_off=is_cut_off)
 
 
@@ -80,25 +85,20 @@ def _when(entry: Message | Turn) -> tuple[datetime, str]:
 
 
 def excerpt_of(message: Any) -> str:
-    """The words of a message read with `read_timeline`."""
+    """Return the excerpt of a message that `read_timeline` loaded."""
     return truncate(message.excerpt, MAX_EXCERPT_CHARS + 1)
 
 
 def describe_content(message: Message) -> str:
-    """What a message holds that is no text, in words; empty for plain text."""
+    """Describe what a message holds besides text; empty for a plain text."""
     details = message.details or {}
     match message.kind:
         case Message.Kind.TEXT:
             return ""
         case Message.Kind.LOCATION:
-            place = details.get("location") or {}
-            words = [str(place[key]) for key in ("name", "address") if place.get(key)]
-            return ", ".join(["Location", *words, f"{place.get('latitude')}, {place.get('longitude')}"])
+            return ", ".join(filter(None, ["Location", location_text(details)]))
         case Message.Kind.CONTACT:
-            cards = [
-                f"{card.get('name') or ''} {card.get('phone') or ''}".strip() for card in details.get("contacts", [])
-            ]
-            return f"Contact: {'; '.join(cards)}"
+            return f"Contact: {contact_cards_text(details)}"
         case Message.Kind.REACTION:
             return f"Reacted with {details['emoji']}" if details.get("emoji") else "Took a reaction back"
     media = getattr(message, "media", None)

@@ -1,4 +1,4 @@
-"""What was said, as words: for the prompt of a model, for a summary, for a person who reads along."""
+"""A conversation's history as text: for prompts, summaries and commands."""
 
 import json
 import re
@@ -10,27 +10,26 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from messaging.models import Conversation, Message, Turn
+from messaging.history.content import contact_cards_text, location_text
+from messaging.history.visibility import VISIBLE_MESSAGE, visible
+from messaging.models import Conversation, Message
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
 from whatsapp_agent.text.truncate import truncate
 
 MAX_MESSAGES = 240
-MAX_MESSAGE_CHARS = 8000  # characters of one message that a model is shown
+MAX_MESSAGE_CHARS = 8000  # of one message in a prompt
 MAX_QUOTE_CHARS = 160
 WITHHELD = "[a message that cannot be shown here]"
 MAX_NAME_LENGTH = 40
 TIME_AGAIN_AFTER = timedelta(minutes=30)
-
-# Never shown: what never left, and what was taken back.
-UNSAID = [Message.Status.FAILED, Message.Status.CANCELLED]
 
 _FENCE = re.compile(r"<(?=\s*/?\s*(?:notes|messages|earlier|result)\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryMessage:
-    """One message as a transcript needs it."""
+    """One message with what its text form needs."""
 
     id: UUID
     direction: str
@@ -69,104 +68,103 @@ COLUMNS = (
 
 
 def visible_messages(conversation: Conversation) -> QuerySet[Message]:
-    """What was said in a conversation and still stands; commands and what they answered are no part of it."""
-    return (
-        Message.objects.filter(conversation=conversation, revoked_at=None)
-        .exclude(status__in=UNSAID)
-        .exclude(turn__outcome=Turn.Outcome.COMMAND)
-    )
+    """Return the messages of a conversation that its history shows (see `messaging.history.visibility`)."""
+    return visible(Message.objects.filter(conversation=conversation))
 
 
-# The same for one conversation, from where its model looks back to, and whatever is unanswered.
-HISTORY = Statement("""
+# The visible messages since the last reset and the last summary, and all that wait for an answer.
+SELECT_HISTORY = Statement(
+    f"""
 SELECT message.id, message.direction, message.status, message.kind, message.text, message.details, message.said_at,
        message.sender_id, sender.name, sender.phone, media.filename, quoted.kind, quoted.text
   FROM messaging_message message
   LEFT JOIN messaging_contact sender ON sender.id = message.sender_id
   LEFT JOIN messaging_media media ON media.message_id = message.id
   LEFT JOIN messaging_message quoted ON quoted.id = message.quoted_id
-  LEFT JOIN messaging_turn turn ON turn.id = message.turn_id
- WHERE message.conversation_id = %(id)s AND message.revoked_at IS NULL
-   AND message.status NOT IN ('failed', 'cancelled') AND turn.outcome IS DISTINCT FROM 'command'
+ WHERE message.conversation_id = %(id)s AND {VISIBLE_MESSAGE}
    AND (message.status = 'received' OR (message.said_at >= COALESCE(%(since)s::timestamptz, '-infinity')
                                         AND message.said_at > COALESCE(%(after)s::timestamptz, '-infinity')))
-   -- The same once more, in a form that has the index pass over what is older.
+   -- The same bound in a form that the index can use to skip older messages.
    AND message.said_at >= LEAST(GREATEST(%(since)s::timestamptz, %(after)s::timestamptz, '-infinity'),
                                 (SELECT min(unanswered.said_at) FROM messaging_message unanswered
                                   WHERE unanswered.conversation_id = %(id)s AND unanswered.status = 'received'))
  ORDER BY message.said_at DESC, message.id DESC
  LIMIT %(limit)s
-""")
+"""  # noqa: S608  our own condition
+)
 
 
 def load_history(conversation: Conversation, *, limit: int = MAX_MESSAGES) -> list[HistoryMessage]:
-    """The latest messages that no summary tells and no reset hides, oldest first, and whatever is unanswered."""
+    """Return the latest messages after the last summary and reset, oldest first, and all that wait for an answer."""
     since, after = conversation.context_from, conversation.summary_until
-    rows = HISTORY.rows(id=conversation.pk, since=since, after=after, limit=limit)
-    said = [HistoryMessage(*_with_details_read(row)) for row in reversed(rows)]
-    # What is to be answered comes last: the writer's clock may be behind ours, and bridges may tell whole seconds only.
-    return sorted(said, key=lambda one: one.status == Message.Status.RECEIVED)
+    rows = SELECT_HISTORY.rows(id=conversation.pk, since=since, after=after, limit=limit)
+    messages = [HistoryMessage(*_parse_details(row)) for row in reversed(rows)]
+    # Unanswered messages come last: their author's clock may be behind ours, and bridges may send whole seconds only.
+    return sorted(messages, key=lambda message: message.status == Message.Status.RECEIVED)
 
 
-def _with_details_read(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A statement of our own gives JSON as it is kept: as text."""
+def _parse_details(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Parse `details`: a raw statement returns JSON as text."""
     return (*row[:5], json.loads(row[5]), *row[6:])
 
 
 def latest(rows: QuerySet[Message], *, limit: int) -> list[HistoryMessage]:
-    """The newest of them, oldest first."""
+    """Return the newest `limit` messages, oldest first."""
     return [HistoryMessage(*row) for row in reversed(rows.order_by("-said_at", "-id").values_list(*COLUMNS)[:limit])]
 
 
-# --- in words -----------------------------------------------------------------------------------------------------
+# --- as text -----------------------------------------------------------------------------------------------------
 
 
 def escape_fences(text: str) -> str:
-    """A text that cannot open or close one of the fences that tell a model what is data."""
+    """Return a text that cannot open or close the tags that mark data in a prompt."""
     return _FENCE.sub("‹", text)
 
 
 def is_withheld(details: dict[str, Any] | None) -> bool:
-    """Whether no model is shown this message any more, because its provider filters it."""
+    """Return whether the message is kept from the model, because its provider's content filter refuses it."""
     return bool(details and details.get("withheld"))
 
 
-def describe(said: HistoryMessage, *, with_name: bool = False) -> str:
-    """What a message says: its text, a stand-in for what was sent without words, what it answers, who wrote it."""
-    if is_withheld(said.details):
+def describe(message: HistoryMessage, *, with_name: bool = False) -> str:
+    """Return a message as one text: the quoted message, a placeholder for what is no text, the text, its author."""
+    if is_withheld(message.details):
         return WITHHELD
-    words = said.text if said.kind == Message.Kind.TEXT else f"{_stand_in(said)} {said.text}".strip()
-    words = escape_fences(shorten(words, MAX_MESSAGE_CHARS))
-    if words and said.quoted_kind is not None:
-        quoted = _one_line(said.quoted_text or f"[{said.quoted_kind}]", MAX_QUOTE_CHARS)
-        words = f"(in reply to “{quoted}”) {words}"
-    if words and with_name and said.is_inbound:
-        words = f"{name_of(said)}: {words}"
-    return words
+    text = message.text if message.kind == Message.Kind.TEXT else f"{_placeholder(message)} {message.text}".strip()
+    text = escape_fences(shorten(text, MAX_MESSAGE_CHARS))
+    if text and message.quoted_kind is not None:
+        quoted = _one_line(message.quoted_text or f"[{message.quoted_kind}]", MAX_QUOTE_CHARS)
+        text = f"(in reply to “{quoted}”) {text}"
+    if text and with_name and message.is_inbound:
+        text = f"{name_of(message)}: {text}"
+    return text
 
 
-def name_of(said: HistoryMessage) -> str:
-    if not said.is_inbound:
+def name_of(message: HistoryMessage) -> str:
+    if not message.is_inbound:
         return "we"
-    return _one_line(said.sender_name or said.sender_phone or "someone", MAX_NAME_LENGTH)
+    return _one_line(message.sender_name or message.sender_phone or "someone", MAX_NAME_LENGTH)
 
 
-def time_of(said: HistoryMessage) -> str:
-    return f"[{said.said_at:%Y-%m-%d %H:%M}]"
+def time_of(message: HistoryMessage) -> str:
+    return f"[{message.said_at:%Y-%m-%d %H:%M}]"
 
 
-def shows_time(said: HistoryMessage, *, before: HistoryMessage | None) -> bool:
-    """Whether the time is told again: at the beginning, after a pause, on another day. Never by what comes later."""
+def shows_time(message: HistoryMessage, *, before: HistoryMessage | None) -> bool:
+    """Return whether the time is shown: at the beginning, after a pause, on another day.
+
+    It depends on earlier messages only, so that the prompt's prefix stays the same.
+    """
     if before is None:
         return True
-    return said.said_at - before.said_at >= TIME_AGAIN_AFTER or said.said_at.date() != before.said_at.date()
+    return message.said_at - before.said_at >= TIME_AGAIN_AFTER or message.said_at.date() != before.said_at.date()
 
 
 def numbered(history: Sequence[HistoryMessage]) -> str:
-    """A line for each message, numbered from 1, with time and writer: `[3] 2026-11-23 10:05 Ana: See you.`"""
+    """Return a line for each message, numbered from 1: `[3] 2026-11-23 10:05 Ana: See you.`"""
     return "\n".join(
-        f"[{number}] {said.said_at:%Y-%m-%d %H:%M} {name_of(said)}: {describe(said)}"
-        for number, said in enumerate(history, 1)
+        f"[{number}] {message.said_at:%Y-%m-%d %H:%M} {name_of(message)}: {describe(message)}"
+        for number, message in enumerate(history, 1)
     )
 
 
@@ -174,22 +172,16 @@ def _one_line(text: str, limit: int) -> str:
     return truncate(" ".join(escape_fences(text[: limit * 4]).split()), limit)
 
 
-def _stand_in(said: HistoryMessage) -> str:
-    details = said.details or {}
-    match said.kind:
+def _placeholder(message: HistoryMessage) -> str:
+    match message.kind:
         case Message.Kind.LOCATION:
-            place = details.get("location", {})
-            told = [
-                str(place[key]) for key in ("name", "address", "latitude", "longitude") if place.get(key) is not None
-            ]
-            return f"[location: {', '.join(told)}]"
+            return f"[location: {location_text(message.details)}]"
         case Message.Kind.CONTACT:
-            people = [f"{c.get('name') or ''} {c.get('phone') or ''}".strip() for c in details.get("contacts", [])]
-            return f"[contact: {'; '.join(people)}]"
+            return f"[contact: {contact_cards_text(message.details)}]"
         case Message.Kind.DOCUMENT:
-            return f"[document: {said.media_filename}]" if said.media_filename else "[document]"
+            return f"[document: {message.media_filename}]" if message.media_filename else "[document]"
         case Message.Kind.REACTION:
-            return f"[reaction: {details.get('emoji') or 'taken back'}]"
+            return f"[reaction: {(message.details or {}).get('emoji') or 'taken back'}]"
         case Message.Kind.UNKNOWN | Message.Kind.UNSUPPORTED:
             return "[something that cannot be shown here]"
         case kind:

@@ -4,13 +4,14 @@ What is to be done is a row of UnindexedMessage, written by the database with th
 works through them; a search first does what is left of its own conversation, so that it misses nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
 
+from messaging.history.content import contact_cards, location_of
 from messaging.models import Message, UnindexedMessage
 from messaging.search import embeddings
 from messaging.search.words import forms_of, split_words
@@ -116,14 +117,9 @@ def _index(ids: list[UUID]) -> int:
 
 def searchable_text(text: str, details: dict[str, Any] | None, filename: str | None) -> str:
     """Everything of a message that has words: what was written, a place, people, the name of a file."""
-    details = details or {}
-    places = [details.get("location"), *_each(details.get("contacts"))]
-    named = [place.get(key) for place in places if isinstance(place, dict) for key in ("name", "address", "phone")]
-    return " \n".join([text[:MAX_TEXT_CHARS], filename or "", *(str(name) for name in named if name)])
-
-
-def _each(value: Any) -> Iterable[Any]:
-    return value if isinstance(value, list) else ()
+    parts = [location_of(details), *contact_cards(details)]
+    names = [part.get(key) for part in parts for key in ("name", "address", "phone")]
+    return " \n".join([text[:MAX_TEXT_CHARS], filename or "", *(str(name) for name in names if name)])
 
 
 def conversation_lexeme(conversation_id: UUID) -> str:

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
 from accounts.models import User
+from messaging.history.visibility import VISIBLE_MESSAGE
 from messaging.models import Contact, Conversation, Message
 from messaging.search import embeddings
 from messaging.search.index import conversation_lexeme, index_conversation, index_waiting
@@ -48,9 +49,7 @@ UNION ALL
   ORDER BY said_at, id LIMIT %(reach)s)
 """,
     "{columns}": "message.said_at, message.author, message.sender_id, message.sent_by_id",
-    "{shown}": """message.revoked_at IS NULL AND message.status NOT IN ('failed', 'cancelled')
-                  AND message.kind <> 'reaction' AND (message.turn_id IS NULL OR 'command' <> (
-                      SELECT outcome FROM messaging_turn WHERE id = message.turn_id))""",
+    "{shown}": f"{VISIBLE_MESSAGE} AND message.kind <> 'reaction'",
     "{score}": "own.weight * (%(k1)s + 1) / (1 + %(k1)s * (1 - %(b)s + %(b)s * word_count / usual.length))",
 }
 
