@@ -13,9 +13,20 @@ except ImportError:  # run as ./manage.py, outside .venv, where `make run` insta
         sys.exit("The packages are not installed yet. Run: make run")
     os.execv(python, [str(python), *sys.argv])  # noqa: S606
 
+from whatsapp_agent import env
+from whatsapp_agent.postgres import embedded
+
+# All others work with data that exists: in an empty DATA_DIR, most likely, somebody forgot to say which one.
+MAY_CREATE_DATA = ("up", "link_session", "test")
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp_agent.settings")
+    env.creates_data = sys.argv[1:2] != [] and sys.argv[1] in MAY_CREATE_DATA
     try:
         execute_from_command_line(sys.argv)
+    except Exception as exc:
+        if isinstance(exc.__cause__, embedded.NotStarted):
+            sys.exit(f"{exc.__cause__}")
+        raise
     except KeyboardInterrupt:
         sys.exit(130)  # as shells do; a traceback would not help

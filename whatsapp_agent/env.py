@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import environ
 
@@ -17,6 +17,8 @@ env = environ.Env()
 _mistakes: list[str] = []
 _read: set[str] = set()
 _named_in_dotenv: list[str] = []
+_sources: dict[str, str] = {}
+creates_data = True  # manage.py sets it to False for commands that only work with data that exists
 
 DOTENV_LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)")
 # As shells and container tools read it: a comment behind a value, after a space, is no part of it.
@@ -31,6 +33,11 @@ STEMMED_LANGUAGES = (
     "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
 )  # fmt: skip
 GENERATED = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
+IF_LOST = (
+    "The data beside it was made with the one that was there: restore secrets.env from a backup. If it is lost, set a "
+    "new long random one: with a new SECRET_KEY give the bridges their keys again; with a new ADMIN_TOKEN_SECRET all "
+    "log in again; with a new WHATSAPP_WEBHOOK_SECRET tell it to the bridge"
+)
 DATABASE_URL_FORM = "it looks like postgres://user:password@host:5432/name (in a password write / as %2F, # as %23)"
 MIN_SECRET_LENGTH = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
 
@@ -73,7 +80,9 @@ def read_dotenv(path: Path) -> None:
             mistake(".env", f"line {number} is not NAME=value" + ("; a quote in it has no end" if match else ""))
         else:
             _named_in_dotenv.append(match["name"])
-            os.environ.setdefault(match["name"], value)
+            if match["name"] not in os.environ:
+                os.environ[match["name"]] = value
+                _sources[match["name"]] = str(path)
 
 
 def _dotenv_value(written: str) -> str | None:
@@ -224,9 +233,17 @@ def database_url(name: str) -> str:
     return ""
 
 
+def _socket_directory(given: str) -> str:
+    """Return the directory that libpq's form `postgres://user@%2Frun%2Fpostgresql/name` has as its host, or empty."""
+    host = urlsplit(given).netloc.rpartition("@")[2].partition(":")[0]  # not `.hostname`, which is lower case
+    return unquote(host) if host.lower().startswith("%2f") else ""
+
+
 def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
     """Django's settings for the one database; without a URL, the embedded server under `data_dir`."""
     parsed: dict[str, Any] = dict(env.db_url_config(given)) if given else {"NAME": "whatsapp_agent", "USER": "postgres"}
+    if socket_dir := _socket_directory(given):
+        parsed["HOST"] = socket_dir
     # Notice a database that vanished within seconds; the system's default is a quarter of an hour.
     parsed["OPTIONS"] = {"connect_timeout": 10, "tcp_user_timeout": 30_000} | parsed.get("OPTIONS", {})
     return parsed | {
@@ -237,39 +254,69 @@ def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
 
 
 def prepare_secrets(*, data_dir: Path, generate: bool) -> None:
-    """Read DATA_DIR/secrets.env into the environment; with `generate`, first write there what is missing.
+    """Read DATA_DIR/secrets.env into the environment; with `generate`, first write there what nobody has given.
 
     The file has mode 0600 and is moved into place, so that a crash leaves no partial file. Of processes that start
-    at once, the first one generates.
+    at once, the first one generates. Where data exists already, a missing secret is a mistake: a new one would not fit.
+    Where there is none and this process may not create any (`creates_data`), the secrets last as long as the process.
     """
     if not generate or _is_mistaken("DATA_DIR"):
         return
     path = data_dir / "secrets.env"
     try:
-        kept = _read_secrets(path)
-        if not kept.keys() >= set(GENERATED):
+        stored = _read_secrets(path)
+        missing = [name for name in GENERATED if name not in stored and not text(name)]
+        if missing and (data_dir / "postgres" / "PG_VERSION").is_file():
+            lost = [name for name in missing if name != "ADMIN_PASSWORD"]
+            for name in lost:
+                mistake(name, f"is missing: {path} has {'no such line' if stored else 'none, or is gone'}. {IF_LOST}")
+            if lost:
+                return
+        if missing and creates_data:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            kept = _complete_secrets(path)
+            stored = _complete_secrets(path, missing)
+        elif missing:
+            stored |= {name: _generate(name) for name in missing}
     except OSError as exc:
         mistake("DATA_DIR", f"cannot be used: {exc.strerror}: {exc.filename}")
         return
-    for name, value in kept.items():
-        if not os.environ.get(name, "").strip():
+    for name, value in stored.items():
+        if not text(name):
             os.environ[name] = value
+            _sources[name] = str(path)
 
 
-def _complete_secrets(path: Path) -> dict[str, str]:
+def source(name: str) -> str:
+    """Return where the value of variable `name` comes from, as a person would look for it."""
+    return _sources.get(name, "the environment")
+
+
+def stored_secret(name: str, *, data_dir: Path) -> str:
+    """Return what DATA_DIR/secrets.env has under this name, whatever the environment gives; may be empty."""
+    try:
+        return _read_secrets(data_dir / "secrets.env").get(name, "")
+    except OSError:
+        return ""
+
+
+def _generate(name: str) -> str:
+    return secrets.token_urlsafe(18 if name == "ADMIN_PASSWORD" else 48)
+
+
+def _complete_secrets(path: Path, missing: list[str]) -> dict[str, str]:
     lock = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        whole = {name: secrets.token_urlsafe(18 if name == "ADMIN_PASSWORD" else 48) for name in GENERATED}
-        whole |= _read_secrets(path)
+        whole = {name: _generate(name) for name in missing} | _read_secrets(path)
         draft = path.with_suffix(".new")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write("# Made at the first start. Whoever has this file has everything.\n")
+            file.write("# Generated at the first start. Whoever has this file has everything.\n")
             file.writelines(f"{name}={value}\n" for name, value in whole.items())
             file.flush()
             os.fsync(file.fileno())
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.chown(draft, owner.st_uid, owner.st_gid)
         draft.replace(path)
         return whole
     finally:

@@ -63,7 +63,7 @@ def _configuration() -> Iterator[Finding]:
     if settings.DEBUG:
         yield Finding(about, False, "DEBUG is on", "Set DEBUG=false: errors show settings and code to everyone.")
     secrets = settings.DATA_DIR / "secrets.env"
-    if settings.EMBEDDED and stat.S_IMODE(secrets.stat().st_mode) & 0o077:
+    if secrets.exists() and stat.S_IMODE(secrets.stat().st_mode) & 0o077:
         yield Finding(about, False, f"others may read {secrets}", f"chmod 600 '{secrets}'")
     if settings.HOST not in startup.LOOPBACK and not settings.HTTPS:
         yield Finding(

@@ -20,6 +20,7 @@ from psycopg2.errors import InsufficientPrivilege
 
 from accounts.services import ensure_first_staff_user
 from sessions_app.services import ensure_default_bridges
+from whatsapp_agent import private_files
 from whatsapp_agent.postgres import embedded
 
 Report = Callable[[str], None]
@@ -167,6 +168,16 @@ def _fingerprint_of_static_files() -> str:
             found = Path(storage.path(name)).stat()
             digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def close_data_directory() -> None:
+    """Let nobody but its owner read DATA_DIR. Raises CannotStart if parts of it belong to somebody else."""
+    try:
+        private_files.mend(settings.DATA_DIR, but=("postgres", "postgres.new"))
+    except private_files.NotOurs as exc:
+        raise CannotStart(str(exc)) from exc
+    except OSError as exc:
+        raise CannotStart(f"DATA_DIR cannot be used: {exc.strerror}: {exc.filename}") from exc
 
 
 def start_embedded_database(*, report: Report) -> None:

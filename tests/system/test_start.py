@@ -138,6 +138,26 @@ def test_after_everything_was_killed_the_next_start_goes_on(pair):
     assert "Traceback" not in said
 
 
+def test_a_start_names_the_true_source_of_the_password_and_closes_what_it_stores(place):
+    data_dir = place / "given"
+    (data_dir / "media").mkdir(parents=True, mode=0o755)
+    (data_dir / "media" / "a.jpg").write_bytes(b"a")
+    up = start(data_dir, "--no-self-check", ADMIN_PASSWORD="given by the environment")
+    said = up.read_greeting()
+    up.process.send_signal(signal.SIGTERM)
+    up.end()
+    assert "with ADMIN_PASSWORD from the environment" in said
+    assert "given by" not in said
+    others = {path for path in (data_dir, *data_dir.rglob("*")) if path.stat().st_mode & 0o077}
+    assert others == set()
+
+    up = start(data_dir, "--no-self-check", ADMIN_PASSWORD="another one")
+    said = up.read_greeting()
+    up.process.send_signal(signal.SIGTERM)
+    up.end()
+    assert "with the password set since" in said
+
+
 def test_a_taken_port_is_told_with_what_to_do():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

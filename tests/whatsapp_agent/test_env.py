@@ -94,6 +94,37 @@ def test_a_given_secret_wins_over_the_generated_one(tmp_path):
     assert load_settings(tmp_path, ADMIN_PASSWORD="$given # here").stdout == "$given # here\n"
 
 
+def test_nothing_is_generated_that_is_given(tmp_path):
+    load_settings(tmp_path, ADMIN_PASSWORD="a given password")
+    assert "ADMIN_PASSWORD" not in (tmp_path / "data" / "secrets.env").read_text()
+
+    given = dict.fromkeys(("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD"), "k" * 50)
+    assert load_settings(tmp_path / "other", **given).returncode == 0
+    assert not (tmp_path / "other" / "data" / "secrets.env").exists()
+
+
+def test_lost_secrets_are_not_replaced_where_data_exists(tmp_path):
+    (tmp_path / "data" / "postgres").mkdir(parents=True)
+    (tmp_path / "data" / "postgres" / "PG_VERSION").write_text("18")
+
+    loaded = load_settings(tmp_path)
+    assert loaded.returncode == 1
+    assert "- SECRET_KEY is missing" in loaded.stderr
+    assert "restore secrets.env from a backup" in loaded.stderr
+    assert not (tmp_path / "data" / "secrets.env").exists()
+
+    given = dict.fromkeys(("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET"), "k" * 50)
+    assert load_settings(tmp_path, **given).returncode == 0
+
+
+@pytest.mark.parametrize("host", ["%2Fvar%2FRun%2Fpostgresql", "%2fvar%2fRun%2fpostgresql"])
+def test_a_database_is_reached_by_the_socket_that_its_address_names(tmp_path, host):
+    url = f"postgres://agent:p%2Fw@{host}:5433/agent"
+    database = env.database(url, data_dir=tmp_path, pool_size=2)
+    assert (database["HOST"], database["PORT"], database["NAME"]) == ("/var/Run/postgresql", 5433, "agent")
+    assert database["PASSWORD"] == "p/w"
+
+
 def test_a_data_directory_that_cannot_be_used_is_told_by_name(tmp_path):
     (tmp_path / "data").write_text("a file")
 

@@ -13,6 +13,7 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -27,11 +28,18 @@ from typing import IO
 import psutil
 import psycopg2
 
+from whatsapp_agent import env
+
 MAJOR_VERSION = 18
 DATABASE = "whatsapp_agent"
 SUPERUSER = "postgres"
 ACCOUNT = "whatsapp-agent-db"  # the system's account the server runs as when we are root: it refuses to be root
 SOCKET = ".s.PGSQL.5432"
+CWD = Path("/proc/self/cwd")
+PARTS = (
+    "PG_VERSION", "postgresql.conf", "pg_hba.conf", "base", "global/pg_control", "pg_wal", "pg_xact", "pg_multixact",
+    "pg_notify", "pg_tblspc", "pg_replslot", "pg_twophase", "pg_stat", "pg_logical",
+)  # fmt: skip
 TIMEOUT_S = "600"  # after a crash the server first replays what it had promised
 
 SERVER_OPTIONS = {
@@ -74,6 +82,7 @@ def ensure_running(data_dir: Path) -> Server:
 
     Cheap once this process uses it, and safe to call from many threads and processes at once.
     """
+    _require_data(data_dir)
     server = Server(_path_for_sockets(data_dir))
     if data_dir in _users and _listens(server):
         return server
@@ -84,6 +93,19 @@ def ensure_running(data_dir: Path) -> Server:
         server = Server(_path_for_sockets(data_dir))
         _ensure_database(server)
     return server
+
+
+def _require_data(data_dir: Path) -> None:
+    """Raise NotStarted if there is no database and this process may not create one."""
+    if env.creates_data or data_dir in _users:
+        return
+    with _explained(data_dir):
+        exists = data_dir.is_dir() and any(data_dir.iterdir())
+    if not exists:
+        raise NotStarted(
+            f"There is no data in {data_dir.parent}. Set DATA_DIR to the directory that manage.py up runs with, or "
+            "start once with manage.py up, which creates it."
+        )
 
 
 def stop(data_dir: Path) -> bool:
@@ -127,7 +149,11 @@ def _alone_at(data_dir: Path) -> Iterator[None]:
 def _open_lock(path: Path) -> IO[bytes]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb")
+        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb")
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.fchown(lock.fileno(), owner.st_uid, owner.st_gid)
+        return lock
     except OSError as exc:
         raise NotStarted(f"The embedded database cannot be used: {exc.strerror}: {path}") from exc
 
@@ -150,7 +176,7 @@ def _listens(server: Server) -> bool:
         probe.settimeout(10)
         try:
             probe.connect(str(server.socket_dir / SOCKET))
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             return False
         except PermissionError as exc:
             raise NotStarted(f"The embedded database belongs to another user: {server.socket_dir}") from exc
@@ -161,18 +187,68 @@ def _listens(server: Server) -> bool:
 
 def _start(data_dir: Path) -> None:
     if os.geteuid() == 0:
-        _open_to_account(data_dir.parent)
-    if not data_dir.exists():
-        _create(data_dir)
-    version = (data_dir / "PG_VERSION").read_text().strip()
-    if version != str(MAJOR_VERSION):
+        _open_to_account(*([] if CWD.exists() else [data_dir.parent.resolve()]))
+    with _explained(data_dir):
+        if not data_dir.exists() or (data_dir.is_dir() and not any(data_dir.iterdir())):
+            _create(data_dir)
+        _mend_owner_and_mode(data_dir)
+        _require_version(data_dir)
+        _require_whole(data_dir)
+    _clear_stale_locks(data_dir)
+    options = " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS.items())
+    _run("pg_ctl", "start", "-s", "-w", "-t", TIMEOUT_S, "-l", "server.log", "-o", options, data_dir=data_dir)
+
+
+@contextmanager
+def _explained(data_dir: Path) -> Iterator[None]:
+    """Turn what the file system refuses into NotStarted."""
+    try:
+        yield
+    except OSError as exc:
+        at = exc.filename or data_dir
+        raise NotStarted(
+            f"The embedded database in {data_dir} cannot be used: {exc.strerror}: {at}. Start as the user that {at} "
+            "belongs to, give it to this one (chown -R), or set another DATA_DIR."
+        ) from exc
+
+
+def _mend_owner_and_mode(data_dir: Path) -> None:
+    """Give the data the mode that PostgreSQL demands, and as root an owner that it may run as."""
+    data, above = data_dir.stat(), data_dir.parent.stat()
+    if os.geteuid() == 0 and (data.st_uid == 0 or above.st_uid not in {0, data.st_uid}):
+        uid, gid = _owner_for(data_dir)
+        for path in (data_dir, *data_dir.rglob("*")):
+            os.chown(path, uid, gid, follow_symlinks=False)
+    if os.geteuid() in {0, data.st_uid} and stat.S_IMODE(data.st_mode) != 0o700:
+        data_dir.chmod(0o700)
+
+
+def _require_version(data_dir: Path) -> None:
+    file = data_dir / "PG_VERSION"
+    version = file.read_text().strip() if file.is_file() else ""
+    if version and version != str(MAJOR_VERSION):
         raise NotStarted(
             f"{data_dir} was made by PostgreSQL {version}, and this is {MAJOR_VERSION}. Start the older version of "
             "this project, save the data with pg_dump, and restore it into a new DATA_DIR."
         )
-    _clear_stale_locks(data_dir)
-    options = " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS.items())
-    _run("pg_ctl", "start", "-s", "-w", "-t", TIMEOUT_S, "-l", "server.log", "-o", options, data_dir=data_dir)
+
+
+def _require_whole(data_dir: Path) -> None:
+    if missing := [name for name in PARTS if not (data_dir / name).exists()]:
+        raise NotStarted(
+            f"{data_dir} is not a whole database: {', '.join(missing)} is missing. Restore all of it from a backup; or "
+            "move it away, and the next start creates an empty one."
+        )
+
+
+def _owner_for(data_dir: Path) -> tuple[int, int]:
+    """Return whom the data belongs to when root creates it: DATA_DIR's owner, or an account of its own for root's."""
+    parent = data_dir.parent.stat()
+    with suppress(KeyError):  # PostgreSQL wants to know the name of whom it runs as
+        if pwd.getpwuid(parent.st_uid).pw_uid:
+            return parent.st_uid, parent.st_gid
+    account = _account()
+    return account.pw_uid, account.pw_gid
 
 
 def _create(data_dir: Path) -> None:
@@ -182,8 +258,7 @@ def _create(data_dir: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(0o700)
     if os.geteuid() == 0:
-        account = _account()
-        os.chown(draft, account.pw_uid, account.pw_gid)
+        os.chown(draft, *_owner_for(data_dir))
     # The builtin locale is the same on every machine, whatever is installed there.
     locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     _run("initdb", "--username", SUPERUSER, "--auth-local=trust", "--auth-host=reject", *locale, data_dir=draft)
@@ -191,7 +266,10 @@ def _create(data_dir: Path) -> None:
 
 
 def _ensure_database(server: Server) -> None:
-    connection = psycopg2.connect(**server.address, user=SUPERUSER, dbname="postgres")
+    try:
+        connection = psycopg2.connect(**server.address, user=SUPERUSER, dbname="postgres")
+    except psycopg2.OperationalError as exc:
+        raise NotStarted(f"The embedded database does not answer: {' '.join(str(exc).split())}") from exc
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -236,7 +314,8 @@ def _run(program: str, *arguments: str, data_dir: Path) -> None:
             cwd=data_dir,
             # The directory is passed by the environment: pg_ctl hands arguments to a shell, which would split a path's
             # spaces and quotes. Nothing else of our environment (PGPORT, LC_ALL, ...) may change what the server does.
-            env={"PGDATA": str(data_dir), "PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            # By way of the current directory, DATA_DIR may be closed to the account that the server runs as.
+            env={"PGDATA": str(CWD if CWD.exists() else data_dir), "PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -283,11 +362,11 @@ def _account() -> pwd.struct_passwd:
         raise NotStarted(f"The account {ACCOUNT} cannot be made: {made.stderr.strip()}") from exc
 
 
-def _open_to_account(directory: Path) -> None:
-    """Let the server's account reach `directory` and read its programs; print what was changed, once."""
+def _open_to_account(*directories: Path) -> None:
+    """Let the server's account reach `directories` and its programs, and read those; print what was changed, once."""
     package = _programs().parent.parent
     libraries = package.with_name(f"{package.name}.libs")
-    to_pass = {place for end in (directory.resolve(), package) for place in (end, *end.parents)}
+    to_pass = {place for end in (*directories, package) for place in (end, *end.parents)}
     if closed := sorted(place for place in to_pass if not place.stat().st_mode & 0o001):
         places = ", ".join(map(str, closed))
         _print(

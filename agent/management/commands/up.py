@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.models import User
 from accounts.services import FIRST_STAFF_USER
 from agent.server import self_check, startup
 from agent.server.gunicorn import WebServer
@@ -53,11 +54,13 @@ class Command(BaseCommand):
             raise startup.CannotStart(f"--port {port} is not a port: it must be between 1 and 65535.")
         self._warn()
         startup.check_address(host=settings.HOST, port=port)
+        startup.close_data_directory()
         if settings.EMBEDDED:
             startup.start_embedded_database(report=self._print)
         startup.check_database()
         is_first = startup.prepare_database(report=self._print)
         startup.prepare_static_files(report=self._print)
+        startup.close_data_directory()  # once more, for what this start has made
         return is_first
 
     def _warn(self) -> None:
@@ -99,11 +102,19 @@ class Command(BaseCommand):
         )
 
     def _password(self, is_first: bool) -> str:
-        if is_first and settings.EMBEDDED and self.stdout.isatty():
-            return f"password {settings.ADMIN_PASSWORD} (stored in {settings.DATA_DIR / 'secrets.env'})"
-        if settings.EMBEDDED:
-            return f"with the first password from {settings.DATA_DIR / 'secrets.env'} (ADMIN_PASSWORD)"
-        return "with the first password from ADMIN_PASSWORD"
+        """Return where the password is that `admin` has; the password itself only if it was generated just now."""
+        source = env.source("ADMIN_PASSWORD")
+        stored = env.stored_secret("ADMIN_PASSWORD", data_dir=settings.DATA_DIR)
+        if is_first and stored == settings.ADMIN_PASSWORD and self.stdout.isatty():
+            return f"password {settings.ADMIN_PASSWORD} (stored in {source})"
+        admin = User.objects.filter(username=FIRST_STAFF_USER).first()
+        if admin is None:
+            return "if there is such a user; manage.py createsuperuser makes another"
+        if admin.check_password(settings.ADMIN_PASSWORD):
+            return f"with ADMIN_PASSWORD from {source}"
+        if stored and admin.check_password(stored):
+            return f"with ADMIN_PASSWORD from {settings.DATA_DIR / 'secrets.env'}, not the one from {source}"
+        return f"with the password set since (manage.py changepassword {FIRST_STAFF_USER} sets another)"
 
     def _on_exit(self) -> None:
         if settings.EMBEDDED:

@@ -9,6 +9,7 @@ from django.db import OperationalError, ProgrammingError
 from sessions_app import services
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
+from whatsapp_agent.postgres.embedded import NotStarted
 
 WORDS = {"added": "added", "updated": "changed", "missing": "no longer at the bridge"}
 
@@ -53,6 +54,8 @@ def prepare() -> None:
     except ProgrammingError as exc:
         raise CommandError("The database has no tables yet: run manage.py migrate, or make run, first.") from exc
     except OperationalError as exc:
+        if isinstance(exc.__cause__, NotStarted):
+            raise CommandError(str(exc.__cause__)) from exc
         raise CommandError("The database cannot be reached. manage.py doctor says more.") from exc
 
 

@@ -1,7 +1,9 @@
 """The embedded server as separate processes use it: started, shared, killed, left."""
 
 import os
+import pwd
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -159,3 +161,70 @@ def test_data_of_another_version_is_left_alone_and_told(tmp_path):
 
     with pytest.raises(embedded.NotStarted, match="made by PostgreSQL 16"):
         embedded.ensure_running(data_dir)
+
+
+@pytest.fixture
+def own(tmp_path) -> Iterator[Path]:
+    """A place for a server that the test starts itself."""
+    data_dir = open_to_all(tmp_path) / "data" / "postgres"
+    data_dir.parent.mkdir(0o700)
+    yield data_dir
+    embedded.stop(data_dir)
+
+
+def test_an_empty_folder_becomes_a_database_and_stays_closed_to_others(own):
+    own.mkdir()
+    embedded.ensure_running(own)
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+    assert stat.S_IMODE(own.parent.stat().st_mode) == 0o700
+
+
+def test_a_mode_that_postgresql_refuses_is_mended(own):
+    embedded.ensure_running(own)
+    embedded.stop(own)
+    own.chmod(0o755)
+    embedded.ensure_running(own)
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("part", ["PG_VERSION", "global/pg_control", "pg_wal", "pg_tblspc"])
+def test_half_a_database_is_named_and_left_alone(tmp_path, part):
+    own = tmp_path / "data" / "postgres"
+    for name in embedded.PARTS:
+        if name != part:
+            (own / name).mkdir(parents=True)
+    with pytest.raises(embedded.NotStarted, match=f"{part} is missing. Restore all of it"):
+        embedded.ensure_running(own)
+    assert (own / "base").is_dir()
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path):
+    (tmp_path / "postgres").write_text("")
+    with pytest.raises(embedded.NotStarted, match="postgres"):
+        embedded.ensure_running(tmp_path / "postgres")
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["doctor"], ["sync_sessions"], ["createsuperuser", "--noinput"]])
+def test_a_command_without_the_data_of_a_start_creates_none_and_says_so(tmp_path, command):
+    data_dir = tmp_path / "nowhere"
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    ended = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT,
+        env=environment | {"DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert f"There is no data in {data_dir}. Set DATA_DIR" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not data_dir.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_starts_belongs_to_the_owner_of_the_data_directory(own):
+    daemon = pwd.getpwnam("daemon")
+    os.chown(own.parent, daemon.pw_uid, daemon.pw_gid)
+    embedded.ensure_running(own)
+    assert {path.stat().st_uid for path in own.parent.iterdir()} == {daemon.pw_uid}

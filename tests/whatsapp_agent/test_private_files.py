@@ -1,0 +1,71 @@
+"""What holds data can be read by one user alone."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from django.core.files.base import ContentFile
+
+from whatsapp_agent.private_files import NotOurs, PrivateStorage, mend
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def data_dir(tmp_path) -> Path:
+    """As an older version, or a careless copy, left it."""
+    (tmp_path / "data" / "media" / "2026").mkdir(parents=True)
+    (tmp_path / "data" / "media" / "2026" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "data" / "postgres").mkdir()
+    for path in ("", "media", "media/2026", "postgres"):
+        (tmp_path / "data" / path).chmod(0o755)
+    (tmp_path / "data" / "media" / "2026" / "a.jpg").chmod(0o644)
+    return tmp_path / "data"
+
+
+def test_what_others_could_read_is_closed(data_dir):
+    mend(data_dir, but=("postgres",))
+    assert [mode(data_dir / path) for path in ("", "media", "media/2026")] == [0o700] * 3
+    assert mode(data_dir / "media" / "2026" / "a.jpg") == 0o600
+    assert mode(data_dir / "postgres") == 0o755
+
+
+def test_a_directory_that_everyone_uses_stays_open_but_for_our_files(data_dir):
+    data_dir.chmod(0o1777)
+    (data_dir / "somebody").mkdir(0o755)
+    mend(data_dir)
+    assert (mode(data_dir), mode(data_dir / "somebody"), mode(data_dir / "media")) == (0o1777, 0o755, 0o700)
+
+
+def test_a_stored_file_is_private(tmp_path):
+    storage = PrivateStorage(location=tmp_path / "media")
+    name = storage.save("2026/a.jpg", ContentFile(b"a"))
+    assert mode(Path(storage.path(name))) == 0o600
+    assert [mode(tmp_path / path) for path in ("media", "media/2026")] == [0o700] * 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_stores_belongs_to_the_owner_of_the_directory(data_dir):
+    os.chown(data_dir, 12345, 12345)
+    mend(data_dir)
+    storage = PrivateStorage(location=data_dir / "media")
+    storage.save("2027/b.jpg", ContentFile(b"b"))
+    for path in ("media", "media/2026/a.jpg", "media/2027", "media/2027/b.jpg"):
+        assert (data_dir / path).stat().st_uid == 12345
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_files_of_another_user_are_named_with_the_remedy(data_dir):
+    os.chown(data_dir / "media", 1, 1)
+    os.chown(data_dir, 12345, 12345)
+    for path in (data_dir, *data_dir.parents):
+        path.chmod(mode(path) | 0o055)
+    os.seteuid(12345)
+    try:
+        with pytest.raises(NotOurs, match="chown -R"):
+            mend(data_dir)
+    finally:
+        os.seteuid(0)
