@@ -292,6 +292,42 @@ def test_a_file_that_cannot_be_sent_is_told_of_the_address_it_was_given_by(clien
     assert (answer.status_code, list(answer.json()["fields"])) == (415, ["media_url"])
 
 
+def upload_form(conversation, filename, content=JPEG):
+    return (
+        b'--XX\r\nContent-Disposition: form-data; name="conversation"\r\n\r\n%s\r\n'
+        b'--XX\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\n\r\n%s\r\n--XX--\r\n'
+    ) % (str(conversation.pk).encode(), filename, content)
+
+
+def post_form(client, body):
+    return client.generic("POST", MESSAGES, body, content_type="multipart/form-data; boundary=XX")
+
+
+def test_a_file_name_in_latin_1_is_refused_and_told_so(client, conversation):
+    answer = post_form(client, upload_form(conversation, "férias.jpg".encode("latin-1")))
+    assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")
+    assert "UTF-8" in answer.json()["detail"]
+
+
+def test_a_file_name_in_utf_8_is_kept(client, conversation):
+    answer = post_form(client, upload_form(conversation, "férias.jpg".encode()))
+    assert answer.json()["media"]["filename"] == "férias.jpg"
+
+
+@pytest.mark.parametrize("missing", [4, 6, 8, 20, 60, 150, 200])
+def test_a_form_that_was_cut_off_is_refused_and_told_so(client, conversation, missing):
+    answer = post_form(client, upload_form(conversation, b"a.jpg")[:-missing])
+    assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")
+    assert "incomplete" in answer.json()["detail"]
+    assert not Message.objects.exists()
+
+
+def test_a_file_that_holds_headers_in_latin_1_itself_is_taken(client, conversation):
+    content = JPEG + b'Content-Disposition: attachment; filename="f\xe9rias.jpg"\r\n\r\nHello'
+    answer = post_form(client, upload_form(conversation, b"a.jpg", content))
+    assert answer.status_code == 201
+
+
 @pytest.mark.parametrize("phone", ["+1 555 0100", "+55 11 98888-7777;ext=5", "+49 30"])
 def test_a_phone_that_cannot_be_one_is_refused_by_name(client, session, phone):
     body = {"session": str(session.pk), "to": phone, "text": "Hello"}

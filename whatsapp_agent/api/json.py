@@ -1,8 +1,9 @@
 """Parsers and renderers. Apart from the other modules: REST framework imports this before its own views."""
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any, cast
 
 import orjson
 from django.conf import settings
@@ -39,7 +40,46 @@ class BoundedMultiPartParser(MultiPartParser):
             raise ParseError("Content-Length is missing.")
         if int(length) > settings.MEDIA_MAX_BYTES + settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BodyTooLarge()
-        return super().parse(stream, media_type, parser_context)
+        watched = _WatchedStream(stream)
+        parsed = super().parse(cast("IO[Any]", watched), media_type, parser_context)
+        boundary = MEDIA_TYPE_BOUNDARY.search(media_type or "")
+        if boundary and f"--{boundary[1]}--".encode() not in watched.tail:
+            raise ParseError("The form is incomplete: it ends before its closing boundary.")
+        if watched.has_unreadable_header and not parsed.files:
+            raise ParseError("A part of the form has a header that is not UTF-8: send names of files in UTF-8.")
+        return parsed
+
+
+MEDIA_TYPE_BOUNDARY = re.compile(r"""boundary="?([^";,]+)"?""", re.IGNORECASE)
+PART_HEADER = re.compile(rb"content-disposition:[^\r\n]*", re.IGNORECASE)
+
+
+class _WatchedStream:
+    """A form's body. Django's parser passes over a part whose header it cannot read, and over a missing end."""
+
+    TAIL_BYTES = 2048
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.tail = b""
+        self.has_unreadable_header = False
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._stream.read(size)
+        seen = self.tail + data
+        self.has_unreadable_header = self.has_unreadable_header or any(
+            not _is_utf8(header) for header in PART_HEADER.findall(seen)
+        )
+        self.tail = seen[-self.TAIL_BYTES :]
+        return data
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> None:
