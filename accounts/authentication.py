@@ -9,7 +9,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
-from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
+from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken, Token
 from rest_framework_simplejwt.utils import get_md5_hash_password
@@ -57,21 +57,49 @@ def _verified(raw_token: bytes) -> AccessToken:
     return AccessToken(raw_token)  # type: ignore[arg-type]
 
 
+class InvalidCredentials(AuthenticationFailed):
+    """Every 401 of the API has this text; `code` says which credentials were wrong."""
+
+    default_detail = "Invalid authentication credentials"
+
+
+class TokenRefused(InvalidCredentials):
+    default_code = "token_not_valid"
+
+
+class KeyRefused(InvalidCredentials):
+    default_code = "key_not_valid"
+
+
+def check_not_expired(token: Token) -> None:
+    """Raises TokenError. The leeway, for clocks that differ, is for the time of issue; a token never lives longer."""
+    token.check_exp(current_time=timezone.now() + token.get_token_backend().get_leeway())
+
+
 class TokenAuthentication(JWTAuthentication):
     """`Authorization: Bearer <access token>`. The signature of a token is verified once and cached."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Token] | None:
+        try:
+            return super().authenticate(request)
+        except AuthenticationFailed as exc:  # a header of more or fewer than two parts
+            raise exc if isinstance(exc, InvalidCredentials) else TokenRefused() from exc
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002
+        return "Bearer"
 
     def get_validated_token(self, raw_token: bytes) -> Token:
         try:
             token = _verified(raw_token)
-            token.check_exp(current_time=timezone.now())
+            check_not_expired(token)
         except (TokenError, OverflowError) as exc:  # OverflowError: an expiry beyond year 9999
-            raise InvalidToken() from exc
+            raise TokenRefused() from exc
         return token
 
     def get_user(self, validated_token: Any) -> Any:
         user = user_of_token(validated_token)
         if user is None:
-            raise InvalidToken()
+            raise TokenRefused()
         return user
 
 
@@ -91,8 +119,3 @@ class KeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002
         return 'Api-Key realm="api"'
-
-
-class KeyRefused(AuthenticationFailed):
-    default_code = "key_not_valid"
-    default_detail = "Invalid, expired or revoked API key."

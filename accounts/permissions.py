@@ -104,7 +104,7 @@ class MatrixPermission(BasePermission):
         if access.role is None:
             return True
         if not request.user.is_authenticated:
-            raise NotAuthenticated()
+            raise NotAuthenticated("Invalid authentication credentials")
         refusal = denial_reason(request.user, request.auth, access)
         if refusal is None:
             return True

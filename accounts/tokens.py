@@ -7,27 +7,20 @@ from django.contrib.auth.models import update_last_login
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken, Token, UntypedToken
 
-from accounts.authentication import user_of_token
+from accounts.authentication import InvalidCredentials, TokenRefused, check_not_expired, user_of_token
 from accounts.models import User
 from whatsapp_agent.periodic import periodic
 
 PURGE_BATCH_SIZE = 500
 
 
-class TokenRefused(AuthenticationFailed):
-    default_code = "token_not_valid"
-    default_detail = "Invalid or expired token."
-
-
-class WrongCredentials(AuthenticationFailed):
+class WrongCredentials(InvalidCredentials):
     default_code = "wrong_credentials"
-    default_detail = "Wrong user name or password, or the account is not active."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +77,11 @@ def verify(*, token: str) -> None:
 
 def _read(kind: type[Token], token: str) -> Token:
     try:
-        return kind(token)  # type: ignore[arg-type]
-    except TokenError as exc:
+        read = kind(token)  # type: ignore[arg-type]
+        check_not_expired(read)
+    except (TokenError, OverflowError) as exc:
         raise TokenRefused() from exc
+    return read
 
 
 def _holder(token: Token) -> User:

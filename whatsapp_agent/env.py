@@ -1,6 +1,7 @@
 """How settings.py reads the environment: typed, validated, and with all mistakes reported together, by name."""
 
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -190,14 +191,38 @@ def url(name: str, *, schemes: Sequence[str]) -> str:
     return given.rstrip("/")
 
 
-def origins(name: str, *, default: list[str]) -> list[str]:
-    """Read comma-separated web origins: scheme, host and an optional port, without a path."""
-    given = [part.strip().rstrip("/") for part in text(name).split(",") if part.strip()]
+def origins(name: str, *, default: list[str], any_origin: bool = False) -> list[str]:
+    """Return web origins (scheme, host, perhaps a port) from a JSON list or a comma-separated one; or `*`."""
+    given = [part.strip().rstrip("/") for part in _list(name) if part.strip()]
     for origin in given:
-        parts = urlsplit(origin)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+        if not ((origin == "*" and any_origin) or _is_origin(origin)):
             mistake(name, f"has {origin!r}; an origin looks like https://app.example.com")
     return given or ([] if name in os.environ else default)
+
+
+def _list(name: str) -> list[str]:
+    """Return the parts of a JSON list of strings, or of a comma-separated list."""
+    given = text(name)
+    if not given.startswith("["):
+        return given.split(",")
+    try:
+        parts = json.loads(given)
+    except (ValueError, RecursionError):
+        parts = None
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        mistake(name, 'looks like a JSON list and is none; it must look like ["https://app.example.com"]')
+        return []
+    return parts
+
+
+def _is_origin(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+        _ = parts.port  # raises ValueError if it is not a port
+    except ValueError:
+        return False
+    has_more = parts.path or parts.query or parts.fragment or parts.username is not None
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and "*" not in origin and not has_more
 
 
 def directory(name: str, *, default: Path) -> Path:
@@ -353,5 +378,6 @@ def jwt(*, key: str, minutes: int) -> dict[str, Any]:
         "ROTATE_REFRESH_TOKENS": True,
         "BLACKLIST_AFTER_ROTATION": True,
         "UPDATE_LAST_LOGIN": True,
+        "LEEWAY": timedelta(seconds=30),  # for clocks that differ: `iat` may be so far ahead
         "CHECK_REVOKE_TOKEN": True,  # a changed password ends the tokens given before
     }

@@ -27,7 +27,8 @@ ADMIN_PASSWORD = secret("ADMIN_PASSWORD")
 
 # --- Web ---------------------------------------------------------------------------------------------------------
 ACCESS_TOKEN_EXPIRE_MINUTES = env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", default=30, minimum=1)
-CORS_ORIGINS = env.origins("CORS_ORIGINS", default=["http://localhost:8080"])
+CORS_ORIGINS = env.origins("CORS_ORIGINS", default=["http://localhost:8080"], any_origin=True)
+CSRF_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS", default=[])  # where browsers reach the admin, if not at its Host
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 PORT = env.integer("PORT", default=8000, minimum=1, maximum=65535)
 HOST = env.text("HOST", default="127.0.0.1")
@@ -116,10 +117,13 @@ INSTALLED_APPS = [
     "agent",
 ]
 MIDDLEWARE = [
+    "whatsapp_agent.http.middleware.Cors",
     "agent.webhooks.webhook_fast_path",
+    "whatsapp_agent.http.middleware.health_fast_path",
     "whatsapp_agent.http.middleware.address_from_proxy",
+    "whatsapp_agent.http.middleware.optional_trailing_slash",
+    "whatsapp_agent.http.middleware.safe_query",
     "django.middleware.security.SecurityMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whatsapp_agent.logging.RequestLog",
@@ -171,7 +175,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
-APPEND_SLASH = False  # a redirect loses the body of a bridge's POST; routes take both forms where it matters
+APPEND_SLASH = False  # a redirect loses the body of a POST; see http.middleware.optional_trailing_slash
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
@@ -180,9 +184,11 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": env.database(DATABASE_URL, data_dir=DATA_DIR, pool_size=DATABASE_POOL_SIZE)
 }
 
-CORS_ALLOWED_ORIGINS = CORS_ORIGINS
-CORS_URLS_REGEX = r"^/api/"
-CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
+CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
+CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ORIGINS if origin != "*"]
+CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]  # and any other that is asked for,
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]  # see http.middleware.Cors
 CORS_EXPOSE_HEADERS = [  # what a web page may read of an answer
     "idempotent-replayed",
     "ratelimit-limit",
@@ -195,6 +201,11 @@ CORS_EXPOSE_HEADERS = [  # what a web page may read of an answer
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_TRUSTED_ORIGINS = [
+    *CSRF_ORIGINS,
+    *([PUBLIC_URL.removesuffix(urlsplit(PUBLIC_URL).path)] if PUBLIC_URL else []),
+    *(f"https://{host}" for host in ALLOWED_HOSTS if HTTPS and host != "*"),
+]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 if HTTPS:
@@ -204,7 +215,6 @@ if HTTPS:
     SECURE_HSTS_SECONDS = 31536000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
-    CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if host != "*"]
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -218,22 +228,18 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PAGINATION_CLASS": "whatsapp_agent.api.pagination.NewestFirstPagination",
     "DEFAULT_FILTER_BACKENDS": ["whatsapp_agent.api.filters.StrictFilters"],
     "DEFAULT_METADATA_CLASS": None,
-    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",  # as whatsapp_agent.rows has it
-    "URL_FORMAT_OVERRIDE": None,  # what is wanted is said once, in `Accept`
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",  # as in whatsapp_agent.api.lists
+    "URL_FORMAT_OVERRIDE": None,  # only the header Accept decides
     "DEFAULT_SCHEMA_CLASS": "accounts.openapi.Schema",
     "EXCEPTION_HANDLER": "whatsapp_agent.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "PAGE_SIZE": 50,
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
-    "TITLE": "WhatsApp Agent",
-    "DESCRIPTION": (
-        "Read and answer WhatsApp conversations, link numbers, and say who answers.\n\n"
-        "People log in at `auth/token/` and send `Authorization: Bearer …`; programs send `Authorization: Api-Key …`. "
-        "Lists are newest first, a page at a time: follow `next`. Every failure is `{detail, code}`, with `fields` "
-        "where the input was wrong. What you may not see is not there: 404."
-    ),
-    "VERSION": "1",
+    "TITLE": "WhatsApp Agent API",
+    "DESCRIPTION": "Backend API for WhatsApp Agent System",
+    "VERSION": "1.0.0",
+    "SERVERS": [{"url": "/", "description": "The server that this description comes from."}],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["accounts.permissions.MatrixPermission"],
     "SCHEMA_PATH_PREFIX": "/api/v1",

@@ -16,7 +16,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     re_path(r"^health/?$", health),
     re_path(r"^health/ready/?$", ready),
-    # With and without the trailing slash, and never a redirect: it would lose the body.
+    # Every route is served without its trailing slash too: see http.middleware.optional_trailing_slash.
     re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/(?P<secret>[^/]+)/?$", webhook, name="webhook"),
     re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/?$", webhook),
     path("api/v1/", include("accounts.urls")),
@@ -28,7 +28,6 @@ urlpatterns = [
     path("api/redoc/", RedocPage.as_view(), name="redoc"),
     re_path(r"^api/", route_not_found),
     path("media/<str:token>/", public_media, name="media-public"),
-    path("simulator", RedirectView.as_view(pattern_name="simulator")),
     path("simulator/", include("agent.simulator.urls")),
     path("admin/", admin.site.urls),
 ]

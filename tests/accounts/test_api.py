@@ -200,3 +200,38 @@ def test_a_password_is_changed_only_by_who_knows_it_and_to_a_good_one(member, ch
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
     member.refresh_from_db()
     assert member.check_password(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "Bearer x", "Bearer", "Bearer a b", "bearer x", "Api-Key x.y", "Api-Key", "Basic YTpi", "Bearer \xe9"],
+)
+def test_every_401_names_bearer_and_says_that_the_credentials_are_invalid(db, authorization):
+    client = as_user()
+    if authorization:
+        client.credentials(HTTP_AUTHORIZATION=authorization)
+    for answer in (
+        client.get("/api/v1/auth/me/"),
+        client.post("/api/v1/auth/token/", {"username": "a", "password": "b"}, format="json"),
+        client.post("/api/v1/auth/token/refresh/", {"refresh": "x"}, format="json"),
+        client.post("/api/v1/auth/token/verify/", {"token": "x"}, format="json"),
+        client.post("/api/v1/auth/logout/", {"refresh": "x"}, format="json"),
+    ):
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert answer.json()["detail"] == "Invalid authentication credentials"
+
+
+@pytest.mark.parametrize(("ahead_s", "status"), [(1, 200), (20, 200), (600, 401)])
+def test_a_token_from_a_clock_slightly_ahead_is_valid(member, ahead_s, status):
+    token = RefreshToken.for_user(member).access_token
+    token.set_iat(at_time=timezone.now() + timedelta(seconds=ahead_s))
+    assert me_with(str(token)).status_code == status
+    assert post("token/verify/", token=str(token)).status_code == status
+
+
+def test_an_expired_token_is_refused_without_leeway(member):
+    token = RefreshToken.for_user(member).access_token
+    token.set_exp(from_time=timezone.now() - timedelta(seconds=1), lifetime=timedelta(0))
+    assert me_with(str(token)).status_code == 401
+    assert post("token/verify/", token=str(token)).status_code == 401

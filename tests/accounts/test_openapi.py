@@ -22,6 +22,13 @@ def test_the_committed_schema_is_the_present_one(tmp_path):
     assert made.read_text() == COMMITTED.read_text(), "run `make docs`, and look at what changed for clients"
 
 
+def test_the_schema_says_whose_it_is():
+    info = schema()["info"]
+    assert (info["title"], info["version"]) == ("WhatsApp Agent API", "1.0.0")
+    assert info["description"] == "Backend API for WhatsApp Agent System"
+    assert schema()["servers"][0]["url"] == "/"
+
+
 def operations():
     return [
         (path, method, operation)
@@ -113,7 +120,7 @@ def test_both_ways_to_authenticate_are_described():
 def test_the_schema_is_served_as_yaml_and_as_json(db):
     assert yaml.safe_load(Client().get("/api/schema/").content)["openapi"].startswith("3.")
     answer = Client().get("/api/schema/", headers={"Accept": "application/vnd.oai.openapi+json"})
-    assert answer.json()["info"]["title"] == "WhatsApp Agent"
+    assert answer.json()["info"]["title"] == "WhatsApp Agent API"
 
 
 @pytest.mark.parametrize("path", ["/api/docs/", "/api/redoc/"])

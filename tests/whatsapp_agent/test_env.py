@@ -296,7 +296,7 @@ def test_a_request_for_another_host_is_one_line_in_the_log(tmp_path):
 import django
 django.setup()
 from django.test import Client
-print(Client().get("/health/", headers={"host": "another.example"}).status_code)
+print(Client().get("/admin/", headers={"host": "another.example"}).status_code)
 """
     given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path)}
     given |= {"DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings"}
@@ -315,3 +315,39 @@ print(Client().get("/health/", headers={"host": "another.example"}).status_code)
     assert asked.stdout == "400\n", asked.stderr
     assert "You may need to add 'another.example' to ALLOWED_HOSTS" in asked.stderr
     assert "Traceback" not in asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ('["https://a.example.com", "http://localhost:3000/"]', ["https://a.example.com", "http://localhost:3000"]),
+        ("https://a.example.com, http://localhost:3000", ["https://a.example.com", "http://localhost:3000"]),
+        ("*", ["*"]),
+        ('["*"]', ["*"]),
+        ("[]", []),
+        ("", []),
+    ],
+)
+def test_cors_origins_are_a_json_list_a_comma_separated_list_or_a_star(monkeypatch, given, expected):
+    monkeypatch.setenv("CORS_ORIGINS", given)
+    assert env.origins("CORS_ORIGINS", default=["http://localhost:8080"], any_origin=True) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    ['["https://a.example.com"', "[1]", '[["x"]]', "a.example.com", "https://*.example.com", "http://[x", "ftp://a"],
+)
+def test_what_is_no_origin_is_a_mistake_with_the_settings_name(monkeypatch, given):
+    monkeypatch.setattr(env, "_mistakes", [])
+    monkeypatch.setenv("CORS_ORIGINS", given)
+    env.origins("CORS_ORIGINS", default=[], any_origin=True)
+    with pytest.raises(SystemExit, match="CORS_ORIGINS"):
+        env.stop_on_mistakes()
+
+
+def test_a_star_is_no_origin_that_the_admin_may_trust(monkeypatch):
+    monkeypatch.setattr(env, "_mistakes", [])
+    monkeypatch.setenv("CSRF_TRUSTED_ORIGINS", "*")
+    env.origins("CSRF_TRUSTED_ORIGINS", default=[])
+    with pytest.raises(SystemExit, match="CSRF_TRUSTED_ORIGINS"):
+        env.stop_on_mistakes()

@@ -73,6 +73,13 @@ def _set_schema(filter_: filters.Filter, **schema: Any) -> None:
     extend_schema_field(schema | ({"description": label} if label else {}))(filter_)
 
 
+def repeatable_parameters(view: Any, initkwargs: Mapping[str, Any]) -> frozenset[str]:
+    """Return the parameters of a view (a class, and what `as_view` was given) that may be given more than once."""
+    filterset = initkwargs.get("filterset_class", getattr(view, "filterset_class", None))
+    known = filterset.base_filters if filterset else {}
+    return frozenset(name for name, filter_ in known.items() if isinstance(filter_, AnyOf))
+
+
 class Flag(filters.TypedChoiceFilter):
     """`true` or `false`. BooleanFilter takes any other value as null and then filters nothing."""
 

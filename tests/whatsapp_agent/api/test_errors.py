@@ -20,7 +20,7 @@ def is_an_error(answer: Any, status: int, code: str) -> bool:
     return (answer.status_code, answer.json()["code"]) == (status, code) and bool(answer.json()["detail"])
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/", "/nothing", "/api/v1/messages", "/api/v2/messages/"])
+@pytest.mark.parametrize("path", ["/api", "/api/", "/nothing", "/api/v1/nothing", "/api/v2/messages/"])
 def test_where_nothing_is_the_answer_is_json(client, path):
     assert is_an_error(client.get(path), 404, "not_found")
     assert is_an_error(client.post(path, {}, format="json"), 404, "not_found")
