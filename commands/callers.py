@@ -1,16 +1,22 @@
 """Who is calling: decided by where a message came from or who is logged in, never by what is said."""
 
-from django.db.models import Q
+from functools import reduce
+from operator import or_
+
+from django.db.models import Q, QuerySet
 
 from accounts.models import Role, User
 from agent.bridges.events import AliasKind
 from commands.registry import By, Caller
 from messaging.models import Contact, ContactAlias, Conversation
-from messaging.phones import owner_spellings, parse_phone, phone_spellings
+from messaging.phones import is_typed_phone, owner_spellings, parse_phone, phone_spellings, search_digits
+from messaging.search.people import contact_matches
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import InvalidInput, NotFound
 
 MAX_NAMED_CONTACTS = 5
+MIN_PHONE_DIGITS = 6
+MIN_LOCAL_DIGITS = 8  # with an area code, or nearly so
 
 
 def caller_writing(*, session: WhatsAppSession, contact: Contact) -> Caller:
@@ -36,17 +42,14 @@ def caller_logged_in(user: User, *, as_administrator: bool = True) -> Caller:
 
 
 def conversation_named(*, session: WhatsAppSession, who: str) -> Conversation:
-    """The conversation of this session that its owner names by phone or by name. Raises NotFound or InvalidInput."""
+    """Return the session's conversation that its owner names by phone or name. Raises NotFound or InvalidInput."""
     rows = Conversation.objects.filter(session=session).select_related("contact")
-    if who.lstrip("+").replace(" ", "").replace("-", "").isdigit():
-        spellings = phone_spellings(parse_phone(who))
-        by_alias = Q(contact__aliases__kind=AliasKind.PHONE, contact__aliases__value__in=spellings)
-        found = list(rows.filter(Q(contact__phone__in=spellings) | by_alias).distinct()[:2])
-        found = [row for row in found if row.contact.phone == spellings[0]] or found
+    if is_typed_phone(who, min_digits=MIN_PHONE_DIGITS):
+        found = _by_phone(rows, who)
     else:
-        found = list(rows.filter(contact__name__iexact=who)[: MAX_NAMED_CONTACTS + 1])
+        found = list(rows.filter(contact__name__folded__exact=who)[: MAX_NAMED_CONTACTS + 1])
         found = found or list(
-            rows.filter(contact__name__icontains=who).order_by("contact__name")[: MAX_NAMED_CONTACTS + 1]
+            rows.filter(contact_matches(who, path="contact__")).order_by("contact__name")[: MAX_NAMED_CONTACTS + 1]
         )
     if not found:
         raise NotFound(f"I know nobody called {who[:60]} here.")
@@ -56,3 +59,17 @@ def conversation_named(*, session: WhatsAppSession, who: str) -> Conversation:
         )
         raise InvalidInput(f"Whom do you mean: {names}? Write the phone number.")
     return found[0]
+
+
+def _by_phone(rows: QuerySet[Conversation], who: str) -> list[Conversation]:
+    try:
+        phone = parse_phone(who)
+    except InvalidInput:  # without its country code, it may still mean one contact alone
+        ends = [Q(contact__phone__endswith=digits) for digits in search_digits(who) if len(digits) >= MIN_LOCAL_DIGITS]
+        if not ends:
+            raise
+        return list(rows.filter(reduce(or_, ends))[: MAX_NAMED_CONTACTS + 1])
+    spellings = phone_spellings(phone)
+    by_alias = Q(contact__aliases__kind=AliasKind.PHONE, contact__aliases__value__in=spellings)
+    found = list(rows.filter(Q(contact__phone__in=spellings) | by_alias).distinct()[:2])
+    return [row for row in found if row.contact.phone == phone] or found

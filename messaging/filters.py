@@ -1,16 +1,17 @@
 """What contacts, conversations, messages and turns may be filtered by."""
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django_filters import UUIDFilter
 
 from messaging.models import Contact, Conversation, Message, Turn, WebhookDelivery
+from messaging.search.people import contact_matches, filter_by_phone
 from messaging.search.ranking import with_words
 from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since
 
 
 class ContactFilters(FilterSet):
     session = UUIDFilter(field_name="session_id")
-    phone = Exactly(label="E.164.")
+    phone = Exactly(method="by_phone", label="With its country code, in any spelling: `+5511988887777`.")
     is_group = Flag()
     is_blocked = Flag()
     is_allowed = Flag()
@@ -21,12 +22,16 @@ class ContactFilters(FilterSet):
         fields: list[str] = []
 
     def by_words(self, contacts: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
-        return contacts.filter(Q(name__icontains=words) | Q(phone__icontains=words))
+        return contacts.filter(contact_matches(words))
+
+    def by_phone(self, contacts: QuerySet, name: str, phone: str) -> QuerySet:  # noqa: ARG002
+        return filter_by_phone(contacts, phone)
 
 
 class ConversationFilters(FilterSet):
     session = UUIDFilter(field_name="session_id")
     contact = UUIDFilter(field_name="contact_id")
+    phone = Exactly(method="by_phone", label="Of the contact, with its country code, in any spelling.")
     control = AnyOf(choices=Conversation.Control.choices)
     controlled_by = UUIDFilter(field_name="controlled_by_id")
     unread = Flag(method="by_unread", label="Whether something in it has not been read.")
@@ -44,7 +49,10 @@ class ConversationFilters(FilterSet):
         return conversations.filter(unread_count__gt=0) if is_unread else conversations.filter(unread_count=0)
 
     def by_words(self, conversations: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
-        return conversations.filter(Q(contact__name__icontains=words) | Q(contact__phone__icontains=words))
+        return conversations.filter(contact_matches(words, path="contact__"))
+
+    def by_phone(self, conversations: QuerySet, name: str, phone: str) -> QuerySet:  # noqa: ARG002
+        return filter_by_phone(conversations, phone, path="contact__")
 
 
 class MessageFilters(FilterSet):

@@ -9,15 +9,27 @@ from django.utils import timezone
 
 from accounts.models import User
 from agent.bridges.base import Capability, Card, Place
-from agent.bridges.events import Kind
+from agent.bridges.events import AliasKind, Kind
 from messaging import control
 from messaging.contacts import contact_for, conversation_with, known_by_phone
 from messaging.media import NewFile
-from messaging.models import Conversation, Media, Message
+from messaging.models import ContactAlias, Conversation, Media, Message
+from messaging.phones import parse_phone
 from sessions_app.models import WhatsAppSession
 from sessions_app.services import adapter_for
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
+
+
+def parse_recipient(text: str, *, session: WhatsAppSession) -> str:
+    """Return E.164 of the phone to write to: any valid one, and any that the session knows. Raises InvalidInput."""
+    try:
+        return parse_phone(text)
+    except InvalidInput:
+        phone = "+" + text.strip().removeprefix("+")
+        if not ContactAlias.objects.filter(session=session, kind=AliasKind.PHONE, value=phone).exists():
+            raise
+        return phone
 
 
 def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversation:

@@ -26,7 +26,6 @@ _ARGENTINA = re.compile(r"\+54(9?)((?:11|[23][0-9])[0-9]{8})")
 
 _TYPED_PHONE = re.compile(r"(?:tel:)?[\s\d+().\-\u2010-\u2015\u202a-\u202e\u2066-\u2069/\u200e\u200f]+", re.IGNORECASE)
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-MIN_SEARCH_DIGITS = 3
 
 
 def parse_phone(text: str, *, field: str = "to") -> str:
@@ -90,9 +89,9 @@ def canonical_phone(phone: str) -> str:
     return min(phone_spellings(phone))
 
 
-def is_typed_phone(text: str) -> bool:
-    """Return whether a text consists of what phone numbers are written with, and has enough digits to look for."""
-    return _TYPED_PHONE.fullmatch(text) is not None and len(_digits(text)) >= MIN_SEARCH_DIGITS
+def is_typed_phone(text: str, *, min_digits: int = 1) -> bool:
+    """Return whether a text consists of what phone numbers are written with."""
+    return _TYPED_PHONE.fullmatch(text) is not None and len(_digits(text)) >= min_digits
 
 
 def search_digits(text: str) -> list[str]:

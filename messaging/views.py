@@ -29,6 +29,7 @@ from messaging.models import Contact, Conversation, Media, Message, Turn
 from messaging.outbound import (
     conversation_by_phone,
     mark_read,
+    parse_recipient,
     send_again,
     send_contact,
     send_location,
@@ -227,7 +228,7 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
         place = self.find_place()
         with transaction.atomic():  # what is refused leaves no empty conversation behind
             if isinstance(place, WhatsAppSession):
-                place = conversation_by_phone(session=place, phone=parse_phone(self.form["to"]))
+                place = conversation_by_phone(session=place, phone=parse_recipient(self.form["to"], session=place))
             message = queue(request, conversation=place, form=self.form)
         return Response(MessageSerializer(message).data, status=201)
 

@@ -15,7 +15,6 @@ from uuid import UUID
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -33,6 +32,7 @@ from messaging.contacts import contact_for, conversation_with, known_by_phone
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
 from messaging.phones import parse_phone
+from messaging.search.people import contact_matches
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent.errors import AppError, Forbidden, InvalidInput, NotFound
@@ -149,7 +149,7 @@ def contacts(request: HttpRequest, session_id: UUID) -> HttpResponse:
         return JsonResponse(_contact(_make_contact(session, _body(request))), status=201)
     rows = Conversation.objects.filter(session=session).select_related("contact")
     if words := storable(request.GET.get("q", "").strip()):
-        rows = rows.filter(Q(contact__name__icontains=words) | Q(contact__phone__contains=words))
+        rows = rows.filter(contact_matches(words, path="contact__"))
     rows = rows.order_by("-last_message_at", "-id")[:MAX_CONTACTS]
     return JsonResponse({"contacts": [_contact(row) for row in rows]})
 

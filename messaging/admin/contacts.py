@@ -9,7 +9,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin
-from messaging.admin.shared import link_to
+from messaging.admin.shared import ContactMatchAdmin, link_to
 from messaging.history.facts import forget
 from messaging.models import Contact, ContactAlias, Fact
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
@@ -43,11 +43,10 @@ class FactInline(ReadOnlyAdmin, TabularInline):
 
 
 @admin.register(Contact)
-class ContactAdmin(OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+class ContactAdmin(ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     list_display = ["__str__", "phone", "session", "is_group", "is_blocked", "is_allowed", "created_at"]
     list_select_related = ["session"]
     list_filter = [("session", VisibleSessionsFilter), "is_group", "is_blocked", "is_allowed"]
-    search_fields = ["name", "phone", "aliases__value"]
     ordering = ["-id"]  # ids grow with time and are indexed
     fields = [
         "is_blocked", "is_allowed", "conversation_link", "name", "bridge_name", "phone", "is_group", "session",
@@ -72,7 +71,7 @@ class ContactAdmin(OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin
 
 
 @admin.register(Fact)
-class FactAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+class FactAdmin(ContactMatchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     session_path = "contact__session"
     list_display = ["created_at", "text", "contact_link", "proposed_by", "noted_by", "forgotten_at"]
     list_display_links = ["created_at"]
@@ -80,7 +79,9 @@ class FactAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList
     list_filter = [
         ("contact__session", VisibleSessionsFilter), "proposed_by", ("forgotten_at", admin.EmptyFieldListFilter),
     ]  # fmt: skip
-    search_fields = ["text", "contact__name", "=contact__phone"]
+    contact_path = "contact__"
+    text_fields = ["text"]
+    search_help_text = "Words of a fact, or a contact's name or phone."
     ordering = ["-id"]  # ids grow with time and are indexed
     actions = ["forget"]
 

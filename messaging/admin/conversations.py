@@ -21,7 +21,7 @@ from unfold.decorators import display
 
 from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, is_operator, staff_user
 from messaging import control
-from messaging.admin.shared import format_time, list_link
+from messaging.admin.shared import ContactMatchAdmin, format_time, list_link
 from messaging.history.timeline import Activity, activity_of, describe_content, excerpt_of, read_timeline
 from messaging.leases import answer_again
 from messaging.models import Conversation, Message, Summary, Turn
@@ -52,7 +52,7 @@ class SummaryInline(ReadOnlyAdmin, TabularInline):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+class ConversationAdmin(ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     """Operators write and change control here; the other fields are read-only."""
 
     list_display = [
@@ -64,7 +64,7 @@ class ConversationAdmin(OperatorAdmin, SessionScopedAdmin, FastChangeList, Model
         ("session", VisibleSessionsFilter), "control", "needs_attention", ("due_at", admin.EmptyFieldListFilter),
         ("last_message_at", admin.DateFieldListFilter),
     ]  # fmt: skip
-    search_fields = ["contact__name", "contact__phone", "contact__aliases__value"]
+    contact_path = "contact__"
     ordering = ["-last_message_at", "-id"]
     actions = ["take_over", "release", "mute"]
     inlines = [SummaryInline]

@@ -1,19 +1,21 @@
 """What the admin pages of conversations have in common: links, times, excerpts and the search by contact."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
 from accounts.admin_pages import is_administrator
-from messaging.models import Message
+from messaging.models import ContactAlias, Message
 from messaging.search.find import conversations_called
+from messaging.search.people import contact_matches
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.text.sanitize import storable
 
@@ -57,6 +59,25 @@ class ContactSearchAdmin:
         return queryset.filter(
             conversation__in=conversations_called(text, sessions=searchable_sessions(request))
         ), False
+
+
+class ContactMatchAdmin:
+    """Search rows that are contacts, or belong to one, by name, phone and alias, and by `text_fields` of their own."""
+
+    contact_path = ""
+    text_fields: Sequence[str] = ()
+    search_fields = ["pk"]  # shows the search box; get_search_results decides
+    search_help_text = "A contact's name, phone or WhatsApp id."
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:  # noqa: ARG002
+        text = storable(search_term).strip()
+        if not text:
+            return queryset, False
+        aliases = ContactAlias.objects.filter(value__icontains=text).values("contact")
+        matches = contact_matches(text, path=self.contact_path) | Q(**{f"{self.contact_path}pk__in": aliases})
+        for field in self.text_fields:
+            matches |= Q(**{f"{field}__icontains": text})
+        return queryset.filter(matches), False
 
 
 def paragraphs(text: str) -> str:

@@ -8,11 +8,12 @@ from django.db import connection
 from django.db.models import Q
 
 from messaging.models import Conversation, Message
-from messaging.phones import phone_spellings
+from messaging.search.people import contact_matches
 from messaging.search.ranking import all_of
 
 MAX_FOUND_MESSAGES = 1000
 MAX_CONVERSATIONS = 200
+MIN_PHONE_DIGITS = 6
 
 # Each part has an index of its own; one condition with OR between them would read every message there is.
 FIND = """
@@ -58,11 +59,7 @@ def _by_id(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
 
 
 def conversations_called(text: str, *, sessions: Collection[UUID] | None) -> list[UUID]:
-    """The latest conversations with contacts of this name or phone."""
-    named = Q(contact__name__icontains=text)
-    phone = "+" + "".join(sign for sign in text if sign.isdecimal())
-    if len(phone) > 6:
-        named |= Q(contact__phone__in=phone_spellings(phone))
-    rows = Conversation.objects.filter(named)
+    """Return the latest conversations with contacts of this name or phone."""
+    rows = Conversation.objects.filter(contact_matches(text, path="contact__", min_digits=MIN_PHONE_DIGITS))
     rows = rows if sessions is None else rows.filter(session_id__in=sessions)
     return list(rows.order_by("-last_message_at").values_list("pk", flat=True)[:MAX_CONVERSATIONS])
