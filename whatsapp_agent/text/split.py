@@ -7,7 +7,7 @@ from collections.abc import Iterator
 WHATSAPP_LIMIT = 4096
 
 _FENCE = "```"
-_SMALLEST_WITH_FENCES = 64  # below this a part has no room for closing and opening code again
+_MIN_LIMIT_WITH_FENCES = 64  # below this a part has no room for closing and opening code again
 _SENTENCE_ENDS = (". ", "! ", "? ", "… ", ".\n", "!\n", "?\n", "。", "！", "？", "؟ ", "। ")
 _MIN_OVERLAP, _MAX_OVERLAP = 5, 400  # characters of a repeated end
 _REPEATED_BEGINNING = 40
@@ -16,7 +16,7 @@ _SPACES = (" ", "\n", "\t", "\u3000")
 
 
 def split_text(text: str, limit: int = WHATSAPP_LIMIT) -> list[str]:
-    """Parts of at most `limit` UTF-16 code units, none empty, cut where it hurts least.
+    """Return parts of at most `limit` UTF-16 code units, none empty.
 
     WhatsApp does not say whether it counts characters or UTF-16 units; the units are never fewer, so they are safe.
     Cuts lie between paragraphs, else lines, sentences, words; only a longer word is cut in itself, and then not within
@@ -29,7 +29,7 @@ def split_text(text: str, limit: int = WHATSAPP_LIMIT) -> list[str]:
 
 
 def _parts(text: str, limit: int) -> Iterator[str]:
-    fenced = limit >= _SMALLEST_WITH_FENCES
+    fenced = limit >= _MIN_LIMIT_WITH_FENCES
     at = _skip_blank(text, 0)
     in_code = False
     while at < len(text):
@@ -68,20 +68,20 @@ def _skip_blank(text: str, at: int) -> int:
 
 
 def _prefix(text: str, at: int, units: int) -> str:
-    """As much of the text from `at` as fits in so many UTF-16 code units, at least one character."""
+    """Return as much of the text from `at` as fits in so many UTF-16 code units, at least one character."""
     window = text[at : at + units]
     if window.isascii():
         return window
     encoded = window.encode("utf-16-le", "surrogatepass")
     over = len(encoded) // 2 - units
-    while over > 0:  # characters beyond the BMP are two units: let go as many characters as needed
+    while over > 0:  # characters beyond the BMP are two units: drop as many characters as needed
         window = window[: -max(1, over // 2)]
         over = len(window.encode("utf-16-le", "surrogatepass")) // 2 - units
     return window or text[at]
 
 
 def _best_cut(text: str, at: int, window: str) -> int:
-    """Where the part that begins at `at` ends: an index in `text` beyond `at`."""
+    """Return where the part that begins at `at` ends: an index in `text` beyond `at`."""
     end = at + len(window)
     if end == len(text):
         return end
@@ -112,7 +112,7 @@ def _between_characters(text: str, at: int, end: int) -> int:
 
 
 def _belongs_together(text: str, cut: int, *, since: int) -> bool:
-    """Whether the characters on both sides of `cut` are seen as one; one character begins at `since`."""
+    """Return whether the characters on both sides of `cut` are displayed as one; one begins at `since`."""
     before, after = text[cut - 1], text[cut]
     if before == after == "`" or before == "\u200d" or after == "\u200d":
         return True

@@ -59,7 +59,7 @@ def without_fences(text: str) -> str:
         ("[mail](mailto:a@b.c) [a@b.c](mailto:a@b.c) [up](#top)", "mail (a@b.c) a@b.c up"),
         ("<https://a.b> <mailto:a@b.c>", "https://a.b a@b.c"),
         ("[1] [x] (y) [z](see below)", "[1] [x] (y) [z](see below)"),
-        ("https://a.b/__x__?q=**y** and **https://a.b**.", "https://a.b/__x__?q=**y** and *https://a.b*."),
+        ("https://a.b/__x__?q=**y** and **https://a.b**.", "https://a.b/__x__?q=**y** and https://a.b."),
         ("www.a.b/x__y__z", "www.a.b/x__y__z"),
         # lists, quotes
         ("* one\n+ two\n- three\n  * **four**: 4", "- one\n- two\n- three\n  - *four*: 4"),
@@ -103,6 +103,65 @@ def test_markdown_becomes_what_whatsapp_shows(markdown, whatsapp):
     assert to_whatsapp(markdown) == whatsapp
 
 
+@pytest.mark.parametrize(
+    ("markdown", "whatsapp"),
+    [
+        ("**https://a.b**", "https://a.b"),
+        ("_https://a.b/c_", "https://a.b/c"),
+        ("# https://a.b", "https://a.b"),
+        ("# Site: https://a.b", "*Site:* https://a.b"),
+        ("**Site: https://a.b**", "*Site:* https://a.b"),
+        ("**https://a.b is it**", "https://a.b *is it*"),
+        ("***https://a.b***", "https://a.b"),
+        ("~~https://a.b~~", "https://a.b"),
+        ("<b>https://a.b</b>", "https://a.b"),
+        ("*https://a.b*", "https://a.b"),
+        ("_Site: https://a.b/x_", "_Site:_ https://a.b/x"),
+        ("**Site (https://a.b)**", "*Site* (https://a.b)"),
+        ("**See https://a.b now**", "*See https://a.b now*"),
+        ("**www.a.b**", "www.a.b"),
+        ("**<https://a.b>**", "https://a.b"),
+        ("**[https://a.b](https://a.b)**", "https://a.b"),
+        ("**Site:**https://a.b", "Site:https://a.b"),
+        ("**https://a.b.**", "https://a.b."),
+        ("__https://a.b__", "https://a.b"),
+        ("**a: https://a.b _b: https://c.d_**", "*a: https://a.b _b:_* https://c.d"),
+        ("**Site:\nhttps://a.b**", "*Site:*\nhttps://a.b"),
+        ("| **https://a.b** | x |\n|---|---|\n| **https://a.b** | y |", "- https://a.b: https://a.b; x: y"),
+        ("snake_case https://a.b/c_", "snake_case https://a.b/c_"),
+        ("[**x**](https://a.b)", "*x* (https://a.b)"),
+        ("**a** https://a.b **c**", "*a* https://a.b *c*"),
+        ("> **https://a.b**", "> https://a.b"),
+        ("- **Site**: https://a.b", "- *Site*: https://a.b"),
+        ("`https://a.b`", "`https://a.b`"),
+        ("**Site:** **https://a.b**", "*Site:* https://a.b"),
+    ],
+)
+def test_no_mark_touches_an_address(markdown, whatsapp):
+    assert to_whatsapp(markdown) == whatsapp
+
+
+@pytest.mark.parametrize(
+    ("markdown", "whatsapp"),
+    [
+        ("**bold\nover lines**", "*bold*\n*over lines*"),
+        ("a **bold\nthree\nlines** end", "a *bold*\n*three*\n*lines* end"),
+        ("**\nText\n**", "*Text*"),
+        ("- **a\n- b**", "- *a*\n- *b*"),
+        ("> **a\n> b**", "> *a*\n> *b*"),
+        ("**a\n\nb**", "**a\n\nb**"),
+        ("```\n**a\nb**\n```", "```\n**a\nb**\n```"),
+        ("~~a\nb~~", "~a~\n~b~"),
+        ("__a\nb__", "*a*\n*b*"),
+        ("`**`\nb **c**", "`**`\nb *c*"),
+        ("2 ** 3\nb**", "2 ** 3\nb**"),
+        ("<b>x", "*x"),
+    ],
+)
+def test_emphasis_over_several_lines_stands_in_each_line(markdown, whatsapp):
+    assert to_whatsapp(markdown) == whatsapp
+
+
 HOSTILE = {
     "asterisks": "*" * 100_000,
     "openers": "**a " * 30_000,
@@ -127,6 +186,9 @@ HOSTILE = {
     "addresses": "http://" * 15_000,
     "lines": "\n" * 100_000,
     "spaces": " " * 100_000 + "x",
+    "addresses in bold": "**https://a.b** " * 7_000,
+    "bold over lines": "**a\n" * 25_000,
+    "marks in one address": "https://a" + "**b" * 30_000,
     "joiners": "a" + "\u200d" * 100_000,
     "flags": "🇧🇷" * 50_000,
 }
