@@ -28,6 +28,12 @@ _TYPED_PHONE = re.compile(r"(?:tel:)?[\s\d+().\-\u2010-\u2015\u202a-\u202e\u2066
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
+def _is_possible(number: phonenumbers.PhoneNumber) -> bool:
+    """Return whether it has as many digits as its country's numbers; one without its area code has not."""
+    reason = phonenumbers.is_possible_number_with_reason(number)
+    return bool(reason == phonenumbers.ValidationResult.IS_POSSIBLE)
+
+
 def parse_phone(text: str, *, field: str = "to") -> str:
     """Return E.164 of a phone number typed with its country code. Raises InvalidInput for `field`.
 
@@ -46,7 +52,7 @@ def parse_phone(text: str, *, field: str = "to") -> str:
         raise InvalidInput("WhatsApp has no extensions: leave it out.", field=field)
     phone = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     spellings = [phonenumbers.parse(spelling) for spelling in phone_spellings(phone)]
-    if not any(map(phonenumbers.is_possible_number, spellings)):
+    if not any(map(_is_possible, spellings)):
         raise InvalidInput("This phone number has too many or too few digits for its country.", field=field)
     if not has_plus and (
         not text[:1].isdecimal() or text.startswith("0") or not any(map(phonenumbers.is_valid_number, spellings))
