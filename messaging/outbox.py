@@ -7,12 +7,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from messaging.inbound import MOVES_FROM, record_sent
 from messaging.models import Conversation, Message
+from sessions_app.services import KEY_REFUSED
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
@@ -20,6 +21,9 @@ from whatsapp_agent.postgres.prepared import Statement
 AGENT_MESSAGE_TTL = timedelta(hours=1)  # a later answer would answer the past
 STAFF_MESSAGE_TTL = timedelta(hours=24)
 MAX_PAUSE_S = 300.0
+MAX_HELD_PAUSE_S = 60.0  # soon after the key is right everything leaves
+HELD_CODE = "unauthorized"
+HELD_NOTE = "The bridge refuses our API key: messages wait until it is right."
 UNCONFIRMED_NOTE = "A message may not have been sent: look on the phone."
 Attention = Conversation.Attention
 
@@ -109,15 +113,35 @@ def mark_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None
 
 
 def mark_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: float | None = None) -> None:
-    """Keep a message that was definitely not sent first in the queue; retry with backoff until its TTL is over."""
+    """Keep a message that was definitely not sent first in the queue; retry with backoff until its TTL is over.
+
+    While the bridge refuses our key the TTL does not count, nor after that for a message that waited for it.
+    """
+    if code == HELD_CODE or _claimed_rows(claimed).filter(error_code=HELD_CODE).exists():
+        _hold(claimed, error=error, retry_after_s=retry_after_s)
+        return
     ttl = AGENT_MESSAGE_TTL if claimed.author == Message.Author.AGENT else STAFF_MESSAGE_TTL
     if timezone.now() - claimed.created_at > ttl:
         mark_failed(claimed, code="expired", error=error)
         return
     pause_s = backoff_s(claimed.tries, base_s=settings.AGENT_RETRY_BASE_S, max_s=MAX_PAUSE_S)
+    _requeue(claimed, pause_s=max(pause_s, retry_after_s or 0.0), code=code, error=error)
+
+
+@transaction.atomic
+def _hold(claimed: Claimed, *, error: str, retry_after_s: float | None) -> None:
+    """Keep a message queued until the bridge accepts our key; ask for attention at the first try."""
+    _lock_conversations(_claimed_rows(claimed))
+    if not _claimed_rows(claimed).filter(error_code=HELD_CODE).exists():
+        _ask_for_attention(_claimed_rows(claimed), Attention.BRIDGE_KEY, note=HELD_NOTE)
+    pause_s = backoff_s(claimed.tries, base_s=settings.AGENT_RETRY_BASE_S, max_s=MAX_HELD_PAUSE_S)
+    _requeue(claimed, pause_s=max(pause_s, retry_after_s or 0.0), code=HELD_CODE, error=error)
+
+
+def _requeue(claimed: Claimed, *, pause_s: float, code: str, error: str) -> None:
     _claimed_rows(claimed).update(
         status=Message.Status.QUEUED,
-        next_try_at=Now() + timedelta(seconds=max(pause_s, retry_after_s or 0.0)),
+        next_try_at=Now() + timedelta(seconds=pause_s),
         error_code=code[:50],
         error=error[:300],
     )
@@ -207,16 +231,32 @@ def give_up_stuck() -> int:
     )
 
 
+def _hold_late(late: Any) -> None:
+    """Hold what became late because the bridge refuses our key: at its session, or behind a held message.
+
+    Its conversations are locked.
+    """
+    held_before = Message.objects.filter(
+        conversation=OuterRef("conversation"), status=Message.Status.QUEUED, error_code=HELD_CODE
+    )
+    held = late.filter(Q(session__status_reason=KEY_REFUSED) | Exists(held_before))
+    held = Message.objects.filter(pk__in=list(held.values_list("pk", flat=True)), status=Message.Status.QUEUED)
+    _ask_for_attention(held, Attention.BRIDGE_KEY, note=HELD_NOTE)
+    held.update(error_code=HELD_CODE, error=HELD_NOTE)
+
+
 @periodic(every_s=5)
 @transaction.atomic
 def drop_outdated() -> int:
     """Fail queued messages whose TTL is over, cancel replies from before a takeover; return how many."""
     now = timezone.now()
     queued = Message.objects.filter(status=Message.Status.QUEUED)
-    late = Q(author=Message.Author.AGENT, created_at__lt=now - AGENT_MESSAGE_TTL) | Q(
-        created_at__lt=now - STAFF_MESSAGE_TTL
+    late = ~Q(error_code=HELD_CODE) & (
+        Q(author=Message.Author.AGENT, created_at__lt=now - AGENT_MESSAGE_TTL)
+        | Q(created_at__lt=now - STAFF_MESSAGE_TTL)
     )
     _lock_conversations(queued.filter(late))
+    _hold_late(queued.filter(late))
     _ask_for_attention(queued.filter(late), Attention.NOT_SENT, note="A message could not be sent in time.")
     dropped = queued.filter(late).update(
         status=Message.Status.FAILED, error_code="expired", error="It could not be sent in time."

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import OperationalError, connection, connections
@@ -10,6 +11,8 @@ from django.utils import timezone
 
 from agent.sender import deliver
 from messaging import control, leases, outbox
+from messaging.events import feed
+from messaging.events.feed import Reader
 from messaging.models import Conversation, Message
 from messaging.outbound import conversation_by_phone, send_again, send_text
 from sessions_app.models import Bridge, WhatsAppSession
@@ -111,6 +114,99 @@ def test_what_could_not_be_sent_for_too_long_has_failed(session, conversation):
     deliver(conversation.pk)
     message.refresh_from_db()
     assert (message.status, message.error_code) == ("failed", "expired")
+
+
+def refuse_key(fake: FakeZapw) -> None:
+    Bridge.objects.filter(slug="default").update(base_url=fake.url, api_key="wrong")
+
+
+def accept_key(fake: FakeZapw) -> None:
+    """As `sync_due_bridges` finds out a minute later."""
+    Bridge.objects.filter(slug="default").update(api_key=fake.api_key)
+    WhatsAppSession.objects.update(status="connected", status_reason="")
+    Message.objects.update(next_try_at=None)
+
+
+def reply_of_agent(conversation) -> Message:
+    return Message.objects.create(
+        session=conversation.session,
+        conversation=conversation,
+        direction="outbound",
+        author="agent",
+        status="queued",
+        control_epoch=0,
+        text="an answer",
+    )
+
+
+def test_a_reply_waits_for_the_right_key_longer_than_its_ttl_and_leaves_then(zapw, conversation):
+    refuse_key(zapw)
+    message = reply_of_agent(conversation)
+    deliver(conversation.pk)
+    Message.objects.update(created_at=timezone.now() - timedelta(days=2))
+    outbox.drop_outdated()
+    message.refresh_from_db()
+    assert (message.status, message.error_code, said(zapw)) == ("queued", "unauthorized", [])
+    accept_key(zapw)
+    outbox.drop_outdated()
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, message.error_code, said(zapw)) == ("sent", "", ["an answer"])
+
+
+def test_a_key_that_stays_wrong_asks_for_attention_once(zapw, conversation):
+    start = feed.last_position()
+    refuse_key(zapw)
+    reply_of_agent(conversation)
+    for _ in range(3):
+        WhatsAppSession.objects.update(status="connected")
+        Message.objects.update(next_try_at=None)
+        deliver(conversation.pk)
+        Conversation.objects.filter(needs_attention=True).update(attention_note="seen")
+    conversation.refresh_from_db()
+    assert (conversation.attention_reason, conversation.attention_note) == ("bridge_key", "seen")
+    events = feed.read(reader=Reader(user_id=uuid4(), sees_everything=True), after=start).events
+    assert [event.data for event in events if event.type == "conversation.needs_attention"] == [
+        {"reason": "bridge_key"}
+    ]
+
+
+def test_messages_that_were_never_tried_wait_for_the_right_key_too(zapw, session, conversation):
+    refuse_key(zapw)
+    reply_of_agent(conversation)
+    deliver(conversation.pk)
+    behind = reply_of_agent(conversation)
+    contact = session.contacts.create(phone="+5511977776666")
+    elsewhere = reply_of_agent(session.conversations.create(contact=contact, address="5511977776666@s.whatsapp.net"))
+    Message.objects.update(created_at=timezone.now() - timedelta(hours=5))
+    assert outbox.drop_outdated() == 0
+    accept_key(zapw)
+    assert outbox.drop_outdated() == 0
+    for message in (behind, elsewhere):
+        deliver(message.conversation_id)
+        message.refresh_from_db()
+        assert message.status == "sent"
+
+
+def test_a_held_message_outlives_an_outage_after_the_key_is_right(zapw, conversation):
+    refuse_key(zapw)
+    message = reply_of_agent(conversation)
+    deliver(conversation.pk)
+    Message.objects.update(created_at=timezone.now() - timedelta(hours=5))
+    accept_key(zapw)
+    zapw.fail("not_connected", times=1)
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert message.status == "queued"
+
+
+def test_a_held_reply_is_cancelled_when_a_person_takes_over(zapw, conversation):
+    refuse_key(zapw)
+    message = reply_of_agent(conversation)
+    deliver(conversation.pk)
+    control.take_over(conversation=conversation)
+    message.refresh_from_db()
+    assert message.status == "cancelled"
 
 
 def test_a_session_that_lost_its_link_keeps_what_is_queued_until_it_is_back(zapw, conversation):
