@@ -168,6 +168,7 @@ class FakeOpenAI:
     seed: int | None = None
     max_body_chars: int = 0  # of a request, as a small context has it; 0: no limit
     filtered_words: tuple[str, ...] = ()  # a request that holds one of them is filtered
+    filter_status: int = 200  # 200: by the finish reason, 400: by an error
     next_answers: deque[HistoryMessage | Answer] = field(default_factory=deque)
     failures: list[Failure] = field(default_factory=list)
     requests: deque[Asked] = field(default_factory=lambda: deque(maxlen=10_000))
@@ -315,6 +316,8 @@ class FakeOpenAI:
         if self.max_body_chars and len(text) > self.max_body_chars:
             return error(400, "This is too long.", code="context_length_exceeded")
         if any(word in text for word in self.filtered_words):
+            if self.filter_status != 200:
+                return error(self.filter_status, "The prompt was flagged.", code="content_filter")
             return self._worded(path, HistoryMessage(text="", finish_reason="content_filter"), body)
         return self._worded(path, self._next_answer(said_last, tools, body), body)
 

@@ -214,8 +214,11 @@ def test_a_context_that_is_too_long_for_anything_is_a_failed_turn(says, conversa
 # --- filtered ---
 
 
-def test_a_burst_that_the_provider_filters_is_handed_to_a_person_and_not_shown_again(says, conversation, model, api):
-    model.filtered_words = ("BADWORD",)
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_burst_that_the_provider_filters_is_handed_to_a_person_and_not_shown_again(
+    says, conversation, model, api, status
+):
+    model.filtered_words, model.filter_status = ("BADWORD",), status
     says("Something BADWORD")
     turns.take_turn(conversation.pk)
     conversation.refresh_from_db()
