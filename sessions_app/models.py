@@ -21,6 +21,7 @@ DEFAULT_INSTRUCTIONS = (
 )
 
 
+DEFAULT_FALLBACK_TEXT = "Sorry, I cannot answer right now. Your message has arrived, and we will get back to you."
 DEFAULT_TOOLS = ("remember", "search_messages", "hand_off")
 
 
@@ -130,7 +131,9 @@ class AgentProfile(models.Model):
     )
     answers_groups = models.BooleanField(default=False)
     fallback_text = models.TextField(
-        blank=True, help_text="Sent once when the model stays without an answer. Empty: nothing is sent."
+        blank=True,
+        default=DEFAULT_FALLBACK_TEXT,
+        help_text="Sent once when the model stays without an answer. Empty: nothing is sent.",
     )
     tools = models.JSONField(
         default=default_tools, blank=True, help_text="Names of the tools the model may use; an empty list is none."

@@ -10,7 +10,7 @@ from agent.turns import turn as turns
 from agent.turns.prompt import HOUSE_RULES
 from messaging import control
 from messaging.models import Contact, Conversation, Message, Turn
-from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.models import DEFAULT_FALLBACK_TEXT, AgentProfile, WhatsAppSession
 from tests.support.fake_openai import FakeOpenAI, own_words
 
 pytestmark = pytest.mark.usefixtures("profile")
@@ -153,6 +153,16 @@ def test_after_the_last_try_the_turn_has_failed_where_staff_can_see_it(says, con
     conversation.refresh_from_db()
     assert (turn.outcome, conversation.needs_attention, conversation.due_at) == ("failed", True, None)
     assert turn.reason.startswith("server_error")
+    assert replies() == [DEFAULT_FALLBACK_TEXT]
+
+
+def test_without_a_fallback_text_a_failed_turn_says_nothing(says, conversation, model, settings):
+    settings.AGENT_MAX_TRIES = 1
+    AgentProfile.objects.update(fallback_text="")
+    model.fail("error_500")
+    says("one")
+    turns.take_turn(conversation.pk)
+    assert Turn.objects.get().outcome == "failed"
     assert replies() == []
 
 
