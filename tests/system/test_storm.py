@@ -50,7 +50,7 @@ class OddBridge(SimulatorBridge):
         sent = Sent(provider_message_id=uuid4().hex)
         if lot < 0.2:
             echo = message_event(text, provider_message_id=sent.provider_message_id, outbound=True, chat=_read(address))
-            try_to(lambda: inbox._take_event(bridge=services.bridge_of_slug("simulator"), event=echo))
+            try_to(lambda: inbox._store_event(bridge=services.bridge_of_slug("simulator"), event=echo))
         if lot < 0.25:
             raise Unconfirmed("Perhaps.")
         return sent
@@ -104,7 +104,7 @@ def write(kept: list[str]) -> None:
     chat = chance.choices([_read(phone), _read(hidden), tied], weights=[10, 10, 1])[0]
     event = message_event("Hello", provider_message_id=uuid4().hex, chat=chat)
     for _ in range(chance.choice([1, 2])):
-        assert inbox._take_event(bridge=services.bridge_of_slug("simulator"), event=event) == "kept"
+        assert inbox._store_event(bridge=services.bridge_of_slug("simulator"), event=event) == "kept"
     kept.append(event.provider_message_id)
     time.sleep(0.02)
 

@@ -125,7 +125,7 @@ def test_a_model_that_takes_neither_tools_nor_pictures_is_said_not_to(model, bri
     settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
     AgentProfile.objects.update(name="Helper", tools=["remember"])
     model.say("OK")
-    for _ in range(2):
+    for _ in range(3):  # with tools, once more without, and with the picture
         model.answer({"error": {"message": "unsupported"}}, status=400)
     told = {finding.about: finding for finding in doctor.findings()}
     assert not told["tools of one"].is_well
