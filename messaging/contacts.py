@@ -40,7 +40,7 @@ def _find_contacts(
     The other spelling of a phone counts only where nobody has the phone itself: contacts that are known apart stay
     apart until a person merges them (`manage.py contacts_doctor`).
     """
-    spellings = {alias: _spellings(*alias) for alias in address.aliases}
+    spellings = {alias: alias_spellings(*alias) for alias in address.aliases}
     rows = ContactAlias.objects.filter(
         session=session, value__in=[value for each in spellings.values() for value in each]
     )
@@ -54,7 +54,8 @@ def _find_contacts(
     return list(dict.fromkeys(contact for contact in contacts if contact is not None)), owners
 
 
-def _spellings(kind: AliasKind, value: str) -> list[str]:
+def alias_spellings(kind: AliasKind, value: str) -> list[str]:
+    """Return an alias and, of a phone, its other spelling."""
     return phone_spellings(value) if kind == AliasKind.PHONE else [value]
 
 
@@ -83,7 +84,7 @@ def _lock_phones(*, session: WhatsAppSession, address: ChatAddress) -> bool:
 
     The unique alias keeps a contact from being made twice under one spelling; only this does so under two.
     """
-    phones = {value for kind, value in address.aliases if len(_spellings(kind, value)) > 1}
+    phones = {value for kind, value in address.aliases if len(alias_spellings(kind, value)) > 1}
     names = sorted(f"contact:{session.pk}:{canonical_phone(phone)}" for phone in phones)
     with connection.cursor() as cursor:
         for name in names:
@@ -169,6 +170,10 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         queued.exclude(control_epoch=None).update(control_epoch=epoch)
     else:
         queued.cancel_queued_replies()
+    known_ids = (
+        Message.objects.filter(conversation=keep).exclude(provider_message_id=None).values("provider_message_id")
+    )
+    Message.objects.filter(conversation=lose, provider_message_id__in=known_ids).update(provider_message_id=None)
     note_move(lose.pk, to=keep.pk)
     _hand_over(lose, to=keep, but=(Summary,))
     stricter = max(keep, lose, key=_strictness)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
@@ -22,8 +22,9 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from messaging import control
-from messaging.contacts import contact_for, conversation_with
-from messaging.models import Contact, Conversation, EarlyReceipt, Media, Message
+from messaging.contacts import alias_spellings, contact_for, conversation_with
+from messaging.models import Contact, ContactAlias, Conversation, EarlyReceipt, Media, Message
+from messaging.models.messages import MessageQuerySet
 from messaging.phones import owner_spellings
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, register_session
@@ -76,7 +77,7 @@ WITH place AS (
                AND quoted.conversation_id = place.conversation_id),  -- nobody reads along elsewhere by answering it
            COALESCE(%(quoted_id)s, ''), 0, '', '', LEAST(%(said_at)s, statement_timestamp()), statement_timestamp()
       FROM place
-    ON CONFLICT (session_id, provider_message_id) DO NOTHING
+    ON CONFLICT (provider_message_id, conversation_id) DO NOTHING
     RETURNING conversation_id, unanswered
 ), moved AS (
     UPDATE messaging_conversation conversation
@@ -231,6 +232,15 @@ def _chat_without_our_name(event: MessageReceived) -> ChatAddress:
     return replace(chat, name=None, alternates=tuple(replace(each, name=None) for each in chat.alternates))
 
 
+def _is_known(conversation: Conversation, event: MessageReceived) -> bool:
+    """Whether an own message is stored, here or, when we sent it, under another address of the chat."""
+    same_id = Message.objects.filter(session_id=conversation.session_id, provider_message_id=event.provider_message_id)
+    sent_by_us = same_id.filter(direction=Message.Direction.OUTBOUND, text=event.text, kind=event.kind.value)
+    return (
+        same_id.filter(conversation=conversation).exists() or sent_by_us.exclude(author=Message.Author.PHONE).exists()
+    )
+
+
 @transaction.atomic
 def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | None:
     """Keep what our own number said: typed on the phone, or the echo of a message we sent.
@@ -242,7 +252,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     contact = contact_for(session=session, address=_chat_without_our_name(event))
     conversation = conversation_with(contact=contact, address=event.chat.address)
     Conversation.objects.select_for_update().get(pk=conversation.pk)
-    if Message.objects.filter(session=session, provider_message_id=event.provider_message_id).exists():
+    if _is_known(conversation, event):
         return None
     now = timezone.now()
     said_at = min(event.sent_at or now, now)
@@ -302,7 +312,7 @@ def record_status(*, bridge: Bridge, event: StatusChanged) -> None:
     """Move a message's status forward. A receipt of a message we do not know yet waits until we do."""
     session = register_session(bridge=bridge, name=event.session)
     at = event.at or timezone.now()
-    known = Message.objects.filter(session=session, provider_message_id=event.provider_message_id)
+    known = _find_sent(session.pk, event.provider_message_id, chat=event.chat)
     if not known.exists():
         EarlyReceipt.objects.get_or_create(
             session=session,
@@ -314,6 +324,37 @@ def record_status(*, bridge: Bridge, event: StatusChanged) -> None:
         if not known.exists():
             return
     _apply_receipt(known=known, status=event.status.value, at=at, error=event.error)
+
+
+def _find_sent(session_id: UUID, provider_message_id: str, *, chat: ChatAddress | None) -> MessageQuerySet:
+    """Return the outbound messages a receipt is about.
+
+    Where the chat is not given and several have this id, it is about what we sent: a message typed on the phone may go
+    to many chats under one id.
+    """
+    sent = Message.objects.filter(
+        session=session_id, provider_message_id=provider_message_id, direction=Message.Direction.OUTBOUND
+    )
+    if chat is not None:
+        return _within_chat(sent, session_id, chat)
+    return sent if sent.count() < 2 else sent.exclude(author=Message.Author.PHONE)
+
+
+def _find_target(*, bridge: Bridge, event: MessageEdited | MessageRevoked) -> MessageQuerySet:
+    """Return the message that an event changes; none where its chat is not given and several chats have this id."""
+    target = Message.objects.filter(
+        session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
+    )
+    if event.chat is not None:
+        session = WhatsAppSession.objects.filter(bridge=bridge, name=event.session).values_list("pk", flat=True).first()
+        return _within_chat(target, session, event.chat)
+    return target if target.count() < 2 else target.none()
+
+
+def _within_chat(messages: MessageQuerySet, session_id: UUID | None, chat: ChatAddress) -> MessageQuerySet:
+    spellings = [value for kind, alias in chat.aliases for value in alias_spellings(kind, alias)]
+    contacts = ContactAlias.objects.filter(session=session_id, value__in=spellings).values("contact")
+    return messages.filter(conversation__contact__in=contacts)
 
 
 def _apply_receipt(*, known: Any, status: str, at: datetime, error: str) -> None:
@@ -335,7 +376,11 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
     # An echo may have come first and found nothing to settle; it was this message all along.
     Message.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id).exclude(
         pk=message_id
-    ).filter(direction=Message.Direction.OUTBOUND, author=Message.Author.PHONE).delete()
+    ).filter(
+        Q(conversation=message.conversation_id) | Q(text=message.text, kind=message.kind),
+        direction=Message.Direction.OUTBOUND,
+        author=Message.Author.PHONE,
+    ).delete()
     known = Message.objects.filter(pk=message_id)
     known.update(provider_message_id=provider_message_id)
     _apply_receipt(known=known, status=Receipt.SENT.value, at=at or timezone.now(), error="")
@@ -354,9 +399,13 @@ def _hold_conversation_of(message_id: UUID) -> None:
 @periodic(every_s=5)
 def settle_early_receipts() -> None:
     """Apply what came at the very moment in which its message came to be known, and forget what nobody asked for."""
-    messages = Message.objects.filter(session=OuterRef("session"), provider_message_id=OuterRef("provider_message_id"))
+    messages = Message.objects.filter(
+        session=OuterRef("session"),
+        provider_message_id=OuterRef("provider_message_id"),
+        direction=Message.Direction.OUTBOUND,
+    )
     for receipt in EarlyReceipt.objects.filter(Exists(messages)).order_by("at", "id")[:500]:
-        known = Message.objects.filter(session_id=receipt.session_id, provider_message_id=receipt.provider_message_id)
+        known = _find_sent(receipt.session_id, receipt.provider_message_id, chat=None)
         _apply_receipt(known=known, status=receipt.status, at=receipt.at, error=receipt.error)
         receipt.delete()
     EarlyReceipt.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()
@@ -367,16 +416,12 @@ def settle_early_receipts() -> None:
 
 def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
     """The writer changed what was said; the model sees the new words. An unknown message is no error."""
-    Message.objects.filter(
-        session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
-    ).update(text=event.text, edited_at=timezone.now())
+    _find_target(bridge=bridge, event=event).update(text=event.text, edited_at=timezone.now())
 
 
 def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
     """The writer took a message back. It is kept for the record, never answered, and not shown to the model again."""
-    revoked = Message.objects.filter(
-        session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
-    )
+    revoked = Message.objects.filter(pk__in=list(_find_target(bridge=bridge, event=event).values_list("pk", flat=True)))
     revoked.update(revoked_at=timezone.now())
     revoked.filter(status=Message.Status.RECEIVED).update(
         status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND

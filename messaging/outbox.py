@@ -91,6 +91,7 @@ UPDATE messaging_message message
  WHERE id = %(id)s
    AND NOT EXISTS (SELECT 1 FROM messaging_message echo  -- stored before its id was known
                     WHERE echo.session_id = message.session_id AND echo.id <> message.id
+                      AND echo.direction = 'outbound'
                       AND echo.provider_message_id = %(provider_message_id)s)
 RETURNING EXISTS (SELECT 1 FROM messaging_earlyreceipt early
                    WHERE early.session_id = message.session_id

@@ -110,6 +110,7 @@ class StatusChanged:
     status: Receipt
     at: datetime | None = None
     error: str = ""
+    chat: ChatAddress | None = None
 
 
 class Link(StrEnum):
@@ -141,12 +142,14 @@ class MessageEdited:
     session: str
     target_id: str
     text: str
+    chat: ChatAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRevoked:
     session: str
     target_id: str
+    chat: ChatAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

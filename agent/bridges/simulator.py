@@ -230,6 +230,7 @@ def _event(raw: Fields) -> BridgeEvent:
                 status=_choice(Receipt, raw, "status"),
                 at=raw.past_time("at"),
                 error=raw.short("error") or "",
+                chat=_chat(raw),
             )
         case "session":
             return SessionChanged(
@@ -246,12 +247,21 @@ def _event(raw: Fields) -> BridgeEvent:
                 raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
                 target_id=raw.needed("target_id"),
                 text=raw.text("text"),
+                chat=_chat(raw),
             )
         case "revoke":
             return MessageRevoked(
-                raw.needed("session", longest=MAX_SESSION_NAME_LENGTH), target_id=raw.needed("target_id")
+                raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
+                target_id=raw.needed("target_id"),
+                chat=_chat(raw),
             )
     return Ignored("unknown event")
+
+
+def _chat(raw: Fields) -> ChatAddress | None:
+    """The chat a receipt, an edit or a revocation is about; None when it is not given."""
+    chat = raw.short("chat")
+    return read_address(chat) if chat else None
 
 
 def _message(raw: Fields) -> BridgeEvent:

@@ -120,8 +120,8 @@ class Message(models.Model):
     objects = MessageQuerySet.as_manager()
 
     class Meta:
-        constraints = [  # bridges deliver an event more than once
-            models.UniqueConstraint(fields=["session", "provider_message_id"], name="message_kept_once")
+        constraints = [  # bridges deliver an event more than once; WhatsApp's ids are unique within a chat only
+            models.UniqueConstraint(fields=["provider_message_id", "conversation"], name="message_once_per_chat")
         ]
         indexes = [
             models.Index(fields=["conversation", "-said_at", "-id"], name="message_history"),
