@@ -12,6 +12,8 @@ PRODUCTION := DATABASE_URL=postgres://agent@db.example.com/agent HTTPS=true DEBU
 	ADMIN_TOKEN_SECRET=no-secret-and-only-here-so-that-the-deploy-check-has-one-2 \
 	WHATSAPP_WEBHOOK_SECRET=no-secret-and-only-here ADMIN_PASSWORD=no-secret-and-only-here
 
+REDOCLY := npx --yes @redocly/cli@1.25.0
+
 .PHONY: run test check docs fuzz bench bench-api drill clean
 
 run: .venv/.ready-to-run  ## Start everything and stay: the database, the web server and the engine. Ctrl-C stops it.
@@ -27,6 +29,9 @@ check: .venv/.ready-to-test
 	$(IN_VENV) -c "from importlinter.cli import lint_imports_command; lint_imports_command(args=[\"--no-logo\"])"
 	$(IN_VENV) manage.py makemigrations --check --dry-run
 	@$(IN_VENV) manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - || { echo "The API changed: run make docs."; exit 1; }
+	@if $(REDOCLY) --version >/dev/null 2>&1; then \
+		$(REDOCLY) lint --extends=recommended --skip-rule=no-path-trailing-slash docs/openapi.yaml; \
+	else echo "Redocly is not available (npx): its rules for docs/openapi.yaml are not checked."; fi
 	@$(PRODUCTION) $(IN_VENV) manage.py check --deploy --fail-level WARNING
 
 docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema, the table of permissions, the event types.

@@ -267,17 +267,36 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
             schema.setdefault("additionalProperties", False)
         if (example := REQUEST_EXAMPLES.get(name) or RESPONSE_EXAMPLES.get(name)) is not None:
             schema["example"] = example
+    _type_nullable(schemas)
     for operation in (operation for methods in result["paths"].values() for operation in methods.values()):
+        operation.setdefault("security", [])  # open to everyone, and says so
         for parameter in operation.get("parameters", ()):
             if parameter["name"] in PARAMETERS:
                 parameter.setdefault("description", PARAMETERS[parameter["name"]])
-    result["components"]["schemas"] = dict(sorted(schemas.items()))
+    used = repr(result["paths"]) + repr(schemas)
+    result["components"]["schemas"] = {
+        name: schemas[name] for name in sorted(schemas) if f"'#/components/schemas/{name}'" in used or name == "Error"
+    }
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     result["components"]["responses"] = {
         code: {"description": description, "content": error} for code, description in FAILURES.items()
     }
     del result["components"]["responses"]["414"]["content"]  # the web server answers it, in HTML
     return result
+
+
+def _type_nullable(node: Any) -> None:
+    """Rewrite each reference with `nullable`: OpenAPI 3.0 gives it no meaning without `type`, nor within `allOf`."""
+    if isinstance(node, dict):
+        if node.get("nullable") and "allOf" in node and "type" not in node:
+            node["type"] = "object"
+            node["oneOf"] = [*node.pop("allOf"), {"type": "object", "nullable": True, "enum": [None]}]
+        for name, member in node.items():
+            if name != "example":
+                _type_nullable(member)
+    elif isinstance(node, list):
+        for item in node:
+            _type_nullable(item)
 
 
 def only_api(endpoints: list[tuple[str, ...]], **_: Any) -> list[tuple[str, ...]]:

@@ -12,7 +12,13 @@ from messaging.history.prompt_parts import prompt_parts
 from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
 from messaging.search.ranking import MAX_RESULTS
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.api.fields import HttpUrlField, PartialUpdateSerializer, StrictSerializer
+from whatsapp_agent.api.fields import (
+    HttpUrlField,
+    PartialUpdateSerializer,
+    SingleLineField,
+    StrictSerializer,
+    TimeField,
+)
 from whatsapp_agent.api.filters import MAX_SEARCH_LENGTH
 from whatsapp_agent.api.lists import Excerpt
 
@@ -168,7 +174,7 @@ class ConversationSerializer(serializers.ModelSerializer):
 class TakeOverSerializer(StrictSerializer):
     """For how long a person speaks here. Neither `until` nor `minutes`: until released by hand."""
 
-    until = serializers.DateTimeField(required=False, allow_null=True)
+    until = TimeField(required=False, allow_null=True)
     minutes = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=60 * 24 * 365)
     reason = serializers.CharField(required=False, allow_blank=True, max_length=200)
 
@@ -190,12 +196,12 @@ class ReleaseSerializer(StrictSerializer):
 class PlaceSerializer(StrictSerializer):
     latitude = serializers.FloatField(min_value=-90, max_value=90)
     longitude = serializers.FloatField(min_value=-180, max_value=180)
-    name = serializers.CharField(required=False, allow_blank=True, max_length=200)
+    name = SingleLineField(required=False, allow_blank=True, max_length=200)
     address = serializers.CharField(required=False, allow_blank=True, max_length=300)
 
 
 class CardSerializer(StrictSerializer):
-    name = serializers.CharField(max_length=200)
+    name = SingleLineField(max_length=200)
     phone = serializers.CharField(max_length=40, help_text="With its country code.")
 
 

@@ -239,6 +239,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "WhatsApp Agent API",
     "DESCRIPTION": "Backend API for WhatsApp Agent System",
     "VERSION": "1.0.0",
+    "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
     "SERVERS": [{"url": "/", "description": "The server that this description comes from."}],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["accounts.permissions.MatrixPermission"],

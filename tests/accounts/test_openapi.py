@@ -1,7 +1,9 @@
 """The API's description of itself: without a warning, committed, and served with its pages."""
 
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from django.core.management import call_command
@@ -133,3 +135,59 @@ def test_its_pages_come_from_us_alone(db, uncollected, path):
     sources = [part.split()[1:] for part in answer.headers["Content-Security-Policy"].split("; ")]
     assert {source for of in sources for source in of} <= {"'none'", "'self'", "'unsafe-inline'", "data:", "blob:"}
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def as_json_schema(node: Any) -> Any:
+    """OpenAPI 3.0 as a JSON schema, to the letter: `nullable` widens the `type` beside it and means nothing else.
+
+    An object has the properties that are named, and no others.
+    """
+    if isinstance(node, list):
+        return [as_json_schema(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {name: as_json_schema(member) for name, member in node.items() if name not in {"example", "nullable"}}
+    if node.get("nullable") and isinstance(node.get("type"), str):
+        made["type"] = [node["type"], "null"]
+    if isinstance(node.get("properties"), dict) and node.get("type") == "object":
+        made.setdefault("additionalProperties", False)
+    return made
+
+
+def nodes(node: Any, path: tuple[str, ...] = ()) -> Any:
+    if isinstance(node, dict):
+        yield path, node
+        for name, member in node.items():
+            if name != "example":
+                yield from nodes(member, (*path, str(name)))
+    elif isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from nodes(item, (*path, str(index)))
+
+
+def test_every_example_fits_its_schema_to_the_letter():
+    described = yaml.safe_load(COMMITTED.read_text())
+    components = as_json_schema(described["components"])
+    examples = [(path, node) for path, node in nodes(described) if "example" in node and path[-1] != "properties"]
+    assert len(examples) > 20
+    for path, node in examples:
+        validator = jsonschema.Draft7Validator(
+            as_json_schema(node) | {"components": components}, format_checker=jsonschema.FormatChecker()
+        )
+        assert [error.message for error in validator.iter_errors(node["example"])] == [], path
+
+
+def test_nullable_never_stands_without_a_type():
+    for path, node in nodes(yaml.safe_load(COMMITTED.read_text())):
+        assert "nullable" not in node or "type" in node or path[-1] == "properties", path
+
+
+def test_every_operation_says_who_may_call_it_and_no_schema_is_unused():
+    described = yaml.safe_load(COMMITTED.read_text())
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            assert isinstance(operation["security"], list), (path, method)
+    text = COMMITTED.read_text()
+    unused = [name for name in described["components"]["schemas"] if f"#/components/schemas/{name}" not in text]
+    assert unused == []
+    assert described["info"]["license"]["name"] == "MIT"

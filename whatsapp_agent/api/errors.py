@@ -14,6 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import (
     APIException,
     AuthenticationFailed,
+    MethodNotAllowed,
     NotAuthenticated,
     ParseError,
     PermissionDenied,
@@ -49,6 +50,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         exc = BodyTooLarge()
     elif isinstance(exc, SuspiciousOperation):  # e.g. DATA_UPLOAD_MAX_NUMBER_FIELDS
         exc = ParseError("Too many parameters, fields or files.")
+    if isinstance(exc, MethodNotAllowed):  # REST framework lists OPTIONS, which no route takes
+        context["view"].headers["Allow"] = ", ".join(
+            name for name in context["view"].allowed_methods if name != "OPTIONS"
+        )
     response = drf_exception_handler(exc, context)
     if response is None:
         set_rollback()

@@ -1,8 +1,10 @@
 """Serializers that refuse unknown fields and wrong types."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import models
 from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -11,10 +13,33 @@ from rest_framework.exceptions import (
 )
 from rest_framework.request import Request
 
+_NOT_SINGLE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+# No docstrings: drf-spectacular would show them.
+class SingleLineField(serializers.CharField):
+    # A name: it must not break a line of a log or a prompt, nor turn around the text that follows it.
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if _NOT_SINGLE_LINE.search(text):
+            raise ValidationError("Line breaks, control characters and bidirectional marks are not allowed.")
+        return text
+
+
+class TimeField(serializers.DateTimeField):
+    # RFC 3339 allows the lower-case letters too; Python does not read the z.
+    def to_internal_value(self, value: Any) -> Any:
+        return super().to_internal_value(value.upper() if isinstance(value, str) else value)
+
 
 # Refuses unknown fields, read-only fields and wrong JSON types: a misspelled field that is dropped silently looks like
 # success. No docstring: drf-spectacular would inherit it as the description of every serializer without one.
 class StrictSerializer(serializers.Serializer):
+    serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
+        models.CharField: SingleLineField,
+        models.DateTimeField: TimeField,
+    }
+
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping) and (errors := self._refuse(data)):
             raise ValidationError(errors)

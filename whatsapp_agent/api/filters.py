@@ -116,7 +116,7 @@ class AnyOf(filters.MultipleChoiceFilter):
 class TimeField(IsoDateTimeField):
     def clean(self, value: Any) -> Any:
         try:
-            time = super().clean(value)
+            time = super().clean(value.upper() if isinstance(value, str) else value)  # RFC 3339 allows z and t
             return time.astimezone(UTC) if time else time
         except OverflowError as exc:  # year 9999 in a zone where UTC is in the next year
             raise DjangoValidationError(self.error_messages["invalid"], code="invalid") from exc

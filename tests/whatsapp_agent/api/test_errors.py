@@ -39,6 +39,16 @@ def test_a_method_that_is_none_is_refused_in_json(db, path):
     assert answer.headers["Allow"]
 
 
+@pytest.mark.parametrize("path", ["messages/", "auth/token/", "auth/me/", "events/"])
+def test_a_refused_method_names_those_that_are_not(client, path):
+    for method in ("options", "put"):
+        answer = getattr(client, method)(f"{V1}{path}")
+        assert is_an_error(answer, 405, "method_not_allowed")
+        allowed = answer.headers["Allow"].split(", ")
+        assert allowed
+        assert method.upper() not in allowed
+
+
 def test_a_host_that_is_not_ours_is_refused_in_json(client):
     assert is_an_error(client.get(f"{V1}messages/", headers={"Host": "elsewhere.example"}), 400, "bad_request")
 
