@@ -1,10 +1,12 @@
-"""The model: which one answers is a matter of settings, what it is asked and says has one form (`agent.llm.base`)."""
+"""Model servers: the settings choose one; prompts and answers have one form (`agent.llm.base`)."""
 
 from functools import cache
 
 from django.conf import settings
 
+from agent.llm.adapter import Adapter
 from agent.llm.base import Model
+from agent.llm.capabilities import describe_learned
 from agent.llm.chat import ChatModel
 from agent.llm.embeddings import Embedder
 from agent.llm.model_server import ModelServer
@@ -13,7 +15,7 @@ from agent.llm.scripted import ScriptedModel
 
 
 def model_for_settings() -> Model:
-    """The model that OPENAI_* chose; the same object for all threads of the process."""
+    """Return the model that OPENAI_* chooses: the same object for all threads of the process."""
     return _model(
         api=settings.OPENAI_API,
         base_url=settings.OPENAI_BASE_URL,
@@ -22,7 +24,7 @@ def model_for_settings() -> Model:
     )
 
 
-@cache  # by the settings themselves, so that a test that overrides them gets what it asks for
+@cache  # by the settings, so that overriding them takes effect
 def _model(*, api: str, base_url: str, api_key: str, timeout_s: float) -> Model:
     if not api_key and not base_url:
         return ScriptedModel()
@@ -30,8 +32,14 @@ def _model(*, api: str, base_url: str, api_key: str, timeout_s: float) -> Model:
     return ResponsesModel(server) if api == "responses" else ChatModel(server)
 
 
+def describe_limits(model: str) -> list[str]:
+    """Return what this process found out that a model does not take, as sentences without a subject."""
+    adapter = model_for_settings()
+    return describe_learned(adapter.base_url, model) if isinstance(adapter, Adapter) else []
+
+
 def embedder_for_settings(*, timeout_s: float) -> Embedder | None:
-    """The embedding model that OPENAI_EMBEDDING_MODEL chose, None when it chose none."""
+    """Return the embedding model that OPENAI_EMBEDDING_MODEL names; None if it is empty."""
     if not settings.OPENAI_EMBEDDING_MODEL:
         return None
     return _embedder(

@@ -11,8 +11,7 @@ from agent.llm.model_server import ModelServer
 
 MAX_ATTEMPTS = 8
 START_OF_CONVERSATION = "[The conversation begins.]"
-_GUESSES = ("null_content", "extra_fields", "tools", "limit_name", "temperature")  # if the server does not say what
-_GUESSES_TO_REMEMBER = frozenset({"null_content", "extra_fields"})  # the others cost too much if the guess is wrong
+_GUESSES = ("null_content", "extra_fields")  # if the server does not say what it refuses: they cost nothing
 
 
 class Adapter(ABC):
@@ -42,12 +41,11 @@ class Adapter(ABC):
                 change = self._next_change(exc, prompt, can, body=body, tried=tried)
                 if change is None:
                     raise first if exc.code == "bad_request" else exc from None
-                name, value, is_sure = change
+                name, value = change
                 can = replace(can, **{name: value})
                 body = self.build_body(prompt, can)
-                tried.add((name, value))
-                if is_sure or name in _GUESSES_TO_REMEMBER:
-                    learned[name] = value
+                tried.add(change)
+                learned[name] = value
                 continue
             if learned:
                 learn(self.base_url, prompt.model, learned)
@@ -56,11 +54,11 @@ class Adapter(ABC):
 
     def _next_change(
         self, exc: ModelError, prompt: Prompt, can: Capabilities, *, body: dict[str, Any], tried: set[tuple[str, Any]]
-    ) -> tuple[str, Any, bool] | None:
+    ) -> tuple[str, Any] | None:
         """Return the first change that makes the request another one; None if there is nothing left to leave out."""
-        for name, value, is_sure in _changes(exc, can):
+        for name, value in _changes(exc, can):
             if (name, value) not in tried and self.build_body(prompt, replace(can, **{name: value})) != body:
-                return name, value, is_sure
+                return name, value
         return None
 
     @abstractmethod
@@ -70,17 +68,15 @@ class Adapter(ABC):
     def read_answer(self, answer: dict[str, Any], prompt: Prompt) -> Completion: ...
 
 
-def _changes(exc: ModelError, can: Capabilities) -> Iterator[tuple[str, Any, bool]]:
-    """Yield what to change after a refusal, what the server named first, and whether it named it."""
-    names = [(name, True) for name in exc.unsupported]
-    if exc.code == "bad_request":
-        names += [(name, False) for name in _GUESSES if name not in exc.unsupported]
-    for name, is_sure in names:
+def _changes(exc: ModelError, can: Capabilities) -> Iterator[tuple[str, Any]]:
+    """Yield fields of Capabilities and their new values after a refusal, what the server named first."""
+    guesses = _GUESSES if exc.code == "bad_request" else ()
+    for name in dict.fromkeys((*exc.unsupported, *guesses)):
         if name == "limit_name":
             other = "max_tokens" if can.limit_name == "max_completion_tokens" else "max_completion_tokens"
-            yield from ((name, other, is_sure), (name, "", is_sure))
+            yield from ((name, other), (name, ""))
         else:
-            yield name, False, is_sure
+            yield name, False
 
 
 def arrange_messages(prompt: Prompt, can: Capabilities) -> list[PromptMessage]:

@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from agent.bridges.base import BridgeError
-from agent.llm import embedder_for_settings, model_for_settings
+from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
 from agent.server import startup
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
@@ -191,11 +191,16 @@ def _models() -> Iterator[Finding]:
         if answers.is_well:
             yield _tools(name)
             yield _pictures(name)
+            if limits := describe_limits(name):
+                yield Finding(f"limits of {name}", True, f"it {'; it '.join(limits)}: this is left out for it")
 
 
 def _ask(name: str, text: str, *, picture: str = "", tools: tuple[ToolSpec, ...] = ()) -> Completion:
+    """Ask as a turn does, so that everything the server does not take is found out."""
+    rules = PromptMessage(role=Role.SYSTEM, text="You are asked whether you work.")
     question = PromptMessage(role=Role.USER, text=text, picture=picture)
-    return model_for_settings().complete(Prompt(model=name, messages=(question,), tools=tools))
+    prompt = Prompt(model=name, messages=(rules, question), tools=tools, temperature=0.5, max_output_tokens=1000)
+    return model_for_settings().complete(prompt)
 
 
 def _answers(name: str) -> Finding:
@@ -217,7 +222,9 @@ def _tools(name: str) -> Finding:
     else:
         if any(request.name == PROBE.name and _says_ok(request.arguments) for request in requests):
             return Finding(about, True, "it calls them")
+        takes_none = any(limit.startswith("takes no tools") for limit in describe_limits(name))
         text = "it calls them wrongly" if requests else "it takes them, and called none when told to"
+        text = "it takes none" if takes_none else text
     profiles = AgentProfile.objects.filter(model__in=[name, ""] if name == settings.OPENAI_MODEL else [name])
     wanted = [profile.name for profile in profiles.order_by("name") if profile.tools]
     if not wanted:

@@ -133,6 +133,17 @@ def test_a_model_that_takes_neither_tools_nor_pictures_is_said_not_to(model, bri
     assert told["pictures before one"].text.startswith("it takes none")
 
 
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_what_a_model_was_found_not_to_take_is_told(model, bridges, settings, api):
+    settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
+    model.answer({"error": {"message": "temperature is not supported with this model"}}, status=400)
+    model.say("OK")
+    model.answer({"error": {"message": "one does not support tools"}}, status=400)
+    told = {finding.about: finding for finding in doctor.findings()}
+    assert told["limits of one"].text.startswith("it takes no tools; it takes no temperature")
+    assert told["tools of one"].text.startswith("it takes none")
+
+
 @pytest.mark.parametrize("calls", [[], [("speak", {"word": "OK"})], [("say", "{not json")], [("say", {"word": "no"})]])
 def test_a_model_that_misuses_a_tool_is_told(model, bridges, settings, calls):
     model.say("OK")
