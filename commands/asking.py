@@ -15,7 +15,7 @@ from agent.llm.base import ContentFiltered, ContextTooLong, ModelUnavailable, Pr
 from agent.llm.scripted import ScriptedModel
 from agent.llm.tokens import estimate_tokens
 from commands.parsing import read_command
-from messaging.history.scaffolding import strip_scaffolding
+from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.history.transcript import HistoryMessage, describe, latest, numbered, visible_messages
 from messaging.history.withheld import withhold
 from messaging.models import Conversation, Message
@@ -155,7 +155,7 @@ def _complete(
             if is_last or exc.code != "dropped_tool_call":
                 raise
             continue
-        text = strip_scaffolding(completion.text)
+        text = strip_prompt_marks(completion.text)
         if text and completion.was_cut_off and not as_json:
             text = end_at_sentence(text)
         if text and not completion.dropped_tool_call:

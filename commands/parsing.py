@@ -11,7 +11,7 @@ import phonenumbers
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from commands.registry import ChatCommand, find, folded
+from commands.registry import ChatCommand, find, normalize
 from whatsapp_agent.errors import InvalidInput
 from whatsapp_agent.text.truncate import truncate
 
@@ -159,7 +159,7 @@ def _field_named(token: str, fields: dict[str, FieldInfo]) -> str | None:
     match = _NAMED.match(token)
     if match is None:
         return None
-    return next((name for name in fields if folded(name) == folded(match[1])), None)
+    return next((name for name in fields if normalize(name) == normalize(match[1])), None)
 
 
 def _rest_of(rest: str, loose: list[_Token]) -> str:
@@ -205,9 +205,9 @@ def _fits(info: FieldInfo, text: str) -> bool:
     if kind is float:
         return re.fullmatch(r"[+-]?\d+([.,]\d+)?", text) is not None
     if kind is bool:
-        return folded(text) in _TRUE_WORDS | _FALSE_WORDS
+        return normalize(text) in _TRUE_WORDS | _FALSE_WORDS
     if get_origin(kind) is Literal:
-        return folded(text) in {folded(choice) for choice in get_args(kind)}
+        return normalize(text) in {normalize(choice) for choice in get_args(kind)}
     return True
 
 
@@ -217,11 +217,11 @@ def _convert(info: FieldInfo, text: str) -> Any:
     if not _fits(info, text):
         return text
     if kind is bool:
-        return folded(text) in _TRUE_WORDS
+        return normalize(text) in _TRUE_WORDS
     if kind is float:
         return text.replace(",", ".")
     if get_origin(kind) is Literal:
-        return next(choice for choice in get_args(kind) if folded(choice) == folded(text))
+        return next(choice for choice in get_args(kind) if normalize(choice) == normalize(text))
     return text
 
 

@@ -148,7 +148,7 @@ def chat_command(
         )
         if By.MODEL in command.allowed and By.CONTACT not in command.allowed:
             raise TypeError(f"{name}: what the model may do for a contact the contact may do too")
-        for word in {folded(word) for word in (name, command.tool_name, *command.aliases)}:
+        for word in {normalize(word) for word in (name, command.tool_name, *command.aliases)}:
             if _by_word.get(word, command).function is not function:
                 raise TypeError(f"{name}: {word} is the command {_by_word[word].name} already")
             _by_word[word] = command
@@ -169,7 +169,7 @@ def _arguments_of(function: Callable[..., Result]) -> type[Arguments]:
     return annotation
 
 
-def folded(word: str) -> str:
+def normalize(word: str) -> str:
     """Normalize for comparison: no accents, lower case, `-` for `_`."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
     return bare.casefold().replace("_", "-")
@@ -181,7 +181,7 @@ def all_commands() -> list[ChatCommand]:
 
 def find(word: str) -> ChatCommand | None:
     """Return the command with this name, alias or tool name, in any spelling; None when unknown."""
-    return _by_word.get(folded(word))
+    return _by_word.get(normalize(word))
 
 
 def get(word: str) -> ChatCommand:
@@ -196,7 +196,7 @@ def get(word: str) -> ChatCommand:
 
 def nearest(word: str, *, by: By) -> ChatCommand | None:
     """Suggest a command that this caller may run; of equally near ones, that whose own name matches."""
-    meant = folded(word)[:64]
+    meant = normalize(word)[:64]
     words = [known for known, command in _by_word.items() if command.may_be_run_by(by)]
     close = difflib.get_close_matches(meant, words, n=5, cutoff=0.6)
     if not close:

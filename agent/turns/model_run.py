@@ -24,7 +24,7 @@ from agent.turns.prompt import BuiltPrompt
 from agent.turns.tools import Toolbox
 from commands.library.handover import A_PERSON_COMES
 from messaging import leases
-from messaging.history.scaffolding import strip_scaffolding
+from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.leases import Lease, LeaseLost
 from whatsapp_agent import postgres
 from whatsapp_agent.text.split import end_at_sentence, join_continuation
@@ -106,7 +106,7 @@ class _Dialogue:
                 # The contact was answered beside a tool call, or asked for a person: no need to wait for the model.
                 self._run.text = _join(self._texts) or A_PERSON_COMES
                 return
-            text = strip_scaffolding(completion.text)
+            text = strip_prompt_marks(completion.text)
             if completion.tool_requests:
                 self._texts += [text] if text else []
                 tool_steps += 1
@@ -199,7 +199,7 @@ class _Dialogue:
             rest = self._ask(prompt)
         except ModelError:
             return end_at_sentence(text)
-        joined = join_continuation(text, strip_scaffolding(rest.text))
+        joined = join_continuation(text, strip_prompt_marks(rest.text))
         return end_at_sentence(joined) if rest.was_cut_off or joined == text else joined
 
     def _renew(self) -> None:

@@ -8,7 +8,7 @@ from django.utils import timezone
 from agent.turns import turn as turns
 from commands.models import CommandRun
 from messaging import control
-from messaging.history.scaffolding import strip_scaffolding
+from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.models import Conversation, Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfile
 from tests.support.fake_openai import HistoryMessage
@@ -121,7 +121,7 @@ def test_an_answer_whose_rest_fails_ends_at_its_last_sentence(says, conversation
     assert replies() == ["We are open."]
 
 
-# --- scaffolding ---
+# --- prompt marks ---
 
 
 @pytest.mark.parametrize(
@@ -135,19 +135,22 @@ def test_an_answer_whose_rest_fails_ends_at_its_last_sentence(says, conversation
         ("Yes.\n<notes>\nNow: Friday", "Yes."),
         ("Known about the contact: x\n</notes>\nYes.", "Yes."),
         ("Now: Friday 2026-11-27 03:15 UTC.\nYes.", "Yes."),
+        ("**[2026-11-27 03:15]** Yes.", "Yes."),
+        ("```\n<notes>\nx\n</notes>\n```\nYes.", "Yes."),
+        ("Now: Friday 2026-11-27 03:15 UTC.\nKnown about the contact:\n- Ana is old\n\nYes.", "Yes."),
         ("(in reply to “Are you open?”) Yes.", "Yes."),
         ("Use x < 3 [1], at 2026-11-27 03:15.", "Use x < 3 [1], at 2026-11-27 03:15."),
     ],
 )
-def test_scaffolding_that_the_model_echoes_is_not_sent(says, conversation, model, written, sent):
+def test_prompt_marks_that_the_model_echoes_is_not_sent(says, conversation, model, written, sent):
     model.say(written)
     says("Are you open?")
     turns.take_turn(conversation.pk)
-    assert strip_scaffolding(written) == sent
+    assert strip_prompt_marks(written) == sent
     assert replies() == [sent]
 
 
-def test_an_answer_of_scaffolding_alone_is_asked_for_once_more(says, conversation, model):
+def test_an_answer_of_prompt_marks_alone_is_asked_for_once_more(says, conversation, model):
     model.say("<notes>\nNow: Friday 2026-11-27 03:15 UTC.\n</notes>", "Yes, we are.")
     says("Are you open?")
     turns.take_turn(conversation.pk)
@@ -266,7 +269,7 @@ def test_a_summary_that_the_provider_filters_is_dropped(says, conversation, mode
 # --- commands and summaries ---
 
 
-def test_a_summary_of_a_command_holds_no_scaffolding(says, conversation, model, api):
+def test_a_summary_of_a_command_holds_no_prompt_marks(says, conversation, model, api):
     talked(conversation, "We meet on Monday")
     model.say("[2026-11-27 03:15] They meet on Monday.\n<notes>x</notes>")
     says("/summarize")
