@@ -13,7 +13,6 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
-from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
 
 from messaging import control, loops
@@ -38,9 +37,13 @@ RENEW = """
 UPDATE messaging_conversation SET lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
  WHERE id = ANY(%(ids)s) AND lease_token = ANY(%(tokens)s) RETURNING lease_token
 """
-# What a turn leaves behind, in one round trip: all of it, or nothing when the conversation was not ours any more. The
-# turn is over when nothing came meanwhile, or when it may not start again: then what came stays due.
-SETTLE = Statement("""
+# Columns of a turn are `turn_<column>` here; a cast to varchar(n) cuts what is longer.
+_TURN_FIELDS = Turn._meta.concrete_fields
+_TURN_COLUMNS = ", ".join(str(field.column) for field in _TURN_FIELDS)
+_TURN_VALUES = ", ".join(f"%(turn_{field.column})s::{field.db_type(connection) or ''}" for field in _TURN_FIELDS)
+# In one round trip: everything, or nothing if the lease or the control is lost. The burst is over if no message came
+# meanwhile, or if the turn may not start again: then what came stays due.
+COMPLETE_TURN = Statement(f"""
 WITH settled AS (
     UPDATE messaging_conversation
        SET lease_token = NULL, lease_expires_at = NULL, tries = 0, retry_at = NULL,
@@ -50,17 +53,12 @@ WITH settled AS (
            needs_attention = needs_attention OR %(needs_attention)s,
            attention_reason = CASE WHEN %(needs_attention)s THEN 'turn_failed' ELSE attention_reason END,
            last_message_at = CASE WHEN %(speaks)s THEN statement_timestamp() ELSE last_message_at END
-     WHERE id = %(conversation_id)s AND lease_token = %(token)s AND control_epoch = %(epoch)s AND control = 'agent'
+     WHERE id = %(turn_conversation_id)s AND lease_token = %(token)s AND control_epoch = %(epoch)s AND control = 'agent'
        AND (inbound_count = %(seen)s OR %(even_if_stale)s)
     RETURNING id, session_id
 ), turn AS (
-    INSERT INTO messaging_turn (
-        id, conversation_id, agent_profile_id, profile_version, model, outcome, reason, tries, steps, used,
-        prompt_tokens, completion_tokens, cached_tokens, model_ms, started_at, created_at)
-    SELECT %(turn_id)s::uuid, id, %(agent_profile_id)s::uuid, %(profile_version)s::int, %(model)s::text,
-           %(outcome)s::text, %(reason)s::text, %(tries)s::int, %(steps)s::int, %(used)s::jsonb,
-           %(prompt_tokens)s::int, %(completion_tokens)s::int, %(cached_tokens)s::int, %(model_ms)s::int,
-           %(started_at)s::timestamptz, %(created_at)s::timestamptz
+    INSERT INTO messaging_turn ({_TURN_COLUMNS})
+    SELECT {_TURN_VALUES}
       FROM settled
     RETURNING id
 ), handled AS (
@@ -71,11 +69,11 @@ WITH settled AS (
         id, session_id, conversation_id, turn_id, direction, author, kind, status, unanswered, text, details,
         quoted_provider_id, control_epoch, tries, error_code, error, said_at, created_at)
     SELECT reply.id, settled.session_id, settled.id, turn.id, 'outbound', 'agent', 'text', 'queued', '', reply.text,
-           '{}', '', %(epoch)s, 0, '', '', %(created_at)s, %(created_at)s
+           '{{}}', '', %(epoch)s, 0, '', '', %(turn_created_at)s, %(turn_created_at)s
       FROM settled, turn, unnest(%(reply_ids)s::uuid[], %(replies)s::text[]) AS reply(id, text)
 )
 SELECT session_id FROM settled, turn
-""")
+""")  # noqa: S608  nothing in it is input
 POSTPONE = """
 UPDATE messaging_conversation
    SET lease_token = NULL, lease_expires_at = NULL, tries = tries - %(forgive)s,
@@ -98,7 +96,7 @@ class Lease:
 
 
 def take(conversation_id: UUID) -> Lease | None:
-    """Take a conversation that is due; None when it is not, or someone else is at it."""
+    """Take a conversation that is due; return None if it is not, or if another worker holds its lease."""
     token = uuid4()
     since = timezone.now() - loops.WINDOW
     rows = TAKE.rows(id=conversation_id, token=token, lease_s=settings.AGENT_LEASE_S, since=since)
@@ -108,7 +106,7 @@ def take(conversation_id: UUID) -> Lease | None:
 
 
 def renew(*held: Lease) -> set[UUID]:
-    """Prolong leases; returns the tokens of those still held."""
+    """Renew leases; return the tokens of those still held."""
     ids, tokens = [lease.conversation_id for lease in held], [lease.token for lease in held]
     with connection.cursor() as cursor:
         cursor.execute(RENEW, {"ids": ids, "tokens": tokens, "lease_s": settings.AGENT_LEASE_S})
@@ -116,11 +114,11 @@ def renew(*held: Lease) -> set[UUID]:
 
 
 class LeaseLost(Exception):
-    """A person took over, or another worker did after we were thought dead: nothing more may be done here."""
+    """A person took over, or the lease expired and another worker took it: the turn must stop."""
 
 
 def ensure_held(lease: Lease) -> None:
-    """Hold the conversation still until the end of the transaction. Raises LeaseLost when it is no longer ours."""
+    """Lock the conversation until the end of the transaction. Raises LeaseLost if the lease is not held any more."""
     held = Conversation.objects.select_for_update().filter(
         pk=lease.conversation_id,
         lease_token=lease.token,
@@ -160,7 +158,7 @@ def pause_if_looping(lease: Lease) -> bool:
 
 
 def postpone(lease: Lease, *, delay_s: float, forgive: bool = False) -> datetime | None:
-    """Give the lease back; the conversation is due again after `delay_s`. `forgive`: this try does not count."""
+    """Give the lease back; the conversation is due again after `delay_s`. `forgive`: do not count this try."""
     with connection.cursor() as cursor:
         cursor.execute(
             POSTPONE,
@@ -172,9 +170,10 @@ def postpone(lease: Lease, *, delay_s: float, forgive: bool = False) -> datetime
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a turn comes to. `replies` are the parts to send, in order; `burst` the inbound messages it dealt with.
+    """The result of a turn. Fields named like columns of Turn become them.
 
-    `apply_effects` does in the same transaction what the turn brings about beside words; what it returns is said too.
+    `replies` are the parts to send, in order; `burst` the inbound messages that are handled; `seen` the conversation's
+    `inbound_count` when they were read. `apply_effects` runs in the same transaction and returns more replies.
     """
 
     outcome: Turn.Outcome
@@ -198,64 +197,39 @@ class Settlement:
 
 
 def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn | None:
-    """In one transaction: the replies queued, the turn with what it used, the burst handled, the lease given back.
+    """Complete a turn in one transaction: store it, queue the replies, mark the burst handled, give the lease back.
 
-    None, and nothing is left behind, when the lease or the control was lost, or when more was said meanwhile and
+    Returns None and stores nothing if the lease or the control is lost, or if messages came meanwhile and
     `even_if_stale` is false.
     """
-    turn = Turn(
-        conversation_id=lease.conversation_id,
-        agent_profile_id=settlement.agent_profile_id,
-        profile_version=settlement.profile_version,
-        model=settlement.model[:100],
-        outcome=settlement.outcome,
-        reason=settlement.reason[:300],
-        tries=lease.tries,
-        steps=settlement.steps,
-        used=settlement.used,
-        prompt_tokens=settlement.prompt_tokens,
-        completion_tokens=settlement.completion_tokens,
-        cached_tokens=settlement.cached_tokens,
-        model_ms=settlement.model_ms,
-        started_at=settlement.started_at,
-    )
+    values = {column.attname: getattr(settlement, column.attname, None) for column in _TURN_FIELDS}
+    values |= {"conversation_id": lease.conversation_id, "tries": lease.tries}
+    turn = Turn(**{name: value for name, value in values.items() if value is not None})
     more = bool(settlement.tool_calls) or settlement.apply_effects is not None
     replies = settlement.replies if settlement.apply_effects is None else ()
     with transaction.atomic() if more else nullcontext():  # one statement is a transaction of its own
-        settled = SETTLE.rows(
-            conversation_id=lease.conversation_id,
+        settled = COMPLETE_TURN.rows(
             token=lease.token,
             epoch=lease.epoch,
             seen=settlement.seen,
             even_if_stale=even_if_stale,
             needs_attention=settlement.needs_attention,
             speaks=bool(settlement.replies) or settlement.apply_effects is not None,
-            turn_id=turn.pk,
-            agent_profile_id=turn.agent_profile_id,
-            profile_version=turn.profile_version,
-            model=turn.model,
-            outcome=str(turn.outcome),
-            reason=turn.reason,
-            tries=turn.tries,
-            steps=turn.steps,
-            used=Json(turn.used),
-            prompt_tokens=turn.prompt_tokens,
-            completion_tokens=turn.completion_tokens,
-            cached_tokens=turn.cached_tokens,
-            model_ms=turn.model_ms,
-            started_at=turn.started_at,
-            created_at=turn.created_at,
+            **{
+                f"turn_{column.column}": column.get_db_prep_save(getattr(turn, column.attname), connection)
+                for column in _TURN_FIELDS
+            },
             burst=list(settlement.burst),
             reply_ids=[uuid7() for _ in replies],
             replies=list(replies),
         )
         if settled and more:
-            _settle_more(settlement, turn=turn, session_id=settled[0][0])
+            _store_effects(settlement, turn=turn, session_id=settled[0][0])
     return turn if settled else None
 
 
-def _settle_more(settlement: Settlement, *, turn: Turn, session_id: UUID) -> None:
-    """What few turns bring about: calls of tools, and a command with what it says."""
+def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> None:
+    """Store what few turns have: tool calls, and the effects and replies of a command."""
     turn._state.adding = False
     for tool_call in settlement.tool_calls:
         tool_call.turn = turn
@@ -263,7 +237,7 @@ def _settle_more(settlement: Settlement, *, turn: Turn, session_id: UUID) -> Non
     if settlement.apply_effects is None:
         return
     replies = [*settlement.replies, *settlement.apply_effects(turn)]
-    # Whoever gives the conversation away says so under the new epoch; what else is queued there is cancelled.
+    # A hand-off has raised the epoch: its own reply leaves under the new one, everything older is cancelled.
     epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=turn.conversation_id)
     Message.objects.bulk_create(
         Message(
