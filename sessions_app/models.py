@@ -1,10 +1,11 @@
 """Bridges, WhatsApp sessions, and the agent profiles that answer in them."""
 
 from typing import Any, Self, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from uuid_utils.compat import uuid7
 
@@ -19,7 +20,6 @@ DEFAULT_INSTRUCTIONS = (
     "You answer messages on WhatsApp for the owner of this number. Be friendly, brief and exact; write the way people "
     "write in a chat, in the language you are written to in. When you do not know something, say so."
 )
-
 
 DEFAULT_FALLBACK_TEXT = "Sorry, I cannot answer right now. Your message has arrived, and we will get back to you."
 DEFAULT_TOOLS = ("remember", "search_messages", "hand_off")
@@ -50,6 +50,11 @@ class Bridge(models.Model):
 
     def __str__(self) -> str:
         return f"{self.slug} ({self.kind})"
+
+
+def validate_time_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise ValidationError("Unknown time zone. Use a name like America/Sao_Paulo.")
 
 
 def default_debounce_s() -> float:
@@ -98,7 +103,7 @@ class AgentProfile(models.Model):
         help_text="The longest a burst may put the answer off, in seconds.",
     )
     max_answer_age_s = models.PositiveIntegerField(
-        default=600, help_text="A message older than this when it arrives, in seconds, is kept and not answered."
+        default=600, help_text="A message older than this when it arrives, in seconds, is stored and not answered."
     )
     takeover_s = models.PositiveIntegerField(
         default=3600,
@@ -223,7 +228,14 @@ class WhatsAppSession(models.Model):
     owner_phone = models.CharField(
         max_length=16,
         blank=True,
+        validators=[RegexValidator(r"^\+[1-9]\d{6,14}\Z", "Write it as +5511988887777.")],
         help_text="E.164. Who writes from here may run the owner's commands, as may this number itself.",
+    )
+    time_zone = models.CharField(
+        max_length=64,
+        blank=True,
+        validators=[validate_time_zone],
+        help_text="In which the agent tells the time, like America/Sao_Paulo. Empty: TIME_ZONE.",
     )
     qr_png = models.BinaryField(null=True, editable=False)
     qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -242,6 +254,11 @@ class WhatsAppSession(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone in which the agent tells the time here."""
+        return ZoneInfo(self.time_zone or settings.TIME_ZONE)
 
 
 class Membership(models.Model):

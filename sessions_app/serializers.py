@@ -3,7 +3,6 @@
 import base64
 from typing import Any
 
-from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from sessions_app import profiles
@@ -85,6 +84,7 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "phone",
             "display_name",
             "owner_phone",
+            "time_zone",
             "agent_profile",
             "agent_profile_name",
             "access_policy",
@@ -102,9 +102,6 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "linked_at",
             "ended_at",
         ]
-        extra_kwargs = {
-            "owner_phone": {"validators": [RegexValidator(r"^\+[1-9]\d{6,14}$", "Write it as +5511988887777.")]}
-        }
 
 
 class SessionCreateSerializer(StrictSerializer):

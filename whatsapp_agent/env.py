@@ -7,10 +7,12 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
+from zoneinfo import available_timezones
 
 import environ
 
@@ -40,6 +42,7 @@ IF_LOST = (
     "log in again; with a new WHATSAPP_WEBHOOK_SECRET tell it to the bridge"
 )
 DATABASE_URL_FORM = "it looks like postgres://user:password@host:5432/name (in a password write / as %2F, # as %23)"
+UTC_ALIASES = {"Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"}
 MIN_SECRET_LENGTH = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
 
 
@@ -355,10 +358,29 @@ def _read_secrets(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#") and "=" in line)
 
 
-def secret(name: str) -> str:
+def time_zone(name: str) -> str:
+    """Read the name of a time zone; default: the machine's, or UTC if that cannot be told."""
     given = text(name)
-    if not given and _is_mistaken("DATA_DIR"):
-        return ""  # it would have been generated there
+    if given and given not in available_timezones():
+        mistake(name, f"is {given!r}; it must be a name like America/Sao_Paulo or UTC")
+        return "UTC"
+    return given or _machine_time_zone()
+
+
+def _machine_time_zone() -> str:
+    candidates = [os.environ.get("TZ", "").lstrip(":")]
+    with suppress(OSError, ValueError):
+        candidates.append(Path("/etc/timezone").read_text(encoding="utf-8").strip())
+    candidates.append(str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2])
+    known = available_timezones()
+    found = next((name for name in candidates if name in known), "UTC")
+    return "UTC" if found in UTC_ALIASES else found
+
+
+def secret(name: str, *, is_required: bool = True) -> str:
+    given = text(name)
+    if not given and (not is_required or _is_mistaken("DATA_DIR")):
+        return ""  # with a mistaken DATA_DIR it would have been generated there
     if not given:
         mistake(name, "is missing: with DATABASE_URL set no secret is generated; set it to a long random text")
     elif len(given) < MIN_SECRET_LENGTH[name]:

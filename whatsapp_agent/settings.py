@@ -15,6 +15,7 @@ env.read_dotenv(BASE_DIR / ".env")
 DATA_DIR = env.directory("DATA_DIR", default=BASE_DIR / ".data")
 DATABASE_URL = env.database_url("DATABASE_URL")  # empty: the embedded server
 DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", default=20, minimum=2)  # connections per process
+TIME_ZONE = env.time_zone("TIME_ZONE")  # of the admin and the agent; the API and the database use UTC
 REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss", "unix"))
 
 # --- Secrets: given, or generated once beside the embedded database; never a default -----------------------------
@@ -22,8 +23,8 @@ EMBEDDED = not DATABASE_URL
 env.prepare_secrets(data_dir=DATA_DIR, generate=EMBEDDED)
 SECRET_KEY = secret("SECRET_KEY")
 ADMIN_TOKEN_SECRET = secret("ADMIN_TOKEN_SECRET")
-WHATSAPP_WEBHOOK_SECRET = secret("WHATSAPP_WEBHOOK_SECRET")
-ADMIN_PASSWORD = secret("ADMIN_PASSWORD")
+WHATSAPP_WEBHOOK_SECRET = secret("WHATSAPP_WEBHOOK_SECRET", is_required=False)  # empty: generated into the bridge's row
+ADMIN_PASSWORD = secret("ADMIN_PASSWORD", is_required=False)  # empty: no first user is created, and the start says how
 
 # --- Web ---------------------------------------------------------------------------------------------------------
 ACCESS_TOKEN_EXPIRE_MINUTES = env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", default=30, minimum=1)
@@ -164,7 +165,6 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 USE_TZ = True
-TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 FORMAT_MODULE_PATH = ["whatsapp_agent.formats"]
 STATIC_URL = "/static/"

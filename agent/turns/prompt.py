@@ -8,7 +8,7 @@ older half, with the facts known by then, a new prefix begins.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from uuid import UUID
 
@@ -76,16 +76,16 @@ class BuiltPrompt:
     history_tokens: int
 
 
-def to_lines(history: Sequence[HistoryMessage], *, is_group: bool) -> list[Line]:
-    """Render the history, oldest first. A line never depends on a later one."""
+def to_lines(history: Sequence[HistoryMessage], *, is_group: bool, zone: tzinfo = UTC) -> list[Line]:
+    """Render the history, oldest first, with times in `zone`. A line never depends on a later one."""
     lines: list[Line] = []
     before: HistoryMessage | None = None
     for message in history:
         text = describe(message, with_name=is_group)
         if not text:
             continue
-        if message.is_inbound and shows_time(message, before=before):
-            text = f"{time_of(message)} {text}"
+        if message.is_inbound and shows_time(message, before=before, zone=zone):
+            text = f"{time_of(message, zone=zone)} {text}"
         before = message
         lines.append(Line(message=message, text=text, tokens=estimate_tokens(text) + MESSAGE_OVERHEAD_TOKENS))
     return lines
@@ -124,7 +124,11 @@ def build_prompt(
         model=profile.model or default_model,
         messages=(system, *_to_prompt_messages(shown, earlier=_earlier_block(past_summary, facts=old))),
         notes=_notes_block(
-            now=now, facts=new, memories=memories, completed_calls=completed_calls, is_shortened=is_shortened
+            now=now.astimezone(conversation.session.zone),
+            facts=new,
+            memories=memories,
+            completed_calls=completed_calls,
+            is_shortened=is_shortened,
         ),
         temperature=profile.temperature,
         max_output_tokens=profile.max_output_tokens,
@@ -211,7 +215,7 @@ def _notes_block(
     completed_calls: Sequence[tuple[str, dict[str, Any]]],
     is_shortened: bool,
 ) -> str:
-    lines = [f"Now: {now:%A %Y-%m-%d %H:%M} UTC.", *_fact_lines(facts)]
+    lines = [f"Now: {now:%A %Y-%m-%d %H:%M} {now.tzinfo}.", *_fact_lines(facts)]
     if is_shortened:
         lines.append(SHORTENED)
     if memories:

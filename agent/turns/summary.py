@@ -62,7 +62,7 @@ def compact_early(conversation_id: UUID) -> None:
         conversation = load_conversation(conversation_id)
     except Conversation.DoesNotExist:
         return
-    lines = to_lines(load_history(conversation), is_group=conversation.contact.is_group)
+    lines = to_lines(load_history(conversation), is_group=conversation.contact.is_group, zone=conversation.session.zone)
     if exceeds_budget(lines, budget=conversation.session.agent_profile.history_tokens, share=EARLY_SHARE):
         compact(conversation, lines)
 

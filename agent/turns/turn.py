@@ -181,7 +181,7 @@ def _load_input(lease: Lease) -> TurnInput:
         burst = list(unanswered.order_by("said_at", "id").values_list("pk", flat=True))
         if len(burst) > len({message.id for message in history}.intersection(burst)):
             history = load_history(conversation, limit=MAX_MESSAGES + len(burst))
-    lines = to_lines(history, is_group=conversation.contact.is_group)
+    lines = to_lines(history, is_group=conversation.contact.is_group, zone=conversation.session.zone)
     return TurnInput(conversation=conversation, history=history, lines=lines, burst=burst)
 
 

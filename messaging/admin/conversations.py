@@ -256,7 +256,7 @@ ACTIVITY_LABELS = {Activity.IDLE: "-", Activity.DUE: "due now", Activity.WRITING
 def _next_answer(conversation: Conversation) -> str:
     """Describe when the agent answers next."""
     activity = activity_of(conversation)
-    return ACTIVITY_LABELS.get(activity) or f"due at {conversation.due_at:%H:%M:%S}"
+    return ACTIVITY_LABELS.get(activity) or f"due at {timezone.localtime(conversation.due_at):%H:%M:%S}"
 
 
 def _transcript_context(conversation: Conversation, *, may_operate: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
 from accounts.admin_pages import is_administrator
@@ -29,8 +30,10 @@ def link_to(row: Any, label: Any = None) -> str:
 
 
 def format_time(at: datetime | None) -> str:
-    """Return a time for a list: to the second, without a line break."""
-    return format_html('<span class="whitespace-nowrap">{}</span>', f"{at:%Y-%m-%d %H:%M:%S}") if at else "-"
+    """Return a time in TIME_ZONE for a list: to the second, without a line break."""
+    if at is None:
+        return "-"
+    return format_html('<span class="whitespace-nowrap">{}</span>', f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S}")
 
 
 def list_link(name: str, label: str, **lookups: Any) -> str:

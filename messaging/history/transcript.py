@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from uuid import UUID
 
@@ -146,18 +146,20 @@ def name_of(message: HistoryMessage) -> str:
     return _one_line(message.sender_name or message.sender_phone or "someone", MAX_NAME_LENGTH)
 
 
-def time_of(message: HistoryMessage) -> str:
-    return f"[{message.said_at:%Y-%m-%d %H:%M}]"
+def time_of(message: HistoryMessage, *, zone: tzinfo = UTC) -> str:
+    return f"[{message.said_at.astimezone(zone):%Y-%m-%d %H:%M}]"
 
 
-def shows_time(message: HistoryMessage, *, before: HistoryMessage | None) -> bool:
-    """Return whether the time is shown: at the beginning, after a pause, on another day.
+def shows_time(message: HistoryMessage, *, before: HistoryMessage | None, zone: tzinfo = UTC) -> bool:
+    """Return whether the time is shown: at the beginning, after a pause, on another day in `zone`.
 
     It depends on earlier messages only, so that the prompt's prefix stays the same.
     """
     if before is None:
         return True
-    return message.said_at - before.said_at >= TIME_AGAIN_AFTER or message.said_at.date() != before.said_at.date()
+    if message.said_at - before.said_at >= TIME_AGAIN_AFTER:
+        return True
+    return message.said_at.astimezone(zone).date() != before.said_at.astimezone(zone).date()
 
 
 def numbered(history: Sequence[HistoryMessage]) -> str:

@@ -25,6 +25,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin_pages import FastChangeList, is_administrator, staff_user
+from agent.bridges.addresses import phone_as_written
 from agent.bridges.base import Capability
 from sessions_app import services
 from sessions_app.admin.scoped import SessionScopedAdmin
@@ -56,10 +57,31 @@ class MembershipInline(TabularInline):
     has_add_permission = has_change_permission = has_delete_permission = has_view_permission
 
 
+class SessionForm(forms.ModelForm):
+    owner_phone = forms.CharField(
+        required=False,
+        max_length=40,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Messages from this number may run the owner's commands, as may this session's own number.",
+    )
+
+    class Meta:
+        model = WhatsAppSession
+        fields = ["agent_profile", "access_policy", "owner_phone", "time_zone"]
+
+    def clean_owner_phone(self) -> str:
+        given = self.cleaned_data["owner_phone"]
+        phone = phone_as_written(given) if given else ""
+        if phone is None:
+            raise forms.ValidationError("Write it with its country code, like +55 11 98888-7777.")
+        return phone
+
+
 @admin.register(WhatsAppSession)
 class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
     """Linking and ending are done with the buttons of a session's page; the bridge says how it stands."""
 
+    form = SessionForm
     session_path = "pk"
     list_display = ["name", "bridge", "link_status", "phone", "agent_profile", "access_policy", "linked_at", "ended_at"]
     list_select_related = ["bridge", "agent_profile"]
@@ -73,7 +95,7 @@ class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
         "ended_at", "created_at", "conversations_link",
     ]  # fmt: skip
     fieldsets = [
-        (None, {"fields": ["agent_profile", "access_policy", "conversations_link"]}),
+        (None, {"fields": ["agent_profile", "access_policy", "owner_phone", "time_zone", "conversations_link"]}),
         ("What the bridge says", {"fields": ["bridge", "name", "phone", "display_name", "status", "status_reason",
                                              "status_changed_at", "linked_at", "ended_at", "created_at"]}),
     ]  # fmt: skip

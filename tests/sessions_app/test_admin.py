@@ -373,3 +373,58 @@ def _count_queries(client: Client, address: str) -> int:
     with CaptureQueriesContext(connection) as queries:
         assert client.get(address).status_code == 200
     return len(queries)
+
+
+def _session_form(session: WhatsAppSession, **changes: str) -> dict[str, Any]:
+    return {
+        "agent_profile": str(session.agent_profile_id),
+        "access_policy": "everyone",
+        "owner_phone": "",
+        "time_zone": "",
+        "memberships-TOTAL_FORMS": "0",
+        "memberships-INITIAL_FORMS": "0",
+    } | changes
+
+
+def test_an_administrator_sets_the_owner_s_phone_and_the_time_zone(
+    session: WhatsAppSession, admin: User, log_in: LogIn
+) -> None:
+    form = _session_form(session, owner_phone="+55 (11) 97777-6666", time_zone="America/Sao_Paulo")
+    assert log_in(admin).post(_page(session), form).status_code == 302
+    session.refresh_from_db()
+    assert (session.owner_phone, session.time_zone) == ("+5511977776666", "America/Sao_Paulo")
+
+    assert log_in(admin).post(_page(session), _session_form(session)).status_code == 302
+    session.refresh_from_db()
+    assert (session.owner_phone, session.time_zone) == ("", "")
+
+
+@pytest.mark.parametrize("changes", [{"owner_phone": "97777-6666"}, {"owner_phone": "me"}, {"time_zone": "Brasilia"}])
+def test_a_wrong_owner_phone_or_time_zone_is_refused(
+    session: WhatsAppSession, admin: User, log_in: LogIn, changes: dict[str, str]
+) -> None:
+    assert log_in(admin).post(_page(session), _session_form(session, **changes)).status_code == 200
+    session.refresh_from_db()
+    assert (session.owner_phone, session.time_zone) == ("", "")
+
+
+def test_a_member_does_not_set_the_owner_s_phone(session: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
+    log_in(staff_member).post(_page(session), _session_form(session, owner_phone="+5511977776666"))
+    session.refresh_from_db()
+    assert session.owner_phone == ""
+
+
+def test_the_admin_shows_times_in_the_time_zone_of_the_settings(
+    session: WhatsAppSession, admin: User, log_in: LogIn, settings: Any
+) -> None:
+    settings.TIME_ZONE = "Asia/Kolkata"
+    WhatsAppSession.objects.update(linked_at="2026-11-20T20:00:00Z")
+    assert "2026-11-21 01:30" in log_in(admin).get(_list("whatsappsession")).content.decode()
+
+
+def test_a_generated_webhook_secret_can_be_renewed(bridges: None, admin: User, log_in: LogIn, settings: Any) -> None:
+    settings.WHATSAPP_WEBHOOK_SECRET = ""
+    default = Bridge.objects.get(slug="default")
+    form = {"action": "renew_webhook_secret", "_selected_action": [str(default.pk)]}
+    log_in(admin).post(_list("bridge"), form)
+    assert Bridge.objects.get(slug="default").webhook_secret != default.webhook_secret

@@ -180,3 +180,16 @@ def test_nobody_sees_nothing(session):
 def test_no_secret_of_the_bridge_is_shown(admin, session):
     answer = as_user(admin).get(f"{URL}{session.pk}/").content.decode()
     assert session.bridge.webhook_secret not in answer
+
+
+def test_the_api_speaks_utc_whatever_time_zone_is_set(admin, session, settings):
+    settings.TIME_ZONE = "Asia/Kolkata"
+    WhatsAppSession.objects.update(linked_at="2026-11-20T20:00:00Z")
+    answer = as_user(admin).get(f"{URL}{session.pk}/").json()
+    assert answer["linked_at"] == "2026-11-20T20:00:00.000000Z"
+
+
+@pytest.mark.parametrize(("given", "status"), [("Europe/Lisbon", 200), ("", 200), ("Brasilia", 400), ("UTC+3", 400)])
+def test_a_session_s_time_zone_is_one_that_exists(admin, session, given, status):
+    answer = as_user(admin).patch(f"{URL}{session.pk}/", {"time_zone": given}, format="json")
+    assert answer.status_code == status

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC
 from functools import cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import Resolver404, ResolverMatch, resolve
+from django.utils import timezone
 from rest_framework.response import Response
 
 from whatsapp_agent.api.errors import is_html_route, route_not_found
@@ -142,8 +144,9 @@ def api_fast_path(get_response: Handler) -> Handler:
         if not request.path_info.startswith("/api/v1/"):
             return get_response(request)
         request.resolver_match = match
-        response = match.func(request, *match.args, **match.kwargs)
-        return response.render() if isinstance(response, Response) else response
+        with timezone.override(UTC):  # the API speaks UTC, TIME_ZONE is for people
+            response = match.func(request, *match.args, **match.kwargs)
+            return response.render() if isinstance(response, Response) else response
 
     return middleware
 

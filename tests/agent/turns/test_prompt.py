@@ -1,6 +1,7 @@
 """What the model is shown: all that helps, within its budget, in an order that keeps the beginning the same."""
 
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.utils import timezone
@@ -10,7 +11,7 @@ from agent.turns import turn as turns
 from agent.turns.prompt import to_lines
 from agent.turns.summary import MAX_LINES, compact, compact_early, set_scheduler
 from messaging.models import Contact, Conversation, Fact, Message, Summary, Turn
-from sessions_app.models import AgentProfile
+from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.support.fake_openai import FakeOpenAI
 
 pytestmark = pytest.mark.usefixtures("profile")
@@ -295,3 +296,21 @@ def test_the_model_is_not_reminded_of_what_was_said_before_a_fresh_start(says, c
     says("Which frame number did I tell you?")
     turns.take_turn(conversation.pk)
     assert "ZX-81" not in str(model.requests[-1].body)
+
+
+def test_the_model_is_told_the_time_in_the_session_s_zone(says, session, conversation, model):
+    WhatsAppSession.objects.update(time_zone="Asia/Kolkata")
+    says("What time is it?")
+    turns.take_turn(conversation.pk)
+    here = timezone.now().astimezone(ZoneInfo("Asia/Kolkata"))
+    last = asked(model)[-1]["content"]
+    assert f"Now: {here:%A %Y-%m-%d %H:%M} Asia/Kolkata." in last
+    assert last.startswith(f"[{here:%Y-%m-%d %H:%M}] What time is it?")
+
+
+def test_without_a_zone_of_its_own_a_session_has_that_of_the_settings(says, conversation, model, settings):
+    settings.TIME_ZONE = "America/Sao_Paulo"
+    says("What time is it?")
+    turns.take_turn(conversation.pk)
+    here = timezone.now().astimezone(ZoneInfo("America/Sao_Paulo"))
+    assert f"Now: {here:%A %Y-%m-%d %H:%M} America/Sao_Paulo." in asked(model)[-1]["content"]
