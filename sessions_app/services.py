@@ -45,19 +45,24 @@ bridge_cache = VersionedRowCache(Bridge)
 
 def ensure_default_bridges() -> None:
     """Create or update the `default` bridge from the settings, the simulator and the default agent profile."""
-    Bridge.objects.update_or_create(
-        slug=Bridge.DEFAULT,
-        defaults={
-            "kind": settings.WHATSAPP_BRIDGE,
-            "base_url": settings.WHATSAPP_API_URL,
-            "api_key": settings.WHATSAPP_API_KEY,
-            "webhook_secret": settings.WHATSAPP_WEBHOOK_SECRET,
-        },
+    values = {
+        "kind": settings.WHATSAPP_BRIDGE,
+        "base_url": settings.WHATSAPP_API_URL,
+        "api_key": settings.WHATSAPP_API_KEY,
+    }
+    if settings.WHATSAPP_WEBHOOK_SECRET:
+        values["webhook_secret"] = settings.WHATSAPP_WEBHOOK_SECRET
+    generated = {"webhook_secret": secrets.token_urlsafe(32)}
+    bridge, _ = Bridge.objects.update_or_create(
+        slug=Bridge.DEFAULT, defaults=values, create_defaults=generated | values
     )
+    if not bridge.webhook_secret:
+        bridge.webhook_secret = generated["webhook_secret"]
+        bridge.save(update_fields=["webhook_secret"])
     simulator, _ = Bridge.objects.get_or_create(
         slug=Bridge.SIMULATOR, defaults={"kind": "simulator", "webhook_secret": secrets.token_urlsafe(32)}
     )
-    if simulator.webhook_secret == settings.WHATSAPP_WEBHOOK_SECRET:  # whoever has that is no member of our staff
+    if simulator.webhook_secret == bridge.webhook_secret:  # whoever has that is no member of our staff
         simulator.webhook_secret = secrets.token_urlsafe(32)
         simulator.save(update_fields=["webhook_secret"])
     default_profile()

@@ -1,4 +1,5 @@
-"""The checks of `manage.py doctor`: what works, what does not, and what to do. No finding contains a secret."""
+"""The checks of `manage.py doctor`: what works, what does not, and what to do. No finding contains a secret, but the
+address of a webhook whose secret was generated."""
 
 import json
 import re
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.urls import reverse
 from django.utils import timezone
 
 from agent.bridges.base import BridgeError
@@ -141,6 +143,10 @@ def _bridges() -> Iterator[Finding]:
         )
     for bridge in bridges:
         yield _bridge(bridge)
+        if bridge.slug == Bridge.DEFAULT and not settings.WHATSAPP_WEBHOOK_SECRET:
+            path = reverse("webhook", args=[bridge.slug, bridge.webhook_secret])
+            text = f"the bridge posts to {settings.PUBLIC_URL or startup.public_url(settings.PORT)}{path}"
+            yield Finding("webhook", True, f"{text} (its secret was generated; keep it to yourself)")
 
 
 def _bridge(bridge: Bridge) -> Finding:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -104,7 +105,7 @@ class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     @admin.action(description="Make a new webhook secret")
     def renew_webhook_secret(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
-            if _follows_environment(bridge):
+            if bridge.slug == Bridge.DEFAULT and settings.WHATSAPP_WEBHOOK_SECRET:
                 self.message_user(
                     request,
                     f"{bridge.slug} has the secret of WHATSAPP_WEBHOOK_SECRET: set another one there.",

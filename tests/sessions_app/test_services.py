@@ -12,6 +12,7 @@ from agent.bridges.events import Link, SessionChanged
 from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
+from sessions_app.profiles import create_profile
 from sessions_app.services import (
     KEY_REFUSED,
     KEY_RETRY_S,
@@ -283,3 +284,40 @@ def test_a_session_that_ended_while_the_key_was_refused_is_shown_with_what_is_tr
 
     session.refresh_from_db()
     assert (session.status, session.status_reason) == ("disconnected", "")
+
+
+def test_a_webhook_secret_that_is_not_given_is_generated_once(db, settings, client):
+    Bridge.objects.all().delete()
+    settings.WHATSAPP_WEBHOOK_SECRET = ""
+    ensure_default_bridges()
+    secret = Bridge.objects.get(slug="default").webhook_secret
+    ensure_default_bridges()
+
+    assert Bridge.objects.get(slug="default").webhook_secret == secret
+    assert len(secret) > 30
+    assert Bridge.objects.get(slug="simulator").webhook_secret != secret
+    assert client.post(f"/api/v1/webhooks/default/{secret}/", b"[]", content_type="application/json").status_code == 200
+    assert client.post("/api/v1/webhooks/default/", b"[]", content_type="application/json").status_code == 401
+
+
+def test_a_webhook_secret_that_is_given_replaces_the_generated_one(db, settings):
+    given, settings.WHATSAPP_WEBHOOK_SECRET = settings.WHATSAPP_WEBHOOK_SECRET, ""
+    ensure_default_bridges()
+    settings.WHATSAPP_WEBHOOK_SECRET = given
+    ensure_default_bridges()
+
+    assert Bridge.objects.get(slug="default").webhook_secret == given
+
+
+def test_a_new_profile_says_something_where_the_model_gives_no_answer(db):
+    assert AgentProfile.objects.create(name="Another").fallback_text
+    assert create_profile(name="A third").fallback_text
+    AgentProfile.objects.all().delete()
+    assert default_profile().fallback_text
+
+
+def test_a_session_without_a_time_zone_has_the_one_of_the_settings(session, settings):
+    settings.TIME_ZONE = "Asia/Kolkata"
+    assert session.zone.key == "Asia/Kolkata"
+    session.time_zone = "America/Sao_Paulo"
+    assert session.zone.key == "America/Sao_Paulo"

@@ -37,7 +37,7 @@ def test_with_a_database_of_ones_own_every_missing_secret_is_named_at_once(tmp_p
     loaded = load_settings(tmp_path, DATABASE_URL="postgres://agent:hush@db.example.com/agent")
 
     assert loaded.returncode == 1
-    for name in env.GENERATED:
+    for name in ("SECRET_KEY", "ADMIN_TOKEN_SECRET"):
         assert f"- {name} is missing" in loaded.stderr
     assert "Traceback" not in loaded.stderr
     assert "hush" not in loaded.stderr
@@ -351,3 +351,46 @@ def test_a_star_is_no_origin_that_the_admin_may_trust(monkeypatch):
     env.origins("CSRF_TRUSTED_ORIGINS", default=[])
     with pytest.raises(SystemExit, match="CSRF_TRUSTED_ORIGINS"):
         env.stop_on_mistakes()
+
+
+def test_a_database_of_ones_own_needs_neither_a_webhook_secret_nor_a_password(tmp_path):
+    loaded = load_settings(
+        tmp_path, DATABASE_URL="postgres://agent:hush@db/agent", SECRET_KEY="k" * 50, ADMIN_TOKEN_SECRET="t" * 50
+    )
+
+    assert (loaded.returncode, loaded.stdout.strip()) == (0, "")
+
+
+def test_a_webhook_secret_that_is_given_must_be_long(tmp_path):
+    loaded = load_settings(tmp_path, WHATSAPP_WEBHOOK_SECRET="short")
+
+    assert "WHATSAPP_WEBHOOK_SECRET is too short" in loaded.stderr
+
+
+def load_time_zone(tmp_path, **variables: str) -> subprocess.CompletedProcess[str]:
+    given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data")} | variables
+    load = "from whatsapp_agent import settings; print(settings.TIME_ZONE)"
+    return subprocess.run(
+        [sys.executable, "-c", load], cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "zone"),
+    [
+        ({"TIME_ZONE": "America/Sao_Paulo"}, "America/Sao_Paulo"),
+        ({"TZ": "Asia/Kolkata"}, "Asia/Kolkata"),
+        ({"TZ": ":Asia/Kolkata", "TIME_ZONE": ""}, "Asia/Kolkata"),
+        ({"TZ": "Asia/Kolkata", "TIME_ZONE": "Europe/Lisbon"}, "Europe/Lisbon"),
+        ({"TZ": "Etc/UTC"}, "UTC"),
+    ],
+)
+def test_the_time_zone_is_the_one_given_or_that_of_the_machine(tmp_path, variables, zone):
+    assert load_time_zone(tmp_path, **variables).stdout.strip() == zone
+
+
+def test_an_unknown_time_zone_is_a_mistake(tmp_path):
+    loaded = load_time_zone(tmp_path, TIME_ZONE="Brasilia")
+
+    assert loaded.returncode == 1
+    assert "- TIME_ZONE is 'Brasilia'" in loaded.stderr

@@ -98,7 +98,17 @@ class Command(BaseCommand):
             f"  Simulator  {url}/simulator/\n"
             f"  API        {url}/api/docs/\n"
             f"  Health     {url}/health/\n"
-            f"  Log in as  {FIRST_STAFF_USER}, {self._password(is_first)}"
+            f"  Log in as  {self._login(is_first)}"
+        )
+
+    def _login(self, is_first: bool) -> str:
+        if settings.ADMIN_PASSWORD:
+            return f"{FIRST_STAFF_USER}, {self._password(is_first)}"
+        if User.objects.filter(is_superuser=True, is_active=True).exists():
+            return "a user you created with manage.py createsuperuser"
+        return (
+            "There is no user yet. Create the first one: manage.py createsuperuser\n"
+            f"             (or set ADMIN_PASSWORD and start again: that creates {FIRST_STAFF_USER})"
         )
 
     def _password(self, is_first: bool) -> str:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from agent.server import doctor
 from agent.server.doctor import Finding
 from messaging.models import Conversation, Message, Turn
-from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
@@ -222,3 +222,14 @@ def test_the_command_prints_what_to_do_and_fails(bridges):
     assert "OK    database: " in said.getvalue()
     assert "WRONG web server: nothing answers" in said.getvalue()
     assert "-> Start it: make run" in said.getvalue()
+
+
+def test_the_address_with_a_generated_webhook_secret_is_shown(settings):
+    given, settings.WHATSAPP_WEBHOOK_SECRET = settings.WHATSAPP_WEBHOOK_SECRET, ""
+    Bridge.objects.filter(slug="default").update(webhook_secret="")
+    ensure_default_bridges()
+    secret = Bridge.objects.get(slug="default").webhook_secret
+    assert f"/api/v1/webhooks/default/{secret} " in found("webhook").text
+
+    settings.WHATSAPP_WEBHOOK_SECRET = given
+    assert not any(secret in finding.text for finding in doctor.findings())
