@@ -104,8 +104,8 @@ def simulator(bridges: None) -> Bridge:
 
 @pytest.fixture
 def profile(bridges: None) -> AgentProfile:
-    """The default profile, answering at once and saying nothing where the model gives no answer."""
-    AgentProfile.objects.update(debounce_s=0, debounce_max_s=0, fallback_text="")
+    """The default profile, answering at once."""
+    AgentProfile.objects.update(debounce_s=0, debounce_max_s=0)
     return AgentProfile.objects.get(is_default=True)
 
 
