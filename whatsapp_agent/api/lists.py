@@ -77,6 +77,7 @@ def _statement_for(form: Form) -> Statement:
 
 def _object(form: Any, path: str = "") -> Func:
     """Return the expression of a row's JSON; its columns are reached through `path`."""
+    _refuse_own_representation(form, type(form).__name__)
     parts: list[Any] = []
     for name, field in form.fields.items():
         if field.write_only:
@@ -87,6 +88,7 @@ def _object(form: Any, path: str = "") -> Func:
 
 def _value(field: Any, form: Any, path: str) -> Combinable:
     """Return the expression of a field's JSON. Raises TypeError for a field that needs a Python object."""
+    _refuse_own_representation(field, f"{type(form).__name__}.{field.field_name}")
     source = path + str(field.source).replace(".", "__")
     subqueries = getattr(form.Meta, "subqueries", {})
     if isinstance(field, serializers.ListSerializer):
@@ -107,6 +109,16 @@ def _value(field: Any, form: Any, path: str) -> Combinable:
         if isinstance(field, kinds):
             return to_json(F(source))
     raise TypeError(f"{type(form).__name__}.{field.field_name} cannot be read as a column")
+
+
+def _refuse_own_representation(field: Any, name: str) -> None:
+    """Raises TypeError where Python code shapes the value: lists come from SQL and would show it differently."""
+    for method in ("to_representation", "get_attribute"):
+        owner = next(cls for cls in type(field).__mro__ if method in vars(cls))
+        if owner is not Excerpt and not owner.__module__.startswith("rest_framework."):
+            raise TypeError(f"{name} has its own {method}() in {owner.__name__}, which lists do not call")
+    if isinstance(child := getattr(field, "child", None), serializers.Field):
+        _refuse_own_representation(child, name)
 
 
 def _sql(template: str, *parts: Any) -> Func:

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from orjson import Fragment
 from rest_framework.renderers import JSONRenderer
-from rest_framework.serializers import ModelSerializer, SerializerMethodField
+from rest_framework.serializers import CharField, ListField, ModelSerializer, SerializerMethodField
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from commands.models import CommandRun
@@ -143,3 +143,43 @@ def test_json_is_indented_for_who_asks_for_it():
 def test_a_number_of_any_length_is_indented_too():
     number = "7" * 400
     assert number.encode() in OrjsonRenderer().render([Fragment(number)], "application/json; indent=2")
+
+
+class _Loud(CharField):
+    def to_representation(self, value: str) -> str:
+        return value.upper()
+
+
+class _Elsewhere(CharField):
+    def get_attribute(self, instance: Message) -> str:
+        return f"{instance.text}!"
+
+
+class _LoudSerializer(ModelSerializer):
+    class Meta:
+        model = Message
+        fields = ["id"]
+
+    def to_representation(self, instance: Message) -> dict[str, str]:
+        return {"id": str(instance.pk).upper()}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (_Loud(), "OwnSerializer.text has its own to_representation"),
+        (_Elsewhere(), "OwnSerializer.text has its own get_attribute"),
+        (ListField(child=_Loud()), "OwnSerializer.text has its own to_representation"),
+        (_LoudSerializer(source="quoted"), "OwnSerializer.text has its own to_representation"),
+    ],
+)
+def test_a_field_with_a_representation_of_its_own_is_refused_by_name(text, name):
+    meta = type("Meta", (), {"model": Message, "fields": ["id", "text"]})
+    form = type("OwnSerializer", (ModelSerializer,), {"Meta": meta, "text": text})
+    with pytest.raises(TypeError, match=name):
+        read_rows(form, [uuid4()])
+
+
+def test_a_serializer_with_a_representation_of_its_own_is_refused_by_name():
+    with pytest.raises(TypeError, match="_LoudSerializer has its own to_representation"):
+        read_rows(_LoudSerializer, [uuid4()])
