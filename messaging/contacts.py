@@ -13,7 +13,7 @@ from django.db.models import Case, F, Max, Q, Value, When
 from agent.bridges.events import AliasKind, ChatAddress
 from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Summary
 from messaging.phones import canonical_phone, owner_spellings, phone_spellings
-from messaging.search.index import note_move
+from messaging.search.index import list_moved_messages
 from sessions_app.models import WhatsAppSession
 
 
@@ -174,7 +174,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         Message.objects.filter(conversation=keep).exclude(provider_message_id=None).values("provider_message_id")
     )
     Message.objects.filter(conversation=lose, provider_message_id__in=known_ids).update(provider_message_id=None)
-    note_move(lose.pk, to=keep.pk)
+    list_moved_messages(lose.pk, to=keep.pk)
     _hand_over(lose, to=keep, but=(Summary,))
     stricter = max(keep, lose, key=_strictness)
     Conversation.objects.filter(pk=keep.pk).update(

@@ -1,4 +1,4 @@
-"""Conversations, messages and turns as the API shows and takes them."""
+"""What the API shows and accepts of contacts, conversations, messages and turns."""
 
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from whatsapp_agent.api.filters import MAX_SEARCH_LENGTH
 from whatsapp_agent.api.lists import Excerpt
 
 EXCERPT_LENGTH = 200
-LAST_SAID = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")
+LAST_MESSAGE = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")
 
 
 class UserBriefSerializer(serializers.ModelSerializer):
@@ -51,7 +51,7 @@ class ContactAliasSerializer(serializers.ModelSerializer):
 
 
 class ContactSerializer(StrictSerializer, PartialUpdateSerializer):
-    """A person or a group, with every id they were seen under."""
+    """A contact or group, with every id it was seen under."""
 
     conversation = serializers.UUIDField(source="conversation.pk", read_only=True, allow_null=True)
     aliases = ContactAliasSerializer(many=True, read_only=True)
@@ -101,15 +101,15 @@ class MessageMediaSerializer(MediaSerializer):
 
 
 class MessageSerializer(serializers.ModelSerializer):
-    sender = ContactBriefSerializer(help_text="Who wrote it; null when we did.", allow_null=True)
-    sent_by = UserBriefSerializer(help_text="The user who wrote or sent it, if one did.", allow_null=True)
+    sender = ContactBriefSerializer(help_text="Who wrote it; null for outbound messages.", allow_null=True)
+    sent_by = UserBriefSerializer(help_text="The user who wrote or sent it, or null.", allow_null=True)
     unanswered = serializers.ChoiceField(
         Message.Unanswered.choices,
         allow_blank=True,
-        help_text="Why the agent will not answer it; empty when it did, or will.",
+        help_text="Why the agent does not answer it; empty if it did or will.",
     )
-    media = MediaSerializer(help_text="What was attached, if anything was.", allow_null=True)
-    reply_to = serializers.UUIDField(source="quoted_id", allow_null=True, help_text="The message this one answers.")
+    media = MediaSerializer(help_text="The attached file, or null.", allow_null=True)
+    reply_to = serializers.UUIDField(source="quoted_id", allow_null=True, help_text="The message that this one quotes.")
 
     class Meta:
         model = Message
@@ -168,11 +168,11 @@ class ConversationSerializer(serializers.ModelSerializer):
             "created_at",
         ]
         read_only_fields = fields
-        subqueries = {"last_message": LAST_SAID}
+        subqueries = {"last_message": LAST_MESSAGE}
 
 
 class TakeOverSerializer(StrictSerializer):
-    """For how long a person speaks here. Neither `until` nor `minutes`: until released by hand."""
+    """How long the takeover lasts. Without `until` and `minutes`: until it is released."""
 
     until = TimeField(required=False, allow_null=True)
     minutes = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=60 * 24 * 365)
@@ -202,18 +202,18 @@ class PlaceSerializer(StrictSerializer):
 
 class CardSerializer(StrictSerializer):
     name = SingleLineField(max_length=200)
-    phone = serializers.CharField(max_length=40, help_text="With its country code.")
+    phone = serializers.CharField(max_length=40, help_text="With country code.")
 
 
 class ReplySerializer(StrictSerializer):
-    """What to send in a conversation: a text, a file by its address (the text is its caption), a place or a contact.
+    """What to send in a conversation: a text, a file by URL (`text` is its caption), a location or a contact.
 
     To upload a file, send a form (`multipart/form-data`) instead, with the file as `file`.
     """
 
     text = serializers.CharField(required=False, max_length=65536, trim_whitespace=False)
     media_url = HttpUrlField(required=False, help_text="A public URL that the file is fetched from, now.")
-    filename = serializers.CharField(required=False, max_length=200, help_text="What to call the file of `media_url`.")
+    filename = serializers.CharField(required=False, max_length=200, help_text="Name of the file of `media_url`.")
     location = PlaceSerializer(required=False)
     contact = CardSerializer(required=False)
     reply_to = serializers.UUIDField(
@@ -223,7 +223,7 @@ class ReplySerializer(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         given = [name for name in ("media_url", "file", "location", "contact") if name in attrs]
         if len(given) > 1:
-            raise serializers.ValidationError({name: ["One thing at a time."] for name in given})
+            raise serializers.ValidationError({name: ["Only one of these fields may be given."] for name in given})
         if "text" in attrs and given and given[0] in {"location", "contact"}:
             raise serializers.ValidationError({"text": [f"Not together with `{given[0]}`."]})
         if "text" not in attrs and not given:
@@ -246,11 +246,11 @@ class UploadSerializer(ReplySerializer):
 
 
 class WhereSerializer(StrictSerializer):
-    """Where to: a conversation, or a phone number by a session."""
+    """The recipient: a conversation, or a session and a phone number."""
 
     conversation = serializers.UUIDField(required=False)
     session = serializers.UUIDField(required=False)
-    to = serializers.CharField(required=False, max_length=40, help_text="A phone number with its country code.")
+    to = serializers.CharField(required=False, max_length=40, help_text="A phone number with country code.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "conversation" in attrs:
@@ -265,11 +265,11 @@ class WhereSerializer(StrictSerializer):
 
 
 class MessageCreateSerializer(WhereSerializer, ReplySerializer):
-    """What to send, and where to: to a conversation, or to a phone number by a session."""
+    """What to send, and to whom: a conversation, or a session and a phone number."""
 
 
 class MessageUploadSerializer(WhereSerializer, UploadSerializer):
-    """A file to send, and where to."""
+    """A file to send, and to whom."""
 
 
 class ToolCallSerializer(serializers.ModelSerializer):
@@ -302,14 +302,14 @@ class TurnSerializer(serializers.ModelSerializer):
 
 
 class TurnDetailSerializer(TurnSerializer):
-    """A turn with what it used and what was said in it."""
+    """A turn with its prompt, tool calls and messages."""
 
-    used = serializers.JSONField(help_text="Ids of what the prompt was made of: messages, facts, memories, summary.")
+    used = serializers.JSONField(help_text="Ids of what the prompt contained: messages, facts, memories, summary.")
     prompt = serializers.SerializerMethodField(
-        help_text="Its parts: tools, instructions, summary, messages, facts, memories, and the time it was."
+        help_text="The prompt's parts: tools, instructions, summary, messages, facts, memories and the time."
     )
     tool_calls = ToolCallSerializer(many=True)
-    messages = MessageBriefSerializer(many=True, help_text="What was asked and answered, oldest first.")
+    messages = MessageBriefSerializer(many=True, help_text="The messages it handled and wrote, oldest first.")
 
     class Meta(TurnSerializer.Meta):
         fields = [*TurnSerializer.Meta.fields, "used", "prompt", "tool_calls", "messages"]
@@ -323,17 +323,17 @@ class SearchQuery(StrictSerializer):
     q = serializers.CharField(
         allow_blank=True,
         max_length=MAX_SEARCH_LENGTH,
-        help_text="Words, in any order: any of them is enough, and the rare ones count most.",
+        help_text="Words in any order. One match is enough; rare words count most.",
     )
     limit = serializers.IntegerField(default=10, min_value=1, max_value=MAX_RESULTS)
 
 
 class HitSerializer(serializers.Serializer):
     message = MessageSerializer()
-    neighbours = MessageSerializer(many=True, help_text="What was said around it, oldest first.")
+    neighbours = MessageSerializer(many=True, help_text="The messages around it, oldest first.")
     why = serializers.ListField(
         child=serializers.CharField(),
-        help_text="What spoke for it: `says WORD`, `beside WORD` (a neighbour says it), `by NAME`, `similar meaning`.",
+        help_text="Why it matches: `says WORD`, `beside WORD` (a neighbour says it), `by NAME`, `similar meaning`.",
     )
 
 

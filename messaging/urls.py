@@ -1,4 +1,4 @@
-"""`/api/v1/contacts/`, `conversations/`, `messages/` and `turns/`."""
+"""Routes of `/api/v1/`: contacts, conversations, messages, media, turns, events and webhooks."""
 
 from django.urls import path
 from rest_framework.routers import SimpleRouter

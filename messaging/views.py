@@ -1,4 +1,4 @@
-"""`contacts/`, `conversations/`, `messages/` and `turns/`: what was said, what to say, and who speaks."""
+"""`contacts/`, `conversations/`, `messages/`, `media/` and `turns/`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -63,20 +63,20 @@ from whatsapp_agent.errors import InvalidInput, NotFound
 
 
 def author_of(request: Request) -> Message.Author:
-    """A person's words take the conversation over; a program's do not."""
+    """Return the author of a sent message: `staff` takes the conversation over, `api` does not."""
     return Message.Author.API if isinstance(request.auth, ApiKey) else Message.Author.STAFF
 
 
-def read_form(view: Any, request: Request) -> None:
-    """Check what is to be sent and where to, and fetch the file when it is given by its address.
+def load_form(view: Any, request: Request) -> None:
+    """Validate the request and load its file; one given as `media_url` is downloaded.
 
     Raises ValidationError, NotFound, and what `fetch_file` raises.
     """
-    if "conversation_id" in view.kwargs:  # a place one may not see is told before what is wrong with the form
-        view.find_place()
+    if "conversation_id" in view.kwargs:  # 404 for a hidden conversation comes before 400 for the form
+        view.find_recipient()
     is_upload = isinstance(request.data, QueryDict)
     view.form = valid(view.upload_form if is_upload else view.form_class, request)
-    view.find_place()
+    view.find_recipient()
     if "media_url" in view.form:
         postgres.release()
         view.form["file"] = fetch_file(view.form["media_url"], name=view.form.get("filename", ""))
@@ -86,34 +86,34 @@ def read_form(view: Any, request: Request) -> None:
 
 
 def queue(request: Request, *, conversation: Conversation, form: dict[str, Any]) -> Message:
-    """Queue what the form holds as whoever is asking.
+    """Queue the form's content for sending, as the user who asks.
 
-    Raises what the functions of `messaging.outbound` raise, and InvalidInput for `reply_to` and for what is no file.
+    Raises what the functions of `messaging.outbound` raise, and InvalidInput for `reply_to`.
     """
     quoted = None
     if reply_to := form.get("reply_to"):
         quoted = Message.objects.filter(conversation=conversation, pk=reply_to).first()
         if quoted is None:
             raise InvalidInput("There is no such message in this conversation.", field="reply_to")
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         "conversation": conversation,
         "author": author_of(request),
         "by": user_of(request),
         "quoted": quoted,
     }
     if "location" in form:
-        return send_location(place=Place(**form["location"]), **how)
+        return send_location(place=Place(**form["location"]), **options)
     if card := form.get("contact"):
-        return send_contact(card=Card(name=card["name"], phone=parse_phone(card["phone"], field="contact")), **how)
+        return send_contact(card=Card(name=card["name"], phone=parse_phone(card["phone"], field="contact")), **options)
     if "file" in form:
-        return send_media(file=form["file"], caption=form.get("text", ""), **how)
-    return send_text(text=form["text"], **how)
+        return send_media(file=form["file"], caption=form.get("text", ""), **options)
+    return send_text(text=form["text"], **options)
 
 
 @extend_schema_view(
-    list=extend_schema(description="People and groups, the most recently met first."),
-    retrieve=extend_schema(description="One person or group, with every id they were seen under."),
-    partial_update=extend_schema(description="Rename a contact, or say whether they are blocked or allowed."),
+    list=extend_schema(description="Contacts and groups, newest first."),
+    retrieve=extend_schema(description="One contact or group, with every id it was seen under."),
+    partial_update=extend_schema(description="Rename, block or allow a contact."),
 )
 class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, FastListMixin, GenericViewSet):
     http_method_names = ["get", "head", "patch"]
@@ -135,19 +135,19 @@ class ConversationViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
         return visible.annotate(latest_at=Coalesce("last_message_at", "created_at"))
 
     def list(self, request: Request) -> Response:
-        """Conversations, the latest first, each with its contact and its last message."""
+        """List conversations, latest message first, each with its contact and last message."""
         return super().list(request)
 
     def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """One conversation, with its contact and its last message."""
-        for shown in read_rows(ConversationSerializer, [self.get_object().pk]):
-            return Response(shown)
+        """Return one conversation with its contact and last message."""
+        for row in read_rows(ConversationSerializer, [self.get_object().pk]):
+            return Response(row)
         raise NotFound()
 
     @extend_schema(request=TakeOverSerializer, responses=ConversationSerializer)
     @action(detail=True, methods=["post"])
     def takeover(self, request: Request, pk: str) -> Response:
-        """Speak here yourself: the agent is silent from now on, also with what it was writing."""
+        """Take the conversation over: the agent is silent from now on, and drops a reply it is writing."""
         conversation = self.get_object()
         form = valid(TakeOverSerializer, request)
         until = form.get("until")
@@ -159,14 +159,14 @@ class ConversationViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
     @extend_schema(request=ReleaseSerializer, responses=ConversationSerializer)
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
-        """Give the conversation back to the agent, which answers what is unanswered only if it is fresh."""
+        """Give the conversation back to the agent. It answers unanswered messages if they are recent enough."""
         control.release(conversation=self.get_object(), reason=valid(ReleaseSerializer, request).get("reason", ""))
         return self.retrieve(request, pk)
 
     @extend_schema(request=None, responses=ConversationSerializer)
     @action(detail=True, methods=["post"])
     def read(self, request: Request, pk: str) -> Response:
-        """Staff have seen what was said here: nothing is unread."""
+        """Mark the conversation as read: sets `unread_count` to 0."""
         refuse_fields(request)
         mark_read(conversation=self.get_object())
         return self.retrieve(request, pk)
@@ -174,31 +174,31 @@ class ConversationViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
     @extend_schema(operation_id="conversations_search", parameters=[SearchQuery], responses=SearchResultsSerializer)
     @action(detail=True, url_path="search")
     def search_messages(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """What answers the words of `q` best of all that was ever said in this conversation, the best first."""
+        """Search all messages of the conversation for the words of `q`, best match first."""
         conversation = self.get_object()
         form = SearchQuery(data=request.query_params)
         form.is_valid(raise_exception=True)
-        asked = form.validated_data
-        hits = search(conversation=conversation, query=asked["q"], limit=asked["limit"])
-        return Response({"results": _shown(hits)})
+        query = form.validated_data
+        hits = search(conversation=conversation, query=query["q"], limit=query["limit"])
+        return Response({"results": _search_results(hits)})
 
 
-def _shown(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """What was found, less what is gone since."""
-    shown = rows_by_key(MessageSerializer, {each.pk for hit in hits for each in (hit.message, *hit.neighbours)})
+def _search_results(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Return the hits as the API shows them, without messages deleted meanwhile."""
+    rows = rows_by_key(MessageSerializer, {each.pk for hit in hits for each in (hit.message, *hit.neighbours)})
     return [
         {
-            "message": shown[str(hit.message.pk)],
-            "neighbours": [shown[str(near.pk)] for near in hit.neighbours if str(near.pk) in shown],
+            "message": rows[str(hit.message.pk)],
+            "neighbours": [rows[str(near.pk)] for near in hit.neighbours if str(near.pk) in rows],
             "why": hit.why,
         }
         for hit in hits
-        if str(hit.message.pk) in shown
+        if str(hit.message.pk) in rows
     ]
 
 
 class MessagesViewSet(FastListMixin, GenericViewSet):
-    """Messages the caller may see, in whichever place."""
+    """Messages that the caller may see."""
 
     serializer_class = MessageSerializer
     filterset_class = MessageFilters
@@ -209,7 +209,7 @@ class MessagesViewSet(FastListMixin, GenericViewSet):
 
 
 @extend_schema_view(
-    list=extend_schema(description="Messages of all conversations, the latest first."),
+    list=extend_schema(description="Messages of all conversations, newest first."),
     retrieve=extend_schema(description="One message."),
 )
 class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
@@ -222,18 +222,20 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
         request={"application/json": MessageCreateSerializer, "multipart/form-data": MessageUploadSerializer},
         responses={201: MessageSerializer},
     )
-    @idempotent(first=read_form)
+    @idempotent(first=load_form)
     def create(self, request: Request) -> Response:
-        """Send something to a conversation, or to a phone number by a session; gives the queued message."""
-        place = self.find_place()
-        with transaction.atomic():  # what is refused leaves no empty conversation behind
-            if isinstance(place, WhatsAppSession):
-                place = conversation_by_phone(session=place, phone=parse_recipient(self.form["to"], session=place))
-            message = queue(request, conversation=place, form=self.form)
+        """Send a message to a conversation, or from a session to a phone number. Returns the queued message."""
+        recipient = self.find_recipient()
+        with transaction.atomic():  # a refused message must not leave an empty conversation
+            if isinstance(recipient, WhatsAppSession):
+                recipient = conversation_by_phone(
+                    session=recipient, phone=parse_recipient(self.form["to"], session=recipient)
+                )
+            message = queue(request, conversation=recipient, form=self.form)
         return Response(MessageSerializer(message).data, status=201)
 
-    def find_place(self) -> Conversation | WhatsAppSession:
-        """The conversation, or the session by which it is found or made."""
+    def find_recipient(self) -> Conversation | WhatsAppSession:
+        """Return the conversation, or the session in which the phone number's is found or created."""
         user = self.request.user
         if "conversation" in self.form:
             conversation = visible_conversations(user).filter(pk=self.form["conversation"]).first()
@@ -250,13 +252,13 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
     @idempotent
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Send once more what failed, was cancelled, or may not have gone."""
+        """Send a failed, cancelled or unconfirmed message again."""
         refuse_fields(request)
         return Response(self.get_serializer(send_again(message=self.get_object())).data)
 
 
 class ConversationMessagesViewSet(MessagesViewSet):
-    """What was said in one conversation."""
+    """Messages of one conversation."""
 
     queryset = Message.objects.none()  # for the schema
     parser_classes = [BoundedJSONParser, BoundedMultiPartParser]
@@ -267,40 +269,40 @@ class ConversationMessagesViewSet(MessagesViewSet):
     def get_queryset(self) -> QuerySet[Message]:
         return super().get_queryset().filter(conversation=self.kwargs["conversation_id"])
 
-    def find_place(self) -> Conversation:
+    def find_recipient(self) -> Conversation:
         conversation = visible_conversations(self.request.user).filter(pk=self.kwargs["conversation_id"]).first()
         if conversation is None:
             raise NotFound("There is no such conversation.")
         return conversation
 
-    get_parent = find_place
+    get_parent = find_recipient
 
     def list(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
-        """What was said in this conversation, newest first."""
+        """List the messages of this conversation, newest first."""
         response = super().list(request)
-        if not response.data["results"]:  # else it is there, and they may see it
-            self.find_place()
+        if not response.data["results"]:  # a message in the list proves access; an empty list does not
+            self.find_recipient()
         return response
 
     @extend_schema(
         request={"application/json": ReplySerializer, "multipart/form-data": UploadSerializer},
         responses={201: MessageSerializer},
     )
-    @idempotent(first=read_form)
+    @idempotent(first=load_form)
     def create(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
-        """Send something in this conversation; gives the queued message."""
-        message = queue(request, conversation=self.find_place(), form=self.form)
+        """Send a message in this conversation. Returns the queued message."""
+        message = queue(request, conversation=self.find_recipient(), form=self.form)
         return Response(MessageSerializer(message).data, status=201)
 
 
 def visible_conversations(user: Any) -> QuerySet[Conversation]:
-    """With all that sending needs."""
+    """Return the conversations the user may see, with the rows that sending needs."""
     return Conversation.objects.visible_to(user).select_related("contact", "session__bridge")
 
 
 @extend_schema_view(
-    list=extend_schema(description="Turns: each a burst of messages and what came of it."),
-    retrieve=extend_schema(description="One turn, with what was asked, used and answered."),
+    list=extend_schema(description="Turns: each a burst of messages and its outcome."),
+    retrieve=extend_schema(description="One turn, with its prompt, tool calls and messages."),
 )
 class TurnViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
     serializer_class = TurnSerializer
@@ -310,8 +312,8 @@ class TurnViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
         turns = Turn.objects.visible_to(self.request.user)
         if self.action == "list":
             return turns
-        said = Message.objects.order_by("said_at", "id")
-        return turns.prefetch_related("tool_calls", Prefetch("messages", queryset=said))
+        messages = Message.objects.order_by("said_at", "id")
+        return turns.prefetch_related("tool_calls", Prefetch("messages", queryset=messages))
 
     def get_serializer_class(self) -> type[TurnSerializer]:
         return TurnSerializer if self.action == "list" else TurnDetailSerializer
@@ -320,13 +322,13 @@ class TurnViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
     @idempotent
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Answer the messages of a failed turn once more."""
+        """Run a failed turn again."""
         refuse_fields(request)
         leases.answer_again(turn=self.get_object())
         return Response(status=202)
 
 
-@extend_schema_view(retrieve=extend_schema(description="What was attached to a message."))
+@extend_schema_view(retrieve=extend_schema(description="The file of a message: its type, name and size."))
 class MediaViewSet(RetrieveModelMixin, GenericViewSet):
     serializer_class = MessageMediaSerializer
 
@@ -334,19 +336,19 @@ class MediaViewSet(RetrieveModelMixin, GenericViewSet):
         return Media.objects.visible_to(self.request.user)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        if self.action == "content":  # a file is what it is, whatever was asked for; errors are JSON
+        if self.action == "content":  # the file has its own type, whatever Accept says; errors are JSON
             return JSONRenderer(), JSONRenderer.media_type
         return super().perform_content_negotiation(request, force)
 
     @extend_schema(responses={(200, "application/octet-stream"): bytes})
     @action(detail=True)
     def content(self, request: Request, pk: str) -> FileResponse:  # noqa: ARG002
-        """The file itself, of what we sent. Of what came in only the bridge has it, if it has."""
+        """Download the file of a sent message. Files of received messages are at the bridge, not here."""
         return file_response(self.get_object())
 
 
 def public_media(request: HttpRequest, token: str) -> HttpResponse | FileResponse:
-    """A file at the address a bridge was given for an hour: whoever has it may fetch it."""
+    """Serve a file at the temporary URL that a bridge was given; the token in it is the only check."""
     if request.method not in {"GET", "HEAD"}:
         return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
     try:
@@ -356,13 +358,13 @@ def public_media(request: HttpRequest, token: str) -> HttpResponse | FileRespons
 
 
 def file_response(media: Media) -> FileResponse:
-    """The file, to be saved and never shown as a page of ours. Raises NotFound when it is not, or no longer, here."""
+    """Return the file as a download, never rendered on our origin. Raises NotFound when it is not stored."""
     try:
         if not media.file:
             raise FileNotFoundError
         content = media.file.open("rb")
     except FileNotFoundError as exc:
-        raise NotFound("The file is not here.") from exc
+        raise NotFound("The file is not stored here.") from exc
     response = FileResponse(content, as_attachment=True, filename=media.filename, content_type=media.mime_type)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"

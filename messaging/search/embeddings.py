@@ -1,7 +1,7 @@
-"""What messages mean, as vectors: made in the background by OPENAI_EMBEDDING_MODEL and compared by pgvector.
+"""Embeddings of messages: made in the background by OPENAI_EMBEDDING_MODEL, compared by pgvector.
 
-Switched off, nothing here touches the database. A message is embedded together with the one before it, for a short one
-means little alone.
+Without that setting nothing here touches the database. A message is embedded together with the one before it, because a
+short message means little alone.
 """
 
 import time
@@ -23,15 +23,15 @@ log = structlog.get_logger(__name__)
 
 BATCH = 64
 CLAIM_S = 120
-MAX_TEXT_CHARS = 2000  # characters: more than small models read
-PAUSE_S = 60.0  # after a failure
-QUERY_TIMEOUT_S = 3.0  # of a search, which goes by words alone when it takes longer
-EXACT_UP_TO = 5_000  # vectors of a conversation that are all compared; of more, pgvector's index finds the nearest
-OLDEST_PGVECTOR = [0, 8]  # the first whose index goes on looking until enough is found within one conversation
-MAX_INDEXED_DIMENSIONS = 4000  # dimensions: pgvector's bound for an index of halfvec
+MAX_TEXT_CHARS = 2000  # of one message; small models read less
+FAILURE_PAUSE_S = 60.0
+QUERY_TIMEOUT_S = 3.0  # of a search; after that it uses words alone
+MAX_EXACT = 5_000  # vectors of a conversation that are all compared; with more, pgvector's index is used
+MIN_PGVECTOR = [0, 8]  # the first with iterative index scans, which find enough within one conversation
+MAX_INDEXED_DIMENSIONS = 4000  # pgvector's limit for an index of halfvec
 
-AVAILABLE = "SELECT FROM pg_available_extensions WHERE name = %s"
-BACKFILL = """
+SELECT_AVAILABLE_EXTENSION = "SELECT FROM pg_available_extensions WHERE name = %s"
+LIST_UNEMBEDDED = """
 INSERT INTO messaging_unembeddedmessage (message_id, not_before)
 SELECT entry.message_id, now() FROM messaging_searchentry entry
  WHERE entry.word_count > 0 AND NOT EXISTS (
@@ -39,55 +39,55 @@ SELECT entry.message_id, now() FROM messaging_searchentry entry
       WHERE embedding.message_id = entry.message_id AND model.name = %s)
 ON CONFLICT (message_id) DO NOTHING
 """
-NOTE = """
+LIST_INDEXED = """
 INSERT INTO messaging_unembeddedmessage (message_id, not_before)
 SELECT message_id, now() FROM messaging_searchentry WHERE message_id = ANY(%s::uuid[]) AND word_count > 0
 ON CONFLICT (message_id) DO UPDATE SET not_before = now()
 """
-CLAIM = """
+CLAIM_WAITING = """
 UPDATE messaging_unembeddedmessage SET not_before = now() + make_interval(secs => %s) WHERE message_id IN (
     SELECT message_id FROM messaging_unembeddedmessage WHERE not_before <= now()
      ORDER BY message_id DESC LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING message_id, not_before
 """
-TEXTS = """
+SELECT_TEXTS = """
 WITH named AS NOT MATERIALIZED (
     SELECT message.id, message.conversation_id, message.said_at,
            concat_ws(': ', NULLIF(CASE message.author WHEN 'contact' THEN contact.name WHEN 'agent' THEN profile.name
-                                                      ELSE session.display_name END, ''), message.text) AS words
+                                                      ELSE session.display_name END, ''), message.text) AS text
       FROM messaging_message message
       JOIN sessions_app_whatsappsession session ON session.id = message.session_id
       JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
       LEFT JOIN messaging_contact contact ON contact.id = message.sender_id
      WHERE message.text <> '' AND message.revoked_at IS NULL AND message.kind <> 'reaction'
 )
-SELECT own.id, concat_ws(E'\\n', left(prior.words, %(most)s / 4), left(own.words, %(most)s))
+SELECT own.id, concat_ws(E'\\n', left(prior.text, %(most)s / 4), left(own.text, %(most)s))
   FROM named own LEFT JOIN LATERAL (
-      SELECT words FROM named
+      SELECT text FROM named
        WHERE conversation_id = own.conversation_id AND (said_at, id) < (own.said_at, own.id)
        ORDER BY said_at DESC, id DESC LIMIT 1) prior ON true
  WHERE own.id = ANY(%(ids)s::uuid[])
 """
-PUT = """
+UPSERT_EMBEDDINGS = """
 INSERT INTO messaging_embedding (message_id, conversation_id, model_id, vector)
-SELECT message.id, message.conversation_id, %s, made.vector::real[]
-  FROM unnest(%s::uuid[], %s::text[]) made(message_id, vector) JOIN messaging_message message ON message.id = message_id
+SELECT message.id, message.conversation_id, %s, new.vector::real[]
+  FROM unnest(%s::uuid[], %s::text[]) new(message_id, vector) JOIN messaging_message message ON message.id = message_id
 ON CONFLICT (message_id) DO UPDATE
    SET conversation_id = EXCLUDED.conversation_id, model_id = EXCLUDED.model_id, vector = EXCLUDED.vector
 """
-# Done is what nobody asked for again meanwhile: then it has another time.
-SETTLE = """
+# A message that was listed again meanwhile has another `not_before` and stays.
+DELETE_EMBEDDED = """
 DELETE FROM messaging_unembeddedmessage waiting USING unnest(%s::uuid[], %s::timestamptz[]) done(message_id, not_before)
  WHERE waiting.message_id = done.message_id AND waiting.not_before = done.not_before
 """
-EXACT = """
+SELECT_NEAREST_EXACT = """
 WITH own AS MATERIALIZED (
     SELECT message_id, vector FROM messaging_embedding
      WHERE conversation_id = %(conversation)s AND model_id = %(model)s)
 SELECT message_id, 1 - (vector::vector({dimension}) <=> %(query)s::vector({dimension})) AS likeness
   FROM own ORDER BY likeness DESC LIMIT %(limit)s
 """
-NEAREST = """
+SELECT_NEAREST_INDEXED = """
 SELECT message_id, 1 - (vector::halfvec({dimension}) <=> %(query)s::halfvec({dimension})) AS likeness
   FROM messaging_embedding WHERE conversation_id = %(conversation)s AND model_id = {model}
  ORDER BY vector::halfvec({dimension}) <=> %(query)s::halfvec({dimension}) LIMIT %(limit)s
@@ -95,33 +95,33 @@ SELECT message_id, 1 - (vector::halfvec({dimension}) <=> %(query)s::halfvec({dim
 
 
 class NoPgvector(Exception):
-    """The server cannot compare vectors; the text says what to do."""
+    """The server has no usable pgvector; the text says what to do."""
 
 
 class _State:
-    """What this process knows: for which model all is prepared, and until when to leave a failing server alone."""
+    """State of this process: the model it has prepared, and until when it pauses after a failure."""
 
     prepared: tuple[str, str] | None = None  # database, model
     pause_until = 0.0
 
 
-def note_indexed(message_ids: Sequence[UUID]) -> None:
-    """These messages have new words: they are to be embedded, if anything is."""
+def list_for_embedding(message_ids: Sequence[UUID]) -> None:
+    """List these messages for embedding, if a model is set."""
     if settings.OPENAI_EMBEDDING_MODEL and message_ids:
         with connection.cursor() as cursor:
-            cursor.execute(NOTE, [list(message_ids)])
+            cursor.execute(LIST_INDEXED, [list(message_ids)])
 
 
 @periodic(every_s=lambda: settings.AGENT_SWEEP_S, may_block=True)
 def embed_waiting(*, batches: int = 10) -> int:
-    """Embed messages that wait for it, the newest first, in so many batches; returns how many were settled."""
-    settled = 0
+    """Embed waiting messages, newest first, in at most `batches` batches; return how many are done."""
+    done = 0
     for _ in range(batches):
         count = _embed_batch()
-        settled += count
+        done += count
         if count < BATCH:
             break
-    return settled
+    return done
 
 
 def _embed_batch() -> int:
@@ -132,12 +132,12 @@ def _embed_batch() -> int:
         prepare()
     except NoPgvector as exc:
         log.error("embeddings_impossible", reason=str(exc))
-        _State.pause_until = time.monotonic() + PAUSE_S
+        _State.pause_until = time.monotonic() + FAILURE_PAUSE_S
         return 0
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, [CLAIM_S, BATCH])
+        cursor.execute(CLAIM_WAITING, [CLAIM_S, BATCH])
         claims = dict(cursor.fetchall())
-        cursor.execute(TEXTS, {"ids": list(claims), "most": MAX_TEXT_CHARS})
+        cursor.execute(SELECT_TEXTS, {"ids": list(claims), "most": MAX_TEXT_CHARS})
         texts = dict(cursor.fetchall())
     if not claims:
         return 0
@@ -146,34 +146,36 @@ def _embed_batch() -> int:
         vectors = _embed(embedder.embed, texts)
     except ModelError as exc:
         log.warning("embedding_failed", code=exc.code, waiting=len(claims))
-        _State.pause_until = time.monotonic() + (exc.retry_after_s or PAUSE_S)
-        return 0  # they come up again when the claim has run out
+        _State.pause_until = time.monotonic() + (exc.retry_after_s or FAILURE_PAUSE_S)
+        return 0  # they are claimed again when this claim expires
     with transaction.atomic(), connection.cursor() as cursor:
         if vectors:
             model = _model_of(embedder.model, dimension=len(next(iter(vectors.values()))))
-            cursor.execute(PUT, [model.pk, list(vectors), [_array(vector) for vector in vectors.values()]])
-        cursor.execute(SETTLE, [list(claims), list(claims.values())])
+            cursor.execute(
+                UPSERT_EMBEDDINGS, [model.pk, list(vectors), [_array(vector) for vector in vectors.values()]]
+            )
+        cursor.execute(DELETE_EMBEDDED, [list(claims), list(claims.values())])
     return len(claims)
 
 
 def prepare() -> None:
-    """Have pgvector, and note what was said before the model was chosen. Raises NoPgvector."""
+    """Create what the model needs: pgvector, an index, the list of older messages. Raises NoPgvector."""
     state = (connection.settings_dict["NAME"], settings.OPENAI_EMBEDDING_MODEL)
     if _State.prepared == state:
         return
     require_pgvector()
     if (model := current_model(settings.OPENAI_EMBEDDING_MODEL)) is not None:
         with transaction.atomic():
-            _index_for(model)  # which it lost when another model was chosen in between
+            _ensure_index(model)  # it was dropped if another model was set in between
     with connection.cursor() as cursor:
-        cursor.execute(BACKFILL, [settings.OPENAI_EMBEDDING_MODEL])
+        cursor.execute(LIST_UNEMBEDDED, [settings.OPENAI_EMBEDDING_MODEL])
     _State.prepared = state
 
 
 def require_pgvector() -> None:
     """Create the extension where it is missing. Raises NoPgvector."""
     with connection.cursor() as cursor:
-        cursor.execute(AVAILABLE, ["vector"])
+        cursor.execute(SELECT_AVAILABLE_EXTENSION, ["vector"])
         if cursor.fetchone() is None:
             raise NoPgvector(
                 "OPENAI_EMBEDDING_MODEL is set, but this PostgreSQL has no pgvector. Install its package on the "
@@ -189,7 +191,7 @@ def require_pgvector() -> None:
             ) from exc
         cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
         [version] = cursor.fetchone()
-    if [int(part) for part in version.split(".")[:2]] < OLDEST_PGVECTOR:
+    if [int(part) for part in version.split(".")[:2]] < MIN_PGVECTOR:
         raise NoPgvector(
             f"OPENAI_EMBEDDING_MODEL is set, but pgvector is {version} here and must be 0.8 or newer. Update its "
             "package on the database server, then run in this database: ALTER EXTENSION vector UPDATE;"
@@ -197,7 +199,7 @@ def require_pgvector() -> None:
 
 
 def _embed(embed: Callable[[Sequence[str]], list[list[float]]], texts: dict[UUID, str]) -> dict[UUID, list[float]]:
-    """The vectors of those texts that the model takes. Raises ModelError when it takes none."""
+    """Return the vectors of the texts that the model accepts. Raises ModelError when it accepts none."""
     if not texts:
         return {}
     try:
@@ -206,7 +208,7 @@ def _embed(embed: Callable[[Sequence[str]], list[list[float]]], texts: dict[UUID
         if exc.code not in {"bad_request", "context_too_long"}:
             raise
     vectors: dict[UUID, list[float]] = {}
-    for key, text in texts.items():  # one of them is not to its taste: find out which
+    for key, text in texts.items():  # it refuses one of them: find out which
         try:
             vectors[key] = embed([text])[0]
         except ModelRefused as exc:
@@ -217,19 +219,19 @@ def _embed(embed: Callable[[Sequence[str]], list[list[float]]], texts: dict[UUID
 
 
 def _model_of(name: str, *, dimension: int) -> EmbeddingModel:
-    """The model's row; a new one gets an index for its vectors."""
+    """Return the model's row; create it, with an index for its vectors, if it is new."""
     model = current_model(name)
     if model is not None and model.dimension == dimension:
         return model
     model, _ = EmbeddingModel.objects.update_or_create(
         name=name, dimension=dimension, defaults={"created_at": timezone.now()}
     )
-    _index_for(model)
+    _ensure_index(model)
     return model
 
 
-def _index_for(model: EmbeddingModel) -> None:
-    """Have an index for the vectors of this model, and none for those of others. In a transaction."""
+def _ensure_index(model: EmbeddingModel) -> None:
+    """Create the index for this model's vectors and drop those of other models. Call in a transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('messaging_embeddingmodel'))")
         for other in EmbeddingModel.objects.exclude(pk=model.pk).values_list("pk", flat=True):
@@ -242,6 +244,7 @@ def _index_for(model: EmbeddingModel) -> None:
 
 
 def current_model(name: str) -> EmbeddingModel | None:
+    """Return the latest row of the model: its dimension may have changed."""
     return EmbeddingModel.objects.filter(name=name).order_by("-created_at", "-id").first()
 
 
@@ -253,7 +256,7 @@ def _array(vector: Sequence[float]) -> str:
 
 
 def nearest(*, conversation_id: UUID, query: str, limit: int) -> dict[UUID, float]:
-    """Messages of a conversation whose meaning is nearest, with their likeness (1 is the same), the nearest first.
+    """Return a conversation's messages nearest in meaning, with their similarity (1 is equal), nearest first.
 
     Empty when embeddings are off, nothing is embedded yet, or the model does not answer in time.
     """
@@ -268,10 +271,10 @@ def nearest(*, conversation_id: UUID, query: str, limit: int) -> dict[UUID, floa
         [vector] = embedder.embed([query[:MAX_TEXT_CHARS]])
     except ModelError as exc:
         log.warning("embedding_failed", code=exc.code)
-        _State.pause_until = time.monotonic() + (exc.retry_after_s or PAUSE_S)
+        _State.pause_until = time.monotonic() + (exc.retry_after_s or FAILURE_PAUSE_S)
         return {}
     if len(vector) != model.dimension:
-        return {}  # another model is behind the name since just now; the background notices
+        return {}  # the name stands for another model now; the background job will notice
     try:
         return _compare(conversation_id, model, vector, limit)
     except DatabaseError as exc:  # pgvector was removed, or the database restored without it
@@ -281,10 +284,12 @@ def nearest(*, conversation_id: UUID, query: str, limit: int) -> dict[UUID, floa
 
 def _compare(conversation_id: UUID, model: EmbeddingModel, vector: list[float], limit: int) -> dict[UUID, float]:
     own = Embedding.objects.filter(conversation_id=conversation_id)
-    is_long = own.values("pk")[: EXACT_UP_TO + 1].count() > EXACT_UP_TO and model.dimension <= MAX_INDEXED_DIMENSIONS
-    statement = (NEAREST if is_long else EXACT).format(dimension=model.dimension, model=model.pk)
+    is_long = own.values("pk")[: MAX_EXACT + 1].count() > MAX_EXACT and model.dimension <= MAX_INDEXED_DIMENSIONS
+    statement = (SELECT_NEAREST_INDEXED if is_long else SELECT_NEAREST_EXACT).format(
+        dimension=model.dimension, model=model.pk
+    )
     with transaction.atomic(), connection.cursor() as cursor:
-        if is_long:  # go on until so many of this conversation are found, whoever else's are nearer
+        if is_long:  # scan on until enough of this conversation are found
             cursor.execute("SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true)")
         cursor.execute(
             statement,

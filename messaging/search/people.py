@@ -16,7 +16,7 @@ _MARKS = (
 
 @CharField.register_lookup
 class Folded(Transform):
-    """A text without case, accents and compatibility forms, as `messaging.search.words.fold` has words.
+    """A text without case, accents and compatibility forms, as `messaging.search.words.strip_accents` has words.
 
     `name__folded__contains="joao"` folds both sides in the database.
     """

@@ -1,7 +1,7 @@
-"""Search in one conversation's whole past: any of the words, the rare ones counting most, and what stands beside them.
+"""Search all messages of one conversation: any word matches, rare words count most.
 
-A message is ranked by the words it shares with the query, as BM25 does with each word counted once, and by those of its
-neighbours: in a talk the answer stands beside the question, and rarely repeats its words.
+A message is ranked by the words it shares with the query, as in BM25 with each word counted once, and by those of its
+neighbours: in a conversation the answer stands beside the question and rarely repeats its words.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,22 @@ from messaging.history.visibility import VISIBLE_MESSAGE
 from messaging.models import Contact, Conversation, Message
 from messaging.search import embeddings
 from messaging.search.index import conversation_lexeme, index_conversation, index_waiting
-from messaging.search.words import Forms, fold, split_words, telling_words
+from messaging.search.words import Forms, significant_words, split_words, strip_accents
 
 MAX_RESULTS = 50
 MAX_WORDS = 32  # of a query
-FEW = 5_000  # messages that are looked up one by one; of more, the newest are soon met in passing
-MAX_MATCHES = 40_000  # of all words together: a word as common as that tells little
-MAX_COUNTED_MESSAGES = 10_000  # messages; how rare a word is in more than that makes no difference
-CANDIDATES = 50  # at least so many of the best by their own words have their neighbours looked at
-REACH = 2  # neighbours on each side; each step away halves what they lend
-LENT = 0.5
-NAMED = 2.0  # what a message by the one the query names is worth
-MEANING = 0.5  # what the nearest in meaning is worth, to the best by its words
-K1, B = 0.9, 0.4  # BM25: how soon more words stop to count, and how much length does
+MAX_LOOKED_UP = 5_000  # matches that are looked up by id; with more, a scan from the newest soon meets enough
+MAX_MATCHES = 40_000  # of all words together; a more common word says little
+MAX_COUNTED_MESSAGES = 10_000  # to compute how rare a word is; more make no difference
+CANDIDATES = 50  # at least this many of the best get the score of their neighbours
+REACH = 2  # neighbours on each side
+NEIGHBOUR_WEIGHT = 0.5  # of a neighbour's score, halved with each step
+AUTHOR_FACTOR = 2.0  # for messages of the person the query names
+SIMILARITY_WEIGHT = 0.5  # of the nearest in meaning, relative to the best by its words
+K1, B = 0.9, 0.4  # BM25: saturation of matches, and influence of the length
 
-# The statements are put together of these, once. Each side asks for its own bound of time alone: with both, PostgreSQL
-# may enter the index at the wrong one. What never left and what was taken back is never found, nor are commands and
-# what they answered: a search would find the list of what was found before.
+# Parts of the statements below. Each side has one time bound only: with both, PostgreSQL may enter the
+# index at the wrong one.
 FRAGMENTS = {
     "{sides}": """
 (SELECT id, {columns}, row_number() OVER (ORDER BY said_at DESC, id DESC) AS steps FROM messaging_message message
@@ -54,16 +53,16 @@ UNION ALL
 }
 
 
-def _filled(statement: str) -> str:
+def _with_fragments(statement: str) -> str:
     for name, fragment in FRAGMENTS.items():
         statement = statement.replace(name, fragment)
     return statement
 
 
-# Candidates are found word by word and weighed; the best and their neighbours are then weighed once more, by their
-# keys: neighbours may not have been among what was found, nor every match of a common word. No step rests on how many
-# rows the planner expects, which it cannot know of a conversation that has just been imported.
-RANK = _filled("""
+# Candidates are matched word by word and scored; the best and their neighbours are then scored again by id, because
+# neighbours may not have matched, nor were all matches of a common word read. No step depends on the planner's row
+# estimates, which are wrong for a conversation that was just imported.
+SELECT_RANKED = _with_fragments("""
 WITH asked AS (
     SELECT query::tsquery, number - 1 AS number FROM unnest(%(queries)s::text[]) WITH ORDINALITY word(query, number)
 ), hit AS MATERIALIZED (
@@ -106,42 +105,42 @@ SELECT message.id, beside, steps, COALESCE({score}, 0), COALESCE(own.matched, 0)
         FROM rarity WHERE entry.terms @@ rarity.query) own
  CROSS JOIN usual
 """)
-AROUND = _filled("""
+SELECT_NEIGHBOURS = _with_fragments("""
 SELECT top.id, message.id
   FROM (SELECT id, said_at FROM messaging_message WHERE id = ANY(%(keys)s::uuid[])) top
  CROSS JOIN LATERAL ({sides}) message
  ORDER BY message.said_at, message.id
 """)
-HAVE_WORDS = "SELECT message_id FROM messaging_searchentry WHERE terms @@ %s::tsquery"
-EXPECTED = f"EXPLAIN (FORMAT JSON) {HAVE_WORDS}"
-UNKNOWN = "'#'"  # a word the planner knows nothing of: no word has a # in it
-MAX_FORMS = 10  # of one word, each of them unknown
-EVER = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+SELECT_MATCHING_IDS = "SELECT message_id FROM messaging_searchentry WHERE terms @@ %s::tsquery"
+EXPLAIN_MATCHING_IDS = f"EXPLAIN (FORMAT JSON) {SELECT_MATCHING_IDS}"
+UNKNOWN_WORD = "'#'"  # not in the planner's statistics: no word contains a #
+MAX_FORMS = 10  # of one word that are not in the statistics
+ALL_TIME = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message that was found. `neighbours` are those around it, oldest first; `why` says what spoke for it."""
+    """A match. `neighbours` are the messages around it, oldest first; `why` lists the reasons in plain words."""
 
     message: Message
     neighbours: list[Message]
     why: list[str]
-    score: float  # to compare within one search; the best by its own words alone had 1 before neighbours lent theirs
+    score: float  # comparable within one search; 1 is the best by its own words, before neighbours are added
 
 
-Writer = tuple[str, UUID | None, UUID | None]  # author, contact, staff member
+Author = tuple[str, UUID | None, UUID | None]  # author, contact, staff member
 
 
 @dataclass(slots=True)
 class _Candidate:
-    """A message being weighed. `own` and `lent` are bits: which of the query's words it has, which its neighbours."""
+    """A message being scored. `own` and `lent` are bit sets of the query's words: in the message, in its neighbours."""
 
     said_at: datetime
-    writer: Writer
+    author: Author
     score: float
     own: int
     lent: int = 0
-    around: list[UUID] = field(default_factory=list)  # its neighbours, oldest first, where they were looked at
+    around: list[UUID] = field(default_factory=list)  # its neighbours, oldest first, if they were loaded
 
 
 def search(
@@ -152,23 +151,23 @@ def search(
     since: datetime | None = None,
     before: datetime | None = None,
 ) -> list[Hit]:
-    """The messages of one conversation that answer a query best, the best first; [] when nothing speaks for any.
+    """Return the messages of one conversation that match a query best, best first; [] without a match.
 
-    `since` (inclusive) and `before` bound when they were said. `limit` is held to MAX_RESULTS. The query may be
-    anything: it is taken as words, at most MAX_WORDS of them, and none of its characters is an operator.
+    `since` (inclusive) and `before` bound `said_at`; `limit` is at most MAX_RESULTS. The query is split into at most
+    MAX_WORDS words; no character in it is an operator.
     """
-    asked = telling_words(query, limit=MAX_WORDS)
+    asked = significant_words(query, limit=MAX_WORDS)
     words = _distinct(asked)
     limit = min(limit, MAX_RESULTS)
     if not words or limit < 1:
         return []
     index_conversation(conversation.pk)
-    span = {"since": since or EVER[0], "before": before or EVER[1], "conversation": conversation.pk}
+    span = {"since": since or ALL_TIME[0], "before": before or ALL_TIME[1], "conversation": conversation.pk}
     similar = _similar(conversation, query)
-    candidates = _weigh(words, similar, span, limit)
-    names = _names_asked_for(conversation, candidates, {fold(form.word) for form in asked})
+    candidates = _score(words, similar, span, limit)
+    names = _named_authors(conversation, candidates, {strip_accents(form.word) for form in asked})
     for found in candidates.values():
-        found.score *= NAMED if found.writer in names else 1.0
+        found.score *= AUTHOR_FACTOR if found.author in names else 1.0
     order = sorted(candidates, key=lambda key: (-candidates[key].score, -candidates[key].said_at.timestamp(), key))
     best = order[:limit]
     around = {key: candidates[key].around for key in best}
@@ -190,43 +189,43 @@ def search(
 
 
 def with_words(messages: QuerySet[Message], query: str) -> QuerySet[Message]:
-    """Those that have every telling word of a query, of whichever conversation; none when the query has no word.
+    """Return the messages, of all conversations, with every significant word of a query; none if it has no word.
 
-    What waits to be indexed, the newest first, is indexed before.
+    A batch of waiting messages is indexed first, newest first.
     """
     wanted = all_of(query)
     if not wanted:
         return messages.none()
     index_waiting()
-    found: Any = RawSQL(HAVE_WORDS, [wanted])  # noqa: S611  a tsquery
+    found: Any = RawSQL(SELECT_MATCHING_IDS, [wanted])  # noqa: S611  a tsquery
     with connection.cursor() as cursor:
         if not _is_known_to_be_common(wanted, cursor):
-            # The planner would look for a word it does not know through all messages, newest first.
-            cursor.execute(f"{HAVE_WORDS} LIMIT {FEW + 1}", [wanted])
+            # For a word without statistics the planner would scan all messages, newest first.
+            cursor.execute(f"{SELECT_MATCHING_IDS} LIMIT {MAX_LOOKED_UP + 1}", [wanted])
             few = [row[0] for row in cursor.fetchall()]
-            found = few if len(few) <= FEW else found
+            found = few if len(few) <= MAX_LOOKED_UP else found
     return messages.filter(pk__in=found)
 
 
 def _is_known_to_be_common(wanted: str, cursor: Any) -> bool:
-    """Whether so many messages have these words that it takes longer to gather them than to meet the newest ones."""
-    return _expected(wanted, cursor) > MAX_FORMS * _expected(UNKNOWN, cursor)
+    """Return whether so many messages match that scanning from the newest is faster than collecting all ids."""
+    return _expected(wanted, cursor) > MAX_FORMS * _expected(UNKNOWN_WORD, cursor)
 
 
 def _expected(wanted: str, cursor: Any) -> int:
-    """How many messages the planner expects to have these words."""
-    cursor.execute(EXPECTED, [wanted])
+    """Return how many matches the planner expects."""
+    cursor.execute(EXPLAIN_MATCHING_IDS, [wanted])
     (plan,) = cursor.fetchone()[0]
     return int(plan["Plan"]["Plan Rows"])
 
 
 def all_of(query: str) -> str:
-    """A `tsquery` for every telling word of a query, in any of its forms; empty when it has none."""
-    return " & ".join(f"({_any_of(lexemes)})" for _, lexemes in _distinct(telling_words(query, limit=MAX_WORDS)))
+    """Return a `tsquery` for every significant word of a query, in any of its forms; empty when it has none."""
+    return " & ".join(f"({_any_of(lexemes)})" for _, lexemes in _distinct(significant_words(query, limit=MAX_WORDS)))
 
 
 def _distinct(words: Sequence[Forms]) -> list[tuple[str, frozenset[str]]]:
-    """Each word with its lexemes; words that share one are the same word."""
+    """Return each word with its lexemes; words that share a lexeme count as one."""
     distinct: list[tuple[str, frozenset[str]]] = []
     for form in words:
         for at, (word, lexemes) in enumerate(distinct):
@@ -239,7 +238,7 @@ def _distinct(words: Sequence[Forms]) -> list[tuple[str, frozenset[str]]]:
 
 
 def _similar(conversation: Conversation, query: str) -> dict[UUID, float]:
-    """How near messages come in meaning: 1 the nearest, 0 the last that is looked at."""
+    """Return how similar messages are in meaning: 1 is the nearest, 0 the last of the nearest CANDIDATES."""
     likeness = embeddings.nearest(conversation_id=conversation.pk, query=query, limit=CANDIDATES)
     if not likeness:
         return {}
@@ -247,7 +246,7 @@ def _similar(conversation: Conversation, query: str) -> dict[UUID, float]:
     return {key: (each - least) / (most - least) if most > least else 1.0 for key, each in likeness.items()}
 
 
-def _weigh(
+def _score(
     words: Sequence[tuple[str, frozenset[str]]], similar: dict[UUID, float], span: dict[str, Any], limit: int
 ) -> dict[UUID, _Candidate]:
     within = conversation_lexeme(span["conversation"])
@@ -262,69 +261,71 @@ def _weigh(
         "b": B,
     }
     with connection.cursor() as cursor:
-        cursor.execute(RANK, parameters)
+        cursor.execute(SELECT_RANKED, parameters)
         rows = cursor.fetchall()
     best = max((score for _, _, _, score, *_ in rows), default=0.0) or 1.0
-    own = {key: score / best + MEANING * similar.get(key, 0.0) for key, _, _, score, *_ in rows}
+    own = {key: score / best + SIMILARITY_WEIGHT * similar.get(key, 0.0) for key, _, _, score, *_ in rows}
     matched = {key: bits for key, _, _, _, bits, *_ in rows}
-    looked_at = {key for key, beside, *_ in rows if beside is None}  # their neighbours are all among the rows
+    loaded_with_neighbours = {
+        key for key, beside, *_ in rows if beside is None
+    }  # their neighbours are all among the rows
     candidates: dict[UUID, _Candidate] = {}
-    for key, _beside, _steps, _score, bits, said_at, *writer in rows:
+    for key, _beside, _steps, _score, bits, said_at, *author in rows:
         if key not in candidates:
-            candidates[key] = _Candidate(said_at, (writer[0], writer[1], writer[2]), own[key], bits)
+            candidates[key] = _Candidate(said_at, (author[0], author[1], author[2]), own[key], bits)
     for key, beside, steps, *_ in sorted(rows, key=lambda row: (row[5], row[0])):
         if beside is None:
             continue
         candidates[beside].around.append(key)
-        lends = [(key, beside)] if key in looked_at else [(key, beside), (beside, key)]
+        lends = [(key, beside)] if key in loaded_with_neighbours else [(key, beside), (beside, key)]
         for lender, borrower in lends:
-            candidates[borrower].score += LENT**steps * own[lender]
+            candidates[borrower].score += NEIGHBOUR_WEIGHT**steps * own[lender]
             candidates[borrower].lent |= matched[lender]
     return candidates
 
 
 def _any_of(lexemes: frozenset[str]) -> str:
-    """As a tsquery; the lexemes are letters and digits, and quoted all the same."""
+    """Return a tsquery that matches any of the lexemes. They are letters and digits; quoted all the same."""
     return " | ".join(f"'{lexeme}'" for lexeme in sorted(lexemes))
 
 
-def _names_asked_for(
+def _named_authors(
     conversation: Conversation, candidates: dict[UUID, _Candidate], asked: set[str]
-) -> dict[Writer, str]:
-    """The writer whom the query calls by name, with the name; nobody when it calls more than one."""
-    writers = {found.writer for found in candidates.values()}
+) -> dict[Author, str]:
+    """Return the author whom the query names, with the name; none when it names several."""
+    authors = {found.author for found in candidates.values()}
     called = {
-        writer: name
-        for writer, name in _names(conversation, writers).items()
-        if asked & {fold(word) for word in split_words(name, limit=MAX_WORDS)}
+        author: name
+        for author, name in _names(conversation, authors).items()
+        if asked & {strip_accents(word) for word in split_words(name, limit=MAX_WORDS)}
     }
     return called if len(set(called.values())) == 1 else {}
 
 
-def _names(conversation: Conversation, writers: set[Writer]) -> dict[Writer, str]:
-    contact_ids = {contact for _, contact, _ in writers if contact and contact != conversation.contact_id}
-    user_ids = {by for *_, by in writers if by}
+def _names(conversation: Conversation, authors: set[Author]) -> dict[Author, str]:
+    contact_ids = {contact for _, contact, _ in authors if contact and contact != conversation.contact_id}
+    user_ids = {by for *_, by in authors if by}
     contacts: dict[UUID | None, str] = {conversation.contact_id: conversation.contact.name}
     contacts |= Contact.objects.filter(pk__in=contact_ids).values_list("pk", "name")
     staff: dict[UUID | None, str] = {
         user.pk: user.get_full_name() or user.username for user in User.objects.filter(pk__in=user_ids)
     }
     names = {}
-    for writer in writers:
-        author, contact, by = writer
-        if author == Message.Author.CONTACT:
-            names[writer] = contacts.get(contact, "")
-        elif author == Message.Author.AGENT:
-            names[writer] = conversation.session.agent_profile.name
+    for author in authors:
+        kind, contact, by = author
+        if kind == Message.Author.CONTACT:
+            names[author] = contacts.get(contact, "")
+        elif kind == Message.Author.AGENT:
+            names[author] = conversation.session.agent_profile.name
         else:
-            names[writer] = staff.get(by, "") or conversation.session.display_name
-    return {writer: name for writer, name in names.items() if name}
+            names[author] = staff.get(by, "") or conversation.session.display_name
+    return {author: name for author, name in names.items() if name}
 
 
 def _around(keys: Sequence[UUID], span: dict[str, Any]) -> dict[UUID, list[UUID]]:
-    """The messages around each of these, oldest first."""
+    """Return the ids of the messages around each of these, oldest first."""
     with connection.cursor() as cursor:
-        cursor.execute(AROUND, span | {"keys": list(keys), "reach": REACH})
+        cursor.execute(SELECT_NEIGHBOURS, span | {"keys": list(keys), "reach": REACH})
         around: dict[UUID, list[UUID]] = {key: [] for key in keys}
         for key, near in cursor.fetchall():
             around[key].append(near)
@@ -332,10 +333,10 @@ def _around(keys: Sequence[UUID], span: dict[str, Any]) -> dict[UUID, list[UUID]
 
 
 def _why(
-    found: _Candidate, words: Sequence[tuple[str, frozenset[str]]], names: dict[Writer, str], *, is_similar: bool
+    found: _Candidate, words: Sequence[tuple[str, frozenset[str]]], names: dict[Author, str], *, is_similar: bool
 ) -> list[str]:
-    """What spoke for a message, in words for a person."""
+    """Return the reasons for a match, for people."""
     said = [f"says {word}" for at, (word, _) in enumerate(words) if found.own >> at & 1]
     beside = [f"beside {word}" for at, (word, _) in enumerate(words) if (found.lent & ~found.own) >> at & 1]
-    named = [f"by {names[found.writer]}"] if found.writer in names else []
+    named = [f"by {names[found.author]}"] if found.author in names else []
     return [*said, *beside, *(["similar meaning"] if is_similar else []), *named]

@@ -135,7 +135,7 @@ def test_meaning_stays_within_the_conversation(conversation, server):
     assert [hit.message.text for hit in search(conversation=conversation, query="secret kayak")] == ["filler"]
 
 
-@pytest.mark.parametrize("bound", [embeddings.EXACT_UP_TO, 0])
+@pytest.mark.parametrize("bound", [embeddings.MAX_EXACT, 0])
 def test_a_long_conversation_is_searched_through_the_index_with_the_same_result(
     conversation, server, monkeypatch, bound
 ):
@@ -144,7 +144,7 @@ def test_a_long_conversation_is_searched_through_the_index_with_the_same_result(
     lay_down(other, *["kayak"] * 50)
     messages = lay_down(conversation, *(f"word{number}" for number in range(30)), "kayak")
     embeddings.embed_waiting()
-    monkeypatch.setattr(embeddings, "EXACT_UP_TO", bound)
+    monkeypatch.setattr(embeddings, "MAX_EXACT", bound)
     found = embeddings.nearest(conversation_id=conversation.pk, query="kayak", limit=5)
     assert next(iter(found)) == messages[-1].pk
     assert len(found) == 5
@@ -210,7 +210,7 @@ def test_an_answer_that_is_no_vector_is_not_kept(conversation, server, answer):
 
 
 def test_without_pgvector_the_reason_is_told_and_search_goes_on(conversation, server, monkeypatch, caplog):
-    monkeypatch.setattr(embeddings, "AVAILABLE", "SELECT 1 WHERE %s = ''")
+    monkeypatch.setattr(embeddings, "SELECT_AVAILABLE_EXTENSION", "SELECT 1 WHERE %s = ''")
     lay_down(conversation, "kayak")
     with pytest.raises(embeddings.NoPgvector, match="OPENAI_EMBEDDING_MODEL"):
         embeddings.prepare()
