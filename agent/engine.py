@@ -21,7 +21,7 @@ from agent.turns.turn import give_back_held, take_turn
 from messaging import outbox
 from messaging.models import Conversation
 from messaging.webhooks import deliveries
-from whatsapp_agent import periodic, wakeups
+from whatsapp_agent import disk, periodic, wakeups
 from whatsapp_agent.periodic import PeriodicJob
 from whatsapp_agent.postgres.base import mark_background_thread
 
@@ -93,7 +93,7 @@ class WorkerPool:
             try:
                 again_at = self._job(key)
             except (OperationalError, InterfaceError) as exc:
-                log.warning("database_unreachable", job=self.name, error=type(exc).__name__)
+                log.warning("database_unreachable", job=self.name, error=disk.reason(exc))
             except Exception:  # one conversation's failure must not end the thread that others need
                 log.exception("job_failed", job=self.name, conversation=str(key))
             finally:
@@ -253,7 +253,7 @@ def attempt(run: Callable[[], object]) -> None:
     try:
         run()
     except (OperationalError, InterfaceError) as exc:
-        log.warning("database_unreachable", job=_name_of(run), error=type(exc).__name__)
+        log.warning("database_unreachable", job=_name_of(run), error=disk.reason(exc))
     except Exception:
         log.exception("job_failed", job=_name_of(run))
     finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
@@ -13,8 +14,11 @@ from django.views.decorators.csrf import csrf_exempt
 from agent import inbox
 from sessions_app.models import Bridge
 from sessions_app.services import bridge_of_slug
+from whatsapp_agent import disk
 from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
+
+log = structlog.get_logger(__name__)
 
 
 def webhook_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -49,7 +53,8 @@ def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
         counts = inbox.process_webhook_request(bridge=bridge, headers=request.headers, body=_body(request))
     except AppError as exc:
         return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError) as exc:
+        log.warning("events_not_stored", bridge=slug, error=disk.reason(exc))
         return JsonResponse(
             {"detail": "The events could not be stored. Send the request again.", "code": "unavailable"}, status=503
         )

@@ -24,9 +24,9 @@ from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.search import embeddings
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, adapter_for
-from whatsapp_agent import env
+from whatsapp_agent import disk, env
 from whatsapp_agent.errors import UnreadableWebhookRequest
-from whatsapp_agent.postgres import embedded
+from whatsapp_agent.postgres import clock, embedded
 
 LATE = timedelta(minutes=2)
 RECENTLY = timedelta(days=1)
@@ -48,7 +48,9 @@ def findings() -> Iterator[Finding]:
     yield _web_server()
     database = _database()
     yield database
+    yield _disk()
     if database.is_well:
+        yield _clock()
         yield from _engine()
         yield from _bridges()
         yield from _sessions()
@@ -107,6 +109,19 @@ def _database() -> Finding:
         cursor.execute("SELECT current_setting('server_version')")
         version = cursor.fetchone()[0]
     return Finding(about, True, f"PostgreSQL {version} with pgvector at {startup.database_location()}, up to date")
+
+
+def _disk() -> Finding:
+    if disk.has_room():
+        return Finding("disk", True, f"there is space left for {settings.DATA_DIR}")
+    return Finding("disk", False, f"the disk of {settings.DATA_DIR} is full", "Delete something, or enlarge it.")
+
+
+def _clock() -> Finding:
+    offset = clock.offset_s()
+    if abs(offset) <= clock.MAX_OFFSET_S:
+        return Finding("clock", True, "the database and this machine agree on the time")
+    return Finding("clock", False, clock.describe(offset), "Have both set their clocks by NTP.")
 
 
 def _engine() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Readiness: whether the database answers, the engine keeps up and the bridges can be reached."""
+"""Readiness: whether database, disk, clocks, engine and bridges let this process work."""
 
 from datetime import timedelta
 
@@ -9,9 +9,10 @@ from django.views.decorators.csrf import csrf_exempt
 from messaging.models import Conversation
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for
-from whatsapp_agent import postgres
+from whatsapp_agent import disk, postgres
 from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.http import health
+from whatsapp_agent.postgres import clock
 
 LATE = timedelta(minutes=2)
 
@@ -21,8 +22,9 @@ def ready(request: HttpRequest) -> HttpResponse:
     """Answer 200 if the process can work, else 503 with the part that fails. Shows no address and no phone number."""
     if request.method not in {"GET", "HEAD"}:
         return method_not_allowed("GET", "HEAD")
-    checks = {"database": health.database_answers()}
+    checks = {"database": health.database_answers(), "disk": disk.has_room()}
     if checks["database"]:
+        checks["clock"] = abs(clock.offset_s()) <= clock.MAX_OFFSET_S
         checks["engine"] = not Conversation.objects.due().filter(due_at__lt=timezone.now() - LATE).exists()
         bridges = [(bridge.slug, adapter_for(bridge)) for bridge in Bridge.objects.all()]
         postgres.release()

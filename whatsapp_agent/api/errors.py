@@ -27,6 +27,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 from rest_framework.views import set_rollback
 
+from whatsapp_agent import disk
 from whatsapp_agent.api.json import BodyTooLarge
 from whatsapp_agent.errors import AppError
 
@@ -43,6 +44,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         set_rollback()
         body = {"detail": str(exc), "code": exc.code}
         return Response(body | ({"fields": exc.fields} if exc.fields else {}), status=exc.status, headers=exc.headers)
+    if disk.is_full(exc) or (isinstance(exc, OperationalError | InterfaceError) and disk.explains(exc)):
+        log.error("disk_full", error=type(exc).__name__)
+        set_rollback()
+        return Response({"detail": "Not enough disk space.", "code": "insufficient_storage"}, status=507)
     if isinstance(exc, OperationalError | InterfaceError):
         set_rollback()
         return Response({"detail": "The database cannot be reached.", "code": "unavailable"}, status=503)
