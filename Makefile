@@ -3,7 +3,7 @@
 
 PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
 IN_VENV := .venv/bin/python
-PIP_FLAGS := --disable-pip-version-check --no-input
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 ARGS ?=
 
 # What `check --deploy` looks at is a production's configuration; nothing connects to it.

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import httpx
+from django.db import transaction
 from django.db.models import Max
 
 from messaging.models import Conversation, Message, Turn
-from sessions_app.models import Bridge
+from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import AppError
 
@@ -28,8 +29,21 @@ class SelfCheck:
     seconds: float
 
 
-def run(base_url: str, *, timeout_s: float = 30.0) -> SelfCheck:
-    """Write to the agent at `base_url` and return its answer once it is sent. Raises SelfCheckFailed."""
+def run_self_check(base_url: str, *, timeout_s: float = 30.0) -> SelfCheck:
+    """Write to the agent at `base_url`, return its answer and leave nothing behind. Raises SelfCheckFailed."""
+    try:
+        return _ask(base_url, timeout_s=timeout_s)
+    finally:
+        _delete_conversation()
+
+
+def _delete_conversation() -> None:
+    with transaction.atomic():
+        Conversation.objects.filter(session__name=SESSION, session__bridge__slug=Bridge.SIMULATOR).delete()
+        WhatsAppSession.objects.filter(name=SESSION, bridge__slug=Bridge.SIMULATOR).delete()
+
+
+def _ask(base_url: str, *, timeout_s: float) -> SelfCheck:
     secret = Bridge.objects.get(slug=Bridge.SIMULATOR).webhook_secret
     message_id = f"self-check-{uuid4().hex}"
     tries_before = Conversation.objects.filter(session__name=SESSION).aggregate(most=Max("tries"))["most"] or 0

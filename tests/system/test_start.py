@@ -99,6 +99,12 @@ def test_two_instances_live_side_by_side_and_end_without_a_trace(pair):
     one, other = pair
     assert healthy(one)
     assert healthy(other)
+    with httpx.Client(base_url=f"http://127.0.0.1:{one.port}/api/v1/", trust_env=False) as client:
+        password = (one.data_dir / "secrets.env").read_text().split("ADMIN_PASSWORD=")[1].strip()
+        tokens = client.post("auth/token/", json={"username": "admin", "password": password}).json()
+        headers = {"Authorization": f"Bearer {tokens['access']}"}
+        for listed in ("sessions/", "conversations/", "contacts/"):
+            assert client.get(listed, headers=headers).json()["results"] == [], "the self check left something behind"
     workers = [worker for up in pair for worker in psutil.Process(up.process.pid).children(recursive=True)]
     os.killpg(one.process.pid, signal.SIGINT)
     other.process.send_signal(signal.SIGTERM)
@@ -123,8 +129,9 @@ def test_after_everything_was_killed_the_next_start_goes_on(pair):
     second.read_greeting()
     second.kill()
 
-    third, fourth = start(other.data_dir, "--no-self-check"), start(other.data_dir)  # at once, on the same data
+    third, fourth = start(other.data_dir), start(other.data_dir, "--self-check")  # at once, on the same data
     said = third.read_greeting()
+    assert "Self check" not in said, "only the first start costs an answer"
     assert "answered after" in fourth.read_greeting()
     assert healthy(third)
     third.process.send_signal(signal.SIGTERM)

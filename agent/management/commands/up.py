@@ -13,10 +13,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
 from accounts.services import FIRST_STAFF_USER
-from agent.server import self_check, startup
+from agent.server import startup
 from agent.server.gunicorn import WebServer
+from agent.server.self_check import QUESTION, SelfCheckFailed, run_self_check
 from whatsapp_agent import env
-from whatsapp_agent.postgres import embedded
+from whatsapp_agent.postgres import clock, embedded
 
 
 class Command(BaseCommand):
@@ -25,9 +26,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=settings.PORT, help="Instead of PORT.")
-        parser.add_argument("--no-self-check", action="store_true", help="Do not send the agent a test message.")
+        parser.add_argument(
+            "--self-check", action="store_true", help="Send the agent a test message, as the first start does."
+        )
+        parser.add_argument("--no-self-check", action="store_true", help="Send none, also at the first start.")
 
-    def handle(self, *, port: int, no_self_check: bool, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *, port: int, self_check: bool, no_self_check: bool, **options: Any) -> None:  # noqa: ARG002
         signal.signal(signal.SIGTERM, _exit)  # until the web server takes over
         try:
             is_first = self._prepare(port)
@@ -38,7 +42,7 @@ class Command(BaseCommand):
             sys.exit(130)
 
         def greet() -> None:
-            if not no_self_check:
+            if self_check or (is_first and not no_self_check):
                 self._check_itself(port)
             self._show_addresses(port, is_first=is_first)
 
@@ -58,6 +62,9 @@ class Command(BaseCommand):
         if settings.EMBEDDED:
             startup.start_embedded_database(report=self._print)
         startup.check_database()
+        offset = clock.offset_s()
+        if abs(offset) > clock.MAX_OFFSET_S:
+            self._print(f"WARNING: {clock.describe(offset)}: messages may be taken for old. Set both by NTP.")
         is_first = startup.prepare_database(report=self._print)
         startup.prepare_static_files(report=self._print)
         startup.close_data_directory()  # once more, for what this start has made
@@ -82,10 +89,10 @@ class Command(BaseCommand):
             self._print(f"WARNING: .env sets {name}, which no setting reads. Check its spelling against .env.example.")
 
     def _check_itself(self, port: int) -> None:
-        self._print(f"Self check: writing to the agent through the simulator: {self_check.QUESTION}")
+        self._print(f"Self check: writing to the agent through the simulator: {QUESTION}")
         try:
-            answer = self_check.run(startup.local_url(port))
-        except self_check.SelfCheckFailed as exc:
+            answer = run_self_check(startup.local_url(port))
+        except SelfCheckFailed as exc:
             self._print(f"WARNING: the self check failed: {exc} What to do: manage.py doctor")
         else:
             self._print(f"  answered after {answer.seconds:.1f} s: {' '.join(answer.text.split())}")
