@@ -7,15 +7,14 @@ Phi, Gemma, Cohere, Seed, InternLM, LFM and Nemotron, as of 2026-11; and JSON or
 import ast
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from agent.llm.base import ToolSpec
+from agent.llm.loose_json import MAX_JSON_TRIES, MAX_PYTHON_CHARS, bare_json_starts, decode, dump, repair
 from agent.llm.spans import CodeSpans, join_around_gap
 
-_MAX_JSON_TRIES = 64  # in one text
-_MAX_PYTHON_CHARS = 8_000
 _BAR = "[|｜]"
 _GAP = "[▁_ ]"
 _TAG = (
@@ -72,7 +71,6 @@ _REACT = re.compile(
     rf"^[ \t]*Action:[ \t]*`?({_NAME})`?[ \t]*\n[ \t]*Action Input:[ \t]*", re.MULTILINE | re.IGNORECASE
 )
 _REACT_THOUGHT = re.compile(r"\A\s*Thought:.*?(?=^[ \t]*Action:)", re.MULTILINE | re.DOTALL | re.IGNORECASE)
-_JSON_START = re.compile(r"\[\s*\{\s*\"|\{\s*\"")
 _PYTHON_FENCES = {"tool_code", "tool_call", "tool_calls", "tool", "function_call"}
 _NAMES_KEYS = ("name", "tool_name", "tool", "function_name", "function", "action", "recipient_name")
 _ARGUMENT_KEYS = (
@@ -143,7 +141,7 @@ class _Reader:
                 at = end if end > 0 else len(text)
             elif found["mark"]:
                 content, at = self._marked_content(text, found)
-                self._take(content, found[0])
+                self._take(content)
             else:  # a result that the model made up
                 closing = re.compile(rf"</{found['result']}>" if found["result"] else r"\[/TOOL_RESULTS\]").search(
                     text, at
@@ -161,7 +159,7 @@ class _Reader:
         body = body.strip()
         if marked := CALL_MARK.match(body):
             inner, end = self._marked_content(body, marked)
-            calls = self._parse(inner, marked[0])
+            calls = self._parse(inner)
             if body[end:].strip() or not self._are_tools(calls):
                 return False
         elif body[:1] in {"{", "["} or language.strip().lower() in _PYTHON_FENCES or not body.count("\n"):
@@ -200,7 +198,7 @@ class _Reader:
             if separator := _SEPARATORS.match(content, at):
                 at = separator.end()
             elif content[at] in "{[":
-                _, next_at = _decode(content, at)
+                _, next_at = decode(content, at)
                 if next_at < 0:
                     break
                 at = end = next_at
@@ -210,8 +208,8 @@ class _Reader:
                 break
         return end
 
-    def _take(self, content: str, mark: str) -> None:
-        calls = self._parse(content, mark)
+    def _take(self, content: str) -> None:
+        calls = self._parse(content)
         self._dropped |= not calls and bool(content.strip())
         self._add(calls)
 
@@ -223,7 +221,7 @@ class _Reader:
                 self._dropped = True
 
     # --- what a mark holds ---------------------------------------------------------------------------------------
-    def _parse(self, content: str, mark: str) -> list[WrittenCall]:  # noqa: ARG002
+    def _parse(self, content: str) -> list[WrittenCall]:
         """Return the calls in what a mark holds, in whichever format it is."""
         readers: tuple[Callable[[str], list[WrittenCall]], ...] = (
             self._parse_invokes,
@@ -241,7 +239,7 @@ class _Reader:
         calls = []
         for invoke in _INVOKE.finditer(content):
             name, body = self._name(invoke[1]), invoke[2]
-            arguments, end = _decode(body, len(body) - len(body.lstrip()))
+            arguments, end = decode(body, len(body) - len(body.lstrip()))
             if end < 0 or not isinstance(arguments, dict):
                 arguments = {key: self._value(name, key, value) for key, value in _PARAMETER.findall(body)}
             calls.append(WrittenCall(name, json.dumps(arguments, ensure_ascii=False)))
@@ -259,7 +257,7 @@ class _Reader:
         calls = []
         for name, body in _GEMMA.findall(content):
             quoted = _GEMMA_STRING.sub(lambda string: json.dumps(string[1], ensure_ascii=False), body)
-            arguments, end = _decode(re.sub(r"([{,]\s*)(\w+)\s*:", r'\1"\2":', quoted), 0)
+            arguments, end = decode(re.sub(r"([{,]\s*)(\w+)\s*:", r'\1"\2":', quoted), 0)
             if end > 0:
                 calls.append(WrittenCall(self._name(name), json.dumps(arguments, ensure_ascii=False)))
         return calls
@@ -270,17 +268,17 @@ class _Reader:
         content = re.sub(rf"\bfunction\s*(?=<{_BAR}tool{_GAP}sep)", "", content)
         at, tries = 0, 0
         name = ""
-        while at < len(content) and tries < _MAX_JSON_TRIES:
+        while at < len(content) and tries < MAX_JSON_TRIES:
             tries += 1
             if separator := _SEPARATORS.match(content, at):
                 at = separator.end()
             elif content[at] in "{[":
-                value, end = _decode(content, at)
+                value, end = decode(content, at)
                 if end < 0:
-                    value, end = _repair(content[at:]), len(content)
+                    value, end = repair(content[at:]), len(content)
                 if value is None:
                     break
-                found = [WrittenCall(name, _dump(value))] if name else self._calls_in(value, strict=False)
+                found = [WrittenCall(name, dump(value))] if name else self._calls_in(value, strict=False)
                 calls += found
                 at, name = end, ""
             elif named := re.compile(_NAME).match(content, at):
@@ -296,7 +294,7 @@ class _Reader:
         return calls
 
     def _parse_json(self, content: str, *, strict: bool, at: int = 0) -> tuple[list[WrittenCall], int]:
-        value, end = _decode(content, at)
+        value, end = decode(content, at)
         if end < 0:
             return [], at
         return self._calls_in(value, strict=strict), end
@@ -321,19 +319,19 @@ class _Reader:
             if not others and (arguments_key or name in self._names) and (is_shaped or arguments is None):
                 has_full_shape = is_shaped and key in _NAMES_KEYS[:2] and arguments_key in _ARGUMENT_KEYS[:2]
                 if name in self._names or not strict or (has_full_shape and re.fullmatch(_NAME, name)):
-                    return [WrittenCall(name, _dump(arguments if arguments is not None else {}))]
+                    return [WrittenCall(name, dump(arguments if arguments is not None else {}))]
             if not strict and name in self._names and not arguments_key:
                 rest = {each: inner for each, inner in value.items() if each != key and each not in {"id", "type"}}
-                return [WrittenCall(name, _dump(rest))]
+                return [WrittenCall(name, dump(rest))]
             return []
         if value and all(self._name(each) in self._names and isinstance(inner, dict) for each, inner in value.items()):
-            return [WrittenCall(self._name(each), _dump(inner)) for each, inner in value.items()]
+            return [WrittenCall(self._name(each), dump(inner)) for each, inner in value.items()]
         return []
 
     def _parse_python(self, content: str) -> list[WrittenCall]:
         """Read `name(key="value")`, or a list of such calls."""
         content = content.strip().strip("`").strip()
-        if "(" not in content or len(content) > _MAX_PYTHON_CHARS:
+        if "(" not in content or len(content) > MAX_PYTHON_CHARS:
             return []
         try:
             tree = ast.parse(content, mode="eval").body
@@ -379,8 +377,8 @@ class _Reader:
 
     def _take_react(self, text: str, react: re.Match[str]) -> str:
         name = self._name(react[1])
-        value, end = _decode(text, react.end())
-        self._add([WrittenCall(name, _dump(value) if end > 0 and isinstance(value, dict) else "{}")])
+        value, end = decode(text, react.end())
+        self._add([WrittenCall(name, dump(value) if end > 0 and isinstance(value, dict) else "{}")])
         before = _REACT_THOUGHT.sub("", text[: react.end()])
         before = before[: found.start()] if (found := _REACT.search(before)) else ""
         return before.strip()  # what follows are results that the model made up
@@ -388,14 +386,14 @@ class _Reader:
     def _take_bare_json(self, text: str) -> str:
         names = "|".join(map(re.escape, sorted(self._names)))
         kept, start, at = "", 0, 0
-        for begin, json_at in _bare_json_starts(text, names):
+        for begin, json_at in bare_json_starts(text, names):
             if begin < at:
                 continue
-            value, end = _decode(text, json_at)
+            value, end = decode(text, json_at)
             if end < 0:
                 continue
             if json_at != begin:
-                calls = [WrittenCall(self._name(text[begin:json_at].strip(" (\n")), _dump(value))]
+                calls = [WrittenCall(self._name(text[begin:json_at].strip(" (\n")), dump(value))]
                 end += text[end : end + 1] == ")"
             else:
                 calls = self._calls_in(value, strict=True)
@@ -431,53 +429,10 @@ class _Reader:
             return text
 
 
-def _bare_json_starts(text: str, names: str) -> Iterator[tuple[int, int]]:
-    """Yield where a call may begin, outside code, and where its JSON does; a name may stand before it."""
-    code = CodeSpans(text)
-    pattern = re.compile(rf"(?P<ticks>`+)|(?P<named>\b(?:{names})\s*\(?\s*(?=\{{))|{_JSON_START.pattern}")
-    at = tries = 0
-    while tries < _MAX_JSON_TRIES and (found := pattern.search(text, at)):
-        begin, at = found.span()
-        if found["ticks"]:
-            at = max(at, code.end(begin, len(found[0])))
-            continue
-        tries += 1
-        yield (begin, at) if found["named"] else (begin, begin)
-        at = at if found["named"] else begin + 1
-
-
 def _closing_of(text: str, mark: re.Match[str]) -> str:
     """Return the pattern of what closes a mark."""
     opens = (close for opening, close in _CLOSED_BY.items() if re.compile(opening, re.I).match(text, mark.start()))
     return next(opens, r"(?!)")
-
-
-def _decode(text: str, at: int) -> tuple[Any, int]:
-    """Return the JSON value at `at` and where it ends; -1 if there is none."""
-    if at >= len(text):
-        return None, -1
-    try:
-        return json.JSONDecoder(strict=False).raw_decode(text, at)
-    except (ValueError, RecursionError):
-        return None, -1
-
-
-def _repair(text: str) -> Any:
-    """Read JSON that lacks its last braces, or that is written as Python; None if that fails too."""
-    text = text.strip()
-    for closing in ("}", "}}", "}]", '"}}', "]}}"):
-        value, end = _decode(text + closing, 0)
-        if end > 0 and not (text + closing)[end:].strip():
-            return value
-    try:
-        value = ast.literal_eval(text) if len(text) <= _MAX_PYTHON_CHARS else None
-        return json.loads(json.dumps(value))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return None
-
-
-def _dump(arguments: Any) -> str:
-    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 def _without_stray_marks(text: str) -> str:
