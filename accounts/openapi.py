@@ -135,6 +135,7 @@ RESPONSE_EXAMPLES: dict[str, dict[str, Any]] = {
         "error_code": "",
         "error": "",
         "said_at": _AT,
+        "written_at": _AT,
         "created_at": _AT,
         "sent_at": None,
         "delivered_at": None,

@@ -64,8 +64,8 @@ class MessageFilters(FilterSet):
     author = AnyOf(choices=Message.Author.choices)
     kind = AnyOf(choices=Message.Kind.choices)
     status = AnyOf(choices=Message.Status.choices)
-    since = Since("said_at", label="Said at this time or later.")
-    before = Before("said_at", label="Said before this time.")
+    since = Since("said_at", label="Arrived or queued at this time or later; imported history: written.")
+    before = Before("said_at", label="Arrived or queued before this time; imported history: written.")
     search = Search(method="by_words", label="With all of these words, in any of their forms.")
 
     class Meta:

@@ -42,13 +42,17 @@ KEEP = Statement("""
 WITH place AS (
     SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
            profile.debounce_s, profile.debounce_max_s,
+           -- Clocks differ: what comes now is ordered as it comes, only imported history as it was written.
+           CASE WHEN %(is_history)s THEN LEAST(%(written_at)s, statement_timestamp()) ELSE statement_timestamp() END
+               AS said_at,
            CASE
                WHEN NOT %(answerable)s THEN 'kind'
                WHEN %(is_history)s THEN 'history'
                WHEN contact.is_blocked OR session.ended_at IS NOT NULL OR session.access_policy = 'nobody'
                     OR (session.access_policy = 'listed' AND NOT contact.is_allowed) THEN 'policy'
                WHEN contact.is_group AND NOT profile.answers_groups THEN 'group'
-               WHEN %(said_at)s < statement_timestamp() - make_interval(secs => profile.max_answer_age_s) THEN 'stale'
+               WHEN %(written_at)s < statement_timestamp() - make_interval(secs => profile.max_answer_age_s)
+                   THEN 'stale'
                ELSE ''
            END AS unanswered
       FROM sessions_app_whatsappsession session
@@ -67,7 +71,7 @@ WITH place AS (
 ), kept AS (
     INSERT INTO messaging_message (
         id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
-        provider_message_id, quoted_id, quoted_provider_id, tries, error_code, error, said_at, created_at)
+        provider_message_id, quoted_id, quoted_provider_id, tries, error_code, error, said_at, written_at, created_at)
     SELECT %(id)s::uuid, session_id, conversation_id, COALESCE(%(sender_id)s::uuid, contact_id),
            'inbound', 'contact', %(kind)s::text,
            CASE unanswered WHEN '' THEN 'received' ELSE 'handled' END, unanswered, %(text)s::text,
@@ -75,7 +79,8 @@ WITH place AS (
            (SELECT quoted.id FROM messaging_message quoted
              WHERE quoted.session_id = place.session_id AND quoted.provider_message_id = %(quoted_id)s
                AND quoted.conversation_id = place.conversation_id),  -- nobody reads along elsewhere by answering it
-           COALESCE(%(quoted_id)s, ''), 0, '', '', LEAST(%(said_at)s, statement_timestamp()), statement_timestamp()
+           COALESCE(%(quoted_id)s, ''), 0, '', '', said_at, LEAST(%(written_at)s, statement_timestamp()),
+           statement_timestamp()
       FROM place
     ON CONFLICT (provider_message_id, conversation_id) DO NOTHING
     RETURNING conversation_id, unanswered
@@ -83,7 +88,7 @@ WITH place AS (
     UPDATE messaging_conversation conversation
        SET inbound_count = inbound_count + (kept.unanswered = '')::int,
            unread_count = unread_count + (kept.unanswered <> 'history')::int,
-           last_message_at = GREATEST(last_message_at, LEAST(%(said_at)s, statement_timestamp())),
+           last_message_at = GREATEST(last_message_at, place.said_at),
            burst_started_at = CASE WHEN kept.unanswered = '' AND control = 'agent'
                                    THEN COALESCE(burst_started_at, statement_timestamp()) ELSE burst_started_at END,
            due_at = CASE WHEN kept.unanswered = '' AND control = 'agent'
@@ -140,7 +145,6 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
         return None  # the writer has to be looked up first
     (alias_kind, alias_value), *alternates = event.chat.aliases
     message_id = uuid7()
-    said_at = event.sent_at or timezone.now()
     parameters = {
         "id": message_id,
         "bridge_id": bridge.pk,
@@ -156,7 +160,7 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
         "details": Json(_details(event)),
         "provider_message_id": event.provider_message_id,
         "quoted_id": event.quoted_id,
-        "said_at": said_at,
+        "written_at": event.sent_at or timezone.now(),
         "answerable": event.answerable and event.kind is not Kind.REACTION,
         "is_history": event.is_history,
         "hurry_s": _debounce_s(event.text),
@@ -255,7 +259,8 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     if _is_known(conversation, event):
         return None
     now = timezone.now()
-    said_at = min(event.sent_at or now, now)
+    written_at = min(event.sent_at or now, now)
+    said_at = written_at if event.is_history else now
     unsettled = (
         Message.objects.filter(
             conversation=conversation,
@@ -264,7 +269,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
             provider_message_id=None,
             text=event.text,
             kind=event.kind.value,
-            sending_at__range=(said_at - ECHO_WITHIN, said_at + ECHO_WITHIN),
+            sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
         )
         .order_by("status", "created_at", "id")  # what is being sent before what is unconfirmed
         .first()
@@ -285,12 +290,13 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
         quoted_provider_id=event.quoted_id or "",
         quoted=Message.objects.filter(conversation=conversation, provider_message_id=event.quoted_id or "").first(),
         said_at=said_at,
-        sent_at=said_at,
+        written_at=written_at,
+        sent_at=written_at,
     )
     Conversation.objects.filter(pk=conversation.pk).update(
         last_message_at=max(filter(None, [conversation.last_message_at, said_at]))
     )
-    is_fresh = said_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
+    is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
     if is_fresh and not event.is_history and not _is_own_number(session, contact):
         control.record_human_reply(conversation=conversation, reason="typed on the phone")
     return message

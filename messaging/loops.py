@@ -225,7 +225,7 @@ def _followed_at_machine_pace(message: Message) -> bool:
     if question is None:
         return False
     # After an outage everything arrives at once: by the phones' clocks it has to have been quick as well.
-    typed_s = (message.said_at - question.said_at).total_seconds()
+    typed_s = ((message.written_at or message.said_at) - (question.written_at or question.said_at)).total_seconds()
     if not -CLOCK_TOLERANCE_S <= typed_s <= MACHINE_REPLY_S + CLOCK_TOLERANCE_S:
         return False
     return is_machine_pace((message.created_at - question.created_at).total_seconds(), chars=len(message.text))

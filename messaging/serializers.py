@@ -133,6 +133,7 @@ class MessageSerializer(serializers.ModelSerializer):
             "error_code",
             "error",
             "said_at",
+            "written_at",
             "created_at",
             "sent_at",
             "delivered_at",

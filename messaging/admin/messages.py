@@ -63,7 +63,7 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
         (None, {"fields": ["conversation", "direction", "author", "sent_by", "sender", "kind", "text", "details"]}),
         ("Status", {"fields": ["status", "unanswered", "error_code", "error", "tries", "next_try_at"]}),
         ("Turn", {"fields": ["turn"]}),
-        ("Times", {"fields": ["said_at", "created_at", *TIMESTAMP_FIELDS]}),
+        ("Times", {"fields": ["said_at", "written_at", "created_at", *TIMESTAMP_FIELDS]}),
         ("Bridge", {"fields": ["session", "provider_message_id", "quoted", "quoted_provider_id"]}),
     ]  # fmt: skip
 

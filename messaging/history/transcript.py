@@ -38,6 +38,7 @@ class HistoryMessage:
     text: str
     details: dict[str, Any]
     said_at: datetime
+    written_at: datetime | None
     sender_id: UUID | None
     sender_name: str | None
     sender_phone: str | None
@@ -58,6 +59,7 @@ COLUMNS = (
     "text",
     "details",
     "said_at",
+    "written_at",
     "sender_id",
     "sender__name",
     "sender__phone",
@@ -76,7 +78,7 @@ def visible_messages(conversation: Conversation) -> QuerySet[Message]:
 SELECT_HISTORY = Statement(
     f"""
 SELECT message.id, message.direction, message.status, message.kind, message.text, message.details, message.said_at,
-       message.sender_id, sender.name, sender.phone, media.filename, quoted.kind, quoted.text
+       message.written_at, message.sender_id, sender.name, sender.phone, media.filename, quoted.kind, quoted.text
   FROM messaging_message message
   LEFT JOIN messaging_contact sender ON sender.id = message.sender_id
   LEFT JOIN messaging_media media ON media.message_id = message.id
@@ -99,8 +101,14 @@ def load_history(conversation: Conversation, *, limit: int = MAX_MESSAGES) -> li
     since, after = conversation.context_from, conversation.summary_until
     rows = SELECT_HISTORY.rows(id=conversation.pk, since=since, after=after, limit=limit)
     messages = [HistoryMessage(*_parse_details(row)) for row in reversed(rows)]
-    # Unanswered messages come last: their author's clock may be behind ours, and bridges may send whole seconds only.
-    return sorted(messages, key=lambda message: message.status == Message.Status.RECEIVED)
+    return sorted(messages, key=_waiting_order)
+
+
+def _waiting_order(message: HistoryMessage) -> tuple[bool, datetime | None]:
+    """Order: what happened here, then what waits for an answer as its author wrote it, as bridges may swap webhooks."""
+    if message.status != Message.Status.RECEIVED:
+        return False, None
+    return True, message.written_at or message.said_at
 
 
 def _parse_details(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -108,7 +108,9 @@ class Message(models.Model):
     error_code = models.CharField(max_length=50, blank=True)
     error = models.CharField(max_length=300, blank=True)
 
-    said_at = models.DateTimeField(default=timezone.now)  # the writer's clock where the bridge tells it
+    # Its place in the conversation: when it arrived or was queued here; of imported history, the writer's time.
+    said_at = models.DateTimeField(default=timezone.now)
+    written_at = models.DateTimeField(null=True, blank=True, help_text="By the writer's clock, as the bridge tells it.")
     created_at = models.DateTimeField(default=timezone.now)
     sending_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)

@@ -76,7 +76,7 @@ class Asked:
 
 
 @dataclass
-class HistoryMessage:
+class ModelReply:
     """What the model says, before it is put into the words of one API."""
 
     text: str | None = None
@@ -114,7 +114,7 @@ class Failure:
     times: int | None = None  # None: until healed
     wait_s: float = 0.0
     answer: Answer | None = None
-    said: HistoryMessage | None = None
+    said: ModelReply | None = None
     trickle: bool = False  # a byte now and then, for ever
     after: int = 0  # requests until it begins
 
@@ -142,13 +142,13 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "compressed": {"answer": Answer(200, b"inflating this fails", (("Content-Encoding", "deflate"),))},
     "compressed_429": {"answer": Answer(429, b"inflating this fails", (("Content-Encoding", "gzip"),))},
     "huge": {"answer": Answer(200, b'{"choices": "' + b"x" * 20_000_000 + b'"}')},
-    "empty": {"said": HistoryMessage(text="")},
-    "blank": {"said": HistoryMessage(text=" \n\t ")},
-    "invisible": {"said": HistoryMessage(text="\u200b\u2060")},
-    "null": {"said": HistoryMessage(text=None)},
-    "refusal": {"said": HistoryMessage(refusal="I will not.")},
-    "filtered": {"said": HistoryMessage(text="Half an ans", finish_reason="content_filter")},
-    "cut_before_it_began": {"said": HistoryMessage(text="", finish_reason="length")},
+    "empty": {"said": ModelReply(text="")},
+    "blank": {"said": ModelReply(text=" \n\t ")},
+    "invisible": {"said": ModelReply(text="\u200b\u2060")},
+    "null": {"said": ModelReply(text=None)},
+    "refusal": {"said": ModelReply(refusal="I will not.")},
+    "filtered": {"said": ModelReply(text="Half an ans", finish_reason="content_filter")},
+    "cut_before_it_began": {"said": ModelReply(text="", finish_reason="length")},
     "hang": {"wait_s": 3600.0},
     "drop": {},
     "trickle": {"trickle": True},
@@ -169,7 +169,7 @@ class FakeOpenAI:
     max_body_chars: int = 0  # of a request, as a small context has it; 0: no limit
     filtered_words: tuple[str, ...] = ()  # a request that holds one of them is filtered
     filter_status: int = 200  # 200: by the finish reason, 400: by an error
-    next_answers: deque[HistoryMessage | Answer] = field(default_factory=deque)
+    next_answers: deque[ModelReply | Answer] = field(default_factory=deque)
     failures: list[Failure] = field(default_factory=list)
     requests: deque[Asked] = field(default_factory=lambda: deque(maxlen=10_000))
     count: int = 0
@@ -215,11 +215,11 @@ class FakeOpenAI:
 
     def say(self, *texts: str) -> None:
         """The next answers, one text each."""
-        self.next_answers.extend(HistoryMessage(text=text) for text in texts)
+        self.next_answers.extend(ModelReply(text=text) for text in texts)
 
     def call_tools(self, *calls: tuple[str, Any], text: str | None = None) -> None:
         """The next answer asks for these tools: (name, arguments), the latter a dict, or a text sent as it is."""
-        self.next_answers.append(HistoryMessage(text=text, calls=list(calls), finish_reason="tool_calls"))
+        self.next_answers.append(ModelReply(text=text, calls=list(calls), finish_reason="tool_calls"))
 
     def answer(self, body: Any, *, status: int = 200) -> None:
         """The next answer, word for word."""
@@ -318,10 +318,10 @@ class FakeOpenAI:
         if any(word in text for word in self.filtered_words):
             if self.filter_status != 200:
                 return error(self.filter_status, "The prompt was flagged.", code="content_filter")
-            return self._worded(path, HistoryMessage(text="", finish_reason="content_filter"), body)
+            return self._worded(path, ModelReply(text="", finish_reason="content_filter"), body)
         return self._worded(path, self._next_answer(said_last, tools, body), body)
 
-    def _next_answer(self, said_last: str | None, tools: set[str], body: dict[str, Any]) -> HistoryMessage | Answer:
+    def _next_answer(self, said_last: str | None, tools: set[str], body: dict[str, Any]) -> ModelReply | Answer:
         said_last = said_last and own_words(said_last)
         if self.next_answers:
             return self.next_answers.popleft()
@@ -329,12 +329,12 @@ class FakeOpenAI:
             for word, (name, arguments) in self.on_word.items():
                 if word in said_last and name in tools:
                     given = arguments(said_last) if callable(arguments) else arguments
-                    return HistoryMessage(calls=[(name, given)], finish_reason="tool_calls")
+                    return ModelReply(calls=[(name, given)], finish_reason="tool_calls")
         if callable(self.reply):
-            return HistoryMessage(text=self.reply(own_words(_last_of_user(body))))
-        return HistoryMessage(text=self.reply.replace("{}", (said_last or "(nothing)")[:500]))
+            return ModelReply(text=self.reply(own_words(_last_of_user(body))))
+        return ModelReply(text=self.reply.replace("{}", (said_last or "(nothing)")[:500]))
 
-    def _worded(self, path: str, said: HistoryMessage | Answer, body: Any = None) -> Answer:
+    def _worded(self, path: str, said: ModelReply | Answer, body: Any = None) -> Answer:
         if isinstance(said, Answer):
             return said
         model = body.get("model") if isinstance(body, dict) else "fake-model"
@@ -445,7 +445,7 @@ def _is_good_call(call: dict[str, Any]) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call["name"]))
 
 
-def _chat_completion(number: int, model: str, tokens: tuple[int, int], said: HistoryMessage) -> dict[str, Any]:
+def _chat_completion(number: int, model: str, tokens: tuple[int, int], said: ModelReply) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": said.refusal}
     if said.calls:
         message["tool_calls"] = [
@@ -506,7 +506,7 @@ def _read_responses(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
     return "", _words(items[-1]["content"]) if items[-1].get("role") == "user" else None, tools
 
 
-def _response(number: int, model: str, tokens: tuple[int, int], said: HistoryMessage) -> dict[str, Any]:
+def _response(number: int, model: str, tokens: tuple[int, int], said: ModelReply) -> dict[str, Any]:
     output: list[dict[str, Any]] = [{"type": "reasoning", "id": f"rs_{number}", "summary": []}]
     content: list[dict[str, Any]] = []
     if said.text is not None:

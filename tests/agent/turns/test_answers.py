@@ -11,7 +11,7 @@ from messaging import control
 from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.models import Conversation, Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfile
-from tests.support.fake_openai import HistoryMessage
+from tests.support.fake_openai import ModelReply
 
 pytestmark = pytest.mark.usefixtures("profile")
 
@@ -94,7 +94,7 @@ def test_an_empty_answer_after_a_tool_call_is_asked_for_once_more_without_tools(
 
 
 def test_the_rest_of_an_answer_that_was_cut_off_is_asked_for_once(says, conversation, model, api):
-    model.next_answers.append(HistoryMessage(text="It costs R$ 12", finish_reason="length"))
+    model.next_answers.append(ModelReply(text="It costs R$ 12", finish_reason="length"))
     model.say("0 a day. Shall I book?")
     says("How much?")
     turns.take_turn(conversation.pk)
@@ -106,7 +106,7 @@ def test_the_rest_of_an_answer_that_was_cut_off_is_asked_for_once(says, conversa
 
 def test_an_answer_that_is_cut_off_again_ends_at_its_last_sentence(says, conversation, model, api):
     for _ in range(2):
-        model.next_answers.append(HistoryMessage(text="We are open. We close at ei", finish_reason="length"))
+        model.next_answers.append(ModelReply(text="We are open. We close at ei", finish_reason="length"))
     says("When?")
     turns.take_turn(conversation.pk)
     assert replies() == ["We are open."]
@@ -114,7 +114,7 @@ def test_an_answer_that_is_cut_off_again_ends_at_its_last_sentence(says, convers
 
 
 def test_an_answer_whose_rest_fails_ends_at_its_last_sentence(says, conversation, model):
-    model.next_answers.append(HistoryMessage(text="We are open. We close at ei", finish_reason="length"))
+    model.next_answers.append(ModelReply(text="We are open. We close at ei", finish_reason="length"))
     model.fail_after(1, "error_500")
     says("When?")
     turns.take_turn(conversation.pk)
@@ -279,7 +279,7 @@ def test_a_summary_of_a_command_holds_no_prompt_marks(says, conversation, model,
 
 def test_a_summary_that_is_cut_off_ends_at_its_last_sentence(says, conversation, model, api):
     talked(conversation, "We meet on Monday")
-    model.next_answers.append(HistoryMessage(text="They meet on Monday. They also", finish_reason="length"))
+    model.next_answers.append(ModelReply(text="They meet on Monday. They also", finish_reason="length"))
     says("/summarize")
     turns.take_turn(conversation.pk)
     assert replies() == ["They meet on Monday."]
