@@ -22,7 +22,9 @@ def has_room(directory: Path | None = None) -> bool:
 
 def is_full(exc: BaseException | None) -> bool:
     """Return whether this exception, or one that led to it, says that the disk is full."""
-    while exc is not None:
+    seen: set[int] = set()  # an exception that is raised again while it is handled may lead back to itself
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
         if isinstance(exc, DiskFull) or (isinstance(exc, OSError) and exc.errno in {errno.ENOSPC, errno.EDQUOT}):
             return True
         exc = exc.__cause__ or exc.__context__

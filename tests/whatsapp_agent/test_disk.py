@@ -73,3 +73,11 @@ def test_readiness_and_doctor_tell_of_clocks_that_differ(ahead_s, rf, monkeypatc
     answer = ready(rf.get("/health/ready/"))
     assert (answer.status_code, json.loads(answer.content)["checks"]["clock"]) == (503, False)
     assert not next(finding for finding in doctor.findings() if finding.about == "clock").is_well
+
+
+def test_exceptions_that_led_to_each_other_are_each_looked_at_once():
+    first, second = ValueError(), KeyError()
+    first.__context__, second.__context__ = second, first
+    assert not disk.is_full(first)
+    second.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert disk.is_full(first)
