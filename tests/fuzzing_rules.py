@@ -25,6 +25,8 @@ REASONS = [
     ("GET /api/v1/events/", "invalid_cursor", "after", ANY),
     # JSON can write NUL; PostgreSQL cannot keep it.
     (ANY, "invalid", ANY, "Null characters are not allowed."),
+    # A name is one line of visible characters; no schema lists which those are.
+    ("(POST|PATCH) .*", "invalid", ANY, "Line breaks, control characters and bidirectional marks are not allowed."),
     # Spaces count for a schema's `minLength`, and are no text.
     (ANY, "invalid", ANY, "This field may not be blank."),
     # What there is changes.
@@ -37,7 +39,7 @@ REASONS = [
     ("POST /api/v1/auth/keys/", "invalid", "expires_at", "Must be in the future."),
     ("POST /api/v1/conversations/{id}/takeover/", "invalid", "until", "Must be in the future."),
     # Passwords.
-    ("PATCH /api/v1/auth/me/", "invalid", "current_password", "This is not your password."),
+    ("PATCH /api/v1/auth/me/", "invalid", "current_password", "Wrong password."),
     # One of several ways, of which each is well formed.
     ("POST /api/v1/messages/", "invalid", "session|to", "Give `conversation`, or `session` and `to`."),
     ("POST /api/v1/messages/", "invalid", "session|to", "Not together with `conversation`."),
@@ -47,7 +49,16 @@ REASONS = [
     (SENDING, "invalid", "filename", "Only together with `media_url`."),
     ("POST /api/v1/conversations/{id}/takeover/", "invalid", "minutes", "Give `until` or `minutes`, not both."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "debounce_max_s", "This must not be less than `debounce_s`."),
+    ("(POST|PATCH) /api/v1/agents/.*", "invalid", "loop_repeats", "Must be 0 .off. or at least 3."),
+    # The time zones are those of the server's database.
+    ("(POST|PATCH) /api/v1/sessions/.*", "invalid", "time_zone", "Unknown time zone. .*"),
     # More than a pattern is to be said of phone numbers, of addresses, and of what is in a file.
+    (
+        "GET /api/v1/(contacts|conversations)/",
+        "invalid",
+        "phone",
+        "Invalid phone number. .*|Is the country code missing.*|This phone number has .*|WhatsApp has no extensions.*",
+    ),
     (
         SENDING,
         "invalid",
