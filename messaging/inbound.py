@@ -1,4 +1,4 @@
-"""Keep what the bridge tells: messages, our own phone's words, receipts, edits. Everything here may run twice."""
+"""Store what the bridge reports: messages, messages of our own phone, receipts, edits. Everything may come twice."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -36,10 +36,10 @@ QUESTION_MARKS = ("?", "？", "؟", "⸮", ";")
 COMMAND_MARKS = ("/", "#")
 ECHO_WITHIN = timedelta(minutes=10)  # of a send, as two clocks tell it; the same words at another time are a person's
 
-# Kept in one round trip, because this is what every delivery waits for: find the conversation by the sender's alias,
-# insert the message once, and move the conversation's due time. No row comes back when the sender is unknown.
-KEEP = Statement("""
-WITH place AS (
+# One round trip, because every webhook request waits for it: find the conversation by the chat's alias, insert the
+# message once, and move the conversation's due time. Returns no row when the contact is unknown.
+INSERT_INBOUND_MESSAGE = Statement("""
+WITH target AS (
     SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
            profile.debounce_s, profile.debounce_max_s,
            -- Clocks differ: what comes now is ordered as it comes, only imported history as it was written.
@@ -68,7 +68,7 @@ WITH place AS (
            SELECT 1 FROM unnest(%(alternates)s::text[]) alternate
             WHERE alternate NOT IN (SELECT known.value FROM messaging_contactalias known
                                      WHERE known.contact_id = alias.contact_id))
-), kept AS (
+), inserted AS (
     INSERT INTO messaging_message (
         id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
         provider_message_id, quoted_id, quoted_provider_id, tries, error_code, error, said_at, written_at, created_at)
@@ -77,37 +77,37 @@ WITH place AS (
            CASE unanswered WHEN '' THEN 'received' ELSE 'handled' END, unanswered, %(text)s::text,
            %(details)s::jsonb, %(provider_message_id)s::text,
            (SELECT quoted.id FROM messaging_message quoted
-             WHERE quoted.session_id = place.session_id AND quoted.provider_message_id = %(quoted_id)s
-               AND quoted.conversation_id = place.conversation_id),  -- nobody reads along elsewhere by answering it
+             WHERE quoted.session_id = target.session_id AND quoted.provider_message_id = %(quoted_id)s
+               AND quoted.conversation_id = target.conversation_id),  -- nobody reads along elsewhere by answering it
            COALESCE(%(quoted_id)s, ''), 0, '', '', said_at, LEAST(%(written_at)s, statement_timestamp()),
            statement_timestamp()
-      FROM place
+      FROM target
     ON CONFLICT (provider_message_id, conversation_id) DO NOTHING
     RETURNING conversation_id, unanswered
 ), moved AS (
     UPDATE messaging_conversation conversation
-       SET inbound_count = inbound_count + (kept.unanswered = '')::int,
-           unread_count = unread_count + (kept.unanswered <> 'history')::int,
-           last_message_at = GREATEST(last_message_at, place.said_at),
-           burst_started_at = CASE WHEN kept.unanswered = '' AND control = 'agent'
+       SET inbound_count = inbound_count + (inserted.unanswered = '')::int,
+           unread_count = unread_count + (inserted.unanswered <> 'history')::int,
+           last_message_at = GREATEST(last_message_at, target.said_at),
+           burst_started_at = CASE WHEN inserted.unanswered = '' AND control = 'agent'
                                    THEN COALESCE(burst_started_at, statement_timestamp()) ELSE burst_started_at END,
-           due_at = CASE WHEN kept.unanswered = '' AND control = 'agent'
+           due_at = CASE WHEN inserted.unanswered = '' AND control = 'agent'
                          THEN GREATEST(retry_at, LEAST(
-                             statement_timestamp() + make_interval(secs => LEAST(debounce_s, %(hurry_s)s)),
+                             statement_timestamp() + make_interval(secs => LEAST(debounce_s, %(max_debounce_s)s)),
                              COALESCE(burst_started_at, statement_timestamp()) + make_interval(secs => debounce_max_s)))
                          ELSE due_at END
-      FROM kept, place
-     WHERE conversation.id = kept.conversation_id
+      FROM inserted, target
+     WHERE conversation.id = inserted.conversation_id
     RETURNING conversation.id, conversation.due_at
 )
-SELECT place.conversation_id, kept.conversation_id IS NOT NULL, moved.due_at, kept.unanswered = '', place.link
-  FROM place LEFT JOIN kept ON true LEFT JOIN moved ON true
+SELECT target.conversation_id, inserted.conversation_id IS NOT NULL, moved.due_at, inserted.unanswered = '', target.link
+  FROM target LEFT JOIN inserted ON true LEFT JOIN moved ON true
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiveResult:
-    """What became of an inbound message. `due_at` is when its conversation wants a turn, None when it wants none."""
+    """The result of storing an inbound message. `due_at` is when its conversation is due, None if it is not."""
 
     message_id: UUID
     conversation_id: UUID
@@ -116,22 +116,22 @@ class ReceiveResult:
 
 
 def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
-    """Keep an inbound message, once, and say when its conversation is due.
+    """Store an inbound message once, and return when its conversation is due.
 
-    Raises Conversation.DoesNotExist when its place changes at this very moment (a merge, another address): ask again.
+    Raises Conversation.DoesNotExist when the conversation changes meanwhile (a merge, another address): try again.
     """
-    kept = _keep(bridge=bridge, event=event)
-    if kept is None:
+    result = _insert(bridge=bridge, event=event)
+    if result is None:
         with transaction.atomic():
             sender_id = _ensure_conversation(bridge=bridge, event=event)
-            kept = _keep(bridge=bridge, event=event, sender_id=sender_id)
-            if kept is None:
-                raise Conversation.DoesNotExist("the place was made a line above, and is another one by now")
-    return kept
+            result = _insert(bridge=bridge, event=event, sender_id=sender_id)
+            if result is None:
+                raise Conversation.DoesNotExist("the conversation was created a line above, and has changed since")
+    return result
 
 
 def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> UUID | None:
-    """Make what the message hangs on: session, contact, conversation; the writer's contact, in a group."""
+    """Ensure that session, contact and conversation exist; return the writer's contact id in a group."""
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
     contact = contact_for(session=session, address=event.chat)
     conversation_with(contact=contact, address=event.chat.address)
@@ -140,7 +140,7 @@ def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> UUID | No
     return None
 
 
-def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None) -> ReceiveResult | None:
+def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None) -> ReceiveResult | None:
     if event.chat.is_group and sender_id is None:
         return None  # the writer has to be looked up first
     (alias_kind, alias_value), *alternates = event.chat.aliases
@@ -163,10 +163,10 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
         "written_at": event.sent_at or timezone.now(),
         "answerable": event.answerable and event.kind is not Kind.REACTION,
         "is_history": event.is_history,
-        "hurry_s": _debounce_s(event.text),
+        "max_debounce_s": _debounce_s(event.text),
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
-        rows = KEEP.rows(**parameters)
+        rows = INSERT_INBOUND_MESSAGE.rows(**parameters)
         if not rows:
             return None
         conversation_id, is_new, due_at, is_due, link = rows[0]
@@ -180,14 +180,14 @@ def _keep(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = No
                 downloadable=event.media.downloadable,
             )
     if is_new and link != WhatsAppSession.Status.CONNECTED:
-        _note_connected(bridge=bridge, name=event.session, at=event.sent_at)
+        _mark_connected(bridge=bridge, name=event.session, at=event.sent_at)
     return ReceiveResult(
         message_id=message_id, conversation_id=conversation_id, is_new=is_new, due_at=due_at if is_due else None
     )
 
 
-def _note_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
-    """A message that just came proves the link, whatever was last heard of it."""
+def _mark_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
+    """Mark the session connected: a message that has just come proves it, whatever the last status was."""
     if at is None or at < timezone.now() - timedelta(seconds=60):
         return
     WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
@@ -202,7 +202,7 @@ def _details(event: MessageReceived) -> dict[str, Any]:
 
 
 def _debounce_s(text: str) -> float | None:
-    """How long to wait for more at the most; None leaves it to the profile."""
+    """Return the longest debounce for this text in seconds; None leaves it to the profile."""
     ending = text.rstrip()
     if ending.startswith(COMMAND_MARKS):
         return 0.0
@@ -210,7 +210,7 @@ def _debounce_s(text: str) -> float | None:
 
 
 def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
-    """Whether our own phone wrote to its own number, and it is not what we sent there ourselves."""
+    """Return whether our phone wrote to its own number, and it is not a message that we sent there."""
     if event.chat.phone is None:
         return False
     own_number = WhatsAppSession.objects.filter(
@@ -247,10 +247,10 @@ def _is_known(conversation: Conversation, event: MessageReceived) -> bool:
 
 @transaction.atomic
 def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | None:
-    """Keep what our own number said: typed on the phone, or the echo of a message we sent.
+    """Store a message of our own number: typed on the phone, or the echo of a message we sent.
 
-    An echo settles the send it belongs to. A message typed just now on the phone takes the conversation over.
-    Returns the message typed on the phone, None when it was known already or is our own echo.
+    An echo settles its send. A message typed on the phone just now takes over the conversation.
+    Returns the message typed on the phone, None for one already stored or our own echo.
     """
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
     contact = contact_for(session=session, address=_chat_without_our_name(event))
@@ -421,12 +421,12 @@ def settle_early_receipts() -> None:
 
 
 def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
-    """The writer changed what was said; the model sees the new words. An unknown message is no error."""
+    """Store the text that the writer edited; the model sees the new one. Ignores an unknown message."""
     _find_target(bridge=bridge, event=event).update(text=event.text, edited_at=timezone.now())
 
 
 def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
-    """The writer took a message back. It is kept for the record, never answered, and not shown to the model again."""
+    """Mark a message that its writer revoked: still stored, never answered, not shown to the model again."""
     revoked = Message.objects.filter(pk__in=list(_find_target(bridge=bridge, event=event).values_list("pk", flat=True)))
     revoked.update(revoked_at=timezone.now())
     revoked.filter(status=Message.Status.RECEIVED).update(
