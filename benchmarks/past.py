@@ -1,4 +1,4 @@
-"""Conversations that have a past, as they look after weeks of use."""
+"""Conversations with a history, as they are after weeks of use."""
 
 from datetime import timedelta
 
@@ -7,12 +7,16 @@ from django.utils import timezone
 
 from benchmarks.outside import phone
 from messaging.models import Contact, ContactAlias, Conversation, Message
-from sessions_app.models import Bridge
+from sessions_app.models import AgentProfile, Bridge
 from sessions_app.services import register_session
+
+# The load writes as soon as it is answered, nearly the same each time: a machine, which the agent would stop answering.
+NO_LOOP_LIMITS = {"loop_repeats": 0, "loop_fast_replies": 0, "loop_max_turns": 0}
 
 
 def make_past(conversations: int, *, messages: int) -> None:
-    """So many conversations, each with so many messages, half of them ours."""
+    """Create conversations with a history, half of it ours, and turn the limits on loops off."""
+    AgentProfile.objects.update(**NO_LOOP_LIMITS)
     session = register_session(bridge=Bridge.objects.get(slug=Bridge.DEFAULT), name="sales", phone="+5511999990000")
     contacts = Contact.objects.bulk_create(
         Contact(session=session, phone=f"+{phone(number)}") for number in range(conversations)

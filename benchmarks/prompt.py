@@ -22,6 +22,7 @@ from agent.bridges.addresses import read_address
 from agent.bridges.events import Kind, MessageReceived
 from agent.turns.summary import compact_early, set_scheduler
 from agent.turns.turn import take_turn
+from benchmarks.past import NO_LOOP_LIMITS
 from messaging.history.facts import remember
 from messaging.inbound import receive_message
 from messaging.models import Contact, Fact
@@ -58,7 +59,7 @@ def talk(count: int, *, history_tokens: int) -> list[Asked]:
     """Let a conversation of so many turns happen."""
     dice = random.Random(7)
     ensure_default_bridges()
-    AgentProfile.objects.update(debounce_s=0, debounce_max_s=0, history_tokens=history_tokens)
+    AgentProfile.objects.update(debounce_s=0, debounce_max_s=0, history_tokens=history_tokens, **NO_LOOP_LIMITS)
     bridge = Bridge.objects.get(slug="simulator")
     address = read_address("5511988887777@s.whatsapp.net")
     asked: list[Asked] = []

@@ -71,6 +71,8 @@ class Drill:
         self.application = Application(self.data_dir, **settings | self.more)
         self.zapw.webhook_url = self.application.webhook_url
         self.application.start()
+        # Who writes here repeats himself at a machine's pace, and is to be answered all the same.
+        self.rows("UPDATE sessions_app_agentprofile SET loop_repeats = 0, loop_fast_replies = 0, loop_max_turns = 0")
         return self
 
     def __exit__(self, *_: object) -> None:
