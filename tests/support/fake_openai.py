@@ -8,8 +8,8 @@ In a test:
         fake.fail("rate_limited", times=2)
         fake.requests[0].body  # what was asked
 
-As a process of its own: `python -m tests.fakes.openai --port 8190 --latency 1`, steered over HTTP by the same names
-(JSON in and out, no key):
+As a process of its own: `python -m tests.support.fake_openai --port 8190 --latency 1`, steered over HTTP by the same
+names (JSON in and out, no key):
 
     GET  /_fake/count             {"count", "waiting", "most_waiting"}
     GET  /_fake/requests?since=N  the same and "requests": [{number, path, at, answered_at, body}], of the last 10,000;
@@ -27,23 +27,31 @@ or `max_tokens` for a reasoning model, tools while reasoning in Chat Completions
 
 import argparse
 import asyncio
-import base64
-import hashlib
 import json
-import math
 import random
 import re
-import socket
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import time
-from typing import Any, Self
+from typing import Any
 
-DIMENSIONS = 256
+from tests.support.http_server import Connection, ThreadedServer
+from tests.support.openai_formats import (
+    Answer,
+    ModelReply,
+    chat_completion,
+    embeddings_answer,
+    error,
+    last_of_user,
+    plain,
+    read_chat,
+    read_responses,
+    response_object,
+)
+
 # What our prompts add to the words of the user: times, the summary of earlier words, notes.
 _OURS = re.compile(
     r"^\[\d{4}-\d\d-\d\d \d\d:\d\d\] |<earlier>.*?</earlier>\n?|\n*<notes>.*?</notes>", re.DOTALL | re.MULTILINE
@@ -53,10 +61,6 @@ _OURS = re.compile(
 def own_words(text: str) -> str:
     """What people said in a prompt's message, without what we put beside it."""
     return _OURS.sub("", text)
-
-
-_REASONING = re.compile(r"(gpt-([5-9]|\d\d)(?!.*-chat)|o\d)")
-_NO_TOOLS_WHILE_REASONING = re.compile(r"gpt-(5\.[4-9]|[6-9]|\d\d)")
 
 
 @dataclass
@@ -73,36 +77,6 @@ class Asked:
     @property
     def body(self) -> Any:
         return json.loads(self.raw)
-
-
-@dataclass
-class ModelReply:
-    """What the model says, before it is put into the words of one API."""
-
-    text: str | None = None
-    calls: list[tuple[str, Any]] = field(default_factory=list)  # name, arguments: a dict, or a text as it is
-    refusal: str | None = None
-    finish_reason: str = "stop"
-
-
-@dataclass
-class Answer:
-    status: int
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-
-    def encoded(self) -> bytes:
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
-        head = f"HTTP/1.1 {self.status} \r\nContent-Type: application/json\r\nContent-Length: {len(self.body)}\r\n"
-        return f"{head}{extra}\r\n".encode() + self.body
-
-
-def plain(data: Any, status: int = 200) -> Answer:
-    return Answer(status, json.dumps(data).encode())
-
-
-def error(status: int, message: str, *, code: str | None = None, kind: str = "invalid_request_error") -> Answer:
-    return plain({"error": {"message": message, "type": kind, "param": None, "code": code}}, status)
 
 
 @dataclass
@@ -156,7 +130,7 @@ OUTCOMES: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class FakeOpenAI:
+class FakeOpenAI(ThreadedServer):
     """See the module. `reply` is a text, or a function of what the user said last; a `seed` makes dice fall alike."""
 
     port: int = 0
@@ -179,39 +153,13 @@ class FakeOpenAI:
     def __post_init__(self) -> None:
         self._dice = random.Random(self.seed)
         self._arrived = threading.Condition()
-        self._connections: set[_Connection] = set()
-
-    # --- in a thread of a test -----------------------------------------------------------------------------------
-    def __enter__(self) -> Self:
-        started = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self.serve(started.set)), name="fake-openai", daemon=True
-        )
-        self._thread.start()
-        assert started.wait(10), "the fake model server did not start"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{self.url}/v1"
 
-    async def serve(self, started: Callable[[], None] = lambda: None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
-        server = await self._loop.create_server(lambda: _Connection(self), sock=listener, backlog=4096)
-        started()
-        await self._stop.wait()
-        server.close()
-        for connection in list(self._connections):
-            connection.drop()
+    def connection(self) -> "_Connection":
+        return _Connection(self)
 
     def say(self, *texts: str) -> None:
         """The next answers, one text each."""
@@ -302,12 +250,12 @@ class FakeOpenAI:
     def _answer_to(self, method: str, path: str, body: Any) -> Answer:
         match (method, path):
             case ("POST", "/v1/chat/completions"):
-                complaint, said_last, tools = _read_chat(body)
+                complaint, said_last, tools = read_chat(body)
             case ("POST", "/v1/responses"):
-                complaint, said_last, tools = _read_responses(body)
+                complaint, said_last, tools = read_responses(body)
             case ("POST", "/v1/embeddings"):
                 dictated = self.next_answers and isinstance(self.next_answers[0], Answer)
-                return self.next_answers.popleft() if dictated else _embeddings(body)
+                return self.next_answers.popleft() if dictated else embeddings_answer(body)
             case _:
                 return error(404, "Invalid URL", code="unknown_url")
         if complaint:
@@ -331,7 +279,7 @@ class FakeOpenAI:
                     given = arguments(said_last) if callable(arguments) else arguments
                     return ModelReply(calls=[(name, given)], finish_reason="tool_calls")
         if callable(self.reply):
-            return ModelReply(text=self.reply(own_words(_last_of_user(body))))
+            return ModelReply(text=self.reply(own_words(last_of_user(body))))
         return ModelReply(text=self.reply.replace("{}", (said_last or "(nothing)")[:500]))
 
     def _worded(self, path: str, said: ModelReply | Answer, body: Any = None) -> Answer:
@@ -339,7 +287,7 @@ class FakeOpenAI:
             return said
         model = body.get("model") if isinstance(body, dict) else "fake-model"
         tokens = (len(json.dumps(body)) // 4 + 1, len(said.text or "") // 4 + 1)
-        word = _response if path.endswith("/responses") else _chat_completion
+        word = response_object if path.endswith("/responses") else chat_completion
         return plain(word(self.count, model, tokens, said))
 
     # --- steering ------------------------------------------------------------------------------------------------
@@ -392,224 +340,20 @@ def _told(asked: Asked) -> dict[str, Any]:
     }
 
 
-# --- Chat Completions ------------------------------------------------------------------------------------------------
-def _read_chat(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
-    """What is wrong with it (empty: nothing), what the user said last (None: they did not speak last), its tools."""
-    messages, model = body["messages"], body["model"]
-    if not messages or not isinstance(model, str) or not model:
-        return "messages and model are required.", None, set()
-    if body.get("stream"):
-        return "This server does not stream.", None, set()
-    if _REASONING.match(model) and ("max_tokens" in body or body.get("temperature", 1) != 1):
-        return "Unsupported parameter with this model.", None, set()
-    if body.get("tools") and _NO_TOOLS_WHILE_REASONING.match(model) and body.get("reasoning_effort") != "none":
-        return "Function tools with reasoning_effort are not supported.", None, set()
-    open_calls: set[str] = set()
-    for message in messages:
-        role = message["role"]
-        if role == "tool":
-            if message["tool_call_id"] not in open_calls:
-                return "A tool message must follow the tool_calls it answers.", None, set()
-            open_calls.discard(message["tool_call_id"])
-            continue
-        if open_calls:
-            return "tool_calls must be followed by an answer to each.", None, set()
-        if role not in {"system", "developer", "user", "assistant"}:
-            return "Unknown role.", None, set()
-        for call in message.get("tool_calls") or ():
-            if not _is_good_call(call["function"]):
-                return "A tool call of the history is malformed.", None, set()
-            open_calls.add(call["id"])
-    if open_calls:
-        return "tool_calls must be followed by an answer to each.", None, set()
-    tools = {tool["function"]["name"] for tool in body.get("tools", ())}
-    return "", _words(messages[-1]["content"]) if messages[-1]["role"] == "user" else None, tools
-
-
-def _last_of_user(body: dict[str, Any]) -> str:
-    """What the user said last, also where tools have answered since."""
-    said = [item["content"] for item in body.get("messages", body.get("input")) if item.get("role") == "user"]
-    return _words(said[-1]) if said else ""
-
-
-def _words(content: Any) -> str:
-    """The texts of a message's content, which may hold pictures too."""
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
-
-
-def _is_good_call(call: dict[str, Any]) -> bool:
-    try:
-        json.loads(call["arguments"])
-    except ValueError:
-        return False
-    return bool(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call["name"]))
-
-
-def _chat_completion(number: int, model: str, tokens: tuple[int, int], said: ModelReply) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": said.refusal}
-    if said.calls:
-        message["tool_calls"] = [
-            {"id": f"call_{number}_{index}", "type": "function", "function": {"name": name, "arguments": _text(given)}}
-            for index, (name, given) in enumerate(said.calls)
-        ]
-    return {
-        "id": f"chatcmpl-{number}",
-        "object": "chat.completion",
-        "created": int(time()),
-        "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": said.finish_reason}],
-        "usage": {
-            "prompt_tokens": tokens[0],
-            "completion_tokens": tokens[1],
-            "total_tokens": sum(tokens),
-            "prompt_tokens_details": {"cached_tokens": tokens[0] // 2, "audio_tokens": 0},
-        },
-    }
-
-
-def _text(arguments: Any) -> Any:
-    return json.dumps(arguments) if isinstance(arguments, dict) else arguments
-
-
-# --- Responses -------------------------------------------------------------------------------------------------------
-def _read_responses(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
-    """As `_read_chat`."""
-    items, model = body["input"], body["model"]
-    if not items or not isinstance(model, str) or not model:
-        return "input and model are required.", None, set()
-    if _REASONING.match(model) and body.get("temperature", 1) != 1:
-        return "Unsupported parameter with this model.", None, set()
-    if body.get("max_output_tokens", 16) < 16:
-        return "max_output_tokens must be at least 16.", None, set()
-    open_calls: set[str] = set()
-    for item in items:
-        match item.get("type", "message"):
-            case "function_call":
-                if not _is_good_call(item):
-                    return "A function call of the history is malformed.", None, set()
-                open_calls.add(item["call_id"])
-            case "function_call_output":
-                if item["call_id"] not in open_calls:
-                    return "No tool call found for function call output.", None, set()
-                open_calls.discard(item["call_id"])
-            case "reasoning":
-                if not (item.get("encrypted_content") or item.get("content") or item.get("summary")):
-                    return "Item with id was not found: nothing is stored.", None, set()
-            case "message":
-                if item["role"] not in {"system", "developer", "user", "assistant"}:
-                    return "Unknown role.", None, set()
-            case _:
-                return "Unknown item.", None, set()
-    if open_calls:
-        return "No tool output found for function call.", None, set()
-    tools = {tool["name"] for tool in body.get("tools", ())}
-    return "", _words(items[-1]["content"]) if items[-1].get("role") == "user" else None, tools
-
-
-def _response(number: int, model: str, tokens: tuple[int, int], said: ModelReply) -> dict[str, Any]:
-    output: list[dict[str, Any]] = [{"type": "reasoning", "id": f"rs_{number}", "summary": []}]
-    content: list[dict[str, Any]] = []
-    if said.text is not None:
-        content.append({"type": "output_text", "text": said.text, "annotations": []})
-    if said.refusal is not None:
-        content.append({"type": "refusal", "refusal": said.refusal})
-    if content:
-        output.append({"type": "message", "id": f"msg_{number}", "role": "assistant", "content": content})
-    output += [
-        {
-            "type": "function_call",
-            "id": f"fc_{number}_{index}",
-            "call_id": f"call_{number}_{index}",
-            "name": name,
-            "arguments": _text(given),
-        }
-        for index, (name, given) in enumerate(said.calls)
-    ]
-    reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(said.finish_reason)
-    return {
-        "id": f"resp_{number}",
-        "object": "response",
-        "created_at": int(time()),
-        "status": "incomplete" if reason else "completed",
-        "error": None,
-        "incomplete_details": {"reason": reason} if reason else None,
-        "model": model,
-        "output": output,
-        "usage": {
-            "input_tokens": tokens[0],
-            "input_tokens_details": {"cached_tokens": tokens[0] // 2},
-            "output_tokens": tokens[1],
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": sum(tokens),
-        },
-    }
-
-
-# --- Embeddings ------------------------------------------------------------------------------------------------------
-def _embeddings(body: dict[str, Any]) -> Answer:
-    given = body["input"]
-    texts = [given] if isinstance(given, str) else given
-    if not texts or not all(isinstance(text, str) and text for text in texts):
-        return error(400, "input must be a text or a list of texts.")
-    vectors = [embed(text, body.get("dimensions") or DIMENSIONS) for text in texts]
-    as_base64 = body.get("encoding_format") == "base64"
-    data = [
-        {"object": "embedding", "index": index, "embedding": _base64(vector) if as_base64 else vector}
-        for index, vector in enumerate(vectors)
-    ]
-    tokens = sum(len(text) // 4 + 1 for text in texts)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return plain({"object": "list", "data": data, "model": body["model"], "usage": usage})
-
-
-def embed(text: str, dimensions: int = DIMENSIONS) -> list[float]:
-    """The same text is always the same vector of length 1, and texts that share words lie near each other."""
-    vector = [0.0] * dimensions
-    for word in re.findall(r"\w+", text.lower()) or [text]:
-        digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
-        vector[int.from_bytes(digest[:4]) % dimensions] += 1.0 if digest[4] % 2 else -1.0
-    length = math.sqrt(sum(value * value for value in vector)) or 1.0
-    return [value / length for value in vector]
-
-
-def _base64(vector: list[float]) -> str:
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-
-
 # --- The wire --------------------------------------------------------------------------------------------------------
-class _Connection(asyncio.Protocol):
-    """One kept-alive connection: requests with Content-Length, one after the other."""
+class _Connection(Connection):
+    server: "FakeOpenAI"
 
-    transport: asyncio.Transport
-
-    def __init__(self, fake: FakeOpenAI) -> None:
-        self._fake = fake
-        self._received = bytearray()
+    def __init__(self, server: "FakeOpenAI") -> None:
+        super().__init__(server)
         self.asked: Asked | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self._fake._connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._fake._connections.discard(self)
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         self._no_longer_waits()
 
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head_end = self._received.find(b"\r\n\r\n")
-        if head_end < 0:
-            return
-        lines = self._received[:head_end].decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        end = head_end + 4 + int(headers.get("content-length", "0"))
-        if len(self._received) < end:
-            return
-        method, path, _ = lines[0].split(" ")
-        raw = bytes(self._received[head_end + 4 : end])
-        del self._received[:end]
-        self._fake.handle(method, path, headers, raw, self)
+    def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
+        self.server.handle(method, target, headers, body, self)
 
     def answer(self, answer: Answer | None) -> None:
         """Send `answer`; None breaks the connection off."""
@@ -629,16 +373,13 @@ class _Connection(asyncio.Protocol):
                 self._received += b"trickling"
                 self.transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             self.transport.write(b"1\r\n \r\n")
-            self._fake._loop.call_later(0.05, self.trickle)
-
-    def drop(self) -> None:
-        self.transport.abort()
+            self.server._loop.call_later(0.05, self.trickle)
 
     def _no_longer_waits(self) -> None:
         if self.asked:
             self.asked.answered_at = time()
             self.asked = None
-            self._fake.waiting -= 1
+            self.server.waiting -= 1
 
 
 def main() -> None:

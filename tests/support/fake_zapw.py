@@ -8,8 +8,8 @@ In a test:
         fake.wait_for_sent(1)
         fake.fail("drop_after", rate=0.2)
 
-As a process of its own: `python -m tests.fakes.zapw --port 8150 --session sales:5511999990000 --record sent.jsonl`,
-steered over HTTP by the same names (JSON in and out, no key):
+As a process of its own: `python -m tests.support.fake_zapw --port 8150 --session sales:5511999990000 --record
+sent.jsonl`, steered over HTTP by the same names (JSON in and out, no key):
 
     GET  /_fake/sent?since=N     {"sent": [{session, to, jid, type, text, id, at}]}; `at` is seconds since 1970
     POST /_fake/fail             {outcome, call?, rate?, times?, wait_s?}
@@ -27,7 +27,6 @@ import asyncio
 import json
 import random
 import re
-import socket
 import threading
 import uuid
 from collections import deque
@@ -37,10 +36,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import time
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import segno
+
+from tests.support.http_server import Connection, ThreadedServer
 
 MAX_BODY_BYTES = 100 * 1024
 IDLE_S = 5.0  # Node closes connections that idle for so long
@@ -143,7 +144,7 @@ def new_message_id() -> str:
 
 
 @dataclass
-class FakeZapw:
+class FakeZapw(ThreadedServer):
     """See the module. `duplicate_rate` is the share of webhooks posted twice; a `seed` makes the dice fall alike."""
 
     port: int = 0
@@ -164,54 +165,18 @@ class FakeZapw:
     def __post_init__(self) -> None:
         self._dice = random.Random(self.seed)
         self._arrived = threading.Condition()
-        self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._record_file = self.record.open("ab", buffering=0) if self.record else None
 
-    # --- in a thread of a test -----------------------------------------------------------------------------------
-    def __enter__(self) -> Self:
-        started = threading.Event()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self.serve(started.set)), name="fake-zapw", daemon=True
-        )
-        self._thread.start()
-        assert started.wait(10), "the fake zapw did not start"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=120)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def connection(self) -> "_Connection":
+        return _Connection(self)
 
     async def serve(self, started: Callable[[], None] = lambda: None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        await self._listen()
-        started()
-        await self._stop.wait()
-        await self._hang_up()
+        await super().serve(started)
         for task in list(self._tasks):
             task.cancel()
         if self._record_file:
             self._record_file.close()
-
-    async def _listen(self) -> None:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
-        self._server = await self._loop.create_server(lambda: _Connection(self), sock=listener, backlog=2048)
-
-    async def _hang_up(self) -> None:
-        self._server.close()
-        for connection in list(self._connections):
-            connection.drop()
 
     def _later(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         task = self._loop.create_task(coroutine)
@@ -244,18 +209,18 @@ class FakeZapw:
 
     def down(self) -> None:
         """Refuse connections, until `up`."""
-        self._wait(self._hang_up())
+        self.wait(self._hang_up())
 
     def up(self) -> None:
-        self._wait(self._listen())
+        self.wait(self._listen())
 
     def emit(self, event_type: str, data: Any, *, session: str = "sales", duplicates: int | None = None) -> list[int]:
         """Post a webhook; the statuses of its tries, 0 for one that got no answer."""
-        return self._wait(self.post(event_type, data, session=session, duplicates=duplicates))
+        return self.wait(self.post(event_type, data, session=session, duplicates=duplicates))
 
     def emit_message(self, text: str = "", **fields: Any) -> list[int]:
         """Post a message.received; see `message` for the fields."""
-        return self._wait(self.post_message(text=text, **fields))
+        return self.wait(self.post_message(text=text, **fields))
 
     def emit_connected(self, session: str = "sales", *, name: str = "") -> list[int]:
         phone = self.sessions[session].get("phoneNumber", "")
@@ -270,7 +235,7 @@ class FakeZapw:
 
     def scan(self, session: str, *, phone: str, name: str = "") -> list[int]:
         """Someone scans the code: the session is connected, and a webhook says so."""
-        return self._wait(self._scan(session, phone=phone, name=name))
+        return self.wait(self._scan(session, phone=phone, name=name))
 
     async def _scan(self, session: str, *, phone: str, name: str = "") -> list[int]:
         self.sessions[session] = {
@@ -539,41 +504,24 @@ def _call_of(request: Request) -> tuple[str, str]:
     return "unknown", ""
 
 
-class _Connection(asyncio.Protocol):
-    """One kept-alive connection: requests with Content-Length, one after the other."""
+class _Connection(Connection):
+    server: "FakeZapw"
 
-    transport: asyncio.Transport
-
-    def __init__(self, fake: FakeZapw) -> None:
-        self._fake = fake
-        self._received = bytearray()
+    def __init__(self, server: "FakeZapw") -> None:
+        super().__init__(server)
         self._idle: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self._fake._connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._fake._connections.discard(self)
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         self._no_longer_idle()
 
     def data_received(self, data: bytes) -> None:
         self._no_longer_idle()
-        self._received += data
-        head_end = self._received.find(b"\r\n\r\n")
-        if head_end < 0:
-            return
-        lines = self._received[:head_end].decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        end = head_end + 4 + int(headers.get("content-length", "0"))
-        if len(self._received) < end:
-            return
-        method, target, _ = lines[0].split(" ")
+        super().data_received(data)
+
+    def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         path, _, query = target.partition("?")
-        request = Request(method, path, query, headers, bytes(self._received[head_end + 4 : end]))
-        del self._received[:end]
-        self._fake.handle(request, self)
+        self.server.handle(Request(method, path, query, headers, body), self)
 
     def answer(self, answer: Answer | None) -> None:
         """Send `answer`; None breaks the connection off."""
@@ -583,10 +531,7 @@ class _Connection(asyncio.Protocol):
             self.drop()
             return
         self.transport.write(answer.encoded())
-        self._idle = self._fake._loop.call_later(IDLE_S, self.transport.close)
-
-    def drop(self) -> None:
-        self.transport.abort()
+        self._idle = self.server._loop.call_later(IDLE_S, self.transport.close)
 
     def _no_longer_idle(self) -> None:
         if self._idle:
