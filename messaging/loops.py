@@ -31,6 +31,7 @@ INSTANT_REPLY_S = 1.0
 MACHINE_CHARS_PER_S = 15.0  # the fastest typists reach 12 for some seconds
 OTHER_PROGRAM_REPLIES = 3
 CLOCK_TOLERANCE_S = 1.0  # bridges round to seconds
+REFERENCE = re.compile(r"#(?=[\w-]*[^\W\d])(?=[\w-]*\d)[\w-]{4,}")  # such as #INV-1042; a plain number is none
 
 
 class Limits(NamedTuple):
@@ -133,14 +134,20 @@ def decide(limits: Limits, exchanges: Sequence[Exchange], *, now: datetime) -> s
 def count_repeats(exchanges: Sequence[Exchange], *, limit: int) -> int:
     """Return how often the burst's text came in answer to a reply of ours, if that is `limit` or more, else 0.
 
-    Looks at twice as many exchanges, as machines alternate between texts. A short text counts at a machine's pace, or
-    when it came alone for much longer.
+    A text with a reference of its own is about something new. Looks at twice as many exchanges, as machines alternate
+    between texts. A short text counts at a machine's pace, or when it came alone for much longer.
     """
     text = normalize(exchanges[0].text)
     if not text:
         return 0
     pairs = list(pairwise(exchanges))[: SLOW_SHORT_FACTOR * limit]
-    alike = [_is_after(each, before) and is_similar(text, normalize(each.text)) for each, before in pairs]
+    references = _references(exchanges[0])
+    alike = [
+        _is_after(each, before)
+        and (each is exchanges[0] or _references(each) == references)
+        and is_similar(text, normalize(each.text))
+        for each, before in pairs
+    ]
     if len(text) < MIN_TELLING_CHARS:
         if all(alike) and len(alike) == SLOW_SHORT_FACTOR * limit:
             return len(alike)
@@ -150,13 +157,21 @@ def count_repeats(exchanges: Sequence[Exchange], *, limit: int) -> int:
 
 
 def _count_fast_replies(exchanges: Sequence[Exchange]) -> int:
-    """Return how many bursts in a row, up to the last, followed what we sent at a machine's pace."""
+    """Return how many bursts in a row, up to the last, followed what we sent at a machine's pace.
+
+    A program that works through a list, each text with the reference of its item, is no loop; the number of turns
+    limits it.
+    """
     count = 0
     for each, before in pairwise(exchanges):
-        if not _is_fast(each, before):
+        if not _is_fast(each, before) or _references(each) != _references(before):
             break
         count += 1
     return count
+
+
+def _references(exchange: Exchange) -> set[str]:
+    return set(REFERENCE.findall(exchange.text))
 
 
 def _is_after(exchange: Exchange, before: Exchange) -> bool:

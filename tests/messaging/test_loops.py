@@ -72,6 +72,19 @@ def test_a_machine_that_repeats_itself_is_answered_a_few_times_only(exchange, co
     assert [event.data for event in events] == [{"reason": "loop"}]
 
 
+def test_a_program_that_names_a_new_reference_each_time_is_limited_by_the_number_of_turns_alone(exchange):
+    texts = [f"Please look up the state of this order #INV-{number:05d}" for number in range(40)]
+    assert answers(exchange, texts, pace_s=0.3) == 30
+
+
+def test_a_machine_that_repeats_one_reference_is_stopped_as_soon_as_without_it(exchange):
+    assert answers(exchange, [f"{AUTOMATIC_REPLY} Your case: #INV-1042"] * 30, pace_s=20) == 5
+
+
+def test_a_number_alone_is_no_reference(exchange):
+    assert answers(exchange, [f"{AUTOMATIC_REPLY} Ticket #{number}-2026" for number in range(30)], pace_s=20) == 5
+
+
 @pytest.mark.parametrize(
     "texts",
     [
