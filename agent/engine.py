@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from agent import sender, webhook_sender
-from agent.turns.summary import compact_early, set_scheduler
+from agent.turns import summary
 from agent.turns.turn import give_back_held, take_turn
 from messaging import outbox
 from messaging.models import Conversation
@@ -126,7 +126,7 @@ class Engine:
         periodic.import_jobs(APPS_WITH_JOBS)
         self._turns = self._pool("turn", self._take_turn)
         self._sends = self._pool("delivery", sender.deliver)
-        self._compactions = self._pool("compaction", compact_early, threads=MAX_CONCURRENT_COMPACTIONS)
+        self._compactions = self._pool("compaction", summary.compact_early, threads=MAX_CONCURRENT_COMPACTIONS)
         self._endpoints = self._pool("webhook", webhook_sender.deliver_to_endpoint)
         self._timers: list[tuple[float, int, WorkerPool, UUID]] = []  # a heap: when, order, what
         self._timer_count = 0
@@ -149,13 +149,13 @@ class Engine:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
-        wakeups.subscribe(self.notify)
-        set_scheduler(self._compactions.submit)
+        wakeups.subscriber.provide(self.notify)
+        summary.schedule.provide(self._compactions.submit)
 
     def stop(self, *, timeout_s: float) -> None:
         """Take nothing new, let what is running end, and give back the leases of what does not end in time."""
-        wakeups.subscribe(None)
-        set_scheduler(None)
+        wakeups.subscriber.provide(None)
+        summary.schedule.provide(None)
         self._compactions.close(timeout_s=0)
         self._stopping.set()
         with self._timer_added:

@@ -20,7 +20,7 @@ from django.test import override_settings
 
 from agent.bridges.addresses import read_address
 from agent.bridges.events import Kind, MessageReceived
-from agent.turns.summary import compact_early, set_scheduler
+from agent.turns.summary import compact_early, schedule
 from agent.turns.turn import take_turn
 from benchmarks.past import NO_LOOP_LIMITS
 from messaging.history.facts import remember
@@ -65,7 +65,7 @@ def talk(count: int, *, history_tokens: int) -> list[Asked]:
     asked: list[Asked] = []
     before, version = b"", 0
     due: list = []
-    set_scheduler(due.append)
+    schedule.provide(due.append)
     with (
         FakeOpenAI(reply=lambda _: sentence(dice, 8, 60)) as model,
         override_settings(OPENAI_BASE_URL=model.base_url),
@@ -94,7 +94,7 @@ def talk(count: int, *, history_tokens: int) -> list[Asked]:
                 remember(
                     contact=conversation.contact, text=f"Fact {number}: {text[:60]}", proposed_by=Fact.Source.MODEL
                 )
-    set_scheduler(None)
+    schedule.provide(None)
     return asked
 
 

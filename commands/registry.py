@@ -153,11 +153,20 @@ def chat_command(
                 raise TypeError(f"{name}: {word} is the command {_by_word[word].name} already")
             _by_word[word] = command
         _commands[name] = command
-        if By.MODEL in command.allowed:
-            profiles.register_tool(command.tool_name, about=command.description, words=[name, *command.aliases])
         return function
 
     return declare
+
+
+def _profile_tools() -> list[profiles.ProfileTool]:
+    return [
+        profiles.ProfileTool(command.tool_name, command.description, [command.name, *command.aliases])
+        for command in _commands.values()
+        if By.MODEL in command.allowed
+    ]
+
+
+profiles.list_tools.provide(_profile_tools)
 
 
 def _arguments_of(function: Callable[..., Result]) -> type[Arguments]:

@@ -1,13 +1,14 @@
 """Create and change agent profiles. Each change is stored as a version that can be restored."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import ProtectedError
 
 from accounts.models import User
 from sessions_app.models import AgentProfile, AgentProfileVersion
+from whatsapp_agent.callback import Callback
 from whatsapp_agent.errors import Conflict, NotFound
 
 # What a version remembers. Name and `is_default` are told apart and stay when an old version is brought back.
@@ -33,20 +34,21 @@ VERSIONED = (
 )
 
 
-# What a profile may name as its tools: a line for people by the tool's name, and the tool by each of its words. The
-# commands say so, as each is declared; they stand to the right of here.
-TOOLS: dict[str, str] = {}
-_tools_by_alias: dict[str, str] = {}
+class ProfileTool(NamedTuple):
+    """A tool that a profile may list, by its name or by one of its aliases."""
+
+    name: str
+    description: str
+    aliases: Sequence[str]
 
 
-def register_tool(name: str, *, about: str, words: Iterable[str]) -> None:
-    TOOLS[name] = about
-    _tools_by_alias.update(dict.fromkeys([name, *words], name))
+# The tools there are: those commands that the model may call (`commands.registry`).
+list_tools = Callback[[], Sequence[ProfileTool]](default=lambda: ())
 
 
 def find_tool(word: str) -> str | None:
-    """The name of the tool; None when there is none."""
-    return _tools_by_alias.get(word)
+    """Return the name of the tool; None if there is none."""
+    return next((tool.name for tool in list_tools() if word == tool.name or word in tool.aliases), None)
 
 
 PROFILES_LOCK_KEY = 7_306_915  # of an advisory lock; any number that nothing else here uses

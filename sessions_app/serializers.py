@@ -38,7 +38,7 @@ class AgentProfileSerializer(StrictSerializer, serializers.ModelSerializer):
 
     def validate_tools(self, tools: list[str]) -> list[str]:
         if unknown := [name for name in tools if profiles.find_tool(name) is None]:
-            known = ", ".join(sorted(profiles.TOOLS))
+            known = ", ".join(sorted(tool.name for tool in profiles.list_tools()))
             raise serializers.ValidationError([f"There is no tool {name}. There are: {known}." for name in unknown])
         return list(dict.fromkeys(tools))
 

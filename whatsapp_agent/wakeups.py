@@ -4,26 +4,16 @@ The database holds what is to be done; a wake-up only saves waiting for the next
 Services call `notify` here so that no app has to import the engine, which stands to the right of them all.
 """
 
-from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
 from django.db import transaction
 
-_subscriber: Callable[[UUID], None] | None = None
+from whatsapp_agent.callback import Callback
 
-
-def subscribe(subscriber: Callable[[UUID], None] | None) -> None:
-    """Call `subscriber`, in this process, for each wake-up from now on. `None` ends the subscription."""
-    global _subscriber
-    _subscriber = subscriber
+subscriber = Callback[[UUID], None](default=lambda _: None)  # the engine of this process, if it has one
 
 
 def notify(conversation_id: UUID) -> None:
     """Wake the engine once the current transaction is committed; does nothing without one in this process."""
-    transaction.on_commit(partial(_notify_now, conversation_id))
-
-
-def _notify_now(conversation_id: UUID) -> None:
-    if _subscriber is not None:
-        _subscriber(conversation_id)
+    transaction.on_commit(partial(subscriber, conversation_id))

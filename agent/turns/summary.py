@@ -3,7 +3,7 @@
 Half of the budget is compacted at once, so that the prompts in between begin alike and stay cached.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
@@ -17,6 +17,7 @@ from commands import asking
 from messaging.history.conversation import load_conversation
 from messaging.history.transcript import HistoryMessage, load_history, name_of
 from messaging.models import Conversation, Message, Summary
+from whatsapp_agent.callback import Callback
 from whatsapp_agent.text.split import shorten
 
 log = structlog.get_logger(__name__)
@@ -36,19 +37,8 @@ TASK = (
     "and no comment."
 )
 
-_scheduler: Callable[[UUID], None] | None = None
-
-
-def set_scheduler(scheduler: Callable[[UUID], None] | None) -> None:
-    """Set what `schedule` calls, in this process; None: nothing."""
-    global _scheduler
-    _scheduler = scheduler
-
-
-def schedule(conversation_id: UUID) -> None:
-    """Ask for compaction beside the turns. A lost request costs nothing: the turn that needs it compacts."""
-    if _scheduler is not None:
-        _scheduler(conversation_id)
+# Asks the engine for compaction beside the turns. A lost request costs nothing: the turn that needs it compacts.
+schedule = Callback[[UUID], None](default=lambda _: None)
 
 
 def exceeds_budget(lines: Sequence[Line], *, budget: int, share: float = 1.0) -> bool:

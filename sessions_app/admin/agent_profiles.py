@@ -24,7 +24,7 @@ MAX_VERSIONS = 20
 
 
 def _tools_to_tick() -> list[tuple[str, str]]:
-    return [(name, f"{name}: {about}") for name, about in sorted(profiles.TOOLS.items())]
+    return [(tool.name, f"{tool.name}: {tool.description}") for tool in sorted(profiles.list_tools())]
 
 
 class AgentProfileForm(forms.ModelForm):

@@ -49,7 +49,9 @@ def test_a_tool_is_named_once_and_must_be_one(client, agent):
     named = client.patch(url, {"tools": ["search", "hand_off", "search"]}, format="json").json()["tools"]
     refused = client.patch(url, {"tools": ["serach"]}, format="json").json()["fields"]["tools"]
     assert named == ["search", "hand_off"]
-    assert refused == [f"There is no tool serach. There are: {', '.join(sorted(profiles.TOOLS))}."]
+    assert refused == [
+        f"There is no tool serach. There are: {', '.join(sorted(tool.name for tool in profiles.list_tools()))}."
+    ]
 
 
 def test_an_old_version_comes_back_as_a_new_one(client, agent):

@@ -9,7 +9,7 @@ from django.utils import timezone
 from agent.bridges.events import Kind
 from agent.turns import turn as turns
 from agent.turns.prompt import to_lines
-from agent.turns.summary import MAX_LINES, compact, compact_early, set_scheduler
+from agent.turns.summary import MAX_LINES, compact, compact_early, schedule
 from messaging.models import Contact, Conversation, Fact, Message, Summary, Turn
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.support.fake_openai import FakeOpenAI
@@ -203,13 +203,13 @@ def test_the_next_summary_is_made_of_the_last_one(says, conversation, model):
 def test_a_conversation_is_folded_beside_the_turns_before_it_must_be(says, conversation, model):
     AgentProfile.objects.update(history_tokens=1000)
     asked_for = []
-    set_scheduler(asked_for.append)
+    schedule.provide(asked_for.append)
     try:
         long_ago(conversation, 38)
         says("And now?")
         turns.take_turn(conversation.pk)
     finally:
-        set_scheduler(None)
+        schedule.provide(None)
     assert asked_for == [conversation.pk]
     assert not Summary.objects.exists()
     compact_early(conversation.pk)
