@@ -137,12 +137,13 @@ def _complete(
 ) -> str:
     """Return a text that can be shown; an answer that cannot is asked for once more."""
     profile = conversation.session.agent_profile
+    shown = numbered(history, zone=conversation.session.zone)
     material = f"<notes>\n{notes}\n</notes>\n\n" if notes else ""
     prompt = Prompt(
         model=profile.model or settings.OPENAI_MODEL,
         messages=(
             PromptMessage(role=Role.SYSTEM, text=f"{task}\n\n{FENCE}"),
-            PromptMessage(role=Role.USER, text=f"{material}<messages>\n{numbered(history)}\n</messages>"),
+            PromptMessage(role=Role.USER, text=f"{material}<messages>\n{shown}\n</messages>"),
         ),
     )
     model = llm.model_for_settings()

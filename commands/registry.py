@@ -5,8 +5,10 @@ import inspect
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, get_type_hints
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -17,6 +19,7 @@ from commands.models import CommandRun
 from messaging.models import Contact, Conversation, Message
 from sessions_app import profiles
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.text.times import in_zone
 
 By = CommandRun.Caller
 READERS = frozenset({By.CONTACT, By.MODEL, By.OWNER, By.STAFF})
@@ -73,6 +76,15 @@ class Call:
     conversation: Conversation
     surface: CommandRun.Surface
     message: Message | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the times in `Result.text`."""
+        return self.conversation.session.zone
+
+    def data_time(self, at: datetime) -> str:
+        """Return a time for `Result.data`: in UTC for programs, in the session's zone for the model."""
+        return in_zone(at, self.zone if self.caller.by == By.MODEL else UTC).isoformat()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ older half, with the facts known by then, a new prefix begins.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from messaging.models import Conversation, Message
 from messaging.search.ranking import Hit, search
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
+from whatsapp_agent.text.times import format_day, format_minute_with_zone, in_zone
 from whatsapp_agent.text.truncate import truncate
 
 HOUSE_RULES = (
@@ -76,7 +77,7 @@ class BuiltPrompt:
     history_tokens: int
 
 
-def to_lines(history: Sequence[HistoryMessage], *, is_group: bool, zone: tzinfo = UTC) -> list[Line]:
+def to_lines(history: Sequence[HistoryMessage], *, is_group: bool, zone: tzinfo) -> list[Line]:
     """Render the history, oldest first, with times in `zone`. A line never depends on a later one."""
     lines: list[Line] = []
     before: HistoryMessage | None = None
@@ -124,7 +125,8 @@ def build_prompt(
         model=profile.model or default_model,
         messages=(system, *_to_prompt_messages(shown, earlier=_earlier_block(past_summary, facts=old))),
         notes=_notes_block(
-            now=now.astimezone(conversation.session.zone),
+            now=now,
+            zone=conversation.session.zone,
             facts=new,
             memories=memories,
             completed_calls=completed_calls,
@@ -210,16 +212,17 @@ def _fact_lines(facts: Sequence[KnownFact]) -> list[str]:
 def _notes_block(
     *,
     now: datetime,
+    zone: tzinfo,
     facts: Sequence[KnownFact],
     memories: Sequence[Hit],
     completed_calls: Sequence[tuple[str, dict[str, Any]]],
     is_shortened: bool,
 ) -> str:
-    lines = [f"Now: {now:%A %Y-%m-%d %H:%M} {now.tzinfo}.", *_fact_lines(facts)]
+    lines = [f"Now: {in_zone(now, zone):%A} {format_minute_with_zone(now, zone=zone)}.", *_fact_lines(facts)]
     if is_shortened:
         lines.append(SHORTENED)
     if memories:
-        lines += ["Said before:", *(f"- {_memory_line(hit.message)}" for hit in memories)]
+        lines += ["Said before:", *(f"- {_memory_line(hit.message, zone=zone)}" for hit in memories)]
     if completed_calls:
         lines += ["Done already for what was said last, and not to be done again:"]
         lines += [
@@ -273,7 +276,7 @@ def _is_relevant(hit: Hit) -> bool:
     return sum(reason.startswith("says ") for reason in hit.why) >= MIN_SHARED_WORDS or "similar meaning" in hit.why
 
 
-def _memory_line(message: Message) -> str:
+def _memory_line(message: Message, *, zone: tzinfo) -> str:
     who = "contact" if message.direction == Message.Direction.INBOUND else "you"
     text = truncate(escape_fences(" ".join(message.text.split())), MAX_MEMORY_CHARS)
-    return f"{message.said_at:%Y-%m-%d} {who}: {text}"
+    return f"{format_day(message.said_at, zone=zone)} {who}: {text}"

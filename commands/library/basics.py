@@ -9,6 +9,7 @@ from commands.parsing import usage
 from commands.registry import PEOPLE, Arguments, By, Call, Result, all_commands, chat_command, get
 from messaging.history.transcript import visible_messages
 from messaging.models import Conversation, Message, Turn
+from whatsapp_agent.text.times import format_minute_with_zone
 
 
 class Nothing(Arguments):
@@ -71,8 +72,8 @@ def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
         unanswered = unanswered.exclude(pk=call.message.pk)
     data = {
         "control": conversation.control,
-        "control_until": conversation.control_until.isoformat() if conversation.control_until else None,
-        "context_from": conversation.context_from.isoformat() if conversation.context_from else None,
+        "control_until": call.data_time(conversation.control_until) if conversation.control_until else None,
+        "context_from": call.data_time(conversation.context_from) if conversation.context_from else None,
         "messages": messages.count(),
         "unanswered": unanswered.count(),
         "agent_profile": conversation.session.agent_profile.name,
@@ -80,10 +81,11 @@ def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     }
     lines = [CONTROL[Conversation.Control(conversation.control)]]
     if conversation.control_until:
-        lines.append(f"Until {conversation.control_until:%Y-%m-%d %H:%M} UTC.")
+        lines.append(f"Until {format_minute_with_zone(conversation.control_until, zone=call.zone)}.")
     lines.append(f"{data['messages']} messages are stored, {data['unanswered']} wait for an answer.")
     if conversation.context_from:
-        lines.append(f"What was said before {conversation.context_from:%Y-%m-%d %H:%M} UTC is not used.")
+        since = format_minute_with_zone(conversation.context_from, zone=call.zone)
+        lines.append(f"What was said before {since} is not used.")
     if call.caller.by != By.CONTACT:
         failed = Turn.objects.filter(conversation=conversation, outcome=Turn.Outcome.FAILED).count()
         data |= {"failed_turns": failed, "needs_attention": conversation.needs_attention}
@@ -107,4 +109,4 @@ def reset(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     Conversation.objects.filter(pk=call.conversation.pk).update(
         context_from=now, summary="", summary_until=None, summary_version=F("summary_version") + 1
     )
-    return Result("Done: we start afresh.", {"context_from": now.isoformat()})
+    return Result("Done: we start afresh.", {"context_from": call.data_time(now)})

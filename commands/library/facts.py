@@ -32,7 +32,7 @@ EVERYTHING = {"all", "everything", "tudo", "todo", "alles", "tout"}
 def show_facts(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     known = facts.facts_about(call.conversation.contact)
     lines = "\n".join(f"{number}. {fact.text}" for number, fact in enumerate(known, 1))
-    return Result(lines or "Nothing is remembered yet.", {"facts": [_as_data(fact) for fact in known]})
+    return Result(lines or "Nothing is remembered yet.", {"facts": [_as_data(call, fact) for fact in known]})
 
 
 class NewFact(Arguments):
@@ -65,7 +65,7 @@ def remember(call: Call, arguments: NewFact) -> Result:
         by=call.caller.user,
         corrects=_find_fact(call, arguments.corrects) if arguments.corrects else None,
     )
-    return Result(f"I will remember: {fact.text}", {"fact": _as_data(fact)})
+    return Result(f"I will remember: {fact.text}", {"fact": _as_data(call, fact)})
 
 
 class WhichFact(Arguments):
@@ -90,7 +90,7 @@ def forget(call: Call, arguments: WhichFact) -> Result:
         return Result(f"Forgotten: {count} facts.", {"forgotten": count})
     fact = _find_fact(call, arguments.fact)
     facts.forget(contact=contact, fact_id=fact.pk)
-    return Result(f"Forgotten: {fact.text}", {"forgotten": 1, "fact": _as_data(fact)})
+    return Result(f"Forgotten: {fact.text}", {"forgotten": 1, "fact": _as_data(call, fact)})
 
 
 def _find_fact(call: Call, which: str) -> Fact:
@@ -111,11 +111,11 @@ def _find_fact(call: Call, which: str) -> Fact:
     return found[0]
 
 
-def _as_data(fact: Fact) -> dict[str, str | None]:
+def _as_data(call: Call, fact: Fact) -> dict[str, str | None]:
     return {
         "id": str(fact.pk),
         "text": fact.text,
         "proposed_by": fact.proposed_by,
         "message": str(fact.message_id) if fact.message_id else None,
-        "created_at": fact.created_at.isoformat(),
+        "created_at": call.data_time(fact.created_at),
     }

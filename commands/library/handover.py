@@ -11,6 +11,7 @@ from messaging import control
 from messaging.history.transcript import describe, latest, visible_messages
 from messaging.models import Conversation
 from whatsapp_agent.errors import Conflict
+from whatsapp_agent.text.times import format_minute_with_zone
 from whatsapp_agent.text.truncate import truncate
 
 MAX_NOTE_LINE_CHARS = 200
@@ -109,10 +110,10 @@ def pause(call: Call, arguments: ForHowLong) -> Result:
         raise Conflict("Name the conversation to pause, by name or phone: /pause @Ana 30")
     until = timezone.now() + timedelta(minutes=arguments.minutes) if arguments.minutes else None
     control.mute(conversation=call.conversation, by=call.caller.user, until=until, reason="paused by command")
-    duration = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until you write /resume"
+    duration = f"until {format_minute_with_zone(until, zone=call.zone)}" if until else "until you write /resume"
     return Result(
         f"The assistant is silent with {call.conversation.contact} {duration}.",
-        {"control": Conversation.Control.MUTED.value, "control_until": until.isoformat() if until else None},
+        {"control": Conversation.Control.MUTED.value, "control_until": call.data_time(until) if until else None},
     )
 
 

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from typing import Any
 
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, QuerySet
 from django.db.models.functions import ExtractHour
 from pydantic import Field
 
@@ -17,6 +18,7 @@ from messaging.history.facts import facts_about
 from messaging.history.transcript import HistoryMessage, describe, escape_fences, name_of, visible_messages
 from messaging.models import Message
 from whatsapp_agent.text.markdown import to_whatsapp
+from whatsapp_agent.text.times import format_day, format_minute_with_zone
 from whatsapp_agent.text.truncate import truncate
 
 NOTHING_SAID = "Nothing was said yet."
@@ -51,7 +53,7 @@ def summarize(call: Call, arguments: HowMany) -> Result:
     if not asking.has_model():
         shown = history[-DIGEST_LINES:]
         digest = "\n".join(f"• {name_of(message)}: {_clip(describe(message), 120)}" for message in shown)
-        return Result(f"{digest}\n{NO_MODEL}", _summary_data(digest, evidence=shown, history=history))
+        return Result(f"{digest}\n{NO_MODEL}", _summary_data(call, digest, evidence=shown, history=history))
     answer = asking.ask(
         conversation=call.conversation,
         history=history,
@@ -66,18 +68,18 @@ def summarize(call: Call, arguments: HowMany) -> Result:
     named = set(asking.evidence(numbers, history=history))
     shown = [message for message in history if message.id in named] or [history[0], history[-1]]
     text = to_whatsapp(_REFERENCES.sub("", answer.text))
-    return Result(text, _summary_data(text, evidence=shown, history=history))
+    return Result(text, _summary_data(call, text, evidence=shown, history=history))
 
 
 def _summary_data(
-    text: str, *, evidence: Sequence[HistoryMessage], history: Sequence[HistoryMessage]
+    call: Call, text: str, *, evidence: Sequence[HistoryMessage], history: Sequence[HistoryMessage]
 ) -> dict[str, Any]:
     return {
         "summary": text,
         "evidence": [str(message.id) for message in evidence],
         "count": len(history),
-        "from": history[0].said_at.isoformat(),
-        "to": history[-1].said_at.isoformat(),
+        "from": call.data_time(history[0].said_at),
+        "to": call.data_time(history[-1].said_at),
     }
 
 
@@ -114,7 +116,7 @@ def list_tasks(call: Call, arguments: HowMany) -> Result:
     history = answer.history
     tasks = _tasks(asking.read_json(answer.text), history=history)
     by_id = {str(message.id): message for message in history}
-    lines = "\n".join(_task_line(task, message=by_id[task["messages"][0]]) for task in tasks)
+    lines = "\n".join(_task_line(task, message=by_id[task["messages"][0]], zone=call.zone) for task in tasks)
     return Result(lines or "Nothing is open.", {"tasks": tasks})
 
 
@@ -139,13 +141,13 @@ def _detail(value: Any) -> str | None:
     return _clip(value, 100) if isinstance(value, str) and value.strip() else None
 
 
-def _task_line(task: dict[str, Any], *, message: HistoryMessage) -> str:
+def _task_line(task: dict[str, Any], *, message: HistoryMessage, zone: tzinfo) -> str:
     """Render a task, and below it the message that is its evidence."""
     who = f"*{task['who']}*: " if task["who"] else ""
     whom = f" (for {task['for']})" if task["for"] else ""
     due = f", until {task['due']}" if task["due"] else ""
     quote = _clip(describe(message), MAX_QUOTE_CHARS)
-    return f"• {who}{task['what']}{whom}{due}\n   “{quote}” ({message.said_at:%Y-%m-%d})"
+    return f"• {who}{task['what']}{whom}{due}\n   “{quote}” ({format_day(message.said_at, zone=zone)})"
 
 
 @chat_command(
@@ -158,16 +160,15 @@ def _task_line(task: dict[str, Any], *, message: HistoryMessage) -> str:
     reads_only=True,
 )
 def show_stats(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
-    kept = visible_messages(call.conversation)
+    messages = visible_messages(call.conversation)
     if call.message is not None and call.surface == CommandRun.Surface.CHAT:
-        kept = kept.exclude(pk=call.message.pk)
-    total = kept.aggregate(count=Count("pk"), first=Min("said_at"), last=Max("said_at"))
+        messages = messages.exclude(pk=call.message.pk)
+    total = messages.aggregate(count=Count("pk"), first=Min("said_at"), last=Max("said_at"))
     if not total["count"]:
         return Result(NOTHING_SAID, {"messages": 0})
-    by_author = dict(kept.values_list("author").annotate(Count("pk")).order_by("author"))
-    by_kind = dict(kept.values_list("kind").annotate(Count("pk")).order_by("kind"))
-    hours = kept.annotate(hour=ExtractHour("said_at")).values_list("hour").annotate(count=Count("pk"))
-    busiest, _ = max(hours, key=lambda row: (row[1], -row[0]))
+    by_author = dict(messages.values_list("author").annotate(Count("pk")).order_by("author"))
+    by_kind = dict(messages.values_list("kind").annotate(Count("pk")).order_by("kind"))
+    busiest = _busiest_hour(messages, zone=call.zone)
     days = (total["last"] - total["first"]).days + 1
     data = {
         "messages": total["count"],
@@ -175,18 +176,27 @@ def show_stats(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
         "from_us": total["count"] - by_author.get(Message.Author.CONTACT, 0),
         "by_author": by_author,
         "by_kind": by_kind,
-        "first_at": total["first"].isoformat(),
-        "last_at": total["last"].isoformat(),
+        "first_at": call.data_time(total["first"]),
+        "last_at": call.data_time(total["last"]),
         "days": days,
         "per_day": round(total["count"] / days, 1),
-        "busiest_hour_utc": busiest,
+        "busiest_hour": busiest,
+        "busiest_hour_utc": _busiest_hour(messages, zone=UTC),
+        "time_zone": call.zone.key,
     }
+    first, last = (format_minute_with_zone(total[name], zone=call.zone) for name in ("first", "last"))
     return Result(
         f"{data['messages']} messages in {days} days: {data['from_contact']} from {call.conversation.contact}, "
-        f"{data['from_us']} from us.\nFirst: {total['first']:%Y-%m-%d %H:%M} UTC. Last: {total['last']:%Y-%m-%d %H:%M} "
-        f"UTC.\nBusiest hour: {busiest}:00 UTC.",
+        f"{data['from_us']} from us.\nFirst: {first}. Last: {last}.\nBusiest hour: {busiest}:00 {call.zone}.",
         data,
     )
+
+
+def _busiest_hour(messages: QuerySet[Message], *, zone: tzinfo) -> int:
+    """Return the hour of the day in `zone` with most messages, the earliest of several. There has to be a message."""
+    hours = messages.annotate(hour=ExtractHour("said_at", tzinfo=zone)).values_list("hour").annotate(Count("pk"))
+    hour, _ = max(hours, key=lambda row: (row[1], -row[0]))
+    return hour
 
 
 class About(Arguments):

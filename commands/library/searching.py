@@ -1,5 +1,6 @@
 """The search command."""
 
+from datetime import tzinfo
 from typing import Any
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from commands.registry import READERS, Arguments, By, Call, Result, chat_command
 from messaging.history.transcript import is_withheld
 from messaging.models import Message
 from messaging.search.ranking import Hit, search
+from whatsapp_agent.text.times import format_minute
 from whatsapp_agent.text.truncate import truncate
 
 MAX_LINE_CHARS = 160
@@ -45,8 +47,8 @@ def search_messages(call: Call, arguments: Words) -> Result:
     hits = [hit for hit in hits if not _is_hidden(hit.message, call)][: arguments.limit]
     if not hits:
         return Result("Nothing was found.", {"results": []})
-    lines = "\n".join(f"• {_line(hit.message, MAX_LINE_CHARS)}" for hit in hits)
-    return Result(lines, {"results": [_as_data(hit) for hit in hits]})
+    lines = "\n".join(f"• {_line(hit.message, MAX_LINE_CHARS, zone=call.zone)}" for hit in hits)
+    return Result(lines, {"results": [_as_data(hit, zone=call.zone) for hit in hits]})
 
 
 def _is_hidden(message: Message, call: Call) -> bool:
@@ -60,16 +62,18 @@ def _is_request(message: Message, call: Call) -> bool:
     return call.message is not None and message.pk == call.message.pk
 
 
-def _as_data(hit: Hit) -> dict[str, Any]:
+def _as_data(hit: Hit, *, zone: tzinfo) -> dict[str, Any]:
     return {
         "message": str(hit.message.pk),
-        "said": _line(hit.message, MAX_TOOL_LINE_CHARS),
-        "around": [_line(message, MAX_LINE_CHARS) for message in hit.neighbours if not is_withheld(message.details)],
+        "said": _line(hit.message, MAX_TOOL_LINE_CHARS, zone=zone),
+        "around": [
+            _line(message, MAX_LINE_CHARS, zone=zone) for message in hit.neighbours if not is_withheld(message.details)
+        ],
         "why": hit.why,
     }
 
 
-def _line(message: Message, limit: int) -> str:
+def _line(message: Message, limit: int, *, zone: tzinfo) -> str:
     who = "contact" if message.direction == Message.Direction.INBOUND else "we"
     text = " ".join(message.text.split()) or f"[{message.kind}]"
-    return f"{message.said_at:%Y-%m-%d %H:%M} {who}: {truncate(text, limit)}"
+    return f"{format_minute(message.said_at, zone=zone)} {who}: {truncate(text, limit)}"

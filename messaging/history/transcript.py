@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from messaging.history.visibility import VISIBLE_MESSAGE, visible
 from messaging.models import Conversation, Message
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
+from whatsapp_agent.text.times import format_day, format_minute
 from whatsapp_agent.text.truncate import truncate
 
 MAX_MESSAGES = 240
@@ -154,11 +155,11 @@ def name_of(message: HistoryMessage) -> str:
     return _one_line(message.sender_name or message.sender_phone or "someone", MAX_NAME_LENGTH)
 
 
-def time_of(message: HistoryMessage, *, zone: tzinfo = UTC) -> str:
-    return f"[{message.said_at.astimezone(zone):%Y-%m-%d %H:%M}]"
+def time_of(message: HistoryMessage, *, zone: tzinfo) -> str:
+    return f"[{format_minute(message.said_at, zone=zone)}]"
 
 
-def shows_time(message: HistoryMessage, *, before: HistoryMessage | None, zone: tzinfo = UTC) -> bool:
+def shows_time(message: HistoryMessage, *, before: HistoryMessage | None, zone: tzinfo) -> bool:
     """Return whether the time is shown: at the beginning, after a pause, on another day in `zone`.
 
     It depends on earlier messages only, so that the prompt's prefix stays the same.
@@ -167,13 +168,13 @@ def shows_time(message: HistoryMessage, *, before: HistoryMessage | None, zone: 
         return True
     if message.said_at - before.said_at >= TIME_AGAIN_AFTER:
         return True
-    return message.said_at.astimezone(zone).date() != before.said_at.astimezone(zone).date()
+    return format_day(message.said_at, zone=zone) != format_day(before.said_at, zone=zone)
 
 
-def numbered(history: Sequence[HistoryMessage]) -> str:
-    """Return a line for each message, numbered from 1: `[3] 2026-11-23 10:05 Ana: See you.`"""
+def numbered(history: Sequence[HistoryMessage], *, zone: tzinfo) -> str:
+    """Return a line for each message, numbered from 1, with its time in `zone`: `[3] 2026-11-23 10:05 Ana: See you.`"""
     return "\n".join(
-        f"[{number}] {message.said_at:%Y-%m-%d %H:%M} {name_of(message)}: {describe(message)}"
+        f"[{number}] {format_minute(message.said_at, zone=zone)} {name_of(message)}: {describe(message)}"
         for number, message in enumerate(history, 1)
     )
 

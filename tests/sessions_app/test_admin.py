@@ -420,6 +420,8 @@ def test_the_admin_shows_times_in_the_time_zone_of_the_settings(
     settings.TIME_ZONE = "Asia/Kolkata"
     WhatsAppSession.objects.update(linked_at="2026-11-20T20:00:00Z")
     assert "2026-11-21 01:30" in log_in(admin).get(_list("whatsappsession")).content.decode()
+    page = log_in(admin).get(_page(session)).content.decode()
+    assert ("Linked 2026-11-21 01:30" in page, "01:30 UTC" in page) == (True, False)
 
 
 def test_a_generated_webhook_secret_can_be_renewed(bridges: None, admin: User, log_in: LogIn, settings: Any) -> None:

@@ -112,7 +112,9 @@ class Command(BaseCommand):
             self.stdout.write("On the phone: WhatsApp, Settings, Linked devices, Link a device. Then scan:\n")
         elif drawing and self._lines_to_replace < shutil.get_terminal_size().lines:
             self.stdout.write(f"\x1b[{self._lines_to_replace}F\x1b[J" if self._lines_to_replace else "", ending="")
-        until = f"Valid until {session.qr_expires_at:%H:%M:%S} UTC; a new one follows." if session.qr_expires_at else ""
+        until = ""
+        if session.qr_expires_at:
+            until = f"Valid until {timezone.localtime(session.qr_expires_at):%H:%M:%S %Z}; a new one follows."
         if drawing:
             self.stdout.write("\n".join(drawing))
             self.stdout.write(until)

@@ -1,6 +1,6 @@
 """What the model is shown: all that helps, within its budget, in an order that keeps the beginning the same."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -261,7 +261,7 @@ def test_what_is_unanswered_is_shown_and_not_folded(says, conversation, model):
 
 def test_starting_afresh_while_it_is_summed_up_leaves_no_summary(conversation, model):
     long_ago(conversation, 60)
-    lines = to_lines(turns.load_history(conversation), is_group=False)
+    lines = to_lines(turns.load_history(conversation), is_group=False, zone=UTC)
     conversation.session.agent_profile.history_tokens = 1000
     Conversation.objects.update(context_from=timezone.now(), summary_version=1)
     assert compact(conversation, lines) is False
