@@ -1,6 +1,7 @@
 """Store the events of a webhook request, then wake the engine to answer."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 from django.db import DataError, IntegrityError
@@ -19,6 +20,7 @@ from agent.bridges.events import (
 from commands.parsing import read_command
 from messaging import inbound
 from messaging.models import Conversation
+from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for, record_session_change
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
@@ -43,10 +45,25 @@ def process_webhook_request(*, bridge: Bridge, headers: Mapping[str, str], body:
         raise WebhookUnauthorized()
     counts = {"kept": 0, "ignored": 0, "malformed": 0, "not_kept": 0}
     for event in adapter.parse_webhook(headers=headers, body=body):
-        counts[_store_event(bridge=bridge, event=event)] += 1
+        counts[_store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=event))] += 1
     if counts.pop("not_kept"):
         raise NotStored()
     return counts
+
+
+def _on_our_clock(*, bridge: Bridge, event: BridgeEvent) -> BridgeEvent:
+    """Observe the times of an event and return it with its times on our clock; None where they are implausible."""
+    match event:
+        case MessageReceived():
+            observe(bridge, BridgeClock.EVENTS, event.posted_at)
+            if not event.is_history:
+                observe(bridge, BridgeClock.MESSAGES, event.sent_at)
+            sent_at = on_our_clock(bridge, BridgeClock.MESSAGES, event.sent_at)
+            return replace(event, sent_at=sent_at or on_our_clock(bridge, BridgeClock.EVENTS, event.posted_at))
+        case StatusChanged() | SessionChanged():
+            observe(bridge, BridgeClock.EVENTS, event.at)
+            return replace(event, at=on_our_clock(bridge, BridgeClock.EVENTS, event.at))
+    return event
 
 
 def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:

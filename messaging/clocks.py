@@ -1,15 +1,19 @@
-"""After a clock was set back, what was to happen soon would wait for the time it was set back by."""
+"""Clocks that are wrong: what was postponed by one that was set back, and what was taken for old because of one."""
 
 import time
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.db import connection, models
 from django.db.models import F
+from django.utils import timezone
 
 from messaging.models import Conversation, Message, WebhookDelivery, WebhookEndpoint
+from sessions_app.bridge_clocks import saved_offset_s
+from sessions_app.models import Bridge
 from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
@@ -23,6 +27,7 @@ POSTPONED: tuple[tuple[type[models.Model], str, timedelta], ...] = (  # and the 
     (WebhookDelivery, "next_try_at", timedelta(hours=13)),
     (WebhookEndpoint, "lease_expires_at", timedelta(minutes=10)),
 )
+STALE_BEFORE_MEASURED = timedelta(minutes=10)  # how long it may take until a bridge's clock is known to be wrong
 _last_seen: tuple[datetime, float] | None = None  # the database's time, and our steady clock at that moment
 
 
@@ -52,3 +57,27 @@ def _update(model: type[models.Model], field: str, *, later_than: datetime, to: 
     count = model._default_manager.filter(**{f"{field}__gt": later_than}).update(**{field: to})
     if count:
         log.warning("times_brought_back", table=model._meta.db_table, field=field, count=count)
+
+
+_asked_until: dict[UUID, datetime] = {}
+
+
+@periodic(every_s=10)
+def report_stale_messages() -> None:
+    """Ask for attention where a message was taken for old while the times of its bridge are known to differ from ours.
+
+    Such a message may have been written just now; what is asked for once is not asked for again.
+    """
+    for bridge in Bridge.objects.exclude(clock_offset_s=0):
+        if not saved_offset_s(bridge):
+            continue
+        now = timezone.now()
+        since = _asked_until.get(bridge.pk, now - STALE_BEFORE_MEASURED)
+        _asked_until[bridge.pk] = now
+        stale = Message.objects.filter(
+            session__bridge=bridge, unanswered=Message.Unanswered.STALE, created_at__gt=since, created_at__lte=now
+        )
+        Conversation.objects.filter(pk__in=stale.values("conversation")).ask_for_attention(
+            Conversation.Attention.CLOCK,
+            note="A message was taken for old and not answered. The bridge's times differ from ours: run doctor.",
+        )

@@ -46,6 +46,9 @@ class Bridge(models.Model):
     api_key = EncryptedTextField(blank=True)
     webhook_secret = EncryptedTextField(help_text="The last part of the webhook address, or the key of its signature.")
     synced_at = models.DateTimeField(null=True, editable=False)
+    # By how many seconds the times of its messages are ahead of our clock, as last measured (`bridge_clocks`).
+    clock_offset_s = models.FloatField(default=0, db_default=0, editable=False)
+    clock_offset_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

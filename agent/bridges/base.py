@@ -77,6 +77,14 @@ class SessionState:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the bridge answers. `at` is what its clock shows as it does so; None if it does not say."""
+
+    is_well: bool
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """The bridge's answer to an accepted message."""
 
@@ -214,6 +222,9 @@ class BridgeAdapter(ABC):
     def logout_session(self, *, name: str) -> None:
         raise Refused(f"{self.kind} cannot log the session {name} out.", code="not_supported_by_bridge")
 
+    def health(self) -> Health:
+        """Ask whether the bridge answers, and for the time it has; never raises."""
+        return Health(is_well=True)
+
     def is_healthy(self) -> bool:
-        """Whether the bridge answers; never raises."""
-        return True
+        return self.health().is_well

@@ -71,7 +71,8 @@ class MediaRef:
 class MessageReceived:
     """A message. `outbound`: typed on the linked phone, or the echo of a message we sent.
 
-    `sent_at` is aware UTC; None if the bridge does not say. `details` holds what the kind has beside text:
+    Times are aware UTC and as the bridge states them, by whatever clock; None if it does not say. `sent_at` is when the
+    message was written, `posted_at` when the bridge posted it. `details` holds what the kind has beside text:
     {"location": {latitude, longitude, name, address}}, {"contacts": [{name, phone}]}, or for a reaction
     {"emoji": text or None if removed, "target_id"}. `answerable` is false for what no agent should answer: reactions,
     unknown kinds, texts without a visible character. `is_history` marks messages of a history sync.
@@ -92,6 +93,7 @@ class MessageReceived:
     is_history: bool = False
     forwarded: bool = False
     own_phone: str | None = None  # the session's number, if the event holds it
+    posted_at: datetime | None = None
 
 
 class Receipt(StrEnum):

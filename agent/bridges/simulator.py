@@ -228,7 +228,7 @@ def _event(raw: Fields) -> BridgeEvent:
                 session=raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
                 provider_message_id=raw.needed("id"),
                 status=_choice(Receipt, raw, "status"),
-                at=raw.past_time("at"),
+                at=raw.time("at"),
                 error=raw.short("error") or "",
                 chat=_chat(raw),
             )
@@ -240,7 +240,7 @@ def _event(raw: Fields) -> BridgeEvent:
                 name=raw.short("name", longest=MAX_NAME_LENGTH),
                 code=raw.short("code", longest=16) or "",
                 will_reconnect=raw.flag("will_reconnect"),
-                at=raw.past_time("at"),
+                at=raw.time("at"),
             )
         case "edit":
             return MessageEdited(
@@ -285,7 +285,7 @@ def _message(raw: Fields) -> BridgeEvent:
         kind=kind,
         text=text,
         outbound=raw.flag("outbound"),
-        sent_at=raw.past_time("sent_at") or datetime.now(UTC),
+        sent_at=raw.time("sent_at") or datetime.now(UTC),
         media=MediaRef(
             mime_type=media.short("mime_type", longest=MAX_MIME_TYPE_LENGTH), filename=media.short("filename")
         )

@@ -17,6 +17,7 @@ from agent.bridges.base import (
     BridgeError,
     Capability,
     Card,
+    Health,
     NotSent,
     OutgoingFile,
     Place,
@@ -232,12 +233,14 @@ class ZapwBridge(BridgeAdapter):
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES and not answer.is_unknown_session():
             raise _session_failure(answer)
 
-    def is_healthy(self) -> bool:
+    def health(self) -> Health:
         try:
             answer = self._request("GET", "/health", timeout_s=min(CONNECT_TIMEOUT_S, self.config.timeout_s))
-            return answer.status == HTTPStatus.OK and Fields(answer.data()).short("status") == "ok"
+            state = Fields(answer.data())
         except (BridgeError, UnreadableWebhookRequest, WrongShape):
-            return False
+            return Health(is_well=False)
+        is_well = answer.status == HTTPStatus.OK and state.short("status") == "ok"
+        return Health(is_well, at=state.time("timestamp"))
 
     # --- requests ---------------------------------------------------------------------------------------------------
     def _request(self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None) -> "_Answer":

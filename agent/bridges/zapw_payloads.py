@@ -108,7 +108,8 @@ def _message(envelope: Fields, data: Fields) -> BridgeEvent:
         sender=sender,
         kind=kind,
         text=text,
-        sent_at=data.past_time("timestamp") or envelope.past_time("timestamp"),
+        sent_at=data.time("timestamp") or envelope.time("timestamp"),
+        posted_at=envelope.time("timestamp"),
         media=MediaRef(filename=data.short("fileName")) if kind in MEDIA or data.flag("hasMedia") else None,
         details=_details(kind, data),
         answerable=kind != Kind.UNKNOWN and (kind != Kind.TEXT or has_visible_text(text)),
@@ -144,7 +145,7 @@ def _status(envelope: Fields, status: Receipt) -> StatusChanged:
         session=envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH),
         provider_message_id=envelope.object("data").needed("messageId"),
         status=status,
-        at=envelope.past_time("timestamp"),
+        at=envelope.time("timestamp"),
     )
 
 
@@ -155,7 +156,7 @@ def _connected(envelope: Fields, data: Fields) -> SessionChanged:
         status=Link.CONNECTED,
         phone=phone_of_digits(data.short("phoneNumber") or "") or _own_phone(envelope, session),
         name=data.short("name", longest=MAX_NAME_LENGTH),
-        at=envelope.past_time("timestamp"),
+        at=envelope.time("timestamp"),
     )
 
 
@@ -174,5 +175,5 @@ def _disconnected(envelope: Fields, data: Fields) -> SessionChanged:
         status=Link.CONNECTING if comes_back else closed,
         code=code,
         will_reconnect=comes_back,
-        at=envelope.past_time("timestamp"),
+        at=envelope.time("timestamp"),
     )

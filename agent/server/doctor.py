@@ -16,12 +16,13 @@ from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from django.utils import timezone
 
-from agent.bridges.base import BridgeError
+from agent.bridges.base import BridgeError, Health
 from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
 from agent.server import startup
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.search import embeddings
+from sessions_app import bridge_clocks
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, adapter_for
 from whatsapp_agent import disk, env
@@ -157,14 +158,20 @@ def _bridges() -> Iterator[Finding]:
             "bridges", False, "there is none yet", "Start once: manage.py up creates those of the environment."
         )
     for bridge in bridges:
-        yield _bridge(bridge)
+        health = adapter_for(bridge).health()
+        yield _bridge(bridge, health)
+        for difference in bridge_clocks.differences(bridge, health):
+            remedy = (
+                "Have its machine set its clock by NTP. If that is right: is this machine's, and does it post late?"
+            )
+            yield Finding(f"clock of {bridge.slug}", False, difference, remedy)
         if bridge.slug == Bridge.DEFAULT and not settings.WHATSAPP_WEBHOOK_SECRET:
             path = reverse("webhook", args=[bridge.slug, bridge.webhook_secret])
             text = f"the bridge posts to {settings.PUBLIC_URL or startup.public_url(settings.PORT)}{path}"
             yield Finding("webhook", True, f"{text} (its secret was generated; keep it to yourself)")
 
 
-def _bridge(bridge: Bridge) -> Finding:
+def _bridge(bridge: Bridge, health: Health) -> Finding:
     about = f"bridge {bridge.slug}"
     if bridge.slug == Bridge.DEFAULT and (bridge.kind, bridge.base_url, bridge.api_key) != (
         settings.WHATSAPP_BRIDGE,
@@ -175,7 +182,7 @@ def _bridge(bridge: Bridge) -> Finding:
         return Finding(about, False, text, "Start again: manage.py up applies the change.")
     at = f"{bridge.kind} at {bridge.base_url}" if bridge.base_url else bridge.kind
     adapter = adapter_for(bridge)
-    if not adapter.is_healthy():
+    if not health.is_well:
         return Finding(
             about, False, f"{at} does not answer as it should", "Does it run, and is WHATSAPP_API_URL right?"
         )

@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from messaging.models import Conversation
+from sessions_app import bridge_clocks
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for
 from whatsapp_agent import disk, postgres
@@ -26,7 +27,10 @@ def ready(request: HttpRequest) -> HttpResponse:
     if checks["database"]:
         checks["clock"] = abs(clock.offset_s()) <= clock.MAX_OFFSET_S
         checks["engine"] = not Conversation.objects.due().filter(due_at__lt=timezone.now() - LATE).exists()
-        bridges = [(bridge.slug, adapter_for(bridge)) for bridge in Bridge.objects.all()]
+        bridges = [(bridge, adapter_for(bridge)) for bridge in Bridge.objects.all()]
         postgres.release()
-        checks |= {f"bridge:{slug}": adapter.is_healthy() for slug, adapter in bridges}
+        for bridge, adapter in bridges:
+            state = adapter.health()
+            checks[f"bridge:{bridge.slug}"] = state.is_well
+            checks[f"clock:{bridge.slug}"] = not bridge_clocks.differences(bridge, state)
     return health.report(checks)

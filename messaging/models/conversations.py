@@ -58,6 +58,7 @@ class Conversation(models.Model):
         BRIDGE_KEY = "bridge_key", "the bridge refuses its key"
         LOOP = "loop", "the other side seems to be a machine"
         OTHER_PROGRAM = "other_program", "another program answers on this number"
+        CLOCK = "clock", "a message was taken for old while a clock was wrong"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(

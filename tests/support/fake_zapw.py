@@ -161,6 +161,7 @@ class FakeZapw(ThreadedServer):
     sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=1000))
     failures: list[Failure] = field(default_factory=list)
+    clock_ahead: timedelta = timedelta()  # by which the time in its health is ahead
 
     def __post_init__(self) -> None:
         self._dice = random.Random(self.seed)
@@ -358,7 +359,14 @@ class FakeZapw(ThreadedServer):
 
     def _right_answer(self, call: str, name: str, request: Request) -> Answer:
         if call == "health":
-            return plain({"status": "ok", "timestamp": iso(datetime.now(UTC)), "service": "zapw", "uptime": 1.0})
+            return plain(
+                {
+                    "status": "ok",
+                    "timestamp": iso(datetime.now(UTC) + self.clock_ahead),
+                    "service": "zapw",
+                    "uptime": 1.0,
+                }
+            )
         if refusal := self._refusal(request):
             return refusal
         if len(request.body) > MAX_BODY_BYTES:

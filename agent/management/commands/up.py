@@ -16,6 +16,9 @@ from accounts.services import FIRST_STAFF_USER
 from agent.server import startup
 from agent.server.gunicorn import WebServer
 from agent.server.self_check import QUESTION, SelfCheckFailed, run_self_check
+from sessions_app import bridge_clocks
+from sessions_app.models import Bridge
+from sessions_app.services import adapter_for
 from whatsapp_agent import env
 from whatsapp_agent.postgres import clock, embedded
 
@@ -45,6 +48,7 @@ class Command(BaseCommand):
             if self_check or (is_first and not no_self_check):
                 self._check_itself(port)
             self._show_addresses(port, is_first=is_first)
+            self._warn_of_bridge_clocks()
 
         WebServer(
             address=f"{startup.in_url(settings.HOST)}:{port}",
@@ -87,6 +91,11 @@ class Command(BaseCommand):
             self._print("WARNING: HTTPS is on, but ALLOWED_HOSTS only names this machine: add the names people use.")
         for name in env.unread_names():
             self._print(f"WARNING: .env sets {name}, which no setting reads. Check its spelling against .env.example.")
+
+    def _warn_of_bridge_clocks(self) -> None:
+        for bridge in Bridge.objects.order_by("slug"):
+            for difference in bridge_clocks.differences(bridge, adapter_for(bridge).health()):
+                self._print(f"WARNING: {difference}: messages may be taken for old. Have both set their clocks by NTP.")
 
     def _check_itself(self, port: int) -> None:
         self._print(f"Self check: writing to the agent through the simulator: {QUESTION}")
