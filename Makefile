@@ -13,6 +13,7 @@ PRODUCTION := DATABASE_URL=postgres://agent@db.example.com/agent HTTPS=true DEBU
 	WHATSAPP_WEBHOOK_SECRET=no-secret-and-only-here ADMIN_PASSWORD=no-secret-and-only-here
 
 REDOCLY := npx --yes @redocly/cli@1.25.0
+BIOME := npx --yes @biomejs/biome@2.6.8
 
 .PHONY: run test check docs fuzz bench bench-api drill clean
 
@@ -31,7 +32,9 @@ check: .venv/.ready-to-test
 	@$(IN_VENV) manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - || { echo "The API changed: run make docs."; exit 1; }
 	@if $(REDOCLY) --version >/dev/null 2>&1; then \
 		$(REDOCLY) lint --extends=recommended --skip-rule=no-path-trailing-slash docs/openapi.yaml; \
-	else echo "Redocly is not available (npx): its rules for docs/openapi.yaml are not checked."; fi
+	else echo "WARNING: Redocly is not available (npx): its rules for docs/openapi.yaml are not checked."; fi
+	@if $(BIOME) --version >/dev/null 2>&1; then $(BIOME) ci --error-on-warnings agent/static; \
+	else echo "WARNING: Biome is not available (npx): agent/static is not linted."; fi
 	@$(PRODUCTION) $(IN_VENV) manage.py check --deploy --fail-level WARNING
 
 docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema, the table of permissions, the event types.

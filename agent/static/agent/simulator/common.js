@@ -1,0 +1,68 @@
+// What the other modules share: the state of the page, requests to the server, and helpers for the DOM.
+// Everything from the server is inserted as text, never as markup.
+
+export const state = {
+  sessions: [],
+  contacts: [],
+  session: null,
+  contact: null,
+  mayWrite: true,
+};
+
+const baseUrl = document.body.dataset.base;
+const csrfToken = document.querySelector("[name=csrfmiddlewaretoken]").value;
+
+/** Ask the server. Return the parsed answer, or null for 204. Throws an Error whose message can be shown. */
+export async function request(path, { method = "GET", body } = {}) {
+  const headers = { Accept: "application/json" };
+  if (body !== undefined) {
+    headers["Content-Type"] = "application/json";
+    headers["X-CSRFToken"] = csrfToken;
+  }
+  let response;
+  try {
+    response = await fetch(baseUrl + path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: "same-origin",
+    });
+  } catch {
+    throw new Error("The server does not answer. Trying again …");
+  }
+  if (response.status === 204) return null;
+  let content = null;
+  try {
+    content = await response.json();
+  } catch {
+    throw new Error(
+      response.status === 403 ? "This page has expired. Load it again." : `The server answered ${response.status}.`,
+    );
+  }
+  if (!response.ok) throw new Error(content.detail ?? `The server answered ${response.status}.`);
+  return content;
+}
+
+/** Send bridge events to the session. Return how many were stored, ignored and malformed. */
+export function sendEvents(events) {
+  return request(`sessions/${state.session.id}/events/`, { method: "POST", body: events });
+}
+
+export const $ = (id) => document.getElementById(id);
+
+export function createElement(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+/** Show the text in the element; hide the element if there is none. */
+export function showText(element, text) {
+  element.textContent = text ?? "";
+  element.hidden = !text;
+}
+
+export const showError = (error) => showText($("error"), error.message);
+export const clearError = () => showText($("error"), "");
+export const firstLetter = (name) => [...name.replace(/^\+/, "")][0]?.toUpperCase() ?? "?";
+export const formatTime = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
