@@ -7,6 +7,7 @@ import structlog
 from django.db import DataError, IntegrityError
 
 from agent import engine
+from agent.bridges.base import WebhookRequest
 from agent.bridges.events import (
     BridgeEvent,
     Ignored,
@@ -34,17 +35,20 @@ class NotStored(AppError):
     status, code, detail = 503, "unavailable", "The events could not be stored. Send the request again."
 
 
-def process_webhook_request(*, bridge: Bridge, headers: Mapping[str, str], body: bytes) -> dict[str, int]:
+def process_webhook_request(
+    *, bridge: Bridge, headers: Mapping[str, str], body: bytes, query: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """Store every event of one webhook request; return how many were `kept`, `ignored` and `malformed`.
 
     One bad event does not lose the others. Raises WebhookUnauthorized and UnreadableWebhookRequest; NotStored or a
     database error when the bridge must send the request again.
     """
     adapter = adapter_for(bridge)
-    if not adapter.is_authentic(headers=headers, body=body):
+    request = WebhookRequest(body=body, headers=headers, query=query or {})
+    if not adapter.is_authentic(request):
         raise WebhookUnauthorized()
     counts = {"kept": 0, "ignored": 0, "malformed": 0, "not_kept": 0}
-    for event in adapter.parse_webhook(headers=headers, body=body):
+    for event in adapter.parse_webhook(request):
         counts[_store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=event))] += 1
     if counts.pop("not_kept"):
         raise NotStored()

@@ -11,14 +11,22 @@ from uuid import UUID
 import structlog
 from django.db import InterfaceError, OperationalError
 
-from agent.bridges.base import BridgeAdapter, Card, NotSent, Place, Refused, Sent, Unconfirmed
+from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Place, Quoted, Sent
 from agent.bridges.events import Kind, Link, SessionChanged
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
 from messaging import outbox
 from messaging.media import outgoing
-from messaging.models import Media
+from messaging.models import Media, Message
 from messaging.outbox import Claimed
 from sessions_app.models import Bridge
-from sessions_app.services import NOT_CONNECTED, adapter_for, bridge_cache, record_key_refused, record_session_change
+from sessions_app.services import (
+    NOT_CONNECTED,
+    adapter_for,
+    bridge_cache,
+    call_bridge,
+    record_key_refused,
+    record_session_change,
+)
 from whatsapp_agent import postgres
 
 log = structlog.get_logger(__name__)
@@ -46,11 +54,7 @@ def deliver(conversation_id: UUID) -> datetime | None:
 def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
     """Send one message and record the result; return whether the next one may follow."""
     try:
-        adapter = adapter_for(bridge)
-        denial_reason = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
-        if denial_reason:
-            raise Refused(denial_reason, code="not_supported_by_bridge")
-        sent = _call_bridge(claimed, adapter=adapter)
+        sent = _call(claimed, bridge=bridge)
     except NotSent as exc:
         _record(partial(outbox.mark_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
         if exc.code == "not_connected":
@@ -64,23 +68,36 @@ def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
         _record(partial(outbox.mark_failed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_refused", message=str(claimed.message_id), code=exc.code)
         return True
-    except Unconfirmed as exc:
+    except BridgeError as exc:  # Unconfirmed, or a failure of a kind that says less
         _record(partial(outbox.mark_unconfirmed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_unconfirmed", message=str(claimed.message_id), code=exc.code)
         return True
     return _record(partial(outbox.mark_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
 
 
-def _call_bridge(claimed: Claimed, *, adapter: BridgeAdapter) -> Sent:
-    """Call the bridge, each kind by its own endpoint. Raises NotSent, Refused or Unconfirmed."""
+def _call(claimed: Claimed, *, bridge: Bridge) -> Sent:
+    """Call the bridge. Raises NotSent, Refused or another BridgeError."""
+    adapter = adapter_for(bridge)
+    denial_reason = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
+    if denial_reason:
+        raise Refused(denial_reason, code=NOT_SUPPORTED)
+    try:
+        steps = _steps(claimed, adapter=adapter)
+        postgres.release()
+        return call_bridge(bridge, steps)
+    except FileNotFoundError as exc:
+        raise Refused("The file is no longer stored.", code="file_gone") from exc
+
+
+def _steps(claimed: Claimed, *, adapter: BridgeAdapter) -> Steps[Sent]:
+    """Return what to request of the bridge, each kind by its own endpoint. Raises Refused."""
     to: dict[str, Any] = {
         "session": claimed.session_name,
         "address": claimed.address,
-        "quoted_id": claimed.quoted_id or None,
+        "quoted": _quoted(claimed) if claimed.quoted_id else None,
     }
     if claimed.kind not in KINDS_WITHOUT_FILE:
-        return _call_bridge_with_file(claimed, adapter=adapter, to=to)
-    postgres.release()
+        return _steps_with_file(claimed, adapter=adapter, to=to)
     if claimed.kind == Kind.TEXT:
         return adapter.send_text(text=claimed.text, **to)
     details = json.loads(claimed.details_json)
@@ -89,15 +106,20 @@ def _call_bridge(claimed: Claimed, *, adapter: BridgeAdapter) -> Sent:
     return adapter.send_contact(card=Card(**details["contacts"][0]), **to)
 
 
-def _call_bridge_with_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, Any]) -> Sent:
+def _quoted(claimed: Claimed) -> Quoted:
+    """Return the quoted message, with what some bridges ask for beside its id."""
+    message = Message.objects.filter(replies=claimed.message_id).first()
+    if message is None:
+        return Quoted(claimed.quoted_id)
+    is_ours = message.direction == Message.Direction.OUTBOUND
+    return Quoted(claimed.quoted_id, is_ours=is_ours, text=message.text)
+
+
+def _steps_with_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, Any]) -> Steps[Sent]:
     media = Media.objects.select_related("message").filter(message=claimed.message_id).exclude(file="").first()
     if media is None:
         raise Refused("There is no file to send.", code="file_gone")
-    postgres.release()
-    try:
-        return adapter.send_media(file=outgoing(media), caption=claimed.text, **to)
-    except FileNotFoundError as exc:
-        raise Refused("The file is no longer stored.", code="file_gone") from exc
+    return adapter.send_media(file=outgoing(media), caption=claimed.text, **to)
 
 
 def _record(record: Callable[[], Result]) -> Result:

@@ -50,7 +50,9 @@ def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
         return method_not_allowed("POST")
     try:
         bridge = _authenticated(slug=slug, secret=secret)
-        counts = inbox.process_webhook_request(bridge=bridge, headers=request.headers, body=_body(request))
+        counts = inbox.process_webhook_request(
+            bridge=bridge, headers=request.headers, body=_body(request), query=request.GET
+        )
     except AppError as exc:
         return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
     except (OperationalError, InterfaceError) as exc:

@@ -13,8 +13,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from agent.bridges import ADAPTERS
-from agent.bridges.base import BridgeAdapter, BridgeConfig, BridgeError, Capability, Refused, SessionState
+from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Health, SessionState
 from agent.bridges.events import Link, SessionChanged
+from agent.bridges.exchange import BridgeError, Refused, Result, Steps
+from agent.bridges.transport import HttpTransport
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
@@ -85,21 +87,34 @@ def bridge_of_slug(slug: str) -> Bridge | None:
 
 
 def adapter_for(bridge: Bridge) -> BridgeAdapter:
-    """Return the adapter of a bridge, one a process so that its HTTP connections are shared."""
+    """Return the adapter of a bridge: what it can do, what to request and what it means. It makes no request."""
     return _adapter(
         bridge.kind,
-        BridgeConfig(
-            base_url=bridge.base_url,
-            api_key=bridge.api_key,
-            webhook_secret=bridge.webhook_secret,
-            timeout_s=settings.BRIDGE_TIMEOUT_S,
-        ),
+        BridgeConfig(base_url=bridge.base_url, api_key=bridge.api_key, timeout_s=settings.BRIDGE_TIMEOUT_S),
     )
+
+
+def call_bridge(bridge: Bridge, steps: Steps[Result]) -> Result:
+    """Make the requests of one call and return its result. Raises BridgeError."""
+    return _transport(adapter_for(bridge)).run(steps)
+
+
+def bridge_health(bridge: Bridge) -> Health:
+    try:
+        return call_bridge(bridge, adapter_for(bridge).health())
+    except BridgeError:  # not even a request could be made
+        return Health(is_well=False)
 
 
 @cache
 def _adapter(kind: str, config: BridgeConfig) -> BridgeAdapter:
     return ADAPTERS[kind](config)
+
+
+@cache
+def _transport(adapter: BridgeAdapter) -> HttpTransport:
+    """One a process and adapter, so that its connections are shared."""
+    return HttpTransport(adapter)
 
 
 def register_session(
@@ -197,7 +212,7 @@ def start_session(
     adapter = adapter_for(bridge)
     postgres.release()
     try:
-        state = adapter.start_session(name=name)
+        state = call_bridge(bridge, adapter.start_session(name=name))
     except Refused as exc:
         if exc.code == "already_exists":
             raise SessionExists(
@@ -229,7 +244,7 @@ def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
     postgres.release()
     asked_at = timezone.now()  # an event that comes meanwhile is newer than the answer
     try:
-        state = adapter_for(session.bridge).session_state(name=session.name)
+        state = call_bridge(session.bridge, adapter_for(session.bridge).session_state(name=session.name))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     reason = "" if state else UNKNOWN_TO_BRIDGE
@@ -273,11 +288,11 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
     postgres.release()
     adapter = adapter_for(session.bridge)
     try:
-        state = adapter.session_state(name=session.name)
+        state = call_bridge(session.bridge, adapter.session_state(name=session.name))
         if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT}:
             if state is not None:
-                adapter.delete_session(name=session.name)
-            state = adapter.start_session(name=session.name)
+                call_bridge(session.bridge, adapter.delete_session(name=session.name))
+            state = call_bridge(session.bridge, adapter.start_session(name=session.name))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     WhatsAppSession.objects.filter(pk=session.pk).update(ended_at=None, status_changed_at=None)
@@ -291,7 +306,7 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
         raise NotSupportedByBridge(f"The bridge {session.bridge.slug} cannot restart a session.")
     postgres.release()
     try:
-        state = adapter.restart_session(name=session.name)
+        state = call_bridge(session.bridge, adapter.restart_session(name=session.name))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     return record_session_state(session=session, state=state)
@@ -306,7 +321,7 @@ def logout_session(session: WhatsAppSession) -> WhatsAppSession:
         )
     postgres.release()
     try:
-        adapter.logout_session(name=session.name)
+        call_bridge(session.bridge, adapter.logout_session(name=session.name))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     return record_session_state(
@@ -318,7 +333,7 @@ def end_session(session: WhatsAppSession) -> WhatsAppSession:
     """Delete the session at the bridge and end ours; what was said there is kept. Raises BridgeFailed."""
     postgres.release()
     try:
-        adapter_for(session.bridge).delete_session(name=session.name)
+        call_bridge(session.bridge, adapter_for(session.bridge).delete_session(name=session.name))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     state = SessionState(name=session.name, status=Link.LOGGED_OUT)
@@ -340,7 +355,7 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     postgres.release()
     asked_at = timezone.now()  # an event that comes meanwhile is newer than the answer
     try:
-        states = {state.name: state for state in adapter.list_sessions()}
+        states = {state.name: state for state in call_bridge(bridge, adapter.list_sessions())}
     except BridgeError as exc:
         if exc.code == "unauthorized":
             record_key_refused(bridge)

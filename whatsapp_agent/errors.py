@@ -41,7 +41,7 @@ class SessionExists(AppError):
 
 
 class NotSupportedByBridge(AppError):
-    status, code, detail = 422, "not_supported_by_bridge", "The bridge of this session does not support this."
+    status, code, detail = 409, "not_supported", "The bridge of this session does not support this."
 
 
 class BridgeFailed(AppError):

@@ -1,65 +1,46 @@
-"""The interface of bridge adapters, and the three ways in which sending can fail."""
+"""The interface of bridge adapters: what they can do, what they take and what they return."""
 
 # ruff: noqa: ARG002  a method that refuses still names what it would take
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from agent.bridges.events import BridgeEvent, ChatAddress, Kind, Link
+from agent.bridges.addresses import reachable_digits
+from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, Kind, Link
+from agent.bridges.exchange import Refused, Steps
+from whatsapp_agent.errors import InvalidInput
 
-
-class BridgeError(Exception):
-    """A call to the bridge failed. `code` is for programs, the message for staff; neither holds a secret."""
-
-    code = "bridge_error"
-
-    def __init__(self, message: str = "", *, code: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code or self.code
-
-
-class NotSent(BridgeError):
-    """Certainly not done; may be tried again later, after `retry_after_s` if the bridge says so."""
-
-    code = "not_sent"
-
-    def __init__(self, message: str = "", *, code: str | None = None, retry_after_s: float | None = None) -> None:
-        super().__init__(message, code=code)
-        self.retry_after_s = retry_after_s
-
-
-class Refused(BridgeError):
-    """Certainly not done, and trying again will not help."""
-
-    code = "refused"
-
-
-class Unconfirmed(BridgeError):
-    """No clear answer came: it may have been done."""
-
-    code = "unconfirmed"
+NOT_SUPPORTED = "not_supported"
 
 
 class Capability(StrEnum):
     """What a bridge can do, as declared by its adapter; anything else is refused before the bridge is asked."""
 
+    LINK_BY_QR = "link_by_qr"
+    LINK_BY_PAIRING_CODE = "link_by_pairing_code"
+    RESTART = "restart"
+    LOGOUT = "logout"
+    SET_WEBHOOK = "set_webhook"
     SEND_TEXT = "send_text"
     SEND_MEDIA = "send_media"
+    SEND_VOICE = "send_voice"
+    SEND_STICKER = "send_sticker"
     SEND_LOCATION = "send_location"
     SEND_CONTACT = "send_contact"
     QUOTE = "quote"
+    REACT = "react"
     TYPING = "typing"
     MARK_READ = "mark_read"
     SEND_TO_GROUP = "send_to_group"
     SEND_TO_LID = "send_to_lid"
     RECEIPTS = "receipts"
-    LINK_BY_QR = "link_by_qr"
-    RESTART = "restart"
-    LOGOUT = "logout"
+    RECEIVE_MEDIA = "receive_media"
+    OWN_PHONE = "own_phone"
+    SIGNED_WEBHOOK = "signed_webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +55,7 @@ class SessionState:
     qr_png: bytes | None = None
     qr_text: str | None = None
     qr_expires_at: datetime | None = None
+    pairing_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +68,24 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The bridge's answer to an accepted message."""
+    """The bridge's answer to an accepted message. `address` is the recipient's, if the bridge knows them by another."""
 
     provider_message_id: str
     at: datetime | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """The message that another one answers or reacts to.
+
+    `provider_message_id` is its id as stored; `sender` the address of its writer, needed in groups; `text` its text.
+    """
+
+    provider_message_id: str
+    is_ours: bool = False
+    sender: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,43 +120,92 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchedMedia:
+    """An attached file as the bridge gave it. Its type is the sender's claim."""
+
+    content: bytes
+    mime_type: str = ""
+    filename: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """Where a bridge shall post its events, and what it shall prove itself with."""
+
+    url: str
+    signing_key: str = ""
+    verify_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """A request that a bridge makes to us. `body` is what came, byte for byte: signatures are over these bytes."""
+
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeConfig:
-    """The address and credentials of a bridge."""
+    """The address and credentials of a bridge. `signing_key` empty: the secret in the URL is the only proof."""
 
     base_url: str = ""
     api_key: str = ""
-    webhook_secret: str = ""
+    signing_key: str = ""
+    verify_token: str = ""
     timeout_s: float = 30.0
 
 
 class BridgeAdapter(ABC):
-    """One bridge. Methods make one request each and raise NotSent, Refused or Unconfirmed. Thread-safe."""
+    """One bridge: parses what it posts, says what to request of it and what its answers mean. Does no I/O.
+
+    Methods that return `Steps` are run by a transport, and raise NotSent, Refused or Unconfirmed there.
+    """
 
     kind: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
     max_text_length: ClassVar[int] = 4096
     max_caption_length: ClassVar[int] = 1024
+    max_request_bytes: ClassVar[int | None] = None
+    default_base_url: ClassVar[str] = ""
     keeps_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
 
     def __init__(self, config: BridgeConfig) -> None:
         self.config = config
 
-    def close(self) -> None:  # noqa: B027
-        """Close connections."""
+    @property
+    def base_url(self) -> str:
+        return self.config.base_url or self.default_base_url
+
+    def request_headers(self) -> dict[str, str]:
+        """Return the headers that every request has: our key."""
+        return {}
 
     # --- webhook requests ----------------------------------------------------------------------------------------
-    def is_authentic(self, *, headers: Mapping[str, str], body: bytes) -> bool:
+    def is_authentic(self, request: WebhookRequest) -> bool:
         """Check the signature of a webhook request; bridges that do not sign rely on the secret in the URL."""
         return True
 
+    def answer_challenge(self, query: Mapping[str, str]) -> str | None:
+        """Return what a GET of the webhook's URL has to be answered with; None if that is not to be answered."""
+        return None
+
     @abstractmethod
-    def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:
+    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
         """Parse the events of a webhook request, in order. Raises UnreadableWebhookRequest if it has none."""
 
     # --- addresses -----------------------------------------------------------------------------------------------
-    @abstractmethod
     def address_of_phone(self, phone: str) -> ChatAddress:
-        """The address to write to, for an E.164 phone nobody wrote to us from yet."""
+        """Return the address to write to, for an E.164 phone nobody wrote to us from yet. Raises InvalidInput."""
+        digits = reachable_digits(phone)
+        if digits is None or "@" in phone:
+            raise InvalidInput("This is not a phone number with its country code.")
+        return ChatAddress(self.person_address(digits), AliasKind.PHONE, phone=f"+{digits}")
+
+    def person_address(self, digits: str) -> str:
+        """Return the address of the person with this phone, in the one form that this bridge's events use."""
+        return f"{digits}@s.whatsapp.net"
 
     def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
         """Why this bridge cannot write to `address`, in words for staff; None when it can."""
@@ -172,22 +217,40 @@ class BridgeAdapter(ABC):
 
     # --- sending -------------------------------------------------------------------------------------------------
     @abstractmethod
-    def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:
-        """Send a text. Raises NotSent, Refused or Unconfirmed."""
+    def send_text(self, *, session: str, address: str, text: str, quoted: Quoted | None = None) -> Steps[Sent]:
+        """Send a text."""
 
     def send_media(
-        self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted_id: str | None = None
-    ) -> Sent:
-        """Send a file. Raises NotSent, Refused or Unconfirmed."""
+        self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted: Quoted | None = None
+    ) -> Steps[Sent]:
+        """Send a file."""
         raise self._cannot("send files")
 
-    def send_location(self, *, session: str, address: str, place: Place, quoted_id: str | None = None) -> Sent:
-        """Send a place. Raises NotSent, Refused or Unconfirmed."""
+    def send_location(self, *, session: str, address: str, place: Place, quoted: Quoted | None = None) -> Steps[Sent]:
+        """Send a place."""
         raise self._cannot("send locations")
 
-    def send_contact(self, *, session: str, address: str, card: Card, quoted_id: str | None = None) -> Sent:
-        """Send a contact card. Raises NotSent, Refused or Unconfirmed."""
+    def send_contact(self, *, session: str, address: str, card: Card, quoted: Quoted | None = None) -> Steps[Sent]:
+        """Send a contact card."""
         raise self._cannot("send contacts")
+
+    def send_reaction(self, *, session: str, address: str, target: Quoted, emoji: str) -> Steps[None]:
+        """React to a message; an empty `emoji` takes the reaction away."""
+        raise self._cannot("react to messages")
+
+    def show_typing(self, *, session: str, address: str, message_id: str = "", is_typing: bool = True) -> Steps[None]:
+        """Show that we are typing, or no longer. `message_id` is the last message of the contact."""
+        raise self._cannot("show typing")
+
+    def mark_read(self, *, session: str, address: str, message_id: str, sender: str = "") -> Steps[None]:
+        """Mark a message of the contact as read; `sender` is its writer, in a group."""
+        raise self._cannot("mark messages as read")
+
+    def fetch_media(
+        self, *, session: str, ref: str, address: str = "", message_id: str = "", max_bytes: int
+    ) -> Steps[FetchedMedia]:
+        """Fetch an attached file by the `ref` of its event. Raises Refused (`media_gone`, `too_large`)."""
+        raise self._cannot("hand over received files")
 
     def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
         """Why this bridge cannot send such a file, in words for staff; None when it can.
@@ -197,34 +260,39 @@ class BridgeAdapter(ABC):
         return None if Capability.SEND_MEDIA in self.capabilities else "This bridge cannot send files."
 
     def _cannot(self, what: str) -> Refused:
-        return Refused(f"{self.kind} cannot {what}.", code="not_supported_by_bridge")
+        return Refused(f"{self.kind} cannot {what}.", code=NOT_SUPPORTED)
 
     # --- sessions ------------------------------------------------------------------------------------------------
     @abstractmethod
-    def start_session(self, *, name: str) -> SessionState:
+    def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:
         """Make a session and begin linking it. Raises Refused with code `already_exists` when the bridge has it."""
 
     @abstractmethod
-    def session_state(self, *, name: str) -> SessionState | None:
+    def session_state(self, *, name: str) -> Steps[SessionState | None]:
         """How the session stands; None when the bridge does not know it. May refresh an expired QR code."""
 
     @abstractmethod
-    def list_sessions(self) -> list[SessionState]:
+    def list_sessions(self) -> Steps[list[SessionState]]:
         """Every session the bridge has."""
 
     @abstractmethod
-    def delete_session(self, *, name: str) -> None:
+    def delete_session(self, *, name: str) -> Steps[None]:
         """Forget the session at the bridge; fine when it has none of that name."""
 
-    def restart_session(self, *, name: str) -> SessionState:
-        raise Refused(f"{self.kind} cannot restart the session {name}.", code="not_supported_by_bridge")
+    def restart_session(self, *, name: str) -> Steps[SessionState]:
+        raise self._cannot(f"restart the session {name}")
 
-    def logout_session(self, *, name: str) -> None:
-        raise Refused(f"{self.kind} cannot log the session {name} out.", code="not_supported_by_bridge")
+    def logout_session(self, *, name: str) -> Steps[None]:
+        raise self._cannot(f"log the session {name} out")
 
-    def health(self) -> Health:
-        """Ask whether the bridge answers, and for the time it has; never raises."""
-        return Health(is_well=True)
+    def request_pairing_code(self, *, name: str, phone: str) -> Steps[str]:
+        """Return the code to type on the phone (E.164) instead of scanning."""
+        raise self._cannot("link by a pairing code")
 
-    def is_healthy(self) -> bool:
-        return self.health().is_well
+    def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
+        """Tell the bridge where to post the events of a session."""
+        raise self._cannot("be told a webhook address by a call")
+
+    @abstractmethod
+    def health(self) -> Steps[Health]:
+        """Whether the bridge answers, and the time it has; raises nothing."""

@@ -3,7 +3,6 @@
 import mmap
 import uuid
 import zlib
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from io import BytesIO
@@ -12,20 +11,22 @@ from typing import Any, TypeVar
 
 import segno
 
-from agent.bridges.addresses import phone_of_digits, reachable_digits, read_address
+from agent.bridges.addresses import phone_of_digits, read_address
 from agent.bridges.base import (
     BridgeAdapter,
     BridgeConfig,
     Capability,
     Card,
+    Health,
     OutgoingFile,
     Place,
-    Refused,
+    Quoted,
     Sent,
     SessionState,
+    WebhookRequest,
+    WebhookTarget,
 )
 from agent.bridges.events import (
-    AliasKind,
     BridgeEvent,
     ChatAddress,
     Ignored,
@@ -40,6 +41,7 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
+from agent.bridges.exchange import Refused, Steps, without_request
 from agent.bridges.parsing import (
     MAX_MIME_TYPE_LENGTH,
     MAX_NAME_LENGTH,
@@ -49,7 +51,6 @@ from agent.bridges.parsing import (
     has_visible_text,
     read_json,
 )
-from whatsapp_agent.errors import InvalidInput
 
 SCANNED_AFTER_S = 5.0
 QR_LIFE = timedelta(seconds=60)
@@ -109,19 +110,12 @@ class SimulatorBridge(BridgeAdapter):
         super().__init__(config or BridgeConfig())
 
     # --- webhook requests ----------------------------------------------------------------------------------------
-    def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:  # noqa: ARG002
-        value = read_json(body)
+    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
+        value = read_json(request.body)
         return [_read(raw) for raw in (value if isinstance(value, list) else [value])]
 
-    # --- addresses -----------------------------------------------------------------------------------------------
-    def address_of_phone(self, phone: str) -> ChatAddress:
-        digits = reachable_digits(phone)
-        if digits is None or "@" in phone:
-            raise InvalidInput("This is not a phone number with its country code.")
-        return ChatAddress(f"{digits}@s.whatsapp.net", AliasKind.PHONE, phone=f"+{digits}")
-
     # --- sending -------------------------------------------------------------------------------------------------
-    def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+    def send_text(self, *, session: str, address: str, text: str, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
         if not text:
             raise Refused("There is no text to send.", code="invalid")
         return self._send(address)
@@ -133,35 +127,35 @@ class SimulatorBridge(BridgeAdapter):
         address: str,
         file: OutgoingFile,
         caption: str = "",  # noqa: ARG002
-        quoted_id: str | None = None,  # noqa: ARG002
-    ) -> Sent:
+        quoted: Quoted | None = None,  # noqa: ARG002
+    ) -> Steps[Sent]:
         if not file.read():
             raise Refused("The file is empty.", code="invalid")
         return self._send(address)
 
-    def send_location(self, *, session: str, address: str, place: Place, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+    def send_location(self, *, session: str, address: str, place: Place, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
         return self._send(address)
 
-    def send_contact(self, *, session: str, address: str, card: Card, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+    def send_contact(self, *, session: str, address: str, card: Card, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
         return self._send(address)
 
-    def _send(self, address: str) -> Sent:
+    def _send(self, address: str) -> Steps[Sent]:
         try:
             recipient = read_address(address)
         except WrongShape as exc:
             raise Refused("This is no address.", code="unsupported_recipient") from exc
         if recipient is None:
             raise Refused("Nobody can be written to there.", code="unsupported_recipient")
-        return Sent(provider_message_id=f"sim-{uuid.uuid4().hex}", at=datetime.now(UTC))
+        return without_request(Sent(provider_message_id=f"sim-{uuid.uuid4().hex}", at=datetime.now(UTC)))
 
     # --- sessions ------------------------------------------------------------------------------------------------
-    def start_session(self, *, name: str) -> SessionState:
+    def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:  # noqa: ARG002
         if name.startswith("qr-"):
             _shown_since[_slot(name)] = monotonic()
-        return self._state(name)
+        return without_request(self._state(name))
 
-    def session_state(self, *, name: str) -> SessionState | None:
-        return self._state(name)
+    def session_state(self, *, name: str) -> Steps[SessionState | None]:
+        return without_request(self._state(name))
 
     def _state(self, name: str) -> SessionState:
         shown_since = _shown_since[_slot(name)]
@@ -183,17 +177,21 @@ class SimulatorBridge(BridgeAdapter):
             connected_at=datetime.now(UTC),
         )
 
-    def list_sessions(self) -> list[SessionState]:
-        return []
+    def list_sessions(self) -> Steps[list[SessionState]]:
+        return without_request([])
 
-    def delete_session(self, *, name: str) -> None:
+    def delete_session(self, *, name: str) -> Steps[None]:
         _shown_since[_slot(name)] = 0.0
+        return without_request(None)
 
-    def restart_session(self, *, name: str) -> SessionState:
-        return self._state(name)
+    def restart_session(self, *, name: str) -> Steps[SessionState]:
+        return without_request(self._state(name))
 
-    def logout_session(self, *, name: str) -> None:
-        _shown_since[_slot(name)] = 0.0
+    def logout_session(self, *, name: str) -> Steps[None]:
+        return self.delete_session(name=name)
+
+    def health(self) -> Steps[Health]:
+        return without_request(Health(is_well=True))
 
 
 def _png(code: str) -> bytes:

@@ -1,51 +1,36 @@
 """zapw, a small service that keeps numbers linked as companion devices: https://github.com/tonylampada/zapw"""
 
-import json
 from base64 import b64encode
-from collections.abc import Mapping
 from http import HTTPStatus
-from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from agent.bridges.addresses import reachable_digits
 from agent.bridges.base import (
+    NOT_SUPPORTED,
     BridgeAdapter,
-    BridgeConfig,
-    BridgeError,
     Capability,
     Card,
     Health,
-    NotSent,
     OutgoingFile,
     Place,
-    Refused,
+    Quoted,
     Sent,
     SessionState,
-    Unconfirmed,
+    WebhookRequest,
+    WebhookTarget,
 )
-from agent.bridges.events import (
-    AliasKind,
-    BridgeEvent,
-    ChatAddress,
-    Kind,
-    Link,
-    Malformed,
-)
+from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps, Unconfirmed
 from agent.bridges.parsing import Fields, WrongShape, read_json
-from agent.bridges.zapw_payloads import read_event, read_session
-from whatsapp_agent.errors import InvalidInput, UnreadableWebhookRequest
+from agent.bridges.payloads.zapw import read_event, read_session
 from whatsapp_agent.http.retry_after import parse_retry_after
 from whatsapp_agent.text.sanitize import storable
 
-CONNECT_TIMEOUT_S = 5.0
-KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed as we write leaves a send unconfirmed
-MAX_REQUEST_BYTES = 100 * 1024  # above it zapw answers 500, which would look as if the message may have gone
-MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+HEALTH_TIMEOUT_S = 5.0
 
-# A request may have 100 KiB (above): base64 adds a third, and a caption of 1024 characters up to 4 KiB.
+# zapw answers 500 to a request of more than 100 KiB, which would look as if the message may have gone. Base64 adds a
+# third, and a caption of 1024 characters up to 4 KiB.
 MAX_INLINE_BYTES = 70 * 1024
 FILE_TYPES = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
 SUPPORTED_MIME_TYPES = {
@@ -74,52 +59,32 @@ class ZapwBridge(BridgeAdapter):
         }
     )
 
-    def __init__(self, config: BridgeConfig) -> None:
-        super().__init__(config)
-        try:
-            self._http = httpx.Client(
-                base_url=config.base_url,
-                headers={"X-API-Key": config.api_key} if config.api_key else None,
-                # httpx looks at every idle connection for each request: many may be open, few are kept.
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE_EXPIRY_S
-                ),
-                follow_redirects=False,
-                trust_env=False,
-            )
-        except (httpx.InvalidURL, UnicodeEncodeError) as exc:
-            raise Refused("The bridge's address or key cannot be used.", code="invalid_configuration") from exc
+    max_request_bytes = 100 * 1024
 
-    def close(self) -> None:
-        self._http.close()
+    def request_headers(self) -> dict[str, str]:
+        return {"X-API-Key": self.config.api_key} if self.config.api_key else {}
 
     # --- webhook requests ----------------------------------------------------------------------------------------
-    def parse_webhook(self, *, headers: Mapping[str, str], body: bytes) -> list[BridgeEvent]:  # noqa: ARG002
+    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
         """Parse the one event of a webhook request. The header `X-Webhook-Event` only repeats what the body says."""
         try:
-            return [read_event(Fields(read_json(body)))]
+            return [read_event(Fields(read_json(request.body)))]
         except WrongShape as exc:
             return [Malformed(str(exc))]
 
     # --- addresses -----------------------------------------------------------------------------------------------
-    def address_of_phone(self, phone: str) -> ChatAddress:
-        digits = reachable_digits(phone)
-        if digits is None or "@" in phone:
-            raise InvalidInput("This is not a phone number with its country code.")
-        return ChatAddress(f"{digits}@s.whatsapp.net", AliasKind.PHONE, phone=f"+{digits}")
-
     def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
         if reason := super().why_unreachable(address=address, is_group=is_group or address.endswith("@g.us")):
             return reason
         return None if reachable_digits(address) else "This bridge can only write to a person's phone number."
 
     # --- sending -------------------------------------------------------------------------------------------------
-    def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
-        """Send a text; zapw cannot quote, so `quoted_id` is not used.
+    def send_text(self, *, session: str, address: str, text: str, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
+        """Send a text; zapw cannot quote, so `quoted` is not used.
 
         Refused with `unsupported_recipient`, without asking the bridge, for whatever is not a person's phone.
         """
-        return self._send(session, address, {"type": "text", "text": storable(text)})
+        return self._send(session, address, {"type": "text", "text": text})
 
     def send_media(
         self,
@@ -128,23 +93,23 @@ class ZapwBridge(BridgeAdapter):
         address: str,
         file: OutgoingFile,
         caption: str = "",
-        quoted_id: str | None = None,  # noqa: ARG002
-    ) -> Sent:
+        quoted: Quoted | None = None,  # noqa: ARG002
+    ) -> Steps[Sent]:
         """Send a file: inline if it is small, else zapw fetches it from `file.url`."""
         denial_reason = self.why_not_file(
             kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(file.url)
         )
         if denial_reason:
-            raise Refused(denial_reason, code="not_supported_by_bridge")
+            raise Refused(denial_reason, code=NOT_SUPPORTED)
         body = {"type": FILE_TYPES[file.kind]}
         if file.size_bytes <= MAX_INLINE_BYTES:
             body["mediaBase64"] = b64encode(file.read()).decode()
         else:
             body["mediaUrl"] = file.url
         if file.kind == Kind.DOCUMENT:
-            body["fileName"] = storable(file.filename)
+            body["fileName"] = file.filename
         if caption and file.kind != Kind.AUDIO:
-            body["caption"] = storable(caption)
+            body["caption"] = caption
         return self._send(session, address, body)
 
     def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
@@ -158,30 +123,23 @@ class ZapwBridge(BridgeAdapter):
             )
         return None
 
-    def send_location(self, *, session: str, address: str, place: Place, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+    def send_location(self, *, session: str, address: str, place: Place, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
         body: dict[str, Any] = {"type": "location", "latitude": place.latitude, "longitude": place.longitude}
-        body |= {name: storable(text) for name in ("name", "address") if (text := getattr(place, name))}
+        body |= {name: text for name in ("name", "address") if (text := getattr(place, name))}
         return self._send(session, address, body)
 
-    def send_contact(self, *, session: str, address: str, card: Card, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
-        body = {"type": "contact", "contactName": storable(card.name), "contactNumber": card.phone}
+    def send_contact(self, *, session: str, address: str, card: Card, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
+        body = {"type": "contact", "contactName": card.name, "contactNumber": card.phone}
         return self._send(session, address, body)
 
-    def _send(self, session: str, address: str, body: dict[str, Any]) -> Sent:
+    def _send(self, session: str, address: str, body: dict[str, Any]) -> Steps[Sent]:
         digits = reachable_digits(address)
         if digits is None:
             raise Refused("zapw can only write to a person's phone number.", code="unsupported_recipient")
-        answer = self._request("POST", f"{_path(session)}/messages", {"to": digits, **body})
-        if answer.status != HTTPStatus.OK:
-            raise _failure(answer)
-        try:
-            sent = Fields(answer.data())
-            return Sent(provider_message_id=sent.needed("messageId"), at=sent.past_time("timestamp"))
-        except (WrongShape, UnreadableWebhookRequest) as exc:
-            raise Unconfirmed("zapw took the message without naming its id.", code="bridge_failure") from exc
+        return parse_sent((yield Request("POST", f"{_path(session)}/messages", json={"to": digits, **body})))
 
     # --- sessions ------------------------------------------------------------------------------------------------
-    def start_session(self, *, name: str) -> SessionState:
+    def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:  # noqa: ARG002
         """Make a session and wait, 30 s at most on zapw's side, for its QR code.
 
         Raises Refused (`already_exists`), or BridgeError (`bridge_failure`) when WhatsApp could not be reached; then no
@@ -189,114 +147,92 @@ class ZapwBridge(BridgeAdapter):
         """
         _path(name)
         # zapw itself gives up after 30 s; giving up before it would leave a session that nobody knows of.
-        answer = self._request("POST", "/sessions", {"sessionId": name}, timeout_s=self.config.timeout_s * 4 / 3)
-        if answer.status not in {HTTPStatus.CREATED, HTTPStatus.OK}:
-            raise _session_failure(answer)
-        state = _one_session(answer)
+        timeout_s = self.config.timeout_s * 4 / 3
+        state = parse_session((yield Request("POST", "/sessions", json={"sessionId": name}, timeout_s=timeout_s)))
         if state.status == Link.DISCONNECTED and state.qr_png is None:
-            self._forget(name)
+            yield from self._forget(name)
             raise BridgeError("zapw could not reach WhatsApp: the session closed at once.", code="bridge_failure")
         return state
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str) -> Steps[None]:
         try:
-            self.delete_session(name=name)
+            yield from self.delete_session(name=name)
         except BridgeError:
             return  # starting has failed already, which is what the caller should hear
 
-    def session_state(self, *, name: str) -> SessionState | None:
+    def session_state(self, *, name: str) -> Steps[SessionState | None]:
         """How the session stands. Asking is also what has zapw replace a code of more than 60 s: the answer is then
         `connecting` without a code, and the next has the new one. Ask every few seconds while someone wants to scan.
         """
-        answer = self._request("GET", _path(name))
-        if answer.is_unknown_session():
-            return None
-        if answer.status != HTTPStatus.OK:
-            raise _session_failure(answer)
-        return _one_session(answer)
+        response = yield Request("GET", _path(name))
+        return None if _is_unknown_session(response) else parse_session(response)
 
-    def list_sessions(self) -> list[SessionState]:
-        answer = self._request("GET", "/sessions")
-        if answer.status != HTTPStatus.OK:
-            raise _session_failure(answer)
+    def list_sessions(self) -> Steps[list[SessionState]]:
+        response = yield Request("GET", "/sessions")
+        if response.status != HTTPStatus.OK:
+            raise _session_failure(response)
         try:
-            listed = answer.data()
+            listed = _data(response)
             if not isinstance(listed, list):
                 raise WrongShape("the sessions are no list")
             return [read_session(Fields(one)) for one in listed]
-        except (WrongShape, UnreadableWebhookRequest) as exc:
+        except WrongShape as exc:
             raise BridgeError("zapw listed its sessions in an unknown format.", code="bridge_failure") from exc
 
-    def delete_session(self, *, name: str) -> None:
+    def delete_session(self, *, name: str) -> Steps[None]:
         """Forget the session at the bridge. The device stays listed on the phone: zapw does not log out."""
-        answer = self._request("DELETE", _path(name))
-        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES and not answer.is_unknown_session():
-            raise _session_failure(answer)
+        response = yield Request("DELETE", _path(name))
+        if not response.is_success and not _is_unknown_session(response):
+            raise _session_failure(response)
 
-    def health(self) -> Health:
+    def health(self) -> Steps[Health]:
         try:
-            answer = self._request("GET", "/health", timeout_s=min(CONNECT_TIMEOUT_S, self.config.timeout_s))
-            state = Fields(answer.data())
-        except (BridgeError, UnreadableWebhookRequest, WrongShape):
+            response = yield Request("GET", "/health", timeout_s=min(HEALTH_TIMEOUT_S, self.config.timeout_s))
+            state = Fields(_data(response))
+        except (BridgeError, WrongShape):
             return Health(is_well=False)
-        is_well = answer.status == HTTPStatus.OK and state.short("status") == "ok"
+        is_well = response.status == HTTPStatus.OK and state.short("status") == "ok"
         return Health(is_well, at=state.time("timestamp"))
 
-    # --- requests ---------------------------------------------------------------------------------------------------
-    def _request(self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None) -> "_Answer":
-        """Ask once; the whole answer must come within the time-out. Raises NotSent, Refused or Unconfirmed."""
-        timeout_s = timeout_s or self.config.timeout_s
-        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        if content is not None and len(content) > MAX_REQUEST_BYTES:
-            raise Refused("zapw takes at most 100 KB at once.", code="invalid")
-        give_up_at = monotonic() + timeout_s
-        try:
-            with self._http.stream(
-                method,
-                path,
-                content=content,
-                headers=None if content is None else {"Content-Type": "application/json"},
-                timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
-            ) as response:
-                received = bytearray()
-                for chunk in response.iter_bytes():
-                    received += chunk
-                    if len(received) > MAX_RESPONSE_BYTES or monotonic() > give_up_at:
-                        raise Unconfirmed("zapw's answer did not end.", code="bridge_failure")
-                return _Answer(response.status_code, response.headers, bytes(received))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as exc:
-            raise NotSent("zapw cannot be reached.", code="bridge_unreachable") from exc
-        except httpx.InvalidURL as exc:
-            raise Refused("The bridge's address cannot be used.", code="invalid_configuration") from exc
-        except httpx.TimeoutException as exc:
-            raise Unconfirmed("zapw did not answer in time.", code="timeout") from exc
-        except httpx.HTTPError as exc:
-            raise Unconfirmed("zapw broke off without an answer.", code="bridge_failure") from exc
+
+# --- answers: `{"status": "success", "data": …}`, or `{"status": "error", "error": …}` with 4xx and 5xx ------------
+def parse_sent(response: Response) -> Sent:
+    """Return the id of the sent message. Raises NotSent, Refused or Unconfirmed."""
+    if response.status != HTTPStatus.OK:
+        raise _failure(response)
+    try:
+        sent = Fields(_data(response))
+        return Sent(provider_message_id=sent.needed("messageId"), at=sent.past_time("timestamp"))
+    except WrongShape as exc:
+        raise Unconfirmed("zapw took the message without naming its id.", code="bridge_failure") from exc
 
 
-class _Answer:
-    """What zapw answered: `{"status": "success", "data": …}`, or `{"status": "error", "error": …}` with 4xx and 5xx."""
+def parse_session(response: Response) -> SessionState:
+    if response.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
+        raise _session_failure(response)
+    try:
+        return read_session(Fields(_data(response)))
+    except WrongShape as exc:
+        raise BridgeError("zapw described a session in an unknown format.", code="bridge_failure") from exc
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
 
-    def data(self) -> Any:
-        """What the answer holds; its documentation shows it without the wrapper, so both are read."""
-        value = read_json(self.body)
-        return value["data"] if isinstance(value, dict) and "data" in value else value
+def _data(response: Response) -> Any:
+    """What the answer holds; its documentation shows it without the wrapper, so both are read."""
+    value = response.json()
+    return value["data"] if isinstance(value, dict) and "data" in value else value
 
-    def error(self) -> str:
-        """Return zapw's error text, which may hold a phone number: match it, do not show or log it."""
-        try:
-            return Fields(read_json(self.body)).short("error") or ""
-        except (UnreadableWebhookRequest, WrongShape):
-            return ""
 
-    def is_unknown_session(self) -> bool:
-        """Return whether this is zapw's own 404; one in HTML comes from something else at this address."""
-        return self.status == HTTPStatus.NOT_FOUND and "not found" in self.error().lower()
+def _error(response: Response) -> str:
+    """Return zapw's error text, which may hold a phone number: match it, do not show or log it."""
+    try:
+        return (response.object().short("error") or "").lower()
+    except WrongShape:
+        return ""
+
+
+def _is_unknown_session(response: Response) -> bool:
+    """Return whether this is zapw's own 404; one in HTML comes from something else at this address."""
+    return response.status == HTTPStatus.NOT_FOUND and "not found" in _error(response)
 
 
 def _path(session: str) -> str:
@@ -305,10 +241,10 @@ def _path(session: str) -> str:
     return f"/sessions/{quote(storable(session), safe='')}"
 
 
-def _failure(answer: _Answer) -> BridgeError:
+def _failure(response: Response) -> BridgeError:
     """What a status other than success says of a send."""
-    match answer.status:
-        case 400 if "not connected" in answer.error().lower():
+    match response.status:
+        case 400 if "not connected" in _error(response):
             return NotSent("The session is not connected.", code="not_connected")
         case 401 | 403:
             return NotSent("zapw refuses our API key.", code="unauthorized")
@@ -317,7 +253,7 @@ def _failure(answer: _Answer) -> BridgeError:
         case 409:
             return Refused("zapw has a session of this name.", code="already_exists")
         case 429:
-            wait_s = parse_retry_after(answer.headers)
+            wait_s = parse_retry_after(response.headers)
             return NotSent("zapw asks us to slow down.", code="rate_limited", retry_after_s=wait_s)
         case status if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
             return Refused("zapw says that the request is not valid.", code="invalid")
@@ -325,16 +261,9 @@ def _failure(answer: _Answer) -> BridgeError:
             return Unconfirmed(f"zapw answered with status {status}.", code="bridge_failure")
 
 
-def _session_failure(answer: _Answer) -> BridgeError:
+def _session_failure(response: Response) -> BridgeError:
     """The same for calls about sessions, where nothing waits to be sent: a refused key is final."""
-    failure = _failure(answer)
+    failure = _failure(response)
     if failure.code == "unauthorized":
         return Refused(str(failure), code=failure.code)
     return BridgeError(str(failure), code=failure.code) if isinstance(failure, Unconfirmed) else failure
-
-
-def _one_session(answer: _Answer) -> SessionState:
-    try:
-        return read_session(Fields(answer.data()))
-    except (WrongShape, UnreadableWebhookRequest) as exc:
-        raise BridgeError("zapw described a session in an unknown format.", code="bridge_failure") from exc

@@ -16,7 +16,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from django.utils import timezone
 
-from agent.bridges.base import BridgeError, Health
+from agent.bridges.base import Health
+from agent.bridges.exchange import BridgeError
 from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
 from agent.server import startup
@@ -24,9 +25,8 @@ from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.search import embeddings
 from sessions_app import bridge_clocks
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
-from sessions_app.services import KEY_REFUSED, adapter_for
+from sessions_app.services import KEY_REFUSED, adapter_for, bridge_health, call_bridge
 from whatsapp_agent import disk, env
-from whatsapp_agent.errors import UnreadableWebhookRequest
 from whatsapp_agent.postgres import clock, embedded
 
 LATE = timedelta(minutes=2)
@@ -158,7 +158,7 @@ def _bridges() -> Iterator[Finding]:
             "bridges", False, "there is none yet", "Start once: manage.py up creates those of the environment."
         )
     for bridge in bridges:
-        health = adapter_for(bridge).health()
+        health = bridge_health(bridge)
         yield _bridge(bridge, health)
         for difference in bridge_clocks.differences(bridge, health):
             remedy = (
@@ -181,15 +181,14 @@ def _bridge(bridge: Bridge, health: Health) -> Finding:
         text = "WHATSAPP_BRIDGE, WHATSAPP_API_URL or WHATSAPP_API_KEY has changed since the last start"
         return Finding(about, False, text, "Start again: manage.py up applies the change.")
     at = f"{bridge.kind} at {bridge.base_url}" if bridge.base_url else bridge.kind
-    adapter = adapter_for(bridge)
     if not health.is_well:
         return Finding(
             about, False, f"{at} does not answer as it should", "Does it run, and is WHATSAPP_API_URL right?"
         )
     try:
-        sessions = adapter.list_sessions()
-    except (BridgeError, UnreadableWebhookRequest) as exc:
-        remedy = "Set WHATSAPP_API_KEY to its key." if getattr(exc, "code", "") == "unauthorized" else "See its log."
+        sessions = call_bridge(bridge, adapter_for(bridge).list_sessions())
+    except BridgeError as exc:
+        remedy = "Set WHATSAPP_API_KEY to its key." if exc.code == "unauthorized" else "See its log."
         return Finding(about, False, f"{at} answers, but does not list its sessions: {exc}", remedy)
     return Finding(about, True, f"{at} answers and takes our key; {len(sessions)} sessions" if bridge.base_url else at)
 

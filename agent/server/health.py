@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 from messaging.models import Conversation
 from sessions_app import bridge_clocks
 from sessions_app.models import Bridge
-from sessions_app.services import adapter_for
+from sessions_app.services import bridge_health
 from whatsapp_agent import disk, postgres
 from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.http import health
@@ -27,10 +27,10 @@ def ready(request: HttpRequest) -> HttpResponse:
     if checks["database"]:
         checks["clock"] = abs(clock.offset_s()) <= clock.MAX_OFFSET_S
         checks["engine"] = not Conversation.objects.due().filter(due_at__lt=timezone.now() - LATE).exists()
-        bridges = [(bridge, adapter_for(bridge)) for bridge in Bridge.objects.all()]
+        bridges = list(Bridge.objects.all())
         postgres.release()
-        for bridge, adapter in bridges:
-            state = adapter.health()
+        for bridge in bridges:
+            state = bridge_health(bridge)
             checks[f"bridge:{bridge.slug}"] = state.is_well
             checks[f"clock:{bridge.slug}"] = not bridge_clocks.differences(bridge, state)
     return health.report(checks)

@@ -218,7 +218,7 @@ def test_a_form_that_is_too_large_is_refused_before_it_is_read(client, conversat
 )
 def test_what_the_bridge_cannot_send_is_refused_with_the_reason(client, conversation, content, name, why):
     refused = upload(client, conversation, content=content, name=name)
-    assert (refused.status_code, refused.json()["code"]) == (422, "not_supported_by_bridge")
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_supported")
     assert why in refused.json()["detail"]
 
 

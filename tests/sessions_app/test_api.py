@@ -140,7 +140,7 @@ def test_restart_and_logout_are_passed_on(admin, linking):
 
 def test_what_the_bridge_cannot_do_is_said(admin, session):
     answer = as_user(admin).post(f"{URL}{session.pk}/logout/")
-    assert (answer.status_code, answer.json()["code"]) == (422, "not_supported_by_bridge")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_supported")
 
 
 def test_profile_and_policy_can_be_changed_and_nothing_else(admin, session):

@@ -16,8 +16,9 @@ from django.utils import timezone
 from agent import engine, inbox, llm, sender
 from agent.bridges import ADAPTERS
 from agent.bridges.addresses import read_address
-from agent.bridges.base import NotSent, Refused, Sent, Unconfirmed
+from agent.bridges.base import Quoted, Sent
 from agent.bridges.events import AliasKind, ChatAddress
+from agent.bridges.exchange import NotSent, Refused, Steps, Unconfirmed, without_request
 from agent.bridges.simulator import SimulatorBridge
 from agent.llm.base import Completion, ModelUnavailable, Prompt
 from agent.turns.turn import take_turn
@@ -40,7 +41,7 @@ class OddBridge(SimulatorBridge):
 
     taken: Counter[str] = Counter()
 
-    def send_text(self, *, session: str, address: str, text: str, quoted_id: str | None = None) -> Sent:  # noqa: ARG002
+    def send_text(self, *, session: str, address: str, text: str, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
         lot = chance.random()
         if lot < 0.05:
             raise NotSent("Later.")
@@ -53,7 +54,7 @@ class OddBridge(SimulatorBridge):
             try_to(lambda: inbox._store_event(bridge=services.bridge_of_slug("simulator"), event=echo))
         if lot < 0.25:
             raise Unconfirmed("Perhaps.")
-        return sent
+        return without_request(sent)
 
 
 class UnsteadyModel:
@@ -78,8 +79,10 @@ def storm(session, simulator, profile, monkeypatch, settings) -> Iterator[None]:
     monkeypatch.setattr(llm, "model_for_settings", UnsteadyModel)
     monkeypatch.setitem(ADAPTERS, "simulator", OddBridge)
     services._adapter.cache_clear()
+    services._transport.cache_clear()
     yield
     services._adapter.cache_clear()
+    services._transport.cache_clear()
 
 
 def try_to(act: Callable[[], object]) -> bool:

@@ -18,7 +18,7 @@ from agent.server.gunicorn import WebServer
 from agent.server.self_check import QUESTION, SelfCheckFailed, run_self_check
 from sessions_app import bridge_clocks
 from sessions_app.models import Bridge
-from sessions_app.services import adapter_for
+from sessions_app.services import bridge_health
 from whatsapp_agent import env
 from whatsapp_agent.postgres import clock, embedded
 
@@ -94,7 +94,7 @@ class Command(BaseCommand):
 
     def _warn_of_bridge_clocks(self) -> None:
         for bridge in Bridge.objects.order_by("slug"):
-            for difference in bridge_clocks.differences(bridge, adapter_for(bridge).health()):
+            for difference in bridge_clocks.differences(bridge, bridge_health(bridge)):
                 self._print(f"WARNING: {difference}: messages may be taken for old. Have both set their clocks by NTP.")
 
     def _check_itself(self, port: int) -> None:

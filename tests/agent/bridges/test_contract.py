@@ -3,8 +3,10 @@
 import pytest
 
 from agent.bridges import ADAPTERS
-from agent.bridges.base import BridgeAdapter, Capability, Refused
+from agent.bridges.base import Capability
 from agent.bridges.events import AliasKind, Link
+from agent.bridges.exchange import Refused
+from tests.support.live_bridge import LiveBridge
 from whatsapp_agent.errors import InvalidInput
 
 PHONE = "+5511988887777"
@@ -14,11 +16,11 @@ UNUSUAL = {
 }
 
 
-def test_an_adapter_is_known_by_its_kind(bridge: BridgeAdapter):
-    assert ADAPTERS[bridge.kind] is type(bridge)
+def test_an_adapter_is_known_by_its_kind(bridge: LiveBridge):
+    assert ADAPTERS[bridge.kind] is type(bridge.adapter)
 
 
-def test_a_phone_becomes_an_address_that_can_be_written_to(bridge: BridgeAdapter):
+def test_a_phone_becomes_an_address_that_can_be_written_to(bridge: LiveBridge):
     address = bridge.address_of_phone(PHONE)
 
     sent = bridge.send_text(session="sales", address=address.address, text="Oi")
@@ -33,12 +35,12 @@ def test_a_phone_becomes_an_address_that_can_be_written_to(bridge: BridgeAdapter
 @pytest.mark.parametrize(
     "phone", ["", "5511", "+55 11 98888-7777", "ana", "5511988887777@s.whatsapp.net", "+" + "9" * 20]
 )
-def test_what_is_no_phone_becomes_no_address(bridge: BridgeAdapter, phone):
+def test_what_is_no_phone_becomes_no_address(bridge: LiveBridge, phone):
     with pytest.raises(InvalidInput):
         bridge.address_of_phone(phone)
 
 
-def test_two_sends_have_two_ids(bridge: BridgeAdapter):
+def test_two_sends_have_two_ids(bridge: LiveBridge):
     address = bridge.address_of_phone(PHONE).address
 
     ids = {bridge.send_text(session="sales", address=address, text="Oi").provider_message_id for _ in range(20)}
@@ -47,7 +49,7 @@ def test_two_sends_have_two_ids(bridge: BridgeAdapter):
 
 
 @pytest.mark.parametrize("capability", UNUSUAL)
-def test_a_bridge_can_write_to_whom_it_says_it_can(bridge: BridgeAdapter, capability):
+def test_a_bridge_can_write_to_whom_it_says_it_can(bridge: LiveBridge, capability):
     address, is_group = UNUSUAL[capability]
     can = capability in bridge.capabilities
 
@@ -62,7 +64,7 @@ def test_a_bridge_can_write_to_whom_it_says_it_can(bridge: BridgeAdapter, capabi
 @pytest.mark.parametrize(
     "text", ["", "x" * 4096, "👍🏽", "\u202eשלום", "a\x00b", "\ud800"], ids=lambda text: ascii(text[:8])
 )
-def test_any_text_is_sent_or_refused(bridge: BridgeAdapter, text):
+def test_any_text_is_sent_or_refused(bridge: LiveBridge, text):
     address = bridge.address_of_phone(PHONE).address
     try:
         bridge.send_text(session="sales", address=address, text=text)
@@ -70,7 +72,7 @@ def test_any_text_is_sent_or_refused(bridge: BridgeAdapter, text):
         assert not text
 
 
-def test_a_started_session_is_told_of_until_it_is_deleted(bridge: BridgeAdapter):
+def test_a_started_session_is_told_of_until_it_is_deleted(bridge: LiveBridge):
     started = bridge.start_session(name="ops")
     state = bridge.session_state(name="ops")
     bridge.delete_session(name="ops")
@@ -82,7 +84,7 @@ def test_a_started_session_is_told_of_until_it_is_deleted(bridge: BridgeAdapter)
         assert bridge.session_state(name="ops") is None
 
 
-def test_deleting_what_is_not_there_is_fine(bridge: BridgeAdapter):
+def test_deleting_what_is_not_there_is_fine(bridge: LiveBridge):
     bridge.start_session(name="ops")
     bridge.delete_session(name="never-was")
 
@@ -92,14 +94,14 @@ def test_deleting_what_is_not_there_is_fine(bridge: BridgeAdapter):
 @pytest.mark.parametrize(
     ("capability", "ask"), [(Capability.RESTART, "restart_session"), (Capability.LOGOUT, "logout_session")]
 )
-def test_what_a_bridge_lacks_is_refused(bridge: BridgeAdapter, capability, ask):
+def test_what_a_bridge_lacks_is_refused(bridge: LiveBridge, capability, ask):
     if capability in bridge.capabilities:
         getattr(bridge, ask)(name="sales")
     else:
         with pytest.raises(Refused) as caught:
             getattr(bridge, ask)(name="sales")
-        assert caught.value.code == "not_supported_by_bridge"
+        assert caught.value.code == "not_supported"
 
 
-def test_a_bridge_that_answers_is_healthy(bridge: BridgeAdapter):
-    assert bridge.is_healthy()
+def test_a_bridge_that_answers_is_healthy(bridge: LiveBridge):
+    assert bridge.health().is_well

@@ -10,8 +10,9 @@ from typing import Any, get_args
 
 import pytest
 
-from agent.bridges.base import BridgeAdapter
+from agent.bridges.base import WebhookRequest
 from agent.bridges.events import BridgeEvent
+from tests.support.live_bridge import LiveBridge
 from whatsapp_agent.errors import UnreadableWebhookRequest
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "zapw"
@@ -144,7 +145,7 @@ def assert_storable(event: BridgeEvent) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_distorted_delivery_gives_storable_events_or_is_unreadable(bridge: BridgeAdapter, seed):
+def test_a_distorted_delivery_gives_storable_events_or_is_unreadable(bridge: LiveBridge, seed):
     dice = random.Random(seed)
     payloads = recorded() if bridge.kind == "zapw" else OURS
     read = 0
@@ -152,7 +153,7 @@ def test_a_distorted_delivery_gives_storable_events_or_is_unreadable(bridge: Bri
     for _ in range(CASES // 4):
         body = mutated(dice, dice.choice(payloads))
         try:
-            events = bridge.parse_webhook(headers={}, body=body)
+            events = bridge.parse_webhook(WebhookRequest(body))
         except UnreadableWebhookRequest:
             continue
         read += 1
@@ -165,18 +166,18 @@ def test_a_distorted_delivery_gives_storable_events_or_is_unreadable(bridge: Bri
 @pytest.mark.parametrize(
     "value", ["text", 7, True, None, [], [[]], {}, [{}], {"event": {}}, {"eventType": ["x"]}], ids=repr
 )
-def test_json_that_is_no_event_gives_no_event(bridge: BridgeAdapter, value):
-    events = bridge.parse_webhook(headers={}, body=json.dumps(value).encode())
+def test_json_that_is_no_event_gives_no_event(bridge: LiveBridge, value):
+    events = bridge.parse_webhook(WebhookRequest(json.dumps(value).encode()))
 
     assert {type(event).__name__ for event in events} <= {"Malformed", "Ignored"}
 
 
-def test_a_message_of_a_hundred_thousand_characters_is_whole(bridge: BridgeAdapter):
+def test_a_message_of_a_hundred_thousand_characters_is_whole(bridge: LiveBridge):
     text = "ação " * 20_000
     payload = deepcopy(recorded()[0] if bridge.kind == "zapw" else OURS[0])
     payload.get("data", payload)["text"] = text
 
-    (event,) = bridge.parse_webhook(headers={}, body=json.dumps(payload).encode())
+    (event,) = bridge.parse_webhook(WebhookRequest(json.dumps(payload).encode()))
 
     assert event.text == text
 
@@ -184,10 +185,10 @@ def test_a_message_of_a_hundred_thousand_characters_is_whole(bridge: BridgeAdapt
 @pytest.mark.parametrize(
     ("text", "answerable"), [("", False), (" \n", False), ("👍🏽", True), ("\u202eשלום", True), ("?", True)]
 )
-def test_a_text_without_a_word_is_kept_and_not_to_be_answered(bridge: BridgeAdapter, text, answerable):
+def test_a_text_without_a_word_is_kept_and_not_to_be_answered(bridge: LiveBridge, text, answerable):
     payload = deepcopy(recorded()[0] if bridge.kind == "zapw" else OURS[0])
     payload.get("data", payload)["text"] = text
 
-    (event,) = bridge.parse_webhook(headers={}, body=json.dumps(payload).encode())
+    (event,) = bridge.parse_webhook(WebhookRequest(json.dumps(payload).encode()))
 
     assert (event.text, event.answerable) == (text, answerable)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.bridges import simulator as simulator_module
-from agent.bridges.base import Refused
+from agent.bridges.base import WebhookRequest
 from agent.bridges.events import (
     Ignored,
     Kind,
@@ -19,13 +19,14 @@ from agent.bridges.events import (
     Receipt,
     StatusChanged,
 )
+from agent.bridges.exchange import Refused
 
 ANA = "5511988887777@s.whatsapp.net"
 
 
 def parsed(bridge, *events):
     body = events[0] if len(events) == 1 else list(events)
-    return bridge.parse_webhook(headers={}, body=json.dumps(body).encode())
+    return bridge.parse_webhook(WebhookRequest(json.dumps(body).encode()))
 
 
 def message(**fields):

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.bridges.base import BridgeConfig, BridgeError, NotSent, Refused, Unconfirmed
+from agent.bridges.base import BridgeConfig, WebhookRequest
 from agent.bridges.events import Ignored, Link, Malformed, MessageReceived, SessionChanged
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Unconfirmed
 from agent.bridges.zapw import ZapwBridge
 from tests.support.fake_zapw import FakeZapw
+from tests.support.live_bridge import LiveBridge
 
 ANA = "5511988887777@s.whatsapp.net"
 
@@ -33,8 +35,8 @@ def message(**fields: object) -> bytes:
     return delivery("message.received", data | fields)
 
 
-def parsed(bridge: ZapwBridge, body: bytes):
-    (event,) = bridge.parse_webhook(headers={}, body=body)
+def parsed(bridge: LiveBridge, body: bytes):
+    (event,) = bridge.parse_webhook(WebhookRequest(body))
     return event
 
 
@@ -163,7 +165,7 @@ def test_the_key_is_shown_to_the_bridge(zapw, zapw_server):
 
 def test_without_a_key_none_is_shown(zapw_server):
     zapw_server.api_key = ""
-    bridge = ZapwBridge(BridgeConfig(base_url=zapw_server.url))
+    bridge = LiveBridge(ZapwBridge(BridgeConfig(base_url=zapw_server.url)))
 
     bridge.send_text(session="sales", address=ANA, text="Oi")
 
@@ -341,7 +343,7 @@ def test_an_endless_answer_is_given_up(impatient_zapw, zapw_server):
 )
 def test_an_address_or_key_that_cannot_be_used_is_refused(config):
     with pytest.raises(Refused) as caught:
-        ZapwBridge(config).send_text(session="sales", address=ANA, text="Oi")
+        LiveBridge(ZapwBridge(config)).send_text(session="sales", address=ANA, text="Oi")
 
     assert caught.value.code == "invalid_configuration"
 
@@ -466,7 +468,8 @@ def test_a_deleted_session_is_unknown_and_may_be_deleted_again(zapw):
 
 
 def test_a_page_not_found_at_a_wrong_address_does_not_mean_that_the_session_is_gone(zapw_server):
-    elsewhere = ZapwBridge(BridgeConfig(base_url=f"{zapw_server.url}/elsewhere", api_key=zapw_server.api_key))
+    config = BridgeConfig(base_url=f"{zapw_server.url}/elsewhere", api_key=zapw_server.api_key)
+    elsewhere = LiveBridge(ZapwBridge(config))
 
     for ask in (lambda: elsewhere.session_state(name="sales"), lambda: elsewhere.delete_session(name="sales")):
         with pytest.raises(Refused) as caught:
@@ -479,15 +482,15 @@ def test_what_zapw_cannot_do_is_refused(zapw):
     for ask in (zapw.restart_session, zapw.logout_session):
         with pytest.raises(Refused) as caught:
             ask(name="sales")
-        assert caught.value.code == "not_supported_by_bridge"
+        assert caught.value.code == "not_supported"
 
 
 def test_health_is_whether_zapw_itself_answers(zapw, zapw_server):
-    healthy = zapw.is_healthy()
+    healthy = zapw.health().is_well
     zapw_server.fail("answer", call="health", status=200, body="<html>")
-    another = zapw.is_healthy()
+    another = zapw.health().is_well
     zapw_server.down()
-    down = zapw.is_healthy()
+    down = zapw.health().is_well
 
     assert (healthy, another, down) == (True, False, False)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.bridges.base import BridgeError, NotSent, Refused, Sent, SessionState, Unconfirmed
+from agent.bridges.base import Sent, SessionState, WebhookRequest
 from agent.bridges.events import (
     BridgeEvent,
     ChatAddress,
@@ -18,8 +18,9 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
-from agent.bridges.zapw import ZapwBridge
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Unconfirmed
 from tests.support.fake_zapw import FakeZapw
+from tests.support.live_bridge import LiveBridge
 from whatsapp_agent.errors import UnreadableWebhookRequest
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "zapw"
@@ -88,10 +89,10 @@ def in_words(event: BridgeEvent) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("fixture", WEBHOOKS, ids=name_of)
-def test_a_recorded_webhook_means_what_its_index_says(unreached_zapw: ZapwBridge, fixture):
+def test_a_recorded_webhook_means_what_its_index_says(unreached_zapw: LiveBridge, fixture):
     try:
         events = unreached_zapw.parse_webhook(
-            headers=fixture["headers"], body=(PAYLOADS / fixture["file"]).read_bytes()
+            WebhookRequest((PAYLOADS / fixture["file"]).read_bytes(), fixture["headers"])
         )
         meant = [in_words(event) for event in events]
     except UnreadableWebhookRequest:
@@ -106,7 +107,7 @@ def test_a_recorded_webhook_means_what_its_index_says(unreached_zapw: ZapwBridge
 def test_a_message_keeps_what_the_index_does_not_speak_of(unreached_zapw):
     body = (PAYLOADS / "message_text.json").read_bytes()
 
-    (event,) = unreached_zapw.parse_webhook(headers={}, body=body)
+    (event,) = unreached_zapw.parse_webhook(WebhookRequest(body))
 
     assert isinstance(event, MessageReceived)
     assert (event.session, event.own_phone, event.is_history, event.forwarded) == (
@@ -117,7 +118,7 @@ def test_a_message_keeps_what_the_index_does_not_speak_of(unreached_zapw):
     )
 
 
-def ask(bridge: ZapwBridge, request: dict[str, Any]) -> Any:
+def ask(bridge: LiveBridge, request: dict[str, Any]) -> Any:
     """Make the call that the recorded answer is an answer to."""
     match (request["method"], request["path"].strip("/").split("/")):
         case ("POST", ["sessions"]):
@@ -129,7 +130,7 @@ def ask(bridge: ZapwBridge, request: dict[str, Any]) -> Any:
         case ("POST", ["sessions", name, "messages"]):
             return bridge.send_text(session=name, address="5511988887777@s.whatsapp.net", text="Olá!")
         case ("GET", ["health"]):
-            return bridge.is_healthy()
+            return bridge.health().is_well
     raise AssertionError(request)
 
 
@@ -169,7 +170,7 @@ def result_in_words(result: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("fixture", API_RESPONSES, ids=name_of)
-def test_a_recorded_answer_means_what_its_index_says(zapw: ZapwBridge, zapw_server: FakeZapw, fixture):
+def test_a_recorded_answer_means_what_its_index_says(zapw: LiveBridge, zapw_server: FakeZapw, fixture):
     body = (PAYLOADS / fixture["file"]).read_bytes()
     zapw_server.fail("answer", call="any", status=fixture["http_status"], body=body)
 
@@ -189,7 +190,7 @@ def test_a_recorded_answer_means_what_its_index_says(zapw: ZapwBridge, zapw_serv
 
 
 @pytest.mark.parametrize("fixture", [fixture for fixture in API_RESPONSES if fixture["http_status"] < 400], ids=name_of)
-def test_an_answer_without_the_wrapper_is_read_as_well(zapw: ZapwBridge, zapw_server: FakeZapw, fixture):
+def test_an_answer_without_the_wrapper_is_read_as_well(zapw: LiveBridge, zapw_server: FakeZapw, fixture):
     whole = json.loads((PAYLOADS / fixture["file"]).read_bytes())
     bare = json.dumps(whole.get("data", whole))
 

@@ -1,0 +1,103 @@
+"""What adapters and transports exchange: a request, its response, and the ways in which a call can fail.
+
+An adapter does no I/O. What needs the bridge is written as `Steps`: a generator that yields each request, is sent its
+response and returns the result. Any transport can drive it, blocking or asynchronous.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeAlias, TypeVar
+
+from agent.bridges.parsing import Fields, WrongShape, read_json
+from whatsapp_agent.errors import UnreadableWebhookRequest
+
+Result = TypeVar("Result")
+
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+
+
+class BridgeError(Exception):
+    """A call to the bridge failed. `code` is for programs, the message for staff; neither holds a secret."""
+
+    code = "bridge_error"
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.code
+
+
+class NotSent(BridgeError):
+    """Certainly not done; may be tried again later, after `retry_after_s` if the bridge says so."""
+
+    code = "not_sent"
+
+    def __init__(self, message: str = "", *, code: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(BridgeError):
+    """Certainly not done, and trying again will not help."""
+
+    code = "refused"
+
+
+class Unconfirmed(BridgeError):
+    """No clear answer came: it may have been done."""
+
+    code = "unconfirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to a bridge. `path` follows the bridge's base URL; a whole URL replaces it.
+
+    `json` or `form` with `file` (name, content, MIME type; sent as multipart) is the body. `timeout_s` None: the
+    bridge's own time-out, in which the whole response has to come. A longer response than `max_response_bytes` is
+    given up.
+    """
+
+    method: str
+    path: str
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    file: tuple[str, bytes, str] | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    max_response_bytes: int = MAX_RESPONSE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response of a bridge. Names in `headers` are in lower case."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_success(self) -> bool:
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    def json(self) -> Any:
+        """Return the JSON value of the body. Raises WrongShape if it has none."""
+        try:
+            return read_json(self.body)
+        except UnreadableWebhookRequest as exc:
+            raise WrongShape("the answer is not JSON") from exc
+
+    def object(self) -> Fields:
+        """Return the JSON object of the body. Raises WrongShape if it has none."""
+        return Fields(self.json(), "the answer")
+
+
+Steps: TypeAlias = Generator[Request, Response, Result]
+"""The requests of one call, each answered before the next; returns the result. Raises BridgeError."""
+
+
+def without_request(result: Result) -> Steps[Result]:
+    """Return steps that need no request."""
+    return result
+    yield  # makes it a generator
