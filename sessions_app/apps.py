@@ -1,6 +1,12 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
 class SessionsAppConfig(AppConfig):
     name = "sessions_app"
     verbose_name = "WhatsApp sessions"
+
+    def ready(self) -> None:
+        """Provide `agent.llm` with a store for what it finds out about models."""
+        import_module("sessions_app.model_limits")

@@ -181,6 +181,22 @@ class AgentProfileVersion(models.Model):
         return f"{self.profile} {self.version}"
 
 
+class ModelLimit(models.Model):
+    """What a model server was found not to take for a model. `agent.llm.capabilities` says which names there are."""
+
+    address = models.CharField(max_length=500, help_text="The URL that is asked, without secrets.")
+    model = models.CharField(max_length=200)
+    name = models.CharField(max_length=40)
+    value = models.JSONField()
+    found_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["address", "model", "name"], name="model_limit_once")]
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.name}"
+
+
 class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
     def visible_to(self, user: Any) -> Self:
         """Return the sessions the user is a member of; all for administrators."""

@@ -19,6 +19,7 @@ from rest_framework_simplejwt.tokens import RefreshToken
 from accounts.models import User
 from agent.bridges.addresses import read_address
 from agent.bridges.events import ChatAddress, Kind, MessageReceived
+from agent.llm import capabilities
 from messaging.events import feed as event_feed
 from messaging.inbound import receive_message
 from messaging.models import Contact, Conversation
@@ -249,6 +250,7 @@ def feed(request: Any, monkeypatch: Any) -> None:
 @pytest.fixture
 def model(settings: Any) -> Iterator[FakeOpenAI]:
     """A model server that the application asks, and that is tried again at once."""
+    capabilities.clear_cache()  # an earlier server may have had the same port
     with FakeOpenAI() as fake:
         settings.OPENAI_BASE_URL = fake.base_url
         settings.MODEL_TIMEOUT_S = 2.0

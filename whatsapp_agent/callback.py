@@ -1,7 +1,7 @@
 """Callbacks: functions that an app calls although they belong to an app on its right, which provides them.
 
     schedule = Callback[[UUID], None](default=lambda _: None)   # on the left, where it is called
-    summary.schedule.provide(pool.submit)                                     # on the right
+    summary.schedule.provide(pool.submit)                       # on the right
 
 So no import points to the right, and there is one form of it to look for.
 """

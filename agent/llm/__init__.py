@@ -4,9 +4,9 @@ from functools import cache
 
 from django.conf import settings
 
+from agent.llm import capabilities
 from agent.llm.adapter import Adapter
 from agent.llm.base import Model
-from agent.llm.capabilities import describe_learned
 from agent.llm.chat import ChatModel
 from agent.llm.embeddings import Embedder
 from agent.llm.model_server import ModelServer
@@ -33,9 +33,9 @@ def _model(*, api: str, base_url: str, api_key: str, timeout_s: float) -> Model:
 
 
 def describe_limits(model: str) -> list[str]:
-    """Return what this process found out that a model does not take, as sentences without a subject."""
+    """Return what was found out that a model does not take, as sentences without a subject."""
     adapter = model_for_settings()
-    return describe_learned(adapter.base_url, model) if isinstance(adapter, Adapter) else []
+    return capabilities.describe_limits(adapter.address, model) if isinstance(adapter, Adapter) else []
 
 
 def embedder_for_settings(*, timeout_s: float) -> Embedder | None:

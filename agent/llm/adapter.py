@@ -15,7 +15,7 @@ _GUESSES = ("null_content", "extra_fields")  # if the server does not say what i
 
 
 class Adapter(ABC):
-    """A `Model` over HTTP. What a server refuses is left out, and remembered for that server and model."""
+    """A `Model` over HTTP. What a server refuses is left out, and remembered for that address and model."""
 
     path: str
 
@@ -23,12 +23,13 @@ class Adapter(ABC):
         self._server = server
 
     @property
-    def base_url(self) -> str:
-        return self._server.base_url
+    def address(self) -> str:
+        """Return the URL that is asked, without secrets: what was found out is stored for it."""
+        return self._server.public_url(self.path)
 
     def complete(self, prompt: Prompt) -> Completion:
         """Raises ModelUnavailable or ModelRefused."""
-        can = capabilities_of(prompt.model, server=self.base_url)
+        can = capabilities_of(prompt.model, address=self.address)
         body = self.build_body(prompt, can)
         learned: dict[str, Any] = {}
         tried: set[tuple[str, Any]] = set()
@@ -48,7 +49,7 @@ class Adapter(ABC):
                 learned[name] = value
                 continue
             if learned:
-                learn(self.base_url, prompt.model, learned)
+                learn(self.address, prompt.model, learned)
             return self.read_answer(answer, prompt)
         raise first or ModelError()
 

@@ -1,4 +1,4 @@
-"""What a model does not take: known families, and what a server has refused (remembered in this process).
+"""What a model does not take: known families, and what a server has refused (found out once, and stored).
 
 Source of the families: what api.openai.com refuses, as reported until 2026-11: `max_tokens` and any `temperature` but 1
 with a reasoning model, and, from GPT-5.4 on, function tools in Chat Completions unless `reasoning_effort` is "none"
@@ -10,11 +10,18 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-LEARNED_TTL_S = 6 * 3600.0  # then it is tried again: servers are restarted with other options
-MAX_LEARNED = 256  # models
+from whatsapp_agent.callback import Callback
+
+CACHE_TTL_S = 60.0  # after which this process sees what others have found out, and what has expired
+MAX_CACHED = 256  # models
+
+# Load and store what was found out about a model at an address: values by fields of Capabilities. `load_limits` returns
+# None if it cannot tell now. Without a store this process remembers until it ends.
+load_limits = Callback[[str, str], Mapping[str, Any] | None](default=lambda _address, _model: None)
+store_limits = Callback[[str, str, Mapping[str, Any]], None](default=lambda _address, _model, _limits: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,48 +52,66 @@ _SENTENCES = {
     "extra_fields": "takes back no fields of its own, such as reasoning",
     "tools_while_reasoning": "takes tools only without reasoning",
     "encrypted_reasoning": "returns no encrypted reasoning",
+    "limit_name": "calls the limit of an answer {}",
 }
 
-_learned: OrderedDict[tuple[str, str], tuple[float, dict[str, Any]]] = OrderedDict()  # by server and model
+_FIELDS = frozenset(field.name for field in fields(Capabilities))
+
+_cache: OrderedDict[tuple[str, str], tuple[float, dict[str, Any]]] = OrderedDict()  # by address and model
 _lock = threading.Lock()
 
 
-def capabilities_of(model: str, *, server: str = "") -> Capabilities:
-    """Return what a model takes, also by what this server has refused before."""
+def capabilities_of(model: str, *, address: str = "") -> Capabilities:
+    """Return what a model takes, also by what the server at this address has refused before."""
     name = model.rpartition("/")[2].lower()
     family = next((found for pattern, found in _FAMILIES if pattern.match(name)), Capabilities())
-    learned = _learned_of(server, model)
-    return replace(family, **learned) if learned else family
+    limits = _limits_of(address, model, max_age_s=CACHE_TTL_S) if address else {}
+    return replace(family, **limits) if limits else family
 
 
-def learn(server: str, model: str, changes: Mapping[str, Any]) -> None:
+def learn(address: str, model: str, limits: Mapping[str, Any]) -> None:
     """Remember what a server refused for a model, and what it took instead."""
     with _lock:
-        _, before = _learned.pop((server, model), (0.0, {}))
-        _learned[server, model] = time.monotonic(), before | dict(changes)
-        while len(_learned) > MAX_LEARNED:
-            _learned.popitem(last=False)
+        loaded_at, before = _cache.get((address, model), (time.monotonic(), {}))
+        _put(address, model, loaded_at=loaded_at, limits=before | dict(limits))
+    store_limits(address, model, limits)
 
 
-def describe_learned(server: str, model: str) -> list[str]:
-    """Return what was found out about a model in this process, as sentences without a subject; empty if nothing."""
-    learned = _learned_of(server, model)
-    sentences = [_SENTENCES[name] for name in _SENTENCES if name in learned]
-    if "limit_name" in learned:
-        name = learned["limit_name"]
-        sentences.append(f"calls the limit of an answer {name}" if name else "takes no limit of an answer")
-    return sentences
+def describe_limits(address: str, model: str) -> list[str]:
+    """Return what any process found out about a model, as sentences without a subject; empty if nothing."""
+    limits = _limits_of(address, model, max_age_s=0)
+    return [describe_limit(name, limits[name]) for name in _SENTENCES if name in limits]
 
 
-def forget_learned() -> None:
+def describe_limit(name: str, value: Any) -> str:
+    """Return a limit as a sentence without a subject."""
+    if name == "limit_name" and not value:
+        return "takes no limit of an answer"
+    return _SENTENCES.get(name, name).format(value)
+
+
+def clear_cache() -> None:
+    """Forget what this process has loaded; what is stored stays."""
     with _lock:
-        _learned.clear()
+        _cache.clear()
 
 
-def _learned_of(server: str, model: str) -> dict[str, Any]:
+def _limits_of(address: str, model: str, *, max_age_s: float) -> dict[str, Any]:
     with _lock:
-        learned_at, changes = _learned.get((server, model), (0.0, {}))
-        if changes and time.monotonic() - learned_at > LEARNED_TTL_S:
-            del _learned[server, model]
-            return {}
-        return changes
+        loaded_at, limits = _cache.get((address, model), (float("-inf"), {}))
+    now = time.monotonic()
+    if now - loaded_at < max_age_s:
+        return limits
+    stored = load_limits(address, model)
+    if stored is not None:  # another version of this program may have stored what this one does not know
+        limits = {name: value for name, value in stored.items() if name in _FIELDS}
+    with _lock:
+        _put(address, model, loaded_at=now, limits=limits)
+    return limits
+
+
+def _put(address: str, model: str, *, loaded_at: float, limits: dict[str, Any]) -> None:
+    _cache[address, model] = loaded_at, limits
+    _cache.move_to_end((address, model))
+    while len(_cache) > MAX_CACHED:
+        _cache.popitem(last=False)

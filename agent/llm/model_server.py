@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 import openai
@@ -17,6 +18,7 @@ from agent.llm.streams import is_stream, read_stream
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024  # bytes
 _CONNECT_TIMEOUT_S = 10.0
+_MIN_SECRET_CHARS = 12  # a shorter key is a placeholder like "ollama", which may be the host's name too
 _POOLS = 16
 _CALLS_PER_POOL = 64  # before the next pool is used
 _MAX_IDLE_CONNECTIONS = 8  # per pool
@@ -33,7 +35,8 @@ class ModelServer:
     """
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
-        self.base_url, self._api_key, self._timeout_s = base_url, api_key, timeout_s
+        self.base_url = base_url or "https://api.openai.com/v1"
+        self._api_key, self._timeout_s = api_key, timeout_s
         self._tls = httpx2.create_ssl_context()
         self._clients = [self._new_client()]
         self._busy = [0]  # calls under way, by client
@@ -41,9 +44,15 @@ class ModelServer:
         # A local server wants no key, but the SDK insists on one, or on being told to send none.
         self._options: Any = {} if api_key else {"headers": {"Authorization": openai.Omit()}}
 
+    def public_url(self, path: str) -> str:
+        """Return the URL of `path` without what may be secret: user, password, query, and the key wherever it is."""
+        parts = urlsplit(self.base_url)
+        url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + path, "", ""))
+        return url.replace(self._api_key, "…") if len(self._api_key) >= _MIN_SECRET_CHARS else url
+
     def _new_client(self) -> openai.OpenAI:
         return openai.OpenAI(
-            base_url=self.base_url or "https://api.openai.com/v1",
+            base_url=self.base_url,
             api_key=self._api_key or "none",
             max_retries=0,
             default_headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a huge one

@@ -23,7 +23,7 @@ from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, 
 from agent.server import startup
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.search import embeddings
-from sessions_app import bridge_clocks
+from sessions_app import bridge_clocks, model_limits
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, adapter_for, bridge_health, call_bridge
 from whatsapp_agent import disk, env
@@ -43,8 +43,11 @@ class Finding:
     remedy: str = ""
 
 
-def findings() -> Iterator[Finding]:
-    """Yield the result of each check as it ends; without a database, leave out what needs one."""
+def findings(*, forget_limits: bool = False) -> Iterator[Finding]:
+    """Yield the result of each check as it ends; without a database, leave out what needs one.
+
+    `forget_limits`: find out anew what the models do not take.
+    """
     yield from _configuration()
     yield _web_server()
     database = _database()
@@ -55,6 +58,8 @@ def findings() -> Iterator[Finding]:
         yield from _engine()
         yield from _bridges()
         yield from _sessions()
+        if forget_limits:
+            model_limits.forget_limits()
         yield from _models()
         yield from _embeddings()
 

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -16,6 +17,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin_pages import FastChangeList, StaffOnlyAdmin, is_administrator, staff_user
+from agent import llm
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, default_tools
 from whatsapp_agent.errors import AppError
@@ -55,12 +57,12 @@ class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
     search_fields = ["name", "purpose"]
     ordering = ["name"]
     actions = ["make_default"]
-    readonly_fields = ["is_default", "version", "created_at", "updated_at"]
+    readonly_fields = ["is_default", "model_limits", "version", "created_at", "updated_at"]
     warn_unsaved_form = True
     change_form_outer_after_template = "sessions_app/versions.html"
     fieldsets = [
         (None, {"fields": ["name", "purpose", "instructions", "is_default"]}),
-        ("Model", {"fields": ["model", "temperature", "history_tokens", "max_output_tokens", "tools"]}),
+        ("Model", {"fields": ["model", "model_limits", "temperature", "history_tokens", "max_output_tokens", "tools"]}),
         ("When it answers", {"fields": ["debounce_s", "debounce_max_s", "max_answer_age_s", "answers_groups"]}),
         ("When it does not", {"fields": ["takeover_s", "fallback_text"]}),
         (
@@ -81,6 +83,13 @@ class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: AgentProfile | None = None) -> bool:
         return is_administrator(request) and obj is not None and not obj.is_default
+
+    @admin.display(description="What the model does not take")
+    def model_limits(self, profile: AgentProfile) -> str:
+        """What was found out when it was asked; it is left out for it. Deleting it under "Model limits" tries again."""
+        name = profile.model or settings.OPENAI_MODEL
+        limits = llm.describe_limits(name)
+        return f"{name} {'; '.join(limits)}." if limits else "Nothing was found out so far."
 
     def get_urls(self) -> list[URLPattern]:
         back = self.admin_site.admin_view(require_POST(self.roll_back_view))

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 
 from agent.server.doctor import findings
 
@@ -14,9 +14,16 @@ class Command(BaseCommand):
     )
     requires_system_checks = []
 
-    def handle(self, **options: Any) -> None:  # noqa: ARG002
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--forget-limits",
+            action="store_true",
+            help="Find out anew what the models do not take, for instance after an update of their server.",
+        )
+
+    def handle(self, *, forget_limits: bool, **options: Any) -> None:  # noqa: ARG002
         wrong = 0
-        for finding in findings():
+        for finding in findings(forget_limits=forget_limits):
             mark = self.style.SUCCESS("OK   ") if finding.is_well else self.style.ERROR("WRONG")
             self.stdout.write(f"{mark} {finding.about}: {finding.text}")
             if not finding.is_well:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from agent.llm import capabilities
 from agent.llm.base import Model, Prompt, PromptMessage, Role
-from agent.llm.capabilities import forget_learned
 from agent.llm.chat import ChatModel
 from agent.llm.model_server import ModelServer
 from agent.llm.responses import ResponsesModel
+from sessions_app import model_limits
 from tests.support.fake_openai import FakeOpenAI
 
 API_KEY = "sk-a-key-that-no-log-may-show"
@@ -36,10 +37,15 @@ def responses(server: FakeOpenAI) -> ResponsesModel:
 
 
 @pytest.fixture(autouse=True)
-def nothing_learned() -> Iterator[None]:
-    forget_learned()
+def no_stored_limits() -> Iterator[None]:
+    """What is found out about models is remembered by this process alone, without a database."""
+    capabilities.load_limits.provide(None)
+    capabilities.store_limits.provide(None)
+    capabilities.clear_cache()
     yield
-    forget_learned()
+    capabilities.clear_cache()
+    capabilities.load_limits.provide(model_limits.load_limits)
+    capabilities.store_limits.provide(model_limits.store_limits)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from agent.llm.base import (
     ToolRequest,
     ToolSpec,
 )
-from agent.llm.capabilities import MAX_LEARNED, capabilities_of, describe_learned, forget_learned, learn
+from agent.llm.capabilities import MAX_CACHED, capabilities_of, clear_cache, describe_limits, learn
 
 TOOL = ToolSpec("search_messages", "Search.", {"type": "object", "properties": {"words": {"type": "string"}}})
 
@@ -332,7 +332,7 @@ def test_a_model_without_tools_is_asked_again_without_them_once_and_for_all(mode
     assert model.complete(said("Hi", tools=(TOOL,))).text == "You said: Hi"
     assert model.complete(said("Again", tools=(TOOL,))).text == "You said: Again"
     assert ["tools" in asked.body for asked in server.requests] == [True, False, False]
-    assert describe_learned(server.base_url, "fake-model") == ["takes no tools"]
+    assert describe_limits(model.address, "fake-model") == ["takes no tools"]
 
 
 def test_what_was_learned_holds_for_that_server_and_model_alone(model, server, said):
@@ -340,7 +340,7 @@ def test_what_was_learned_holds_for_that_server_and_model_alone(model, server, s
     model.complete(said(tools=(TOOL,)))
     model.complete(said(tools=(TOOL,), model="other"))
     assert "tools" in server.requests[-1].body
-    assert capabilities_of("fake-model", server="https://elsewhere").tools
+    assert capabilities_of("fake-model", address="https://elsewhere").tools
 
 
 def test_a_refusal_that_leaving_out_does_not_heal_teaches_nothing(model, server, said):
@@ -348,14 +348,14 @@ def test_a_refusal_that_leaving_out_does_not_heal_teaches_nothing(model, server,
     server.answer(openai_error("Something else is wrong."), status=400)
     with pytest.raises(ModelRefused):
         model.complete(said(tools=(TOOL,)))
-    assert describe_learned(server.base_url, "fake-model") == []
+    assert describe_limits(model.address, "fake-model") == []
 
 
 def test_what_is_remembered_is_bounded():
-    for number in range(MAX_LEARNED + 10):
+    for number in range(MAX_CACHED + 10):
         learn("server", f"model {number}", {"tools": False})
-    assert capabilities_of("model 0", server="server").tools
-    assert not capabilities_of(f"model {MAX_LEARNED + 9}", server="server").tools
+    assert capabilities_of("model 0", address="server").tools
+    assert not capabilities_of(f"model {MAX_CACHED + 9}", address="server").tools
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,7 @@ def asked_a_tool(said: object) -> Prompt:
 
 def test_null_content_beside_tool_calls_becomes_empty_where_a_server_wants_text(chat, server, said):
     for message in ("Invalid value for 'content': expected a string, got null.", "Bad request."):
-        forget_learned()
+        clear_cache()
         server.forget()
         server.answer(openai_error(message), status=400)
         chat.complete(asked_a_tool(said))
@@ -464,7 +464,7 @@ def test_null_content_beside_tool_calls_becomes_empty_where_a_server_wants_text(
 
 
 def test_calls_and_results_are_told_in_words_to_a_model_without_tools(model, server, said):
-    learn(server.base_url, "fake-model", {"tools": False})
+    learn(model.address, "fake-model", {"tools": False})
     model.complete(asked_a_tool(said))
     body = server.requests[-1].body
     items = body.get("messages") or body["input"]
