@@ -88,6 +88,12 @@ class TokenAuthentication(JWTAuthentication):
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002
         return "Bearer"
 
+    def get_raw_token(self, header: bytes) -> bytes | None:
+        """Return the token after `Bearer`, written in any case (RFC 9110 section 11.1); None for another scheme."""
+        scheme, *rest = header.split(maxsplit=1) or [b""]
+        token: bytes | None = super().get_raw_token(b" ".join([scheme.capitalize(), *rest]))
+        return token
+
     def get_validated_token(self, raw_token: bytes) -> Token:
         try:
             token = _verified(raw_token)

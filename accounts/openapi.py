@@ -8,7 +8,12 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
+from drf_spectacular.renderers import (
+    OpenApiJsonRenderer,
+    OpenApiJsonRenderer2,
+    OpenApiYamlRenderer,
+    OpenApiYamlRenderer2,
+)
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -337,7 +342,9 @@ def schema() -> dict[str, Any]:
 
 
 class SchemaView(APIView):
-    renderer_classes = [OpenApiYamlRenderer, OpenApiJsonRenderer]
+    """The schema as YAML, or as JSON for `Accept: application/json`."""
+
+    renderer_classes = [OpenApiYamlRenderer, OpenApiYamlRenderer2, OpenApiJsonRenderer, OpenApiJsonRenderer2]
 
     def get(self, request: Request) -> Response:  # noqa: ARG002
         return Response(schema())

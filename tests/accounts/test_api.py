@@ -163,6 +163,12 @@ def test_a_header_that_is_no_token_opens_nothing(member, header):
     assert as_user().get("/api/v1/auth/me/", headers={"Authorization": header}).status_code == 401
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer ", "Bearer\t"])
+def test_the_scheme_of_a_token_may_be_written_in_any_case(member, scheme):
+    header = f"{scheme} {forged(member)}"
+    assert as_user().get("/api/v1/auth/me/", headers={"Authorization": header}).status_code == 200
+
+
 def test_the_tokens_of_a_deactivated_user_stop_working(member, tokens):
     member.is_active = False
     member.save()

@@ -121,8 +121,9 @@ def test_both_ways_to_authenticate_are_described():
 
 def test_the_schema_is_served_as_yaml_and_as_json(db):
     assert yaml.safe_load(Client().get("/api/schema/").content)["openapi"].startswith("3.")
-    answer = Client().get("/api/schema/", headers={"Accept": "application/vnd.oai.openapi+json"})
-    assert answer.json()["info"]["title"] == "WhatsApp Agent API"
+    for accept in ("application/vnd.oai.openapi+json", "application/json"):
+        answer = Client().get("/api/schema/", headers={"Accept": accept})
+        assert answer.json()["info"]["title"] == "WhatsApp Agent API"
 
 
 @pytest.mark.parametrize("path", ["/api/docs/", "/api/redoc/"])

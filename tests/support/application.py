@@ -31,6 +31,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def open_to_all(path: Path) -> Path:
+    """Let every user enter a directory of pytest's: started as root, the embedded server runs as another user."""
+    for folder in (path, *path.parents):
+        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o001)
+    return path
+
+
 class Application:
     """`environment` is what the settings are told beside DATA_DIR, PORT and secrets known to the caller.
 
@@ -85,6 +93,14 @@ class Application:
             return httpx.get(f"{self.url}/health/", timeout=2, trust_env=False).status_code == 200
         except httpx.HTTPError:
             return False
+
+    def wait_for_output(self, text: str, *, timeout_s: float = 20.0) -> str:
+        """Wait until it has printed a line with this text, and return all it has printed."""
+        give_up_at = time.monotonic() + timeout_s
+        while text not in (printed := self.log.read_text()).rpartition("\n")[0]:
+            assert time.monotonic() < give_up_at, f"{text!r} was not printed:\n{printed[-3000:]}"
+            time.sleep(0.05)
+        return printed
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

@@ -16,7 +16,7 @@ import pytest
 from accounts.models import User
 from accounts.services import ensure_first_staff_user
 from agent.server.startup import CannotStart, check_address
-from tests.whatsapp_agent.postgres.test_embedded import open_to_all
+from tests.support.application import open_to_all
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -123,8 +123,8 @@ class Command(BaseCommand):
         if User.objects.filter(is_superuser=True, is_active=True).exists():
             return "a user you created with manage.py createsuperuser"
         return (
-            "There is no user yet. Create the first one: manage.py createsuperuser\n"
-            f"             (or set ADMIN_PASSWORD and start again: that creates {FIRST_STAFF_USER})"
+            "nobody yet: create the first user with manage.py createsuperuser\n"
+            f"             (or set ADMIN_PASSWORD and start again, which creates {FIRST_STAFF_USER})"
         )
 
     def _password(self, is_first: bool) -> str:

@@ -13,6 +13,7 @@ import psutil
 import psycopg2
 import pytest
 
+from tests.support.application import open_to_all
 from whatsapp_agent.postgres import embedded
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,14 +26,6 @@ sys.stdin.read()
 """
 
 type_of_start = Callable[[], "subprocess.Popen[str]"]
-
-
-def open_to_all(path: Path) -> Path:
-    """pytest makes its directories for one user; run as root, the server is another."""
-    for place in (path, *path.parents):
-        if place.stat().st_uid == os.geteuid() and not place.stat().st_mode & 0o001:
-            place.chmod(place.stat().st_mode | 0o001)
-    return path
 
 
 @pytest.fixture(scope="module")
