@@ -91,17 +91,27 @@ def ask(
     filters is found and withheld from then on. Raises ModelError; ContextTooLong unless `may_drop_oldest`.
     """
 
+    def prompt_of(messages: Sequence[HistoryMessage]) -> Prompt:
+        return build_prompt(conversation=conversation, task=task, history=messages, notes=notes)
+
     def complete(messages: Sequence[HistoryMessage]) -> str:
-        return _complete(conversation, task=task, history=messages, notes=notes, as_json=as_json)
+        return _complete(prompt_of(messages), as_json=as_json)
 
     shown = list(history)
     withheld = 0
+    too_long: Prompt | None = None
+    while may_drop_oldest and len(shown) > 1 and not llm.fits(prompt_of(shown)):
+        shown = shown[len(shown) // 2 :]
     while True:
         try:
-            return Answer(text=complete(shown), history=shown)
+            text = complete(shown)
+            if too_long is not None:
+                llm.remember_too_long(too_long, taken=prompt_of(shown))
+            return Answer(text=text, history=shown)
         except ContextTooLong:
             if not may_drop_oldest or len(shown) < 2:
                 raise
+            too_long = prompt_of(shown)
             shown = shown[len(shown) // 2 :]
         except ContentFiltered:
             filtered = _find_filtered(shown, complete) if withheld < MAX_WITHHELD and len(shown) > 1 else None
@@ -132,20 +142,24 @@ def _find_filtered(
     return history[0] if is_filtered(history) else None
 
 
-def _complete(
-    conversation: Conversation, *, task: str, history: Sequence[HistoryMessage], notes: str, as_json: bool
-) -> str:
-    """Return a text that can be shown; an answer that cannot is asked for once more."""
+def build_prompt(
+    *, conversation: Conversation, task: str, history: Sequence[HistoryMessage], notes: str = ""
+) -> Prompt:
+    """Return the prompt of a task about these messages and notes."""
     profile = conversation.session.agent_profile
     shown = numbered(history, zone=conversation.session.zone)
     material = f"<notes>\n{notes}\n</notes>\n\n" if notes else ""
-    prompt = Prompt(
+    return Prompt(
         model=profile.model or settings.OPENAI_MODEL,
         messages=(
             PromptMessage(role=Role.SYSTEM, text=f"{task}\n\n{FENCE}"),
             PromptMessage(role=Role.USER, text=f"{material}<messages>\n{shown}\n</messages>"),
         ),
     )
+
+
+def _complete(prompt: Prompt, *, as_json: bool) -> str:
+    """Return a text that can be shown; an answer that cannot is asked for once more."""
     model = llm.model_for_settings()
     text = ""
     for is_last in (False, True):

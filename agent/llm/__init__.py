@@ -6,7 +6,7 @@ from django.conf import settings
 
 from agent.llm import capabilities
 from agent.llm.adapter import Adapter
-from agent.llm.base import Model
+from agent.llm.base import Model, Prompt
 from agent.llm.chat import ChatModel
 from agent.llm.embeddings import Embedder
 from agent.llm.model_server import ModelServer
@@ -36,6 +36,19 @@ def describe_limits(model: str) -> list[str]:
     """Return what was found out that a model does not take, as sentences without a subject."""
     adapter = model_for_settings()
     return capabilities.describe_limits(adapter.address, model) if isinstance(adapter, Adapter) else []
+
+
+def fits(prompt: Prompt) -> bool:
+    """Return whether a prompt is shorter than those that the model's context was too small for."""
+    adapter = model_for_settings()
+    return adapter.fits(prompt) if isinstance(adapter, Adapter) else True
+
+
+def remember_too_long(prompt: Prompt, *, taken: Prompt) -> None:
+    """Remember that the model's context was too small for a prompt, and large enough for a shorter one."""
+    adapter = model_for_settings()
+    if isinstance(adapter, Adapter):
+        adapter.remember_too_long(prompt, taken=taken)
 
 
 def embedder_for_settings(*, timeout_s: float) -> Embedder | None:

@@ -8,6 +8,7 @@ from typing import Any
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role
 from agent.llm.capabilities import Capabilities, capabilities_of, learn
 from agent.llm.model_server import ModelServer
+from agent.llm.tokens import estimate_prompt_tokens
 
 MAX_ATTEMPTS = 8
 START_OF_CONVERSATION = "[The conversation begins.]"
@@ -48,10 +49,22 @@ class Adapter(ABC):
                 tried.add(change)
                 learned[name] = value
                 continue
+            if can.max_prompt_tokens and not self.fits(prompt):
+                learned["max_prompt_tokens"] = 0  # it has more room now
             if learned:
                 learn(self.address, prompt.model, learned)
             return self.read_answer(answer, prompt)
         raise first or ModelError()
+
+    def fits(self, prompt: Prompt) -> bool:
+        """Return whether the prompt is shorter than those that were too long before."""
+        limit = capabilities_of(prompt.model, address=self.address).max_prompt_tokens
+        return not limit or estimate_prompt_tokens(prompt) <= limit
+
+    def remember_too_long(self, prompt: Prompt, *, taken: Prompt) -> None:
+        """Remember that this prompt was too long, and that the same with less history was taken."""
+        limit = (estimate_prompt_tokens(prompt) + estimate_prompt_tokens(taken)) // 2
+        learn(self.address, prompt.model, {"max_prompt_tokens": limit})
 
     def _next_change(
         self, exc: ModelError, prompt: Prompt, can: Capabilities, *, body: dict[str, Any], tried: set[tuple[str, Any]]

@@ -35,6 +35,7 @@ class Capabilities:
     extra_fields: bool = True  # what the server added to its own message may go back to it
     tools_while_reasoning: bool = True  # in Chat Completions; Responses always can
     encrypted_reasoning: bool = False  # Responses returns reasoning that can be sent back
+    max_prompt_tokens: int = 0  # by the estimate of `agent.llm.tokens`; 0: no prompt was too long so far
 
 
 _REASONING = Capabilities(temperature=False, limit_name="max_completion_tokens", encrypted_reasoning=True)
@@ -53,6 +54,7 @@ _SENTENCES = {
     "tools_while_reasoning": "takes tools only without reasoning",
     "encrypted_reasoning": "returns no encrypted reasoning",
     "limit_name": "calls the limit of an answer {}",
+    "max_prompt_tokens": "takes no prompt of more than about {} tokens, by a rough estimate",
 }
 
 _FIELDS = frozenset(field.name for field in fields(Capabilities))
@@ -80,13 +82,16 @@ def learn(address: str, model: str, limits: Mapping[str, Any]) -> None:
 def describe_limits(address: str, model: str) -> list[str]:
     """Return what any process found out about a model, as sentences without a subject; empty if nothing."""
     limits = _limits_of(address, model, max_age_s=0)
-    return [describe_limit(name, limits[name]) for name in _SENTENCES if name in limits]
+    known = [name for name in _SENTENCES if name in limits and (limits[name] or name != "max_prompt_tokens")]
+    return [describe_limit(name, limits[name]) for name in known]
 
 
 def describe_limit(name: str, value: Any) -> str:
     """Return a limit as a sentence without a subject."""
     if name == "limit_name" and not value:
         return "takes no limit of an answer"
+    if name == "max_prompt_tokens" and not value:
+        return "takes a prompt that was too long before"
     return _SENTENCES.get(name, name).format(value)
 
 

@@ -91,10 +91,13 @@ class _Dialogue:
         self._messages: list[PromptMessage] = []  # tool calls and results, after the prompt
         self._texts: list[str] = []  # beside tool calls: part of the answer
         self._hint = ""
+        self._too_long: Prompt | None = None  # a prompt that the model's context was too small for
         run.used, run.model = self._built.used, self._built.prompt.model
 
     def hold(self) -> None:
         tool_steps = 0
+        while not llm.fits(self._prompt()) and self._reduce():
+            pass
         while True:
             try:
                 completion = self._ask(self._prompt())
@@ -138,7 +141,12 @@ class _Dialogue:
             completion, model_ms = ask(prompt)
         except ModelError as exc:
             self._run.add_usage(exc.usage, model_ms=round((time.monotonic() - started) * 1000))
+            if isinstance(exc, ContextTooLong):
+                self._too_long = prompt
             raise
+        if self._too_long is not None:
+            llm.remember_too_long(self._too_long, taken=prompt)
+            self._too_long = None
         self._run.add_usage(completion.usage, model_ms=model_ms)
         self._run.model = completion.model or self._run.model
         return completion
@@ -146,7 +154,7 @@ class _Dialogue:
     def _recover(self, exc: ModelError) -> bool:
         """Prepare another request after a failure; return whether there is one to make."""
         if isinstance(exc, ContextTooLong | ContentFiltered):
-            return self._reduce(exc)
+            return self._reduce(is_filtered=isinstance(exc, ContentFiltered))
         if exc.code in NOTHING_USABLE and not self._texts:
             if self._messages and self._tools:  # tools were run, and nothing was said about it
                 self._tools = ()
@@ -161,9 +169,8 @@ class _Dialogue:
             return True
         return False
 
-    def _reduce(self, exc: ModelError) -> bool:
+    def _reduce(self, *, is_filtered: bool = False) -> bool:
         """Show less: half of the history, until the burst alone; at once the burst alone to a filter."""
-        is_filtered = isinstance(exc, ContentFiltered)
         last_level = BURST_ALONE if is_filtered else len(REDUCTIONS) - 1
         if is_filtered and self._run.filtered is None:
             self._run.filtered = self._built.used
@@ -171,7 +178,7 @@ class _Dialogue:
             self._level = BURST_ALONE if is_filtered else self._level + 1
             before, self._built = self._built, self._build(*REDUCTIONS[self._level])
             if self._built.prompt.messages != before.prompt.messages:
-                log.info("prompt_reduced", conversation=str(self._lease.conversation_id), code=exc.code)
+                log.info("prompt_reduced", conversation=str(self._lease.conversation_id), filtered=is_filtered)
                 self._run.used = self._built.used
                 self._renew()
                 return True

@@ -10,6 +10,7 @@ import structlog
 from django.db import transaction
 from django.db.models import F
 
+from agent import llm
 from agent.llm.base import ContextTooLong, ModelError
 from agent.llm.tokens import estimate_tokens
 from agent.turns.prompt import Line, to_lines
@@ -101,15 +102,19 @@ def _summarize(conversation: Conversation, compacted: Sequence[Line], *, max_tok
 def _ask(conversation: Conversation, history: Sequence[HistoryMessage], *, notes: str, max_tokens: int) -> str:
     """Return the model's summary, made in two halves where its context is too small. Raises ModelError."""
     task = TASK.format(words=max_tokens // 2)
-    try:
-        answer = asking.ask(conversation=conversation, task=task, history=history, notes=notes, may_drop_oldest=False)
-    except ContextTooLong:
-        if len(history) < MIN_SPLIT_MESSAGES:
-            raise
-        half = len(history) // 2
-        notes = _ask(conversation, history[:half], notes=notes, max_tokens=max_tokens)
-        return _ask(conversation, history[half:], notes=_truncate(notes, max_tokens), max_tokens=max_tokens)
-    return answer.text
+    can_be_split = len(history) >= MIN_SPLIT_MESSAGES
+    prompt = asking.build_prompt(conversation=conversation, task=task, history=history, notes=notes)
+    if not can_be_split or llm.fits(prompt):
+        try:
+            return asking.ask(
+                conversation=conversation, task=task, history=history, notes=notes, may_drop_oldest=False
+            ).text
+        except ContextTooLong:
+            if not can_be_split:
+                raise
+    half = len(history) // 2
+    notes = _ask(conversation, history[:half], notes=notes, max_tokens=max_tokens)
+    return _ask(conversation, history[half:], notes=_truncate(notes, max_tokens), max_tokens=max_tokens)
 
 
 def _excerpts(summary: str, compacted: Sequence[Line], *, max_tokens: int) -> str:
