@@ -158,6 +158,7 @@ RESPONSE_EXAMPLES: dict[str, dict[str, Any]] = {
         "controlled_by": None,
         "unread_count": 1,
         "needs_attention": False,
+        "attention_reason": "",
         "attention_note": "",
         "summary": "",
         "last_message": {"id": _SOME_ID, **_MESSAGE, "said_at": _AT},

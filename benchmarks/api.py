@@ -46,7 +46,8 @@ WITH found AS MATERIALIZED (SELECT message_id FROM messaging_searchentry WHERE t
 CONVERSATIONS = """
 SELECT conversation.id, session.id, session.name, session.phone, session.status, contact.id, contact.name,
        contact.phone, contact.is_group, control, control_until, control_reason, holder.id, holder.username,
-       unread_count, needs_attention, attention_note, summary, last_message_at, conversation.created_at, last.*
+       unread_count, needs_attention, attention_reason, attention_note, summary, last_message_at,
+       conversation.created_at, last.*
   FROM messaging_conversation conversation
   JOIN sessions_app_whatsappsession session ON session.id = conversation.session_id
   JOIN messaging_contact contact ON contact.id = conversation.contact_id

@@ -187,6 +187,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         inbound_count=F("inbound_count") + lose.inbound_count,
         unread_count=F("unread_count") + lose.unread_count,
         needs_attention=keep.needs_attention or lose.needs_attention,
+        attention_reason=(keep if keep.needs_attention else lose).attention_reason,
         attention_note="\n".join(dict.fromkeys(filter(None, [keep.attention_note, lose.attention_note]))),
         last_message_at=max(filter(None, [keep.last_message_at, lose.last_message_at]), default=None),
         context_from=max(filter(None, [keep.context_from, lose.context_from]), default=None),

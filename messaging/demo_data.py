@@ -150,6 +150,7 @@ def _conversations(session_ids: list[UUID], *, count: int, since: datetime) -> N
                 control=Conversation.Control.HUMAN if number % 50 == 0 else Conversation.Control.AGENT,
                 unread_count=number % 20 == 0,
                 needs_attention=number % 100 == 0,
+                attention_reason=Conversation.Attention.HANDOFF if number % 100 == 0 else "",
             )
             for number, contact in enumerate(contacts)
         ],

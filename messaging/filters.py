@@ -36,6 +36,7 @@ class ConversationFilters(FilterSet):
     controlled_by = UUIDFilter(field_name="controlled_by_id")
     unread = Flag(method="by_unread", label="Whether something in it has not been read.")
     needs_attention = Flag()
+    attention_reason = AnyOf(choices=Conversation.Attention.choices, label="Why staff is asked to look.")
     is_group = Flag(field_name="contact__is_group")
     latest_since = Since("latest_at", label="The last message said at this time or later.")
     latest_before = Before("latest_at", label="The last message said before this time.")

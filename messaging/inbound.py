@@ -371,7 +371,9 @@ def _apply_receipt(*, known: Any, status: str, at: datetime, error: str) -> None
         changes |= {"error_code": "failed_at_whatsapp", "error": error[:300]}
     moved = known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
     if moved and status == Receipt.FAILED.value:
-        Conversation.objects.filter(pk__in=known.values("conversation_id")).update(needs_attention=True)
+        Conversation.objects.filter(pk__in=known.values("conversation_id")).ask_for_attention(
+            Conversation.Attention.NOT_SENT, note="WhatsApp did not deliver a message."
+        )
 
 
 @transaction.atomic

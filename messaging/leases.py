@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from messaging import control, loops
 from messaging.models import Conversation, Message, ToolCall, Turn
+from messaging.models.conversations import NO_ATTENTION
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.postgres.prepared import Statement
@@ -274,6 +275,6 @@ def answer_again(*, turn: Turn) -> None:
         retry_at=None,
         tries=0,
         inbound_count=F("inbound_count") + 1,
-        needs_attention=False,
+        **NO_ATTENTION,
     )
     wakeups.notify(conversation.pk)

@@ -14,6 +14,7 @@ from messaging import control
 from messaging.contacts import contact_for, conversation_with, known_by_phone
 from messaging.media import NewFile
 from messaging.models import ContactAlias, Conversation, Media, Message
+from messaging.models.conversations import NO_ATTENTION
 from messaging.phones import parse_phone
 from sessions_app.models import WhatsAppSession
 from sessions_app.services import adapter_for
@@ -163,7 +164,7 @@ def _queue(
         quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
         **values,
     )
-    seen: dict[str, Any] = {} if author == Message.Author.SYSTEM else {"unread_count": 0, "needs_attention": False}
+    seen: dict[str, Any] = {} if author == Message.Author.SYSTEM else {"unread_count": 0} | NO_ATTENTION
     Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
     wakeups.notify(conversation.pk)
     return message

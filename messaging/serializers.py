@@ -148,6 +148,11 @@ class ConversationSerializer(serializers.ModelSerializer):
     session = SessionBriefSerializer()
     contact = ContactBriefSerializer()
     controlled_by = UserBriefSerializer(allow_null=True)
+    attention_reason = serializers.ChoiceField(
+        Conversation.Attention.choices,
+        allow_blank=True,
+        help_text="Why staff is asked to look; empty if nobody is asked.",
+    )
     last_message = MessageBriefSerializer(allow_null=True)
 
     class Meta:
@@ -162,6 +167,7 @@ class ConversationSerializer(serializers.ModelSerializer):
             "controlled_by",
             "unread_count",
             "needs_attention",
+            "attention_reason",
             "attention_note",
             "summary",
             "last_message",

@@ -10,6 +10,7 @@ from commands.registry import IN_CHARGE, READERS, Arguments, By, Call, Result, c
 from messaging import control
 from messaging.history.transcript import describe, latest, visible_messages
 from messaging.models import Conversation
+from messaging.models.conversations import NO_ATTENTION
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.text.times import format_minute_with_zone
 from whatsapp_agent.text.truncate import truncate
@@ -134,4 +135,4 @@ def resume(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
 
 
 def _clear_attention(conversation: Conversation) -> None:
-    Conversation.objects.filter(pk=conversation.pk).update(needs_attention=False, attention_note="")
+    Conversation.objects.filter(pk=conversation.pk).update(**NO_ATTENTION)

@@ -61,8 +61,8 @@ class ConversationAdmin(ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, Fa
     ]  # fmt: skip
     list_select_related = ["contact", "session"]
     list_filter = [
-        ("session", VisibleSessionsFilter), "control", "needs_attention", ("due_at", admin.EmptyFieldListFilter),
-        ("last_message_at", admin.DateFieldListFilter),
+        ("session", VisibleSessionsFilter), "control", "needs_attention", "attention_reason",
+        ("due_at", admin.EmptyFieldListFilter), ("last_message_at", admin.DateFieldListFilter),
     ]  # fmt: skip
     contact_path = "contact__"
     ordering = ["-last_message_at", "-id"]
@@ -72,7 +72,7 @@ class ConversationAdmin(ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, Fa
         (None, {"fields": ["contact", "session", "messages_link", "turns_link"]}),
         (
             "Pending work",
-            {"fields": ["due_at", "tries", "retry_at", "lease_expires_at", "needs_attention", "unread_count"]},
+            {"fields": ["due_at", "tries", "retry_at", "lease_expires_at", "attention", "unread_count"]},
         ),
         ("More", {"fields": ["address", "summary", "context_from", "last_message_at", "created_at"]}),
     ]  # fmt: skip
@@ -217,7 +217,9 @@ class ConversationAdmin(ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, Fa
 
     @display(description="attention", ordering="needs_attention", label="danger")
     def attention(self, conversation: Conversation) -> str:
-        return "needs attention" if conversation.needs_attention else ""
+        return (
+            (conversation.get_attention_reason_display() or "needs attention") if conversation.needs_attention else ""
+        )
 
     @display(description="control", ordering="control", label=CONTROL_COLOURS)
     def control_status(self, conversation: Conversation) -> str:
@@ -265,7 +267,14 @@ def _transcript_context(conversation: Conversation, *, may_operate: bool) -> dic
     c = conversation
     return {
         "fingerprint": timeline.fingerprint(
-            c.control, c.control_until, c.control_reason, c.needs_attention, c.attention_note, may_operate, next_answer
+            c.control,
+            c.control_until,
+            c.control_reason,
+            c.needs_attention,
+            c.attention_reason,
+            c.attention_note,
+            may_operate,
+            next_answer,
         ),
         "conversation": conversation,
         "may_operate": may_operate,

@@ -11,6 +11,8 @@ from accounts.models import User
 from messaging.models.contacts import Contact
 from sessions_app.models import WhatsAppSession, within_sessions_of
 
+NO_ATTENTION = {"needs_attention": False, "attention_reason": "", "attention_note": ""}
+
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(self, user: Any) -> Self:
@@ -96,7 +98,14 @@ class Conversation(models.Model):
     context_from = models.DateTimeField(null=True, blank=True, help_text="The model is shown nothing said before.")
     unread_count = models.PositiveIntegerField(default=0)
     needs_attention = models.BooleanField(default=False)
-    attention_reason = models.CharField(max_length=20, blank=True, default="", db_default="", choices=Attention)
+    attention_reason = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        choices=Attention,
+        help_text="Why staff is asked to look; empty if nobody is asked.",
+    )
     attention_note = models.TextField(blank=True, help_text="Why staff is asked to look, in two lines.")
     last_message_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

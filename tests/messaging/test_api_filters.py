@@ -35,6 +35,7 @@ def two(session):
             control=control,
             unread_count=number,
             needs_attention=bool(number),
+            attention_reason=["loop", "handoff"][number],
             last_message_at=now - timedelta(hours=number),
         )
         turn = Turn.objects.create(
@@ -95,6 +96,7 @@ def test_messages_are_filtered(client, two, first, second):
         ("control=agent", "control=human&control=muted"),
         ("unread=false", "unread=true"),
         ("needs_attention=false", "needs_attention=true"),
+        ("attention_reason=loop", "attention_reason=handoff&attention_reason=clock"),
         ("is_group=false", "is_group=true"),
         ("latest_since={ago}", "latest_before={ago}"),
         ("search=ana", "search=bruno"),

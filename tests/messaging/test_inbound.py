@@ -31,7 +31,7 @@ from messaging.inbound import (
     record_status,
     settle_early_receipts,
 )
-from messaging.models import Contact, Conversation, EarlyReceipt, Message
+from messaging.models import Contact, Conversation, EarlyReceipt, Event, Message
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import CUSTOMER, as_user, message_event
 
@@ -416,7 +416,10 @@ def test_staff_hear_of_a_message_that_failed_at_whatsapp(bridge, conversation):
     queued(conversation, status="sent", provider_message_id="X")
     record_status(bridge=bridge, event=StatusChanged(session="sales", provider_message_id="X", status=Receipt.FAILED))
     conversation.refresh_from_db()
-    assert conversation.needs_attention
+    assert (conversation.needs_attention, conversation.attention_reason) == (True, "not_sent")
+    assert "WhatsApp" in conversation.attention_note
+    event = Event.objects.get(type="message.failed")
+    assert event.data["error_code"] == "failed_at_whatsapp"
 
 
 def test_a_receipt_of_an_inbound_message_changes_nothing(bridge, says):
