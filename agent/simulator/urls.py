@@ -1,4 +1,4 @@
-"""The pages of the phone simulator, under /simulator/."""
+"""Routes of the phone simulator, under /simulator/."""
 
 from django.urls import path
 

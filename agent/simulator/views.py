@@ -1,6 +1,6 @@
-"""The phone simulator: staff write as a contact would, and see how the agent answers.
+"""The phone simulator: staff write as a contact, and see how the agent answers.
 
-Messages are processed like a webhook request of a bridge, so what works here works with a bridge.
+Events are processed exactly like a bridge's webhook request. The page's script is in `agent/static/agent/simulator/`.
 """
 
 import json
@@ -38,7 +38,7 @@ from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent.errors import AppError, Forbidden, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
 
-# Nothing of the page comes from elsewhere or stands in its markup, so whatever a message smuggles in cannot run.
+# Scripts and styles come from our static files alone, never inline: markup in a message cannot run.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -46,20 +46,20 @@ CONTENT_SECURITY_POLICY = (
 MAX_CONTACTS = 100
 MAX_MESSAGES = 60
 MAX_EVENTS = 50
-EVENTS = ["message", "status", "edit", "revoke", "session"]
+EVENT_NAMES = ["message", "status", "edit", "revoke", "session"]
 View = Callable[..., HttpResponse]
 
 
 class TooLarge(AppError):
-    status, code, detail = 413, "too_large", "A request may have 1 MiB at most."
+    status, code, detail = 413, "too_large", "The request body must not exceed 1 MiB."
 
 
 class NotLoggedIn(AppError):
-    status, code, detail = 401, "not_logged_in", "You are logged out. Load the page again."
+    status, code, detail = 401, "not_logged_in", "You are logged out. Reload the page."
 
 
 def _staff_only(view: View) -> View:
-    """For what the page's script asks: the answer is JSON, and so is the refusal."""
+    """Allow GET to staff and POST to operators. Answer errors as JSON, for the page's script."""
 
     @wraps(view)
     def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponse:
@@ -69,7 +69,7 @@ def _staff_only(view: View) -> View:
             if not request.user.is_staff:
                 raise Forbidden
             if request.method == "POST" and request.user.role < Role.OPERATOR:
-                raise Forbidden("To write takes the role operator.")
+                raise Forbidden("Writing requires the role operator.")
             return view(request, **kwargs)
         except AppError as exc:
             return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
@@ -83,7 +83,7 @@ def _staff_only(view: View) -> View:
 @never_cache
 @ensure_csrf_cookie
 def page(request: HttpRequest) -> HttpResponse:
-    """The page itself; its script asks for the rest."""
+    """Render the page. Its script loads the data from the other views."""
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     response = render(request, "agent/simulator.html", status=200 if request.user.is_staff else 403)
@@ -91,23 +91,25 @@ def page(request: HttpRequest) -> HttpResponse:
     return response
 
 
-# --- which number -------------------------------------------------------------------------------------------------
+# --- sessions -----------------------------------------------------------------------------------------------------
 
 
 @require_http_methods(["GET", "POST"])
 @_staff_only
 def sessions(request: HttpRequest) -> HttpResponse:
-    """The sessions to write to; POST {name} makes one, and its maker a member."""
+    """List the simulator's sessions that the user may see. POST {name} creates one and makes the user a member."""
     if request.method == "POST":
-        name = _text(_body(request), "name", longest=50)
+        name = _text(_body(request), "name", max_length=50)
         if not re.fullmatch(SESSION_NAME, name):
-            raise InvalidInput("A session's name is made of letters, digits and _ . -")
+            raise InvalidInput("Invalid session name. Use letters, digits and _ . -, and begin with a letter or digit.")
         session = start_session(
             name=name, bridge=Bridge.objects.get(slug=Bridge.SIMULATOR), user=cast(User, request.user)
         )
-        return JsonResponse(_session(session), status=201)
+        return JsonResponse(_session_as_json(session), status=201)
     may_write = cast(User, request.user).role >= Role.OPERATOR
-    return JsonResponse({"sessions": [_session(row) for row in _visible_sessions(request)], "may_write": may_write})
+    return JsonResponse(
+        {"sessions": [_session_as_json(row) for row in _visible_sessions(request)], "may_write": may_write}
+    )
 
 
 def _visible_sessions(request: HttpRequest) -> Any:
@@ -122,7 +124,7 @@ def _session_or_404(request: HttpRequest, session_id: UUID) -> WhatsAppSession:
     return session
 
 
-def _session(session: WhatsAppSession) -> dict[str, Any]:
+def _session_as_json(session: WhatsAppSession) -> dict[str, Any]:
     return {
         "id": str(session.pk),
         "name": session.name,
@@ -134,30 +136,30 @@ def _session(session: WhatsAppSession) -> dict[str, Any]:
     }
 
 
-# --- who writes ---------------------------------------------------------------------------------------------------
+# --- contacts -----------------------------------------------------------------------------------------------------
 
 
 @require_http_methods(["GET", "POST"])
 @_staff_only
 def contacts(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """The people and groups of a session, the latest first, `?q=` among them; POST {name, phone, kind} makes one.
+    """List the contacts of a session, those who wrote last first; `?q=` searches. POST {name, phone, kind} creates one.
 
-    `kind` is `person` (with a phone), `hidden` (someone whose number WhatsApp keeps to itself) or `group`.
+    `kind` is `person` (with a phone), `hidden` (a person whose number WhatsApp hides) or `group`.
     """
     session = _session_or_404(request, session_id)
     if request.method == "POST":
-        return JsonResponse(_contact(_make_contact(session, _body(request))), status=201)
+        return JsonResponse(_contact_as_json(_create_contact(session, _body(request))), status=201)
     rows = Conversation.objects.filter(session=session).select_related("contact")
-    if words := storable(request.GET.get("q", "").strip()):
-        rows = rows.filter(contact_matches(words, path="contact__"))
+    if search := storable(request.GET.get("q", "").strip()):
+        rows = rows.filter(contact_matches(search, path="contact__"))
     rows = rows.order_by("-last_message_at", "-id")[:MAX_CONTACTS]
-    return JsonResponse({"contacts": [_contact(row) for row in rows]})
+    return JsonResponse({"contacts": [_contact_as_json(row) for row in rows]})
 
 
-def _make_contact(session: WhatsAppSession, given: dict[str, Any]) -> Conversation:
-    name, kind = _text(given, "name", longest=MAX_NAME_LENGTH), given.get("kind", "person")
+def _create_contact(session: WhatsAppSession, values: dict[str, Any]) -> Conversation:
+    name, kind = _text(values, "name", max_length=MAX_NAME_LENGTH), values.get("kind", "person")
     if kind == "person":
-        phone = parse_phone(_text(given, "phone", longest=30))
+        phone = parse_phone(_text(values, "phone", max_length=30))
         if (known := known_by_phone(session=session, phone=phone)) is not None and hasattr(known, "conversation"):
             return known.conversation
         address = f"{phone.removeprefix('+')}@s.whatsapp.net"
@@ -166,22 +168,22 @@ def _make_contact(session: WhatsAppSession, given: dict[str, Any]) -> Conversati
     elif kind == "group":
         address = f"1203{10**13 + secrets.randbelow(10**13)}@g.us"
     else:
-        raise InvalidInput("A contact is a person, a hidden person or a group.")
+        raise InvalidInput("Invalid kind. It must be person, hidden or group.")
     if not name and kind != "person":
-        raise InvalidInput("Say what it is called.")
-    return _conversation_at(session, address, name=name)
+        raise InvalidInput("A name is required.")
+    return _ensure_conversation(session, address, name=name)
 
 
-def _conversation_at(session: WhatsAppSession, raw: str, *, name: str) -> Conversation:
+def _ensure_conversation(session: WhatsAppSession, raw: str, *, name: str) -> Conversation:
     try:
         address = cast(ChatAddress, read_address(raw))
     except WrongShape as exc:
-        raise InvalidInput("This is no address.") from exc
+        raise InvalidInput("Invalid address.") from exc
     contact = contact_for(session=session, address=replace(address, name=name or None))
     return conversation_with(contact=contact, address=address.address)
 
 
-def _contact(conversation: Conversation) -> dict[str, Any]:
+def _contact_as_json(conversation: Conversation) -> dict[str, Any]:
     contact = conversation.contact
     return {
         "id": str(conversation.pk),
@@ -195,61 +197,63 @@ def _contact(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-# --- what is said -------------------------------------------------------------------------------------------------
+# --- conversation -------------------------------------------------------------------------------------------------
 
 
 @require_POST
 @_staff_only
 def events(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Take events as the simulator's webhook does (agent.bridges.simulator says their shape), for this session only."""
+    """Process one event or a list of events, in the format of `agent.bridges.simulator`, for this session only."""
     session = _session_or_404(request, session_id)
-    given = _json(request)
-    batch = given if isinstance(given, list) else [given]
+    body = _json(request)
+    batch = body if isinstance(body, list) else [body]
     if not 1 <= len(batch) <= MAX_EVENTS or not all(isinstance(event, dict) for event in batch):
-        raise InvalidInput(f"Send one event, or a list of {MAX_EVENTS} at most.")
-    if not all(event.get("event") in EVENTS for event in batch):
-        raise InvalidInput("One of the events is none we know.")
-    body = json.dumps([event | {"session": session.name} for event in batch]).encode()
-    return JsonResponse(inbox.process_webhook_request(bridge=session.bridge, headers={}, body=body))
+        raise InvalidInput(f"Send one event, or a list of at most {MAX_EVENTS}.")
+    if not all(event.get("event") in EVENT_NAMES for event in batch):
+        raise InvalidInput(f"Unknown event. It must be one of: {', '.join(EVENT_NAMES)}.")
+    raw = json.dumps([event | {"session": session.name} for event in batch]).encode()
+    return JsonResponse(inbox.process_webhook_request(bridge=session.bridge, headers={}, body=raw))
 
 
 @require_GET
 @_staff_only
 def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """What the phone shows. 204 while nothing differs from what was shown `after` the token of an earlier answer."""
-    found = (
+    """Return the conversation as the phone shows it; 204 if `?after=` is the token of its current version."""
+    row = (
         Conversation.objects.filter(session__in=_visible_sessions(request))
         .select_related("contact", "session", "controlled_by")
         .filter(pk=conversation_id)
         .first()
     )
-    if found is None:
+    if row is None:
         raise NotFound
-    timeline = read_timeline(found, limit=MAX_MESSAGES)
+    timeline = read_timeline(row, limit=MAX_MESSAGES)
     state = {
-        "control": found.control,
-        "control_until": found.control_until,
-        "control_reason": found.control_reason,
-        "activity": activity_of(found),
-        "session_status": found.session.status,
-        "title": str(found.contact),
+        "control": row.control,
+        "control_until": row.control_until,
+        "control_reason": row.control_reason,
+        "activity": activity_of(row),
+        "session_status": row.session.status,
+        "title": str(row.contact),
     }
     token = timeline.fingerprint(state)
     if request.GET.get("after") == token:
         return HttpResponse(status=204)
-    entries = [_note(entry) if isinstance(entry, Turn) else _message(entry) for entry in timeline.entries]
+    entries = [
+        _turn_as_json(entry) if isinstance(entry, Turn) else _message_as_json(entry) for entry in timeline.entries
+    ]
     return JsonResponse(
         {
             "after": token,
             "state": state,
             "is_cut_off": timeline.is_cut_off,
             "entries": entries,
-            "admin": reverse("admin:messaging_conversation_change", args=[found.pk]),
+            "admin": reverse("admin:messaging_conversation_change", args=[row.pk]),
         }
     )
 
 
-def _message(message: Any) -> dict[str, Any]:
+def _message_as_json(message: Any) -> dict[str, Any]:
     return {
         "type": "message",
         "id": str(message.pk),
@@ -281,7 +285,7 @@ def _writer(message: Message) -> str:
     return message.get_author_display()
 
 
-def _note(turn: Turn) -> dict[str, Any]:
+def _turn_as_json(turn: Turn) -> dict[str, Any]:
     return {
         "type": "note",
         "id": str(turn.pk),
@@ -292,7 +296,7 @@ def _note(turn: Turn) -> dict[str, Any]:
     }
 
 
-# --- what the script sends ----------------------------------------------------------------------------------------
+# --- request bodies -----------------------------------------------------------------------------------------------
 
 
 def _json(request: HttpRequest) -> Any:
@@ -303,14 +307,14 @@ def _json(request: HttpRequest) -> Any:
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
-    given = _json(request)
-    if not isinstance(given, dict):
-        raise InvalidInput("This is no object.")
-    return given
+    body = _json(request)
+    if not isinstance(body, dict):
+        raise InvalidInput("The body must be a JSON object.")
+    return body
 
 
-def _text(given: dict[str, Any], name: str, *, longest: int) -> str:
-    value = given.get(name, "")
-    if not isinstance(value, str) or len(value) > longest:
-        raise InvalidInput(f"{name} is no text, or too long.")
+def _text(values: dict[str, Any], name: str, *, max_length: int) -> str:
+    value = values.get(name, "")
+    if not isinstance(value, str) or len(value) > max_length:
+        raise InvalidInput(f"{name} must be a string of at most {max_length} characters.")
     return value.strip()
