@@ -1,4 +1,4 @@
-"""Credentials at rest, as a model field."""
+"""A model field for credentials, encrypted in the database."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from whatsapp_agent.encryption import decrypt, encrypt
 
 
 class EncryptedTextField(models.TextField):
-    """A text that is plain in Python and encrypted in the database. It cannot be filtered by."""
+    """Text that is plain in Python and encrypted in the database. Queries cannot filter by it."""
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)

@@ -1,4 +1,4 @@
-"""What sessions and agent profiles may be filtered by."""
+"""Filters of the lists of sessions and agent profiles."""
 
 from django.db.models import Q, QuerySet
 from django_filters import UUIDFilter
@@ -11,24 +11,24 @@ class SessionFilters(FilterSet):
     agent_profile = UUIDFilter(field_name="agent_profile_id")
     status = AnyOf(choices=WhatsAppSession.Status.choices)
     name = Exactly()
-    bridge = Exactly(field_name="bridge__slug", label="The slug of its bridge.")
-    is_ended = Flag(method="by_end", label="Whether it was deleted.")
+    bridge = Exactly(field_name="bridge__slug", label="The bridge's slug.")
+    is_ended = Flag(method="filter_ended", label="Whether the session was deleted.")
 
     class Meta:
         model = WhatsAppSession
         fields: list[str] = []
 
-    def by_end(self, sessions: QuerySet, name: str, is_ended: bool) -> QuerySet:  # noqa: ARG002
+    def filter_ended(self, sessions: QuerySet, name: str, is_ended: bool) -> QuerySet:  # noqa: ARG002
         return sessions.exclude(ended_at=None) if is_ended else sessions.filter(ended_at=None)
 
 
 class AgentProfileFilters(FilterSet):
     is_default = Flag()
-    search = Search(method="by_words", label="In name and purpose.")
+    search = Search(method="filter_search", label="Searches name and purpose.")
 
     class Meta:
         model = AgentProfile
         fields: list[str] = []
 
-    def by_words(self, profiles: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
-        return profiles.filter(Q(name__icontains=words) | Q(purpose__icontains=words))
+    def filter_search(self, profiles: QuerySet, name: str, text: str) -> QuerySet:  # noqa: ARG002
+        return profiles.filter(Q(name__icontains=text) | Q(purpose__icontains=text))

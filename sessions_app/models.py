@@ -1,4 +1,4 @@
-"""Bridges, WhatsApp sessions, and the agent profiles that answer in them."""
+"""Bridges, WhatsApp sessions and agent profiles."""
 
 from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
@@ -34,7 +34,7 @@ def bridge_kinds() -> list[tuple[str, str]]:
 
 
 class Bridge(models.Model):
-    """An HTTP service that holds WhatsApp links. The one with the slug `default` follows the environment."""
+    """An HTTP service that holds links to WhatsApp. The bridge `default` is configured by the environment."""
 
     DEFAULT = "default"
     SIMULATOR = "simulator"
@@ -69,7 +69,7 @@ def default_debounce_max_s() -> float:
 
 
 def validate_loop_limit(value: int) -> None:
-    """Two messages are no loop; zero turns a limit off."""
+    """Refuse 1 and 2, which no conversation could stay below; 0 turns a limit off."""
     if value in {1, 2}:
         raise ValidationError("Must be 0 (off) or at least 3.")
 
@@ -165,7 +165,7 @@ class AgentProfile(models.Model):
 
 
 class AgentProfileVersion(models.Model):
-    """A profile as it was from `created_at` until its next version. Turns name the version they were answered by."""
+    """The values of a profile in one version. A turn stores the number of the version that it used."""
 
     profile = models.ForeignKey(AgentProfile, on_delete=models.CASCADE, related_name="versions")
     version = models.PositiveIntegerField()
@@ -221,7 +221,7 @@ def within_sessions_of(user: Any, rows: Rows, *, path: str = "session") -> Rows:
 
 
 class WhatsAppSession(models.Model):
-    """One WhatsApp number at one bridge. Ending it keeps the record; linking the name again brings it back."""
+    """One WhatsApp number at one bridge. An ended session stays; linking the same name again reactivates it."""
 
     class Status(models.TextChoices):
         INITIALIZING = Link.INITIALIZING.value
@@ -276,12 +276,12 @@ class WhatsAppSession(models.Model):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone in which the agent tells the time here."""
+        """The time zone in which the agent states times."""
         return ZoneInfo(self.time_zone or settings.TIME_ZONE)
 
 
 class Membership(models.Model):
-    """A user who may see a session and its conversations."""
+    """Lets a user see a session and its conversations."""
 
     session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")

@@ -11,7 +11,7 @@ from sessions_app.models import AgentProfile, AgentProfileVersion
 from whatsapp_agent.callback import Callback
 from whatsapp_agent.errors import Conflict, NotFound
 
-# What a version remembers. Name and `is_default` are told apart and stay when an old version is brought back.
+# The fields that a version stores. Rolling back to a version leaves `name` and `is_default` as they are.
 VERSIONED = (
     "purpose",
     "instructions",
@@ -35,33 +35,33 @@ VERSIONED = (
 
 
 class ProfileTool(NamedTuple):
-    """A tool that a profile may list, by its name or by one of its aliases."""
+    """A tool that a profile may list by its name or one of its aliases."""
 
     name: str
     description: str
     aliases: Sequence[str]
 
 
-# The tools there are: those commands that the model may call (`commands.registry`).
+# Return all tools: the commands that a model may call. Set by `commands.registry`.
 list_tools = Callback[[], Sequence[ProfileTool]](default=lambda: ())
 
 
-def find_tool(word: str) -> str | None:
-    """Return the name of the tool; None if there is none."""
-    return next((tool.name for tool in list_tools() if word == tool.name or word in tool.aliases), None)
+def find_tool(name_or_alias: str) -> str | None:
+    """Return the tool's name; None if there is no such tool."""
+    return next((tool.name for tool in list_tools() if name_or_alias in (tool.name, *tool.aliases)), None)
 
 
-PROFILES_LOCK_KEY = 7_306_915  # of an advisory lock; any number that nothing else here uses
+PROFILES_LOCK_KEY = 7_306_915  # of an advisory lock; no other lock here may use this number
 
 
 def _lock_profiles() -> None:
-    """Serialize changes of profiles until the transaction ends: two at once could take the same name."""
+    """Serialize changes of profiles until the transaction ends: two at once could both find a name free."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PROFILES_LOCK_KEY])
 
 
 def save_version(profile: AgentProfile, *, by: User | None = None) -> AgentProfileVersion:
-    """Store the profile's values under its version number, unless they are stored already."""
+    """Store the profile's values under its version number. Does nothing if that version is stored already."""
     version, _ = AgentProfileVersion.objects.get_or_create(
         profile=profile,
         version=profile.version,
@@ -72,7 +72,7 @@ def save_version(profile: AgentProfile, *, by: User | None = None) -> AgentProfi
 
 @transaction.atomic
 def create_profile(*, by: User | None = None, **values: Any) -> AgentProfile:
-    """Raises Conflict when the name is taken."""
+    """Create a profile and its first version. Raises Conflict if the name is taken."""
     _lock_profiles()
     _check_name(values)
     if values.get("is_default"):
@@ -84,7 +84,7 @@ def create_profile(*, by: User | None = None, **values: Any) -> AgentProfile:
 
 @transaction.atomic
 def change_profile(*, profile: AgentProfile, by: User | None = None, **changes: Any) -> AgentProfile:
-    """Raises Conflict when the name is taken, or no profile would be the default one any more."""
+    """Change a profile and store the new version. Raises Conflict if the name is taken or no default would be left."""
     _lock_profiles()
     profile = AgentProfile.objects.select_for_update().get(pk=profile.pk)
     changes = {name: value for name, value in changes.items() if getattr(profile, name) != value}
@@ -92,10 +92,10 @@ def change_profile(*, profile: AgentProfile, by: User | None = None, **changes: 
         return profile
     _check_name(changes)
     if changes.get("is_default") is False:
-        raise Conflict("There must be a default profile; make another one the default instead.", field="is_default")
+        raise Conflict("There must be a default profile. Make another profile the default instead.", field="is_default")
     if changes.get("is_default"):
         AgentProfile.objects.filter(is_default=True).update(is_default=False)
-    save_version(profile)  # of a profile nobody kept versions of yet
+    save_version(profile)  # a profile may have no stored version yet
     for name, value in changes.items():
         setattr(profile, name, value)
     if changes.keys() & set(VERSIONED):
@@ -107,11 +107,11 @@ def change_profile(*, profile: AgentProfile, by: User | None = None, **changes: 
 
 def _check_name(values: dict[str, Any]) -> None:
     if "name" in values and AgentProfile.objects.filter(name=values["name"]).exists():
-        raise Conflict("A profile of this name exists already.", field="name")
+        raise Conflict("A profile with this name exists already.", field="name")
 
 
 def roll_back(*, profile: AgentProfile, version: int, by: User | None = None) -> AgentProfile:
-    """Make an old version the present one, as a new version. Raises NotFound."""
+    """Restore the values of an old version, as a new version. Raises NotFound if there is no such version."""
     old = AgentProfileVersion.objects.filter(profile=profile, version=version).first()
     if old is None:
         raise NotFound(f"This profile has no version {version}.", field="version")
@@ -121,10 +121,10 @@ def roll_back(*, profile: AgentProfile, version: int, by: User | None = None) ->
 
 
 def delete_profile(profile: AgentProfile) -> None:
-    """Raises Conflict for the default profile, and for one a session has."""
+    """Delete a profile. Raises Conflict if it is the default or a session uses it."""
     if profile.is_default:
-        raise Conflict("This is the default profile; make another one the default first.")
+        raise Conflict("The default profile cannot be deleted. Make another profile the default first.")
     try:
         profile.delete()
     except ProtectedError as exc:
-        raise Conflict("Sessions have this profile; give them another one first.") from exc
+        raise Conflict("Sessions use this profile. Give them another profile first.") from exc

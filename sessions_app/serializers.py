@@ -1,4 +1,4 @@
-"""Sessions and agent profiles as the API shows and takes them."""
+"""Serializers of sessions and agent profiles."""
 
 import base64
 from typing import Any
@@ -18,7 +18,7 @@ class AgentProfileSerializer(StrictSerializer, serializers.ModelSerializer):
         child=serializers.CharField(max_length=64),
         max_length=64,
         required=False,
-        help_text="Names of the commands, or of the tools they are, that the model may use: see `commands/`.",
+        help_text="Names or aliases of the commands that the model may call as tools; `commands/` lists them.",
     )
 
     class Meta:
@@ -26,8 +26,8 @@ class AgentProfileSerializer(StrictSerializer, serializers.ModelSerializer):
         fields = ["id", "name", *profiles.VERSIONED, "is_default", "version", "created_at", "updated_at"]
         read_only_fields = ["version"]
         extra_kwargs = {
-            "name": {"validators": []},  # a name that is taken is a conflict: profiles.py
-            "is_default": {"validators": []},  # the other one ceases to be
+            "name": {"validators": []},  # profiles.py answers a name that is taken with 409
+            "is_default": {"validators": []},  # profiles.py unsets the previous default
             "instructions": {"max_length": 100_000, "required": False},
             "fallback_text": {"max_length": 4096},
             "history_tokens": {"max_value": 1_000_000},
@@ -43,17 +43,17 @@ class AgentProfileSerializer(StrictSerializer, serializers.ModelSerializer):
         return list(dict.fromkeys(tools))
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        def told(name: str) -> Any:
+        def new_value(name: str) -> Any:
             return attrs.get(name, getattr(self.instance or AgentProfile(), name))
 
-        if told("debounce_max_s") < told("debounce_s"):
-            raise serializers.ValidationError({"debounce_max_s": ["This must not be less than `debounce_s`."]})
+        if new_value("debounce_max_s") < new_value("debounce_s"):
+            raise serializers.ValidationError({"debounce_max_s": ["Must not be less than `debounce_s`."]})
         return attrs
 
 
 class AgentProfileVersionSerializer(serializers.ModelSerializer):
     changed_by = serializers.CharField(source="changed_by.username", allow_null=True, default=None)
-    values = serializers.JSONField(help_text="The profile as it was, by the names of its fields.")
+    values = serializers.JSONField(help_text="The values of the profile's fields in this version, by field name.")
 
     class Meta:
         model = AgentProfileVersion
@@ -106,20 +106,25 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
 
 class SessionCreateSerializer(StrictSerializer):
     name = serializers.RegexField(
-        r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100, help_text="The bridge's id for it: letters, digits and _ . -"
+        r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        max_length=100,
+        help_text="The session's id at the bridge: letters, digits and _ . -",
     )
     bridge = serializers.SlugRelatedField(
-        slug_field="slug", queryset=Bridge.objects.all(), required=False, help_text="Without it: `default`."
+        slug_field="slug",
+        queryset=Bridge.objects.all(),
+        required=False,
+        help_text="The bridge's slug. Default: `default`.",
     )
     agent_profile = serializers.PrimaryKeyRelatedField(
-        queryset=AgentProfile.objects.all(), required=False, help_text="Without it: the default profile."
+        queryset=AgentProfile.objects.all(), required=False, help_text="Default: the default profile."
     )
 
 
 class QRSerializer(serializers.ModelSerializer):
-    """The code to scan with the phone, as long as the session waits for it."""
+    """The QR code to scan with the phone, while the session waits for it."""
 
-    qr = serializers.SerializerMethodField(help_text="A PNG as a data URL; null when there is nothing to scan.")
+    qr = serializers.SerializerMethodField(help_text="A PNG as a data URL; null if there is no code to scan.")
 
     class Meta:
         model = WhatsAppSession
@@ -132,7 +137,7 @@ class QRSerializer(serializers.ModelSerializer):
 
 
 class LinkingSessionSerializer(SessionSerializer, QRSerializer):
-    """A session with the code to scan."""
+    """A session with its QR code."""
 
     class Meta(SessionSerializer.Meta):
         fields = [*SessionSerializer.Meta.fields, "qr", "qr_expires_at"]

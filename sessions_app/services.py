@@ -1,4 +1,4 @@
-"""Link numbers, record the status of their links, and reconcile our sessions with the bridge's."""
+"""Link numbers, record the status of sessions, and reconcile our sessions with those of the bridges."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -28,15 +28,15 @@ from whatsapp_agent.postgres.row_cache import VersionedRowCache
 log = structlog.get_logger(__name__)
 
 SYNC_INTERVAL_S = 60.0
-KEY_RETRY_S = 10.0  # how soon a bridge that refused our API key is asked again
+KEY_RETRY_S = 10.0  # when a bridge that refused our API key is asked again
 KEY_REFUSED = "The bridge refuses our API key."
 UNKNOWN_TO_BRIDGE = "unknown to the bridge"
 NOT_CONNECTED = "not connected"
 LOGGED_OUT_BY_US = "logged out by us"
 DELETED_BY_US = "deleted by us"
-# What was found when looking is no cause: it never replaces one.
+# Reasons that only state what was observed. They never replace a reason that names a cause.
 WEAK_REASONS = ("", UNKNOWN_TO_BRIDGE, NOT_CONNECTED)
-# Baileys' codes after which a session does not come back by itself: logged out, forbidden, mismatch, replaced.
+# Baileys' codes after which a session does not reconnect: logged out, forbidden, mismatch, replaced.
 FINAL_REASONS = ("401", "403", "411", "440", LOGGED_OUT_BY_US, DELETED_BY_US)
 SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
@@ -64,7 +64,7 @@ def ensure_default_bridges() -> None:
     simulator, _ = Bridge.objects.get_or_create(
         slug=Bridge.SIMULATOR, defaults={"kind": "simulator", "webhook_secret": secrets.token_urlsafe(32)}
     )
-    if simulator.webhook_secret == bridge.webhook_secret:  # whoever has that is no member of our staff
+    if simulator.webhook_secret == bridge.webhook_secret:  # only staff may use the simulator
         simulator.webhook_secret = secrets.token_urlsafe(32)
         simulator.save(update_fields=["webhook_secret"])
     default_profile()
@@ -80,14 +80,14 @@ def default_profile() -> AgentProfile:
 
 
 def bridge_of_slug(slug: str) -> Bridge | None:
-    """Return the bridge with this slug, from the cache. Shared by all threads: do not change it."""
+    """Return the bridge with this slug, or None. All threads share the cached object: do not change it."""
     for pk, version in BRIDGE_OF_SLUG.rows(slug=slug):
         return bridge_cache.get(pk, version)
     return None
 
 
 def adapter_for(bridge: Bridge) -> BridgeAdapter:
-    """Return the adapter of a bridge: what it can do, what to request and what it means. It makes no request."""
+    """Return the adapter of a bridge: its capabilities, and how to phrase requests and read answers. Does no I/O."""
     return _adapter(
         bridge.kind,
         BridgeConfig(base_url=bridge.base_url, api_key=bridge.api_key, timeout_s=settings.BRIDGE_TIMEOUT_S),
@@ -122,14 +122,14 @@ def register_session(
 ) -> WhatsAppSession:
     """Return the session of an authenticated event; create it if it is new.
 
-    Messages come only over a link that stands, so a session first heard of by one is connected: now, or at `status_at`.
+    A new session is `connected`, since `status_at` or now: bridges send messages only of connected sessions.
     """
     new: dict[str, Any] = {
         "status": WhatsAppSession.Status.CONNECTED,
         "status_changed_at": status_at or timezone.now(),
         "linked_at": timezone.now(),
         "phone": phone,
-        "agent_profile": default_profile,  # asked only when it is needed
+        "agent_profile": default_profile,  # called only if a session is created
     }
     session, _ = WhatsAppSession.objects.get_or_create(bridge=bridge, name=name, defaults=new)
     return session
@@ -147,8 +147,8 @@ def record_session_state(
 ) -> WhatsAppSession:
     """Record a session's status, phone and QR code as the bridge reports them. Safe to run twice and out of order.
 
-    What we ended stays ended, also when the bridge brings it back: a person decided so, and only a person connects it.
-    The reason why a session ended, and that it is logged out, stay until it is linked again (`_keeps_reason`).
+    A session that a person ended stays ended whatever the bridge reports; only a person connects it again. The reason
+    why a session ended, and the status `logged_out`, stay until it is linked again (`_keeps_reason`).
     """
     now = timezone.now()
     at = min(at or now, now)
@@ -175,7 +175,7 @@ def record_session_state(
 
 
 def _keeps_reason(reason: str) -> Q:
-    """Return which sessions keep the reason they have, although the bridge says that they are not connected."""
+    """Return the condition under which a session that is not connected keeps its present reason."""
     final = Q(status_reason__in=FINAL_REASONS)
     has_cause = final if reason not in WEAK_REASONS else ~Q(status_reason__in=WEAK_REASONS)
     if reason == "":
@@ -184,7 +184,7 @@ def _keeps_reason(reason: str) -> Q:
 
 
 def record_key_refused(bridge: Bridge) -> None:
-    """Show the sessions of a bridge as unusable until it accepts our API key; `sync_due_bridges` finds out when."""
+    """Mark the sessions of a bridge as disconnected. `sync_due_bridges` updates them when the key is accepted again."""
     now = timezone.now()
     sessions = WhatsAppSession.objects.live().filter(bridge=bridge, status=WhatsAppSession.Status.CONNECTED)
     sessions.update(status=WhatsAppSession.Status.DISCONNECTED, status_reason=KEY_REFUSED, status_changed_at=now)
@@ -198,17 +198,17 @@ def start_session(
     agent_profile: AgentProfile | None = None,
     user: User | None = None,
 ) -> WhatsAppSession:
-    """Start linking a number: a new session at the bridge, with a QR code to scan where it wants one.
+    """Start linking a number: create a session at the bridge, which may ask for a QR code to be scanned.
 
-    The name of an ended session brings its record back, to those who may see it. `user` becomes a member.
-    Raises SessionExists, BridgeFailed or NotSupportedByBridge; the record is then as it was before.
+    The name of an ended session reactivates it, if `user` may see it. `user` becomes a member.
+    Raises SessionExists, BridgeFailed or NotSupportedByBridge, and then changes nothing.
     """
     bridge = bridge or Bridge.objects.get(slug=Bridge.DEFAULT)
     if WhatsAppSession.objects.live().filter(bridge=bridge, name=name).exists():
         raise SessionExists(f"The session {name} exists already at the bridge {bridge.slug}.")
     ended = WhatsAppSession.objects.filter(bridge=bridge, name=name)
     if user is not None and ended.exists() and not ended.visible_to(user).exists():
-        raise SessionExists(f"There was a session {name} that you are no member of; choose another name.")
+        raise SessionExists(f"The name {name} belonged to a session that you are not a member of. Choose another name.")
     adapter = adapter_for(bridge)
     postgres.release()
     try:
@@ -216,7 +216,7 @@ def start_session(
     except Refused as exc:
         if exc.code == "already_exists":
             raise SessionExists(
-                f"The bridge has a session {name} already. Run `manage.py sync_sessions`, then connect it."
+                f"The bridge already has a session {name}. Run `manage.py sync_sessions`, then connect it."
             ) from exc
         raise BridgeFailed(str(exc)) from exc
     except BridgeError as exc:
@@ -225,9 +225,9 @@ def start_session(
         session, is_new = WhatsAppSession.objects.select_for_update(of=["self"]).get_or_create(
             bridge=bridge, name=name, defaults={"agent_profile": agent_profile or default_profile()}
         )
-        # An event of the bridge may have been quicker than its answer, and made the record; it makes nobody a member.
+        # An event may arrive before the bridge's response and create the session, but without members.
         if not is_new and session.ended_at is None and session.memberships.exists():
-            raise SessionExists(f"The session {name} was started at the same moment by another call.")
+            raise SessionExists(f"The session {name} was started by another request at the same time.")
         session.ended_at = session.linked_at = session.status_changed_at = None
         session.status, session.status_reason = WhatsAppSession.Status.INITIALIZING, ""
         session.agent_profile = agent_profile or session.agent_profile
@@ -240,9 +240,9 @@ def start_session(
 
 
 def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
-    """Ask the bridge how the session stands: a fresh QR code, or the link. Raises BridgeFailed."""
+    """Ask the bridge for the session's status and QR code, and record them. Raises BridgeFailed."""
     postgres.release()
-    asked_at = timezone.now()  # an event that comes meanwhile is newer than the answer
+    asked_at = timezone.now()  # an event received meanwhile is newer than the response
     try:
         state = call_bridge(session.bridge, adapter_for(session.bridge).session_state(name=session.name))
     except BridgeError as exc:
@@ -252,10 +252,10 @@ def refresh_session(session: WhatsAppSession) -> WhatsAppSession:
 
 
 def with_current_qr(session: WhatsAppSession) -> WhatsAppSession:
-    """The session as its link stands now, with a code that can still be scanned while it waits for that.
+    """Return the session with its current status and, while it waits for a scan, a QR code that is still valid.
 
-    Not every bridge tells when the code was scanned, so it is asked. Raises BridgeFailed when it does not answer and
-    the code we have is of no use any more.
+    Asks the bridge, because not every bridge sends an event when the code is scanned. Raises BridgeFailed if the bridge
+    does not answer and the stored code has expired.
     """
     is_waiting = session.status in {WhatsAppSession.Status.INITIALIZING, WhatsAppSession.Status.QR_WAITING}
     if session.ended_at is not None or not is_waiting:
@@ -269,7 +269,7 @@ def with_current_qr(session: WhatsAppSession) -> WhatsAppSession:
 
 
 def current_qr(session: WhatsAppSession) -> bytes | None:
-    """The PNG of the code to scan; None when there is none, or it has expired."""
+    """Return the QR code as a PNG; None if there is none or it has expired."""
     if session.qr_png is None or session.status != WhatsAppSession.Status.QR_WAITING:
         return None
     has_expired = session.qr_expires_at is not None and session.qr_expires_at <= timezone.now()
@@ -281,7 +281,7 @@ def _gone(name: str) -> SessionState:
 
 
 def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
-    """Link again what has ended, or is no longer known to the bridge; what stands is only looked at.
+    """Link a session again if it is disconnected or unknown to the bridge; otherwise refresh its status.
 
     Raises BridgeFailed.
     """
@@ -300,7 +300,7 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
 
 
 def restart_session(session: WhatsAppSession) -> WhatsAppSession:
-    """Raises NotSupportedByBridge or BridgeFailed."""
+    """Restart the session at the bridge. Raises NotSupportedByBridge or BridgeFailed."""
     adapter = adapter_for(session.bridge)
     if Capability.RESTART not in adapter.capabilities:
         raise NotSupportedByBridge(f"The bridge {session.bridge.slug} cannot restart a session.")
@@ -313,11 +313,11 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
 
 
 def logout_session(session: WhatsAppSession) -> WhatsAppSession:
-    """End the link at WhatsApp itself. Raises NotSupportedByBridge or BridgeFailed."""
+    """Log the session out of WhatsApp. Raises NotSupportedByBridge or BridgeFailed."""
     adapter = adapter_for(session.bridge)
     if Capability.LOGOUT not in adapter.capabilities:
         raise NotSupportedByBridge(
-            f"The bridge {session.bridge.slug} cannot log out; remove the device on the phone, then delete the session."
+            f"The bridge {session.bridge.slug} cannot log out. Remove the device on the phone, then delete the session."
         )
     postgres.release()
     try:
@@ -330,7 +330,7 @@ def logout_session(session: WhatsAppSession) -> WhatsAppSession:
 
 
 def end_session(session: WhatsAppSession) -> WhatsAppSession:
-    """Delete the session at the bridge and end ours; what was said there is kept. Raises BridgeFailed."""
+    """Delete the session at the bridge and end ours; its messages stay. Raises BridgeFailed."""
     postgres.release()
     try:
         call_bridge(session.bridge, adapter_for(session.bridge).delete_session(name=session.name))
@@ -344,16 +344,16 @@ def end_session(session: WhatsAppSession) -> WhatsAppSession:
 
 
 def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
-    """Take over what the bridge has: `{"added": [...], "updated": [...], "missing": [...]}`, by session name.
+    """Reconcile our sessions with the bridge's. Return the names that are added, updated and missing.
 
-    Raises BridgeFailed; if the bridge refuses our API key, its sessions are then shown as unusable.
+    Raises BridgeFailed. If the bridge refuses our API key, its sessions are marked as disconnected before.
     """
     adapter = adapter_for(bridge)
     report: dict[str, list[str]] = {"added": [], "updated": [], "missing": []}
     if not adapter.keeps_sessions:
         return report
     postgres.release()
-    asked_at = timezone.now()  # an event that comes meanwhile is newer than the answer
+    asked_at = timezone.now()  # an event received meanwhile is newer than the response
     try:
         states = {state.name: state for state in call_bridge(bridge, adapter.list_sessions())}
     except BridgeError as exc:
@@ -383,10 +383,10 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
 
 @periodic(every_s=5, may_block=True)
 def sync_due_bridges() -> None:
-    """Reconcile each bridge about once a minute, whichever process comes first. No webhook tells of one that died."""
+    """Reconcile each bridge every SYNC_INTERVAL_S, in one process: a bridge that died sends no webhook request."""
     due = Q(synced_at=None) | Q(synced_at__lt=timezone.now() - timedelta(seconds=SYNC_INTERVAL_S))
-    keeping = [kind for kind, adapter in ADAPTERS.items() if adapter.keeps_sessions]
-    for bridge in Bridge.objects.filter(due, kind__in=keeping):
+    kinds = [kind for kind, adapter in ADAPTERS.items() if adapter.keeps_sessions]
+    for bridge in Bridge.objects.filter(due, kind__in=kinds):
         if not Bridge.objects.filter(due, pk=bridge.pk).update(synced_at=timezone.now()):
             continue
         try:

@@ -1,4 +1,4 @@
-"""`sessions/` and `agents/`: link numbers, follow their links, and say who answers."""
+"""Views of `sessions/` and `agents/`: WhatsApp numbers and agent profiles."""
 
 from typing import Any
 
@@ -39,9 +39,9 @@ class PNGRenderer(BaseRenderer):
 
 
 @extend_schema_view(
-    list=extend_schema(description="The sessions you are a member of; all of them for administrators."),
-    retrieve=extend_schema(description="One session."),
-    partial_update=extend_schema(description="Give the session another profile, owner or access policy."),
+    list=extend_schema(description="List the sessions you are a member of; administrators see all."),
+    retrieve=extend_schema(description="Return one session."),
+    partial_update=extend_schema(description="Change the session's profile, owner, time zone or access policy."),
 )
 class SessionViewSet(
     mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
@@ -56,16 +56,16 @@ class SessionViewSet(
     @extend_schema(request=SessionCreateSerializer, responses={201: LinkingSessionSerializer})
     @idempotent(atomic=False)
     def create(self, request: Request) -> Response:
-        """Start linking a number; gives the QR code to scan. You become a member of the session.
+        """Start linking a number and return the QR code to scan. You become a member of the session.
 
-        The name of an ended session brings its record back.
+        The name of an ended session reactivates that session.
         """
         session = services.start_session(user=user_of(request), **valid(SessionCreateSerializer, request))
         return Response(LinkingSessionSerializer(session).data, status=201)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Delete the session at the bridge and end it here. What was said there is kept."""
+        """Delete the session at the bridge and end it here. Its conversations and messages stay."""
         services.end_session(self.get_object())
         return Response(status=204)
 
@@ -73,49 +73,51 @@ class SessionViewSet(
     @idempotent(atomic=False)
     @action(detail=True, methods=["post"])
     def connect(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Link again what has ended or was lost; a link that stands is only looked at."""
+        """Link an ended or disconnected session again. If it is connected, only its status is refreshed."""
         refuse_fields(request)
         return Response(LinkingSessionSerializer(services.reconnect_session(self.get_object())).data)
 
     @extend_schema(
         responses={
             (200, "application/json"): QRSerializer,
-            (200, "image/png"): OpenApiResponse(OpenApiTypes.BINARY, "The image itself."),
+            (200, "image/png"): OpenApiResponse(OpenApiTypes.BINARY, "The image."),
         }
     )
     @action(detail=True, renderer_classes=[JSONRenderer, PNGRenderer])
     def qr(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """How the link stands now, and the QR code to scan while it waits for that.
+        """Return the session's current status and, while it waits for a scan, the QR code.
 
-        Ask every few seconds until `status` is `connected`. With `Accept: image/png` the image itself is answered.
+        Poll every few seconds until `status` is `connected`. With `Accept: image/png` the response is the image.
         """
         session = services.with_current_qr(self.get_object())
         if request.accepted_renderer.format != PNGRenderer.format:
             return Response(QRSerializer(session).data, headers={"Cache-Control": "no-store"})
         png = services.current_qr(session)
         if png is None:
-            raise Conflict(f"There is no code to scan: the session is {session.status}.")
+            raise Conflict(f"There is no QR code to scan: the session is {session.status}.")
         return Response(png, headers={"Cache-Control": "no-store"})
 
     @extend_schema(request=None, responses=SessionSerializer)
     @action(detail=True, methods=["post"])
     def restart(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Have the bridge start the session anew, without linking it again."""
+        """Restart the session at the bridge, without linking it again."""
         refuse_fields(request)
         return Response(self.get_serializer(services.restart_session(self.get_object())).data)
 
     @extend_schema(request=None, responses=SessionSerializer)
     @action(detail=True, methods=["post"])
     def logout(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """End the link at WhatsApp itself."""
+        """Log the session out of WhatsApp."""
         refuse_fields(request)
         return Response(self.get_serializer(services.logout_session(self.get_object())).data)
 
 
 @extend_schema_view(
-    list=extend_schema(description="Agent profiles: who answers in the sessions you see; all for administrators."),
-    retrieve=extend_schema(description="One agent profile, as it is now."),
-    partial_update=extend_schema(description="Change a profile. Each change that matters to answers is a new version."),
+    list=extend_schema(description="List the agent profiles of the sessions you may see; administrators see all."),
+    retrieve=extend_schema(description="Return one agent profile in its current version."),
+    partial_update=extend_schema(
+        description="Change a profile. A change that affects answers is stored as a new version."
+    ),
 )
 class AgentProfileViewSet(
     mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
@@ -131,7 +133,7 @@ class AgentProfileViewSet(
     @extend_schema(responses={201: AgentProfileSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        """Write a new profile."""
+        """Create a profile."""
         profile = profiles.create_profile(by=user_of(request), **valid(AgentProfileSerializer, request))
         return Response(self.get_serializer(profile).data, status=201)
 
@@ -142,14 +144,14 @@ class AgentProfileViewSet(
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Delete a profile no session has. Turns it answered keep its version number."""
+        """Delete a profile that no session uses. Its turns keep the version number they were answered with."""
         profiles.delete_profile(self.get_object())
         return Response(status=204)
 
     @extend_schema(responses=AgentProfileVersionSerializer(many=True), filters=False)
     @action(detail=True, newest_by=("version",), filterset_class=None)
     def versions(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Every version of this profile, the present one first."""
+        """List all versions of this profile, the current one first."""
         versions = self.get_object().versions.select_related("changed_by")
         page = self.paginate_queryset(StrictFilters().apply(request, versions, self))
         return self.get_paginated_response(AgentProfileVersionSerializer(page, many=True).data)
@@ -158,7 +160,7 @@ class AgentProfileViewSet(
     @idempotent
     @action(detail=True, methods=["post"])
     def rollback(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Make an old version the present one, as a new version."""
+        """Restore an old version, as a new version."""
         profile = profiles.roll_back(
             profile=self.get_object(), by=user_of(request), **valid(RollbackSerializer, request)
         )

@@ -1,4 +1,4 @@
-"""Agent profiles and their versions in the admin."""
+"""Admin pages of agent profiles and their versions."""
 
 from typing import Any
 from uuid import UUID
@@ -25,16 +25,16 @@ from whatsapp_agent.errors import AppError
 MAX_VERSIONS = 20
 
 
-def _tools_to_tick() -> list[tuple[str, str]]:
+def _tool_choices() -> list[tuple[str, str]]:
     return [(tool.name, f"{tool.name}: {tool.description}") for tool in sorted(profiles.list_tools())]
 
 
 class AgentProfileForm(forms.ModelForm):
     tools = forms.MultipleChoiceField(
-        choices=_tools_to_tick,
+        choices=_tool_choices,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="What the model may do and look up by itself.",
+        help_text="The tools that the model may call.",
     )
 
     class Meta:
@@ -43,13 +43,13 @@ class AgentProfileForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        named = [profiles.find_tool(str(name)) for name in self.initial.get("tools", default_tools())]
-        self.initial["tools"] = [name for name in named if name]
+        names = [profiles.find_tool(str(name)) for name in self.initial.get("tools", default_tools())]
+        self.initial["tools"] = [name for name in names if name]
 
 
 @admin.register(AgentProfile)
 class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
-    """Staff read the profiles of their sessions; a profile may answer elsewhere too, so administrators write it."""
+    """Staff see the profiles of their sessions. Only administrators change them: other sessions may use them too."""
 
     form = AgentProfileForm
     list_display = ["name", "purpose", "model", "answers_groups", "is_default", "version", "updated_at"]
@@ -66,7 +66,7 @@ class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
         ("When it answers", {"fields": ["debounce_s", "debounce_max_s", "max_answer_age_s", "answers_groups"]}),
         ("When it does not", {"fields": ["takeover_s", "fallback_text"]}),
         (
-            "Loops with machines",
+            "Loop detection",
             {"fields": ["loop_repeats", "loop_fast_replies", "loop_max_turns", "loop_window_s", "loop_pause_s"]},
         ),
         ("Record", {"fields": ["version", "created_at", "updated_at"]}),
@@ -104,7 +104,7 @@ class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
         return super().change_view(request, object_id, form_url, (extra_context or {}) | context)
 
     def roll_back_view(self, request: HttpRequest, object_id: UUID, version: int) -> HttpResponse:
-        """Make an old version the present one."""
+        """Restore an old version."""
         profile = self.get_queryset(request).filter(pk=object_id).first()
         if profile is None or not self.has_change_permission(request):
             raise Http404
@@ -113,23 +113,23 @@ class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
         except AppError as exc:
             self.message_user(request, str(exc), messages.ERROR)
         else:
-            self.log_change(request, profile, f"Brought version {version} back.")
-            self.message_user(request, f"{profile} is again as it was in version {version}.")
+            self.log_change(request, profile, f"Restored version {version}.")
+            self.message_user(request, f"{profile} has the values of version {version} again.")
         return HttpResponseRedirect(reverse("admin:sessions_app_agentprofile_change", args=[object_id]))
 
     def save_model(self, request: HttpRequest, obj: AgentProfile, form: Any, change: bool) -> None:
-        """By the service, which keeps each version; the form has seen to it that the name is free."""
+        """Save through the service, which stores versions. The form has checked that the name is free."""
         values = {name: form.cleaned_data[name] for name in form.changed_data}
         if change:
-            kept = profiles.change_profile(profile=obj, by=staff_user(request), **values)
+            saved = profiles.change_profile(profile=obj, by=staff_user(request), **values)
         else:
-            kept = profiles.create_profile(by=staff_user(request), **values)
-        obj.pk = kept.pk
+            saved = profiles.create_profile(by=staff_user(request), **values)
+        obj.pk = saved.pk
 
     @admin.action(description="Make it the default", permissions=["change"])
     def make_default(self, request: HttpRequest, queryset: QuerySet[AgentProfile]) -> None:
         if len(queryset) != 1:
-            self.message_user(request, "Choose one profile.", messages.ERROR)
+            self.message_user(request, "Select exactly one profile.", messages.ERROR)
             return
         profile = profiles.change_profile(profile=queryset[0], by=staff_user(request), is_default=True)
-        self.message_user(request, f"Sessions that name no profile get {profile} from now on.")
+        self.message_user(request, f"{profile} is now the default profile.")

@@ -1,4 +1,4 @@
-"""API keys in the admin, with the sessions a key is limited to."""
+"""Admin pages of API keys, with the sessions that a key is limited to."""
 
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ class KeyForm(ApiKeyForm):
         label="Sessions",
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="The sessions it may see. None: all its user sees.",
+        help_text="The sessions that the key may see. None selected: all that its user sees.",
     )
 
     class Meta(ApiKeyForm.Meta):
@@ -44,6 +44,6 @@ class KeyAdmin(ApiKeyAdmin):
     @display(description="sessions")
     def sessions(self, key: ApiKey) -> str:
         if not key.session_ids:
-            return "all its user sees"
+            return "all that its user sees"
         named = dict(WhatsAppSession.objects.filter(pk__in=key.session_ids).values_list("pk", "name"))
         return ", ".join(named.get(pk, str(pk)) for pk in key.session_ids)

@@ -1,4 +1,4 @@
-"""Bridges in the admin."""
+"""Admin pages of bridges."""
 
 import secrets
 from functools import partial
@@ -28,7 +28,7 @@ class BridgeForm(forms.ModelForm):
     api_key = forms.CharField(
         required=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="Never shown again. Left empty, the present one stays.",
+        help_text="Not shown after saving. Leave empty to keep the present key.",
     )
 
     class Meta:
@@ -44,7 +44,7 @@ class BridgeForm(forms.ModelForm):
 
 @admin.register(Bridge)
 class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
-    """The bridges `default` and `simulator` follow the environment at each start: what is written here is lost."""
+    """`default` and `simulator` are read-only: each start sets them from the environment."""
 
     form = BridgeForm
     list_display = ["slug", "kind", "base_url", "synced_at"]
@@ -58,10 +58,10 @@ class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
         if obj is None:
             return ["slug", "kind", "base_url", "api_key"]
-        return [name for name in self.fields if name != "api_key" or not _follows_environment(obj)]
+        return [name for name in self.fields if name != "api_key" or not _is_set_by_environment(obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
-        if obj is not None and _follows_environment(obj):
+        if obj is not None and _is_set_by_environment(obj):
             return ["slug", "kind", "base_url", *self.readonly_fields]
         return self.readonly_fields
 
@@ -73,7 +73,7 @@ class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
         return bridge
 
     def has_delete_permission(self, request: HttpRequest, obj: Bridge | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and obj is not None and not _follows_environment(obj)
+        return super().has_delete_permission(request, obj) and obj is not None and not _is_set_by_environment(obj)
 
     def save_model(self, request: HttpRequest, obj: Bridge, form: Any, change: bool) -> None:
         obj.webhook_secret = obj.webhook_secret or secrets.token_urlsafe(32)
@@ -87,7 +87,7 @@ class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     def webhook_address(self, bridge: Any) -> str:
         return format_html(
             '<code style="user-select: all; overflow-wrap: anywhere">{}</code>'
-            '<p class="mt-2">Give it to the bridge, and to nobody else: who knows it can write as anyone.</p>',
+            '<p class="mt-2">Keep it secret: whoever knows it can send messages as any contact.</p>',
             bridge.full_webhook_address,
         )
 
@@ -102,20 +102,20 @@ class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
             changes = [f"{what}: {', '.join(names)}" for what, names in report.items() if names]
             self.message_user(request, f"{bridge.slug}: {'; '.join(changes) or 'nothing has changed'}.")
 
-    @admin.action(description="Make a new webhook secret")
+    @admin.action(description="Generate a new webhook secret")
     def renew_webhook_secret(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             if bridge.slug == Bridge.DEFAULT and settings.WHATSAPP_WEBHOOK_SECRET:
                 self.message_user(
                     request,
-                    f"{bridge.slug} has the secret of WHATSAPP_WEBHOOK_SECRET: set another one there.",
+                    f"{bridge.slug} uses WHATSAPP_WEBHOOK_SECRET. Change that setting instead.",
                     messages.WARNING,
                 )
                 continue
             bridge.webhook_secret = secrets.token_urlsafe(32)
             bridge.save(update_fields=["webhook_secret"])
-            self.message_user(request, f"{bridge.slug} has a new webhook address: give it to the bridge.")
+            self.message_user(request, f"{bridge.slug} has a new webhook address. Configure it at the bridge.")
 
 
-def _follows_environment(bridge: Bridge) -> bool:
+def _is_set_by_environment(bridge: Bridge) -> bool:
     return bridge.slug in {Bridge.DEFAULT, Bridge.SIMULATOR}

@@ -1,4 +1,4 @@
-"""What the admin pages of everything that belongs to a session share: only visible sessions and their rows."""
+"""Shared by the admin pages of rows that belong to a session: limit them to the sessions that the user may see."""
 
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from sessions_app.models import WhatsAppSession
 
 
 class VisibleSessionsFilter(RelatedFieldListFilter):
-    """Offers the sessions its user may see, and tells no other names."""
+    """Offer only the sessions that the user may see."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
         visible = WhatsAppSession.objects.visible_to(request.user).order_by("name")
@@ -20,12 +20,12 @@ class VisibleSessionsFilter(RelatedFieldListFilter):
 
 
 def name_at_bridge(session: WhatsAppSession) -> str:
-    """Where one is picked from many: two bridges may each have a session of the same name."""
+    """Return the session's name with its bridge: two bridges may each have a session of the same name."""
     return f"{session.name} ({session.bridge.slug})"
 
 
 class SessionScopedAdmin(StaffOnlyAdmin):
-    """Rows of sessions the user may see; `session_path` is the way from a row to its session."""
+    """Limit the rows to sessions that the user may see. `session_path` is the lookup from a row to its session."""
 
     session_path = "session"
 

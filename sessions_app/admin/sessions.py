@@ -1,4 +1,4 @@
-"""WhatsApp sessions in the admin: linking, the state of the link, members."""
+"""Admin pages of WhatsApp sessions: linking, status, members."""
 
 import base64
 from collections.abc import Callable
@@ -79,7 +79,7 @@ class SessionForm(forms.ModelForm):
 
 @admin.register(WhatsAppSession)
 class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
-    """Linking and ending are done with the buttons of a session's page; the bridge says how it stands."""
+    """Sessions are linked and ended with buttons on their page; their status comes from the bridge."""
 
     form = SessionForm
     session_path = "pk"
@@ -96,7 +96,7 @@ class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
     ]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["agent_profile", "access_policy", "owner_phone", "time_zone", "conversations_link"]}),
-        ("What the bridge says", {"fields": ["bridge", "name", "phone", "display_name", "status", "status_reason",
+        ("From the bridge", {"fields": ["bridge", "name", "phone", "display_name", "status", "status_reason",
                                              "status_changed_at", "linked_at", "ended_at", "created_at"]}),
     ]  # fmt: skip
     change_form_outer_before_template = "sessions_app/link.html"
@@ -108,16 +108,16 @@ class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
         return is_administrator(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False  # ending one keeps the record
+        return False  # sessions are ended, not deleted
 
-    # --- the pages ------------------------------------------------------------------------------------------------
+    # --- pages ----------------------------------------------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
         own = [
             path(
                 "<uuid:object_id>/link/", self.admin_site.admin_view(require_GET(self.link_view)), name="session-link"
             ),
             path(
-                "<uuid:object_id>/link/<slug:what>/",
+                "<uuid:object_id>/link/<slug:action>/",
                 self.admin_site.admin_view(require_POST(self.act_view)),
                 name="session-act",
             ),
@@ -125,14 +125,14 @@ class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
         return own + super().get_urls()
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponseBase:
-        """Linking asks the bridge, so it is not done as saving a row is: nothing is kept when the bridge refuses."""
+        """Ask the bridge to link a number. Nothing is stored if the bridge refuses."""
         if not self.has_add_permission(request):
-            return super().add_view(request, form_url, extra_context)  # says no
-        usual = {
+            return super().add_view(request, form_url, extra_context)  # refuses
+        initial = {
             "bridge": Bridge.objects.filter(slug=Bridge.DEFAULT).first(),
             "agent_profile": services.default_profile(),
         }
-        form = LinkForm(request.POST if request.method == "POST" else None, initial=usual)
+        form = LinkForm(request.POST if request.method == "POST" else None, initial=initial)
         if form.is_valid():
             try:
                 session = services.start_session(**form.cleaned_data, user=staff_user(request))
@@ -154,7 +154,7 @@ class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
         return super().change_view(request, object_id, form_url, context)
 
     def link_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
-        """How the link stands, for the page to show without reloading. While it is being made the bridge is asked."""
+        """Render the link's status, which the page polls. Asks the bridge while the number is being linked."""
         session = self.visible_or_404(request, object_id)
         now = timezone.now()
         is_recent = session.status_changed_at and session.status_changed_at > now - ASK_BRIDGE_AFTER
@@ -166,10 +166,10 @@ class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
         status = 200 if _is_being_linked(session) else STOP_POLLING
         return render(request, "sessions_app/link_state.html", self._link_context(request, session), status=status)
 
-    def act_view(self, request: HttpRequest, object_id: UUID, what: str) -> HttpResponse:
-        """Connect, restart, log out or end a session; the page says what came of it."""
+    def act_view(self, request: HttpRequest, object_id: UUID, action: str) -> HttpResponse:
+        """Connect, restart, log out or end a session, then show its page with the result."""
         session = self.visible_or_404(request, object_id)
-        act = ACTS.get(what)
+        act = ACTIONS.get(action)
         if act is None or not self.has_change_permission(request):
             raise Http404
         try:
@@ -177,24 +177,24 @@ class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
         except AppError as exc:
             self.message_user(request, str(exc), messages.ERROR)
         else:
-            self.log_change(request, session, f"{what}: {session.status}")
+            self.log_change(request, session, f"{action}: {session.status}")
             self.message_user(request, f"{session.name}: {session.get_status_display()}.")
         return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
 
     def _link_context(self, request: HttpRequest, session: WhatsAppSession) -> dict[str, Any]:
-        can = services.adapter_for(session.bridge).capabilities
+        capabilities = services.adapter_for(session.bridge).capabilities
         return {
             "session": session,
             "may_link": self.has_change_permission(request),
             "is_being_linked": _is_being_linked(session),
             "is_connected": session.status == WhatsAppSession.Status.CONNECTED and session.ended_at is None,
-            "can_restart": Capability.RESTART in can and session.ended_at is None,
-            "can_log_out": Capability.LOGOUT in can and session.ended_at is None,
+            "can_restart": Capability.RESTART in capabilities and session.ended_at is None,
+            "can_log_out": Capability.LOGOUT in capabilities and session.ended_at is None,
             "qr": base64.b64encode(session.qr_png).decode() if session.qr_png else "",
             "qr_is_fresh": bool(session.qr_expires_at is None or session.qr_expires_at > timezone.now()),
         }
 
-    # --- what is shown --------------------------------------------------------------------------------------------
+    # --- columns and fields ---------------------------------------------------------------------------------------
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def link_status(self, session: WhatsAppSession) -> str:
         return session.get_status_display()
@@ -216,7 +216,7 @@ class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
                 self.message_user(request, f"{session.name}: {session.get_status_display()}.")
 
 
-ACTS: dict[str, Callable[[WhatsAppSession], WhatsAppSession]] = {
+ACTIONS: dict[str, Callable[[WhatsAppSession], WhatsAppSession]] = {
     "connect": services.reconnect_session,
     "restart": services.restart_session,
     "logout": services.logout_session,
@@ -234,12 +234,12 @@ class LinkForm(forms.Form):
         rf"^{services.SESSION_NAME}\Z",
         max_length=100,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Yours to choose, like “sales”: letters, digits and _ . -, no spaces. It cannot be changed later.",
-        error_messages={"invalid": "Use letters, digits and _ . -, and begin with a letter or digit."},
+        help_text="A name like “sales”: letters, digits and _ . -, no spaces. It cannot be changed later.",
+        error_messages={"invalid": "Invalid name. Use letters, digits and _ . -, and begin with a letter or digit."},
     )
     bridge = forms.ModelChoiceField(Bridge.objects.order_by("slug"), widget=UnfoldAdminSelectWidget)
     agent_profile = forms.ModelChoiceField(
         AgentProfile.objects.order_by("-is_default", "name"),
         widget=UnfoldAdminSelectWidget,
-        help_text="Who answers there.",
+        help_text="The profile that answers messages to this number.",
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import segno
 
-from sessions_app.qr import INK, RESET, NoCode, draw, modules_of
+from sessions_app.qr import BLACK_ON_WHITE, RESET, UnreadableCode, draw, read_modules
 
 PAYLOADS = Path(__file__).parent.parent / "payloads" / "zapw"
 
@@ -32,18 +32,18 @@ def _true_modules(text: str = "2@abc") -> list[list[bool]]:
     {"dark": "black", "light": "white", "data_dark": "darkred"}, {"dark": "#000000aa"},
 ])  # fmt: skip
 def test_a_code_is_read_back_as_it_was_made(how: dict[str, Any]) -> None:
-    assert modules_of(_png(**how)) == _true_modules()
+    assert read_modules(_png(**how)) == _true_modules()
 
 
 @pytest.mark.parametrize("length", [1, 50, 240, 1200, 2300])
 def test_codes_of_every_size_are_read(length: int) -> None:
-    assert modules_of(_png("x" * length, scale=2)) == _true_modules("x" * length)
+    assert read_modules(_png("x" * length, scale=2)) == _true_modules("x" * length)
 
 
 def test_the_code_a_bridge_once_gave_is_read() -> None:
     recorded = json.loads((PAYLOADS / "api_session_created_qr.json").read_text())
     png = base64.b64decode(recorded["data"]["qrCode"].partition(",")[2])
-    modules = modules_of(png)
+    modules = read_modules(png)
     assert {len(row) for row in modules} == {len(modules)}
 
 
@@ -97,7 +97,7 @@ FORMATS = {
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_pixel_format_is_read(name: str, filtering: int) -> None:
     depth, colour, row_of, extra = FORMATS[name]
-    assert modules_of(_made(depth, colour, row_of, extra=extra, filtering=filtering)) == _true_modules()
+    assert read_modules(_made(depth, colour, row_of, extra=extra, filtering=filtering)) == _true_modules()
 
 
 def _photo(width: int = 40, height: int = 40, *, value: int = 0) -> bytes:
@@ -118,29 +118,29 @@ GOOD = _png(scale=3)
     _made(8, 0, lambda row: bytes(255 if dark else 0 for dark in row)),
 ])  # fmt: skip
 def test_what_is_no_code_is_refused(image: bytes) -> None:
-    with pytest.raises(NoCode):
-        modules_of(image)
+    with pytest.raises(UnreadableCode):
+        read_modules(image)
 
 
 def test_every_cut_of_a_code_is_refused_or_read(  # an answer may end anywhere
 ) -> None:
     for end in range(0, len(GOOD), 7):
         try:
-            assert modules_of(GOOD[:end]) == _true_modules()
-        except NoCode:
+            assert read_modules(GOOD[:end]) == _true_modules()
+        except UnreadableCode:
             continue
 
 
 def test_an_image_that_inflates_without_end_is_cut_at_its_size() -> None:
     header = struct.pack(">IIBBBBB", 100, 100, 8, 0, 0, 0, 0)
     bomb = zlib.compress(bytes(50_000_000))
-    with pytest.raises(NoCode):
-        modules_of(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", bomb))
+    with pytest.raises(UnreadableCode):
+        read_modules(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", bomb))
 
 
 def test_a_drawing_holds_the_code_and_its_quiet_zone() -> None:
     modules = _true_modules()
-    drawn = [line.removeprefix(INK).removesuffix(RESET) for line in draw(modules, quiet=2)]
+    drawn = [line.removeprefix(BLACK_ON_WHITE).removesuffix(RESET) for line in draw(modules, quiet=2)]
     upper_and_lower = {"█": (True, True), "▀": (True, False), "▄": (False, True), " ": (False, False)}
     rows = [[upper_and_lower[sign][half] for sign in line] for line in drawn for half in (0, 1)]
     inner = [row[2:-2] for row in rows[2 : 2 + len(modules)]]
