@@ -1,7 +1,6 @@
-"""A past made up for trying things at size: conversations by the thousand, messages by the million, in about a minute.
+"""Generate demonstration data: thousands of conversations and a million messages in about a minute.
 
-Rows are made by the database itself. While that happens nobody is told of them: no events are written, nothing is
-queued to be indexed, as what these would lead to is written here at once.
+The database generates the rows, with triggers disabled: no events are written, and the search index is filled directly.
 """
 
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from messaging.search.words import forms_of, split_words
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import register_session
 
-BATCH = 5000
+BATCH_SIZE = 5000
 DAYS = 90
 OPENINGS = ["Good morning", "Hello", "Oi, tudo bem?", "Hi there", "Boa tarde", "Excuse me", "Hola", "Thank you"]
 MIDDLES = [
@@ -34,26 +33,26 @@ MIDDLES = [
     "please send me the catalogue",
     "o boleto ainda não chegou",
 ]
-# A time in milliseconds and random bits, as UUIDv7 has them: ids that grow with time keep the indexes small.
-ID = """(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(random()::text), 1, 3)
+# A UUIDv7 of the time `at`. Ids that grow with time keep the indexes small.
+UUID7 = """(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(random()::text), 1, 3)
          || '8' || substr(md5(random()::text), 1, 15))::uuid"""
-PLACES = """
-CREATE TEMPORARY TABLE seeded ON COMMIT DROP AS
-SELECT row_number() OVER (ORDER BY id) - 1 AS place, id, session_id, contact_id
+CREATE_SEED_CONVERSATION = """
+CREATE TEMPORARY TABLE seed_conversation ON COMMIT DROP AS
+SELECT row_number() OVER (ORDER BY id) - 1 AS position, id, session_id, contact_id
   FROM messaging_conversation WHERE session_id = ANY(%(sessions)s::uuid[]);
-CREATE UNIQUE INDEX ON seeded (place);
-ANALYZE seeded;
+CREATE UNIQUE INDEX ON seed_conversation (position);
+ANALYZE seed_conversation;
 """
-# Some conversations are much longer than others, as they are.
-MESSAGES = f"""
-CREATE TEMPORARY TABLE said ON COMMIT DROP AS
-SELECT {ID} AS id, seeded.id AS conversation_id, session_id, contact_id, at, number, is_inbound,
-       1 + floor(random() * cardinality(%(texts)s::text[]))::int AS words
+# Some conversations are much longer than others, as in reality.
+INSERT_MESSAGES = f"""
+CREATE TEMPORARY TABLE seed_message ON COMMIT DROP AS
+SELECT {UUID7} AS id, seed_conversation.id AS conversation_id, session_id, contact_id, at, number, is_inbound,
+       1 + floor(random() * cardinality(%(texts)s::text[]))::int AS text_number
   FROM (SELECT number, number %% 2 = 0 AS is_inbound,
                %(now)s - make_interval(secs => %(span_s)s * (1 - number::float8 / %(messages)s)) AS at,
-               floor(%(conversations)s * random() * random())::int AS place
+               floor(%(conversations)s * random() * random())::int AS position
           FROM generate_series(1, %(messages)s) number OFFSET 0) numbered
-  JOIN seeded USING (place)
+  JOIN seed_conversation USING (position)
  ORDER BY number;
 INSERT INTO messaging_message (
     id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
@@ -62,40 +61,40 @@ SELECT id, session_id, conversation_id, CASE WHEN is_inbound THEN contact_id END
        CASE WHEN is_inbound THEN 'inbound' ELSE 'outbound' END, CASE WHEN is_inbound THEN 'contact' ELSE 'agent' END,
        CASE WHEN number %% 97 = 0 THEN 'location' ELSE 'text' END,
        CASE WHEN is_inbound THEN 'handled' WHEN number %% 1001 = 0 THEN 'failed' ELSE 'delivered' END, '',
-       (%(texts)s::text[])[words] || ', order ' || number, '{{}}',
+       (%(texts)s::text[])[text_number] || ', order ' || number, '{{}}',
        'seed-' || id, '', 0, '', '', at, at, CASE WHEN NOT is_inbound THEN at END,
        CASE WHEN NOT is_inbound AND number %% 1001 <> 0 THEN at END
-  FROM said;
-"""  # noqa: S608  nothing in it is anyone's input
-LATEST = """
+  FROM seed_message;
+"""  # noqa: S608  contains no input
+UPDATE_LAST_MESSAGE_AT = """
 UPDATE messaging_conversation conversation SET last_message_at = latest.at
-  FROM (SELECT conversation_id, max(at) AS at FROM said GROUP BY conversation_id) latest
+  FROM (SELECT conversation_id, max(at) AS at FROM seed_message GROUP BY conversation_id) latest
  WHERE conversation.id = latest.conversation_id
 """
-FINDABLE = """
+INSERT_SEARCH_ENTRIES = """
 INSERT INTO messaging_searchentry (message_id, conversation_id, said_at, word_count, terms)
-SELECT id, conversation_id, at, (%(counts)s::int[])[words],
-       array_to_tsvector(string_to_array((%(lexemes)s::text[])[words], ' ')
+SELECT id, conversation_id, at, (%(counts)s::int[])[text_number],
+       array_to_tsvector(string_to_array((%(lexemes)s::text[])[text_number], ' ')
                          || ARRAY[number::text, '#' || replace(conversation_id::text, '-', '')])
-  FROM said
+  FROM seed_message
 """
 TABLES = ("messaging_message", "messaging_conversation", "messaging_searchentry")
 
 
 def seed(*, messages: int, conversations: int, sessions: int = 5) -> Iterator[str]:
-    """Make up a past in new sessions of the simulator, all of it or nothing; yields what is about to be done.
+    """Generate conversations and messages in new simulator sessions, all or nothing. Yield each step before it is done.
 
-    Needs the rights of the tables' owner. Others wait meanwhile to write a message.
+    Requires the rights of the tables' owner. Locks the tables: storing a message waits until this is done.
     """
     now = timezone.now()
     texts = [f"{opening}, {middle}" for opening in OPENINGS for middle in MIDDLES]
-    words = [[*dict.fromkeys(split_words(text, limit=100)), "order"] for text in texts]
-    forms = forms_of({word for each in words for word in each})
+    words_by_text = [[*dict.fromkeys(split_words(text, limit=100)), "order"] for text in texts]
+    forms = forms_of({word for words in words_by_text for word in words})
     with transaction.atomic():
         yield f"{sessions} sessions with {conversations} conversations"
-        session_ids = _sessions(sessions)
-        indexes = _step_aside()
-        _conversations(session_ids, count=conversations, since=now - timedelta(days=DAYS))
+        session_ids = _create_sessions(sessions)
+        indexes = _disable_triggers_and_indexes()
+        _create_conversations(session_ids, count=conversations, since=now - timedelta(days=DAYS))
         yield f"{messages} messages"
         parameters: dict[str, Any] = {
             "sessions": session_ids,
@@ -104,42 +103,45 @@ def seed(*, messages: int, conversations: int, sessions: int = 5) -> Iterator[st
             "now": now,
             "span_s": DAYS * 86400.0,
             "texts": texts,
-            "lexemes": [" ".join(sorted({x for word in each for x in forms[word].lexemes})) for each in words],
-            "counts": [len(each) + 1 for each in words],
+            "lexemes": [
+                " ".join(sorted({lexeme for word in words for lexeme in forms[word].lexemes}))
+                for words in words_by_text
+            ],
+            "counts": [len(words) + 1 for words in words_by_text],
         }
         with connection.cursor() as cursor:
-            cursor.execute(PLACES, parameters)
-            cursor.execute(MESSAGES, parameters)
-            cursor.execute(LATEST)
-            yield "what search finds"
-            cursor.execute(FINDABLE, parameters)
+            cursor.execute(CREATE_SEED_CONVERSATION, parameters)
+            cursor.execute(INSERT_MESSAGES, parameters)
+            cursor.execute(UPDATE_LAST_MESSAGE_AT)
+            yield "search index"
+            cursor.execute(INSERT_SEARCH_ENTRIES, parameters)
         yield "indexes"
-        _step_back(indexes)
-    yield "statistics for the planner"
+        _restore_triggers_and_indexes(indexes)
+    yield "statistics of the query planner"
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM ANALYZE {', '.join(TABLES)}, messaging_contact")
 
 
-def _sessions(count: int) -> list[UUID]:
+def _create_sessions(count: int) -> list[UUID]:
     bridge = Bridge.objects.get(slug=Bridge.SIMULATOR)
-    there = WhatsAppSession.objects.filter(bridge=bridge, name__startswith="demo-").count()
-    return [register_session(bridge=bridge, name=f"demo-{there + number}").pk for number in range(1, count + 1)]
+    existing = WhatsAppSession.objects.filter(bridge=bridge, name__startswith="demo-").count()
+    return [register_session(bridge=bridge, name=f"demo-{existing + number}").pk for number in range(1, count + 1)]
 
 
-def _conversations(session_ids: list[UUID], *, count: int, since: datetime) -> None:
+def _create_conversations(session_ids: list[UUID], *, count: int, since: datetime) -> None:
     contacts = Contact.objects.bulk_create(
         [
             Contact(session_id=session_ids[number % len(session_ids)], name=f"Customer {number}", phone=_phone(number))
             for number in range(count)
         ],
-        batch_size=BATCH,
+        batch_size=BATCH_SIZE,
     )
     ContactAlias.objects.bulk_create(
         [
             ContactAlias(session_id=each.session_id, contact=each, kind=ContactAlias.Kind.PHONE, value=each.phone)
             for each in contacts
         ],
-        batch_size=BATCH,
+        batch_size=BATCH_SIZE,
     )
     Conversation.objects.bulk_create(
         [
@@ -154,20 +156,20 @@ def _conversations(session_ids: list[UUID], *, count: int, since: datetime) -> N
             )
             for number, contact in enumerate(contacts)
         ],
-        batch_size=BATCH,
+        batch_size=BATCH_SIZE,
     )
     Conversation.objects.filter(session__in=session_ids).update(created_at=since)
 
 
 def _phone(number: int) -> str:
-    """Of a range, +1 555, that is nobody's."""
+    """Return a number of the area code 555, which is assigned to nobody."""
     return f"+1555{number:07d}"
 
 
-def _step_aside() -> list[str]:
-    """Nothing is told of these rows, nothing queued for them, and nothing indexed one by one; returns the indexes.
+def _disable_triggers_and_indexes() -> list[str]:
+    """Disable triggers and drop indexes. Return the definitions of the indexes.
 
-    A million rows are sorted into an index in seconds, and put into it one after the other in a minute.
+    Building an index over a million rows takes seconds; inserting them into it one by one takes a minute.
     """
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL maintenance_work_mem = '256MB'")
@@ -181,16 +183,16 @@ def _step_aside() -> list[str]:
         indexes = dict(cursor.fetchall())
         for name in indexes:
             cursor.execute(f"DROP INDEX {connection.ops.quote_name(name)}")
-        # Who is superuser, as on the embedded server, need not look up each of the rows just made.
+        # A superuser, as on the embedded server, can also skip the checks of foreign keys.
         cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         if cursor.fetchone()[0]:
             cursor.execute("SET LOCAL session_replication_role = replica")
     return list(indexes.values())
 
 
-def _step_back(indexes: list[str]) -> None:
+def _restore_triggers_and_indexes(indexes: list[str]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with checks to come cannot be altered
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with pending checks cannot be altered
         for definition in indexes:
             cursor.execute(definition)
         for table in TABLES:
