@@ -1,4 +1,4 @@
-"""Bridges, WhatsApp sessions, agent profiles, models and API keys in the admin. Importing a module registers its pages."""
+"""Admin pages of bridges, sessions, agent profiles, models and API keys. Importing a module registers its pages."""
 
 from sessions_app.admin import agent_profiles, api_keys, bridges, model_limits, sessions
 from sessions_app.admin.scoped import SessionScopedAdmin, VisibleSessionsFilter

@@ -1,3 +1,5 @@
+"""`manage.py create_api_key USERNAME`: create an API key."""
+
 from argparse import ArgumentTypeError
 from datetime import timedelta
 from typing import Any
@@ -10,9 +12,9 @@ from accounts.keys import create_key
 from accounts.models import Scope, User
 
 
-def days(text: str) -> timedelta:
+def parse_days(text: str) -> timedelta:
     if not text.isdigit() or not 1 <= int(text) <= 36500:
-        raise ArgumentTypeError("a whole number of days, at least 1")
+        raise ArgumentTypeError("must be a whole number of days from 1 to 36500")
     return timedelta(days=int(text))
 
 
@@ -21,14 +23,19 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--name", required=True, help="name of the program that uses it")
+        parser.add_argument("--name", required=True, help="the program that uses it")
         parser.add_argument(
             "--scope", action="append", required=True, choices=Scope.values, dest="scopes", help="repeat for several"
         )
         parser.add_argument(
-            "--session", action="append", default=[], type=UUID, dest="sessions", help="restrict it to these ids"
+            "--session",
+            action="append",
+            default=[],
+            type=UUID,
+            dest="sessions",
+            help="limit the key to the session with this id; repeat for several",
         )
-        parser.add_argument("--expires-in-days", type=days)
+        parser.add_argument("--expires-in-days", type=parse_days)
 
     def handle(
         self,
@@ -44,5 +51,5 @@ class Command(BaseCommand):
         if user is None:
             raise CommandError(f"There is no active user {username}.")
         expires_at = timezone.now() + expires_in_days if expires_in_days else None
-        _, text = create_key(user=user, name=name[:100], scopes=scopes, session_ids=sessions, expires_at=expires_at)
-        self.stdout.write(text)
+        _, key = create_key(user=user, name=name[:100], scopes=scopes, session_ids=sessions, expires_at=expires_at)
+        self.stdout.write(key)

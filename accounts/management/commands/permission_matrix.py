@@ -1,3 +1,5 @@
+"""`manage.py permission_matrix`: print the table of docs/permissions.md."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -6,7 +8,7 @@ from accounts.permissions import as_markdown
 
 
 class Command(BaseCommand):
-    help = "Print the permission matrix, the table in docs/permissions.md."
+    help = "Print the permission matrix, as in docs/permissions.md."
 
     def handle(self, **options: Any) -> None:  # noqa: ARG002
         self.stdout.write(as_markdown(), ending="")

@@ -1,4 +1,4 @@
-"""`manage.py chat`: talk to the agent in the terminal, on the path of every message."""
+"""`manage.py chat`: talk to the agent in the terminal. Messages take the same path as those of a bridge."""
 
 import json
 import logging
@@ -27,20 +27,20 @@ from whatsapp_agent import postgres
 from whatsapp_agent.errors import AppError
 
 try:
-    from readline import get_line_buffer as typed_so_far
-except ImportError:  # a Python that was built without it
+    from readline import get_line_buffer as read_typed_text
+except ImportError:  # Python may be built without it
 
-    def typed_so_far() -> str:
+    def read_typed_text() -> str:
         return ""
 
 
 PROMPT = "you> "
-START_OF_LINE = "\r\x1b[K"  # and nothing on it
+CLEAR_LINE = "\r\x1b[K"
 QUIT = {"/quit", "/exit"}
 POLL_INTERVAL_S = 0.2
 Status = Message.Status
-ARRIVED = {Status.SENT, Status.DELIVERED, Status.READ}
-NEVER_ARRIVES = {Status.FAILED, Status.UNCONFIRMED, Status.CANCELLED}
+SENT_STATUSES = {Status.SENT, Status.DELIVERED, Status.READ}
+UNSENT_STATUSES = {Status.FAILED, Status.UNCONFIRMED, Status.CANCELLED}
 
 
 class Command(BaseCommand):
@@ -48,9 +48,9 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--name", default="Terminal", help="What you call yourself.")
-        parser.add_argument("--phone", default="+15550100001", help="The phone you write from.")
-        parser.add_argument("--session", default="terminal", help="The simulator's session you write to.")
+        parser.add_argument("--name", default="Terminal", help="Your name.")
+        parser.add_argument("--phone", default="+15550100001", help="Your phone number.")
+        parser.add_argument("--session", default="terminal", help="The simulator session that you write to.")
         parser.add_argument(
             "--timeout",
             type=float,
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, name: str, phone: str, session: str, timeout: float, **options: Any) -> None:  # noqa: ARG002
-        logging.disable(logging.INFO)  # the engine of this process would write between the lines
+        logging.disable(logging.INFO)  # the engine runs in this process and would log between the lines
         try:
             chat = Chat(_conversation(session, phone, report=self.stderr.write), name=name, phone=phone)
             engine.start()
@@ -78,38 +78,38 @@ class Command(BaseCommand):
         finally:
             logging.disable(logging.NOTSET)
 
-    # --- a person at the keyboard ---------------------------------------------------------------------------------
+    # --- keyboard -------------------------------------------------------------------------------------------------
     def _talk(self, chat: "Chat") -> None:
         agent = chat.conversation.session.agent_profile
-        self.stdout.write(f"You are {chat.name}, writing to {agent}. /quit, Ctrl-D or Ctrl-C ends it.")
-        over = threading.Event()
-        watcher = threading.Thread(target=self._print_news, args=(chat, over), daemon=True)
+        self.stdout.write(f"You are {chat.name}, writing to {agent}. End with /quit, Ctrl-D or Ctrl-C.")
+        is_over = threading.Event()
+        watcher = threading.Thread(target=self._print_updates, args=(chat, is_over), daemon=True)
         watcher.start()
         with suppress(EOFError, KeyboardInterrupt):
             while (line := input(PROMPT).strip()) not in QUIT:
                 if line:
                     chat.write(line)
-        over.set()
+        is_over.set()
         watcher.join(timeout=2)
         self.stdout.write("")
 
-    def _print_news(self, chat: "Chat", over: threading.Event) -> None:
-        """Print what is new above the line that is being typed."""
-        while not over.wait(POLL_INTERVAL_S):
+    def _print_updates(self, chat: "Chat", is_over: threading.Event) -> None:
+        """Print updates above the line that is being typed."""
+        while not is_over.wait(POLL_INTERVAL_S):
             try:
-                lines = list(chat.news())
-            except Exception as exc:  # noqa: BLE001  # the next round may succeed, and the prompt must survive
+                lines = list(chat.read_updates())
+            except Exception as exc:  # noqa: BLE001  # the next poll may succeed, and the prompt must stay usable
                 lines = [f"  ({type(exc).__name__} while reading answers)"]
             finally:
                 connections.close_all()
             if lines:
-                news = "\n".join(lines)
-                self.stdout.write(f"{START_OF_LINE}{news}\n{PROMPT}{typed_so_far()}", ending="")
+                text = "\n".join(lines)
+                self.stdout.write(f"{CLEAR_LINE}{text}\n{PROMPT}{read_typed_text()}", ending="")
                 self.stdout.flush()
 
-    # --- a pipe ---------------------------------------------------------------------------------------------------
+    # --- pipe -----------------------------------------------------------------------------------------------------
     def _read(self, chat: "Chat", lines: Iterable[str], *, timeout_s: float) -> None:
-        """Each line is a message, and the next is read when it is answered. Raises CommandError when one is not."""
+        """Send each line as a message and wait for its answer. Raises CommandError if one is not answered."""
         if isinstance(lines, type(sys.__stdin__)):
             lines.reconfigure(errors="replace")
         for line in lines:
@@ -122,17 +122,17 @@ class Command(BaseCommand):
             while not (is_settled := chat.is_settled()) and time.monotonic() < deadline:
                 postgres.release()
                 time.sleep(POLL_INTERVAL_S)
-            for news in chat.news():
-                self.stdout.write(news)
+            for update in chat.read_updates():
+                self.stdout.write(update)
             self.stdout.flush()
             if not is_settled:
                 raise CommandError(f"No answer within {timeout_s:g} seconds.")
             if chat.has_failed:
-                raise CommandError("That was not answered.")
+                raise CommandError("The message was not answered.")
 
 
 def _conversation(session_name: str, phone: str, *, report: startup.Report) -> Conversation:
-    """Raises CannotStart or AppError."""
+    """Return the conversation of the phone; create it and its session if needed. Raises CannotStart or AppError."""
     if settings.EMBEDDED:
         startup.start_embedded_database(report=_nothing)
     startup.check_database()
@@ -144,11 +144,11 @@ def _conversation(session_name: str, phone: str, *, report: startup.Report) -> C
 
 
 def _nothing(_line: str) -> None:
-    """Report nothing: these steps are quick here."""
+    """Print nothing: these steps are quick here."""
 
 
 class Chat:
-    """One contact's side of a conversation: writes as a bridge would, and returns what is new, once."""
+    """A contact's side of a conversation: sends events as a bridge would, and returns each update once."""
 
     def __init__(self, conversation: Conversation, *, name: str, phone: str) -> None:
         self.conversation = conversation
@@ -157,8 +157,8 @@ class Chat:
         self._shown: set[tuple[Any, str]] = set()
         self._control = conversation.control
         self._last_id = ""
-        list(self.news())  # what is older is not news
-        self._control = str(Conversation.Control.AGENT)  # so that a takeover from before is shown
+        list(self.read_updates())  # do not show older messages
+        self._control = str(Conversation.Control.AGENT)  # an earlier takeover is shown
 
     def write(self, text: str) -> None:
         self.has_failed = False
@@ -172,7 +172,7 @@ class Chat:
         inbox.process_webhook_request(bridge=session.bridge, headers={}, body=body)
 
     def is_settled(self) -> bool:
-        """Return whether nothing is waiting, being written or being sent; with a person in control, nothing will be."""
+        """Return whether nothing is pending. Unanswered messages are pending only while the agent has control."""
         conversation = Conversation.objects.get(pk=self.conversation.pk)
         pending = [Status.QUEUED, Status.SENDING]
         if conversation.control == Conversation.Control.AGENT:
@@ -181,13 +181,13 @@ class Chat:
             pending.append(Status.RECEIVED)
         return not Message.objects.filter(conversation=conversation, status__in=pending).exists()
 
-    def news(self) -> Iterable[str]:
-        """Return lines about what has happened since the last call; mark what arrived as delivered and read."""
+    def read_updates(self) -> Iterable[str]:
+        """Return lines about what has happened since the last call. Marks new messages as delivered and read."""
         conversation = Conversation.objects.get(pk=self.conversation.pk)
         lines, receipts = [], []
         if conversation.control != self._control:
             self._control = conversation.control
-            lines.append(f"  ({_speaker(conversation)})")
+            lines.append(f"  ({_describe_control(conversation)})")
         if self._control != Conversation.Control.AGENT and self._last_id and not self._was_answered():
             self.has_failed = True
         for entry in read_timeline(conversation, limit=30).entries:
@@ -206,7 +206,7 @@ class Chat:
         return lines
 
     def _was_answered(self) -> bool:
-        """Return whether the last message was answered, also by a hand-off."""
+        """Return whether the last message was answered. A handoff is an answer."""
         last = Message.objects.filter(conversation=self.conversation, provider_message_id=self._last_id)
         return last.filter(turn__outcome__in=[Turn.Outcome.ANSWERED, Turn.Outcome.COMMAND]).exists()
 
@@ -220,18 +220,18 @@ class Chat:
             if not entry.unanswered:
                 return None
             self.has_failed |= entry.provider_message_id == self._last_id
-            return f"  (not for the agent: {entry.get_unanswered_display()})"
+            return f"  (not answered: {entry.get_unanswered_display()})"
         text = "\n".join(filter(None, [describe_content(entry), excerpt_of(entry)]))
-        if entry.status in ARRIVED:
+        if entry.status in SENT_STATUSES:
             return f"{entry.get_author_display().lower()}> {text}"
-        if entry.status in NEVER_ARRIVES:
+        if entry.status in UNSENT_STATUSES:
             self.has_failed |= entry.status == Status.FAILED
             return f"  ({entry.get_status_display()}{': ' + entry.error if entry.error else ''})"
         return None
 
 
-def _speaker(conversation: Conversation) -> str:
+def _describe_control(conversation: Conversation) -> str:
     if conversation.control == Conversation.Control.AGENT:
-        return "the agent speaks again"
+        return "the agent has control"
     who = "a person has taken over" if conversation.control == Conversation.Control.HUMAN else "muted: nobody answers"
     return f"{who}{': ' + conversation.control_reason if conversation.control_reason else ''}"

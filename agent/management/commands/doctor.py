@@ -1,4 +1,4 @@
-"""`manage.py doctor`: what is wrong, and what to do."""
+"""`manage.py doctor`: print what is wrong and how to fix it."""
 
 import sys
 from typing import Any
@@ -9,9 +9,7 @@ from agent.server.doctor import findings
 
 
 class Command(BaseCommand):
-    help = (
-        "Check configuration, database, engine, bridges and model, and say what to do. Fails when something is wrong."
-    )
+    help = "Check configuration, database, engine, bridges and model, and print what is wrong and how to fix it."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:

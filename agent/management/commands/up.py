@@ -1,4 +1,4 @@
-"""`manage.py up`: run everything in one process tree until Ctrl-C."""
+"""`manage.py up`: run database, web server and engine until Ctrl-C."""
 
 import signal
 import sys
@@ -22,17 +22,21 @@ from sessions_app.services import bridge_health
 from whatsapp_agent import env
 from whatsapp_agent.postgres import clock, embedded
 
+CLOCK_REMEDY = "messages may be treated as old. Synchronize both clocks with NTP."
+
 
 class Command(BaseCommand):
-    help = "Start the database (the embedded one), the web server and the engine, and run until Ctrl-C."
+    help = "Start the embedded database, the web server and the engine, and run until Ctrl-C."
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=settings.PORT, help="Instead of PORT.")
+        parser.add_argument("--port", type=int, default=settings.PORT, help="The port. Default: PORT.")
         parser.add_argument(
             "--self-check", action="store_true", help="Send the agent a test message, as the first start does."
         )
-        parser.add_argument("--no-self-check", action="store_true", help="Send none, also at the first start.")
+        parser.add_argument(
+            "--no-self-check", action="store_true", help="Send no test message, even at the first start."
+        )
 
     def handle(self, *, port: int, self_check: bool, no_self_check: bool, **options: Any) -> None:  # noqa: ARG002
         signal.signal(signal.SIGTERM, _exit)  # until the web server takes over
@@ -46,7 +50,7 @@ class Command(BaseCommand):
 
         def greet() -> None:
             if self_check or (is_first and not no_self_check):
-                self._check_itself(port)
+                self._run_self_check(port)
             self._show_addresses(port, is_first=is_first)
             self._warn_of_bridge_clocks()
 
@@ -68,41 +72,37 @@ class Command(BaseCommand):
         startup.check_database()
         offset = clock.offset_s()
         if abs(offset) > clock.MAX_OFFSET_S:
-            self._print(f"WARNING: {clock.describe(offset)}: messages may be taken for old. Set both by NTP.")
+            self._print(f"WARNING: {clock.describe(offset)}: {CLOCK_REMEDY}")
         is_first = startup.prepare_database(report=self._print)
         startup.prepare_static_files(report=self._print)
-        startup.close_data_directory()  # once more, for what this start has made
+        startup.close_data_directory()  # again, for the files that this start created
         return is_first
 
     def _warn(self) -> None:
         if not (settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL):
-            self._print(
-                "WARNING: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: a scripted stand-in answers, not a model."
-            )
+            self._print("WARNING: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: a scripted model answers.")
         if settings.REDIS_URL:
             self._print("WARNING: REDIS_URL is set, but not used yet: every process runs an engine of its own.")
         if settings.DEBUG:
             self._print("WARNING: DEBUG is on: error pages show settings and code. Never use it in production.")
         if settings.HOST not in startup.LOOPBACK and not settings.HTTPS:
-            self._print(
-                f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages are not encrypted on the way."
-            )
+            self._print(f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages travel unencrypted.")
         if startup.has_no_name():
-            self._print("WARNING: HTTPS is on, but ALLOWED_HOSTS only names this machine: add the names people use.")
+            self._print("WARNING: HTTPS is on, but ALLOWED_HOSTS names only this machine. Add the names people use.")
         for name in env.unread_names():
             self._print(f"WARNING: .env sets {name}, which no setting reads. Check its spelling against .env.example.")
 
     def _warn_of_bridge_clocks(self) -> None:
         for bridge in Bridge.objects.order_by("slug"):
             for difference in bridge_clocks.differences(bridge, bridge_health(bridge)):
-                self._print(f"WARNING: {difference}: messages may be taken for old. Have both set their clocks by NTP.")
+                self._print(f"WARNING: {difference}: {CLOCK_REMEDY}")
 
-    def _check_itself(self, port: int) -> None:
+    def _run_self_check(self, port: int) -> None:
         self._print(f"Self check: writing to the agent through the simulator: {QUESTION}")
         try:
             answer = run_self_check(startup.local_url(port))
         except SelfCheckFailed as exc:
-            self._print(f"WARNING: the self check failed: {exc} What to do: manage.py doctor")
+            self._print(f"WARNING: the self check failed: {exc} See manage.py doctor.")
         else:
             self._print(f"  answered after {answer.seconds:.1f} s: {' '.join(answer.text.split())}")
 
@@ -128,19 +128,19 @@ class Command(BaseCommand):
         )
 
     def _password(self, is_first: bool) -> str:
-        """Return where the password is that `admin` has; the password itself only if it was generated just now."""
+        """Return where to find the password of `admin`; the password itself only if it was generated just now."""
         source = env.source("ADMIN_PASSWORD")
         stored = env.stored_secret("ADMIN_PASSWORD", data_dir=settings.DATA_DIR)
         if is_first and stored == settings.ADMIN_PASSWORD and self.stdout.isatty():
             return f"password {settings.ADMIN_PASSWORD} (stored in {source})"
         admin = User.objects.filter(username=FIRST_STAFF_USER).first()
         if admin is None:
-            return "if there is such a user; manage.py createsuperuser makes another"
+            return "if that user exists; manage.py createsuperuser creates another"
         if admin.check_password(settings.ADMIN_PASSWORD):
             return f"with ADMIN_PASSWORD from {source}"
         if stored and admin.check_password(stored):
             return f"with ADMIN_PASSWORD from {settings.DATA_DIR / 'secrets.env'}, not the one from {source}"
-        return f"with the password set since (manage.py changepassword {FIRST_STAFF_USER} sets another)"
+        return f"with the password set since (manage.py changepassword {FIRST_STAFF_USER} changes it)"
 
     def _on_exit(self) -> None:
         if settings.EMBEDDED:

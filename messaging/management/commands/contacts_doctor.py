@@ -1,4 +1,4 @@
-"""manage.py contacts_doctor."""
+"""`manage.py contacts_doctor`: find contacts that are probably the same person."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--merge",
             action="store_true",
-            help="merge them: messages and facts of both are kept, blocks too, and the stricter control",
+            help="merge them; messages, facts and blocks of both stay, and the stricter control applies",
         )
 
     def handle(self, *, phones: list[str], merge: bool, **options: Any) -> None:  # noqa: ARG002
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             keep, *others = each.contacts
             may_merge = each.is_sure or bool(wanted)
             names = ", ".join(f"{row} ({row.phone or 'hidden number'}, {row.pk})" for row in each.contacts)
-            doubt = "" if each.is_sure else " Both wrote: they may be two people. They are merged only if named."
+            doubt = "" if each.is_sure else " Both wrote, so they may be two people: merged only if the phone is given."
             self.stdout.write(f"{keep.session}: {names}.{doubt}")
             if merge and may_merge:
                 for other in others:

@@ -1,4 +1,4 @@
-"""`manage.py purge_media`: delete the files of messages that are no more."""
+"""`manage.py purge_media`: delete media files that no message refers to."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from messaging.media import unused
 
 
 class Command(BaseCommand):
-    help = "Count the files that no message has any more; with --delete, delete them."
+    help = "Count the media files that no message refers to; with --delete, delete them."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--delete", action="store_true", help="delete them, for good")
+        parser.add_argument("--delete", action="store_true", help="delete them permanently")
 
     def handle(self, *, delete: bool, **_options: Any) -> None:
         count = size_bytes = 0
@@ -20,5 +20,5 @@ class Command(BaseCommand):
             count, size_bytes = count + 1, size_bytes + default_storage.size(name)
             if delete:
                 default_storage.delete(name)
-        what_next = "Deleted." if delete else "Run it with --delete to delete them."
-        self.stdout.write(f"Files that no message has: {count}, {size_bytes / 1e6:.1f} MB. {what_next}")
+        hint = "Deleted." if delete else "Run it with --delete to delete them."
+        self.stdout.write(f"Files that no message has: {count}, {size_bytes / 1e6:.1f} MB. {hint}")

@@ -1,4 +1,4 @@
-"""`manage.py reindex_search`: make the search index anew, after SEARCH_LANGUAGES changed or a restore."""
+"""`manage.py reindex_search`: rebuild the search index, after a change of SEARCH_LANGUAGES or a restore."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from messaging.search.index import index_again
 
 
 class Command(BaseCommand):
-    help = "Index every message for search again, the newest first. Search goes on meanwhile."
+    help = "Rebuild the search index, newest messages first. Search works meanwhile."
 
     def handle(self, **_options: Any) -> None:
         total = Message.objects.count()
@@ -18,4 +18,4 @@ class Command(BaseCommand):
             if self.stdout.isatty():
                 self.stdout.write(f"{done} of {total} messages\r", ending="")
                 self.stdout.flush()
-        self.stdout.write(f"{done} messages are indexed.")
+        self.stdout.write(f"Indexed {done} messages.")

@@ -1,3 +1,5 @@
+"""`manage.py seed_demo`: generate demonstration data."""
+
 import time
 from typing import Any
 
@@ -8,7 +10,7 @@ from sessions_app.services import ensure_default_bridges
 
 
 class Command(BaseCommand):
-    help = "Make up a past of any size in new sessions of the simulator, to try lists, pages and search with."
+    help = "Generate demonstration data of any size in new simulator sessions, to try lists, pages and search."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--messages", type=int, default=10_000)
@@ -17,10 +19,10 @@ class Command(BaseCommand):
 
     def handle(self, *, messages: int, conversations: int, sessions: int, **options: Any) -> None:  # noqa: ARG002
         if not (1 <= sessions <= conversations <= 5_000_000 and 1 <= messages <= 100_000_000):
-            raise CommandError("There must be at least one message, and a conversation for each session.")
+            raise CommandError("Ask for at least one message, and at least one conversation per session.")
         ensure_default_bridges()
-        began_at = time.monotonic()
+        started_at = time.monotonic()
         for step in seed(messages=messages, conversations=conversations, sessions=sessions):
-            self.stdout.write(f"{time.monotonic() - began_at:6.1f} s  {step} ...")
+            self.stdout.write(f"{time.monotonic() - started_at:6.1f} s  {step} ...")
             self.stdout.flush()
-        self.stdout.write(f"{time.monotonic() - began_at:6.1f} s  done")
+        self.stdout.write(f"{time.monotonic() - started_at:6.1f} s  done")

@@ -1,4 +1,4 @@
-"""`manage.py link_session NAME`: link a number, with the QR code in the terminal."""
+"""`manage.py link_session NAME`: link a number with a QR code in the terminal."""
 
 import os
 import re
@@ -17,36 +17,38 @@ from django.utils import timezone
 
 from agent.bridges.simulator import SimulatorBridge
 from sessions_app import qr, services
-from sessions_app.management.commands.sync_sessions import bridge_called, prepare
+from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import AppError, BridgeFailed
 
 POLL_INTERVAL_S = 1.0
-MAX_ENDED_POLLS = 10  # a bridge may say `disconnected` for a moment while it makes a new code
+MAX_ENDED_POLLS = 10  # a bridge may report `disconnected` briefly while it creates a new code
 Status = WhatsAppSession.Status
 
 
 class Command(BaseCommand):
-    help = "Link a WhatsApp number: start its session (or connect it again) and draw the QR code to scan."
+    help = "Link a WhatsApp number: start its session (or connect it again) and show the QR code to scan."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", help="The session's name, yours to choose: letters, digits and _ . -")
-        parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="Instead of the default one.")
+        parser.add_argument("name", help="A name for the session: letters, digits and _ . -")
+        parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="The bridge. Default: default.")
         parser.add_argument(
-            "--timeout", type=float, default=300.0, metavar="SECONDS", help="Give up after (300 seconds)."
+            "--timeout", type=float, default=300.0, metavar="SECONDS", help="Give up after this time. Default: 300."
         )
 
     def handle(self, *, name: str, bridge: str, timeout: float, **options: Any) -> None:  # noqa: ARG002
-        for stop in (signal.SIGINT, signal.SIGTERM):  # a shell that starts it in the background has SIGINT ignored
-            signal.signal(stop, _as_ctrl_c)
+        for stop in (signal.SIGINT, signal.SIGTERM):  # shells start background processes with SIGINT ignored
+            signal.signal(stop, _interrupt)
         self._image: Path | None = None
         self._lines_to_replace = 0
         if not re.fullmatch(services.SESSION_NAME, name):
-            raise CommandError(f"{name!r} is no name: use letters, digits and _ . -, and begin with a letter or digit.")
-        prepare()
+            raise CommandError(
+                f"Invalid name {name!r}. Use letters, digits and _ . -, and begin with a letter or digit."
+            )
+        ensure_bridges()
         try:
-            self._link(name, bridge_called(bridge), timeout_s=timeout)
+            self._link(name, find_bridge(bridge), timeout_s=timeout)
         finally:
             if self._image is not None:
                 self._image.unlink(missing_ok=True)
@@ -58,7 +60,7 @@ class Command(BaseCommand):
         except AppError as exc:
             raise CommandError(str(exc)) from exc
         except KeyboardInterrupt:
-            self.stdout.write("Stopped while the bridge was being asked; manage.py sync_sessions shows what it has.")
+            self.stdout.write("Stopped before the bridge answered. Run manage.py sync_sessions to see what it has.")
             sys.exit(130)
         try:
             is_linked = self._follow(session, deadline=time.monotonic() + timeout_s)
@@ -71,22 +73,24 @@ class Command(BaseCommand):
             raise CommandError(f"{name} was not linked within {timeout_s:g} seconds.")
 
     def _follow(self, session: WhatsAppSession, *, deadline: float) -> bool:
-        """Show each code until the number is linked; False when the time is up."""
+        """Show each QR code until the number is linked. Return False at the deadline."""
         shown: bytes | None = None
-        trouble = ""
-        ended_looks = 0
+        problem = ""
+        ended_polls = 0
         while session.status != Status.CONNECTED:
-            ended_looks = ended_looks + 1 if session.status in {Status.DISCONNECTED, Status.LOGGED_OUT} else 0
-            if ended_looks == MAX_ENDED_POLLS:
+            ended_polls = ended_polls + 1 if session.status in {Status.DISCONNECTED, Status.LOGGED_OUT} else 0
+            if ended_polls == MAX_ENDED_POLLS:
                 why = f" ({session.status_reason})" if session.status_reason else ""
-                raise CommandError(f"{session.name} is {session.get_status_display().lower()}{why}. Link it once more.")
+                raise CommandError(
+                    f"{session.name} is {session.get_status_display().lower()}{why}. Run the command again."
+                )
             png = bytes(session.qr_png) if session.qr_png else None
             if png and png != shown and session.status == Status.QR_WAITING:
                 self._show(session, png, is_first=shown is None)
                 shown = png
-            elif shown is None and not trouble:
-                trouble = f"Waiting for the bridge: {session.get_status_display()} ..."
-                self.stdout.write(trouble)
+            elif shown is None and not problem:
+                problem = f"Waiting for the bridge: {session.get_status_display()} ..."
+                self.stdout.write(problem)
             if time.monotonic() >= deadline:
                 return False
             postgres.release()
@@ -94,9 +98,9 @@ class Command(BaseCommand):
             try:
                 session = services.refresh_session(session)
             except BridgeFailed as exc:
-                if str(exc) != trouble:
-                    trouble = str(exc)
-                    self.stderr.write(f"{trouble} Asking again ...")
+                if str(exc) != problem:
+                    problem = str(exc)
+                    self.stderr.write(f"{problem} Trying again ...")
         when = timezone.localtime(session.linked_at).strftime("%Y-%m-%d %H:%M:%S %Z") if session.linked_at else "now"
         self.stdout.write(
             self.style.SUCCESS(f"{session.name} is connected as {session.phone or 'unknown'}, since {when}.")
@@ -105,7 +109,7 @@ class Command(BaseCommand):
             self.stdout.write("The number is made up: this is the simulator. For a real one set WHATSAPP_API_URL.")
         return True
 
-    # --- the code -------------------------------------------------------------------------------------------------
+    # --- QR code --------------------------------------------------------------------------------------------------
     def _show(self, session: WhatsAppSession, png: bytes, *, is_first: bool) -> None:
         drawing = self._drawing(png)
         if is_first:
@@ -124,12 +128,12 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _drawing(self, png: bytes) -> list[str]:
-        """The code for this terminal; nothing where it cannot be drawn or would not fit."""
+        """Return the code as lines for this terminal; an empty list if it cannot be drawn or does not fit."""
         if not self.stdout.isatty() or os.environ.get("TERM") == "dumb":
             return []
         try:
-            modules = qr.modules_of(png)
-        except qr.NoCode as exc:
+            modules = qr.read_modules(png)
+        except qr.UnreadableCode as exc:
             self.stderr.write(f"The code cannot be drawn here. {exc}")
             return []
         columns = shutil.get_terminal_size().columns
@@ -140,24 +144,24 @@ class Command(BaseCommand):
         return []
 
     def _write_image(self, session: WhatsAppSession, png: bytes) -> Path:
-        """Whoever scans the code links their phone: the file is for its owner alone, and goes when we are done."""
+        """Write the code to a file and return its path. Readable by its owner only: it links whoever scans it."""
         self._image = settings.DATA_DIR / f"qr-{session.pk}.png"
         self._image.unlink(missing_ok=True)
         with os.fdopen(os.open(self._image, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(png)
         return self._image
 
-    # --- the end --------------------------------------------------------------------------------------------------
+    # --- end ------------------------------------------------------------------------------------------------------
     def _undo(self, session: WhatsAppSession, *, was_known: bool) -> None:
-        """Leave no half-made session: what was begun here is ended at the bridge too."""
+        """End a session that this command started, also at the bridge."""
         if was_known:
             return
         with suppress(KeyboardInterrupt):
             try:
                 services.end_session(session)
             except AppError as exc:
-                self.stderr.write(f"The bridge did not forget {session.name}: {exc} Run manage.py sync_sessions later.")
+                self.stderr.write(f"The bridge did not delete {session.name}: {exc} Run manage.py sync_sessions later.")
 
 
-def _as_ctrl_c(_signal: int, _frame: Any) -> NoReturn:
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""`manage.py sync_sessions`: bring our record of sessions in step with what the bridges have."""
+"""`manage.py sync_sessions`: reconcile our sessions with those of the bridges."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -11,23 +11,21 @@ from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.postgres.embedded import NotStarted
 
-WORDS = {"added": "added", "updated": "changed", "missing": "no longer at the bridge"}
+CHANGE_LABELS = {"added": "added", "updated": "changed", "missing": "no longer at the bridge"}
 
 
 class Command(BaseCommand):
-    help = "Reconcile the sessions kept here with those the bridges have, and say what changed."
+    help = "Reconcile the sessions here with those of the bridges, and print what changed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--bridge", metavar="SLUG", help="Only this bridge.")
 
     def handle(self, *, bridge: str | None, **options: Any) -> None:  # noqa: ARG002
-        prepare()
-        bridges = [bridge_called(bridge)] if bridge else list(Bridge.objects.order_by("slug"))
-        failed = [one.slug for one in bridges if not self._reconcile(one)]
+        ensure_bridges()
+        bridges = [find_bridge(bridge)] if bridge else list(Bridge.objects.order_by("slug"))
+        failed = [each.slug for each in bridges if not self._reconcile(each)]
         if failed:
-            raise CommandError(
-                f"Not reconciled: {', '.join(failed)}. Is the bridge running? manage.py doctor says more."
-            )
+            raise CommandError(f"Not reconciled: {', '.join(failed)}. Is the bridge running? See manage.py doctor.")
 
     def _reconcile(self, bridge: Bridge) -> bool:
         if not services.adapter_for(bridge).keeps_sessions:
@@ -40,27 +38,27 @@ class Command(BaseCommand):
             return False
         if not any(report.values()):
             self.stdout.write(f"{bridge}: nothing has changed.")
-        for what, names in report.items():
+        for change, names in report.items():
             for name in names:
                 status = bridge.sessions.get(name=name).get_status_display()
-                self.stdout.write(f"{bridge}: {name} {WORDS[what]} ({status})")
+                self.stdout.write(f"{bridge}: {name} {CHANGE_LABELS[change]} ({status})")
         return True
 
 
-def prepare() -> None:
-    """The bridges of the environment, as a start makes them. Raises CommandError when the database is not ready."""
+def ensure_bridges() -> None:
+    """Create or update the bridges of the environment. Raises CommandError if the database is not ready."""
     try:
         services.ensure_default_bridges()
     except ProgrammingError as exc:
-        raise CommandError("The database has no tables yet: run manage.py migrate, or make run, first.") from exc
+        raise CommandError("The database has no tables yet. Run manage.py migrate or make run first.") from exc
     except OperationalError as exc:
         if isinstance(exc.__cause__, NotStarted):
             raise CommandError(str(exc.__cause__)) from exc
-        raise CommandError("The database cannot be reached. manage.py doctor says more.") from exc
+        raise CommandError("The database cannot be reached. See manage.py doctor.") from exc
 
 
-def bridge_called(slug: str) -> Bridge:
-    """Raises CommandError with the slugs there are."""
+def find_bridge(slug: str) -> Bridge:
+    """Return the bridge with this slug. Raises CommandError, with the known slugs, if there is none."""
     bridge = Bridge.objects.filter(slug=slug).first()
     if bridge is None:
         known = ", ".join(Bridge.objects.order_by("slug").values_list("slug", flat=True))
