@@ -1,18 +1,21 @@
 """`/api/v1/auth/`."""
 
-from django.urls import path
-from rest_framework.routers import SimpleRouter
+from rest_framework.routers import DynamicRoute, SimpleRouter
 
-from accounts import views
+from accounts.views import ApiKeyViewSet, MeViewSet, TokenViewSet
+
+
+class ActionRouter(SimpleRouter):
+    """Routes for viewsets of actions alone: `token`, not `tokens-token`, is the name of a route."""
+
+    routes = [DynamicRoute(url="^{prefix}/{url_path}{trailing_slash}$", name="{url_name}", detail=False, initkwargs={})]
+
+
+actions = ActionRouter()
+actions.register("auth", TokenViewSet, basename="tokens")
+actions.register("auth", MeViewSet, basename="account")
 
 router = SimpleRouter()
-router.register("auth/keys", views.ApiKeyViewSet, basename="key")
+router.register("auth/keys", ApiKeyViewSet, basename="key")
 
-urlpatterns = [
-    path("auth/token/", views.TokenView.as_view(), name="token"),
-    path("auth/token/refresh/", views.TokenRefreshView.as_view(), name="token-refresh"),
-    path("auth/token/verify/", views.TokenVerifyView.as_view(), name="token-verify"),
-    path("auth/logout/", views.LogoutView.as_view(), name="logout"),
-    path("auth/me/", views.MeView.as_view(), name="me"),
-    *router.urls,
-]
+urlpatterns = [*actions.urls, *router.urls]

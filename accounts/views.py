@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
-from rest_framework.viewsets import GenericViewSet
+from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from accounts import keys, tokens
 from accounts.authentication import user_of
@@ -27,53 +27,53 @@ from accounts.serializers import (
 from whatsapp_agent.api.fields import valid
 
 
-class LoginView(APIView):
-    """Log in."""
+class TokenViewSet(ViewSet):
+    """Tokens of people: log in, refresh, verify, log out. Open to everyone; a header with credentials is not read."""
 
     authentication_classes = []
 
     def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002
         return "Bearer"  # without it a refusal is 403
 
-
-class TokenView(LoginView):
     @extend_schema(request=LoginSerializer, responses=TokensSerializer)
-    def post(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"], url_path="token", url_name="token")
+    def log_in(self, request: Request) -> Response:
         """Log in with user name and password. Returns an access token and a refresh token."""
         return Response(asdict(tokens.log_in(request=request._request, **valid(LoginSerializer, request))))
 
-
-class TokenRefreshView(LoginView):
     @extend_schema(request=RefreshTokenSerializer, responses=TokensSerializer)
-    def post(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"], url_path="token/refresh", url_name="token-refresh")
+    def refresh(self, request: Request) -> Response:
         """Exchange a refresh token for a new pair. Each refresh token works once."""
         return Response(asdict(tokens.refresh_tokens(**valid(RefreshTokenSerializer, request))))
 
-
-class TokenVerifyView(LoginView):
     @extend_schema(request=VerifySerializer, responses={200: None})
-    def post(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"], url_path="token/verify", url_name="token-verify")
+    def verify(self, request: Request) -> Response:
         """Verify a token: 200 if it is valid, else 401."""
         tokens.verify(**valid(VerifySerializer, request))
         return Response({})
 
-
-class LogoutView(LoginView):
     @extend_schema(request=RefreshTokenSerializer, responses={204: None})
-    def post(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"], url_path="logout", url_name="logout")
+    def log_out(self, request: Request) -> Response:
         """Revoke a refresh token. Its access token stays valid until it expires."""
         tokens.log_out(**valid(RefreshTokenSerializer, request))
         return Response(status=204)
 
 
-class MeView(APIView):
+class MeViewSet(ViewSet):
+    """The caller's own account."""
+
     @extend_schema(responses=MeSerializer)
-    def get(self, request: Request) -> Response:
+    @action(detail=False)
+    def me(self, request: Request) -> Response:
         """Return the caller's account."""
         return Response(MeSerializer(request.user, context={"request": request}).data)
 
     @extend_schema(request=PasswordChangeSerializer, responses=TokensSerializer)
-    def patch(self, request: Request) -> Response:
+    @me.mapping.patch
+    def change_password(self, request: Request) -> Response:
         """Change your own password. Returns a new pair; all earlier tokens stop working."""
         form = valid(PasswordChangeSerializer, request)
         return Response(asdict(tokens.change_password(user=user_of(request), new_password=form["new_password"])))
