@@ -80,14 +80,18 @@ class _RollBack(Exception):
 def idempotent(handler: Handler) -> Handler: ...
 @overload
 def idempotent(
-    *, atomic: bool = True, first: Callable[[Any, Request], None] | None = None
+    *, atomic: bool | Callable[[Any], bool] = True, first: Callable[[Any, Request], None] | None = None
 ) -> Callable[[Handler], Handler]: ...
 def idempotent(
-    handler: Handler | None = None, *, atomic: bool = True, first: Callable[[Any, Request], None] | None = None
+    handler: Handler | None = None,
+    *,
+    atomic: bool | Callable[[Any], bool] = True,
+    first: Callable[[Any, Request], None] | None = None,
 ) -> Any:
     """Run the handler once per `Idempotency-Key`; without the header it runs as usual.
 
     `atomic=False` for a handler that waits for a bridge and must not hold a transaction: after a crash it runs again.
+    Where that depends on the request, `atomic` is a function of the view.
     `first(view, request)` runs before the transaction begins: slow work that may run twice.
     """
     if handler is None:
@@ -113,6 +117,7 @@ def idempotent(
             if first is not None:
                 first(view, request)
             return handler(view, request, *args, **kwargs)
+        is_atomic = atomic(view) if callable(atomic) else atomic
         claim = _Claim(request, key=parse_key(header))
         if not claim.take():
             return claim.replay()
@@ -121,7 +126,7 @@ def idempotent(
             refusal = claim.prepare(functools.partial(_answer, view, first, request))
             if refusal is not None:
                 return refusal
-        return claim.run_in_transaction(work) if atomic else claim.run(work)
+        return claim.run_in_transaction(work) if is_atomic else claim.run(work)
 
     once.takes_idempotency_key = True  # type: ignore[attr-defined]
     return once

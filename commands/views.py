@@ -1,19 +1,17 @@
-"""`commands/`: which there are, run one, and what was run. Each command's route is made from its declaration."""
+"""`/api/v1/commands/`: list and describe the commands, run one, and read what was run."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.urls import URLPattern, path
+from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
-from rest_framework.viewsets import GenericViewSet
+from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from accounts.authentication import user_of
 from accounts.idempotency import idempotent
@@ -45,25 +43,30 @@ def caller_of(request: Request) -> Caller:
     return caller_logged_in(user_of(request), as_administrator=may_administrate)
 
 
-class CommandListView(APIView):
-    @extend_schema(operation_id="commands_list", responses=CommandListSerializer)
-    def get(self, request: Request) -> Response:  # noqa: ARG002
+class CommandViewSet(ViewSet):
+    """The commands, found by name, alias or name of the tool: list them, describe one, run one."""
+
+    lookup_field = "name"
+
+    def get_object(self) -> ChatCommand:
+        """Return the command that the route names. Raises UnknownCommand."""
+        return get(self.kwargs["name"])
+
+    @extend_schema(operation_id="commands_list", responses=forced_singular_serializer(CommandListSerializer))
+    def list(self, request: Request) -> Response:  # noqa: ARG002
         """Every command, with the schema of its arguments."""
         return Response(CommandListSerializer({"next": None, "previous": None, "results": all_commands()}).data)
 
-
-class CommandView(APIView):
-    """One command; by any of its names where the route names none."""
-
-    command: ChatCommand | None = None
-
-    def get(self, request: Request, name: str = "") -> Response:  # noqa: ARG002
+    @extend_schema(responses=CommandSerializer)
+    def retrieve(self, request: Request, name: str) -> Response:  # noqa: ARG002
         """What the command does, and the schema of its arguments."""
-        return Response(CommandSerializer(self.command or get(name)).data)
+        return Response(CommandSerializer(self.get_object()).data)
 
-    def post(self, request: Request, name: str = "") -> Response:
+    @extend_schema(request=RunCommandSerializer, responses={200: CommandRunSerializer})
+    @idempotent(atomic=lambda view: not view.get_object().asks_model)
+    def create(self, request: Request, name: str) -> Response:  # noqa: ARG002
         """Run the command in a conversation; `send` also sends the result to the contact."""
-        command = self.command or get(name)
+        command = self.get_object()
         form = valid(RunCommandSerializer, request)
         conversation = _conversation(request, form["conversation"])
         for access in _needed_beside(command, sends=form["send"]):
@@ -118,62 +121,11 @@ def _failure(done: CommandRun) -> Response:
     retrieve=extend_schema(description="One run of a command."),
 )
 class CommandRunViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
-    """What was run, by whom, and what came of it."""
+    """What was run, by whom, and the result."""
 
+    queryset = CommandRun.objects.none()  # for the schema
     serializer_class = CommandRunSerializer
     filterset_class = CommandRunFilters
 
     def get_queryset(self) -> QuerySet[CommandRun]:
         return CommandRun.objects.visible_to(self.request.user).select_related("user")
-
-
-# --- a route for each command -------------------------------------------------------------------------------------
-
-
-def routes() -> list[URLPattern]:
-    """`commands/NAME/` for each command, so that the documentation shows its own arguments; other names last."""
-    own = [path(f"commands/{command.name}/", _view_of(command), name="command-detail") for command in all_commands()]
-    return [*own, path("commands/<str:name>/", _view_by_name(), name="command-detail")]
-
-
-def _view_of(command: ChatCommand) -> Any:
-    word = command.name.replace("-", "_")
-    body = {
-        "type": "object",
-        "required": ["conversation"],
-        "additionalProperties": False,
-        "properties": {
-            "conversation": {"type": "string", "format": "uuid", "description": "Where it is run."},
-            "arguments": command.schema(),
-            "send": {"type": "boolean", "default": False, "description": "Also send the result to the contact."},
-        },
-    }
-    about = partial(extend_schema, description=command.description, tags=["commands"])
-    look = about(operation_id=f"commands_{word}_retrieve", responses=CommandSerializer)(_look())
-    post = about(
-        operation_id=f"commands_{word}_run", request={"application/json": body}, responses=CommandRunSerializer
-    )(_post(atomic=not command.asks_model))
-    view: Any = type(f"{word.title()}View", (CommandView,), {"command": command, "get": look, "post": post})
-    return view.as_view()
-
-
-def _view_by_name() -> Any:
-    """Aliases and names of tools lead to the same."""
-    hidden = extend_schema(exclude=True)
-    view: Any = type("AnyCommandView", (CommandView,), {"get": hidden(_look()), "post": hidden(_post(atomic=False))})
-    return view.as_view()
-
-
-def _look() -> Any:
-    def get_(view: CommandView, request: Request, name: str = "") -> Response:
-        return CommandView.get(view, request, name)
-
-    return get_
-
-
-def _post(*, atomic: bool) -> Any:
-    @idempotent(atomic=atomic)
-    def post(view: CommandView, request: Request, name: str = "") -> Response:
-        return CommandView.post(view, request, name)
-
-    return post
