@@ -9,12 +9,11 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db.models import F
 from django.utils import timezone
 
 from agent.llm.base import ContentFiltered, ModelError, ModelRefused
 from agent.turns import commands as typed_commands
-from agent.turns import summary
+from agent.turns import outage, summary
 from agent.turns.filtered import withhold_filtered
 from agent.turns.model_run import ModelRun, run_model
 from agent.turns.prompt import BuiltPrompt, Line, build_prompt, to_lines
@@ -28,6 +27,7 @@ from messaging.history.withheld import withhold
 from messaging.leases import Lease, LeaseLost, Settlement
 from messaging.models import Conversation, Message, Turn
 from sessions_app.services import adapter_for
+from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.text.markdown import to_whatsapp
 from whatsapp_agent.text.split import split_text
@@ -36,10 +36,6 @@ log = structlog.get_logger(__name__)
 
 MAX_RESTARTS = 2  # drafts dropped because messages arrived meanwhile; the next one is kept
 MAX_PAUSE_S = 60.0
-MAX_OPERATOR_WAIT_S = 3600.0  # for an operator to mend the model's key, name or account
-MAX_OPERATOR_PAUSE_S = 600.0
-MIN_OPERATOR_PAUSE_S = 0.001  # above 0, so that the conversation is known to be retried
-OPERATOR_NOTE = "The model refuses its key, its name or the account"
 
 _held_leases: dict[UUID, Lease] = {}
 _held_lock = threading.Lock()
@@ -90,10 +86,8 @@ def answer(lease: Lease) -> datetime | None:
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None
         except ModelError as exc:
-            if exc.needs_operator and (delay_s := _operator_pause_s(turn_input.conversation, exc)) is not None:
-                log.warning("model_needs_operator", conversation=str(lease.conversation_id), code=exc.code)
-                _ask_for_operator(turn_input.conversation, exc)
-                return leases.postpone(lease, delay_s=delay_s, forgive=True)
+            if exc.needs_operator and (delay_s := outage.pause_s(turn_input.conversation, exc)) is not None:
+                return _wait_for_operator(lease, turn_input.conversation, exc, delay_s=delay_s)
             may_pass = not isinstance(exc, ModelRefused) and not exc.needs_operator
             if may_pass and lease.tries < settings.AGENT_MAX_TRIES:
                 log.warning("model_failed", conversation=str(lease.conversation_id), code=exc.code, tries=lease.tries)
@@ -118,7 +112,7 @@ def answer(lease: Lease) -> datetime | None:
                 model_ms=settled.model_ms,
             )
             if settled.outcome == Turn.Outcome.ANSWERED:
-                _withdraw_operator_request(turn_input.conversation)
+                outage.withdraw_attention(turn_input.conversation)
             # The rest of the burst beside a command is a turn of its own and need not wait for the sweep.
             return timezone.now() if len(settlement.burst) < len(turn_input.burst) else None
         if not leases.renew(lease):
@@ -129,42 +123,16 @@ def answer(lease: Lease) -> datetime | None:
 
 def _pause_s(tries: int, retry_after_s: float | None) -> float:
     """Return an exponential pause with jitter, at least what the server asked for by Retry-After."""
-    pause_s = min(settings.AGENT_RETRY_BASE_S * 2 ** (tries - 1), MAX_PAUSE_S)
+    pause_s = backoff_s(tries, base_s=settings.AGENT_RETRY_BASE_S, max_s=MAX_PAUSE_S)
     return max(pause_s * random.uniform(0.8, 1.2), min(retry_after_s or 0.0, 3600.0))  # noqa: S311
 
 
-def _operator_pause_s(conversation: Conversation, exc: ModelError) -> float | None:
-    """Return the pause until the model is asked again, None when it has been tried for MAX_OPERATOR_WAIT_S.
-
-    As long as the burst has waited already, so that the pauses double.
-    """
-    waited_s = 0.0
-    if conversation.retry_at is not None and conversation.burst_started_at is not None:
-        waited_s = (timezone.now() - conversation.burst_started_at).total_seconds()
-    if waited_s >= MAX_OPERATOR_WAIT_S:
-        return None
-    pause_s = max(settings.AGENT_RETRY_BASE_S, min(waited_s, MAX_OPERATOR_PAUSE_S), exc.retry_after_s or 0.0)
-    pause_s = min(pause_s, MAX_OPERATOR_WAIT_S - waited_s)
-    return max(pause_s * random.uniform(0.8, 1.2), MIN_OPERATOR_PAUSE_S)  # noqa: S311
-
-
-def _ask_for_operator(conversation: Conversation, exc: ModelError) -> None:
-    """Ask for attention at once: the model answers nobody until its key, its name or the account is mended."""
-    Conversation.objects.filter(pk=conversation.pk).ask_for_attention(
-        Conversation.Attention.TURN_FAILED, note=f"{OPERATOR_NOTE} ({exc.code}); it is asked again for an hour."
-    )
-
-
-def _withdraw_operator_request(conversation: Conversation) -> None:
-    """Take the note back once the model answers, and the attention where there is no other reason for it."""
-    lines = conversation.attention_note.split("\n")
-    others = [line for line in lines if not line.startswith(OPERATOR_NOTE)]
-    if len(others) < len(lines):
-        Conversation.objects.filter(pk=conversation.pk, attention_note=conversation.attention_note).update(
-            needs_attention=bool(others),
-            attention_reason=F("attention_reason") if others else "",
-            attention_note="\n".join(others),
-        )
+def _wait_for_operator(lease: Lease, conversation: Conversation, exc: ModelError, *, delay_s: float) -> datetime | None:
+    try:
+        return outage.wait(lease, conversation=conversation, exc=exc, delay_s=delay_s)
+    except LeaseLost:
+        log.info("turn_lost", conversation=str(lease.conversation_id))
+        return None  # a person took over
 
 
 def _load_input(lease: Lease) -> TurnInput:
@@ -285,13 +253,11 @@ def _new_settlement(turn_input: TurnInput, *, started_at: datetime) -> Settlemen
 
 def _failed(turn_input: TurnInput, *, started_at: datetime, reason: str) -> Settlement:
     """Return a failed turn that needs attention. In an outage the fallback text is sent once."""
-    fallback = split_text(turn_input.conversation.session.agent_profile.fallback_text)
-    last_reply = next((message.text for message in reversed(turn_input.history) if not message.is_inbound), "")
     return replace(
         _new_settlement(turn_input, started_at=started_at),
         outcome=Turn.Outcome.FAILED,
         reason=reason,
-        replies=() if last_reply in fallback[-1:] else fallback,
+        replies=outage.unheard_fallback(turn_input.conversation),
         needs_attention=True,
     )
 

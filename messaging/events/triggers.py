@@ -75,7 +75,8 @@ END """,
             "messaging_conversation",
             """AFTER UPDATE OF needs_attention ON {table}
 FOR EACH ROW WHEN (NEW.needs_attention
-                   AND NEW.attention_reason IN ('unanswered', 'bridge_key', 'loop', 'other_program', 'clock')
+                   AND NEW.attention_reason IN ('unanswered', 'bridge_key', 'model_refuses', 'loop', 'other_program',
+                                                'clock')
                    AND (NOT OLD.needs_attention OR NEW.attention_reason IS DISTINCT FROM OLD.attention_reason))
 EXECUTE FUNCTION {function}()""",
         ),

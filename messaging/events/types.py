@@ -68,7 +68,7 @@ EVENT_TYPES = (
     EventType(
         "conversation.needs_attention",
         "A person should look at a conversation, for a reason that no other event reports.",
-        {"reason": "`unanswered`, `bridge_key`, `loop`, `other_program` or `clock`"},
+        {"reason": "`unanswered`, `bridge_key`, `model_refuses`, `loop`, `other_program` or `clock`"},
     ),
     EventType(
         "session.status_changed",

@@ -58,6 +58,7 @@ class Conversation(models.Model):
         NOT_SENT = "not_sent", "a message was not sent"
         UNCONFIRMED = "unconfirmed", "a message may not have been sent"
         BRIDGE_KEY = "bridge_key", "the bridge refuses its key"
+        MODEL_REFUSES = "model_refuses", "the model refuses its key, its name or the account"
         LOOP = "loop", "the other side seems to be a machine"
         OTHER_PROGRAM = "other_program", "another program answers on this number"
         CLOCK = "clock", "a message was taken for old while a clock was wrong"

@@ -10,7 +10,7 @@ from agent.turns import turn as turns
 from agent.turns.prompt import HOUSE_RULES
 from messaging import control
 from messaging.models import Contact, Conversation, Message, Turn
-from sessions_app.models import DEFAULT_FALLBACK_TEXT, AgentProfile, WhatsAppSession
+from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.support.fake_openai import FakeOpenAI, own_words
 
 pytestmark = pytest.mark.usefixtures("profile")
@@ -140,94 +140,6 @@ def test_a_model_that_is_not_there_is_tried_again(says, conversation, settings):
     settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1"
     says("one")
     assert turns.take_turn(conversation.pk) is not None
-
-
-def test_after_the_last_try_the_turn_has_failed_where_staff_can_see_it(says, conversation, model, settings):
-    settings.AGENT_MAX_TRIES = 2
-    model.fail("error_500")
-    says("one")
-    turns.take_turn(conversation.pk)
-    Conversation.objects.update(due_at=timezone.now() - timedelta(seconds=1))
-    assert turns.take_turn(conversation.pk) is None
-    turn = Turn.objects.get()
-    conversation.refresh_from_db()
-    assert (turn.outcome, conversation.needs_attention, conversation.due_at) == ("failed", True, None)
-    assert turn.reason.startswith("server_error")
-    assert replies() == [DEFAULT_FALLBACK_TEXT]
-
-
-def test_without_a_fallback_text_a_failed_turn_says_nothing(says, conversation, model, settings):
-    settings.AGENT_MAX_TRIES = 1
-    AgentProfile.objects.update(fallback_text="")
-    model.fail("error_500")
-    says("one")
-    turns.take_turn(conversation.pk)
-    assert Turn.objects.get().outcome == "failed"
-    assert replies() == []
-
-
-OPERATOR_FAILURES = ["unauthorized", "forbidden", "not_found", "no_quota"]
-
-
-@pytest.mark.parametrize("outcome", OPERATOR_FAILURES)
-def test_a_model_that_needs_an_operator_is_tried_again_and_attention_asked_for(
-    says, conversation, model, settings, outcome
-):
-    model.fail(outcome)
-    says("one")
-    for _ in range(settings.AGENT_MAX_TRIES + 2):
-        assert turns.take_turn(conversation.pk) is not None
-        conversation.refresh_from_db()
-        assert (conversation.needs_attention, "refuses" in conversation.attention_note) == (True, True)
-        Conversation.objects.update(due_at=timezone.now() - timedelta(seconds=1))
-    assert not Turn.objects.exists()
-    model.heal()
-    turns.take_turn(conversation.pk)
-    assert replies() == ["You said: one"]
-    conversation.refresh_from_db()
-    assert (conversation.needs_attention, conversation.attention_note) == (False, "")
-
-
-@pytest.mark.parametrize("outcome", OPERATOR_FAILURES)
-def test_a_model_that_needs_an_operator_is_tried_for_an_hour_with_growing_pauses(says, conversation, model, outcome):
-    AgentProfile.objects.update(fallback_text="Back soon.")
-    model.fail(outcome)
-    says("one")
-    turns.take_turn(conversation.pk)
-    pauses = []
-    for minutes in (1, 4, 59):
-        now = timezone.now()
-        Conversation.objects.update(due_at=now, burst_started_at=now - timedelta(minutes=minutes))
-        pauses.append((turns.take_turn(conversation.pk) - now).total_seconds())
-    assert 40 < pauses[0] < 80 < pauses[1] < 300
-    assert pauses[2] < 80
-    Conversation.objects.update(due_at=timezone.now(), burst_started_at=timezone.now() - timedelta(minutes=61))
-    assert turns.take_turn(conversation.pk) is None
-    assert Turn.objects.get().outcome == "failed"
-    assert replies() == ["Back soon."]
-
-
-def test_attention_that_was_asked_for_by_others_stays(says, conversation, model):
-    Conversation.objects.update(needs_attention=True, attention_note="Ana is angry.")
-    model.fail("unauthorized", times=1)
-    says("one")
-    for _ in range(2):
-        turns.take_turn(conversation.pk)
-        Conversation.objects.update(due_at=timezone.now() - timedelta(seconds=1))
-    conversation.refresh_from_db()
-    assert len(replies()) == 1
-    assert (conversation.needs_attention, conversation.attention_note) == (True, "Ana is angry.")
-
-
-def test_the_fallback_is_said_once_in_an_outage(says, conversation, model, settings):
-    settings.AGENT_MAX_TRIES = 1
-    AgentProfile.objects.update(fallback_text="Back soon.")
-    model.fail("error_500")
-    for text in ("one", "two"):
-        says(text)
-        turns.take_turn(conversation.pk)
-    assert replies() == ["Back soon."]
-    assert Turn.objects.filter(outcome="failed").count() == 2
 
 
 def test_a_burst_that_kills_its_worker_again_and_again_ends_as_a_failed_turn(says, conversation, model, settings):
