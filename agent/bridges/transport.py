@@ -1,7 +1,9 @@
 """Make the requests that adapters ask for: bounded in time and size, never redirected, each made once."""
 
 import json
+import ssl
 from collections.abc import Mapping
+from functools import cache
 from time import monotonic
 from typing import Any
 
@@ -13,6 +15,12 @@ from whatsapp_agent.text.sanitize import storable_json
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed as we write leaves a send unconfirmed
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Return the one that all bridges share: reading the certificates of all authorities takes some 40 ms."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class HttpTransport:
@@ -33,6 +41,7 @@ class HttpTransport:
                 ),
                 follow_redirects=False,
                 trust_env=False,
+                verify=_tls_context(),
             )
         except (httpx.InvalidURL, UnicodeEncodeError) as exc:
             raise Refused("The bridge's address or key cannot be used.", code="invalid_configuration") from exc

@@ -2,10 +2,12 @@
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -25,6 +27,12 @@ _MAX_IDLE_CONNECTIONS = 8  # per pool
 _IDLE_TIMEOUT_S = 30.0
 
 
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Return the one that all clients share: reading the certificates of all authorities takes some 40 ms."""
+    return httpx2.create_ssl_context()
+
+
 class ModelServer:
     """A thread-safe client. It never retries: turns do, and they remember it across a crash.
 
@@ -37,7 +45,6 @@ class ModelServer:
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
         self.base_url = base_url or "https://api.openai.com/v1"
         self._api_key, self._timeout_s = api_key, timeout_s
-        self._tls = httpx2.create_ssl_context()
         self._clients = [self._new_client()]
         self._busy = [0]  # calls under way, by client
         self._lock = threading.Lock()
@@ -57,7 +64,7 @@ class ModelServer:
             max_retries=0,
             default_headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a huge one
             http_client=httpx2.Client(
-                verify=self._tls,
+                verify=_tls_context(),
                 timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
                 limits=httpx2.Limits(
                     max_connections=None,
