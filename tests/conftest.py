@@ -1,16 +1,23 @@
 """What every test shares: no way out but loopback, and the few rows most situations begin with."""
 
+import fcntl
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import Group
-from django.db import connection
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.management import create_contenttypes
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection, transaction
+from django.db.models.signals import post_migrate
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -23,8 +30,9 @@ from agent.llm import capabilities
 from messaging.events import feed as event_feed
 from messaging.inbound import receive_message
 from messaging.models import Contact, Conversation
-from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, Membership, WhatsAppSession
 from sessions_app.services import ensure_default_bridges
+from tests.support.application import prepare_data
 from tests.support.fake_openai import FakeOpenAI
 
 LOOPBACK = ("127.", "::1", "localhost")
@@ -47,7 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """The test database is empty again after the run, so no commit waits for the disk and no table is truncated.
 
-    TRUNCATE makes new files for each of some 40 tables and their indexes, 200 ms for a handful of rows.
+    TRUNCATE makes new files for each of some 40 tables and their indexes, 200 ms for a handful of rows. What migrations
+    write (content types and permissions) stays, so that it need not be written again after each such test.
     """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(
@@ -55,12 +64,36 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         )
     connection.close()
     connection.ops.sql_flush = _delete_rows
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
 
 
 def _delete_rows(style: Any, tables: list[str], **_: Any) -> list[str]:
-    """The statements of `flush`: the rows go, without triggers and foreign keys; sequences go on."""
-    deletions = [f"DELETE FROM {connection.ops.quote_name(table)};" for table in tables]  # noqa: S608
-    return ["SET session_replication_role = replica;", *deletions, "SET session_replication_role = DEFAULT;"]
+    """The one statement of `flush`: the rows go, without triggers and foreign keys; sequences go on."""
+    written_by_migrations = {ContentType._meta.db_table, Permission._meta.db_table}
+    deletions = [
+        f"DELETE FROM {connection.ops.quote_name(table)};"  # noqa: S608
+        for table in tables
+        if table not in written_by_migrations
+    ]
+    return [
+        " ".join(["SET session_replication_role = replica;", *deletions, "SET session_replication_role = DEFAULT;"])
+    ]
+
+
+@pytest.fixture(scope="session")
+def prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DATA_DIR with an empty database and static files, to start copies of; all workers share it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    prepared = shared / "prepared data"
+    with (shared / "prepared data.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not prepared.exists():
+            prepare_data(draft := shared / "prepared data.new")
+            draft.rename(prepared)
+    return prepared
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -85,10 +118,26 @@ def only_loopback() -> Iterator[None]:
     patch.undo()
 
 
+@pytest.fixture(scope="session")
+def rows_of_a_start(django_db_setup: None, django_db_blocker: Any) -> list[Any]:
+    """What `ensure_default_bridges` writes into an empty database: two bridges, a profile and its version."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        ensure_default_bridges()
+        rows = [*Bridge.objects.all(), AgentProfile.objects.get(), AgentProfileVersion.objects.get()]
+        transaction.set_rollback(True)
+    return rows
+
+
 @pytest.fixture
-def bridges(db: None) -> None:
-    """The `default` bridge and the simulator, as a start makes them."""
-    ensure_default_bridges()
+def bridges(db: None, rows_of_a_start: list[Any]) -> None:
+    """The `default` bridge and the simulator, as a start makes them: the same rows under new keys, in three inserts."""
+    *bridges, profile, version = deepcopy(rows_of_a_start)
+    for row in (*bridges, profile, version):
+        row.pk = row._meta.pk.get_default()
+    version.profile = profile
+    Bridge.objects.bulk_create(bridges)
+    AgentProfile.objects.bulk_create([profile])
+    AgentProfileVersion.objects.bulk_create([version])
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    with Application(tmp_path_factory.mktemp("docs"), WEB_PROCESSES=2) as application:
+def application(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Iterator[Application]:
+    with Application(tmp_path_factory.mktemp("docs"), prepared=prepared_data, WEB_PROCESSES=2) as application:
         yield application
 
 

@@ -13,8 +13,10 @@ from benchmarks.drill.steps import (
 from benchmarks.drill.world import Drill
 
 
-def test_an_application_killed_in_the_middle_of_a_message_keeps_its_promises(tmp_path: Path) -> None:
-    with Drill(tmp_path / "data", WEB_PROCESSES=1) as drill:
+def test_an_application_killed_in_the_middle_of_a_message_keeps_its_promises(
+    tmp_path: Path, prepared_data: Path
+) -> None:
+    with Drill(tmp_path / "data", prepared=prepared_data, WEB_PROCESSES=1) as drill:
         checks = step_by_step(
             drill,
             [

@@ -4,7 +4,9 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
 
 import httpx
@@ -24,9 +26,24 @@ UNFINISHED = b"GET /health/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n
 
 
 @pytest.fixture(scope="module")
-def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    with Application(tmp_path_factory.mktemp("slow clients"), WEB_PROCESSES=1, WEB_THREADS=4) as application:
+def application(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Iterator[Application]:
+    data_dir = tmp_path_factory.mktemp("slow clients")
+    with Application(data_dir, prepared=prepared_data, WEB_PROCESSES=1, WEB_THREADS=4) as application:
         yield application
+
+
+@pytest.fixture(scope="module", autouse=True)
+def late_answer(application: Application) -> Iterator["Future[tuple[bytes, float]]"]:
+    """What a client that sends half a head gets and after how many seconds, while other tests go on."""
+
+    def wait() -> tuple[bytes, float]:
+        began_at = time.monotonic()
+        with connect(application, HALF_HEAD) as client:
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        return answer, time.monotonic() - began_at
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(wait)
 
 
 def connect(application: Application, data: bytes, *, receive_bytes: int = 0) -> socket.socket:
@@ -95,15 +112,6 @@ def test_clients_that_do_not_read_their_answers_do_not_delay_others(application)
         assert median(answers(application)) < usual * 3 + 0.5
 
 
-def test_a_request_that_does_not_arrive_in_time_is_answered_with_its_reason_and_closed(application):
-    with connect(application, HALF_HEAD) as client:
-        began_at = time.monotonic()
-        answer = b"".join(iter(lambda: client.recv(65536), b""))
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b'"code": "timeout"' in answer
-    assert time.monotonic() - began_at < 20
-
-
 def test_a_slow_client_that_goes_on_is_answered(application):
     body = b'{"username": "admin", "password": "%s"}' % SECRETS["ADMIN_PASSWORD"].encode()
     head = HALF_BODY.split(b"\r\n\r\n")[0].replace(b"60", str(len(body)).encode()) + b"\r\n\r\n"
@@ -150,3 +158,26 @@ def test_a_large_answer_arrives_whole_at_a_slow_reader(application):
         time.sleep(0.5)
         answer = b"".join(iter(lambda: client.recv(20_000), b""))
     assert answer.partition(b"\r\n\r\n")[2] == whole.content
+
+
+def test_the_server_reads_what_comes_in_chunks(application):
+    login = b'{"username": "admin", "password": "%s"}' % SECRETS["ADMIN_PASSWORD"].encode()
+    url = f"{application.url}/api/v1/auth/token/"
+    answer = httpx.post(
+        url, content=iter([login[:20], login[20:]]), headers={"Content-Type": "application/json"}, trust_env=False
+    )
+    with httpx.Client(trust_env=False) as client:
+        statuses = [
+            client.post(url, content=b"x" * 2_000_000, headers={"Content-Type": "application/json"}).status_code,
+            client.post(f"{application.url}/api/v1/nowhere/", content=b"x" * 500_000).status_code,
+            client.get(f"{application.url}/health/").status_code,
+        ]
+    assert statuses == [413, 404, 200], "each by the connection of the one before"
+    assert (answer.status_code, "access" in answer.json()) == (200, True)
+
+
+def test_a_request_that_does_not_arrive_in_time_is_answered_with_its_reason_and_closed(late_answer):
+    answer, seconds = late_answer.result(30)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code": "timeout"' in answer
+    assert 9 < seconds < 20

@@ -16,7 +16,7 @@ import pytest
 from accounts.models import User
 from accounts.services import ensure_first_staff_user
 from agent.server.startup import CannotStart, check_address
-from tests.support.application import open_to_all
+from tests.support.application import SECRETS, copy_data, open_to_all
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,9 +79,16 @@ def place(tmp_path_factory) -> Path:
     return open_to_all(tmp_path_factory.mktemp("two homes"))
 
 
+def prepare(data_dir: Path, prepared_data: Path) -> None:
+    """Make a data directory in which a first start finds its database and its secrets."""
+    copy_data(prepared_data, data_dir)
+    (data_dir / "secrets.env").write_text("".join(f"{name}={value}\n" for name, value in SECRETS.items()))
+
+
 @pytest.fixture(scope="module")
-def pair(place) -> Iterator[tuple[Up, Up]]:
-    """Two instances side by side, at their first start."""
+def pair(place, prepared_data) -> Iterator[tuple[Up, Up]]:
+    """Two instances side by side, at their first start; the other one finds an empty database."""
+    prepare(place / "other", prepared_data)
     both = start(place / "one"), start(place / "other", "--no-self-check")
     for up in both:
         up.read_greeting()
@@ -95,6 +102,10 @@ def healthy(up: Up) -> bool:
     return httpx.get(f"http://127.0.0.1:{up.port}/health/").json() == {"status": "healthy"}
 
 
+def open_to_others(data_dir: Path) -> set[Path]:
+    return {path for path in (data_dir, *data_dir.rglob("*")) if path.stat().st_mode & 0o077}
+
+
 def test_two_instances_live_side_by_side_and_end_without_a_trace(pair):
     one, other = pair
     assert healthy(one)
@@ -105,6 +116,7 @@ def test_two_instances_live_side_by_side_and_end_without_a_trace(pair):
         headers = {"Authorization": f"Bearer {tokens['access']}"}
         for listed in ("sessions/", "conversations/", "contacts/"):
             assert client.get(listed, headers=headers).json()["results"] == [], "the self check left something behind"
+    assert open_to_others(one.data_dir) == set()
     workers = [worker for up in pair for worker in psutil.Process(up.process.pid).children(recursive=True)]
     os.killpg(one.process.pid, signal.SIGINT)
     other.process.send_signal(signal.SIGTERM)
@@ -145,9 +157,10 @@ def test_after_everything_was_killed_the_next_start_goes_on(pair):
     assert "Traceback" not in said
 
 
-def test_a_start_names_the_true_source_of_the_password_and_closes_what_it_stores(place):
+def test_a_start_names_the_true_source_of_the_password_and_closes_what_it_stores(place, prepared_data):
     data_dir = place / "given"
-    (data_dir / "media").mkdir(parents=True, mode=0o755)
+    prepare(data_dir, prepared_data)
+    (data_dir / "media").mkdir(mode=0o755)
     (data_dir / "media" / "a.jpg").write_bytes(b"a")
     up = start(data_dir, "--no-self-check", ADMIN_PASSWORD="given by the environment")
     said = up.read_greeting()
@@ -155,8 +168,7 @@ def test_a_start_names_the_true_source_of_the_password_and_closes_what_it_stores
     up.end()
     assert "with ADMIN_PASSWORD from the environment" in said
     assert "given by" not in said
-    others = {path for path in (data_dir, *data_dir.rglob("*")) if path.stat().st_mode & 0o077}
-    assert others == set()
+    assert open_to_others(data_dir) == set()
 
     up = start(data_dir, "--no-self-check", ADMIN_PASSWORD="another one")
     said = up.read_greeting()
