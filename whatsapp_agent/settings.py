@@ -1,14 +1,16 @@
 """Everything the environment may set, read here and nowhere else; a mistake stops the start and says its name."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from whatsapp_agent import env, logging
-from whatsapp_agent.env import secret
+from whatsapp_agent import logging
+from whatsapp_agent.env import STEMMED_LANGUAGES, Environment, database
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+ENVIRONMENT = env = Environment()
 env.read_dotenv(BASE_DIR / ".env")
 
 # --- Where things are kept ---------------------------------------------------------------------------------------
@@ -21,10 +23,12 @@ REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss", "unix"))
 # --- Secrets: given, or generated once beside the embedded database; never a default -----------------------------
 EMBEDDED = not DATABASE_URL
 env.prepare_secrets(data_dir=DATA_DIR, generate=EMBEDDED)
-SECRET_KEY = secret("SECRET_KEY")
-ADMIN_TOKEN_SECRET = secret("ADMIN_TOKEN_SECRET")
-WHATSAPP_WEBHOOK_SECRET = secret("WHATSAPP_WEBHOOK_SECRET", is_required=False)  # empty: generated into the bridge's row
-ADMIN_PASSWORD = secret("ADMIN_PASSWORD", is_required=False)  # empty: no first user is created, and the start says how
+SECRET_KEY = env.secret("SECRET_KEY")
+ADMIN_TOKEN_SECRET = env.secret("ADMIN_TOKEN_SECRET")
+# Empty: generated into the bridge's row.
+WHATSAPP_WEBHOOK_SECRET = env.secret("WHATSAPP_WEBHOOK_SECRET", is_required=False)
+# Empty: no first user is created, and the start says how.
+ADMIN_PASSWORD = env.secret("ADMIN_PASSWORD", is_required=False)
 
 # --- Web ---------------------------------------------------------------------------------------------------------
 ACCESS_TOKEN_EXPIRE_MINUTES = env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", default=30, minimum=1)
@@ -63,7 +67,7 @@ MODEL_TIMEOUT_S = env.number("MODEL_TIMEOUT_S", default=60.0, minimum=0.1)
 
 # --- Memory ------------------------------------------------------------------------------------------------------
 SEARCH_LANGUAGES = env.names_among(
-    "SEARCH_LANGUAGES", default=["english", "portuguese", "spanish"], choices=env.STEMMED_LANGUAGES
+    "SEARCH_LANGUAGES", default=["english", "portuguese", "spanish"], choices=STEMMED_LANGUAGES
 )
 OPENAI_EMBEDDING_MODEL = env.text("OPENAI_EMBEDDING_MODEL")  # empty: search goes by words alone
 
@@ -181,7 +185,7 @@ LOGIN_REDIRECT_URL = "admin:index"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.database(DATABASE_URL, data_dir=DATA_DIR, pool_size=DATABASE_POOL_SIZE)
+    "default": database(DATABASE_URL, data_dir=DATA_DIR, pool_size=DATABASE_POOL_SIZE)
 }
 
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
@@ -260,7 +264,19 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
     "REDOC_DIST": "SIDECAR",
 }
-SIMPLE_JWT: dict[str, Any] = env.jwt(key=ADMIN_TOKEN_SECRET, minutes=ACCESS_TOKEN_EXPIRE_MINUTES)
+SIMPLE_JWT: dict[str, Any] = {  # short access tokens; refresh tokens rotate and are blacklisted when used
+    "SIGNING_KEY": ADMIN_TOKEN_SECRET,
+    "ALGORITHM": "HS256",
+    "ISSUER": "whatsapp-agent",
+    "AUDIENCE": "whatsapp-agent-api",
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=ACCESS_TOKEN_EXPIRE_MINUTES),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+    "ROTATE_REFRESH_TOKENS": True,
+    "BLACKLIST_AFTER_ROTATION": True,
+    "UPDATE_LAST_LOGIN": True,
+    "LEEWAY": timedelta(seconds=30),  # for clocks that differ: `iat` may be so far ahead
+    "CHECK_REVOKE_TOKEN": True,  # a changed password ends the tokens given before
+}
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "WhatsApp Agent",

@@ -26,7 +26,7 @@ from messaging.search import embeddings
 from sessions_app import bridge_clocks, model_limits
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, adapter_for, bridge_health, call_bridge
-from whatsapp_agent import disk, env
+from whatsapp_agent import disk
 from whatsapp_agent.postgres import clock, embedded
 
 LATE = timedelta(minutes=2)
@@ -68,7 +68,7 @@ def _configuration() -> Iterator[Finding]:
     about = "configuration"
     where = "the embedded database" if settings.EMBEDDED else "DATABASE_URL"
     yield Finding(about, True, f"complete, with {where}; data in {settings.DATA_DIR}")
-    for name in env.unread_names():
+    for name in settings.ENVIRONMENT.unread_names():
         yield Finding(about, False, f".env sets {name}, which nothing reads", "Is it spelled as in .env.example?")
     if settings.DEBUG:
         yield Finding(about, False, "DEBUG is on", "Set DEBUG=false: errors show settings and code to everyone.")

@@ -7,17 +7,40 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from runpy import run_path
+from typing import Any
 
 import pytest
 
-from whatsapp_agent import env, logging
+from whatsapp_agent import logging
+from whatsapp_agent.env import Environment, database
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load_settings(tmp_path: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Load the settings in a process of their own, with only `variables` in the environment; print one of them."""
+@dataclass
+class Loaded:
+    """What settings.py became: its names, or the mistakes for which it stopped."""
+
+    settings: dict[str, Any]
+    mistakes: str = ""
+
+
+def load_settings(tmp_path: Path, **variables: str) -> Loaded:
+    """Run settings.py in this interpreter with only `variables` in the environment."""
+    given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data")} | variables
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", given)
+        try:
+            return Loaded(run_path(str(ROOT / "whatsapp_agent" / "settings.py")))
+        except SystemExit as exc:
+            return Loaded({}, mistakes=str(exc))
+
+
+def load_settings_apart(tmp_path: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Load the settings in a process of their own; print one of them."""
     given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data")} | variables
     load = "from whatsapp_agent import settings; print(settings.ADMIN_PASSWORD)"
     return subprocess.run(
@@ -25,22 +48,21 @@ def load_settings(tmp_path: Path, **variables: str) -> "subprocess.CompletedProc
     )
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """The mistakes noted in this test."""
-    noted: list[str] = []
-    monkeypatch.setattr(env, "_mistakes", noted)
-    return noted
+def mistakes_of(environment: Environment) -> list[str]:
+    """The lines with which a start would end."""
+    try:
+        environment.stop_on_mistakes()
+    except SystemExit as exc:
+        return [line.removeprefix("  - ") for line in str(exc).splitlines()[1:]]
+    return []
 
 
 def test_with_a_database_of_ones_own_every_missing_secret_is_named_at_once(tmp_path):
     loaded = load_settings(tmp_path, DATABASE_URL="postgres://agent:hush@db.example.com/agent")
 
-    assert loaded.returncode == 1
     for name in ("SECRET_KEY", "ADMIN_TOKEN_SECRET"):
-        assert f"- {name} is missing" in loaded.stderr
-    assert "Traceback" not in loaded.stderr
-    assert "hush" not in loaded.stderr
+        assert f"- {name} is missing" in loaded.mistakes
+    assert "hush" not in loaded.mistakes
     assert not (tmp_path / "data").exists()
 
 
@@ -54,7 +76,7 @@ def test_mistakes_of_several_variables_are_told_together(tmp_path):
         "CORS_ORIGINS": "https://app.example.com/path",
         "REDIS_URL": "http://redis",
     }
-    loaded = load_settings(tmp_path, **wrong)
+    loaded = load_settings_apart(tmp_path, **wrong)
 
     assert loaded.returncode == 1
     for name in wrong:
@@ -62,36 +84,62 @@ def test_mistakes_of_several_variables_are_told_together(tmp_path):
     assert "Traceback" not in loaded.stderr
 
 
+@pytest.mark.parametrize(
+    ("variables", "mistake"),
+    [
+        ({"PORT": "eighty"}, "PORT is 'eighty'; it must be a whole number"),
+        ({"PORT": "80.5"}, "PORT is '80.5'; it must be a whole number"),
+        ({"PORT": "9" * 5000}, "it must be a whole number"),
+        ({"PORT": "0"}, "PORT is '0'; it must be at least 1"),
+        ({"PORT": "65536"}, "PORT is '65536'; it must be at most 65535"),
+        ({"SEND_GAP_S": "fast"}, "SEND_GAP_S is 'fast'; it must be a number"),
+        ({"SEND_GAP_S": "nan"}, "SEND_GAP_S is 'nan'; it must be a finite number"),
+        ({"SEND_GAP_S": "inf"}, "SEND_GAP_S is 'inf'; it must be a finite number"),
+        ({"BRIDGE_TIMEOUT_S": "-1"}, "BRIDGE_TIMEOUT_S is '-1'; it must be at least 0.1"),
+        ({"HTTPS": "perhaps"}, "HTTPS is 'perhaps'; it must be true or false"),
+        ({"OPENAI_API": "Soap"}, "OPENAI_API is 'soap'; it must be one of 'chat' or 'responses'"),
+        ({"SEARCH_LANGUAGES": "english, klingon"}, "SEARCH_LANGUAGES is 'klingon'; it must be one of 'arabic', "),
+        ({"OPENAI_BASE_URL": "model.example.com"}, "OPENAI_BASE_URL is not a valid URL; it must look like http://"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_what_it_must_be(tmp_path, variables, mistake):
+    assert mistake in load_settings(tmp_path, **variables).mistakes
+
+
+@pytest.mark.parametrize("given", ["true", "ON", "Yes", "1", "y", "t"])
+def test_a_yes_in_any_usual_form_is_read(tmp_path, given):
+    assert load_settings(tmp_path, HTTPS=given).settings["HTTPS"] is True
+
+
 def test_a_bridge_without_its_address_is_a_mistake(tmp_path):
-    assert "- WHATSAPP_API_URL is empty" in load_settings(tmp_path, WHATSAPP_BRIDGE="zapw").stderr
+    assert "- WHATSAPP_API_URL is empty" in load_settings(tmp_path, WHATSAPP_BRIDGE="zapw").mistakes
 
 
 def test_an_empty_environment_is_enough_and_leaves_secrets_for_the_owner_alone(tmp_path):
     loaded = load_settings(tmp_path)
 
-    assert loaded.returncode == 0, loaded.stderr
+    assert not loaded.mistakes
     kept = tmp_path / "data" / "secrets.env"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert f"ADMIN_PASSWORD={loaded.stdout.strip()}" in kept.read_text()
+    assert f"ADMIN_PASSWORD={loaded.settings['ADMIN_PASSWORD']}\n" in kept.read_text()
 
 
 def test_processes_that_start_at_once_agree_on_the_secrets_and_keep_them(tmp_path):
     with ThreadPoolExecutor(4) as pool:
-        at_once = list(pool.map(lambda _: load_settings(tmp_path).stdout, range(4)))
+        at_once = list(pool.map(lambda _: load_settings_apart(tmp_path).stdout.strip(), range(4)))
 
     assert len(set(at_once)) == 1
-    assert load_settings(tmp_path).stdout == at_once[0] != ""
+    assert load_settings(tmp_path).settings["ADMIN_PASSWORD"] == at_once[0] != ""
 
 
 def test_a_variable_that_is_set_but_empty_counts_as_not_set(tmp_path):
     loaded = load_settings(tmp_path, ADMIN_PASSWORD="", PORT="", DATABASE_URL=" ")
 
-    assert loaded.returncode == 0, loaded.stderr
-    assert len(loaded.stdout.strip()) >= 20
+    assert len(loaded.settings["ADMIN_PASSWORD"]) >= 20
 
 
 def test_a_given_secret_wins_over_the_generated_one(tmp_path):
-    assert load_settings(tmp_path, ADMIN_PASSWORD="$given # here").stdout == "$given # here\n"
+    assert load_settings(tmp_path, ADMIN_PASSWORD="$given # here").settings["ADMIN_PASSWORD"] == "$given # here"
 
 
 def test_nothing_is_generated_that_is_given(tmp_path):
@@ -99,7 +147,7 @@ def test_nothing_is_generated_that_is_given(tmp_path):
     assert "ADMIN_PASSWORD" not in (tmp_path / "data" / "secrets.env").read_text()
 
     given = dict.fromkeys(("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD"), "k" * 50)
-    assert load_settings(tmp_path / "other", **given).returncode == 0
+    assert load_settings(tmp_path / "other", **given).settings["SECRET_KEY"] == "k" * 50
     assert not (tmp_path / "other" / "data" / "secrets.env").exists()
 
 
@@ -108,40 +156,35 @@ def test_lost_secrets_are_not_replaced_where_data_exists(tmp_path):
     (tmp_path / "data" / "postgres" / "PG_VERSION").write_text("18")
 
     loaded = load_settings(tmp_path)
-    assert loaded.returncode == 1
-    assert "- SECRET_KEY is missing" in loaded.stderr
-    assert "restore secrets.env from a backup" in loaded.stderr
+    assert "- SECRET_KEY is missing" in loaded.mistakes
+    assert "restore secrets.env from a backup" in loaded.mistakes
     assert not (tmp_path / "data" / "secrets.env").exists()
 
     given = dict.fromkeys(("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET"), "k" * 50)
-    assert load_settings(tmp_path, **given).returncode == 0
+    assert not load_settings(tmp_path, **given).mistakes
 
 
 @pytest.mark.parametrize("host", ["%2Fvar%2FRun%2Fpostgresql", "%2fvar%2fRun%2fpostgresql"])
 def test_a_database_is_reached_by_the_socket_that_its_address_names(tmp_path, host):
     url = f"postgres://agent:p%2Fw@{host}:5433/agent"
-    database = env.database(url, data_dir=tmp_path, pool_size=2)
-    assert (database["HOST"], database["PORT"], database["NAME"]) == ("/var/Run/postgresql", 5433, "agent")
-    assert database["PASSWORD"] == "p/w"
+    given = database(url, data_dir=tmp_path, pool_size=2)
+    assert (given["HOST"], given["PORT"], given["NAME"]) == ("/var/Run/postgresql", 5433, "agent")
+    assert given["PASSWORD"] == "p/w"
 
 
 def test_a_data_directory_that_cannot_be_used_is_told_by_name(tmp_path):
     (tmp_path / "data").write_text("a file")
 
     loaded = load_settings(tmp_path)
-    assert loaded.returncode == 1
-    assert "- DATA_DIR is" in loaded.stderr
-    assert "SECRET_KEY" not in loaded.stderr
-    assert "Traceback" not in loaded.stderr
+    assert "- DATA_DIR is" in loaded.mistakes
+    assert "SECRET_KEY" not in loaded.mistakes
 
 
 def test_a_data_directory_that_cannot_be_looked_at_is_told_by_name(tmp_path):
     loaded = load_settings(tmp_path, DATA_DIR=f"{tmp_path}/{'x' * 300}", PORT="no port")
 
-    assert loaded.returncode == 1
-    assert loaded.stderr.count("- DATA_DIR cannot be used: ") == 1
-    assert "- PORT is" in loaded.stderr
-    assert "Traceback" not in loaded.stderr
+    assert loaded.mistakes.count("- DATA_DIR cannot be used: ") == 1
+    assert "- PORT is" in loaded.mistakes
 
 
 @pytest.mark.parametrize(
@@ -156,22 +199,21 @@ def test_a_data_directory_that_cannot_be_looked_at_is_told_by_name(tmp_path):
         "host=db password=hush",
     ],
 )
-def test_an_unusable_database_address_is_told_without_its_password(told, monkeypatch, url):
-    monkeypatch.setenv("DATABASE_URL", url)
+def test_an_unusable_database_address_is_told_without_its_password(url):
+    env = Environment({"DATABASE_URL": url})
 
     assert env.database_url("DATABASE_URL") == ""
-    assert len(told) == 1
-    assert "postgres://user:password@host" in told[0]
-    assert "hush" not in told[0]
+    (mistake,) = mistakes_of(env)
+    assert "postgres://user:password@host" in mistake
+    assert "hush" not in mistake
 
 
-def test_a_line_of_dotenv_that_cannot_be_read_is_told_by_its_number(told, monkeypatch, tmp_path):
-    monkeypatch.setattr(env, "_named_in_dotenv", [])
-    monkeypatch.setattr(os, "environ", os.environ.copy())
+def test_a_line_of_dotenv_that_cannot_be_read_is_told_by_its_number(tmp_path):
+    env = Environment({})
     (tmp_path / ".env").write_text("# fine\n\nexport SPELLED_WRONG=1\nhalf a secret\n")
 
     env.read_dotenv(tmp_path / ".env")
-    assert told == [".env line 4 is not NAME=value"]
+    assert mistakes_of(env) == [".env line 4 is not NAME=value"]
     assert env.unread_names() == ["SPELLED_WRONG"]
 
 
@@ -187,7 +229,7 @@ def test_the_example_taken_as_it_is_starts(tmp_path):
     example = (ROOT / ".env.example").read_text()
     given = dict(line.split("=", 1) for line in example.splitlines() if line and not line.startswith("#"))
 
-    assert load_settings(tmp_path, **given | {"DATA_DIR": str(tmp_path / "data")}).returncode == 0
+    assert not load_settings(tmp_path, **given | {"DATA_DIR": str(tmp_path / "data")}).mistakes
 
 
 @pytest.mark.parametrize(
@@ -205,23 +247,24 @@ def test_the_example_taken_as_it_is_starts(tmp_path):
         ("NAME=it's", "it's"),
     ],
 )
-def test_dotenv_is_read_as_shells_read_it(told, monkeypatch, tmp_path, line, value):
-    monkeypatch.setattr(env, "_named_in_dotenv", [])
-    monkeypatch.setattr(os, "environ", {})
+def test_dotenv_is_read_as_shells_read_it(tmp_path, line, value):
+    variables: dict[str, str] = {}
+    env = Environment(variables)
     (tmp_path / ".env").write_text(f"\ufeff# made with an editor that marks its files\n{line}\n", encoding="utf-8")
 
     env.read_dotenv(tmp_path / ".env")
-    assert told == []
-    assert os.environ == {"NAME": value}
+    assert mistakes_of(env) == []
+    assert variables == {"NAME": value}
 
 
-def test_a_quote_without_an_end_is_told_and_not_shown(told, monkeypatch, tmp_path):
-    monkeypatch.setattr(os, "environ", {})
+def test_a_quote_without_an_end_is_told_and_not_shown(tmp_path):
+    variables: dict[str, str] = {}
+    env = Environment(variables)
     (tmp_path / ".env").write_text('SECRET_KEY="half a secret\n')
 
     env.read_dotenv(tmp_path / ".env")
-    assert told == [".env line 1 is not NAME=value; a quote in it has no end"]
-    assert os.environ == {}
+    assert mistakes_of(env) == [".env line 1 is not NAME=value; a quote in it has no end"]
+    assert variables == {}
 
 
 def test_manage_py_finds_what_make_run_installed(tmp_path):
@@ -328,8 +371,8 @@ print(Client().get("/admin/", headers={"host": "another.example"}).status_code)
         ("", []),
     ],
 )
-def test_cors_origins_are_a_json_list_a_comma_separated_list_or_a_star(monkeypatch, given, expected):
-    monkeypatch.setenv("CORS_ORIGINS", given)
+def test_cors_origins_are_a_json_list_a_comma_separated_list_or_a_star(given, expected):
+    env = Environment({"CORS_ORIGINS": given})
     assert env.origins("CORS_ORIGINS", default=["http://localhost:8080"], any_origin=True) == expected
 
 
@@ -337,17 +380,15 @@ def test_cors_origins_are_a_json_list_a_comma_separated_list_or_a_star(monkeypat
     "given",
     ['["https://a.example.com"', "[1]", '[["x"]]', "a.example.com", "https://*.example.com", "http://[x", "ftp://a"],
 )
-def test_what_is_no_origin_is_a_mistake_with_the_settings_name(monkeypatch, given):
-    monkeypatch.setattr(env, "_mistakes", [])
-    monkeypatch.setenv("CORS_ORIGINS", given)
+def test_what_is_no_origin_is_a_mistake_with_the_settings_name(given):
+    env = Environment({"CORS_ORIGINS": given})
     env.origins("CORS_ORIGINS", default=[], any_origin=True)
     with pytest.raises(SystemExit, match="CORS_ORIGINS"):
         env.stop_on_mistakes()
 
 
-def test_a_star_is_no_origin_that_the_admin_may_trust(monkeypatch):
-    monkeypatch.setattr(env, "_mistakes", [])
-    monkeypatch.setenv("CSRF_TRUSTED_ORIGINS", "*")
+def test_a_star_is_no_origin_that_the_admin_may_trust():
+    env = Environment({"CSRF_TRUSTED_ORIGINS": "*"})
     env.origins("CSRF_TRUSTED_ORIGINS", default=[])
     with pytest.raises(SystemExit, match="CSRF_TRUSTED_ORIGINS"):
         env.stop_on_mistakes()
@@ -358,21 +399,13 @@ def test_a_database_of_ones_own_needs_neither_a_webhook_secret_nor_a_password(tm
         tmp_path, DATABASE_URL="postgres://agent:hush@db/agent", SECRET_KEY="k" * 50, ADMIN_TOKEN_SECRET="t" * 50
     )
 
-    assert (loaded.returncode, loaded.stdout.strip()) == (0, "")
+    assert (loaded.mistakes, loaded.settings["ADMIN_PASSWORD"]) == ("", "")
 
 
 def test_a_webhook_secret_that_is_given_must_be_long(tmp_path):
     loaded = load_settings(tmp_path, WHATSAPP_WEBHOOK_SECRET="short")
 
-    assert "WHATSAPP_WEBHOOK_SECRET is too short" in loaded.stderr
-
-
-def load_time_zone(tmp_path, **variables: str) -> subprocess.CompletedProcess[str]:
-    given = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "data")} | variables
-    load = "from whatsapp_agent import settings; print(settings.TIME_ZONE)"
-    return subprocess.run(
-        [sys.executable, "-c", load], cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False
-    )
+    assert "WHATSAPP_WEBHOOK_SECRET is too short" in loaded.mistakes
 
 
 @pytest.mark.parametrize(
@@ -386,11 +419,10 @@ def load_time_zone(tmp_path, **variables: str) -> subprocess.CompletedProcess[st
     ],
 )
 def test_the_time_zone_is_the_one_given_or_that_of_the_machine(tmp_path, variables, zone):
-    assert load_time_zone(tmp_path, **variables).stdout.strip() == zone
+    assert load_settings(tmp_path, **variables).settings["TIME_ZONE"] == zone
 
 
 def test_an_unknown_time_zone_is_a_mistake(tmp_path):
-    loaded = load_time_zone(tmp_path, TIME_ZONE="Brasilia")
+    loaded = load_settings(tmp_path, TIME_ZONE="Brasilia")
 
-    assert loaded.returncode == 1
-    assert "- TIME_ZONE is 'Brasilia'" in loaded.stderr
+    assert "- TIME_ZONE is 'Brasilia'" in loaded.mistakes

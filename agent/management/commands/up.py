@@ -19,7 +19,7 @@ from agent.server.self_check import QUESTION, SelfCheckFailed, run_self_check
 from sessions_app import bridge_clocks
 from sessions_app.models import Bridge
 from sessions_app.services import bridge_health
-from whatsapp_agent import env
+from whatsapp_agent.env import stored_secret
 from whatsapp_agent.postgres import clock, embedded
 
 CLOCK_REMEDY = "messages may be treated as old. Synchronize both clocks with NTP."
@@ -89,7 +89,7 @@ class Command(BaseCommand):
             self._print(f"WARNING: HOST={settings.HOST} without HTTPS: passwords and messages travel unencrypted.")
         if startup.has_no_name():
             self._print("WARNING: HTTPS is on, but ALLOWED_HOSTS names only this machine. Add the names people use.")
-        for name in env.unread_names():
+        for name in settings.ENVIRONMENT.unread_names():
             self._print(f"WARNING: .env sets {name}, which no setting reads. Check its spelling against .env.example.")
 
     def _warn_of_bridge_clocks(self) -> None:
@@ -129,8 +129,8 @@ class Command(BaseCommand):
 
     def _password(self, is_first: bool) -> str:
         """Return where to find the password of `admin`; the password itself only if it was generated just now."""
-        source = env.source("ADMIN_PASSWORD")
-        stored = env.stored_secret("ADMIN_PASSWORD", data_dir=settings.DATA_DIR)
+        source = settings.ENVIRONMENT.source("ADMIN_PASSWORD")
+        stored = stored_secret("ADMIN_PASSWORD", data_dir=settings.DATA_DIR)
         if is_first and stored == settings.ADMIN_PASSWORD and self.stdout.isatty():
             return f"password {settings.ADMIN_PASSWORD} (stored in {source})"
         admin = User.objects.filter(username=FIRST_STAFF_USER).first()
