@@ -169,14 +169,13 @@ class Engine:
             thread.join(max(deadline - time.monotonic(), 0.2))
         connections.close_all()
 
-    def notify(self, conversation_id: UUID) -> None:
-        """Look at this conversation now: it may have messages to send or a turn to take."""
+    def notify(self, conversation_id: UUID, due_at: datetime | None) -> None:
+        """Look at this conversation now, for messages to send and a turn to take, or take a turn at `due_at`."""
+        if due_at is not None:
+            self._submit_at(self._turns, conversation_id, due_at)
+            return
         self._sends.submit(conversation_id)
         self._turns.submit(conversation_id)
-
-    def wake(self, conversation_id: UUID, due_at: datetime) -> None:
-        """Take a turn in this conversation at `due_at`."""
-        self._submit_at(self._turns, conversation_id, due_at)
 
     def _take_turn(self, conversation_id: UUID) -> datetime | None:
         again_at = take_turn(conversation_id)
@@ -287,9 +286,3 @@ def stop(*, timeout_s: float = 10.0) -> None:
     if _engine is not None:
         engine, _engine = _engine, None
         engine.stop(timeout_s=timeout_s)
-
-
-def wake(conversation_id: UUID, due_at: datetime) -> None:
-    """Take a turn at `due_at`. Without an engine in this process, the sweep of another one finds it."""
-    if _engine is not None:
-        _engine.wake(conversation_id, due_at)

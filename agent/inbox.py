@@ -6,7 +6,6 @@ from dataclasses import replace
 import structlog
 from django.db import DataError, IntegrityError
 
-from agent import engine
 from agent.bridges.base import WebhookRequest
 from agent.bridges.events import (
     BridgeEvent,
@@ -24,6 +23,7 @@ from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
 from sessions_app.models import Bridge
 from sessions_app.services import adapter_for, record_session_change
+from whatsapp_agent import wakeups
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 log = structlog.get_logger(__name__)
@@ -98,7 +98,7 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
         case MessageReceived():
             result = inbound.receive_message(bridge=bridge, event=event)
             if result.is_new and result.due_at is not None:
-                engine.wake(result.conversation_id, result.due_at)
+                wakeups.notify(result.conversation_id, due_at=result.due_at)
         case StatusChanged():
             inbound.record_status(bridge=bridge, event=event)
         case MessageEdited():

@@ -40,7 +40,9 @@ HOST = env.text("HOST", default="127.0.0.1")
 ALLOWED_HOSTS += [
     name for name in ("127.0.0.1", "[::1]", "localhost", HOST) if name not in ALLOWED_HOSTS
 ]  # we ourselves
-WEB_PROCESSES = env.integer("WEB_PROCESSES", default=min(2, os.cpu_count() or 1), minimum=1)
+_cores = os.cpu_count() or 1
+WEB_PROCESSES = env.integer("WEB_PROCESSES", default=min(2, max(_cores // 2, 1)), minimum=1)
+ENGINE_PROCESSES = env.integer("ENGINE_PROCESSES", default=min(4, max(_cores // 2, 1)), minimum=1)  # take turns, send
 WEB_THREADS = env.integer("WEB_THREADS", default=16, minimum=1)  # requests at once per process
 API_RATE_PER_MINUTE = env.integer("API_RATE_PER_MINUTE", default=600, minimum=0)  # each user or API key
 ANONYMOUS_RATE_PER_MINUTE = env.integer("ANONYMOUS_RATE_PER_MINUTE", default=60, minimum=0)  # each address

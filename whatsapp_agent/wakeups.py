@@ -4,6 +4,7 @@ The database holds what is to be done; a wake-up only saves waiting for the next
 Services call `notify` here so that no app has to import the engine, which stands to the right of them all.
 """
 
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -11,9 +12,10 @@ from django.db import transaction
 
 from whatsapp_agent.callback import Callback
 
-subscriber = Callback[[UUID], None](default=lambda _: None)  # the engine of this process, if it has one
+# The engine, in this process or behind a channel to its own; it may be none.
+subscriber = Callback[[UUID, datetime | None], None](default=lambda _id, _due_at: None)
 
 
-def notify(conversation_id: UUID) -> None:
-    """Wake the engine once the current transaction is committed; does nothing without one in this process."""
-    transaction.on_commit(partial(subscriber, conversation_id))
+def notify(conversation_id: UUID, *, due_at: datetime | None = None) -> None:
+    """Wake the engine once the current transaction is committed: now, or for a turn at `due_at`. Never waits."""
+    transaction.on_commit(partial(subscriber, conversation_id, due_at))

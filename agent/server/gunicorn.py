@@ -1,10 +1,11 @@
-"""The web server: gunicorn in this very process, which forks workers that each answer requests and run an engine."""
+"""The processes of one machine: gunicorn in this very process, which forks web processes and engine processes."""
 
 import gc
 import logging
 import resource
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from agent import engine, llm
+from agent import engine
+from agent.server.engine_worker import EngineWorker
+from agent.server.wake_channel import WakeChannel
 from agent.server.worker import BufferingWorker
-from whatsapp_agent import periodic
+from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.http.request_body import with_content_length
 from whatsapp_agent.postgres import base as postgres
 
@@ -37,8 +40,23 @@ class Log(Logger):  # type: ignore[misc]  # gunicorn has no types
         self.error_log.propagate = True
 
 
-class CalmArbiter(Arbiter):  # type: ignore[misc]
-    """Stop gracefully on Ctrl-C and when the terminal closes, as on SIGTERM; a second Ctrl-C stops at once."""
+def _engine_worker(number: int, *arguments: Any) -> EngineWorker:
+    worker = EngineWorker(*arguments)
+    worker.number = number
+    return worker
+
+
+class ProcessArbiter(Arbiter):  # type: ignore[misc]
+    """Keep web and engine processes running.
+
+    Stop gracefully on Ctrl-C and when the terminal closes, as on SIGTERM; a second Ctrl-C stops at once."""
+
+    def spawn_worker(self) -> Any:
+        """Fork an engine process if one is missing, else a web process."""
+        running = {worker.number for worker in self.WORKERS.values() if isinstance(worker, EngineWorker)}
+        missing = [number for number in range(settings.ENGINE_PROCESSES) if number not in running]
+        self.worker_class = partial(_engine_worker, missing[0]) if missing else BufferingWorker
+        return super().spawn_worker()
 
     def init_signals(self) -> None:
         hangup = signal.getsignal(signal.SIGHUP)
@@ -59,7 +77,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
     def __init__(self, *, address: str, in_first_worker: Callable[[], None], on_exit: Callable[[], None]) -> None:
         self._options = {
             "bind": address,
-            "workers": settings.WEB_PROCESSES,
+            "workers": settings.WEB_PROCESSES + settings.ENGINE_PROCESSES,
             "worker_class": BufferingWorker,
             "threads": settings.WEB_THREADS,
             "worker_connections": _allow_connections(),
@@ -78,6 +96,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             "on_exit": self._server_ends,
         }
         self._in_first_worker = in_first_worker
+        self._channel = EngineWorker.channel = WakeChannel(engines=settings.ENGINE_PROCESSES)
         self._on_exit = on_exit
         super().__init__()
 
@@ -89,21 +108,23 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         """Return the application, and load what its first request and turn need: once, shared by all workers."""
         application = get_wsgi_application()
         get_resolver().url_patterns  # noqa: B018
-        llm.model_for_settings()
         periodic.import_jobs(engine.APPS_WITH_JOBS)
         gc.collect()
         gc.freeze()  # collecting garbage writes to objects, which would copy their memory into each worker
         return with_content_length(application)
 
     def run(self) -> None:
-        CalmArbiter(self).run()
+        ProcessArbiter(self).run()
 
     def _worker_starts(self, worker: Any) -> None:
         # A terminal's Ctrl-C reaches every process; workers wait for the arbiter's signal, so that they end in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        engine.start()
-        if worker.age == 1:
+        if isinstance(worker, EngineWorker):
+            engine.start()
+            return
+        wakeups.subscriber.provide(self._channel.send)
+        if worker.age == settings.ENGINE_PROCESSES + 1:  # the first web process: engine processes are forked before
             self._in_first_worker()
 
     def _server_ends(self, arbiter: Any) -> None:  # noqa: ARG002

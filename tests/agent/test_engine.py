@@ -15,7 +15,7 @@ from messaging import control
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import send_text
 from tests.support.fake_openai import FakeOpenAI
-from whatsapp_agent import periodic
+from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.periodic import PeriodicJob
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,7 +53,7 @@ def sent() -> int:
 
 def test_a_wake_up_is_answered(running, says, conversation):
     kept = says("Hello")
-    engine.wake(kept.conversation_id, kept.due_at)
+    wakeups.notify(kept.conversation_id, due_at=kept.due_at)
     assert eventually(lambda: sent() == 1)
 
 
@@ -71,7 +71,7 @@ def test_a_turn_waits_until_it_is_due(running, says, conversation, profile):
     profile.debounce_s = profile.debounce_max_s = 0.5
     profile.save()
     kept = says("Hello")
-    engine.wake(kept.conversation_id, kept.due_at)
+    wakeups.notify(kept.conversation_id, due_at=kept.due_at)
     assert eventually(lambda: sent() == 1)
     assert Turn.objects.get().started_at >= kept.due_at
 
@@ -92,7 +92,7 @@ def test_a_stop_gives_the_leases_of_unfinished_turns_back(sales, says, conversat
         model.fail("hang")
         engine.start()
         kept = says("Hello")
-        engine.wake(kept.conversation_id, kept.due_at)
+        wakeups.notify(kept.conversation_id, due_at=kept.due_at)
         model.wait_for_requests(1)
         engine.stop(timeout_s=0.1)
     conversation.refresh_from_db()

@@ -165,9 +165,12 @@ class Application:
         self.process.wait(10)
 
     def kill_a_worker(self) -> None:
-        """End one of the web processes, which its parent then replaces."""
-        with suppress(psutil.NoSuchProcess, IndexError):
-            self.processes()[-1].kill()
+        """Kill the process of ours that runs longest, beside the first one, which replaces it.
+
+        Engine processes are started before web processes, so that repeated calls reach both kinds.
+        """
+        with suppress(psutil.NoSuchProcess, ValueError):
+            min(self.processes()[1:], key=psutil.Process.create_time).kill()
 
     def stop(self) -> int:
         """Ask it to end, and wait; returns its exit code."""
