@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from agent.llm.base import Completion, ContentFiltered, ModelRefused, ModelUnavailable, Prompt, ToolRequest, Usage
-from agent.llm.thoughts import remove_thoughts
-from agent.llm.written_calls import extract_calls
+from agent.llm.reading.thoughts import remove_thoughts
+from agent.llm.reading.written_calls import extract_calls
 from whatsapp_agent.text.sanitize import storable
 
 MAX_TEXT_CHARS = 65_536  # characters of an answer; WhatsApp takes 4,096 at once

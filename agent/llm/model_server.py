@@ -16,7 +16,7 @@ import openai
 
 from agent.llm.base import ModelError, ModelRefused, ModelUnavailable
 from agent.llm.failures import failure
-from agent.llm.streams import is_stream, read_stream
+from agent.llm.reading.streams import is_stream, read_stream
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024  # bytes
 _CONNECT_TIMEOUT_S = 10.0

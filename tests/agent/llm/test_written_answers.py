@@ -5,8 +5,8 @@ import json
 import pytest
 
 from agent.llm.base import ModelUnavailable, PromptMessage, Role, ToolRequest, ToolSpec
-from agent.llm.thoughts import remove_thoughts
-from agent.llm.written_calls import extract_calls
+from agent.llm.reading.thoughts import remove_thoughts
+from agent.llm.reading.written_calls import extract_calls
 
 SEARCH = ToolSpec(
     name="search_messages",

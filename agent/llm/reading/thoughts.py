@@ -7,8 +7,8 @@ the models that `_OPEN` names, and https://cookbook.openai.com/articles/openai-h
 import json
 import re
 
-from agent.llm.spans import CodeSpans, join_around_gap
-from agent.llm.written_calls import CALL_MARK
+from agent.llm.reading.spans import CodeSpans, join_around_gap
+from agent.llm.reading.written_calls import CALL_MARK
 
 _NAME = (
     r"(?:[a-z]{1,12}:)?(?:(?:inner|internal|hidden|private|longcat)[_-]?)?"

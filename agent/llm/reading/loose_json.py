@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from agent.llm.spans import CodeSpans
+from agent.llm.reading.spans import CodeSpans
 
 MAX_JSON_TRIES = 64  # in one text
 MAX_PYTHON_CHARS = 8_000

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from agent.llm.base import ToolSpec
-from agent.llm.loose_json import MAX_JSON_TRIES, MAX_PYTHON_CHARS, bare_json_starts, decode, dump, repair
-from agent.llm.spans import CodeSpans, join_around_gap
+from agent.llm.reading.loose_json import MAX_JSON_TRIES, MAX_PYTHON_CHARS, bare_json_starts, decode, dump, repair
+from agent.llm.reading.spans import CodeSpans, join_around_gap
 
 _BAR = "[|｜]"
 _GAP = "[▁_ ]"
