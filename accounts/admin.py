@@ -20,7 +20,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, is_administrator
-from accounts.keys import create_key
+from accounts.credentials.keys import create_key
 from accounts.models import ApiKey, Role, Scope, User, names_of_groups
 
 admin.site.unregister(Group)

@@ -311,7 +311,7 @@ def only_api(endpoints: list[tuple[str, ...]], **_: Any) -> list[tuple[str, ...]
 
 
 class TokenScheme(OpenApiAuthenticationExtension):
-    target_class = "accounts.authentication.TokenAuthentication"
+    target_class = "accounts.credentials.authentication.TokenAuthentication"
     name = "token"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:  # noqa: ARG002
@@ -324,7 +324,7 @@ class TokenScheme(OpenApiAuthenticationExtension):
 
 
 class KeyScheme(OpenApiAuthenticationExtension):
-    target_class = "accounts.authentication.KeyAuthentication"
+    target_class = "accounts.credentials.authentication.KeyAuthentication"
     name = "key"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:  # noqa: ARG002

@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
-from accounts import keys, tokens
-from accounts.authentication import user_of
+from accounts.credentials import keys, tokens
+from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from accounts.models import ApiKey
 from accounts.serializers import (

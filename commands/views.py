@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
-from accounts.authentication import user_of
+from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from accounts.permissions import CONTROL, MANAGE_ALL, READ, SEND, Access, denial_reason
 from commands.callers import caller_logged_in

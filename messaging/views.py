@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.authentication import user_of
+from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from accounts.models import ApiKey
 from agent.bridges.base import Card, Place

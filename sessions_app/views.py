@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from accounts.authentication import user_of
+from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from sessions_app import profiles, services
 from sessions_app.filters import AgentProfileFilters, SessionFilters

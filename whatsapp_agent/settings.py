@@ -141,7 +141,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "accounts.lockout.locked_out_page",
+    "accounts.credentials.lockout.locked_out_page",
 ]
 TEMPLATES = [
     {
@@ -160,7 +160,7 @@ ROOT_URLCONF = "whatsapp_agent.urls"
 WSGI_APPLICATION = "whatsapp_agent.wsgi.application"
 AUTH_USER_MODEL = "accounts.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-AUTHENTICATION_BACKENDS = ["accounts.lockout.LockoutBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.credentials.lockout.LockoutBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -224,8 +224,8 @@ if HTTPS:
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "accounts.authentication.TokenAuthentication",
-        "accounts.authentication.KeyAuthentication",
+        "accounts.credentials.authentication.TokenAuthentication",
+        "accounts.credentials.authentication.KeyAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.MatrixPermission"],
     "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.CallerThrottle"],

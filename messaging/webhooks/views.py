@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts.authentication import user_of
+from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from messaging.events.types import EVENT_TYPE_NAMES, SUBSCRIBABLE_TYPES
 from messaging.filters import DeliveryFilters

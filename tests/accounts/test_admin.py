@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 
 from accounts.admin_pages import BoundedPaginator
-from accounts.keys import authenticate_key, create_key
+from accounts.credentials.keys import authenticate_key, create_key
 from accounts.models import ApiKey, Role, User
 from sessions_app.models import WhatsAppSession
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from accounts.tokens import purge
+from accounts.credentials.tokens import purge
 from tests.conftest import as_user
 
 PASSWORD = "a long password 1"

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.keys import create_key
+from accounts.credentials.keys import create_key
 from accounts.models import ApiKey, Scope
 from messaging.models import Contact, Conversation, Message
 from sessions_app.models import AgentProfile, WhatsAppSession

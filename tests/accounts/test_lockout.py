@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import lockout
+from accounts.credentials import lockout
 from accounts.models import LoginFailures
 from tests.conftest import as_user
 

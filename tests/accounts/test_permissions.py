@@ -14,7 +14,7 @@ from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.keys import create_key
+from accounts.credentials.keys import create_key
 from accounts.models import Role, Scope, User
 from accounts.permissions import MATRIX, as_markdown
 from commands.models import CommandRun

@@ -189,9 +189,9 @@ def test_every_periodic_job_is_found_where_it_is_declared():
     declared = {f"{job.run.__module__}.{job.run.__name__}" for job in periodic.registry}
     assert declared >= {
         "accounts.idempotency.purge",
-        "accounts.lockout.purge",
+        "accounts.credentials.lockout.purge",
         "accounts.throttling.purge",
-        "accounts.tokens.purge",
+        "accounts.credentials.tokens.purge",
         "agent.turns.turn.renew_held",
         "messaging.control.release_expired",
         "messaging.events.feed.purge",

@@ -13,7 +13,7 @@ from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from accounts.keys import create_key
+from accounts.credentials.keys import create_key
 from accounts.models import User
 from agent.turns.turn import take_turn
 from commands.models import CommandRun

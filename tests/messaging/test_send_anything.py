@@ -7,7 +7,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
-from accounts.keys import create_key
+from accounts.credentials.keys import create_key
 from messaging.models import Conversation, Media, Message
 from sessions_app.models import WhatsAppSession
 from tests.conftest import as_user

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.keys import create_key
+from accounts.credentials.keys import create_key
 from accounts.models import Scope, User
 
 

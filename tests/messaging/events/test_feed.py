@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from accounts.keys import create_key
+from accounts.credentials.keys import create_key
 from messaging.events import views
 from messaging.models import Conversation, Event, Message
 from tests.conftest import as_user

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.keys import create_key
+from accounts.credentials.keys import create_key
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from messaging.webhooks import deliveries, endpoints
 from sessions_app.models import Membership, WhatsAppSession

@@ -14,7 +14,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken, Token
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
-from accounts import keys
+from accounts.credentials import keys
 from accounts.models import ApiKey, User
 from whatsapp_agent.postgres.prepared import Statement
 

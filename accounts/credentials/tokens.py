@@ -12,7 +12,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken, Token, UntypedToken
 
-from accounts.authentication import InvalidCredentials, TokenRefused, check_not_expired, user_of_token
+from accounts.credentials.authentication import InvalidCredentials, TokenRefused, check_not_expired, user_of_token
 from accounts.models import User
 from whatsapp_agent.periodic import periodic
 
