@@ -19,7 +19,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, is_administrator
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin, is_administrator
 from accounts.credentials.keys import create_key
 from accounts.models import ApiKey, Role, Scope, User, names_of_groups
 
@@ -30,7 +30,7 @@ admin.site.unregister(BlacklistedToken)
 
 
 @admin.register(User)
-class UserAdmin(AdministratorOnlyAdmin, FastChangeList, DjangoUserAdmin, ModelAdmin):
+class UserAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, DjangoUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -101,7 +101,7 @@ def _is_superuser(request: HttpRequest) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(AdministratorOnlyAdmin, FastChangeList, DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, DjangoGroupAdmin, ModelAdmin):
     """Groups. The groups viewer, operator and admin are the roles and cannot be changed."""
 
     fields = ["name"]
@@ -131,7 +131,7 @@ class ApiKeyForm(forms.ModelForm):
         return expires_at
 
 
-class ApiKeyAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
+class ApiKeyAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     """Create, read and revoke keys. A key is shown once. Registered in sessions_app, which knows the sessions."""
 
     form = ApiKeyForm

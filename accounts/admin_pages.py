@@ -2,12 +2,15 @@
 
 from typing import Any, cast
 
+from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from accounts.models import Role, User
+from whatsapp_agent.text.single_line import single_line_error
 
 
 class BoundedPaginator(Paginator):
@@ -70,6 +73,35 @@ class OperatorAdmin:
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return is_operator(request)
+
+
+class SingleLineForm:
+    """A model form that takes a text of one line as the API does. What is not changed is not checked."""
+
+    def clean(self: Any) -> Any:
+        cleaned = super().clean()  # type: ignore[misc]
+        for name in self.changed_data:
+            value = self.cleaned_data.get(name)
+            if isinstance(value, str) and isinstance(_model_field(self._meta.model, name), models.CharField):
+                error = single_line_error(value)
+                if error and name not in self.errors:
+                    self.add_error(name, error)
+        return cleaned
+
+
+def _model_field(model: type[models.Model], name: str) -> Any:
+    try:
+        return model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return None
+
+
+class SingleLineAdmin:
+    """Checks texts of one line by the rule of the API. Every admin page with fields to write has it."""
+
+    def get_form(self, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(*args, **kwargs)  # type: ignore[misc]
+        return type(form)(form.__name__, (SingleLineForm, form), {})
 
 
 class ReadOnlyAdmin:

@@ -183,7 +183,7 @@ class TakeOverSerializer(StrictSerializer):
 
     until = TimeField(required=False, allow_null=True)
     minutes = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=60 * 24 * 365)
-    reason = serializers.CharField(required=False, allow_blank=True, max_length=200)
+    reason = SingleLineField(required=False, allow_blank=True, max_length=200)
 
     def validate_until(self, until: datetime | None) -> datetime | None:
         if until is not None and until <= timezone.now():
@@ -197,7 +197,7 @@ class TakeOverSerializer(StrictSerializer):
 
 
 class ReleaseSerializer(StrictSerializer):
-    reason = serializers.CharField(required=False, allow_blank=True, max_length=200)
+    reason = SingleLineField(required=False, allow_blank=True, max_length=200)
 
 
 class PlaceSerializer(StrictSerializer):

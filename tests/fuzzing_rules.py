@@ -26,7 +26,7 @@ REASONS = [
     # JSON can write NUL; PostgreSQL cannot keep it.
     (ANY, "invalid", ANY, "Null characters are not allowed."),
     # A name is one line of visible characters; no schema lists which those are.
-    ("(POST|PATCH) .*", "invalid", ANY, "Line breaks, control characters and bidirectional marks are not allowed."),
+    ("(POST|PATCH) .*", "invalid", ANY, "(Line breaks, control characters, .*|Must contain a visible character.)"),
     # Spaces count for a schema's `minLength`, and are no text.
     (ANY, "invalid", ANY, "This field may not be blank."),
     # What there is changes.

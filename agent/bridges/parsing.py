@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, NoReturn
@@ -161,19 +160,3 @@ def _int64(value: dict[str, Any]) -> int | None:
     if type(low) is not int or type(high) is not int:
         return None
     return (high << 32) + (low & 0xFFFF_FFFF) if abs(high) < 2**31 else None
-
-
-INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # not Cn: newer emoji than Python knows are there
-_VARIATION_SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef\u180b-\u180d\u180f]")
-# Characters that are drawn as nothing but belong to no category of invisible ones: fillers and a blank Braille cell.
-_BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-
-
-def has_visible_text(text: str) -> bool:
-    """Return whether a text shows anything: spaces, controls, zero-width and filler characters are not seen."""
-    return any(
-        character not in _BLANKS
-        and unicodedata.category(character) not in INVISIBLE_CATEGORIES
-        and not _VARIATION_SELECTOR.match(character)
-        for character in text
-    )

@@ -48,9 +48,9 @@ from agent.bridges.parsing import (
     MAX_SESSION_NAME_LENGTH,
     Fields,
     WrongShape,
-    has_visible_text,
     read_json,
 )
+from whatsapp_agent.text.single_line import has_visible_text
 
 SCANNED_AFTER_S = 5.0
 QR_LIFE = timedelta(seconds=60)

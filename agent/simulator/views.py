@@ -37,6 +37,7 @@ from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent.errors import AppError, Forbidden, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.single_line import single_line_error
 
 # Scripts and styles come from our static files alone, never inline: markup in a message cannot run.
 CONTENT_SECURITY_POLICY = (
@@ -158,6 +159,8 @@ def contacts(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 def _create_contact(session: WhatsAppSession, values: dict[str, Any]) -> Conversation:
     name, kind = _text(values, "name", max_length=MAX_NAME_LENGTH), values.get("kind", "person")
+    if error := single_line_error(name):
+        raise InvalidInput(error)
     if kind == "person":
         phone = parse_phone(_text(values, "phone", max_length=30))
         if (known := known_by_phone(session=session, phone=phone)) is not None and hasattr(known, "conversation"):

@@ -16,7 +16,7 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
 )
 
-from accounts.admin_pages import FastChangeList, StaffOnlyAdmin, is_administrator, staff_user
+from accounts.admin_pages import FastChangeList, SingleLineAdmin, StaffOnlyAdmin, is_administrator, staff_user
 from agent import llm
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, default_tools
@@ -48,7 +48,7 @@ class AgentProfileForm(forms.ModelForm):
 
 
 @admin.register(AgentProfile)
-class AgentProfileAdmin(StaffOnlyAdmin, FastChangeList, ModelAdmin):
+class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAdmin):
     """Staff see the profiles of their sessions. Only administrators change them: other sessions may use them too."""
 
     form = AgentProfileForm

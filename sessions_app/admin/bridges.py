@@ -18,7 +18,7 @@ from unfold.widgets import (
     UnfoldAdminURLInputWidget,
 )
 
-from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin
 from sessions_app import services
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
@@ -43,7 +43,7 @@ class BridgeForm(forms.ModelForm):
 
 
 @admin.register(Bridge)
-class BridgeAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
+class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     """`default` and `simulator` are read-only: each start sets them from the environment."""
 
     form = BridgeForm

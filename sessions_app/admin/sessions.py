@@ -24,7 +24,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from accounts.admin_pages import FastChangeList, is_administrator, staff_user
+from accounts.admin_pages import FastChangeList, SingleLineAdmin, is_administrator, staff_user
 from agent.bridges.addresses import phone_as_written
 from agent.bridges.base import Capability
 from sessions_app import services
@@ -78,7 +78,7 @@ class SessionForm(forms.ModelForm):
 
 
 @admin.register(WhatsAppSession)
-class WhatsAppSessionAdmin(SessionScopedAdmin, FastChangeList, ModelAdmin):
+class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     """Sessions are linked and ended with buttons on their page; their status comes from the bridge."""
 
     form = SessionForm

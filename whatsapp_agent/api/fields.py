@@ -1,6 +1,5 @@
 """Serializers that refuse unknown fields and wrong types."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,16 +12,15 @@ from rest_framework.exceptions import (
 )
 from rest_framework.request import Request
 
-_NOT_SINGLE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+from whatsapp_agent.text.single_line import single_line_error
 
 
 # No docstrings: drf-spectacular would show them.
 class SingleLineField(serializers.CharField):
-    # A name: it must not break a line of a log or a prompt, nor turn around the text that follows it.
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
-        if _NOT_SINGLE_LINE.search(text):
-            raise ValidationError("Line breaks, control characters and bidirectional marks are not allowed.")
+        if error := single_line_error(text):
+            raise ValidationError(error)
         return text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import Resolver404, ResolverMatch, resolve
 from django.utils import timezone
@@ -108,10 +108,15 @@ def _is_route(path: str) -> bool:
 def safe_query(get_response: Handler) -> Handler:
     """Middleware: replace what PostgreSQL cannot store (NUL, lone surrogates) in the query of an HTML page.
 
-    The admin passes filters and search terms to the database unchecked. The API refuses them by name.
+    The admin passes filters and search terms to the database unchecked. The API refuses them by name. A parameter
+    that is given twice is refused everywhere.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
+        if is_html_route(request) and (repeated := _repeated(request)):
+            if _is_page(request):
+                raise BadRequest("Duplicate parameter.")
+            return _refused({storable(name): ["Duplicate parameter."] for name in repeated})
         if is_html_route(request) and any(storable(value) != value for value in _values(request)):
             query = request.GET.copy()
             for name, values in request.GET.lists():
@@ -121,6 +126,19 @@ def safe_query(get_response: Handler) -> Handler:
         return get_response(request)
 
     return middleware
+
+
+def _is_page(request: HttpRequest) -> bool:
+    """Return whether the answer is read by a person; what the simulator's script asks for is JSON."""
+    return not request.path_info.startswith("/simulator/") or request.path_info == "/simulator/"
+
+
+def _repeated(request: HttpRequest) -> list[str]:
+    return [name for name, values in request.GET.lists() if len(values) > 1]
+
+
+def _refused(errors: dict[str, list[str]]) -> JsonResponse:
+    return JsonResponse({"detail": "Invalid input.", "code": "invalid", "fields": errors}, status=400)
 
 
 def _values(request: HttpRequest) -> list[str]:
@@ -140,7 +158,7 @@ def api_fast_path(get_response: Handler) -> Handler:
         if not hasattr(match.func, "cls"):  # REST framework's views turn every exception into a response
             return get_response(request)
         if errors := _query_errors(request, match):
-            return JsonResponse({"detail": "Invalid input.", "code": "invalid", "fields": errors}, status=400)
+            return _refused(errors)
         if not request.path_info.startswith("/api/v1/"):
             return get_response(request)
         request.resolver_match = match
@@ -154,7 +172,7 @@ def api_fast_path(get_response: Handler) -> Handler:
 def _query_errors(request: HttpRequest, match: ResolverMatch) -> dict[str, list[str]]:
     """Return the errors of parameters that are given twice, of which Django would silently use the last."""
     try:
-        repeated = [name for name, values in request.GET.lists() if len(values) > 1]
+        repeated = _repeated(request)
     except SuspiciousOperation:  # too many: the view answers
         return {}
     allowed = _repeatable(match.func) if repeated else frozenset()

@@ -22,7 +22,8 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
-from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape, has_visible_text
+from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
+from whatsapp_agent.text.single_line import has_visible_text
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

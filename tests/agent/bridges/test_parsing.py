@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.bridges.parsing import Fields, WrongShape, has_visible_text, read_json
+from agent.bridges.parsing import Fields, WrongShape, read_json
 from whatsapp_agent.errors import UnreadableWebhookRequest
 from whatsapp_agent.text.sanitize import storable
 
@@ -171,16 +171,3 @@ def test_what_has_happened_is_not_in_the_future(unit):
 
 def test_a_byte_order_mark_is_no_part_of_the_json():
     assert read_json(b'\xef\xbb\xbf{"a": "\xef\xbb\xbfb"}') == {"a": "\ufeffb"}
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", " \n\t", "\u200b", "\u200d\ufeff\u2060", "\u3164", "\u2800\u00a0", "\u202e\u2066\u2069", "\ufe0f", "\u00ad"],
-)
-def test_a_text_of_invisible_characters_shows_nothing(text):
-    assert not has_visible_text(text)
-
-
-@pytest.mark.parametrize("text", ["?", "\u200bOi\u200b", "👍", "👨\u200d👩", "é", "\u0645", "\U0001fae8", "\ufffd"])
-def test_a_text_with_one_visible_character_is_seen(text):
-    assert has_visible_text(text)

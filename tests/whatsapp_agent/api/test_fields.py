@@ -21,6 +21,14 @@ NOT_SINGLE_LINE = [
     "a\u2066b",
     "a\u200fb",
     "a\x7f",
+    "a\u200bb",
+    "\ufeffAna",
+    "Ana\u2060",
+    "A\u200dna",
+    "Ana\u200c",
+    "An\u00ada",
+    "\u3164",
+    "\u2800\u2800",
 ]
 
 
@@ -38,7 +46,9 @@ def test_a_name_with_line_breaks_or_bidirectional_marks_is_refused(admin, conver
     assert Contact.objects.get(pk=conversation.contact_id).name == before
 
 
-@pytest.mark.parametrize("name", ["Ana Lúcia", "שלום", "محمد", "👩\u200d💻 Dev", "小明", "O'Neil & Söhne"])
+@pytest.mark.parametrize(
+    "name", ["Ana Lúcia", "שלום", "محمد", "👩\u200d💻 Dev", "❤️\u200d🔥", "می\u200cخواهم", "小明", "O'Neil & Söhne"]
+)
 def test_a_name_of_any_script_is_taken_as_it_is(admin, conversation, name):
     answer = as_user(admin).patch(f"{V1}contacts/{conversation.contact_id}/", {"name": name}, format="json")
     assert (answer.status_code, answer.json()["name"]) == (200, name)
