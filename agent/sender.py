@@ -15,7 +15,7 @@ from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Place, Quoted
 from agent.bridges.events import Kind, Link, SessionChanged
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
 from messaging import outbox
-from messaging.media import outgoing
+from messaging.media.files import outgoing
 from messaging.models import Media, Message
 from messaging.outbox import Claimed
 from sessions_app.models import Bridge

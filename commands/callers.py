@@ -8,8 +8,8 @@ from django.db.models import Q, QuerySet
 from accounts.models import Role, User
 from agent.bridges.events import AliasKind
 from commands.registry import By, Caller
+from messaging.contacts.phones import is_typed_phone, owner_spellings, parse_phone, phone_spellings, search_digits
 from messaging.models import Contact, ContactAlias, Conversation
-from messaging.phones import is_typed_phone, owner_spellings, parse_phone, phone_spellings, search_digits
 from messaging.search.people import contact_matches
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import InvalidInput, NotFound

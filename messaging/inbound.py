@@ -22,10 +22,10 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from messaging import control
-from messaging.contacts import alias_spellings, contact_for, conversation_with
+from messaging.contacts.lookup import alias_spellings, contact_for, conversation_with
+from messaging.contacts.phones import owner_spellings
 from messaging.models import Contact, ContactAlias, Conversation, EarlyReceipt, Media, Message
 from messaging.models.messages import MessageQuerySet
-from messaging.phones import owner_spellings
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, register_session
 from whatsapp_agent.periodic import periodic

@@ -11,11 +11,11 @@ from accounts.models import User
 from agent.bridges.base import Capability, Card, Place
 from agent.bridges.events import AliasKind, Kind
 from messaging import control
-from messaging.contacts import contact_for, conversation_with, known_by_phone
-from messaging.media import NewFile
+from messaging.contacts.lookup import contact_for, conversation_with, known_by_phone
+from messaging.contacts.phones import parse_phone
+from messaging.media.files import NewFile
 from messaging.models import ContactAlias, Conversation, Media, Message
 from messaging.models.conversations import NO_ATTENTION
-from messaging.phones import parse_phone
 from sessions_app.models import WhatsAppSession
 from sessions_app.services import adapter_for
 from whatsapp_agent import wakeups

@@ -23,8 +23,9 @@ from accounts.idempotency import idempotent
 from accounts.models import ApiKey
 from agent.bridges.base import Card, Place
 from messaging import control, leases
+from messaging.contacts.phones import parse_phone
 from messaging.filters import ContactFilters, ConversationFilters, MessageFilters, TurnFilters
-from messaging.media import by_token, fetch_file, take
+from messaging.media.files import by_token, fetch_file, take
 from messaging.models import Contact, Conversation, Media, Message, Turn
 from messaging.outbound import (
     conversation_by_phone,
@@ -36,7 +37,6 @@ from messaging.outbound import (
     send_media,
     send_text,
 )
-from messaging.phones import parse_phone
 from messaging.search.ranking import Hit, search
 from messaging.serializers import (
     ContactSerializer,

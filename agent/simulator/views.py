@@ -28,10 +28,10 @@ from agent.bridges.addresses import read_address
 from agent.bridges.events import ChatAddress
 from agent.bridges.parsing import MAX_NAME_LENGTH, WrongShape, read_json
 from agent.bridges.simulator import SimulatorBridge
-from messaging.contacts import contact_for, conversation_with, known_by_phone
+from messaging.contacts.lookup import contact_for, conversation_with, known_by_phone
+from messaging.contacts.phones import parse_phone
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
-from messaging.phones import parse_phone
 from messaging.search.people import contact_matches
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import SESSION_NAME, start_session

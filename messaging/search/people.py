@@ -2,7 +2,7 @@
 
 from django.db.models import CharField, Q, QuerySet, Transform
 
-from messaging.phones import is_typed_phone, parse_phone, phone_spellings, search_digits
+from messaging.contacts.phones import is_typed_phone, parse_phone, phone_spellings, search_digits
 from whatsapp_agent.errors import InvalidInput
 
 MAX_WORDS = 10

@@ -12,7 +12,7 @@ from django.test import Client
 
 from agent.bridges.base import Card, Place
 from agent.sender import deliver
-from messaging.media import take
+from messaging.media.files import take
 from messaging.models import Conversation, Media, Message
 from messaging.outbound import send_again, send_contact, send_location, send_media
 from sessions_app.models import Bridge

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from messaging.contacts import merge_contacts
+from messaging.contacts.merging import merge_contacts
 from messaging.models import Contact, Conversation, Event
 from messaging.outbound import send_text
 from tests.conftest import as_user

@@ -20,7 +20,7 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from messaging import control
-from messaging.contacts import merge_contacts
+from messaging.contacts.merging import merge_contacts
 from messaging.history.transcript import load_history
 from messaging.inbound import (
     receive_message,

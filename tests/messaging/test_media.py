@@ -13,8 +13,8 @@ from django.core.signing import TimestampSigner
 from django.utils import timezone
 
 from agent.bridges.events import Kind
-from messaging import media as media_files
-from messaging.file_types import OFFICE, OTHER, PLAIN_TEXT
+from messaging.media import files as media_files
+from messaging.media.types import OFFICE, OTHER, PLAIN_TEXT
 from messaging.models import Media, Message
 from whatsapp_agent.errors import InvalidInput, NotFound
 

@@ -14,7 +14,8 @@ from agent.turns.turn import answer
 from commands.models import CommandRun
 from commands.registry import By, Caller, get
 from commands.run import run
-from messaging import contacts, control, leases, outbox
+from messaging import control, leases, outbox
+from messaging.contacts.merging import merge_contacts
 from messaging.inbound import receive_own_message, record_sent
 from messaging.models import Contact, Conversation, Fact, Message, SearchEntry
 from messaging.outbound import send_text
@@ -46,7 +47,7 @@ def both(session, says):
 def test_a_message_that_meets_the_merging_of_its_contact_is_kept(bridge, session, says):
     keep, lose = both(session, says)
     with transaction.atomic():
-        contacts.merge_contacts(keep=keep, lose=lose)
+        merge_contacts(keep=keep, lose=lose)
         delivery = Aside(lambda: deliver(bridge, text="late", **{"from": HIDDEN.address}))
         delivery.until_it_waits()
     assert delivery.result()["kept"] == 1
@@ -59,7 +60,7 @@ def test_what_our_phone_said_is_kept_when_it_meets_the_merging_of_its_contact(si
     keep, lose = both(session, says)
     own = {"event": "message", "session": session.name, "id": "OWN", "chat": HIDDEN.address, "text": "me"}
     with transaction.atomic():
-        contacts.merge_contacts(keep=keep, lose=lose)
+        merge_contacts(keep=keep, lose=lose)
         delivery = Aside(
             lambda: inbox.process_webhook_request(
                 bridge=simulator, headers={}, body=json.dumps(own | {"outbound": True}).encode()
@@ -80,7 +81,7 @@ def test_a_message_and_the_merging_of_its_contact_do_not_wait_for_each_other(bri
         locked(lose.conversation)
         delivery = Aside(lambda: deliver(bridge, text="late", **{"from": HIDDEN.address}))
         delivery.until_it_waits()
-        merging = Aside(lambda: contacts.merge_contacts(keep=keep, lose=lose))
+        merging = Aside(lambda: merge_contacts(keep=keep, lose=lose))
         merging.until_it_waits(how_many=2)
     assert delivery.result()["kept"] == 1
     merging.result()
@@ -92,7 +93,7 @@ def test_what_the_bridge_took_is_sent_also_when_its_contact_is_merged_at_that_mo
     settle(leases.take(lose.conversation.pk), lose.conversation)
     claimed = outbox.claim_next_message(lose.conversation.pk)
     with transaction.atomic():
-        contacts.merge_contacts(keep=keep, lose=lose)
+        merge_contacts(keep=keep, lose=lose)
         noting = Aside(lambda: record_sent(message_id=claimed.message_id, provider_message_id="TAKEN"))
         noting.until_it_waits()
     noting.result()
@@ -107,7 +108,7 @@ def test_who_steps_in_at_the_moment_of_a_merge_is_told_so(simulator, session, sa
     there = Conversation.objects.select_related("contact", "session__bridge").get(contact=keep)
     other = Conversation.objects.select_related("contact", "session__bridge").get(contact=lose)
     with transaction.atomic():
-        contacts.merge_contacts(keep=keep, lose=lose)
+        merge_contacts(keep=keep, lose=lose)
         stepping_in = Aside(lambda: act(conversation=other))
         stepping_in.until_it_waits()
     with pytest.raises(NotFound, match="merged into another"):
@@ -120,7 +121,7 @@ def test_a_command_at_the_moment_of_a_merge_leaves_nothing_behind(session, says,
     other = lose.conversation
     caller = Caller(by=By.STAFF, user=admin)
     with transaction.atomic():
-        contacts.merge_contacts(keep=keep, lose=lose)
+        merge_contacts(keep=keep, lose=lose)
         running = Aside(lambda: run(get("human"), arguments={}, caller=caller, conversation=other, surface="api"))
         running.until_it_waits()
     with pytest.raises(control.ConversationGone):
@@ -131,7 +132,7 @@ def test_a_command_at_the_moment_of_a_merge_leaves_nothing_behind(session, says,
 def test_a_turn_whose_conversation_becomes_part_of_another_leaves_the_burst_to_that(session, says):
     keep, lose = both(session, says)
     lease = leases.take(lose.conversation.pk)
-    contacts.merge_contacts(keep=keep, lose=lose)
+    merge_contacts(keep=keep, lose=lose)
     assert answer(lease) is None
     assert Conversation.objects.due().get() == keep.conversation
     assert Message.objects.filter(status="received", conversation=keep.conversation).count() == 2
@@ -171,7 +172,7 @@ def test_an_answer_that_waits_to_be_sent_leaves_also_when_its_contact_is_merged(
     keep, lose = both(session, says)
     for contact in (keep, lose):
         settle(leases.take(contact.conversation.pk), contact.conversation, replies=[f"to {contact.aliases.get()}"])
-    contacts.merge_contacts(keep=keep, lose=lose)
+    merge_contacts(keep=keep, lose=lose)
     outbox.drop_outdated()
     assert set(Message.objects.filter(direction="outbound").values_list("status", flat=True)) == {"queued"}
     assert outbox.claim_next_message(Conversation.objects.get().pk) is not None
@@ -181,7 +182,7 @@ def test_an_answer_that_waits_to_be_sent_stays_away_when_a_person_has_the_other_
     keep, lose = both(session, says)
     settle(leases.take(keep.conversation.pk), keep.conversation)
     control.take_over(conversation=lose.conversation)
-    contacts.merge_contacts(keep=keep, lose=lose)
+    merge_contacts(keep=keep, lose=lose)
     assert Conversation.objects.get().control == "human"
     assert Message.objects.get(direction="outbound").status == "cancelled"
 
@@ -189,7 +190,7 @@ def test_an_answer_that_waits_to_be_sent_stays_away_when_a_person_has_the_other_
 def test_what_was_said_in_either_half_is_found_after_a_merge(session, says):
     keep, lose = both(session, says)
     index_waiting()
-    contacts.merge_contacts(keep=keep, lose=lose)
+    merge_contacts(keep=keep, lose=lose)
     index_waiting()
     entries = SearchEntry.objects.filter(conversation_id=keep.conversation.pk)
     assert entries.count() == 2
@@ -200,7 +201,7 @@ def test_what_hangs_on_either_half_is_kept_by_a_merge(session, says):
     turn = settle(leases.take(lose.conversation.pk), lose.conversation)
     ran = CommandRun.objects.create(conversation=lose.conversation, contact=lose, name="help", surface="chat")
     fact = Fact.objects.create(contact=lose, text="likes tea", proposed_by="contact")
-    contacts.merge_contacts(keep=keep, lose=lose)
+    merge_contacts(keep=keep, lose=lose)
     for row in (turn, ran, fact):
         row.refresh_from_db()
     assert {turn.conversation, ran.conversation} == {keep.conversation}
@@ -213,6 +214,6 @@ def test_after_a_merge_no_summary_of_one_half_hides_the_other_and_no_reset_is_un
     reset_at = timezone.now() - timedelta(seconds=5)
     Conversation.objects.filter(contact=keep).update(summary="Ana wants tea.", summary_until=timezone.now())
     Conversation.objects.filter(contact=lose).update(context_from=reset_at)
-    contacts.merge_contacts(keep=keep, lose=lose)
+    merge_contacts(keep=keep, lose=lose)
     conversation = Conversation.objects.get()
     assert (conversation.summary, conversation.summary_until, conversation.context_from) == ("", None, reset_at)

@@ -17,10 +17,10 @@ from django.db import connections
 
 from agent import engine, inbox
 from agent.server import startup
+from messaging.contacts.phones import parse_phone
 from messaging.history.timeline import Activity, activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import conversation_by_phone
-from messaging.phones import parse_phone
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import start_session
 from whatsapp_agent import postgres

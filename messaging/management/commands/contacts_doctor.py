@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging.contacts import Twins, find_twins, merge_contacts
-from messaging.phones import canonical_phone, parse_phone
+from messaging.contacts.merging import Twins, find_twins, merge_contacts
+from messaging.contacts.phones import canonical_phone, parse_phone
 from whatsapp_agent.errors import InvalidInput
 
 

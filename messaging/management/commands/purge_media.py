@@ -5,7 +5,7 @@ from typing import Any
 from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandParser
 
-from messaging.media import unused
+from messaging.media.files import unused
 
 
 class Command(BaseCommand):

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from agent.bridges.base import OutgoingFile
 from agent.bridges.events import Kind
-from messaging.file_types import EXTENSIONS, HEAD_BYTES, OTHER, PLAIN_TEXT, SUPPORTED, detect
+from messaging.media.types import EXTENSIONS, HEAD_BYTES, OTHER, PLAIN_TEXT, SUPPORTED, detect
 from messaging.models import Media
 from whatsapp_agent.errors import AppError, InvalidInput, NotFound
 from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, fetch

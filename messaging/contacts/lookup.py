@@ -1,0 +1,130 @@
+"""Contacts and their conversations by address and by phone."""
+
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Case, F, Q, Value, When
+
+from agent.bridges.events import AliasKind, ChatAddress
+from messaging.contacts.merging import merge_contacts
+from messaging.contacts.phones import canonical_phone, phone_spellings
+from messaging.models import Contact, ContactAlias, Conversation
+from sessions_app.models import WhatsAppSession
+
+
+def contact_for(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
+    """Return the contact this address belongs to; create it if it is unknown.
+
+    Addresses that the bridge ties together become one contact. A phone is also found under its other spelling.
+    """
+    contacts, known_aliases = _find_contacts(session=session, address=address)
+    if not contacts:
+        return _make_contact(session=session, address=address)
+    contact = contacts[0]
+    for other in contacts[1:]:
+        merge_contacts(keep=contact, lose=other)
+    _learn(contact=contact, address=address, new=[alias for alias in address.aliases if alias not in known_aliases])
+    return contact
+
+
+def _find_contacts(
+    *, session: WhatsAppSession, address: ChatAddress
+) -> tuple[list[Contact], dict[tuple[AliasKind, str], Contact]]:
+    """Return the contacts that have the address's aliases, the surest first, and which alias is whose.
+
+    The other spelling of a phone counts only where nobody has the phone itself: contacts that are known apart stay
+    apart until a person merges them (`manage.py contacts_doctor`).
+    """
+    spellings = {alias: alias_spellings(*alias) for alias in address.aliases}
+    rows = ContactAlias.objects.filter(
+        session=session, value__in=[value for each in spellings.values() for value in each]
+    )
+    owners = {
+        (AliasKind(row.kind), row.value): row.contact for row in rows.select_related("contact").order_by("created_at")
+    }
+    contacts = [
+        next((owners[kind, value] for value in values if (kind, value) in owners), None)
+        for (kind, _), values in spellings.items()
+    ]
+    return list(dict.fromkeys(contact for contact in contacts if contact is not None)), owners
+
+
+def alias_spellings(kind: AliasKind, value: str) -> list[str]:
+    """Return an alias and, of a phone, its other spelling."""
+    return phone_spellings(value) if kind == AliasKind.PHONE else [value]
+
+
+def _make_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
+    try:
+        with transaction.atomic():
+            if _lock_phones(session=session, address=address) and _find_contacts(session=session, address=address)[0]:
+                return contact_for(session=session, address=address)  # made under its other spelling meanwhile
+            name = _name(address)
+            contact = Contact.objects.create(
+                session=session, name=name, bridge_name=name, phone=_phone(address), is_group=address.is_group
+            )
+            ContactAlias.objects.bulk_create(
+                ContactAlias(session=session, contact=contact, kind=kind, value=value)
+                for kind, value in address.aliases
+            )
+            return contact
+    except IntegrityError:
+        if not ContactAlias.objects.filter(session=session, value__in=[value for _, value in address.aliases]).exists():
+            raise
+        return contact_for(session=session, address=address)  # made by another transaction at the same moment
+
+
+def _lock_phones(*, session: WhatsAppSession, address: ChatAddress) -> bool:
+    """Lock the address's phones that have two spellings, until the transaction ends; return whether there are any.
+
+    The unique alias keeps a contact from being made twice under one spelling; only this does so under two.
+    """
+    phones = {value for kind, value in address.aliases if len(alias_spellings(kind, value)) > 1}
+    names = sorted(f"contact:{session.pk}:{canonical_phone(phone)}" for phone in phones)
+    with connection.cursor() as cursor:
+        for name in names:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+    return bool(names)
+
+
+def _learn(*, contact: Contact, address: ChatAddress, new: list[tuple[AliasKind, str]]) -> None:
+    ContactAlias.objects.bulk_create(
+        (ContactAlias(session_id=contact.session_id, contact=contact, kind=kind, value=value) for kind, value in new),
+        ignore_conflicts=True,
+    )
+    changes: dict[str, Any] = {}
+    if (name := _name(address)) and contact.bridge_name != name:
+        is_the_bridges = Q(name="") | Q(name=F("bridge_name"))  # any other was given by staff, and stays
+        changes["name"] = Case(When(is_the_bridges, then=Value(name)), default=F("name"))
+        changes["bridge_name"] = name
+    if _phone(address) and not contact.phone:
+        changes["phone"] = _phone(address)
+    if changes:
+        Contact.objects.filter(pk=contact.pk).update(**changes)
+        contact.refresh_from_db(fields=list(changes))
+
+
+def _name(address: ChatAddress) -> str:
+    return next((a.name for a in (address, *address.alternates) if a.name), "")[:200]
+
+
+def _phone(address: ChatAddress) -> str:
+    return next((a.phone for a in (address, *address.alternates) if a.phone), "")
+
+
+def conversation_with(*, contact: Contact, address: str) -> Conversation:
+    """The conversation with this contact; `address` is what the bridge is told to write to."""
+    conversation, is_new = Conversation.objects.get_or_create(
+        contact=contact, defaults={"session_id": contact.session_id, "address": address}
+    )
+    if not is_new and conversation.address != address:
+        Conversation.objects.filter(pk=conversation.pk).update(address=address)
+        conversation.address = address
+    return conversation
+
+
+def known_by_phone(*, session: WhatsAppSession, phone: str) -> Contact | None:
+    """Return the contact of an E.164 phone, also under its other spelling; the exact one first."""
+    aliases = ContactAlias.objects.filter(session=session, kind=AliasKind.PHONE, value__in=phone_spellings(phone))
+    found = sorted(aliases.select_related("contact"), key=lambda alias: (alias.value != phone, alias.created_at))
+    return found[0].contact if found else None
