@@ -2,7 +2,8 @@
 
 A page takes two statements: one selects the ids, with the filters; the other reads these rows. The second is the
 same for every page of a serializer, so each connection plans it once. Building fifty model instances with their
-relations, only to serialize them, takes several times as long as both (`make bench-api`).
+relations, only to serialize them, takes several times as long as both (`make bench-api`). So does Django's
+`JSONObject`, whose query is compiled anew for each page (docs/benchmarks.md).
 """
 
 from collections.abc import Callable, Iterable, Sequence
