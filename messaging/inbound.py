@@ -22,7 +22,7 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from messaging import control
-from messaging.contacts.lookup import alias_spellings, contact_for, conversation_with
+from messaging.contacts.lookup import alias_spellings, resolve_contact, resolve_conversation
 from messaging.contacts.phones import owner_spellings
 from messaging.models import Contact, ContactAlias, Conversation, EarlyReceipt, Media, Message
 from messaging.models.messages import MessageQuerySet
@@ -133,10 +133,10 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
 def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> UUID | None:
     """Ensure that session, contact and conversation exist; return the writer's contact id in a group."""
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
-    contact = contact_for(session=session, address=event.chat)
-    conversation_with(contact=contact, address=event.chat.address)
+    contact = resolve_contact(session=session, address=event.chat)
+    resolve_conversation(contact=contact, address=event.chat.address)
     if event.chat.is_group:
-        return contact_for(session=session, address=event.sender).pk
+        return resolve_contact(session=session, address=event.sender).pk
     return None
 
 
@@ -253,8 +253,8 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     Returns the message typed on the phone, None for one already stored or our own echo.
     """
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
-    contact = contact_for(session=session, address=_chat_without_our_name(event))
-    conversation = conversation_with(contact=contact, address=event.chat.address)
+    contact = resolve_contact(session=session, address=_chat_without_our_name(event))
+    conversation = resolve_conversation(contact=contact, address=event.chat.address)
     Conversation.objects.select_for_update().get(pk=conversation.pk)
     if _is_known(conversation, event):
         return None

@@ -11,7 +11,7 @@ from accounts.models import User
 from agent.bridges.base import Capability, Card, Place
 from agent.bridges.events import AliasKind, Kind
 from messaging import control
-from messaging.contacts.lookup import contact_for, conversation_with, known_by_phone
+from messaging.contacts.lookup import find_contact_by_phone, resolve_contact, resolve_conversation
 from messaging.contacts.phones import parse_phone
 from messaging.media.files import NewFile
 from messaging.models import ContactAlias, Conversation, Media, Message
@@ -39,14 +39,14 @@ def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversati
     An address the bridge gave us beats one somebody typed: Brazilian, Mexican and Argentine mobile numbers exist in
     two spellings.
     """
-    if (contact := known_by_phone(session=session, phone=phone)) is not None:
+    if (contact := find_contact_by_phone(session=session, phone=phone)) is not None:
         existing = Conversation.objects.filter(contact=contact).first()
         if existing is not None:
             return existing
         phone = contact.phone or phone
     address = adapter_for(session.bridge).address_of_phone(phone)
-    contact = contact_for(session=session, address=address)
-    return conversation_with(contact=contact, address=address.address)
+    contact = resolve_contact(session=session, address=address)
+    return resolve_conversation(contact=contact, address=address.address)
 
 
 def send_text(

@@ -28,7 +28,7 @@ from agent.bridges.addresses import read_address
 from agent.bridges.events import ChatAddress
 from agent.bridges.parsing import MAX_NAME_LENGTH, WrongShape, read_json
 from agent.bridges.simulator import SimulatorBridge
-from messaging.contacts.lookup import contact_for, conversation_with, known_by_phone
+from messaging.contacts.lookup import find_contact_by_phone, resolve_contact, resolve_conversation
 from messaging.contacts.phones import parse_phone
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
@@ -163,7 +163,9 @@ def _create_contact(session: WhatsAppSession, values: dict[str, Any]) -> Convers
         raise InvalidInput(error)
     if kind == "person":
         phone = parse_phone(_text(values, "phone", max_length=30))
-        if (known := known_by_phone(session=session, phone=phone)) is not None and hasattr(known, "conversation"):
+        if (known := find_contact_by_phone(session=session, phone=phone)) is not None and hasattr(
+            known, "conversation"
+        ):
             return known.conversation
         address = f"{phone.removeprefix('+')}@s.whatsapp.net"
     elif kind == "hidden":
@@ -182,8 +184,8 @@ def _ensure_conversation(session: WhatsAppSession, raw: str, *, name: str) -> Co
         address = cast(ChatAddress, read_address(raw))
     except WrongShape as exc:
         raise InvalidInput("Invalid address.") from exc
-    contact = contact_for(session=session, address=replace(address, name=name or None))
-    return conversation_with(contact=contact, address=address.address)
+    contact = resolve_contact(session=session, address=replace(address, name=name or None))
+    return resolve_conversation(contact=contact, address=address.address)
 
 
 def _contact_as_json(conversation: Conversation) -> dict[str, Any]:

@@ -12,28 +12,30 @@ from messaging.models import Contact, ContactAlias, Conversation
 from sessions_app.models import WhatsAppSession
 
 
-def contact_for(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
-    """Return the contact this address belongs to; create it if it is unknown.
+def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
+    """Return the contact of an address; create it if there is none.
 
-    Addresses that the bridge ties together become one contact. A phone is also found under its other spelling.
+    Contacts whose addresses the bridge names together are merged. A phone is also found under its other spelling.
     """
     contacts, known_aliases = _find_contacts(session=session, address=address)
     if not contacts:
-        return _make_contact(session=session, address=address)
+        return _create_contact(session=session, address=address)
     contact = contacts[0]
     for other in contacts[1:]:
         merge_contacts(keep=contact, lose=other)
-    _learn(contact=contact, address=address, new=[alias for alias in address.aliases if alias not in known_aliases])
+    _update_contact(
+        contact=contact, address=address, new=[alias for alias in address.aliases if alias not in known_aliases]
+    )
     return contact
 
 
 def _find_contacts(
     *, session: WhatsAppSession, address: ChatAddress
 ) -> tuple[list[Contact], dict[tuple[AliasKind, str], Contact]]:
-    """Return the contacts that have the address's aliases, the surest first, and which alias is whose.
+    """Return the contacts that have one of the address's aliases, and the contact of each known alias.
 
-    The other spelling of a phone counts only where nobody has the phone itself: contacts that are known apart stay
-    apart until a person merges them (`manage.py contacts_doctor`).
+    The contact of the address's own alias comes first. The other spelling of a phone is used only if no contact has
+    the phone itself: two contacts that have one each are merged by staff alone (`manage.py contacts_doctor`).
     """
     spellings = {alias: alias_spellings(*alias) for alias in address.aliases}
     rows = ContactAlias.objects.filter(
@@ -50,15 +52,17 @@ def _find_contacts(
 
 
 def alias_spellings(kind: AliasKind, value: str) -> list[str]:
-    """Return an alias and, of a phone, its other spelling."""
+    """Return the spellings of an alias: of a phone up to two, otherwise the alias itself."""
     return phone_spellings(value) if kind == AliasKind.PHONE else [value]
 
 
-def _make_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
+def _create_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
     try:
         with transaction.atomic():
             if _lock_phones(session=session, address=address) and _find_contacts(session=session, address=address)[0]:
-                return contact_for(session=session, address=address)  # made under its other spelling meanwhile
+                return resolve_contact(
+                    session=session, address=address
+                )  # another transaction created it under the other spelling
             name = _name(address)
             contact = Contact.objects.create(
                 session=session, name=name, bridge_name=name, phone=_phone(address), is_group=address.is_group
@@ -71,13 +75,13 @@ def _make_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
     except IntegrityError:
         if not ContactAlias.objects.filter(session=session, value__in=[value for _, value in address.aliases]).exists():
             raise
-        return contact_for(session=session, address=address)  # made by another transaction at the same moment
+        return resolve_contact(session=session, address=address)  # another transaction created it at the same moment
 
 
 def _lock_phones(*, session: WhatsAppSession, address: ChatAddress) -> bool:
     """Lock the address's phones that have two spellings, until the transaction ends; return whether there are any.
 
-    The unique alias keeps a contact from being made twice under one spelling; only this does so under two.
+    The unique constraint on aliases prevents a second contact under the same spelling, this lock one under the other.
     """
     phones = {value for kind, value in address.aliases if len(alias_spellings(kind, value)) > 1}
     names = sorted(f"contact:{session.pk}:{canonical_phone(phone)}" for phone in phones)
@@ -87,15 +91,16 @@ def _lock_phones(*, session: WhatsAppSession, address: ChatAddress) -> bool:
     return bool(names)
 
 
-def _learn(*, contact: Contact, address: ChatAddress, new: list[tuple[AliasKind, str]]) -> None:
+def _update_contact(*, contact: Contact, address: ChatAddress, new: list[tuple[AliasKind, str]]) -> None:
+    """Store the aliases, name and phone that are new in this address."""
     ContactAlias.objects.bulk_create(
         (ContactAlias(session_id=contact.session_id, contact=contact, kind=kind, value=value) for kind, value in new),
         ignore_conflicts=True,
     )
     changes: dict[str, Any] = {}
     if (name := _name(address)) and contact.bridge_name != name:
-        is_the_bridges = Q(name="") | Q(name=F("bridge_name"))  # any other was given by staff, and stays
-        changes["name"] = Case(When(is_the_bridges, then=Value(name)), default=F("name"))
+        is_from_bridge = Q(name="") | Q(name=F("bridge_name"))  # any other name is from staff and is not replaced
+        changes["name"] = Case(When(is_from_bridge, then=Value(name)), default=F("name"))
         changes["bridge_name"] = name
     if _phone(address) and not contact.phone:
         changes["phone"] = _phone(address)
@@ -112,8 +117,8 @@ def _phone(address: ChatAddress) -> str:
     return next((a.phone for a in (address, *address.alternates) if a.phone), "")
 
 
-def conversation_with(*, contact: Contact, address: str) -> Conversation:
-    """The conversation with this contact; `address` is what the bridge is told to write to."""
+def resolve_conversation(*, contact: Contact, address: str) -> Conversation:
+    """Return the contact's conversation; create it if there is none. From now on it is written to at `address`."""
     conversation, is_new = Conversation.objects.get_or_create(
         contact=contact, defaults={"session_id": contact.session_id, "address": address}
     )
@@ -123,8 +128,8 @@ def conversation_with(*, contact: Contact, address: str) -> Conversation:
     return conversation
 
 
-def known_by_phone(*, session: WhatsAppSession, phone: str) -> Contact | None:
-    """Return the contact of an E.164 phone, also under its other spelling; the exact one first."""
+def find_contact_by_phone(*, session: WhatsAppSession, phone: str) -> Contact | None:
+    """Return the contact with this E.164 phone, else the one with its other spelling, else None."""
     aliases = ContactAlias.objects.filter(session=session, kind=AliasKind.PHONE, value__in=phone_spellings(phone))
     found = sorted(aliases.select_related("contact"), key=lambda alias: (alias.value != phone, alias.created_at))
     return found[0].contact if found else None

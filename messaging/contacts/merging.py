@@ -17,12 +17,12 @@ from messaging.search.index import list_moved_messages
 
 @transaction.atomic
 def merge_contacts(*, keep: Contact, lose: Contact) -> None:
-    """Two contacts were one person all along: everything of `lose` becomes part of `keep`."""
-    _locked_conversations(keep, lose)  # before the contacts, as a message on its way in takes them
+    """Move everything of `lose` to `keep`, and delete `lose`. Does nothing if one of them was merged meanwhile."""
+    _lock_conversations(keep, lose)  # lock order: conversations, then contacts, as when a message is received
     both = {row.pk: row for row in Contact.objects.select_for_update().filter(pk__in=[keep.pk, lose.pk]).order_by("pk")}
     if keep.pk not in both or lose.pk not in both:
-        return  # someone else has merged them already
-    conversations = _locked_conversations(keep, lose)  # again: one may have been made in between
+        return  # another transaction has merged them
+    conversations = _lock_conversations(keep, lose)  # again: one may have been created in between
     theirs, ours = conversations.get(lose.pk), conversations.get(keep.pk)
     if theirs is not None and ours is None:
         Conversation.objects.filter(pk=theirs.pk).update(contact=keep)
@@ -30,8 +30,8 @@ def merge_contacts(*, keep: Contact, lose: Contact) -> None:
         _merge_conversations(keep=ours, lose=theirs)
     known = Fact.objects.filter(contact=keep, forgotten_at=None).values("text")
     Fact.objects.filter(contact=lose).exclude(forgotten_at=None, text__in=known).update(contact=keep)
-    _hand_over(lose, to=keep, but=(Conversation, Fact))
-    keep, lose = both[keep.pk], both[lose.pk]  # as they are now
+    _move_references(lose, to=keep, but=(Conversation, Fact))
+    keep, lose = both[keep.pk], both[lose.pk]  # re-read under the lock
     by_staff = [each.name for each in (keep, lose) if each.name not in {"", each.bridge_name}]
     Contact.objects.filter(pk=keep.pk).update(
         name=(by_staff or [keep.name or lose.name])[0],
@@ -43,13 +43,14 @@ def merge_contacts(*, keep: Contact, lose: Contact) -> None:
     lose.delete()
 
 
-def _locked_conversations(*contacts: Contact) -> dict[UUID, Conversation]:
+def _lock_conversations(*contacts: Contact) -> dict[UUID, Conversation]:
     rows = Conversation.objects.select_for_update().filter(contact__in=contacts).order_by("pk")
     return {row.contact_id: row for row in rows}
 
 
 def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
-    """What is being written was written with half of the past and is dropped; what is queued still leaves."""
+    """Merge two conversations. The lease ends, because the turn in progress knows one half of the history; queued
+    replies are still sent, unless a person has control of either."""
     agent_speaks = {keep.control, lose.control} == {Conversation.Control.AGENT}
     epoch = max(keep.control_epoch, lose.control_epoch) + 1
     queued = Message.objects.filter(conversation__in=[keep, lose], status=Message.Status.QUEUED)
@@ -62,7 +63,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
     )
     Message.objects.filter(conversation=lose, provider_message_id__in=known_ids).update(provider_message_id=None)
     list_moved_messages(lose.pk, to=keep.pk)
-    _hand_over(lose, to=keep, but=(Summary,))
+    _move_references(lose, to=keep, but=(Summary,))
     stricter = max(keep, lose, key=_strictness)
     Conversation.objects.filter(pk=keep.pk).update(
         control=stricter.control,
@@ -78,7 +79,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         attention_note="\n".join(dict.fromkeys(filter(None, [keep.attention_note, lose.attention_note]))),
         last_message_at=max(filter(None, [keep.last_message_at, lose.last_message_at]), default=None),
         context_from=max(filter(None, [keep.context_from, lose.context_from]), default=None),
-        summary="",  # of one half, and it would hide what was said in the other
+        summary="",  # it covers one half, and would hide older messages of the other
         summary_until=None,
         summary_version=F("summary_version") + 1,
         lease_token=None,
@@ -94,8 +95,8 @@ def _strictness(conversation: Conversation) -> tuple[bool, bool, datetime, bool]
     return is_silent, conversation.control_until is None, until, conversation.control == Conversation.Control.MUTED
 
 
-def _hand_over(lose: models.Model, *, to: models.Model, but: tuple[type[models.Model], ...]) -> None:
-    """Whatever refers to `lose`, in whichever app, refers to `to` from now on."""
+def _move_references(lose: models.Model, *, to: models.Model, but: tuple[type[models.Model], ...]) -> None:
+    """Point every foreign key to `lose`, in any app, at `to`; leave out the models in `but`."""
     for relation in lose._meta.get_fields(include_hidden=True):
         if isinstance(relation, models.ForeignObjectRel) and relation.related_model not in but:
             rows = relation.related_model._default_manager.filter(**{relation.field.name: lose})
@@ -106,7 +107,7 @@ def _hand_over(lose: models.Model, *, to: models.Model, but: tuple[type[models.M
 class Twins:
     """Contacts of one session that are likely one person, the one to keep first.
 
-    `is_sure` is false where both wrote and their spellings are no proof (Argentina): they may be two people.
+    `is_sure` is false if both have written and the two spellings may be two people's phones (Argentina).
     """
 
     contacts: Sequence[Contact]
@@ -114,7 +115,7 @@ class Twins:
 
 
 def find_twins() -> list[Twins]:
-    """Return contacts known apart under two spellings of one phone. `contact_for` no longer creates any."""
+    """Return the contacts that share a phone in two spellings. `resolve_contact` no longer creates such contacts."""
     rows = ContactAlias.objects.filter(kind=AliasKind.PHONE).values_list("session_id", "value", "contact_id")
     groups: dict[tuple[UUID, str], set[UUID]] = defaultdict(set)
     for session_id, phone, contact_id in rows.iterator():
