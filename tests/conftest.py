@@ -246,6 +246,13 @@ def as_user(user: User | None = None) -> APIClient:
     return client
 
 
+def with_key(text: str) -> APIClient:
+    """A client of the API with this API key."""
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
+    return client
+
+
 @pytest.fixture
 def staff_member(member: User) -> User:
     """A staff user who is a member of the session."""

@@ -7,21 +7,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from rest_framework.test import APIClient
 
 from accounts.credentials.keys import create_key
 from accounts.models import ApiKey, Scope
 from messaging.models import Contact, Conversation, Message
 from sessions_app.models import AgentProfile, WhatsAppSession
-from tests.conftest import as_user
+from tests.conftest import as_user, with_key
 
 URL = "/api/v1/auth/keys/"
-
-
-def with_key(text):
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
-    return client
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from messaging.models import Contact, Conversation, Media, Message, Turn
 from messaging.webhooks.deliveries import send_test
 from messaging.webhooks.endpoints import create_endpoint
 from sessions_app.models import AgentProfile, Membership, WhatsAppSession
-from tests.conftest import as_user
+from tests.conftest import as_user, with_key
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
 # Routes that are not the API's: open ones, and pages for staff who logged in with a cookie.
@@ -211,12 +211,6 @@ def test_a_call_refuses_by_name_what_it_does_not_know(world, route, method):
     client = as_user(world["users"]["admin"])
     answer = getattr(client, method.lower())(url_of(route, world), {"nonsense": 1}, format="json")
     assert (answer.status_code, "nonsense" in answer.json()["fields"]) == (400, True)
-
-
-def with_key(text: str) -> APIClient:
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
-    return client
 
 
 # --- what is not the API's ----------------------------------------------------------------------------------------
