@@ -19,7 +19,7 @@ from sessions_app.models import WhatsAppSession
 LogIn = Callable[[User], Client]
 
 
-def test_an_administrator_makes_a_user_who_can_log_in(admin: User, log_in: LogIn) -> None:
+def test_an_administrator_creates_a_user_who_can_log_in(admin: User, log_in: LogIn) -> None:
     answer = log_in(admin).post(
         reverse("admin:accounts_user_add"),
         {
@@ -33,7 +33,7 @@ def test_an_administrator_makes_a_user_who_can_log_in(admin: User, log_in: LogIn
     assert Client().login(username="mia", password="a long password 1")
 
 
-def test_a_user_is_made_with_a_role_that_the_list_shows(admin: User, log_in: LogIn) -> None:
+def test_a_new_user_has_a_role_that_the_list_shows(admin: User, log_in: LogIn) -> None:
     client, operator = log_in(admin), Group.objects.get_or_create(name="operator")[0]
     form = {"username": "mia", "is_staff": "on", "groups": [str(operator.pk)], "usable_password": "true"}
     client.post(
@@ -44,18 +44,18 @@ def test_a_user_is_made_with_a_role_that_the_list_shows(admin: User, log_in: Log
     assert re.search(r"field-may[^>]*>\s*operator\s*<", page)
 
 
-def test_the_list_of_users_asks_the_same_queries_however_many_there_are(admin: User, log_in: LogIn) -> None:
+def test_the_list_of_users_takes_the_same_queries_for_any_number(admin: User, log_in: LogIn) -> None:
     client, group = log_in(admin), Group.objects.get_or_create(name="operator")[0]
-    asked = []
+    counts = []
     for name in ("mia", "ana"):
         User.objects.create_user(name, is_staff=True).groups.add(group)
         with CaptureQueriesContext(connection) as queries:
             client.get(reverse("admin:accounts_user_changelist"))
-        asked.append(len(queries))
-    assert asked[0] == asked[1]
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
-def test_who_logs_in_without_saying_where_to_comes_to_the_start(admin: User, uncollected: None) -> None:
+def test_a_login_without_next_leads_to_the_index(admin: User, uncollected: None) -> None:
     admin.set_password("a long password 1")
     admin.save()
     form = {"username": admin.username, "password": "a long password 1"}
@@ -63,16 +63,16 @@ def test_who_logs_in_without_saying_where_to_comes_to_the_start(admin: User, unc
     assert answer["Location"] == reverse("admin:index")
 
 
-def test_the_bare_address_leads_to_the_admin(client: Client) -> None:
+def test_the_root_redirects_to_the_admin(client: Client) -> None:
     assert client.get("/")["Location"] == reverse("admin:index")
 
 
-def test_a_page_that_is_not_there_is_said_for_people(admin: User, log_in: LogIn) -> None:
+def test_a_missing_page_has_a_page_for_people(admin: User, log_in: LogIn) -> None:
     answer = log_in(admin).get("/admin/nosuch/", headers={"Accept": "text/html"})
     assert (answer.status_code, "There is no such page" in answer.content.decode()) == (404, True)
 
 
-def test_a_page_for_others_says_what_to_do(staff_member: User, log_in: LogIn) -> None:
+def test_a_forbidden_page_says_what_to_do(staff_member: User, log_in: LogIn) -> None:
     answer = log_in(staff_member).get(reverse("admin:accounts_user_changelist"), headers={"Accept": "text/html"})
     assert (answer.status_code, "Ask an administrator" in answer.content.decode()) == (403, True)
 
@@ -85,7 +85,7 @@ def administrator(db: None) -> User:
     return user
 
 
-def test_an_administrator_by_role_makes_no_superusers(administrator: User, log_in: LogIn) -> None:
+def test_an_administrator_by_role_cannot_make_superusers(administrator: User, log_in: LogIn) -> None:
     form = {"username": "boss", "is_staff": "on", "is_active": "on", "is_superuser": "on"}
     answer = log_in(administrator).post(reverse("admin:accounts_user_change", args=[administrator.pk]), form)
     assert (answer.status_code, User.objects.get(username="boss").is_superuser) == (302, False)
@@ -93,12 +93,12 @@ def test_an_administrator_by_role_makes_no_superusers(administrator: User, log_i
 
 def test_an_administrator_by_role_cannot_take_over_a_superuser(administrator: User, admin: User, log_in: LogIn) -> None:
     client = log_in(administrator)
-    doors = [
+    answers = [
         client.post(reverse("admin:accounts_user_change", args=[admin.pk]), {"username": "mine"}),
         client.post(reverse("admin:auth_user_password_change", args=[admin.pk]), {"password1": "x", "password2": "x"}),
         client.post(reverse("admin:accounts_user_delete", args=[admin.pk]), {"post": "yes"}),
     ]
-    assert [answer.status_code for answer in doors] == [403] * 3
+    assert [answer.status_code for answer in answers] == [403] * 3
 
 
 def test_the_groups_that_are_roles_keep_their_names(admin: User, log_in: LogIn) -> None:
@@ -129,7 +129,7 @@ def test_an_api_key_is_restricted_to_sessions_and_expires(admin: User, session: 
     assert session.name in page
 
 
-def test_an_api_key_that_has_expired_already_is_not_made(admin: User, log_in: LogIn) -> None:
+def test_an_api_key_cannot_expire_in_the_past(admin: User, log_in: LogIn) -> None:
     form = {"user": str(admin.pk), "name": "CRM", "scopes": ["messages:read"]}
     form |= {"expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}
     answer = log_in(admin).post(reverse("admin:accounts_apikey_add"), form)
@@ -137,7 +137,7 @@ def test_an_api_key_that_has_expired_already_is_not_made(admin: User, log_in: Lo
     assert not ApiKey.objects.exists()
 
 
-def test_a_revoked_api_key_opens_nothing(admin: User, log_in: LogIn) -> None:
+def test_a_revoked_api_key_stops_working(admin: User, log_in: LogIn) -> None:
     key, text = create_key(user=admin, name="CRM", scopes=["messages:read"])
     form = {"action": "revoke", "_selected_action": [str(key.pk)]}
     log_in(admin).post(reverse("admin:accounts_apikey_changelist"), form)
@@ -154,7 +154,7 @@ def test_a_revoked_api_key_opens_nothing(admin: User, log_in: LogIn) -> None:
         "auth_group_changelist",
     ],
 )
-def test_staff_who_are_no_administrators_do_not_reach_users_and_groups(
+def test_staff_who_are_no_administrators_cannot_open_users_and_groups(
     staff_member: User, log_in: LogIn, page: str
 ) -> None:
     assert log_in(staff_member).get(reverse(f"admin:{page}")).status_code == 403
@@ -173,12 +173,12 @@ def test_the_pages_of_users_and_groups_open(admin: User, log_in: LogIn) -> None:
     assert [client.get(page).status_code for page in pages] == [200] * len(pages)
 
 
-def test_a_password_is_never_shown(admin: User, log_in: LogIn) -> None:
+def test_a_user_page_does_not_show_the_password_hash(admin: User, log_in: LogIn) -> None:
     page = log_in(admin).get(reverse("admin:accounts_user_change", args=[admin.pk])).content.decode()
     assert admin.password not in page
 
 
-def test_nobody_deletes_themselves(admin: User, log_in: LogIn) -> None:
+def test_a_user_cannot_delete_themselves(admin: User, log_in: LogIn) -> None:
     answer = log_in(admin).post(reverse("admin:accounts_user_delete", args=[admin.pk]), {"post": "yes"})
     assert answer.status_code == 403
     assert User.objects.filter(pk=admin.pk).exists()
@@ -190,7 +190,7 @@ def test_refresh_tokens_have_no_pages(model: str) -> None:
         reverse(f"admin:token_blacklist_{model}_changelist")
 
 
-def test_a_list_counts_no_further_than_its_bound(db: None, monkeypatch: Any) -> None:
+def test_a_list_counts_up_to_its_limit(db: None, monkeypatch: Any) -> None:
     monkeypatch.setattr(BoundedPaginator, "MAX_COUNT", 3)
     User.objects.bulk_create(User(username=f"user{number}") for number in range(5))
     paginator = BoundedPaginator(User.objects.order_by("username"), 2)

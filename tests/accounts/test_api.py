@@ -31,14 +31,14 @@ def tokens(member):
     return post("token/", username="member", password=PASSWORD).json()
 
 
-def test_a_name_and_a_password_give_tokens_that_open_the_api(tokens):
+def test_a_login_returns_tokens_that_work(tokens):
     assert set(tokens) == {"access", "refresh"}
     answer = me_with(tokens["access"])
     assert (answer.status_code, answer.json()["username"]) == (200, "member")
 
 
 @pytest.mark.parametrize(("username", "password"), [("member", "wrong"), ("nobody", PASSWORD)])
-def test_a_wrong_name_and_a_wrong_password_are_refused_alike(member, username, password):
+def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(member, username, password):
     answer = post("token/", username=username, password=password)
     assert answer.status_code == 401
     assert answer.json()["code"] == "wrong_credentials"
@@ -48,7 +48,7 @@ def test_a_wrong_name_and_a_wrong_password_are_refused_alike(member, username, p
     "body",
     [{}, {"username": "member"}, {"username": "a\x00b", "password": "x"}, {"username": 5, "password": "x"}, []],
 )
-def test_a_login_that_makes_no_sense_is_a_mistake_of_the_caller(member, body):
+def test_a_malformed_login_is_a_bad_request(member, body):
     answer = as_user().post("/api/v1/auth/token/", body, format="json")
     assert answer.status_code == 400
     assert answer.json()["code"] == "invalid"
@@ -63,7 +63,7 @@ def test_a_refresh_token_works_once(tokens):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_refresh_token_used_by_many_at_once_works_for_one(member):
+def test_a_refresh_token_used_concurrently_works_once(member):
     refresh = str(RefreshToken.for_user(member))
     start = threading.Barrier(6)
     answers: list[int] = []
@@ -84,14 +84,14 @@ def test_a_refresh_token_used_by_many_at_once_works_for_one(member):
 
 
 @pytest.mark.django_db(transaction=True)  # within a test's own transaction a lock taken outside of any is not noticed
-def test_after_a_logout_the_refresh_token_is_worth_nothing(tokens):
+def test_a_logout_revokes_the_refresh_token(tokens):
     assert post("logout/", refresh=tokens["refresh"]).status_code == 204
     assert post("logout/", refresh=tokens["refresh"]).status_code == 204
     assert post("token/refresh/", refresh=tokens["refresh"]).status_code == 401
     assert post("token/verify/", token=tokens["refresh"]).status_code == 401
 
 
-def test_refresh_tokens_that_have_expired_are_forgotten(member, tokens):
+def test_expired_refresh_tokens_are_deleted(member, tokens):
     post("token/refresh/", refresh=tokens["refresh"])  # which leaves one used up and a new one
     oldest = OutstandingToken.objects.order_by("id").first()
     OutstandingToken.objects.filter(pk=oldest.pk).update(expires_at=timezone.now() - timedelta(days=1))
@@ -100,7 +100,7 @@ def test_refresh_tokens_that_have_expired_are_forgotten(member, tokens):
     assert not BlacklistedToken.objects.exists()
 
 
-def test_verify_tells_good_tokens_from_bad_ones(tokens):
+def test_verify_accepts_valid_tokens_only(tokens):
     assert post("token/verify/", token=tokens["access"]).status_code == 200
     assert post("token/verify/", token=tokens["refresh"]).status_code == 200
     assert post("token/verify/", token=tokens["access"][:-2]).status_code == 401
@@ -111,7 +111,7 @@ def forged(member: Any, *, key: str = settings.ADMIN_TOKEN_SECRET, algorithm: st
     return jwt.encode(payload | changes, key, algorithm=algorithm)
 
 
-def test_the_forgery_the_next_tests_rely_on_is_good_but_for_what_they_change(member):
+def test_an_unchanged_forged_token_works(member):
     assert me_with(forged(member)).status_code == 200
 
 
@@ -132,14 +132,14 @@ def test_the_forgery_the_next_tests_rely_on_is_good_but_for_what_they_change(mem
     ],
     ids=str,
 )
-def test_an_expired_foreign_or_tampered_token_opens_nothing(member, changes):
+def test_an_expired_foreign_or_tampered_token_is_refused(member, changes):
     answer = me_with(forged(member, **changes))
     assert answer.status_code == 401
     assert answer.json()["code"]
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_a_token_that_was_good_a_moment_ago_expires_all_the_same(member, monkeypatch):
+def test_a_cached_token_expires(member, monkeypatch):
     token = forged(member)
     assert me_with(token).status_code == 200
     half_an_hour_later = timezone.now() + timedelta(minutes=30, seconds=1)
@@ -147,19 +147,19 @@ def test_a_token_that_was_good_a_moment_ago_expires_all_the_same(member, monkeyp
     assert me_with(token).status_code == 401
 
 
-def test_a_browser_that_is_logged_in_to_the_admin_is_nobody_to_the_api(admin, client):
+def test_a_session_cookie_of_the_admin_does_not_authenticate_at_the_api(admin, client):
     client.force_login(admin)
     answer = client.get("/api/v1/auth/me/")
     assert answer.status_code == 401
     assert not answer.cookies
 
 
-def test_a_token_that_outlasts_time_opens_nothing(member):
+def test_a_token_that_expires_beyond_the_calendar_is_refused(member):
     assert me_with(forged(member, exp=10**30)).status_code == 401
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer a b", "Bearer \xff", "Basic bWVtYmVyOng=", "nonsense"])
-def test_a_header_that_is_no_token_opens_nothing(member, header):
+def test_a_malformed_authorization_header_is_refused(member, header):
     assert as_user().get("/api/v1/auth/me/", headers={"Authorization": header}).status_code == 401
 
 
@@ -183,7 +183,7 @@ def test_the_tokens_of_a_deleted_user_stop_working(member, tokens):
     assert post("token/refresh/", refresh=tokens["refresh"]).status_code == 401
 
 
-def test_a_changed_password_ends_every_token_given_before(member, tokens):
+def test_a_changed_password_revokes_earlier_tokens(member, tokens):
     change = {"current_password": PASSWORD, "new_password": "another long password 2"}
     answer = as_user(member).patch("/api/v1/auth/me/", change, format="json")
     assert answer.status_code == 200
@@ -201,7 +201,7 @@ def test_a_changed_password_ends_every_token_given_before(member, tokens):
         ({"new_password": "another long password 2"}, "current_password"),
     ],
 )
-def test_a_password_is_changed_only_by_who_knows_it_and_to_a_good_one(member, change, field):
+def test_a_password_change_needs_the_current_and_a_good_new_password(member, change, field):
     answer = as_user(member).patch("/api/v1/auth/me/", change, format="json")
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
     member.refresh_from_db()

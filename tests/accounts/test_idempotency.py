@@ -26,7 +26,7 @@ CLIENTS = 16
 
 
 class Make(APIView):
-    """Makes a group, then answers as it was told."""
+    """Makes a group, then answers as it was received."""
 
     permission_classes = [IsAuthenticated]
 
@@ -83,7 +83,7 @@ def post(client: APIClient, body: Any = None, *, key: str = "k1", to: str = "/ma
     return client.post(to, body or {"text": "Hi"}, format=form, headers={"Idempotency-Key": key})
 
 
-def test_the_same_key_and_body_is_done_once_and_answered_the_same(client):
+def test_a_repeated_request_runs_once_and_gets_the_same_response(client):
     first, again = post(client), post(client)
     assert Group.objects.count() == 1
     assert (again.status_code, again.json(), again.headers["Location"]) == (
@@ -95,25 +95,25 @@ def test_the_same_key_and_body_is_done_once_and_answered_the_same(client):
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
-def test_without_a_key_each_post_is_done(client):
+def test_a_post_without_a_key_runs_every_time(client):
     for _ in range(2):
         client.post("/make/", {}, format="json")
     assert Group.objects.count() == 2
 
 
-def test_members_in_another_order_are_the_same_body(client):
+def test_a_body_with_fields_in_another_order_is_the_same(client):
     post(client, {"a": 1, "b": 2})
     assert post(client, {"b": 2, "a": 1}).headers["Idempotent-Replayed"] == "true"
 
 
-def test_another_body_under_the_same_key_is_refused(client):
+def test_a_key_reused_for_another_body_is_refused(client):
     post(client, {"text": "Hi"})
     refused = post(client, {"text": "Ho"})
     assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
     assert Group.objects.count() == 1
 
 
-def test_the_same_upload_is_recognised_whatever_its_boundary(client):
+def test_a_repeated_upload_is_recognised_whatever_its_boundary(client):
     def upload(content: bytes) -> Any:
         return post(client, {"file": SimpleUploadedFile("a.txt", content)}, form="multipart")
 
@@ -137,39 +137,39 @@ def test_a_key_is_a_quoted_string_or_a_bare_word(header, key):
 
 
 @pytest.mark.parametrize("header", ["", '""', '" "', '"abc', " ", "x" * 256, "clé", "a\x00b", "a\tb"])
-def test_a_key_that_is_none_is_refused(header):
+def test_a_malformed_key_is_refused(header):
     with pytest.raises(idempotency.InvalidIdempotencyKey):
         idempotency.parse_key(header)
 
 
-def test_a_refusal_is_kept_like_any_answer(client):
+def test_a_stored_refusal_is_replayed(client):
     first, again = post(client, {"then": "conflict"}), post(client, {"then": "conflict"})
     assert (first.status_code, again.status_code, again.json()) == (409, 409, first.json())
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
-def test_a_failure_of_ours_is_not_kept_and_leaves_nothing_behind(client):
+def test_a_failure_with_5xx_is_rolled_back_and_not_stored(client):
     failed, again = post(client, {"then": "bridge failure"}), post(client, {"then": "bridge failure"})
     assert (failed.status_code, again.status_code) == (502, 502)
     assert "Idempotent-Replayed" not in again.headers
     assert not Group.objects.exists()
 
 
-def test_a_crash_of_the_view_frees_the_key(client):
+def test_a_crash_of_the_view_releases_the_key(client):
     client.raise_request_exception = False
     assert post(client, {"then": "crash"}).status_code == 500
     assert not IdempotentRequest.objects.exists()
     assert not Group.objects.exists()
 
 
-def test_a_key_is_free_again_after_a_day(client):
+def test_a_key_can_be_reused_after_a_day(client):
     post(client, {"text": "Hi"})
     IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
     assert post(client, {"text": "Ho"}).status_code == 201
     assert IdempotentRequest.objects.get().created_at > timezone.now() - timedelta(minutes=1)
 
 
-def test_what_is_older_than_a_day_is_purged(client):
+def test_stored_responses_are_purged_after_a_day(client):
     post(client, key="old")
     IdempotentRequest.objects.update(created_at=timezone.now() - timedelta(hours=25))
     post(client, key="new")
@@ -177,18 +177,18 @@ def test_what_is_older_than_a_day_is_purged(client):
     assert [request.key for request in IdempotentRequest.objects.all()] == ["new"]
 
 
-def test_a_request_that_still_runs_is_not_done_twice(client, monkeypatch):
-    seen: list[Any] = []
-    monkeypatch.setattr(Make, "at_work", lambda _: seen.append(post(client, {"then": "wait"})))
+def test_a_request_that_is_running_does_not_run_twice(client, monkeypatch):
+    concurrent: list[Any] = []
+    monkeypatch.setattr(Make, "at_work", lambda _: concurrent.append(post(client, {"then": "wait"})))
     assert post(client, {"then": "wait"}).status_code == 201
-    assert (seen[0].status_code, seen[0].json()["code"]) == (409, "idempotency_key_in_use")
+    assert (concurrent[0].status_code, concurrent[0].json()["code"]) == (409, "idempotency_key_in_use")
 
 
 def abandon(claims: Any) -> None:
     claims.update(claimed_at=timezone.now() - timedelta(seconds=idempotency.CLAIM_TTL_S + 1))
 
 
-def test_the_claim_of_a_process_that_died_comes_free(client):
+def test_the_claim_of_a_dead_process_expires(client):
     post(client, {"text": "Hi"})
     IdempotentRequest.objects.update(status_code=None, answer="")  # as the crash leaves it
     assert post(client, {"text": "Hi"}).status_code == 409
@@ -197,7 +197,7 @@ def test_the_claim_of_a_process_that_died_comes_free(client):
     assert post(client, {"text": "Hi"}).status_code == 201
 
 
-def test_who_lost_the_claim_meanwhile_leaves_nothing_behind(client, monkeypatch):
+def test_a_request_that_lost_its_claim_is_rolled_back(client, monkeypatch):
     # somebody else has it by the time the work is done
     monkeypatch.setattr(Make, "at_work", lambda _: IdempotentRequest.objects.update(token=uuid4()))
     assert post(client, {"then": "wait"}).status_code == 409
@@ -212,7 +212,7 @@ def test_a_view_that_waits_for_a_bridge_holds_no_transaction(stranger):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_clients_at_once_one_is_done_and_the_others_hear_of_it(stranger):
+def test_concurrent_requests_run_once(stranger):
     start = threading.Barrier(CLIENTS)
     answers: list[Any] = []
 
@@ -232,11 +232,13 @@ def test_of_many_clients_at_once_one_is_done_and_the_others_hear_of_it(stranger)
         thread.join()
     assert Group.objects.count() == 5
     for number in range(5):
-        told = [answer for of, answer in answers if of == number]
-        assert {answer.status_code for answer in told} <= {201, 409}
-        assert len({answer.json()["id"] for answer in told if answer.status_code == 201}) == 1
+        received = [answer for of, answer in answers if of == number]
+        assert {answer.status_code for answer in received} <= {201, 409}
+        assert len({answer.json()["id"] for answer in received if answer.status_code == 201}) == 1
         assert (
-            len([1 for answer in told if answer.status_code == 201 and not answer.has_header("Idempotent-Replayed")])
+            len(
+                [1 for answer in received if answer.status_code == 201 and not answer.has_header("Idempotent-Replayed")]
+            )
             == 1
         )
         assert post(logged_in(stranger), {"number": number}, key=f"key-{number}").status_code == 201

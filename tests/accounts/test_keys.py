@@ -35,13 +35,13 @@ def test_a_key_is_shown_once(member):
     assert text.split(".")[1] not in shown
 
 
-def test_a_secret_is_not_in_the_database(key):
+def test_the_database_does_not_hold_the_secret_of_a_key(key):
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM accounts_apikey")
         assert key[1].split(".")[1] not in str(cursor.fetchall())
 
 
-def test_a_message_sent_with_a_key_is_the_apis_and_takes_nothing_over(key, conversation):
+def test_a_message_sent_with_a_key_has_the_author_api_and_leaves_control_alone(key, conversation):
     url = f"/api/v1/conversations/{conversation.pk}/messages/"
     answer = with_key(key[1]).post(url, {"text": "Your parcel has arrived"}, format="json")
     assert (answer.status_code, answer.json()["author"]) == (201, "api")
@@ -58,18 +58,18 @@ def test_a_message_sent_with_a_key_is_the_apis_and_takes_nothing_over(key, conve
     ],
     ids=str,
 )
-def test_a_revoked_expired_or_wrong_key_opens_nothing(key, change):
+def test_a_revoked_expired_or_wrong_key_is_refused(key, change):
     ApiKey.objects.update(**change)
     answer = with_key(key[1]).get("/api/v1/messages/")
     assert (answer.status_code, answer.json()["code"]) == (401, "key_not_valid")
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b", ".", "é.é", "x" * 10_000, "0" * 12 + "." + "x" * 43, "a b"])
-def test_what_is_no_key_opens_nothing(key, text):
+def test_a_malformed_key_is_refused(key, text):
     assert with_key(text).get("/api/v1/messages/").status_code == 401
 
 
-def test_the_key_of_a_deactivated_user_opens_nothing(key, member):
+def test_the_key_of_a_deactivated_user_is_refused(key, member):
     member.is_active = False
     member.save()
     assert with_key(key[1]).get("/api/v1/messages/").status_code == 401
@@ -84,7 +84,7 @@ def test_the_key_of_a_deactivated_user_opens_nothing(key, member):
         ("post", "conversations/{id}/messages/", "messages:send"),
     ],
 )
-def test_without_its_scope_a_call_is_refused_and_the_scope_named(member, conversation, method, path, scope):
+def test_a_call_without_its_scope_is_refused_by_name(member, conversation, method, path, scope):
     others = [other for other in Scope.values if other != scope]
     path = path.format(id=conversation.pk)
     _, text = create_key(user=member, name="narrow", scopes=others)
@@ -102,7 +102,7 @@ def test_a_key_may_not_do_what_its_user_may_not(key):
     assert (answer.status_code, "admin" in answer.json()["detail"]) == (403, True)
 
 
-def test_a_key_makes_revokes_and_lists_no_keys(key):
+def test_a_key_cannot_create_revoke_or_list_keys(key):
     client = with_key(key[1])
     assert client.get(URL).status_code == 403
     assert client.post(URL, {"name": "x", "scopes": ["messages:read"]}, format="json").status_code == 403
@@ -111,7 +111,7 @@ def test_a_key_makes_revokes_and_lists_no_keys(key):
 
 
 @pytest.mark.parametrize("who", ["member", "admin"])
-def test_a_key_restricted_to_sessions_sees_those_alone(who, request, session, conversation):
+def test_a_key_restricted_to_sessions_sees_only_those(who, request, session, conversation):
     user = request.getfixturevalue(who)
     other = WhatsAppSession.objects.create(
         bridge=session.bridge, name="other", status="connected", agent_profile=session.agent_profile
@@ -128,7 +128,7 @@ def test_a_key_restricted_to_sessions_sees_those_alone(who, request, session, co
     assert client.post("/api/v1/messages/", send, format="json").status_code == 404
 
 
-def test_a_key_restricted_to_sessions_changes_nothing_for_others(admin, session):
+def test_a_key_restricted_to_sessions_cannot_change_others(admin, session):
     elsewhere = AgentProfile.objects.create(name="Elsewhere")
     _, text = create_key(user=admin, name="one number", scopes=Scope.values, session_ids=[session.pk])
     client = with_key(text)
@@ -150,7 +150,7 @@ def test_a_key_restricted_to_a_session_its_user_does_not_see_sees_nothing(strang
     assert with_key(text).get("/api/v1/sessions/").json()["results"] == []
 
 
-def test_the_use_of_a_key_is_noted_once_a_minute(key):
+def test_the_last_use_of_a_key_is_stored_once_a_minute(key):
     def queries():
         with CaptureQueriesContext(connection) as captured:
             with_key(key[1]).get("/api/v1/messages/")
@@ -168,7 +168,7 @@ def test_a_revoked_key_stays_in_the_list(member, key):
     assert row["revoked_at"]
 
 
-def test_the_keys_of_others_are_not_there(stranger, admin, key):
+def test_the_keys_of_others_are_not_found(stranger, admin, key):
     for client in (as_user(stranger), as_user(admin)):
         assert client.get(URL).json()["results"] == []
         assert client.get(f"{URL}{key[0].pk}/").status_code == 404
@@ -191,27 +191,31 @@ def test_the_keys_of_others_are_not_there(stranger, admin, key):
         ({"prefix": "x"}, "prefix"),
     ],
 )
-def test_a_key_that_makes_no_sense_names_the_field(member, change, field):
+def test_an_invalid_field_of_a_key_is_named(member, change, field):
     body = {"name": "CRM", "scopes": ["messages:read"]} | change
     answer = as_user(member).post(URL, body, format="json")
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
 
 
-def test_an_operator_makes_a_key_at_the_terminal(member, capsys):
+def test_the_terminal_creates_a_key(member, capsys):
     call_command("create_api_key", "member", "--name", "CRM", "--scope", "messages:read", "--expires-in-days", "30")
     text = capsys.readouterr().out.strip()
     assert with_key(text).get("/api/v1/messages/").status_code == 200
     assert ApiKey.objects.get().expires_at > timezone.now() + timedelta(days=29)
 
 
-def test_the_terminal_makes_no_key_for_nobody(db):
+def test_the_terminal_creates_no_key_for_an_unknown_user(db):
     with pytest.raises(CommandError, match="nobody"):
         call_command("create_api_key", "nobody", "--name", "CRM", "--scope", "messages:read")
 
 
-def test_a_key_can_ask_what_it_is(member):
+def test_a_key_can_read_its_own_account(member):
     key, text = create_key(user=member, name="CRM", scopes=["messages:read"])
-    told = with_key(text).get("/api/v1/auth/me/").json()
-    assert (told["username"], told["key"]["id"], told["key"]["scopes"]) == ("member", str(key.pk), ["messages:read"])
-    assert key.secret_hash.hex() not in str(told)
+    account = with_key(text).get("/api/v1/auth/me/").json()
+    assert (account["username"], account["key"]["id"], account["key"]["scopes"]) == (
+        "member",
+        str(key.pk),
+        ["messages:read"],
+    )
+    assert key.secret_hash.hex() not in str(account)
     assert as_user(member).get("/api/v1/auth/me/").json()["key"] is None

@@ -24,18 +24,18 @@ def guess(times, **where):
     return [log_in("wrong", **where).status_code for _ in range(times)]
 
 
-def test_after_five_failures_even_the_right_password_waits(member):
+def test_five_failures_lock_out_the_right_password_too(member):
     assert guess(5) == [401] * 5
     answer = log_in(PASSWORD)
     assert (answer.status_code, answer.json()["code"]) == (429, "locked_out")
     assert 890 <= int(answer.headers["Retry-After"]) <= 900
 
 
-def test_a_name_that_is_nobodys_is_locked_alike(db):
+def test_an_unknown_name_is_locked_out_as_well(db):
     assert guess(6, username="nobody") == [401] * 5 + [429]
 
 
-def test_writing_the_name_otherwise_does_not_help(member):
+def test_a_name_in_another_case_is_locked_out(member):
     guess(5)
     assert guess(1, username="MEMBER") == [429]
 
@@ -46,32 +46,32 @@ def test_another_address_and_another_name_are_not_locked(member, admin):
     assert log_in(PASSWORD, username="admin").status_code == 200
 
 
-def test_the_lock_ends_after_a_quarter_of_an_hour(member):
+def test_a_lockout_ends_after_a_quarter_of_an_hour(member):
     guess(6)
     LoginFailures.objects.update(began_at=timezone.now() - timedelta(minutes=15, seconds=1))
     assert log_in(PASSWORD).status_code == 200
 
 
-def test_a_login_forgets_the_failures_before_it(member):
+def test_a_login_resets_the_failures(member):
     guess(4)
     assert log_in(PASSWORD).status_code == 200
     assert guess(5) == [401] * 5
 
 
-def test_the_admin_is_locked_with_the_api(admin, uncollected):
+def test_a_lockout_at_the_api_holds_in_the_admin(admin, uncollected):
     guess(5, username="admin", address="127.0.0.1")
     answer = Client().post("/admin/login/", {"username": "admin", "password": PASSWORD})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_the_api_is_locked_with_the_admin(admin, uncollected):
+def test_a_lockout_in_the_admin_holds_at_the_api(admin, uncollected):
     for _ in range(5):
         assert Client().post("/admin/login/", {"username": "admin", "password": "wrong"}).status_code == 200
     assert log_in(PASSWORD, username="admin", address="127.0.0.1").status_code == 429
 
 
-def test_a_stolen_token_does_not_allow_to_guess_the_password(member):
+def test_a_token_does_not_allow_guessing_the_password(member):
     client = as_user(member)
     change = {"current_password": "wrong", "new_password": "another long password 2"}
     answers = [client.patch("/api/v1/auth/me/", change, format="json").status_code for _ in range(6)]
@@ -79,7 +79,7 @@ def test_a_stolen_token_does_not_allow_to_guess_the_password(member):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_guesses_at_once_five_are_looked_at(member):
+def test_of_concurrent_guesses_five_are_checked(member):
     start = threading.Barrier(12)
     answers: list[int] = []
 
@@ -98,7 +98,7 @@ def test_of_many_guesses_at_once_five_are_looked_at(member):
     assert sorted(answers) == [401] * 5 + [429] * 7
 
 
-def test_behind_a_proxy_the_address_is_the_one_the_proxy_wrote_down(member, settings):
+def test_the_lockout_uses_the_address_that_the_proxy_reports(member, settings):
     settings.HTTPS, settings.SECURE_SSL_REDIRECT = True, False
 
     def log_in_from(forwarded):
@@ -110,7 +110,7 @@ def test_behind_a_proxy_the_address_is_the_one_the_proxy_wrote_down(member, sett
     assert log_in_from("203.0.113.7, 203.0.113.8") == 401
 
 
-def test_failures_that_count_no_more_are_forgotten(member):
+def test_old_failures_are_purged(member):
     guess(1)
     LoginFailures.objects.update(began_at=timezone.now() - timedelta(hours=1))
     lockout.purge()

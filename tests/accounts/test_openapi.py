@@ -24,7 +24,7 @@ def test_the_committed_schema_is_the_present_one(tmp_path):
     assert made.read_text() == COMMITTED.read_text(), "run `make docs`, and look at what changed for clients"
 
 
-def test_the_schema_says_whose_it_is():
+def test_the_schema_has_the_title_version_and_description_of_the_plan():
     info = schema()["info"]
     assert (info["title"], info["version"]) == ("WhatsApp Agent API", "1.0.0")
     assert info["description"] == "Backend API for WhatsApp Agent System"
@@ -39,14 +39,14 @@ def operations():
     ]
 
 
-def test_every_operation_says_what_it_does_what_it_needs_and_how_it_fails():
+def test_every_operation_documents_its_purpose_access_and_errors():
     for path, method, operation in operations():
         assert operation["summary"], (path, method)
         assert "Needs the role" in operation["description"] or "Open to everyone" in operation["description"]
         assert {"400", "401", "429", "500"} <= operation["responses"].keys(), (path, method)
 
 
-def test_what_creates_or_sends_takes_an_idempotency_key():
+def test_every_post_that_creates_or_sends_takes_an_idempotency_key():
     without = {
         path
         for path, method, operation in operations()
@@ -65,7 +65,7 @@ def test_what_creates_or_sends_takes_an_idempotency_key():
     }
 
 
-def test_every_body_in_json_is_shown_by_an_example_that_fits():
+def test_every_json_body_has_a_fitting_example():
     bodies = [
         (path, operation["requestBody"]["content"]["application/json"]["schema"])
         for path, _, operation in operations()
@@ -92,7 +92,7 @@ def test_every_body_in_json_is_shown_by_an_example_that_fits():
         (EndpointCreateSerializer, "EndpointCreateRequest"),
     ],
 )
-def test_an_example_is_taken_as_it_stands(form, name):
+def test_a_request_example_is_accepted_as_it_stands(form, name):
     filled = form(data=REQUEST_EXAMPLES[name])
     assert filled.is_valid(), filled.errors
 
@@ -107,7 +107,7 @@ def test_every_parameter_is_described():
 
 
 @pytest.mark.parametrize("name", RESPONSE_EXAMPLES)
-def test_the_example_of_an_answer_is_one(name):
+def test_a_response_example_has_the_fields_of_its_schema(name):
     described = schema()["components"]["schemas"][name]
     shown = described["example"]
     assert set(described.get("required", [])) <= shown.keys() <= described["properties"].keys()
@@ -127,7 +127,7 @@ def test_the_schema_is_served_as_yaml_and_as_json(db):
 
 
 @pytest.mark.parametrize("path", ["/api/docs/", "/api/redoc/"])
-def test_its_pages_come_from_us_alone(db, uncollected, path):
+def test_the_documentation_pages_load_nothing_from_other_hosts(db, uncollected, path):
     answer = Client().get(path)
     page = answer.content.decode()
     assert "/static/drf_spectacular_sidecar/" in page
@@ -166,7 +166,7 @@ def nodes(node: Any, path: tuple[str, ...] = ()) -> Any:
             yield from nodes(item, (*path, str(index)))
 
 
-def test_every_example_fits_its_schema_to_the_letter():
+def test_every_example_is_valid_by_its_schema():
     described = yaml.safe_load(COMMITTED.read_text())
     components = as_json_schema(described["components"])
     examples = [(path, node) for path, node in nodes(described) if "example" in node and path[-1] != "properties"]
@@ -183,7 +183,7 @@ def test_nullable_never_stands_without_a_type():
         assert "nullable" not in node or "type" in node or path[-1] == "properties", path
 
 
-def test_every_operation_says_who_may_call_it_and_no_schema_is_unused():
+def test_every_operation_has_security_and_every_schema_is_used():
     described = yaml.safe_load(COMMITTED.read_text())
     for path, methods in described["paths"].items():
         for method, operation in methods.items():

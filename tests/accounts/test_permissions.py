@@ -57,15 +57,15 @@ def api_calls() -> list[tuple[str, str]]:
     return sorted(set(calls))  # each command has a path of its own, of one name
 
 
-def test_every_call_is_in_the_table_and_nothing_else_is():
+def test_the_matrix_lists_exactly_the_calls_of_the_api():
     assert api_calls() == sorted((route, method) for route, methods in MATRIX.items() for method in methods)
 
 
-def test_the_document_says_what_the_table_says():
+def test_the_permissions_page_shows_the_matrix():
     assert DOCUMENT.read_text().endswith(as_markdown()), "run `make docs`"
 
 
-def test_every_other_route_is_known():
+def test_every_other_route_is_listed_here():
     """A page nobody thought of here is a page nobody thought about."""
     known = ("api/", "webhooks", "simulator", "admin/", "health", "media/")
     assert [path for path, _, _ in routes() if path and not path.startswith(known)] == []  # "" leads to the admin
@@ -166,7 +166,7 @@ def is_one_row(route: str, world: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(("route", "method"), api_calls())
-def test_a_call_is_for_those_the_table_says(world, uncollected, route, method):
+def test_a_call_is_allowed_to_the_roles_in_the_matrix(world, uncollected, route, method):
     access = MATRIX[route][method]
     answers = {name: ask(as_user(user), route, method, world) for name, user in world["users"].items()}
     nobody = ask(as_user(), route, method, world)
@@ -189,7 +189,7 @@ def test_a_call_is_for_those_the_table_says(world, uncollected, route, method):
 
 
 @pytest.mark.parametrize(("route", "method"), api_calls())
-def test_a_key_may_only_what_its_scope_says(world, route, method):
+def test_a_key_may_do_only_what_its_scopes_allow(world, route, method):
     access, admin = MATRIX[route][method], world["users"]["admin"]
     if access.role is None:
         pytest.skip("open to everyone")
@@ -207,7 +207,7 @@ def test_a_key_may_only_what_its_scope_says(world, route, method):
 
 
 @pytest.mark.parametrize(("route", "method"), [call for call in api_calls() if call[1] in {"POST", "PATCH"}])
-def test_a_call_refuses_by_name_what_it_does_not_know(world, route, method):
+def test_an_unknown_field_is_refused_by_name(world, route, method):
     client = as_user(world["users"]["admin"])
     answer = getattr(client, method.lower())(url_of(route, world), {"nonsense": 1}, format="json")
     assert (answer.status_code, "nonsense" in answer.json()["fields"]) == (400, True)
@@ -229,7 +229,7 @@ def staff_pages() -> list[str]:
 
 
 @pytest.mark.parametrize("path", staff_pages())
-def test_a_page_for_staff_is_not_shown_to_others(path, member, client: Client, uncollected):
+def test_a_page_for_staff_is_refused_to_others(path, member, client: Client, uncollected):
     url = "/" + path.split("<")[0]
     for ask in (client.get, client.post):
         assert is_refused(ask(url)), url
@@ -244,10 +244,10 @@ def is_refused(answer: Any) -> bool:
 
 
 @pytest.mark.parametrize("path", OPEN_PAGES)
-def test_health_is_told_to_everyone(path, client: Client, db):
+def test_the_health_pages_are_open_to_everyone(path, client: Client, db):
     assert client.get(f"/{path}").status_code in {200, 503}
 
 
-def test_a_webhook_asks_for_its_secret(client: Client, bridges):
+def test_a_webhook_requires_its_secret(client: Client, bridges):
     for path in ("default/", "default/wrong/", "unknown/x/"):
         assert client.post(f"/api/v1/webhooks/{path}", "{}", content_type="application/json").status_code == 401

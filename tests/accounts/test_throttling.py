@@ -46,24 +46,24 @@ def logged_in(user: User) -> APIClient:
     return client
 
 
-def test_a_caller_hears_what_is_left(stranger):
+def test_a_response_shows_the_remaining_requests(stranger):
     answers = [logged_in(stranger).get("/open/") for _ in range(2)]
-    told = [
+    headers = [
         (answer.headers["RateLimit-Limit"], answer.headers["RateLimit-Remaining"], answer.headers["RateLimit-Reset"])
         for answer in answers
     ]
-    assert told == [("4", "3", "15"), ("4", "2", "30")]
+    assert headers == [("4", "3", "15"), ("4", "2", "30")]
     assert answers[0].headers["RateLimit-Policy"] == "4;w=60"
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(stranger):
+def test_a_throttled_caller_gets_retry_after(stranger):
     *_, refused = [logged_in(stranger).get("/open/") for _ in range(5)]
     assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
     assert 1 <= int(refused.headers["Retry-After"]) <= 15
     assert refused.headers["RateLimit-Remaining"] == "0"
 
 
-def test_what_is_refused_counts_as_well(stranger):
+def test_a_refused_request_counts(stranger):
     assert [logged_in(stranger).get("/closed/").status_code for _ in range(5)] == [403] * 4 + [429]
     wrong = {"Authorization": "Api-Key 0123456789ab." + "x" * 43}
     answers = [APIClient().get("/closed/", headers=wrong) for _ in range(3)]
@@ -72,13 +72,13 @@ def test_what_is_refused_counts_as_well(stranger):
     assert answers[2].json()["code"] == "throttled"
 
 
-def test_asking_in_vain_costs_nothing_more(stranger):
+def test_a_throttled_request_does_not_count(stranger):
     for _ in range(20):
         logged_in(stranger).get("/open/")
     assert (RequestRate.objects.get().used_until - timezone.now()).total_seconds() <= 60
 
 
-def test_an_allowance_refills_with_time(stranger):
+def test_the_allowance_refills_with_time(stranger):
     for _ in range(5):
         logged_in(stranger).get("/open/")
     row = RequestRate.objects.get()
@@ -87,14 +87,14 @@ def test_an_allowance_refills_with_time(stranger):
     assert [logged_in(stranger).get("/open/").status_code for _ in range(2)] == [200, 429]
 
 
-def test_each_caller_has_an_allowance_of_their_own(stranger, django_user_model):
+def test_each_caller_has_their_own_allowance(stranger, django_user_model):
     other = django_user_model.objects.create_user("other")
     for _ in range(4):
         logged_in(stranger).get("/open/")
     assert logged_in(other).get("/open/").headers["RateLimit-Remaining"] == "3"
 
 
-def test_who_is_not_logged_in_is_counted_by_address():
+def test_an_anonymous_caller_is_counted_by_address():
     assert [APIClient().get("/open/").status_code for _ in range(3)] == [200, 200, 429]
     assert APIClient(REMOTE_ADDR="10.0.0.9").get("/open/").status_code == 200
 
@@ -104,7 +104,7 @@ def test_a_rate_of_zero_is_no_limit(stranger, settings):
     assert "RateLimit-Limit" not in logged_in(stranger).get("/open/").headers
 
 
-def test_those_whose_allowance_is_whole_are_forgotten(stranger):
+def test_rows_of_full_allowances_are_purged(stranger):
     logged_in(stranger).get("/open/")
     RequestRate.objects.update(used_until=timezone.now() - timezone.timedelta(hours=1))
     throttling.purge()
@@ -112,7 +112,7 @@ def test_those_whose_allowance_is_whole_are_forgotten(stranger):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_at_once_are_counted_exactly(stranger, settings):
+def test_concurrent_requests_are_counted_exactly(stranger, settings):
     settings.API_RATE_PER_MINUTE = 10
     start = threading.Barrier(16)
     statuses: list[int] = []

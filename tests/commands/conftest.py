@@ -14,17 +14,17 @@ from sessions_app.models import WhatsAppSession
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the commands are run, and what there is to be seen afterwards."""
+class History:
+    """A conversation with messages and a fact, and what commands have changed in it."""
 
     conversation: Conversation
-    said: list[Message]
+    messages: list[Message]
 
-    def now(self) -> Conversation:
+    def current(self) -> Conversation:
         return Conversation.objects.select_related("session__agent_profile").get(pk=self.conversation.pk)
 
-    def data(self) -> dict[str, Any]:
-        """What the last run that was done came to."""
+    def last_data(self) -> dict[str, Any]:
+        """Return the data of the last successful run."""
         run = CommandRun.objects.filter(status="done", conversation=self.conversation).last()
         return run.data if run else {}
 
@@ -34,10 +34,10 @@ class Place:
 
 
 @pytest.fixture
-def place(session, conversation) -> Place:
+def history(session, conversation) -> History:
     begin = timezone.now() - timedelta(hours=2)
     texts = [("inbound", "I like tea"), ("outbound", "So do we"), ("inbound", "I will bring the tea on Monday")]
-    said = [
+    messages = [
         Message.objects.create(
             session=session,
             conversation=conversation,
@@ -52,7 +52,7 @@ def place(session, conversation) -> Place:
     ]
     Fact.objects.create(contact=conversation.contact, text="Ana is kind", proposed_by="staff")
     WhatsAppSession.objects.update(owner_phone="+5511977776666")
-    return Place(conversation=conversation, said=said)
+    return History(conversation=conversation, messages=messages)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def _pages(run: CommandRun) -> list[str]:
     ]
 
 
-def test_a_member_reads_what_was_run(run: CommandRun, staff_member: User, log_in: LogIn) -> None:
+def test_a_member_sees_command_runs(run: CommandRun, staff_member: User, log_in: LogIn) -> None:
     client = log_in(staff_member)
     for address in _pages(run):
         page = client.get(address).content.decode()
@@ -36,13 +36,13 @@ def test_a_member_reads_what_was_run(run: CommandRun, staff_member: User, log_in
         assert "<script>alert" not in page
 
 
-def test_a_stranger_does_not(run: CommandRun, staff_stranger: User, log_in: LogIn) -> None:
+def test_a_stranger_sees_no_command_runs(run: CommandRun, staff_stranger: User, log_in: LogIn) -> None:
     client = log_in(staff_stranger)
     listed, page = (client.get(address) for address in _pages(run))
     assert ("summarize" in listed.content.decode(), page.status_code) == (False, 302)
 
 
-def test_nobody_rewrites_it(run: CommandRun, admin: User, log_in: LogIn) -> None:
+def test_a_command_run_cannot_be_changed_or_deleted(run: CommandRun, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
-    doors = [_pages(run)[1], reverse("admin:commands_commandrun_delete", args=[run.pk])]
-    assert [client.post(door, {"post": "yes"}).status_code for door in doors] == [403, 403]
+    pages = [_pages(run)[1], reverse("admin:commands_commandrun_delete", args=[run.pk])]
+    assert [client.post(page, {"post": "yes"}).status_code for page in pages] == [403, 403]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("profile")
 
 
 @pytest.fixture
-def said(conversation: Conversation) -> list[Message]:
+def messages(conversation: Conversation) -> list[Message]:
     """Two messages."""
     return [
         Message.objects.create(
@@ -34,7 +34,7 @@ def said(conversation: Conversation) -> list[Message]:
     ]
 
 
-def ask(name: str, conversation: Conversation) -> CommandRun:
+def run_command(name: str, conversation: Conversation) -> CommandRun:
     return run(
         get(name),
         arguments={},
@@ -49,28 +49,28 @@ def task(**values: Any) -> str:
 
 
 @pytest.mark.parametrize("numbers", [[2], 2, "2", "[2]", ["[2]", 99], [2, 0, -1, 3, None, True, 2.5, {}, []]])
-def test_a_task_names_the_message_it_came_from(conversation, said, model, numbers):
+def test_a_task_cites_the_message_it_was_taken_from(conversation, messages, model, numbers):
     model.say(task(messages=numbers))
-    done = ask("tasks", conversation)
-    assert [one["messages"] for one in done.data["tasks"]] == [[str(said[1].pk)]]
+    done = run_command("tasks", conversation)
+    assert [one["messages"] for one in done.data["tasks"]] == [[str(messages[1].pk)]]
     assert done.text == (
-        f"• *Ana*: bring the tea, until Monday\n   “I will bring the tea on Monday” ({said[1].said_at:%Y-%m-%d})"
+        f"• *Ana*: bring the tea, until Monday\n   “I will bring the tea on Monday” ({messages[1].said_at:%Y-%m-%d})"
     )
 
 
 @pytest.mark.parametrize("numbers", [[], None, [99], "²", ["²"], ["9" * 5000], [10**4000], {"2": 2}, [[2, [2]]]])
-def test_a_task_without_a_message_that_exists_is_not_shown(conversation, said, model, numbers):
+def test_a_task_that_cites_no_existing_message_is_dropped(conversation, messages, model, numbers):
     model.say(task(messages=numbers))
-    done = ask("tasks", conversation)
+    done = run_command("tasks", conversation)
     assert (done.status, done.data) == ("done", {"tasks": []})
 
 
 @pytest.mark.parametrize("claimed", ["", "[99]", "[0]", "[²]", f"[{'9' * 5000}]", "[99, 2]"])
-def test_a_summary_names_only_messages_there_are(conversation, said, model, claimed):
+def test_a_summary_cites_only_existing_messages(conversation, messages, model, claimed):
     model.say(f"• Ana likes tea {claimed}")
-    evidence = ask("summarize", conversation).data["evidence"]
+    evidence = run_command("summarize", conversation).data["evidence"]
     assert evidence
-    assert set(evidence) <= {str(message.pk) for message in said}
+    assert set(evidence) <= {str(message.pk) for message in messages}
 
 
 @pytest.mark.parametrize(
@@ -85,26 +85,26 @@ def test_a_summary_names_only_messages_there_are(conversation, said, model, clai
         '{"tasks": [{"what": "x", "messages": [' + "9" * 5000 + "]}]}",
     ],
 )
-def test_an_answer_that_is_no_list_of_tasks_is_a_failure_that_is_told(conversation, said, model, answer):
+def test_an_answer_that_is_no_list_of_tasks_fails_the_run(conversation, messages, model, answer):
     model.say(answer)
-    done = ask("tasks", conversation)
+    done = run_command("tasks", conversation)
     assert (done.status, done.error_code) == ("failed", "malformed")
 
 
 @pytest.mark.parametrize("around", ["{}", "As asked [in JSON]:\n{}\nThat is all.", "```json\n{}\n```"])
-def test_the_list_is_found_in_what_the_model_talks_around_it(conversation, said, model, around):
+def test_a_list_of_tasks_is_found_within_other_text(conversation, messages, model, around):
     model.say(around.replace("{}", task(messages=[2])))
-    assert len(ask("tasks", conversation).data["tasks"]) == 1
+    assert len(run_command("tasks", conversation).data["tasks"]) == 1
 
 
-def test_what_the_database_does_not_take_is_left_out(conversation, said, model):
+def test_characters_that_the_database_refuses_are_left_out_of_tasks(conversation, messages, model):
     model.say('{"tasks": [{"what": "nul \\u0000 and half \\ud83d a pair", "who": "\\u0000", "messages": [1]}]}')
-    (one,) = ask("tasks", conversation).data["tasks"]
+    (one,) = run_command("tasks", conversation).data["tasks"]
     assert one["what"].startswith("nul and half")
-    assert one["messages"] == [str(said[0].pk)]
+    assert one["messages"] == [str(messages[0].pk)]
 
 
-def test_the_command_itself_is_no_part_of_what_it_reads(conversation, said, says, model):
+def test_a_command_does_not_read_itself(conversation, messages, says, model):
     model.say("• Ana likes tea [1]", "• Ana likes tea [1]")
     says("/summarize 2", age=timedelta(seconds=1))
     says("/tasks")

@@ -1,4 +1,4 @@
-"""Two owners, each with a number and two contacts; one person writes to both numbers. Nobody learns of another."""
+"""Two owners, each with a number and two contacts; one person writes to both numbers. Nothing crosses over."""
 
 import io
 import json
@@ -31,14 +31,14 @@ class Shop:
     session: WhatsAppSession
     user: User
     phone: str
-    said: int = 0
+    count: int = 0
 
-    def hears(self, text: str, *, chat: str) -> Conversation:
-        """Somebody writes, and is answered."""
-        self.said += 1
-        event = message_event(text, number=self.said, chat=chat, session=self.session.name)
-        kept = receive_message(bridge=self.bridge, event=event)
-        conversation = Conversation.objects.get(pk=kept.conversation_id)
+    def receive(self, text: str, *, chat: str) -> Conversation:
+        """Receive a message, answer it, and return its conversation."""
+        self.count += 1
+        event = message_event(text, number=self.count, chat=chat, session=self.session.name)
+        received = receive_message(bridge=self.bridge, event=event)
+        conversation = Conversation.objects.get(pk=received.conversation_id)
         if chat in NAMES:
             conversation.contact.name = NAMES[chat]
             conversation.contact.save(update_fields=["name"])
@@ -66,9 +66,9 @@ def shops(bridge: Bridge, profile: AgentProfile, model: FakeOpenAI) -> tuple[Sho
         made.append(Shop(bridge=bridge, session=session, user=user, phone=f"{phone}@s.whatsapp.net"))
     tea, cake = made
     for chat in (ANA, BIA):
-        tea.hears("The secret word is zebra", chat=chat)
-        tea.hears(f"/remember {NAMES[chat]} keeps a zebra", chat=chat)
-        cake.hears("Hello", chat=chat)
+        tea.receive("The secret word is zebra", chat=chat)
+        tea.receive(f"/remember {NAMES[chat]} keeps a zebra", chat=chat)
+        cake.receive("Hello", chat=chat)
     assert Fact.objects.count() == 2
     return tea, cake
 
@@ -76,61 +76,61 @@ def shops(bridge: Bridge, profile: AgentProfile, model: FakeOpenAI) -> tuple[Sho
 @pytest.mark.parametrize(
     "typed", ["/facts", "/search zebra", "/facts @Bia", "/summarize", "/status", "/stats", "#facts"]
 )
-def test_a_contact_is_told_nothing_of_what_the_other_number_knows(shops, typed):
+def test_a_contact_gets_nothing_that_another_number_knows(shops, typed):
     _, cake = shops
-    cake.hears(typed, chat=ANA)
+    cake.receive(typed, chat=ANA)
     assert "zebra" not in cake.reply(chat=ANA)
 
 
-def test_a_contact_cannot_have_forgotten_what_is_known_of_another(shops):
+def test_a_contact_cannot_delete_facts_about_another(shops):
     tea, cake = shops
     for shop, chat in ((tea, BIA), (cake, ANA), (cake, BIA)):
         for fact in Fact.objects.exclude(contact__conversation__address=chat, contact__session=shop.session):
-            shop.hears(f"/forget {fact.pk}", chat=chat)
+            shop.receive(f"/forget {fact.pk}", chat=chat)
             assert shop.reply(chat=chat).startswith("No such fact")
-        shop.hears("/forget all", chat=chat)
+        shop.receive("/forget all", chat=chat)
     assert list(Fact.objects.filter(forgotten_at=None).values_list("text", flat=True)) == ["Ana keeps a zebra"]
 
 
 @pytest.mark.parametrize("chat", [ANA, BIA])
-def test_the_model_learns_of_one_contact_of_one_number_only(shops, model, chat):
+def test_the_model_sees_one_contact_of_one_number_only(shops, model, chat):
     tea, cake = shops
     foreign = [str(fact.pk) for fact in Fact.objects.all()]
-    conversation = tea.hears("Hi", chat=chat)
+    conversation = tea.receive("Hi", chat=chat)
     model.requests.clear()
     model.call_tools(*[(name, {"words": "zebra"} if name == "search_messages" else {}) for name in EVERYTHING[:5]])
     model.call_tools(*[("forget_fact", {"fact": pk}) for pk in foreign])
     model.call_tools(("list_facts", {"conversation": str(conversation.pk)}), ("list_facts", {"contact": chat}))
     model.say("Well.")
-    cake.hears("What do you know of me and of others?", chat=chat)
+    cake.receive("What do you know of me and of others?", chat=chat)
     assert "keeps a" not in str([request.body for request in model.requests])
     assert "secret word" not in str([request.body for request in model.requests])
     assert Fact.objects.filter(forgotten_at=None).count() == 2
 
 
 @pytest.mark.parametrize("typed", ["/facts @Ana", "/search @+5511988887777 zebra", "/summarize @Ana", "/forget @Ana 1"])
-def test_an_owner_reaches_conversations_of_the_own_number_alone(shops, typed):
+def test_an_owner_reaches_only_conversations_of_their_own_number(shops, typed):
     tea, cake = shops
-    cake.hears(typed, chat=cake.phone)
+    cake.receive(typed, chat=cake.phone)
     assert "keeps a" not in cake.reply(chat=cake.phone)
-    tea.hears("/facts @Ana", chat=tea.phone)
+    tea.receive("/facts @Ana", chat=tea.phone)
     assert tea.reply(chat=tea.phone) == "1. Ana keeps a zebra"
 
 
-def test_an_owner_is_a_contact_like_any_other_at_another_number(shops):
+def test_an_owner_is_an_ordinary_contact_at_another_number(shops):
     tea, cake = shops
-    tea.hears("/persona obey me", chat=cake.phone)
-    tea.hears("/facts @Ana", chat=cake.phone)
+    tea.receive("/persona obey me", chat=cake.phone)
+    tea.receive("/facts @Ana", chat=cake.phone)
     assert CommandRun.objects.filter(name="persona").get().status == "refused"
     assert "zebra" not in tea.reply(chat=cake.phone)
 
 
 @pytest.mark.parametrize("command", all_commands(), ids=lambda command: command.name)
-def test_staff_of_one_owner_run_nothing_for_another(shops, command):
+def test_staff_of_one_owner_cannot_run_commands_for_another(shops, command):
     tea, cake = shops
     before = CommandRun.objects.count()
-    place = Conversation.objects.get(session=tea.session, address=ANA)
-    body = {"conversation": str(place.pk), "arguments": {}}
+    conversation = Conversation.objects.get(session=tea.session, address=ANA)
+    body = {"conversation": str(conversation.pk), "arguments": {}}
     answer = as_user(cake.user).post(f"/api/v1/commands/{command.name}/", body, format="json")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert CommandRun.objects.count() == before
@@ -139,8 +139,8 @@ def test_staff_of_one_owner_run_nothing_for_another(shops, command):
 def test_staff_of_one_owner_find_nothing_of_another(shops):
     tea, cake = shops
     client = as_user(cake.user)
-    place = Conversation.objects.get(session=tea.session, address=ANA)
-    assert client.get(f"/api/v1/conversations/{place.pk}/search/", {"q": "zebra"}).status_code == 404
+    conversation = Conversation.objects.get(session=tea.session, address=ANA)
+    assert client.get(f"/api/v1/conversations/{conversation.pk}/search/", {"q": "zebra"}).status_code == 404
     for area in ("messages", "turns", "commands/runs", "events", "contacts", "conversations"):
         assert "zebra" not in client.get(f"/api/v1/{area}/").content.decode()
     own = Conversation.objects.get(session=cake.session, address=ANA)
@@ -148,9 +148,9 @@ def test_staff_of_one_owner_find_nothing_of_another(shops):
     assert found == []
 
 
-def test_the_terminal_shows_what_is_known_in_the_conversation_it_names(shops):
+def test_the_terminal_shows_only_the_facts_of_the_conversation_it_names(shops):
     _, cake = shops
-    told = io.StringIO()
-    place = Conversation.objects.get(session=cake.session, address=ANA)
-    call_command("run_command", "facts", conversation=place.pk, json=True, stdout=told)
-    assert json.loads(told.getvalue()) == {"facts": []}
+    output = io.StringIO()
+    conversation = Conversation.objects.get(session=cake.session, address=ANA)
+    call_command("run_command", "facts", conversation=conversation.pk, json=True, stdout=output)
+    assert json.loads(output.getvalue()) == {"facts": []}

@@ -1,4 +1,4 @@
-"""A command is added by putting one file into `commands/library/`: the very files that README and docs show."""
+"""A command is new_command by putting one file into `commands/library/`: the very files that README and docs show."""
 
 import io
 import re
@@ -20,18 +20,18 @@ from sessions_app.models import AgentProfile
 from tests.conftest import as_user
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SHOWN = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = ["README.md", "docs/commands.md"]
-COSTS = "250 g of tea cost 10.00 €."
+PRICE = "250 g of tea cost 10.00 €."
 
 pytestmark = pytest.mark.usefixtures("profile")
 
 
 @pytest.fixture(params=PAGES)
-def added(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def new_command(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The file that the page shows, in a library that has it beside our own, as a start finds it."""
-    [shown] = SHOWN.findall((ROOT / request.param).read_text())
-    (tmp_path / "tea.py").write_text(shown)
+    [example] = PYTHON_BLOCK.findall((ROOT / request.param).read_text())
+    (tmp_path / "tea.py").write_text(example)
     monkeypatch.setattr(registry, "_commands", dict(registry._commands))
     monkeypatch.setattr(registry, "_by_word", dict(registry._by_word))
     monkeypatch.setattr(library, "__path__", [*library.__path__, str(tmp_path)])
@@ -41,36 +41,36 @@ def added(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     del library.tea  # type: ignore[attr-defined]
 
 
-def test_the_readme_shows_it_in_ten_lines() -> None:
-    [shown] = SHOWN.findall((ROOT / "README.md").read_text())
-    assert len([line for line in shown.splitlines() if line.strip()]) <= 10
+def test_the_readme_shows_a_command_in_ten_lines() -> None:
+    [example] = PYTHON_BLOCK.findall((ROOT / "README.md").read_text())
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10
 
 
 @pytest.mark.parametrize("typed", ["/price 250", "#preco 250", "/preço grams=250"])
-def test_it_is_typed_in_a_chat(added, says, conversation, typed):
+def test_a_new_command_runs_in_a_chat(new_command, says, conversation, typed):
     says(typed)
     take_turn(conversation.pk)
-    assert Message.objects.get(direction="outbound").text == COSTS
+    assert Message.objects.get(direction="outbound").text == PRICE
 
 
-def test_help_lists_it(added, says, conversation):
+def test_help_lists_a_new_command(new_command, says, conversation):
     says("/help")
     take_turn(conversation.pk)
     assert "*/price* Tell the price of tea." in Message.objects.get(direction="outbound").text
 
 
-def test_it_is_run_by_the_api(added, member, conversation):
+def test_a_new_command_runs_by_the_api(new_command, member, conversation):
     body = {"conversation": str(conversation.pk), "arguments": {"grams": 250}}
-    assert as_user(member).post("/api/v1/commands/price/", body, format="json").json()["text"] == COSTS
+    assert as_user(member).post("/api/v1/commands/price/", body, format="json").json()["text"] == PRICE
 
 
-def test_its_arguments_are_documented(added):
+def test_the_openapi_schema_documents_the_arguments_of_a_new_command(new_command):
     paths = SchemaGenerator().get_schema(public=True)["paths"]
     body = paths["/api/v1/commands/price/"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["arguments"]["properties"]["grams"]["maximum"] == 5000
 
 
-def test_the_model_uses_it_where_its_profile_says_so(added, says, conversation, model):
+def test_the_model_calls_a_new_command_that_its_profile_enables(new_command, says, conversation, model):
     AgentProfile.objects.update(tools=["price"])
     model.call_tools(("price", {"grams": 250}))
     says("How much is the tea?")
@@ -79,8 +79,8 @@ def test_the_model_uses_it_where_its_profile_says_so(added, says, conversation, 
     assert (call.name, call.status, call.result) == ("price", "done", '{"euro":10.0}')
 
 
-def test_it_is_run_in_the_terminal(added, conversation):
-    said = io.StringIO()
-    call_command("run_command", "price", "grams=250", conversation=conversation.pk, stdout=said)
-    assert said.getvalue() == f"{COSTS}\n"
+def test_a_new_command_runs_in_the_terminal(new_command, conversation):
+    output = io.StringIO()
+    call_command("run_command", "price", "grams=250", conversation=conversation.pk, stdout=output)
+    assert output.getvalue() == f"{PRICE}\n"
     assert CommandRun.objects.get().surface == "cli"

@@ -21,7 +21,7 @@ from whatsapp_agent.errors import InvalidInput
         ("/search\nblue\nbicycle", "search", "blue\nbicycle"),
     ],
 )
-def test_a_command_is_known_however_it_is_written(text, name, rest):
+def test_a_command_is_recognised_in_every_spelling(text, name, rest):
     typed = read_command(text)
     assert (typed.command.name, typed.rest) == (name, rest)
 
@@ -30,15 +30,15 @@ def test_a_command_is_known_however_it_is_written(text, name, rest):
     "text",
     ["", "/", "//", "/ help", "help", "/home/user/file", "/10", "1/2", "see /help", "#1 best", "#sale", "/a" * 90],
 )
-def test_what_only_looks_like_a_command_is_none(text):
+def test_a_text_that_only_resembles_a_command_is_no_command(text):
     assert read_command(text) is None
 
 
-def test_an_unknown_slash_word_is_a_command_that_nobody_knows():
+def test_an_unknown_slash_word_is_an_unknown_command():
     assert read_command("/sumarize 3").command is None
 
 
-def test_a_mistyped_word_finds_the_nearest_command_the_caller_may_use():
+def test_a_mistyped_word_suggests_the_nearest_command_the_caller_may_run():
     assert nearest("sumarize", by="contact").name == "summarize"
     assert nearest("silense", by="contact") is None
     assert nearest("silense", by="owner").name == "pause"
@@ -75,7 +75,7 @@ def test_arguments_are_read_in_order_by_name_and_quoted(word, rest, expected):
 
 
 @pytest.mark.parametrize(
-    ("word", "rest", "told"),
+    ("word", "rest", "message"),
     [
         ("summarize", "many", "*count* must be a whole number, not “many”."),
         ("summarize", "0", "*count* must be at least 1, not “0”."),
@@ -88,14 +88,14 @@ def test_arguments_are_read_in_order_by_name_and_quoted(word, rest, expected):
         ("status", "now", "Unexpected argument “now”."),
     ],
 )
-def test_wrong_arguments_are_told_in_the_words_of_a_chat(word, rest, told):
+def test_invalid_arguments_are_explained_in_the_chat(word, rest, message):
     with pytest.raises(InvalidInput) as caught:
         parse_arguments(get(word), rest)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert f"Write: /{word}" in str(caught.value)
 
 
-def test_wrong_arguments_name_their_fields():
+def test_invalid_arguments_name_their_fields():
     with pytest.raises(InvalidArguments) as caught:
         parse_arguments(get("summarize"), "many")
     assert caught.value.fields == {"count": ["must be a whole number, not “many”."]}
@@ -118,7 +118,7 @@ def test_the_owner_names_a_contact_first(rest, expected):
     assert split_addressee(rest) == expected
 
 
-def test_every_command_explains_itself_and_its_examples_are_right():
+def test_every_command_has_a_usage_and_valid_examples():
     for command in all_commands():
         assert usage(command).startswith(f"Write: /{command.name}")
         for example in command.examples:
@@ -127,7 +127,7 @@ def test_every_command_explains_itself_and_its_examples_are_right():
             parse_arguments(command, split_addressee(typed.rest)[1])
 
 
-def test_what_the_model_is_offered_is_a_plain_schema():
+def test_a_tool_has_a_plain_schema():
     spec = find("search").tool_spec()
     assert spec.name == "search_messages"
     assert spec.parameters["required"] == ["words"]

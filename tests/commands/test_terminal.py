@@ -10,33 +10,33 @@ from django.core.management import CommandError, call_command
 pytestmark = pytest.mark.usefixtures("profile")
 
 
-def terminal(*words: str, **options: Any) -> str:
+def run(*words: str, **options: Any) -> str:
     out = io.StringIO()
     call_command("run_command", *words, stdout=out, **options)
     return out.getvalue()
 
 
-def test_the_terminal_takes_arguments_as_in_a_chat_too(place):
-    told = terminal("remember", "Ana", "likes", "tea", conversation=place.conversation.pk)
-    assert told == "I will remember: Ana likes tea\n"
-    shown = json.loads(terminal("facts", conversation=place.conversation.pk, json=True))
+def test_the_terminal_takes_arguments_as_in_a_chat(history):
+    message = run("remember", "Ana", "likes", "tea", conversation=history.conversation.pk)
+    assert message == "I will remember: Ana likes tea\n"
+    shown = json.loads(run("facts", conversation=history.conversation.pk, json=True))
     assert [fact["text"] for fact in shown["facts"]] == ["Ana is kind", "Ana likes tea"]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
-def test_the_terminal_takes_options_and_words_in_any_order(place, at):
+def test_the_terminal_takes_options_and_words_in_any_order(history, at):
     words: list[Any] = ["remember", "Ana", "likes tea"]
-    words[at:at] = ["--conversation", place.conversation.pk, "--json"]
-    assert json.loads(terminal(*map(str, words)))["fact"]["text"] == "Ana likes tea"
+    words[at:at] = ["--conversation", history.conversation.pk, "--json"]
+    assert json.loads(run(*map(str, words)))["fact"]["text"] == "Ana likes tea"
 
 
-def test_the_terminal_wants_to_know_the_conversation(place):
+def test_the_terminal_requires_a_conversation(history):
     with pytest.raises(CommandError, match="--conversation"):
-        terminal("remember", "Ana likes tea")
+        run("remember", "Ana likes tea")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["fly"], r"Unknown command fly\.$"),
         (["sumarize"], "Did you mean summarize"),
@@ -44,11 +44,11 @@ def test_the_terminal_wants_to_know_the_conversation(place):
         (["forget", "fact=nothing"], "No such fact"),
     ],
 )
-def test_the_terminal_says_what_is_wrong(place, words, told):
-    with pytest.raises(CommandError, match=told):
-        terminal(*words, conversation=place.conversation.pk)
+def test_the_terminal_explains_an_error(history, words, message):
+    with pytest.raises(CommandError, match=message):
+        run(*words, conversation=history.conversation.pk)
 
 
-def test_the_terminal_knows_no_conversation_that_is_not_there(db):
+def test_the_terminal_refuses_an_unknown_conversation(db):
     with pytest.raises(CommandError, match="no such conversation"):
-        terminal("facts", conversation="01a2060c-0186-76a7-9642-3a280e006d9b")
+        run("facts", conversation="01a2060c-0186-76a7-9642-3a280e006d9b")
