@@ -227,3 +227,8 @@ def embed(text: str, dimensions: int = DIMENSIONS) -> list[float]:
 
 def _base64(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def openai_error(message: str, **more: object) -> dict[str, object]:
+    """The body of an error as OpenAI words it."""
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None} | more}

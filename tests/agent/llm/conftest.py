@@ -55,7 +55,7 @@ def hurried(model: Model, server: FakeOpenAI) -> Model:
 
 
 @pytest.fixture
-def said() -> Callable[..., Prompt]:
+def prompt_of() -> Callable[..., Prompt]:
     """A prompt in which the user says this last."""
 
     def prompt(text: str = "my secret prompt", **more: object) -> Prompt:

@@ -30,9 +30,9 @@ SEARCH = ToolSpec(
 )
 
 
-def test_the_answer_is_the_text_the_model_said(model, server, said):
+def test_the_text_of_a_completion_is_what_the_model_wrote(model, server, prompt_of):
     server.say("Good morning!")
-    assert model.complete(said("Hello")).text == "Good morning!"
+    assert model.complete(prompt_of("Hello")).text == "Good morning!"
 
 
 def test_the_whole_history_reaches_the_model_in_order(model, server):
@@ -57,15 +57,15 @@ def test_a_picture_reaches_the_model_beside_the_words(model, server):
     assert "data:image/png;base64,AAAA" in json.dumps(picture)
 
 
-def test_what_it_cost_and_who_answered_are_told(model, server, said):
-    completion = model.complete(said("Hello"))
+def test_a_completion_has_the_tokens_used_and_the_name_of_the_model(model, server, prompt_of):
+    completion = model.complete(prompt_of("Hello"))
     assert completion.model == "fake-model"
     assert completion.finish_reason == "stop"
     assert completion.usage.prompt_tokens > completion.usage.cached_tokens > 0
     assert completion.usage.completion_tokens > 0
 
 
-def test_an_answer_without_usage_costs_nothing(model, server, said):
+def test_an_answer_without_usage_has_no_tokens(model, server, prompt_of):
     server.answer(
         {
             "choices": [{"message": {"content": "Hi"}}],
@@ -73,13 +73,13 @@ def test_an_answer_without_usage_costs_nothing(model, server, said):
             "usage": {"prompt_tokens": "many", "input_tokens": -5, "output_tokens": True, "completion_tokens": None},
         }
     )
-    completion = model.complete(said())
+    completion = model.complete(prompt_of())
     assert (completion.text, completion.usage, completion.model) == ("Hi", Usage(), "")
 
 
-def test_a_tool_on_offer_is_asked_for_and_its_answer_goes_back(model, server, said):
+def test_an_offered_tool_is_called_and_its_result_goes_back(model, server, prompt_of):
     server.call_tools(("search_messages", {"words": "pool"}))
-    asked = said("Where is the pool?", tools=(SEARCH,))
+    asked = prompt_of("Where is the pool?", tools=(SEARCH,))
     first = model.complete(asked)
     (request,) = first.tool_requests
     assert (request.name, json.loads(request.arguments)) == ("search_messages", {"words": "pool"})
@@ -97,33 +97,33 @@ def test_a_tool_on_offer_is_asked_for_and_its_answer_goes_back(model, server, sa
     assert model.complete(answered).text == "On the roof."
 
 
-def test_several_tools_at_once_keep_their_order_and_have_ids_of_their_own(model, server, said):
+def test_several_tool_calls_of_one_step_stay_in_order_with_different_ids(model, server, prompt_of):
     server.call_tools(("search_messages", {"words": "a"}), ("search_messages", {"words": "b"}), text="Let me look.")
-    completion = model.complete(said(tools=(SEARCH,)))
+    completion = model.complete(prompt_of(tools=(SEARCH,)))
     assert completion.text == "Let me look."
     assert [json.loads(request.arguments)["words"] for request in completion.tool_requests] == ["a", "b"]
     assert len({request.id for request in completion.tool_requests}) == 2
 
 
 @pytest.mark.parametrize("arguments", ["{not json", "", "[1, 2]", '"words"', '{"words": ' * 50, "nothing at all"])
-def test_malformed_arguments_come_as_they_are(model, server, said, arguments):
+def test_malformed_arguments_are_passed_on_unchanged(model, server, prompt_of, arguments):
     server.call_tools(("search_messages", arguments))
-    assert model.complete(said(tools=(SEARCH,))).tool_requests[0].arguments == arguments
+    assert model.complete(prompt_of(tools=(SEARCH,))).tool_requests[0].arguments == arguments
 
 
-def test_a_tool_that_nobody_offered_comes_as_it_is(model, server, said):
+def test_a_call_of_a_tool_that_was_not_offered_is_passed_on(model, server, prompt_of):
     server.call_tools(("format_the_disk", {}))
-    assert model.complete(said(tools=(SEARCH,))).tool_requests[0].name == "format_the_disk"
+    assert model.complete(prompt_of(tools=(SEARCH,))).tool_requests[0].name == "format_the_disk"
 
 
-def test_arguments_that_are_no_text_come_as_json(model, server, said):
+def test_arguments_that_are_not_a_text_become_json(model, server, prompt_of):
     server.call_tools(("search_messages", [1, None]), ("search_messages", None))
-    requests = model.complete(said(tools=(SEARCH,))).tool_requests
+    requests = model.complete(prompt_of(tools=(SEARCH,))).tool_requests
     assert [request.arguments for request in requests] == ["[1, null]", "{}"]
 
 
-def test_a_history_with_a_malformed_call_is_one_that_servers_take(model, server, said):
-    asked = said(tools=(SEARCH,))
+def test_a_malformed_call_in_the_history_is_sent_as_valid_json(model, server, prompt_of):
+    asked = prompt_of(tools=(SEARCH,))
     bad = ToolRequest(id="call_1", name="two words!", arguments="{not json")
     messages = (
         *asked.messages,
@@ -143,20 +143,20 @@ def test_a_history_with_a_malformed_call_is_one_that_servers_take(model, server,
         [{"type": "computer_call", "call_id": "x", "action": {"type": "click"}}],
     ],
 )
-def test_calls_of_an_unknown_shape_survive_without_a_name(model, server, said, calls):
+def test_a_call_of_an_unknown_shape_is_kept_without_a_name(model, server, prompt_of, calls):
     output = [item if isinstance(item, dict) else {"type": "odd_call", "what": item} for item in calls]
     output = [item | {"type": "custom_call"} if item["type"] == "custom" else item for item in output]
     server.answer({"choices": [{"message": {"content": None, "tool_calls": calls}}], "output": output})
-    requests = model.complete(said(tools=(SEARCH,))).tool_requests
+    requests = model.complete(prompt_of(tools=(SEARCH,))).tool_requests
     assert len(requests) == len(calls)
     assert all(request.id and not request.name and request.arguments for request in requests)
 
 
-def test_a_model_that_gives_every_call_the_same_id_does_not_mix_up_their_answers(model, server, said):
+def test_calls_with_the_same_id_get_different_ids(model, server, prompt_of):
     call = {"id": "same", "type": "function", "function": {"name": "search_messages", "arguments": "{}"}}
     item = {"call_id": "same", "type": "function_call", "name": "search_messages", "arguments": "{}"}
     server.answer({"choices": [{"message": {"tool_calls": [call] * 3}}], "output": [item] * 3})
-    assert len({request.id for request in model.complete(said(tools=(SEARCH,))).tool_requests}) == 3
+    assert len({request.id for request in model.complete(prompt_of(tools=(SEARCH,))).tool_requests}) == 3
 
 
 @pytest.mark.parametrize(
@@ -170,17 +170,17 @@ def test_a_model_that_gives_every_call_the_same_id_does_not_mix_up_their_answers
         ("Hel\x00lo \ud83d!", "Hello \ufffd!"),
     ],
 )
-def test_thoughts_and_what_no_database_keeps_are_not_part_of_the_answer(model, server, said, text, answer):
+def test_thoughts_and_unstorable_characters_are_not_part_of_the_answer(model, server, prompt_of, text, answer):
     server.say(text)
-    assert model.complete(said()).text == answer
+    assert model.complete(prompt_of()).text == answer
 
 
-def test_an_answer_longer_than_any_conversation_is_cut(model, server, said):
+def test_an_answer_that_is_too_long_to_store_is_truncated(model, server, prompt_of):
     server.say("x" * 1_000_000)
-    assert len(model.complete(said()).text) == 65_536
+    assert len(model.complete(prompt_of()).text) == 65_536
 
 
-def test_an_answer_cut_by_its_limit_is_still_an_answer(model, server, said):
+def test_an_answer_that_was_cut_off_by_its_limit_is_still_an_answer(model, server, prompt_of):
     server.answer(
         {
             "choices": [{"message": {"content": "The first half"}, "finish_reason": "length"}],
@@ -189,7 +189,7 @@ def test_an_answer_cut_by_its_limit_is_still_an_answer(model, server, said):
             "output": [{"type": "message", "content": [{"type": "output_text", "text": "The first half"}]}],
         }
     )
-    completion = model.complete(said())
+    completion = model.complete(prompt_of())
     assert (completion.text, completion.finish_reason) == ("The first half", "length")
 
 
@@ -220,10 +220,10 @@ def test_an_answer_cut_by_its_limit_is_still_an_answer(model, server, said):
         ("cut_before_it_began", "length"),
     ],
 )
-def test_a_failure_that_may_pass_is_told_as_such(model, server, said, outcome, code):
+def test_a_failure_that_may_pass_is_raised_as_model_unavailable(model, server, prompt_of, outcome, code):
     server.fail(outcome)
     with pytest.raises(ModelUnavailable) as failed:
-        model.complete(said())
+        model.complete(prompt_of())
     assert failed.value.code == code
     assert server.count == 1, "a second try is for the turn to decide"
 
@@ -241,55 +241,55 @@ def test_a_failure_that_may_pass_is_told_as_such(model, server, said, outcome, c
         ("filtered", "content_filter"),
     ],
 )
-def test_a_failure_that_will_not_pass_is_told_as_such(model, server, said, outcome, code):
+def test_a_failure_that_does_not_pass_is_raised_as_model_refused(model, server, prompt_of, outcome, code):
     server.fail(outcome)
     with pytest.raises(ModelRefused) as failed:
-        model.complete(said())
+        model.complete(prompt_of())
     assert failed.value.code == code
     assert server.count == 1
 
 
 @pytest.mark.parametrize("outcome", ["hang", "trickle"])
-def test_a_server_that_does_not_end_its_answer_is_left(hurried, server, said, outcome):
+def test_a_server_that_does_not_end_its_answer_times_out(hurried, server, prompt_of, outcome):
     server.fail(outcome)
     with pytest.raises(ModelUnavailable) as failed:
-        hurried.complete(said())
+        hurried.complete(prompt_of())
     assert failed.value.code == "timeout"
 
 
-def test_a_server_that_is_not_there_may_come_back(model, said):
+def test_an_unreachable_server_is_raised_as_model_unavailable(model, prompt_of):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
         with pytest.raises(ModelUnavailable) as failed:
-            type(model)(ModelServer(base_url=address, api_key=API_KEY, timeout_s=5)).complete(said())
+            type(model)(ModelServer(base_url=address, api_key=API_KEY, timeout_s=5)).complete(prompt_of())
     assert failed.value.code == "connection"
 
 
-def test_a_wrong_key_is_refused(model, server, said):
+def test_a_wrong_key_is_refused(model, server, prompt_of):
     with pytest.raises(ModelRefused) as failed:
-        type(model)(ModelServer(base_url=server.base_url, api_key="sk-wrong", timeout_s=5)).complete(said())
+        type(model)(ModelServer(base_url=server.base_url, api_key="sk-wrong", timeout_s=5)).complete(prompt_of())
     assert failed.value.code == "unauthorized"
 
 
-def test_a_server_of_ones_own_is_sent_no_key(model, server, said):
+def test_a_server_without_a_configured_key_is_sent_none(model, server, prompt_of):
     server.api_key = ""
-    type(model)(ModelServer(base_url=server.base_url, api_key="", timeout_s=5)).complete(said())
+    type(model)(ModelServer(base_url=server.base_url, api_key="", timeout_s=5)).complete(prompt_of())
     assert "authorization" not in server.requests[0].headers
 
 
-def test_a_failed_response_in_a_good_envelope_is_a_failure(model, server, said):
+def test_an_http_200_that_holds_an_error_is_a_failure(model, server, prompt_of):
     error = {"code": "rate_limit_exceeded", "message": "Slow down."}
     server.answer({"choices": [{"error": error, "message": {}}], "status": "failed", "error": None, "output": []})
     with pytest.raises(ModelUnavailable):
-        model.complete(said())
+        model.complete(prompt_of())
 
 
 @pytest.mark.parametrize("outcome", ["bad_request", "rate_limited", "error_500", "drop", "not_json", "refusal", "huge"])
-def test_what_is_raised_holds_no_key_no_prompt_and_no_answer(model, server, said, outcome):
+def test_an_exception_contains_no_key_no_prompt_and_no_answer(model, server, prompt_of, outcome):
     server.fail(outcome)
     with pytest.raises(ModelError) as failed:
-        model.complete(said("my secret prompt"))
+        model.complete(prompt_of("my secret prompt"))
     told, exc = "", failed.value
     while exc is not None:
         told += f"{exc} {exc!r} {exc.args} {getattr(exc, 'body', '')}"
@@ -310,26 +310,26 @@ def test_what_is_raised_holds_no_key_no_prompt_and_no_answer(model, server, said
     ],
 )
 @pytest.mark.parametrize("outcome", ["rate_limited", "overloaded"])
-def test_a_server_says_when_to_come_back(model, server, said, outcome, headers, least, most):
+def test_retry_after_in_seconds_is_read(model, server, prompt_of, outcome, headers, least, most):
     server.fail(outcome, headers=headers)
     with pytest.raises(ModelUnavailable) as failed:
-        model.complete(said())
+        model.complete(prompt_of())
     assert least <= failed.value.retry_after_s <= most
 
 
-def test_a_server_may_name_the_moment_to_come_back(model, server, said):
+def test_retry_after_as_a_date_is_read(model, server, prompt_of):
     in_two_minutes = format_datetime(datetime.now(UTC) + timedelta(seconds=120), usegmt=True)
     server.fail("rate_limited", headers={"Retry-After": in_two_minutes})
     with pytest.raises(ModelUnavailable) as failed:
-        model.complete(said())
+        model.complete(prompt_of())
     assert 60 <= failed.value.retry_after_s <= 120
 
 
 @pytest.mark.parametrize("nonsense", ["soon", "-3", "nan", "inf", "Mon, 99 Jan 99999", ""])
-def test_nonsense_about_when_to_come_back_is_no_time(model, server, said, nonsense):
+def test_an_unreadable_retry_after_is_ignored(model, server, prompt_of, nonsense):
     server.fail("rate_limited", headers={"Retry-After": nonsense})
     with pytest.raises(ModelUnavailable) as failed:
-        model.complete(said())
+        model.complete(prompt_of())
     assert failed.value.retry_after_s is None
 
 
@@ -338,24 +338,24 @@ def test_nonsense_about_when_to_come_back_is_no_time(model, server, said, nonsen
     "name",
     ["gpt-6-luna", "openai/gpt-6-luna", "gpt-5.6-terra", "gpt-5", "gpt-5.1-mini", "gpt-5-chat-latest", "o3-mini"],
 )
-def test_a_reasoning_model_is_asked_only_what_it_takes(model, server, said, name):
-    completion = model.complete(said("Hi", model=name, temperature=0.2, max_output_tokens=200, tools=(SEARCH,)))
+def test_a_reasoning_model_is_sent_no_parameter_that_it_refuses(model, server, prompt_of, name):
+    completion = model.complete(prompt_of("Hi", model=name, temperature=0.2, max_output_tokens=200, tools=(SEARCH,)))
     assert completion.text == "You said: Hi"
 
 
-def test_an_unknown_model_is_asked_everything(model, server, said):
-    model.complete(said(temperature=0.2, max_output_tokens=200))
+def test_an_unknown_model_is_sent_every_parameter(model, server, prompt_of):
+    model.complete(prompt_of(temperature=0.2, max_output_tokens=200))
     body = server.requests[0].body
     assert body["temperature"] == 0.2
     assert body.get("max_tokens", body.get("max_output_tokens")) == 200
     assert "reasoning_effort" not in body
 
 
-def test_many_threads_share_one_model(model, server, said):
+def test_many_threads_share_one_model(model, server, prompt_of):
     server.latency_s = 0.3
     answers: list[str] = []
     threads = [
-        threading.Thread(target=lambda n=n: answers.append(model.complete(said(f"Number {n}")).text))
+        threading.Thread(target=lambda n=n: answers.append(model.complete(prompt_of(f"Number {n}")).text))
         for n in range(100)
     ]
     for thread in threads:

@@ -21,7 +21,7 @@ from tests.support.fake_openai import FakeOpenAI
         ("sk-1", "http://localhost:11434/v1", "responses", ResponsesModel),
     ],
 )
-def test_a_key_or_an_address_brings_a_real_model(settings, key, base_url, api, kind):
+def test_a_key_or_an_address_selects_a_real_model(settings, key, base_url, api, kind):
     settings.OPENAI_API_KEY, settings.OPENAI_BASE_URL, settings.OPENAI_API = key, base_url, api
     assert type(model_for_settings()) is kind
 

@@ -14,7 +14,7 @@ def with_notes(*messages: PromptMessage) -> list[tuple[str, str]]:
     return [(message.role.value, message.text) for message in prompt.messages_with_notes()]
 
 
-def test_notes_follow_what_the_user_said_last():
+def test_notes_are_appended_to_the_last_user_message():
     assert with_notes(SYSTEM, HELLO, HI, HELLO)[1:] == [
         ("user", "Hello"),
         ("assistant", "Hi"),
@@ -22,11 +22,11 @@ def test_notes_follow_what_the_user_said_last():
     ]
 
 
-def test_notes_stay_where_they_are_while_tools_are_used():
+def test_notes_stay_in_place_when_tool_calls_follow():
     assert with_notes(SYSTEM, HELLO, CALL, TOLD)[1] == ("user", "Hello\n\nNOTES")
 
 
-def test_notes_are_words_of_their_own_where_the_user_did_not_speak_last():
+def test_notes_are_a_message_of_their_own_when_the_user_did_not_write_last():
     assert with_notes(SYSTEM, HELLO, HI)[-1] == ("user", "NOTES")
     assert with_notes(SYSTEM, HELLO, HI, CALL, TOLD)[3] == ("user", "NOTES")
     assert with_notes(SYSTEM)[-1] == ("user", "NOTES")

@@ -17,29 +17,29 @@ def asked(*texts: str, tools: tuple[ToolSpec, ...] = ()) -> Prompt:
     return Prompt(model="any", messages=(PromptMessage(Role.SYSTEM, "Be brief."), *messages), tools=tools)
 
 
-def test_it_says_what_it_is_and_how_to_get_a_real_one():
+def test_the_scripted_model_says_what_it_is_and_how_to_configure_a_real_one():
     text = ScriptedModel().complete(asked("Hello")).text
     assert "stand-in" in text
     assert "OPENAI_API_KEY" in text
     assert "OPENAI_BASE_URL" in text
 
 
-def test_it_repeats_everything_said_since_the_last_answer():
+def test_the_scripted_model_repeats_all_messages_since_its_last_answer():
     text = ScriptedModel().complete(asked("Where is the pool?", "And the bar?")).text
     assert "Where is the pool?\nAnd the bar?" in text
 
 
-def test_the_same_prompt_gets_the_same_answer():
+def test_the_scripted_model_answers_the_same_prompt_alike():
     prompt = asked("use search_messages", tools=(SEARCH,))
     assert ScriptedModel().complete(prompt) == ScriptedModel().complete(prompt)
 
 
-def test_a_long_text_is_repeated_in_part():
+def test_the_scripted_model_repeats_a_long_text_in_part():
     assert len(ScriptedModel().complete(asked("x" * 100_000)).text) < 1000
 
 
 @pytest.mark.parametrize("texts", [(), ("",), (" \n ",)])
-def test_nothing_said_is_answered_too(texts):
+def test_the_scripted_model_answers_an_empty_message_too(texts):
     assert ScriptedModel().complete(asked(*texts)).text
 
 
@@ -57,17 +57,17 @@ def test_nothing_said_is_answered_too(texts):
         ("because search_messages", []),
     ],
 )
-def test_a_tool_is_asked_for_when_the_user_names_one_that_is_on_offer(text, calls):
+def test_the_scripted_model_calls_an_offered_tool_that_the_user_names(text, calls):
     completion = ScriptedModel().complete(asked(text, tools=(SEARCH, HAND_OFF)))
     assert [(request.name, request.arguments) for request in completion.tool_requests] == calls
     assert bool(completion.text) is not bool(calls)
 
 
-def test_without_tools_on_offer_none_is_asked_for():
+def test_the_scripted_model_calls_no_tool_if_none_is_offered():
     assert not ScriptedModel().complete(asked("use search_messages")).tool_requests
 
 
-def test_what_the_tools_answered_becomes_the_answer():
+def test_the_scripted_model_answers_with_the_results_of_its_tools():
     prompt = asked("use search_messages and use hand_off", tools=(SEARCH, HAND_OFF))
     requests = ScriptedModel().complete(prompt).tool_requests
     assert len({request.id for request in requests}) == 2
@@ -81,7 +81,7 @@ def test_what_the_tools_answered_becomes_the_answer():
     assert not completion.tool_requests
 
 
-def test_its_use_of_tokens_grows_with_what_is_said():
+def test_the_scripted_model_uses_more_tokens_for_longer_prompts():
     short, long = (ScriptedModel().complete(asked(text)).usage for text in ("Hi", "Hi there, " * 40))
     assert 0 < short.prompt_tokens < long.prompt_tokens
     assert 0 < short.completion_tokens < long.completion_tokens

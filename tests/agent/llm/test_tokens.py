@@ -32,7 +32,7 @@ def test_an_estimate_is_near_what_a_tokenizer_counts(text, counted):
     assert 0.65 * counted <= estimate_tokens(text) <= 2.5 * counted
 
 
-def test_nothing_costs_nothing_and_anything_something():
+def test_only_an_empty_text_is_estimated_at_no_tokens():
     assert estimate_tokens("") == 0
     assert estimate_tokens(" ") > 0
 
@@ -41,18 +41,18 @@ def test_halves_of_a_surrogate_pair_are_counted_too():
     assert estimate_tokens("\ud83d") > 0
 
 
-def test_more_of_the_same_is_never_less():
+def test_a_longer_text_is_never_estimated_at_fewer_tokens():
     estimates = [estimate_tokens("palavra é 字" * length) for length in range(100)]
     assert estimates == sorted(estimates)
 
 
-def test_a_message_costs_more_than_its_text_and_its_calls_count():
+def test_a_message_is_estimated_with_its_overhead_and_its_calls():
     plain = PromptMessage(Role.ASSISTANT, "Hello")
     calling = PromptMessage(Role.ASSISTANT, "Hello", tool_requests=(ToolRequest("1", "search", '{"words": "pool"}'),))
     assert estimate_tokens("Hello") < estimate_message_tokens(plain) < estimate_message_tokens(calling)
 
 
-def test_a_prompt_costs_its_messages_and_its_tools():
+def test_a_prompt_is_estimated_with_its_messages_and_its_tools():
     messages = (PromptMessage(Role.USER, "Hello"),) * 3
     tool = ToolSpec("search", "Search what was said.", {"type": "object"})
     bare = estimate_prompt_tokens(Prompt(model="any", messages=messages))

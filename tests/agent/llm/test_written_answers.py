@@ -50,16 +50,16 @@ CALL = '{"name": "search_messages", "arguments": {"words": "pool"}}'
         ("a < b and [1] > c", "a < b and [1] > c"),
     ],
 )
-def test_only_the_answer_is_left_of_what_a_model_thinks(model, server, said, text, answer):
+def test_thoughts_are_removed_and_the_answer_stays(model, server, prompt_of, text, answer):
     server.say(text)
-    assert model.complete(said()).text == answer
+    assert model.complete(prompt_of()).text == answer
 
 
 @pytest.mark.parametrize("text", ["<think>a", "<|channel|>analysis<|message|>only", "<think>a</think>", "x</think>"])
-def test_thoughts_alone_are_an_empty_answer(model, server, said, text):
+def test_thoughts_alone_are_an_empty_answer(model, server, prompt_of, text):
     server.say(text)
     with pytest.raises(ModelUnavailable) as failed:
-        model.complete(said())
+        model.complete(prompt_of())
     assert failed.value.code == "empty"
     assert failed.value.usage.prompt_tokens > 0
 
@@ -120,9 +120,9 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize("text", WRITTEN)
-def test_a_tool_call_written_as_text_is_a_tool_call(model, server, said, text):
+def test_a_tool_call_written_as_text_is_a_tool_call(model, server, prompt_of, text):
     server.say(text)
-    completion = model.complete(said(tools=(SEARCH, HAND_OFF)))
+    completion = model.complete(prompt_of(tools=(SEARCH, HAND_OFF)))
     (request,) = completion.tool_requests
     assert (request.name, json.loads(request.arguments)) == ("search_messages", {"words": "pool"})
     assert (completion.text, completion.finish_reason, completion.dropped_tool_call) == ("", "tool_calls", False)
@@ -132,24 +132,24 @@ def test_a_tool_call_written_as_text_is_a_tool_call(model, server, said, text):
     "text",
     [f"One moment, I look.{written}" for written in (f" {CALL}", f"\n```json\n{CALL}\n```", f"\n[TOOL_CALLS][{CALL}]")],
 )
-def test_the_text_beside_a_written_call_is_the_answer(model, server, said, text):
+def test_the_text_beside_a_written_call_is_the_answer(model, server, prompt_of, text):
     server.say(text)
-    completion = model.complete(said(tools=(SEARCH,)))
+    completion = model.complete(prompt_of(tools=(SEARCH,)))
     assert (completion.text, len(completion.tool_requests)) == ("One moment, I look.", 1)
 
 
-def test_several_written_calls_are_several_calls(model, server, said):
+def test_several_written_calls_are_several_calls(model, server, prompt_of):
     server.say(
         f'<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>\n<tool_call>{{"name": "hand_off"}}</tool_call>'
     )
-    requests = model.complete(said(tools=(SEARCH, HAND_OFF))).tool_requests
+    requests = model.complete(prompt_of(tools=(SEARCH, HAND_OFF))).tool_requests
     assert [request.name for request in requests] == ["search_messages", "search_messages", "hand_off"]
     assert len({request.id for request in requests}) == 3
 
 
-def test_a_written_parameter_has_the_type_of_its_schema(model, server, said):
+def test_a_written_parameter_has_the_type_of_its_schema(model, server, prompt_of):
     server.say("<function=search_messages><parameter=words>12</parameter><parameter=limit>3</parameter></function>")
-    (request,) = model.complete(said(tools=(SEARCH,))).tool_requests
+    (request,) = model.complete(prompt_of(tools=(SEARCH,))).tool_requests
     assert json.loads(request.arguments) == {"words": "12", "limit": 3}
 
 
@@ -165,18 +165,18 @@ def test_a_written_parameter_has_the_type_of_its_schema(model, server, said):
         "<tool_call>nonsense {</tool_call>",
     ],
 )
-def test_a_written_call_of_a_tool_that_is_not_offered_is_removed_and_told(model, server, said, text):
+def test_a_written_call_of_a_tool_that_is_not_offered_is_removed_and_reported(model, server, prompt_of, text):
     server.say(text, f"Hello.\n{text}")
     with pytest.raises(ModelUnavailable) as failed:
-        model.complete(said(tools=(HAND_OFF,)))
+        model.complete(prompt_of(tools=(HAND_OFF,)))
     assert failed.value.code == "dropped_tool_call"
-    completion = model.complete(said(tools=(HAND_OFF,)))
+    completion = model.complete(prompt_of(tools=(HAND_OFF,)))
     assert (completion.text, completion.tool_requests, completion.dropped_tool_call) == ("Hello.", (), True)
 
 
-def test_a_call_of_a_tool_that_is_no_longer_offered_is_not_sent(model, server, said):
+def test_a_call_of_a_tool_that_is_no_longer_offered_is_not_sent(model, server, prompt_of):
     server.say(CALL)
-    asked = said()
+    asked = prompt_of()
     request = ToolRequest(id="call_1", name="search_messages", arguments="{}")
     messages = (
         *asked.messages,
@@ -202,15 +202,15 @@ def test_a_call_of_a_tool_that_is_no_longer_offered_is_not_sent(model, server, s
         'Search {"words": 1}',
     ],
 )
-def test_a_text_that_calls_no_tool_stays_as_it_is(model, server, said, text):
+def test_a_text_that_calls_no_tool_stays_as_it_is(model, server, prompt_of, text):
     server.say(text)
-    completion = model.complete(said(tools=(SEARCH, HAND_OFF)))
+    completion = model.complete(prompt_of(tools=(SEARCH, HAND_OFF)))
     assert (completion.text, completion.tool_requests, completion.dropped_tool_call) == (text, (), False)
 
 
-def test_json_is_an_answer_where_no_tool_is_offered(model, server, said):
+def test_json_is_an_answer_where_no_tool_is_offered(model, server, prompt_of):
     server.say(CALL)
-    assert model.complete(said()).text == CALL
+    assert model.complete(prompt_of()).text == CALL
 
 
 HOSTILE = [

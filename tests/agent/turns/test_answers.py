@@ -18,12 +18,6 @@ pytestmark = pytest.mark.usefixtures("profile")
 REMEMBER = ("remember", {"fact": "Ana likes tea"})
 
 
-@pytest.fixture(params=["chat", "responses"])
-def api(request, settings):
-    settings.OPENAI_API = request.param
-    return request.param
-
-
 @pytest.fixture
 def tools(profile):
     AgentProfile.objects.update(tools=["remember", "hand_off"])
@@ -59,7 +53,7 @@ def test_the_text_beside_a_tool_call_is_part_of_the_answer(says, conversation, m
     assert replies() == ["Yes, it is R$ 120.\n\nAnything else?"]
 
 
-def test_what_is_said_again_after_a_tool_call_is_sent_once(says, conversation, model, tools):
+def test_a_text_that_is_repeated_after_a_tool_call_is_sent_once(says, conversation, model, tools):
     model.call_tools(REMEMBER, text="Yes, it is R$ 120.")
     model.say("Noted. Yes, it is  R$ 120.")
     says("How much is it?")
@@ -142,7 +136,7 @@ def test_an_answer_whose_rest_fails_ends_at_its_last_sentence(says, conversation
         ("Use x < 3 [1], at 2026-11-27 03:15.", "Use x < 3 [1], at 2026-11-27 03:15."),
     ],
 )
-def test_prompt_marks_that_the_model_echoes_is_not_sent(says, conversation, model, written, sent):
+def test_prompt_marks_that_the_model_repeats_are_not_sent(says, conversation, model, written, sent):
     model.say(written)
     says("Are you open?")
     turns.take_turn(conversation.pk)
@@ -187,7 +181,7 @@ def test_a_context_that_is_too_long_is_halved_until_it_fits(says, conversation, 
 
 
 @pytest.mark.parametrize("outcome", ["too_long", "too_long_unnamed"])
-def test_at_last_the_burst_is_shown_alone(says, conversation, model, api, outcome):
+def test_the_burst_alone_is_shown_if_no_history_fits(says, conversation, model, api, outcome):
     talked(conversation, "old message")
     Conversation.objects.update(summary="They talked.")
     model.fail(outcome, times=1)
@@ -206,7 +200,7 @@ def test_a_burst_that_is_too_long_itself_is_shortened(says, conversation, model)
     assert Turn.objects.get().outcome == "answered"
 
 
-def test_a_context_that_is_too_long_for_anything_is_a_failed_turn(says, conversation, model):
+def test_a_turn_fails_if_not_even_the_burst_fits_the_context(says, conversation, model):
     model.fail("too_long")
     says("Hello?")
     turns.take_turn(conversation.pk)
@@ -238,7 +232,7 @@ def test_a_burst_that_the_provider_filters_is_handed_to_a_person_and_not_shown_a
     assert Turn.objects.get(outcome="answered").steps == 1
 
 
-def test_a_past_message_that_the_provider_filters_is_left_out_from_then_on(says, conversation, model, api):
+def test_a_past_message_that_the_provider_filters_is_left_out_of_later_prompts(says, conversation, model, api):
     says("My name is Ana")
     turns.take_turn(conversation.pk)
     talked(conversation, "Something BADWORD")

@@ -14,12 +14,6 @@ from sessions_app.models import AgentProfile, ModelLimit
 pytestmark = pytest.mark.usefixtures("profile")
 
 
-@pytest.fixture(params=["chat", "responses"])
-def api(request, settings):
-    settings.OPENAI_API = request.param
-    return request.param
-
-
 @pytest.fixture
 def small(model, conversation):
     """A model whose context holds about half of a history of 40 messages."""

@@ -50,7 +50,7 @@ def test_after_the_last_try_the_turn_is_a_failed_one_that_staff_can_see(says, co
     assert replies() == [DEFAULT_FALLBACK_TEXT]
 
 
-def test_without_a_fallback_text_a_failed_turn_says_nothing(says, conversation, model, settings):
+def test_a_failed_turn_sends_nothing_if_the_profile_has_no_fallback_text(says, conversation, model, settings):
     settings.AGENT_MAX_TRIES = 1
     AgentProfile.objects.update(fallback_text="")
     model.fail("error_500")

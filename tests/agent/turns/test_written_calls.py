@@ -16,12 +16,6 @@ UNKNOWN = [
 ]
 
 
-@pytest.fixture(params=["chat", "responses"])
-def api(request, settings):
-    settings.OPENAI_API = request.param
-    return request.param
-
-
 def replies() -> list[str]:
     messages = Message.objects.filter(direction="outbound").order_by("created_at", "id")
     return list(messages.values_list("text", flat=True))
@@ -49,7 +43,7 @@ def test_a_written_call_is_never_sent(says, conversation, model, settings, writt
     assert len(model.requests) == 2
 
 
-def test_the_text_around_a_written_call_is_the_answer_if_the_model_goes_on_so(says, conversation, model):
+def test_the_text_around_a_written_call_is_the_answer_if_the_model_repeats_the_call(says, conversation, model):
     model.reply = f"One moment, please.\n{UNKNOWN[0]}"
     says("A table at 8?")
     turns.take_turn(conversation.pk)
