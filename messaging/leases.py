@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
@@ -20,61 +22,97 @@ from messaging.models import Conversation, Message, ToolCall, Turn
 from messaging.models.conversations import NO_ATTENTION
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import Conflict
+from whatsapp_agent.postgres.batches import BUSY, Batched, Busy
 from whatsapp_agent.postgres.prepared import Statement
 
 log = structlog.get_logger(__name__)
 
-TAKE = Statement("""
-UPDATE messaging_conversation
-   SET lease_token = %(token)s, lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s),
-       tries = tries + 1
- WHERE id = %(id)s AND due_at <= statement_timestamp() AND control = 'agent'
-   AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
-RETURNING control_epoch, tries,
-          (SELECT count(*) FROM (SELECT FROM messaging_turn turn
-                                  WHERE turn.conversation_id = %(id)s AND turn.created_at > %(since)s LIMIT 3) turn)
-""")
+TAKE = """
+WITH item AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS item(id, token)
+), due AS (
+    SELECT conversation.id FROM item JOIN messaging_conversation conversation ON conversation.id = item.id
+     WHERE due_at <= statement_timestamp() AND control = 'agent'
+       AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
+), free AS (
+    SELECT conversation.id FROM due JOIN messaging_conversation conversation ON conversation.id = due.id
+     ORDER BY conversation.id FOR NO KEY UPDATE OF conversation {skip_locked}
+), taken AS (
+    UPDATE messaging_conversation conversation
+       SET lease_token = item.token, tries = tries + 1,
+           lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
+      FROM item JOIN free ON free.id = item.id
+     WHERE conversation.id = item.id AND due_at <= statement_timestamp() AND control = 'agent'
+       AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
+    RETURNING conversation.id, lease_token, control_epoch, tries
+)
+SELECT item.token, due.id IS NOT NULL AND free.id IS NULL, taken.id IS NOT NULL, taken.control_epoch, taken.tries,
+       CASE WHEN taken.id IS NOT NULL THEN
+           (SELECT count(*)
+              FROM (SELECT FROM messaging_turn turn
+                     WHERE turn.conversation_id = item.id AND turn.created_at > %(since)s LIMIT 3) turn) END
+  FROM item
+  LEFT JOIN due USING (id) LEFT JOIN free USING (id)
+  LEFT JOIN taken ON taken.id = item.id AND taken.lease_token = item.token  -- one of two that ask at once
+"""
+TAKE_WAITING = Statement(TAKE.format(skip_locked=""))
+TAKE_SKIPPING = Statement(TAKE.format(skip_locked="SKIP LOCKED"))
 RENEW = """
 UPDATE messaging_conversation SET lease_expires_at = statement_timestamp() + make_interval(secs => %(lease_s)s)
  WHERE id = ANY(%(ids)s) AND lease_token = ANY(%(tokens)s) RETURNING lease_token
 """
-# Columns of a turn are `turn_<column>` here; a cast to varchar(n) cuts what is longer.
-_TURN_FIELDS = Turn._meta.concrete_fields
-_TURN_COLUMNS = ", ".join(str(field.column) for field in _TURN_FIELDS)
-_TURN_VALUES = ", ".join(f"%(turn_{field.column})s::{field.db_type(connection) or ''}" for field in _TURN_FIELDS)
 # In one round trip: everything, or nothing if the lease or the control is lost. The burst is over if no message came
 # meanwhile, or if the turn may not start again: then what came stays due.
-COMPLETE_TURN = Statement(f"""
-WITH settled AS (
-    UPDATE messaging_conversation
+COMPLETE_TURNS = """
+WITH item AS (
+    SELECT * FROM json_to_recordset(%(items)s::json) AS item(
+        number int, conversation_id uuid, token uuid, epoch int, seen int, even_if_stale bool, needs_attention bool,
+        speaks bool, turn json, burst uuid[], reply_ids uuid[], replies text[])
+), held AS (
+    SELECT item.number, item.conversation_id
+      FROM item JOIN messaging_conversation conversation ON conversation.id = item.conversation_id
+     WHERE lease_token = item.token AND control_epoch = item.epoch AND control = 'agent'
+       AND (inbound_count = item.seen OR item.even_if_stale)
+), free AS (
+    SELECT held.number FROM held JOIN messaging_conversation conversation ON conversation.id = held.conversation_id
+     ORDER BY conversation.id FOR NO KEY UPDATE OF conversation {skip_locked}
+), settled AS (
+    UPDATE messaging_conversation conversation
        SET lease_token = NULL, lease_expires_at = NULL, tries = 0, retry_at = NULL,
-           due_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE GREATEST(due_at, statement_timestamp()) END,
-           burst_started_at = CASE WHEN inbound_count = %(seen)s THEN NULL ELSE burst_started_at END,
-           answered_count = %(seen)s,
-           needs_attention = needs_attention OR %(needs_attention)s,
-           attention_reason = CASE WHEN %(needs_attention)s THEN 'turn_failed' ELSE attention_reason END,
-           last_message_at = CASE WHEN %(speaks)s THEN statement_timestamp() ELSE last_message_at END
-     WHERE id = %(turn_conversation_id)s AND lease_token = %(token)s AND control_epoch = %(epoch)s AND control = 'agent'
-       AND (inbound_count = %(seen)s OR %(even_if_stale)s)
-    RETURNING id, session_id
+           due_at = CASE WHEN inbound_count = item.seen THEN NULL ELSE GREATEST(due_at, statement_timestamp()) END,
+           burst_started_at = CASE WHEN inbound_count = item.seen THEN NULL ELSE burst_started_at END,
+           answered_count = item.seen,
+           needs_attention = conversation.needs_attention OR item.needs_attention,
+           attention_reason = CASE WHEN item.needs_attention THEN 'turn_failed' ELSE attention_reason END,
+           last_message_at = CASE WHEN item.speaks THEN statement_timestamp() ELSE last_message_at END
+      FROM item JOIN free USING (number)
+     WHERE conversation.id = item.conversation_id AND lease_token = item.token AND control_epoch = item.epoch
+       AND control = 'agent' AND (inbound_count = item.seen OR item.even_if_stale)
+    RETURNING item.number, conversation.id AS conversation_id, conversation.session_id
 ), turn AS (
-    INSERT INTO messaging_turn ({_TURN_COLUMNS})
-    SELECT {_TURN_VALUES}
-      FROM settled
-    RETURNING id
+    INSERT INTO messaging_turn
+    SELECT new.* FROM settled JOIN item USING (number), json_populate_record(NULL::messaging_turn, item.turn) AS new
+    RETURNING id, conversation_id
 ), handled AS (
-    UPDATE messaging_message SET status = 'handled', turn_id = turn.id
-      FROM turn WHERE messaging_message.id = ANY(%(burst)s::uuid[])
+    UPDATE messaging_message message SET status = 'handled', turn_id = turn.id
+      FROM turn JOIN item USING (conversation_id), unnest(item.burst) AS burst(id)
+     WHERE message.id = burst.id
 ), replies AS (
     INSERT INTO messaging_message (
         id, session_id, conversation_id, turn_id, direction, author, kind, status, unanswered, text, details,
         quoted_provider_id, control_epoch, tries, error_code, error, said_at, created_at)
-    SELECT reply.id, settled.session_id, settled.id, turn.id, 'outbound', 'agent', 'text', 'queued', '', reply.text,
-           '{{}}', '', %(epoch)s, 0, '', '', %(turn_created_at)s, %(turn_created_at)s
-      FROM settled, turn, unnest(%(reply_ids)s::uuid[], %(replies)s::text[]) AS reply(id, text)
+    SELECT reply.id, settled.session_id, settled.conversation_id, turn.id, 'outbound', 'agent', 'text', 'queued', '',
+           reply.text, '{{}}', '', item.epoch, 0, '', '', (item.turn->>'created_at')::timestamptz,
+           (item.turn->>'created_at')::timestamptz
+      FROM settled JOIN item USING (number) JOIN turn ON turn.conversation_id = settled.conversation_id,
+           unnest(item.reply_ids, item.replies) AS reply(id, text)
 )
-SELECT session_id FROM settled, turn
-""")  # noqa: S608  nothing in it is input
+SELECT item.number, held.number IS NOT NULL AND free.number IS NULL, settled.session_id
+  FROM item LEFT JOIN held USING (number) LEFT JOIN free USING (number) LEFT JOIN settled USING (number)
+"""
+COMPLETE_WAITING = Statement(COMPLETE_TURNS.format(skip_locked=""))
+COMPLETE_SKIPPING = Statement(COMPLETE_TURNS.format(skip_locked="SKIP LOCKED"))
+_TURN_FIELDS = Turn._meta.concrete_fields
 POSTPONE = """
 UPDATE messaging_conversation
    SET lease_token = NULL, lease_expires_at = NULL, tries = tries - %(forgive)s,
@@ -96,14 +134,29 @@ class Lease:
     recent_turns: int = 0  # within `loops.WINDOW`; counted up to 3
 
 
+def _take(conversation_ids: Sequence[UUID], wait: bool) -> Sequence[Lease | Busy | None]:
+    statement = TAKE_WAITING if wait else TAKE_SKIPPING
+    tokens = [uuid4() for _ in conversation_ids]
+    rows = statement.rows(
+        ids=list(conversation_ids),
+        tokens=tokens,
+        lease_s=settings.AGENT_LEASE_S,
+        since=timezone.now() - loops.WINDOW,
+    )
+    found = {token: rest for token, *rest in rows}
+    results: list[Lease | Busy | None] = []
+    for conversation_id, token in zip(conversation_ids, tokens, strict=True):
+        is_busy, is_taken, *lease = found[token]
+        results.append(BUSY if is_busy and not wait else Lease(conversation_id, token, *lease) if is_taken else None)
+    return results
+
+
+_take_batched = Batched(_take)
+
+
 def take(conversation_id: UUID) -> Lease | None:
     """Take a conversation that is due; return None if it is not, or if another worker holds its lease."""
-    token = uuid4()
-    since = timezone.now() - loops.WINDOW
-    rows = TAKE.rows(id=conversation_id, token=token, lease_s=settings.AGENT_LEASE_S, since=since)
-    for epoch, tries, recent_turns in rows:
-        return Lease(conversation_id=conversation_id, token=token, epoch=epoch, tries=tries, recent_turns=recent_turns)
-    return None
+    return _take_batched(conversation_id)
 
 
 def renew(*held: Lease) -> set[UUID]:
@@ -203,30 +256,44 @@ def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn
     Returns None and stores nothing if the lease or the control is lost, or if messages came meanwhile and
     `even_if_stale` is false.
     """
-    values = {column.attname: getattr(settlement, column.attname, None) for column in _TURN_FIELDS}
+    values = {field.attname: getattr(settlement, field.attname, None) for field in _TURN_FIELDS}
     values |= {"conversation_id": lease.conversation_id, "tries": lease.tries}
     turn = Turn(**{name: value for name, value in values.items() if value is not None})
     more = bool(settlement.tool_calls) or settlement.apply_effects is not None
     replies = settlement.replies if settlement.apply_effects is None else ()
+    item = {
+        "conversation_id": lease.conversation_id,
+        "token": lease.token,
+        "epoch": lease.epoch,
+        "seen": settlement.seen,
+        "even_if_stale": even_if_stale,
+        "needs_attention": settlement.needs_attention,
+        "speaks": bool(settlement.replies) or settlement.apply_effects is not None,
+        "turn": {field.column: _cut(getattr(turn, field.attname), field.max_length) for field in _TURN_FIELDS},
+        "burst": settlement.burst,
+        "reply_ids": [uuid7() for _ in replies],
+        "replies": replies,
+    }
     with transaction.atomic() if more else nullcontext():  # one statement is a transaction of its own
-        settled = COMPLETE_TURN.rows(
-            token=lease.token,
-            epoch=lease.epoch,
-            seen=settlement.seen,
-            even_if_stale=even_if_stale,
-            needs_attention=settlement.needs_attention,
-            speaks=bool(settlement.replies) or settlement.apply_effects is not None,
-            **{
-                f"turn_{column.column}": column.get_db_prep_save(getattr(turn, column.attname), connection)
-                for column in _TURN_FIELDS
-            },
-            burst=list(settlement.burst),
-            reply_ids=[uuid7() for _ in replies],
-            replies=list(replies),
-        )
-        if settled and more:
-            _store_effects(settlement, turn=turn, session_id=settled[0][0])
-    return turn if settled else None
+        session_id = _complete_batched(item)
+        if session_id is not None and more:
+            _store_effects(settlement, turn=turn, session_id=session_id)
+    return turn if session_id is not None else None
+
+
+def _cut(value: Any, max_length: int | None) -> Any:
+    return value[:max_length] if max_length is not None and isinstance(value, str) else value
+
+
+def _complete(items: Sequence[dict[str, Any]], wait: bool) -> list[UUID | Busy | None]:
+    """Return the session's id for each turn that is completed."""
+    numbered = [item | {"number": number} for number, item in enumerate(items)]
+    statement = COMPLETE_WAITING if wait else COMPLETE_SKIPPING
+    rows = statement.rows(items=orjson.dumps(numbered).decode())
+    return [BUSY if is_busy and not wait else session_id for _, is_busy, session_id in sorted(rows, key=itemgetter(0))]
+
+
+_complete_batched = Batched(_complete)
 
 
 def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> None:

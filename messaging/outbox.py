@@ -1,8 +1,10 @@
 """The outbox: claim queued messages in order, at most once each, and record what became of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -16,6 +18,7 @@ from messaging.models import Conversation, Message
 from sessions_app.services import KEY_REFUSED
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
+from whatsapp_agent.postgres.batches import BUSY, Batched, Busy
 from whatsapp_agent.postgres.prepared import Statement
 
 AGENT_MESSAGE_TTL = timedelta(hours=1)  # a later answer would answer the past
@@ -51,66 +54,129 @@ class Claimed:
 
 
 # Committed before the bridge is asked: a crash leaves `sending` behind, which is never blindly sent again.
-CLAIM_NEXT_MESSAGE = Statement("""
+CLAIM_NEXT_MESSAGES = """
 WITH first AS (
-    SELECT id FROM messaging_message
-     WHERE conversation_id = %(conversation_id)s AND status IN ('queued', 'sending')
-     ORDER BY created_at, id LIMIT 1
+    SELECT item.number, message.id
+      FROM unnest(%(conversations)s::uuid[]) WITH ORDINALITY AS item(conversation_id, number)
+     CROSS JOIN LATERAL (SELECT id FROM messaging_message message
+                          WHERE message.conversation_id = item.conversation_id AND status IN ('queued', 'sending')
+                          ORDER BY created_at, id LIMIT 1) message
+), ready AS (
+    SELECT first.number, message.id, conversation.address, contact.is_group, session.id AS session_id,
+           session.name AS session_name, bridge.id AS bridge_id, ROW(bridge.xmin, bridge.ctid)::text AS bridge_version
+      FROM first
+      JOIN messaging_message message ON message.id = first.id
+      JOIN messaging_conversation conversation ON conversation.id = message.conversation_id
+      JOIN messaging_contact contact ON contact.id = conversation.contact_id
+      JOIN sessions_app_whatsappsession session ON session.id = message.session_id
+      JOIN sessions_app_bridge bridge ON bridge.id = session.bridge_id
+     WHERE message.status = 'queued' AND (message.next_try_at IS NULL OR message.next_try_at <= statement_timestamp())
+       AND session.status = 'connected' AND session.ended_at IS NULL
+       AND (message.control_epoch IS NULL OR message.control_epoch = conversation.control_epoch)
+), free AS (
+    SELECT ready.number FROM ready JOIN messaging_message message ON message.id = ready.id
+     ORDER BY message.id FOR NO KEY UPDATE OF message {skip_locked}
+), claimed AS (
+    UPDATE messaging_message message
+       SET status = 'sending', sending_at = statement_timestamp(), tries = message.tries + 1
+      FROM ready JOIN free USING (number)
+     WHERE message.id = ready.id AND message.status = 'queued'
+    RETURNING ready.number, message.id, message.sending_at, message.text, message.quoted_provider_id, message.tries,
+              message.created_at, message.turn_id, message.author, message.kind, message.details::text, ready.address,
+              ready.is_group, ready.session_id, ready.session_name, ready.bridge_id, ready.bridge_version
 )
-UPDATE messaging_message message
-   SET status = 'sending', sending_at = statement_timestamp(), tries = message.tries + 1
-  FROM first, messaging_conversation conversation, messaging_contact contact, sessions_app_whatsappsession session,
-       sessions_app_bridge bridge
- WHERE message.id = first.id AND message.status = 'queued'
-   AND (message.next_try_at IS NULL OR message.next_try_at <= statement_timestamp())
-   AND conversation.id = message.conversation_id AND contact.id = conversation.contact_id
-   AND session.id = message.session_id AND session.status = 'connected' AND session.ended_at IS NULL
-   AND bridge.id = session.bridge_id
-   AND (message.control_epoch IS NULL OR message.control_epoch = conversation.control_epoch)
-RETURNING message.id, message.sending_at, message.text, message.quoted_provider_id, message.tries, message.created_at,
-          message.turn_id, message.author, message.kind, message.details::text, conversation.address, contact.is_group,
-          session.id, session.name, bridge.id,
-          ROW(bridge.xmin, bridge.ctid)::text
-""")
+SELECT ready.number, free.number IS NULL, claimed.*
+  FROM ready LEFT JOIN free USING (number) LEFT JOIN claimed USING (number)
+"""
+CLAIM_WAITING = Statement(CLAIM_NEXT_MESSAGES.format(skip_locked=""))
+CLAIM_SKIPPING = Statement(CLAIM_NEXT_MESSAGES.format(skip_locked="SKIP LOCKED"))
+
+
+def _claim(conversation_ids: Sequence[UUID], wait: bool) -> list[Claimed | Busy | None]:
+    results: list[Claimed | Busy | None] = [None] * len(conversation_ids)
+    statement = CLAIM_WAITING if wait else CLAIM_SKIPPING
+    for number, is_busy, claimed_number, *claimed in statement.rows(conversations=list(conversation_ids)):
+        if is_busy and not wait:
+            results[number - 1] = BUSY
+        elif claimed_number is not None:
+            results[number - 1] = Claimed(*claimed)
+    return results
+
+
+_claim_batched = Batched(_claim)
 
 
 def claim_next_message(conversation_id: UUID) -> Claimed | None:
     """Claim the conversation's first unsent message; return None if it may not be sent now."""
-    for row in CLAIM_NEXT_MESSAGE.rows(conversation_id=conversation_id):
-        return Claimed(*row)
-    return None
+    return _claim_batched(conversation_id)
 
 
 _SENT_FROM = ", ".join(f"'{status}'" for status in MOVES_FROM[Message.Status.SENT])
 # The rule is `messaging.inbound.MOVES_FROM`, which echoes and receipts apply; here it costs one round trip.
-MARK_SENT = Statement(f"""
-UPDATE messaging_message message
-   SET provider_message_id = %(provider_message_id)s, error_code = '', error = '',
-       status = CASE WHEN status IN ({_SENT_FROM}) THEN 'sent' ELSE status END,
-       sent_at = COALESCE(sent_at, LEAST(%(at)s, statement_timestamp()), statement_timestamp())
- WHERE id = %(id)s
-   AND NOT EXISTS (SELECT 1 FROM messaging_message echo  -- stored before its id was known
-                    WHERE echo.session_id = message.session_id AND echo.id <> message.id
-                      AND echo.direction = 'outbound'
-                      AND echo.provider_message_id = %(provider_message_id)s)
-RETURNING EXISTS (SELECT 1 FROM messaging_earlyreceipt early
-                   WHERE early.session_id = message.session_id
-                     AND early.provider_message_id = %(provider_message_id)s),
-          EXISTS (SELECT 1 FROM messaging_message later
-                   WHERE later.conversation_id = message.conversation_id AND later.status = 'queued')
-""")  # noqa: S608  nothing in it is input
+MARK_SENT = f"""
+WITH item AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(provider_message_ids)s::text[], %(at)s::timestamptz[])
+             WITH ORDINALITY AS item(id, provider_message_id, at, number)
+), free AS (
+    SELECT item.number FROM item JOIN messaging_message message ON message.id = item.id
+     ORDER BY message.id FOR NO KEY UPDATE OF message {{skip_locked}}
+), sent AS (
+    UPDATE messaging_message message
+       SET provider_message_id = item.provider_message_id, error_code = '', error = '',
+           status = CASE WHEN status IN ({_SENT_FROM}) THEN 'sent' ELSE status END,
+           sent_at = COALESCE(sent_at, LEAST(item.at, statement_timestamp()), statement_timestamp())
+      FROM item JOIN free USING (number)
+     WHERE message.id = item.id
+       AND NOT EXISTS (SELECT 1 FROM messaging_message echo  -- stored before its id was known
+                        WHERE echo.session_id = message.session_id AND echo.id <> message.id
+                          AND echo.direction = 'outbound'
+                          AND echo.provider_message_id = item.provider_message_id)
+    RETURNING item.number, message.session_id, message.conversation_id, message.provider_message_id
+)
+SELECT item.number, free.number IS NULL, sent.number IS NOT NULL,
+       EXISTS (SELECT 1 FROM messaging_earlyreceipt early
+                WHERE early.session_id = sent.session_id AND early.provider_message_id = sent.provider_message_id),
+       EXISTS (SELECT 1 FROM messaging_message later
+                WHERE later.conversation_id = sent.conversation_id AND later.status = 'queued')
+  FROM item LEFT JOIN free USING (number) LEFT JOIN sent USING (number)
+"""  # noqa: S608  nothing in it is input
+MARK_SENT_WAITING = Statement(MARK_SENT.format(skip_locked=""))
+MARK_SENT_SKIPPING = Statement(MARK_SENT.format(skip_locked="SKIP LOCKED"))
+
+
+class SentMessage(NamedTuple):
+    message_id: UUID
+    provider_message_id: str
+    at: datetime | None
+
+
+class MarkedSent(NamedTuple):
+    is_marked: bool  # not if its echo is stored as a message already
+    has_early_receipt: bool
+    has_more: bool  # queued behind it
+
+
+def _mark_sent(items: Sequence[SentMessage], wait: bool) -> list[MarkedSent | Busy]:
+    ids, provider_message_ids, at = (list(values) for values in zip(*items, strict=True))
+    statement = MARK_SENT_WAITING if wait else MARK_SENT_SKIPPING
+    rows = statement.rows(ids=ids, provider_message_ids=provider_message_ids, at=at)
+    return [
+        BUSY if is_busy and not wait else MarkedSent(*marked) for _, is_busy, *marked in sorted(rows, key=itemgetter(0))
+    ]
+
+
+_mark_sent_batched = Batched(_mark_sent)
 
 
 def mark_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None) -> bool:
     """Record that the bridge accepted the message; return whether more is queued behind it."""
     try:
-        rows = MARK_SENT.rows(id=claimed.message_id, provider_message_id=provider_message_id, at=at)
+        marked = _mark_sent_batched(SentMessage(claimed.message_id, provider_message_id, at))
     except IntegrityError:  # the echo came at the same moment
-        rows = []
-    has_early_receipt, more = rows[0] if rows else (True, True)  # no row: its echo is stored as a message
-    if has_early_receipt:
+        marked = MarkedSent(is_marked=False, has_early_receipt=True, has_more=True)
+    if not marked.is_marked or marked.has_early_receipt:
         record_sent(message_id=claimed.message_id, provider_message_id=provider_message_id, at=at)
-    return more
+    return marked.has_more or not marked.is_marked
 
 
 def mark_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: float | None = None) -> None:

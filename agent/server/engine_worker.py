@@ -32,7 +32,7 @@ def become_cooperative() -> None:
     from asgiref.local import Local
     from django.db import connections
 
-    connections._connections = Local(connections.thread_critical)
+    connections._connections = Local(connections.thread_critical)  # type: ignore[attr-defined]
     psycopg2.extensions.set_wait_callback(_wait_for_database)
 
 

@@ -1,6 +1,6 @@
 """Load a conversation with contact, session, profile and bridge in one query, as every turn begins."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
@@ -10,6 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, models
 from messaging.models import Contact, Conversation
 from sessions_app.models import AgentProfile, WhatsAppSession
 from sessions_app.services import bridge_cache
+from whatsapp_agent.postgres.batches import Batched
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
@@ -29,10 +30,11 @@ SELECT {_columns(Conversation, "conversation")}, {_columns(Contact, "contact")},
   JOIN sessions_app_whatsappsession session ON session.id = conversation.session_id
   JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
   JOIN sessions_app_bridge bridge ON bridge.id = session.bridge_id
- WHERE conversation.id = %(id)s
+ WHERE conversation.id = ANY(%(ids)s::uuid[])
 """  # noqa: S608  # the columns are our own models'
 )
 
+ID = [field.name for field in Conversation._meta.concrete_fields].index("id")
 _profiles = VersionedRowCache(AgentProfile)
 
 
@@ -41,10 +43,10 @@ def load_conversation(conversation_id: UUID) -> Conversation:
 
     Raises Conversation.DoesNotExist, also when it was merged into another one.
     """
-    rows = SELECT_CONVERSATION.rows(id=conversation_id)
-    if not rows:
+    row = _rows(conversation_id)
+    if row is None:
         raise Conversation.DoesNotExist
-    values = iter(rows[0])
+    values = iter(row)
     conversation = _next(Conversation, values)
     conversation.contact = _next(Contact, values)
     conversation.session = _next(WhatsAppSession, values)
@@ -52,6 +54,14 @@ def load_conversation(conversation_id: UUID) -> Conversation:
     conversation.session.agent_profile = _profiles.get(profile_id, profile_version)
     conversation.session.bridge = bridge_cache.get(bridge_id, bridge_version)
     return conversation
+
+
+def _select(ids: Sequence[UUID], _wait: bool) -> list[tuple[Any, ...] | None]:
+    rows = {row[ID]: row for row in SELECT_CONVERSATION.rows(ids=list(ids))}
+    return [rows.get(each) for each in ids]
+
+
+_rows = Batched(_select)
 
 
 def _next(model: type[Row], values: Iterator[Any]) -> Row:

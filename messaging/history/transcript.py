@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from messaging.history.content import contact_cards_text, location_text
 from messaging.history.visibility import VISIBLE_MESSAGE, visible
 from messaging.models import Conversation, Message
+from whatsapp_agent.postgres.batches import Batched
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
 from whatsapp_agent.text.times import format_day, format_minute
@@ -26,6 +27,10 @@ MAX_NAME_LENGTH = 40
 TIME_AGAIN_AFTER = timedelta(minutes=30)
 
 _FENCE = re.compile(r"<(?=\s*/?\s*(?:notes|messages|earlier|result)\b)", re.IGNORECASE)
+
+
+# A conversation's id, the bounds of what is shown (`since` inclusive, `after` exclusive), and the most messages.
+HistoryRequest = tuple[UUID, datetime | None, datetime | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +81,50 @@ def visible_messages(conversation: Conversation) -> QuerySet[Message]:
 
 
 # The visible messages since the last reset and the last summary, and all that wait for an answer.
-SELECT_HISTORY = Statement(
+SELECT_HISTORIES = Statement(
     f"""
-SELECT message.id, message.direction, message.status, message.kind, message.text, message.details, message.said_at,
-       message.written_at, message.sender_id, sender.name, sender.phone, media.filename, quoted.kind, quoted.text
-  FROM messaging_message message
-  LEFT JOIN messaging_contact sender ON sender.id = message.sender_id
-  LEFT JOIN messaging_media media ON media.message_id = message.id
-  LEFT JOIN messaging_message quoted ON quoted.id = message.quoted_id
- WHERE message.conversation_id = %(id)s AND {VISIBLE_MESSAGE}
-   AND (message.status = 'received' OR (message.said_at >= COALESCE(%(since)s::timestamptz, '-infinity')
-                                        AND message.said_at > COALESCE(%(after)s::timestamptz, '-infinity')))
-   -- The same bound in a form that the index can use to skip older messages.
-   AND message.said_at >= LEAST(GREATEST(%(since)s::timestamptz, %(after)s::timestamptz, '-infinity'),
-                                (SELECT min(unanswered.said_at) FROM messaging_message unanswered
-                                  WHERE unanswered.conversation_id = %(id)s AND unanswered.status = 'received'))
- ORDER BY message.said_at DESC, message.id DESC
- LIMIT %(limit)s
+SELECT item.number, message.*
+  FROM unnest(%(ids)s::uuid[], %(since)s::timestamptz[], %(after)s::timestamptz[], %(limits)s::int[])
+       WITH ORDINALITY AS item(id, since, after, row_limit, number)
+ CROSS JOIN LATERAL (
+    SELECT message.id, message.direction, message.status, message.kind, message.text, message.details,
+           message.said_at, message.written_at, message.sender_id, sender.name, sender.phone, media.filename,
+           quoted.kind, quoted.text
+      FROM messaging_message message
+      LEFT JOIN messaging_contact sender ON sender.id = message.sender_id
+      LEFT JOIN messaging_media media ON media.message_id = message.id
+      LEFT JOIN messaging_message quoted ON quoted.id = message.quoted_id
+     WHERE message.conversation_id = item.id AND {VISIBLE_MESSAGE}
+       AND (message.status = 'received' OR (message.said_at >= COALESCE(item.since, '-infinity')
+                                            AND message.said_at > COALESCE(item.after, '-infinity')))
+       -- The same bound in a form that the index can use to skip older messages.
+       AND message.said_at >= LEAST(GREATEST(item.since, item.after, '-infinity'),
+                                    (SELECT min(unanswered.said_at) FROM messaging_message unanswered
+                                      WHERE unanswered.conversation_id = item.id AND unanswered.status = 'received'))
+     ORDER BY message.said_at DESC, message.id DESC
+     LIMIT item.row_limit
+ ) AS message(id, direction, status, kind, text, details, said_at, written_at, sender_id, sender_name, sender_phone,
+              media_filename, quoted_kind, quoted_text)
+ ORDER BY item.number, message.said_at, message.id
 """  # noqa: S608  our own condition
 )
 
 
 def load_history(conversation: Conversation, *, limit: int = MAX_MESSAGES) -> list[HistoryMessage]:
     """Return the latest messages after the last summary and reset, oldest first, and all that wait for an answer."""
-    since, after = conversation.context_from, conversation.summary_until
-    rows = SELECT_HISTORY.rows(id=conversation.pk, since=since, after=after, limit=limit)
-    messages = [HistoryMessage(*_parse_details(row)) for row in reversed(rows)]
-    return sorted(messages, key=_waiting_order)
+    rows = _histories((conversation.pk, conversation.context_from, conversation.summary_until, limit))
+    return sorted((HistoryMessage(*_parse_details(row)) for row in rows), key=_waiting_order)
+
+
+def _select(items: Sequence[HistoryRequest], _wait: bool) -> list[list[tuple[Any, ...]]]:
+    ids, since, after, limits = (list(values) for values in zip(*items, strict=True))
+    histories: list[list[tuple[Any, ...]]] = [[] for _ in items]
+    for number, *row in SELECT_HISTORIES.rows(ids=ids, since=since, after=after, limits=limits):
+        histories[number - 1].append(tuple(row))
+    return histories
+
+
+_histories = Batched(_select)
 
 
 def _waiting_order(message: HistoryMessage) -> tuple[bool, datetime | None]:
