@@ -24,7 +24,6 @@ OUTCOME_COLOURS = {
     Turn.Outcome.ANSWERED.label: "success",
     Turn.Outcome.COMMAND.label: "info",
     Turn.Outcome.IGNORED.label: "warning",
-    Turn.Outcome.SILENCED.label: "warning",
     Turn.Outcome.FAILED.label: "danger",
 }
 

@@ -78,7 +78,7 @@ EVENT_TYPES = (
     EventType(
         "turn.finished",
         "The agent finished a turn.",
-        {"turn": "id of the turn", "outcome": "`answered`, `command`, `ignored`, `silenced` or `failed`"},
+        {"turn": "id of the turn", "outcome": "`answered`, `command`, `ignored` or `failed`"},
     ),
     EventType(
         "command.finished",

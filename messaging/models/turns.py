@@ -22,7 +22,6 @@ class Turn(models.Model):
         ANSWERED = "answered"
         COMMAND = "command"
         IGNORED = "ignored"
-        SILENCED = "silenced", "silenced: a person took over"
         FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
