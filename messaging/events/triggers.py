@@ -1,13 +1,13 @@
 """The triggers that write events, as the database has them. A test compares the two.
 
 Each table writes the events of its own changes, whichever statement makes them. Conditions stand in WHEN, so that an
-update that is no event does not call a function. Migrations install them (0002_events, 0010_attention).
+update that is no event does not call a function. Migrations install them (0018_event_trigger_names).
 """
 
 from whatsapp_agent.postgres.triggers import TriggerFunction
 
 MESSAGE = TriggerFunction(
-    name="messaging_tell_of_message",
+    name="messaging_write_message_event",
     body="""
 BEGIN
     INSERT INTO messaging_event (type, session_id, conversation_id, data)
@@ -19,23 +19,23 @@ BEGIN
     RETURN NULL;
 END """,
     triggers={
-        "tell_of_new_message": (
+        "write_message_event": (
             "messaging_message",
             "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
         ),
-        "tell_of_message_status": (  # sending, then queued again (a retry) is no event
+        "write_message_status_event": (  # sending, then queued again (a retry) is no event
             "messaging_message",
             """AFTER UPDATE OF status ON {table}
 FOR EACH ROW WHEN (NEW.direction = 'outbound' AND NEW.status IS DISTINCT FROM OLD.status AND NEW.status <> 'sending'
                    AND NOT (OLD.status = 'sending' AND NEW.status = 'queued'))
 EXECUTE FUNCTION {function}()""",
         ),
-        "tell_of_message_edit": (
+        "write_message_edit_event": (
             "messaging_message",
             """AFTER UPDATE OF edited_at ON {table}
 FOR EACH ROW WHEN (NEW.edited_at IS DISTINCT FROM OLD.edited_at) EXECUTE FUNCTION {function}('edited')""",
         ),
-        "tell_of_message_revocation": (
+        "write_message_revocation_event": (
             "messaging_message",
             """AFTER UPDATE OF revoked_at ON {table}
 FOR EACH ROW WHEN (NEW.revoked_at IS NOT NULL AND OLD.revoked_at IS NULL) EXECUTE FUNCTION {function}('revoked')""",
@@ -43,7 +43,7 @@ FOR EACH ROW WHEN (NEW.revoked_at IS NOT NULL AND OLD.revoked_at IS NULL) EXECUT
     },
 )
 CONTROL = TriggerFunction(
-    name="messaging_tell_of_control",
+    name="messaging_write_control_event",
     body="""
 BEGIN
     INSERT INTO messaging_event (type, session_id, conversation_id, data)
@@ -53,7 +53,7 @@ BEGIN
     RETURN NULL;
 END """,
     triggers={
-        "tell_of_control": (
+        "write_control_event": (
             "messaging_conversation",
             """AFTER UPDATE OF control, control_until, controlled_by_id ON {table}
 FOR EACH ROW WHEN ((NEW.control, NEW.control_until, NEW.controlled_by_id)
@@ -63,7 +63,7 @@ EXECUTE FUNCTION {function}()""",
     },
 )
 ATTENTION = TriggerFunction(  # only for reasons that no other event reports: message.failed, turn.finished, …
-    name="messaging_notify_of_attention",
+    name="messaging_write_attention_event",
     body="""
 BEGIN
     INSERT INTO messaging_event (type, session_id, conversation_id, data)
@@ -71,7 +71,7 @@ BEGIN
     RETURN NULL;
 END """,
     triggers={
-        "notify_of_attention": (
+        "write_attention_event": (
             "messaging_conversation",
             """AFTER UPDATE OF needs_attention ON {table}
 FOR EACH ROW WHEN (NEW.needs_attention
@@ -83,7 +83,7 @@ EXECUTE FUNCTION {function}()""",
     },
 )
 TURN = TriggerFunction(
-    name="messaging_tell_of_turn",
+    name="messaging_write_turn_event",
     body="""
 BEGIN
     INSERT INTO messaging_event (type, session_id, conversation_id, data)
@@ -93,11 +93,11 @@ BEGIN
     RETURN NULL;
 END """,
     triggers={
-        "tell_of_turn": ("messaging_turn", "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"),
+        "write_turn_event": ("messaging_turn", "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"),
     },
 )
 SESSION = TriggerFunction(
-    name="messaging_tell_of_session",
+    name="messaging_write_session_event",
     body="""
 BEGIN
     INSERT INTO messaging_event (type, session_id, data)
@@ -107,11 +107,11 @@ BEGIN
     RETURN NULL;
 END """,
     triggers={
-        "tell_of_new_session": (
+        "write_session_event": (
             "sessions_app_whatsappsession",
             "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
         ),
-        "tell_of_session_status": (
+        "write_session_status_event": (
             "sessions_app_whatsappsession",
             """AFTER UPDATE OF status ON {table}
 FOR EACH ROW WHEN (NEW.status IS DISTINCT FROM OLD.status) EXECUTE FUNCTION {function}()""",
