@@ -20,7 +20,7 @@ from messaging.events import feed
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from messaging.webhooks import deliveries, endpoints
 from sessions_app.models import Membership, WhatsAppSession
-from tests.support.fake_receiver import Answer, Receiver, Taken
+from tests.support.fake_receiver import Answer, Receiver, RecordedRequest
 
 pytestmark = pytest.mark.usefixtures("feed")
 
@@ -48,7 +48,7 @@ def bodies(receiver: Receiver) -> list[dict[str, Any]]:
     return [json.loads(request.body) for request in receiver.requests]
 
 
-def headers_of(request: Taken) -> dict[str, str]:
+def headers_of(request: RecordedRequest) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
 
 

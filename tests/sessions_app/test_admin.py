@@ -51,7 +51,7 @@ def test_staff_see_the_sessions_they_are_members_of(
 
 
 @pytest.mark.parametrize("page", ["change", "history", "delete"])
-def test_a_stranger_does_not_get_into_a_session_by_address(
+def test_a_stranger_cannot_open_a_session_by_its_url(
     session: WhatsAppSession, staff_stranger: User, log_in: LogIn, page: str
 ) -> None:
     address = reverse(f"admin:sessions_app_whatsappsession_{page}", args=[session.pk])
@@ -78,7 +78,7 @@ def test_a_member_neither_sees_bridges_nor_adds_anything(
     assert log_in(staff_member).get(reverse(f"admin:sessions_app_{page}")).status_code == 403
 
 
-def test_a_member_reads_the_profile_that_answers_there_and_cannot_write_it(
+def test_a_member_sees_the_profile_of_a_session_and_cannot_change_it(
     session: WhatsAppSession, staff_member: User, log_in: LogIn
 ) -> None:
     client, profile = log_in(staff_member), session.agent_profile
@@ -87,9 +87,7 @@ def test_a_member_reads_the_profile_that_answers_there_and_cannot_write_it(
     assert (shown, refused, AgentProfile.objects.get(pk=profile.pk).name) == (200, 403, "Assistant")
 
 
-def test_a_profile_that_answers_elsewhere_is_not_shown(
-    session: WhatsAppSession, staff_member: User, log_in: LogIn
-) -> None:
+def test_a_profile_of_other_sessions_is_not_shown(session: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
     elsewhere = AgentProfile.objects.create(name="Elsewhere")
     client = log_in(staff_member)
     assert "Elsewhere" not in client.get(_list("agentprofile")).content.decode()
@@ -105,14 +103,14 @@ def test_the_key_of_a_bridge_is_never_shown(own_bridge: Bridge, admin: User, log
     assert ["key-of-the-bridge" in page for page in pages] == [False, False]
 
 
-def test_a_key_left_empty_stays(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_an_empty_key_field_leaves_the_stored_key(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
     form = {"slug": "second", "kind": "zapw", "base_url": "http://127.0.0.1:10", "api_key": ""}
     log_in(admin).post(_page(own_bridge), form)
     own_bridge.refresh_from_db()
     assert (own_bridge.base_url, own_bridge.api_key) == ("http://127.0.0.1:10", "key-of-the-bridge")
 
 
-def test_the_history_of_a_bridge_does_not_tell_its_key(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_the_history_of_a_bridge_does_not_contain_its_key(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
     client.post(_page(own_bridge), {"slug": "second", "kind": "zapw", "base_url": "", "api_key": "another-key"})
     page = client.get(reverse("admin:sessions_app_bridge_history", args=[own_bridge.pk])).content.decode()
@@ -133,13 +131,13 @@ def test_a_new_bridge_gets_a_webhook_secret_of_its_own(bridges: None, admin: Use
     assert added.webhook_secret != Bridge.objects.get(slug="default").webhook_secret
 
 
-def test_a_renewed_secret_shuts_the_former_address(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_a_renewed_secret_disables_the_former_webhook_address(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
     form = {"action": "renew_webhook_secret", "_selected_action": [str(own_bridge.pk)]}
     log_in(admin).post(_list("bridge"), form)
     assert Client().post("/api/v1/webhooks/second/hush-hush/", "{}", content_type="application/json").status_code == 401
 
 
-def test_bridges_that_follow_the_environment_are_not_written_here(bridges: None, admin: User, log_in: LogIn) -> None:
+def test_bridges_of_the_environment_are_read_only(bridges: None, admin: User, log_in: LogIn) -> None:
     default = Bridge.objects.get(slug="default")
     client, secret = log_in(admin), default.webhook_secret
     client.post(
@@ -166,7 +164,7 @@ def test_every_change_of_a_profile_is_a_new_version(profile: AgentProfile, admin
     assert (profile.purpose, profile.version) == ("Sales", 2)
 
 
-def test_the_tools_of_a_profile_are_ticked(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+def test_the_tools_of_a_profile_are_checkboxes(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
     AgentProfile.objects.update(tools=["search", "of a command that is no more"])  # a command's name, not its tool's
     client = log_in(admin)
     form = client.get(_page(profile)).context["adminform"].form
@@ -179,7 +177,7 @@ def test_the_tools_of_a_profile_are_ticked(profile: AgentProfile, admin: User, l
     assert profile.tools == ["remember", "hand_off"]
 
 
-def test_an_old_version_is_brought_back(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+def test_an_administrator_restores_an_old_version(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
     profiles.change_profile(profile=profile, instructions="Be rude.")
     client, address = log_in(admin), reverse("admin:profile-roll-back", args=[profile.pk, 1])
     page = client.get(_page(profile)).content.decode()
@@ -189,7 +187,7 @@ def test_an_old_version_is_brought_back(profile: AgentProfile, admin: User, log_
     assert (changed.instructions, changed.version) == (profile.instructions, 3)
 
 
-def test_a_member_does_not_bring_versions_back(session: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
+def test_a_member_cannot_restore_a_version(session: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
     profile = session.agent_profile
     profiles.change_profile(profile=profile, instructions="Be kind.")
     client, address = log_in(staff_member), reverse("admin:profile-roll-back", args=[profile.pk, 1])
@@ -198,7 +196,7 @@ def test_a_member_does_not_bring_versions_back(session: WhatsAppSession, staff_m
     assert AgentProfile.objects.get(pk=profile.pk).instructions == "Be kind."
 
 
-def test_a_profile_is_made_with_its_first_version(bridges: None, admin: User, log_in: LogIn) -> None:
+def test_a_new_profile_has_a_first_version(bridges: None, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
     form = client.get(reverse("admin:sessions_app_agentprofile_add")).context["adminform"].form
     values = {name: "" if (value := form[name].value()) is None else value for name in form.fields}
@@ -207,7 +205,9 @@ def test_a_profile_is_made_with_its_first_version(bridges: None, admin: User, lo
     assert (answer.status_code, made.versions.get().changed_by) == (302, admin)
 
 
-def test_one_profile_is_the_default(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+def test_making_a_profile_the_default_unsets_the_previous_one(
+    profile: AgentProfile, admin: User, log_in: LogIn
+) -> None:
     other = AgentProfile.objects.create(name="Other")
     log_in(admin).post(_list("agentprofile"), {"action": "make_default", "_selected_action": [str(other.pk)]})
     assert AgentProfile.objects.get(is_default=True) == other
@@ -243,7 +243,9 @@ def _link(client: Client, bridge: Bridge, name: str = "shop") -> Any:
     return client.post(reverse("admin:sessions_app_whatsappsession_add"), form)
 
 
-def test_linking_shows_the_qr_code_and_looks_again_by_itself(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_the_page_of_a_number_being_linked_shows_its_qr_code_and_polls(
+    live_bridge: Bridge, admin: User, log_in: LogIn
+) -> None:
     client = log_in(admin)
     answer = _link(client, live_bridge)
     page = client.get(answer.headers["Location"]).content.decode()
@@ -253,7 +255,7 @@ def test_linking_shows_the_qr_code_and_looks_again_by_itself(live_bridge: Bridge
     assert session.members.get() == admin
 
 
-def test_a_bridge_that_is_down_leaves_no_session_and_says_so(bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_a_bridge_that_is_down_leaves_no_session_and_an_error(bridge: Bridge, admin: User, log_in: LogIn) -> None:
     answer = _link(log_in(admin), bridge)
     assert (answer.status_code, WhatsAppSession.objects.filter(name="shop").exists()) == (400, False)
     assert answer.context["form"].non_field_errors()
@@ -265,17 +267,17 @@ def test_a_name_that_is_taken_is_refused(session: WhatsAppSession, admin: User, 
 
 
 @pytest.mark.parametrize("name", ["", "two words", "../../etc", "x" * 101, "<b>"])
-def test_a_name_that_is_no_name_is_refused(bridge: Bridge, admin: User, log_in: LogIn, name: str) -> None:
+def test_an_invalid_name_is_refused(bridge: Bridge, admin: User, log_in: LogIn, name: str) -> None:
     assert _link(log_in(admin), bridge, name=name).status_code == 400
     assert not WhatsAppSession.objects.exists()
 
 
-def test_a_refused_name_is_told_what_a_name_is_made_of(bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_the_error_for_an_invalid_name_lists_the_allowed_characters(bridge: Bridge, admin: User, log_in: LogIn) -> None:
     page = _link(log_in(admin), bridge, name="my shop").content.decode()
     assert "Use letters, digits and _ . -, and begin with a letter or digit." in page
 
 
-def test_sessions_of_one_name_are_told_apart_by_their_bridge(
+def test_sessions_with_the_same_name_are_shown_with_their_bridge(
     session: WhatsAppSession, simulator: Bridge, admin: User, log_in: LogIn
 ) -> None:
     WhatsAppSession.objects.create(bridge=simulator, name=session.name, agent_profile=session.agent_profile)
@@ -284,7 +286,7 @@ def test_sessions_of_one_name_are_told_apart_by_their_bridge(
     assert f"{session.name} (simulator)" in page
 
 
-def test_the_page_stops_looking_once_the_number_is_linked(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
+def test_the_page_stops_polling_once_the_number_is_linked(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
     answer = log_in(admin).get(reverse("admin:session-link", args=[session.pk]))
     assert answer.status_code == 286
 
@@ -300,7 +302,7 @@ def test_an_expired_code_is_replaced_while_the_page_is_open(live_bridge: Bridge,
     assert bytes(session.qr_png) != b"old"
 
 
-def test_ending_a_session_keeps_its_record(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_an_ended_session_stays_in_the_database(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
     _link(client, live_bridge)
     session = WhatsAppSession.objects.get(name="shop")
@@ -309,18 +311,20 @@ def test_ending_a_session_keeps_its_record(live_bridge: Bridge, admin: User, log
     assert (session.status, session.ended_at is None) == ("logged_out", False)
 
 
-def test_what_the_bridge_cannot_do_has_no_button_and_no_way(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_an_action_that_the_bridge_does_not_support_has_no_button_and_is_refused(
+    live_bridge: Bridge, admin: User, log_in: LogIn
+) -> None:
     client = log_in(admin)
     _link(client, live_bridge)
     session = WhatsAppSession.objects.get(name="shop")
-    door = reverse("admin:session-act", args=[session.pk, "logout"])
+    url = reverse("admin:session-act", args=[session.pk, "logout"])
     page = client.get(_page(session)).content.decode()
-    answer = client.post(door, follow=True).content.decode()
-    assert (door in page, "cannot log out" in answer) == (False, True)
+    answer = client.post(url, follow=True).content.decode()
+    assert (url in page, "cannot log out" in answer) == (False, True)
 
 
 @pytest.mark.parametrize("what", ["delete", "connect/x", "CONNECT"])
-def test_a_session_cannot_be_made_to_do_unknown_things(
+def test_an_unknown_action_of_a_session_is_not_found(
     session: WhatsAppSession, admin: User, log_in: LogIn, what: str
 ) -> None:
     client = log_in(admin)
@@ -330,7 +334,7 @@ def test_a_session_cannot_be_made_to_do_unknown_things(
     assert (session.status, session.ended_at) == ("connected", None)
 
 
-def test_sessions_are_not_deleted(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
+def test_sessions_cannot_be_deleted(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
     address = reverse("admin:sessions_app_whatsappsession_delete", args=[session.pk])
     assert log_in(admin).post(address, {"post": "yes"}).status_code == 403
 
@@ -347,7 +351,7 @@ def test_an_administrator_adds_members_on_the_session_s_page(
     assert (answer.status_code, Membership.objects.get().user) == (302, stranger)
 
 
-def test_reconciling_says_what_changed(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
+def test_reconciling_reports_what_changed(live_bridge: Bridge, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
     _link(client, live_bridge)
     WhatsAppSession.objects.all().delete()
@@ -356,7 +360,7 @@ def test_reconciling_says_what_changed(live_bridge: Bridge, admin: User, log_in:
 
 
 @pytest.mark.parametrize("model", ["whatsappsession", "bridge", "agentprofile"])
-def test_a_list_asks_the_same_queries_however_many_rows_it_shows(
+def test_the_number_of_queries_of_a_list_does_not_depend_on_its_rows(
     session: WhatsAppSession, admin: User, log_in: LogIn, model: str
 ) -> None:
     client = log_in(admin)
@@ -408,7 +412,7 @@ def test_a_wrong_owner_phone_or_time_zone_is_refused(
     assert (session.owner_phone, session.time_zone) == ("", "")
 
 
-def test_a_member_does_not_set_the_owner_s_phone(session: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
+def test_a_member_cannot_set_the_owner_s_phone(session: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
     log_in(staff_member).post(_page(session), _session_form(session, owner_phone="+5511977776666"))
     session.refresh_from_db()
     assert session.owner_phone == ""

@@ -23,17 +23,17 @@ def linking(admin, simulator):
     return answer.json()
 
 
-def test_linking_a_number_answers_with_a_code_to_scan(linking):
+def test_linking_a_number_returns_a_qr_code(linking):
     assert linking["status"] == "qr_waiting"
     assert linking["qr"].startswith("data:image/png;base64,iVBOR")
     assert linking["qr_expires_at"] > timezone.now().isoformat()
 
 
-def test_who_links_a_number_becomes_a_member(admin, linking):
+def test_the_user_who_links_a_number_becomes_a_member(admin, linking):
     assert WhatsAppSession.objects.get().members.get() == admin
 
 
-def test_a_session_may_be_linked_with_its_own_profile(admin, simulator):
+def test_a_session_can_be_linked_with_a_given_profile(admin, simulator):
     other = AgentProfile.objects.create(name="Other")
     body = {"name": "shop", "bridge": "simulator", "agent_profile": str(other.pk)}
     answer = as_user(admin).post(URL, body, format="json").json()
@@ -41,13 +41,13 @@ def test_a_session_may_be_linked_with_its_own_profile(admin, simulator):
     assert (answer["status"], answer["qr"]) == ("connected", None)
 
 
-def test_a_name_in_use_is_told_as_a_conflict(admin, linking):
+def test_a_name_in_use_is_a_conflict(admin, linking):
     answer = as_user(admin).post(URL, {"name": "qr-shop", "bridge": "simulator"}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (409, "session_exists")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_link_one_name_at_once_one_does_and_the_others_are_told(admin, simulator):
+def test_concurrent_requests_for_one_name_link_it_once_and_the_others_conflict(admin, simulator):
     body = {"name": "shop", "bridge": "simulator"}
     calls = [Aside(lambda: as_user(admin).post(URL, body, format="json").status_code) for _ in range(8)]
     assert sorted(call.result() for call in calls) == [201, *[409] * 7]
@@ -68,7 +68,7 @@ def test_of_many_who_link_one_name_at_once_one_does_and_the_others_are_told(admi
         ({"name": "x", "nmae": "y"}, "nmae"),
     ],
 )
-def test_a_session_that_makes_no_sense_names_the_field(admin, simulator, body, field):
+def test_the_error_for_an_invalid_session_names_the_field(admin, simulator, body, field):
     answer = as_user(admin).post(URL, body, format="json")
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
 
@@ -79,7 +79,7 @@ def test_a_bridge_that_cannot_be_reached_leaves_no_session_behind(admin, bridge)
     assert not WhatsAppSession.objects.exists()
 
 
-def test_the_code_is_had_as_json_and_as_an_image(admin, linking):
+def test_the_qr_code_is_available_as_json_and_as_an_image(admin, linking):
     client = as_user(admin)
     shown = client.get(f"{URL}{linking['id']}/qr/").json()
     assert (shown["status"], shown["qr"]) == ("qr_waiting", linking["qr"])
@@ -88,7 +88,7 @@ def test_the_code_is_had_as_json_and_as_an_image(admin, linking):
     assert (image.headers["Content-Type"], image.content[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
 
 
-def test_an_expired_code_is_refreshed(admin, linking):
+def test_an_expired_qr_code_is_refreshed(admin, linking):
     past = timezone.now() - timedelta(seconds=1)
     WhatsAppSession.objects.update(qr_expires_at=past)
     answer = as_user(admin).get(f"{URL}{linking['id']}/qr/").json()
@@ -96,13 +96,13 @@ def test_an_expired_code_is_refreshed(admin, linking):
     assert answer["qr_expires_at"] > timezone.now().isoformat()
 
 
-def test_a_code_that_was_scanned_is_noticed_by_asking(admin, linking, monkeypatch):
+def test_reading_the_qr_code_notices_that_it_was_scanned(admin, linking, monkeypatch):
     monkeypatch.setattr(simulator_module, "SCANNED_AFTER_S", 0.0)
     answer = as_user(admin).get(f"{URL}{linking['id']}/qr/").json()
     assert (answer["status"], answer["qr"]) == ("connected", None)
 
 
-def test_a_code_that_still_counts_is_shown_also_when_the_bridge_does_not_answer(admin, session):
+def test_a_valid_qr_code_is_returned_even_if_the_bridge_does_not_answer(admin, session):
     WhatsAppSession.objects.update(
         status="qr_waiting", qr_png=b"\x89PNG", qr_expires_at=timezone.now() + timedelta(seconds=30)
     )
@@ -111,34 +111,34 @@ def test_a_code_that_still_counts_is_shown_also_when_the_bridge_does_not_answer(
     assert as_user(admin).get(f"{URL}{session.pk}/qr/").status_code == 502
 
 
-def test_a_session_that_stands_has_no_code(admin, session):
+def test_a_connected_session_has_no_qr_code(admin, session):
     answer = as_user(admin).get(f"{URL}{session.pk}/qr/")
     assert answer.json() == {"status": "connected", "qr": None, "qr_expires_at": None}
     image = as_user(admin).get(f"{URL}{session.pk}/qr/", headers={"Accept": "image/png"})
     assert (image.status_code, image.json()["code"]) == (409, "conflict")
 
 
-def test_deleting_a_session_keeps_the_record(admin, linking):
+def test_a_deleted_session_stays_in_the_database(admin, linking):
     assert as_user(admin).delete(f"{URL}{linking['id']}/").status_code == 204
     answer = as_user(admin).get(f"{URL}{linking['id']}/").json()
     assert (answer["status"], answer["ended_at"]) == ("logged_out", ANY)
     assert answer["ended_at"] is not None
 
 
-def test_an_ended_session_is_connected_again(admin, linking):
+def test_an_ended_session_can_be_connected_again(admin, linking):
     as_user(admin).delete(f"{URL}{linking['id']}/")
     answer = as_user(admin).post(f"{URL}{linking['id']}/connect/")
     assert answer.status_code == 200
     assert (answer.json()["ended_at"], answer.json()["status"]) == (None, "connected")
 
 
-def test_restart_and_logout_are_passed_on(admin, linking):
+def test_restart_and_logout_reach_the_bridge(admin, linking):
     assert as_user(admin).post(f"{URL}{linking['id']}/restart/").status_code == 200
     answer = as_user(admin).post(f"{URL}{linking['id']}/logout/")
     assert (answer.status_code, answer.json()["status"]) == (200, "logged_out")
 
 
-def test_what_the_bridge_cannot_do_is_said(admin, session):
+def test_the_error_for_an_unsupported_action_says_so(admin, session):
     answer = as_user(admin).post(f"{URL}{session.pk}/logout/")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_supported")
 
@@ -152,7 +152,7 @@ def test_profile_and_policy_can_be_changed_and_nothing_else(admin, session):
     assert client.put(f"{URL}{session.pk}/", {}, format="json").status_code == 405
 
 
-def test_a_change_undoes_nothing_that_a_bridge_told_meanwhile(session):
+def test_a_change_does_not_overwrite_a_concurrent_event_of_the_bridge(session):
     change = SessionSerializer(session, data={"access_policy": "listed"}, partial=True)
     WhatsAppSession.objects.update(status="disconnected")
     change.is_valid(raise_exception=True)
@@ -167,22 +167,22 @@ def test_members_see_their_sessions_and_strangers_none(member, stranger, session
 
 
 @pytest.mark.parametrize("path", ["", "qr/", "connect/", "restart/", "logout/"])
-def test_the_session_of_others_is_not_there(stranger, session, path):
+def test_a_session_of_others_is_not_found(stranger, session, path):
     client = as_user(stranger)
     call = client.get if path in {"", "qr/"} else client.post
     assert call(f"{URL}{session.pk}/{path}").status_code == 404
 
 
-def test_nobody_sees_nothing(session):
+def test_an_anonymous_request_is_refused(session):
     assert as_user().get(URL).status_code == 401
 
 
-def test_no_secret_of_the_bridge_is_shown(admin, session):
+def test_secrets_of_the_bridge_are_not_returned(admin, session):
     answer = as_user(admin).get(f"{URL}{session.pk}/").content.decode()
     assert session.bridge.webhook_secret not in answer
 
 
-def test_the_api_speaks_utc_whatever_time_zone_is_set(admin, session, settings):
+def test_the_api_returns_utc_whatever_time_zone_is_set(admin, session, settings):
     settings.TIME_ZONE = "Asia/Kolkata"
     WhatsAppSession.objects.update(linked_at="2026-11-20T20:00:00Z")
     answer = as_user(admin).get(f"{URL}{session.pk}/").json()
@@ -190,6 +190,6 @@ def test_the_api_speaks_utc_whatever_time_zone_is_set(admin, session, settings):
 
 
 @pytest.mark.parametrize(("given", "status"), [("Europe/Lisbon", 200), ("", 200), ("Brasilia", 400), ("UTC+3", 400)])
-def test_a_session_s_time_zone_is_one_that_exists(admin, session, given, status):
+def test_the_time_zone_of_a_session_must_exist(admin, session, given, status):
     answer = as_user(admin).patch(f"{URL}{session.pk}/", {"time_zone": given}, format="json")
     assert answer.status_code == status

@@ -23,13 +23,13 @@ def agent(client):
     return answer.json()
 
 
-def test_a_new_profile_has_the_defaults_it_does_not_name(agent):
+def test_a_new_profile_has_default_values(agent):
     assert (agent["instructions"], agent["history_tokens"], agent["version"]) == ("Be brief.", 4000, 1)
 
 
-def test_each_change_is_a_version_and_says_who_made_it(client, agent):
-    for words in ("Be friendly.", "Be funny."):
-        changed = client.patch(f"{URL}{agent['id']}/", {"instructions": words}, format="json").json()
+def test_each_change_is_a_version_with_its_author(client, agent):
+    for instructions in ("Be friendly.", "Be funny."):
+        changed = client.patch(f"{URL}{agent['id']}/", {"instructions": instructions}, format="json").json()
     assert changed["version"] == 3
     versions = client.get(f"{URL}{agent['id']}/versions/").json()["results"]
     assert [(row["version"], row["values"]["instructions"], row["changed_by"]) for row in versions] == [
@@ -39,12 +39,12 @@ def test_each_change_is_a_version_and_says_who_made_it(client, agent):
     ]
 
 
-def test_a_change_that_changes_nothing_is_no_version(client, agent):
+def test_an_unchanged_profile_gets_no_new_version(client, agent):
     changed = client.patch(f"{URL}{agent['id']}/", {"instructions": "Be brief.", "name": "Night"}, format="json").json()
     assert (changed["version"], changed["name"]) == (1, "Night")
 
 
-def test_a_tool_is_named_once_and_must_be_one(client, agent):
+def test_a_profile_lists_each_tool_once_and_only_known_ones(client, agent):
     url = f"{URL}{agent['id']}/"
     named = client.patch(url, {"tools": ["search", "hand_off", "search"]}, format="json").json()["tools"]
     refused = client.patch(url, {"tools": ["serach"]}, format="json").json()["fields"]["tools"]
@@ -54,13 +54,13 @@ def test_a_tool_is_named_once_and_must_be_one(client, agent):
     ]
 
 
-def test_an_old_version_comes_back_as_a_new_one(client, agent):
+def test_a_restored_version_is_a_new_version(client, agent):
     client.patch(f"{URL}{agent['id']}/", {"instructions": "Be rude.", "tools": []}, format="json")
     answer = client.post(f"{URL}{agent['id']}/rollback/", {"version": 1}, format="json").json()
     assert (answer["version"], answer["instructions"], answer["tools"]) == (3, "Be brief.", ["search"])
 
 
-def test_a_profile_older_than_its_versions_keeps_what_it_was(client, profile):
+def test_a_profile_without_versions_stores_its_values_before_the_first_change(client, profile):
     AgentProfileVersion.objects.all().delete()
     client.patch(f"{URL}{profile.pk}/", {"instructions": "New."}, format="json")
     versions = client.get(f"{URL}{profile.pk}/versions/").json()["results"]
@@ -70,7 +70,7 @@ def test_a_profile_older_than_its_versions_keeps_what_it_was(client, profile):
     ]
 
 
-def test_versions_come_page_by_page(client, agent):
+def test_versions_are_paginated(client, agent):
     for number in range(4):
         client.patch(f"{URL}{agent['id']}/", {"instructions": f"Be {number}."}, format="json")
     first = client.get(f"{URL}{agent['id']}/versions/?page_size=3").json()
@@ -79,12 +79,12 @@ def test_versions_come_page_by_page(client, agent):
     assert client.get(second["previous"]).json()["results"] == first["results"]
 
 
-def test_versions_are_filtered_by_nothing(client, agent):
+def test_versions_have_no_filters(client, agent):
     refused = client.get(f"{URL}{agent['id']}/versions/", {"version": 1})
     assert (refused.status_code, list(refused.json()["fields"])) == (400, ["version"])
 
 
-def test_a_version_that_never_was_does_not_come_back(client, agent):
+def test_an_unknown_version_cannot_be_restored(client, agent):
     answer = client.post(f"{URL}{agent['id']}/rollback/", {"version": 9}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
@@ -97,14 +97,14 @@ def test_there_is_always_one_default_profile(client, agent, profile):
     assert client.delete(f"{URL}{profile.pk}/").status_code == 204
 
 
-def test_a_profile_in_use_is_not_deleted(client, session, agent):
+def test_a_profile_in_use_cannot_be_deleted(client, session, agent):
     session.agent_profile_id = agent["id"]
     session.save()
     answer = client.delete(f"{URL}{agent['id']}/")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
 
 
-def test_a_name_is_taken_once(client, agent):
+def test_two_profiles_cannot_have_the_same_name(client, agent):
     answer = client.post(URL, {"name": "Night shift"}, format="json")
     assert (answer.status_code, list(answer.json()["fields"])) == (409, ["name"])
 
@@ -133,12 +133,12 @@ def test_a_name_is_taken_once(client, agent):
         ({"temprature": 1}, "temprature"),
     ],
 )
-def test_a_profile_that_makes_no_sense_names_the_field(client, agent, change, field):
+def test_the_error_for_an_invalid_profile_names_the_field(client, agent, change, field):
     answer = client.patch(f"{URL}{agent['id']}/", change, format="json")
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
 
 
-def test_a_profile_is_seen_where_it_answers(member, stranger, profile, agent):
+def test_members_see_the_profiles_of_their_sessions(member, stranger, profile, agent):
     def seen(user):
         return [row["id"] for row in as_user(user).get(URL).json()["results"]]
 
@@ -148,7 +148,7 @@ def test_a_profile_is_seen_where_it_answers(member, stranger, profile, agent):
             assert as_user(user).get(f"{URL}{agent['id']}/{path}").status_code == 404
 
 
-def test_members_read_profiles_and_do_not_write_them(member, profile):
+def test_members_cannot_change_profiles(member, profile):
     client = as_user(member)
     assert client.get(f"{URL}{profile.pk}/").status_code == 200
     for answer in (
@@ -161,7 +161,7 @@ def test_members_read_profiles_and_do_not_write_them(member, profile):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_take_a_name_or_the_default_at_once_one_has_it_and_the_others_are_told(admin, profile):
+def test_concurrent_requests_for_a_name_or_the_default_succeed_once_and_the_others_conflict(admin, profile):
     def create(body):
         return as_user(admin).post(URL, body, format="json").status_code
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from sessions_app.management.commands import link_session
-from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges, start_session
 from tests.support.fake_zapw import FakeZapw
 
@@ -55,7 +55,7 @@ def _images() -> list[Any]:
 # --- link_session -------------------------------------------------------------------------------------------------
 
 
-def test_a_number_is_linked_with_the_code_in_the_terminal(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_link_session_shows_the_qr_code_in_the_terminal(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.connect_after_s = 0.3
     out, _ = _run("link_session", "shop", terminal=Terminal())
     session = WhatsAppSession.objects.get(name="shop")
@@ -65,14 +65,14 @@ def test_a_number_is_linked_with_the_code_in_the_terminal(zapw: FakeZapw, zapw_b
     assert (session.status, session.linked_at is None) == ("connected", False)
 
 
-def test_an_expired_code_is_drawn_anew(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_an_expired_qr_code_is_replaced_in_the_terminal(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.qr_life_s = 0.1
     with pytest.raises(CommandError):
         _run("link_session", "shop", terminal=(terminal := Terminal()), timeout=1.0)
     assert terminal.getvalue().count("Valid until") > 1
 
 
-def test_without_a_terminal_the_code_is_a_file_for_its_owner_alone(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_without_a_terminal_the_qr_code_is_written_to_a_private_file(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     modes: list[int] = []
     out = io.StringIO()
     looking = threading.Thread(target=lambda: modes.extend(_modes_of_image()))
@@ -94,10 +94,15 @@ def _modes_of_image() -> list[int]:
     return []
 
 
-def test_an_image_that_is_no_code_can_still_be_opened(
-    zapw: FakeZapw, zapw_bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+def test_an_image_that_is_no_qr_code_is_written_to_a_file(
+    zapw: FakeZapw, zapw_bridge: Bridge, profile: AgentProfile
 ) -> None:
-    monkeypatch.setattr(FakeZapw, "_show_code", _show_nonsense)
+    WhatsAppSession.objects.create(bridge=zapw_bridge, name="shop", agent_profile=profile)
+    zapw.add_session("shop", status="qr_waiting")
+    zapw.sessions["shop"] |= {
+        "qrCode": "data:image/png;base64,iVBORw0KGgoAAAA=",
+        "qrExpiresAt": "2099-01-01T00:00:00.000Z",
+    }
     terminal, err = Terminal(), io.StringIO()
     with pytest.raises(CommandError):
         call_command("link_session", "shop", stdout=terminal, stderr=err, timeout=0.2)
@@ -105,15 +110,7 @@ def test_an_image_that_is_no_code_can_still_be_opened(
     assert "cannot be drawn" in err.getvalue()
 
 
-def _show_nonsense(self: FakeZapw, name: str) -> None:
-    self.sessions[name] |= {
-        "status": "qr_waiting",
-        "qrCode": "data:image/png;base64,iVBORw0KGgoAAAA=",
-        "qrExpiresAt": "2099-01-01T00:00:00.000Z",
-    }
-
-
-def test_when_the_time_is_up_nothing_half_made_is_left(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_a_timeout_leaves_no_session(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     with pytest.raises(CommandError, match="not linked within"):
         _run("link_session", "shop", timeout=0.1)
     assert "shop" not in zapw.sessions
@@ -121,7 +118,7 @@ def test_when_the_time_is_up_nothing_half_made_is_left(zapw: FakeZapw, zapw_brid
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_nothing_half_made(zapw: FakeZapw, zapw_bridge: Bridge, how: signal.Signals) -> None:
+def test_ctrl_c_leaves_no_session(zapw: FakeZapw, zapw_bridge: Bridge, how: signal.Signals) -> None:
     threading.Timer(0.4, os.kill, (os.getpid(), how)).start()
     with pytest.raises(SystemExit) as stopped:
         _run("link_session", "shop", timeout=20)
@@ -131,20 +128,20 @@ def test_ctrl_c_leaves_nothing_half_made(zapw: FakeZapw, zapw_bridge: Bridge, ho
     assert not _images()
 
 
-def test_a_session_that_stands_is_only_told_of(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_a_connected_session_is_only_reported(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.connect_after_s = 0.05
     _run("link_session", "shop")
     out, _ = _run("link_session", "shop")
     assert "shop is connected as +1234567890" in out
 
 
-def test_a_number_of_the_simulator_is_told_to_be_made_up(bridges: None) -> None:
+def test_link_session_says_that_a_simulator_number_is_made_up(bridges: None) -> None:
     out, _ = _run("link_session", "shop")
     assert "shop is connected as +1555" in out
     assert "The number is made up" in out
 
 
-def test_a_session_that_was_lost_is_linked_again(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_a_session_that_the_bridge_lost_is_linked_again(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.connect_after_s = 0.05
     _run("link_session", "shop")
     zapw.sessions.clear()
@@ -153,7 +150,7 @@ def test_a_session_that_was_lost_is_linked_again(zapw: FakeZapw, zapw_bridge: Br
     assert "shop" in zapw.sessions
 
 
-def test_giving_up_on_a_known_session_keeps_it(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_a_timeout_does_not_end_a_session_that_existed_before(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.connect_after_s = 0.05
     _run("link_session", "shop")
     zapw.sessions.clear()
@@ -163,7 +160,7 @@ def test_giving_up_on_a_known_session_keeps_it(zapw: FakeZapw, zapw_bridge: Brid
     assert WhatsAppSession.objects.live().filter(name="shop").exists()
 
 
-def test_a_bridge_that_hiccups_while_we_look_is_asked_again(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_a_bridge_that_fails_temporarily_is_polled_again(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.connect_after_s = 0.6
     threading.Timer(0.2, zapw.fail, ("error_500",), {"call": "state"}).start()
     threading.Timer(0.4, zapw.heal).start()
@@ -171,7 +168,7 @@ def test_a_bridge_that_hiccups_while_we_look_is_asked_again(zapw: FakeZapw, zapw
     assert "shop is connected" in out
 
 
-def test_a_bridge_that_is_down_is_said_plainly(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_link_session_reports_a_bridge_that_is_down(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.down()
     with pytest.raises(CommandError) as refused:
         _run("link_session", "shop")
@@ -179,22 +176,20 @@ def test_a_bridge_that_is_down_is_said_plainly(zapw: FakeZapw, zapw_bridge: Brid
     assert not WhatsAppSession.objects.exists()
 
 
-def test_a_name_the_bridge_has_and_we_do_not_is_said_plainly(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_link_session_names_the_remedy_for_a_name_that_only_the_bridge_has(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.add_session("shop")
     with pytest.raises(CommandError, match="sync_sessions"):
         _run("link_session", "shop")
     assert "shop" in zapw.sessions
 
 
-def test_an_unknown_bridge_is_answered_with_those_there_are(zapw_bridge: Bridge) -> None:
+def test_the_error_for_an_unknown_bridge_lists_the_known_ones(zapw_bridge: Bridge) -> None:
     with pytest.raises(CommandError, match="There are: default, simulator"):
         _run("link_session", "shop", bridge="nowhere")
 
 
 @pytest.mark.parametrize("name", ["", "two words", "../etc", "x" * 101, "a\n", "é"])
-def test_a_name_that_is_none_is_refused_before_the_bridge_hears_of_it(
-    zapw: FakeZapw, zapw_bridge: Bridge, name: str
-) -> None:
+def test_an_invalid_name_is_refused_before_the_bridge_is_asked(zapw: FakeZapw, zapw_bridge: Bridge, name: str) -> None:
     with pytest.raises(CommandError):
         _run("link_session", name)
     assert not zapw.sessions
@@ -203,7 +198,7 @@ def test_a_name_that_is_none_is_refused_before_the_bridge_hears_of_it(
 # --- sync_sessions ------------------------------------------------------------------------------------------------
 
 
-def test_sync_says_what_was_added_changed_and_lost(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_sync_sessions_reports_what_was_added_changed_and_lost(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.add_session("sales", phone="5511999990000")
     zapw.add_session("shop", phone="5511999990001")
     first, _ = _run("sync_sessions")
@@ -217,7 +212,7 @@ def test_sync_says_what_was_added_changed_and_lost(zapw: FakeZapw, zapw_bridge: 
     assert "nothing has changed" in third
 
 
-def test_sync_leaves_the_simulator_s_sessions_alone(zapw_bridge: Bridge) -> None:
+def test_sync_sessions_does_not_change_simulator_sessions(zapw_bridge: Bridge) -> None:
     simulator = Bridge.objects.get(slug="simulator")
     start_session(name="phone", bridge=simulator)
     out, _ = _run("sync_sessions")
@@ -225,7 +220,9 @@ def test_sync_leaves_the_simulator_s_sessions_alone(zapw_bridge: Bridge) -> None
     assert WhatsAppSession.objects.get(name="phone").status == "connected"
 
 
-def test_sync_goes_on_past_a_bridge_that_is_down_and_fails_in_the_end(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+def test_sync_sessions_continues_after_a_bridge_that_is_down_and_exits_with_an_error(
+    zapw: FakeZapw, zapw_bridge: Bridge
+) -> None:
     zapw.down()
     out, err = io.StringIO(), io.StringIO()
     with pytest.raises(CommandError, match="Not reconciled: default"):

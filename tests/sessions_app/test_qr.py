@@ -31,7 +31,7 @@ def _true_modules(text: str = "2@abc") -> list[list[bool]]:
     {"light": None}, {"dark": "darkblue", "light": "#eee"}, {"dark": "#123456", "light": "#fedcba"},
     {"dark": "black", "light": "white", "data_dark": "darkred"}, {"dark": "#000000aa"},
 ])  # fmt: skip
-def test_a_code_is_read_back_as_it_was_made(how: dict[str, Any]) -> None:
+def test_a_code_is_read_back_unchanged(how: dict[str, Any]) -> None:
     assert read_modules(_png(**how)) == _true_modules()
 
 
@@ -40,7 +40,7 @@ def test_codes_of_every_size_are_read(length: int) -> None:
     assert read_modules(_png("x" * length, scale=2)) == _true_modules("x" * length)
 
 
-def test_the_code_a_bridge_once_gave_is_read() -> None:
+def test_a_recorded_code_of_a_bridge_is_read() -> None:
     recorded = json.loads((PAYLOADS / "api_session_created_qr.json").read_text())
     png = base64.b64decode(recorded["data"]["qrCode"].partition(",")[2])
     modules = read_modules(png)
@@ -117,12 +117,12 @@ GOOD = _png(scale=3)
     _made(8, 3, bytes, extra=b""), _made(8, 9, bytes), _made(3, 0, bytes),
     _made(8, 0, lambda row: bytes(255 if dark else 0 for dark in row)),
 ])  # fmt: skip
-def test_what_is_no_code_is_refused(image: bytes) -> None:
+def test_an_image_that_is_no_code_is_refused(image: bytes) -> None:
     with pytest.raises(UnreadableCode):
         read_modules(image)
 
 
-def test_every_cut_of_a_code_is_refused_or_read(  # an answer may end anywhere
+def test_every_truncation_of_a_code_is_refused_or_read(  # an answer may end anywhere
 ) -> None:
     for end in range(0, len(GOOD), 7):
         try:
@@ -131,14 +131,14 @@ def test_every_cut_of_a_code_is_refused_or_read(  # an answer may end anywhere
             continue
 
 
-def test_an_image_that_inflates_without_end_is_cut_at_its_size() -> None:
+def test_a_decompression_bomb_is_cut_at_the_size_of_the_image() -> None:
     header = struct.pack(">IIBBBBB", 100, 100, 8, 0, 0, 0, 0)
     bomb = zlib.compress(bytes(50_000_000))
     with pytest.raises(UnreadableCode):
         read_modules(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", bomb))
 
 
-def test_a_drawing_holds_the_code_and_its_quiet_zone() -> None:
+def test_a_drawing_contains_the_code_and_its_quiet_zone() -> None:
     modules = _true_modules()
     drawn = [line.removeprefix(BLACK_ON_WHITE).removesuffix(RESET) for line in draw(modules, quiet=2)]
     upper_and_lower = {"█": (True, True), "▀": (True, False), "▄": (False, True), " ": (False, False)}
@@ -148,5 +148,5 @@ def test_a_drawing_holds_the_code_and_its_quiet_zone() -> None:
     assert not any(any(row) for row in rows[:2] + rows[2 + len(modules) :])
 
 
-def test_a_drawing_names_its_colours_itself() -> None:
+def test_a_drawing_sets_its_own_colours() -> None:
     assert all(line.startswith("\x1b[38;5;16;48;5;231m") and line.endswith("\x1b[0m") for line in draw(_true_modules()))

@@ -44,14 +44,14 @@ def zapw(settings, bridge) -> Iterator[FakeZapw]:
         yield fake
 
 
-def test_linking_gives_a_code_to_scan_and_its_expiry(zapw):
+def test_linking_returns_a_qr_code_and_its_expiry(zapw):
     session = start_session(name="sales")
     assert session.status == "qr_waiting"
     assert bytes(session.qr_png).startswith(b"\x89PNG")
     assert session.qr_expires_at > timezone.now()
 
 
-def test_a_scanned_code_connects_the_session_with_phone_and_time(zapw):
+def test_a_scanned_code_connects_the_session_and_stores_phone_and_time(zapw):
     session = start_session(name="sales")
     zapw.scan("sales", phone="5511999990000", name="Loja Azul")
     session = refresh_session(session)
@@ -61,7 +61,7 @@ def test_a_scanned_code_connects_the_session_with_phone_and_time(zapw):
 
 
 @pytest.mark.parametrize("outcome", ["error_500", "drop_before", "hang", "nonsense"])
-def test_a_bridge_that_fails_leaves_no_half_made_session(zapw, outcome):
+def test_a_bridge_that_fails_leaves_no_session(zapw, outcome):
     zapw.fail(outcome, call="start")
     with pytest.raises(BridgeFailed):
         start_session(name="sales")
@@ -74,13 +74,13 @@ def test_a_name_that_is_taken_is_refused(zapw):
         start_session(name="sales")
 
 
-def test_a_name_the_bridge_has_and_we_do_not_is_refused_with_what_to_do(zapw):
+def test_the_error_for_a_name_that_only_the_bridge_has_names_the_remedy(zapw):
     zapw.add_session("sales", phone="5511999990000")
     with pytest.raises(SessionExists, match="sync_sessions"):
         start_session(name="sales")
 
 
-def test_deleting_keeps_the_record_and_what_was_said(zapw, session, says):
+def test_a_deleted_session_keeps_its_record_and_messages(zapw, session, says):
     zapw.add_session("sales", phone="5511999990000")
     says("Hello")
     session = end_session(session)
@@ -89,7 +89,7 @@ def test_deleting_keeps_the_record_and_what_was_said(zapw, session, says):
     assert sync_bridge(session.bridge) == {"added": [], "updated": [], "missing": []}
 
 
-def test_linking_an_ended_name_again_brings_its_record_back(zapw, session, says):
+def test_linking_the_name_of_an_ended_session_reactivates_it(zapw, session, says):
     zapw.add_session("sales", phone="5511999990000")
     says("Hello")
     end_session(session)
@@ -97,25 +97,25 @@ def test_linking_an_ended_name_again_brings_its_record_back(zapw, session, says)
     assert (again.pk, again.ended_at, again.status) == (session.pk, None, "qr_waiting")
 
 
-def test_what_zapw_cannot_do_is_refused_before_it_is_tried(zapw, session):
+def test_an_action_that_zapw_does_not_support_is_refused_without_a_request(zapw, session):
     for act in (restart_session, logout_session):
         with pytest.raises(NotSupportedByBridge):
             act(session)
 
 
-def test_a_session_that_lost_its_link_is_linked_again(zapw, session):
+def test_a_session_that_lost_its_link_can_be_linked_again(zapw, session):
     zapw.add_session("sales", phone="5511999990000", status="disconnected")
     assert reconnect_session(session).status == "qr_waiting"
 
 
-def test_reconciling_takes_over_what_the_bridge_has(zapw, session):
+def test_reconciling_stores_the_sessions_of_the_bridge(zapw, session):
     zapw.add_session("support", phone="5511900001111")
     assert sync_bridge(session.bridge) == {"added": ["support"], "updated": [], "missing": ["sales"]}
     assert WhatsAppSession.objects.get(name="support").status == "connected"
     assert WhatsAppSession.objects.get(name="sales").status == "disconnected"
 
 
-def test_a_bridge_that_cannot_be_asked_changes_nothing(zapw, session):
+def test_an_unreachable_bridge_changes_no_session(zapw, session):
     zapw.fail("error_500", call="list")
     with pytest.raises(BridgeFailed):
         sync_bridge(session.bridge)
@@ -123,7 +123,7 @@ def test_a_bridge_that_cannot_be_asked_changes_nothing(zapw, session):
     assert WhatsAppSession.objects.get().status == "connected"
 
 
-def test_a_bridge_is_reconciled_once_a_minute_whoever_comes(zapw, session):
+def test_concurrent_processes_reconcile_a_bridge_once_a_minute(zapw, session):
     zapw.add_session("sales", phone="5511999990000")
     sync_due_bridges()
     synced_at = Bridge.objects.get(slug="default").synced_at
@@ -138,7 +138,7 @@ def test_a_lost_link_is_recorded_with_its_reason(session, status, code):
     assert (session.status, session.status_reason) == (status.value, code)
 
 
-def test_news_of_a_link_that_comes_late_changes_nothing(session):
+def test_an_event_older_than_the_recorded_status_changes_nothing(session):
     now = timezone.now()
     bridge = session.bridge
     record_session_change(bridge=bridge, event=SessionChanged(session="sales", status=Link.LOGGED_OUT, at=now))
@@ -148,7 +148,7 @@ def test_news_of_a_link_that_comes_late_changes_nothing(session):
     assert session.status == "logged_out"
 
 
-def test_the_default_bridge_follows_the_environment(db, settings):
+def test_the_default_bridge_is_set_from_the_environment(db, settings):
     settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL, settings.WHATSAPP_API_KEY = "zapw", "http://127.0.0.1:9", "key"
     ensure_default_bridges()
     settings.WHATSAPP_API_KEY = "another key"
@@ -163,22 +163,22 @@ def test_credentials_are_not_readable_in_the_database(bridge):
     bridge.save()
     with connection.cursor() as cursor:
         cursor.execute("SELECT api_key, webhook_secret FROM sessions_app_bridge WHERE slug = 'default'")
-        kept = "".join(cursor.fetchone())
-    assert "a-very-secret-key" not in kept
-    assert bridge.webhook_secret not in kept
+        stored = "".join(cursor.fetchone())
+    assert "a-very-secret-key" not in stored
+    assert bridge.webhook_secret not in stored
 
 
 def test_there_is_one_default_profile(db):
     assert default_profile() == default_profile()
 
 
-def test_a_session_first_heard_of_by_its_end_is_not_taken_for_connected(bridge, profile):
+def test_a_session_whose_first_event_is_its_end_is_not_connected(bridge, profile):
     before = timezone.now() - timedelta(seconds=2)
     event = SessionChanged(session="new", status=Link.DISCONNECTED, code="408", at=before)
     assert record_session_change(bridge=bridge, event=event).status == "disconnected"
 
 
-def test_what_the_bridge_said_before_an_event_does_not_undo_it(bridge, session, monkeypatch):
+def test_a_response_requested_before_an_event_does_not_overwrite_it(bridge, session, monkeypatch):
     def slow_list(_adapter):
         states = [SessionState(name=session.name, status=Link.CONNECTING)]
         record_session_change(
@@ -192,13 +192,13 @@ def test_what_the_bridge_said_before_an_event_does_not_undo_it(bridge, session, 
     assert session.status == "connected"
 
 
-def test_without_a_default_profile_the_oldest_serves(bridge, profile):
+def test_without_a_default_profile_the_oldest_is_used(bridge, profile):
     AgentProfile.objects.update(is_default=False)
     AgentProfile.objects.create(name="Second")
     assert default_profile() == profile
 
 
-def test_a_session_we_ended_stays_ended_when_the_bridge_brings_it_back(zapw, says):
+def test_a_session_that_staff_ended_stays_ended_when_the_bridge_reports_it(zapw, says):
     zapw.add_session("sales", phone="5511999990000")
     WhatsAppSession.objects.update(ended_at=timezone.now(), status="logged_out", status_changed_at=None)
     record_session_change(bridge=Bridge.objects.get(slug="default"), event=SessionChanged("sales", Link.CONNECTED))
@@ -212,7 +212,7 @@ CAUSES = [(Link.LOGGED_OUT, "401"), (Link.DISCONNECTED, "403"), (Link.DISCONNECT
 
 
 @pytest.mark.parametrize(("status", "code"), CAUSES)
-def test_why_a_session_ended_stays_when_the_bridge_is_only_asked(zapw, session, status, code):
+def test_the_reason_of_an_ended_session_survives_reconciliation(zapw, session, status, code):
     event = SessionChanged(session="sales", status=status, code=code)
     record_session_change(bridge=session.bridge, event=event)
 
@@ -230,7 +230,7 @@ def test_why_a_session_ended_stays_when_the_bridge_is_only_asked(zapw, session, 
 
 
 @pytest.mark.parametrize(("status", "code"), CAUSES)
-def test_why_a_session_ended_is_forgotten_when_it_is_linked_again(zapw, session, status, code):
+def test_linking_a_session_again_clears_the_reason_of_its_end(zapw, session, status, code):
     record_session_change(bridge=session.bridge, event=SessionChanged(session="sales", status=status, code=code))
 
     zapw.add_session("sales", phone="5511999990000", status="disconnected")
@@ -241,7 +241,7 @@ def test_why_a_session_ended_is_forgotten_when_it_is_linked_again(zapw, session,
     assert (session.status, session.status_reason) == ("connected", "")
 
 
-def test_a_final_cause_is_replaced_only_by_another_one(session):
+def test_a_final_reason_is_replaced_only_by_another_final_reason(session):
     for code in ("428", "440", "428", "503"):
         event = SessionChanged(session="sales", status=Link.DISCONNECTED, code=code)
         record_session_change(bridge=session.bridge, event=event)
@@ -255,7 +255,7 @@ def test_a_final_cause_is_replaced_only_by_another_one(session):
     assert (session.status, session.status_reason) == ("logged_out", "401")
 
 
-def test_a_refused_key_shows_the_sessions_as_unusable_until_the_key_is_right(zapw, session):
+def test_a_refused_key_disconnects_the_sessions_until_the_key_is_accepted(zapw, session):
     zapw.add_session("sales", phone="5511999990000")
     key, zapw.api_key = zapw.api_key, "another key"
 
@@ -270,14 +270,14 @@ def test_a_refused_key_shows_the_sessions_as_unusable_until_the_key_is_right(zap
     assert (session.status, session.status_reason) == ("connected", "")
 
 
-def test_a_refused_key_is_tried_again_sooner_than_the_next_reconciliation(zapw, session):
+def test_a_bridge_that_refused_the_key_is_reconciled_sooner(zapw, session):
     zapw.api_key = "another key"
     sync_due_bridges()
     due_again_in = Bridge.objects.get(slug="default").synced_at + timedelta(seconds=SYNC_INTERVAL_S) - timezone.now()
     assert due_again_in <= timedelta(seconds=KEY_RETRY_S)
 
 
-def test_a_session_that_ended_while_the_key_was_refused_is_shown_with_what_is_true_now(zapw, session):
+def test_a_session_that_ended_while_the_key_was_refused_gets_its_new_status(zapw, session):
     zapw.add_session("sales", phone="5511999990000", status="disconnected")
     record_key_refused(session.bridge)
 
@@ -287,7 +287,7 @@ def test_a_session_that_ended_while_the_key_was_refused_is_shown_with_what_is_tr
     assert (session.status, session.status_reason) == ("disconnected", "")
 
 
-def test_a_webhook_secret_that_is_not_given_is_generated_once(db, settings, client):
+def test_a_missing_webhook_secret_is_generated_once(db, settings, client):
     Bridge.objects.all().delete()
     settings.WHATSAPP_WEBHOOK_SECRET = ""
     ensure_default_bridges()
@@ -301,23 +301,23 @@ def test_a_webhook_secret_that_is_not_given_is_generated_once(db, settings, clie
     assert client.post("/api/v1/webhooks/default/", b"[]", content_type="application/json").status_code == 401
 
 
-def test_a_webhook_secret_that_is_given_replaces_the_generated_one(db, settings):
-    given, settings.WHATSAPP_WEBHOOK_SECRET = settings.WHATSAPP_WEBHOOK_SECRET, ""
+def test_a_configured_webhook_secret_replaces_the_generated_one(db, settings):
+    configured, settings.WHATSAPP_WEBHOOK_SECRET = settings.WHATSAPP_WEBHOOK_SECRET, ""
     ensure_default_bridges()
-    settings.WHATSAPP_WEBHOOK_SECRET = given
+    settings.WHATSAPP_WEBHOOK_SECRET = configured
     ensure_default_bridges()
 
-    assert Bridge.objects.get(slug="default").webhook_secret == given
+    assert Bridge.objects.get(slug="default").webhook_secret == configured
 
 
-def test_a_new_profile_says_something_where_the_model_gives_no_answer(db):
+def test_a_new_profile_has_a_fallback_text(db):
     assert AgentProfile.objects.create(name="Another").fallback_text
     assert create_profile(name="A third").fallback_text
     AgentProfile.objects.all().delete()
     assert default_profile().fallback_text
 
 
-def test_a_session_without_a_time_zone_has_the_one_of_the_settings(session, settings):
+def test_a_session_without_a_time_zone_uses_the_setting(session, settings):
     settings.TIME_ZONE = "Asia/Kolkata"
     assert session.zone.key == "Asia/Kolkata"
     session.time_zone = "America/Sao_Paulo"

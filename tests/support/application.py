@@ -1,4 +1,4 @@
-"""The application as it is run: `manage.py up` in processes of its own, reached by HTTP and ended by signals."""
+"""Run the application: `manage.py up` in its own processes, reached by HTTP and stopped by signals."""
 
 import os
 import signal
@@ -68,10 +68,10 @@ def copy_data(prepared: Path, data_dir: Path) -> None:
 
 
 class Application:
-    """`environment` is what the settings are told beside DATA_DIR, PORT and secrets known to the caller.
+    """`environment` holds variables beside DATA_DIR, PORT and SECRETS. The output is written to `log`.
 
-    Its output is in `log`. The embedded database outlives a `kill`, as it outlives a crash. With `prepared`, made by
-    `prepare_data`, the first start finds a copy of it and has less to do.
+    The embedded database survives `kill`, as it survives a crash. `prepared` is a directory that `prepare_data` filled:
+    the application starts faster on a copy of it.
     """
 
     def __init__(self, data_dir: Path, *, port: int = 0, prepared: Path | None = None, **environment: Any) -> None:
@@ -80,9 +80,9 @@ class Application:
             copy_data(prepared, data_dir)
         self.port = port or free_port()
         self.log = data_dir / "application.log"
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
-        given = {name: str(value) for name, value in environment.items()}
-        self.environment = kept | SECRETS | {"DATA_DIR": str(data_dir), "PORT": str(self.port)} | given
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
+        extra = {name: str(value) for name, value in environment.items()}
+        self.environment = inherited | SECRETS | {"DATA_DIR": str(data_dir), "PORT": str(self.port)} | extra
         self._started: subprocess.Popen[bytes] | None = None
 
     @property
@@ -111,7 +111,7 @@ class Application:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # one group, which `kill` kills at once
+                start_new_session=True,  # one process group, for `kill`
             )
         give_up_at = time.monotonic() + timeout_s
         while not self._is_healthy():
@@ -126,7 +126,7 @@ class Application:
             return False
 
     def wait_for_output(self, text: str, *, timeout_s: float = 20.0) -> str:
-        """Wait until it has printed a line with this text, and return all it has printed."""
+        """Wait until a line with this text is printed, and return the whole output."""
         give_up_at = time.monotonic() + timeout_s
         while text not in (printed := self.log.read_text()).rpartition("\n")[0]:
             assert time.monotonic() < give_up_at, f"{text!r} was not printed:\n{printed[-3000:]}"
@@ -143,7 +143,7 @@ class Application:
         subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, check=True)
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """What its database holds, asked past the application."""
+        """Query its database directly."""
         server = embedded.ensure_running(self.data_dir / "postgres")
         database = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname=embedded.DATABASE)
         try:
@@ -154,18 +154,18 @@ class Application:
             database.close()
 
     def processes(self) -> list[psutil.Process]:
-        """Ours: the first and its workers, without the database's."""
+        """Return the main process and its workers, without those of the database."""
         first = psutil.Process(self.process.pid)
         return [first, *(child for child in first.children(recursive=True) if child.name() != "postgres")]
 
     def kill(self) -> None:
-        """End all of it at once, as a power cut would. Nothing of it gets a last word."""
+        """Kill all its processes at once, as a power failure would."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
     def kill_a_worker(self) -> None:
-        """Kill the process of ours that runs longest, beside the first one, which replaces it.
+        """Kill the oldest child process, which the main process then replaces.
 
         Engine processes are started before web processes, so that repeated calls reach both kinds.
         """

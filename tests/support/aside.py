@@ -1,4 +1,4 @@
-"""Something done at the same time, on a connection of its own: how a test makes two transactions meet."""
+"""Run a function concurrently on its own database connection, to test concurrent transactions."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from django.db import connection
 
 
 class Aside(threading.Thread):
-    """Runs `act` beside the test. `until_it_waits` returns once it (or so many) wait for a lock, or it has ended."""
+    """A thread that runs `act`. `until_it_waits` returns once `how_many` backends wait for a lock, or it has ended."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -37,7 +37,7 @@ class Aside(threading.Thread):
                 time.sleep(0.01)
 
     def result(self) -> Any:
-        """What `act` returned, or raised."""
+        """Return what `act` returned; raise what it raised."""
         self.join(20)
         assert not self.is_alive(), "it did not end"
         if self._error is not None:

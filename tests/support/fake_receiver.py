@@ -1,7 +1,7 @@
-"""A small web server that takes what is posted to it, or hands out a file: somebody else's, so to speak.
+"""A small web server of a third party: it records requests and returns a configured answer.
 
 with Receiver() as receiver:
-    receiver.answer = Answer(500)   # to everything from now on; also {path: Answer}
+    receiver.answer = Answer(500)   # to all requests from now on; `answers` sets it per path
     receiver.requests[0].body
 """
 
@@ -18,11 +18,11 @@ class Answer:
     body: bytes = b"ok"
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
-    drip_s: float = 0.0  # between the bytes of the head
+    drip_s: float = 0.0  # pause between the bytes of the headers
 
 
 @dataclass
-class Taken:
+class RecordedRequest:
     method: str
     path: str
     headers: dict[str, str]
@@ -33,7 +33,7 @@ class Receiver:
     def __init__(self) -> None:
         self.answer = Answer()
         self.answers: dict[str, Answer] = {}
-        self.requests: list[Taken] = []
+        self.requests: list[RecordedRequest] = []
         self._lock = threading.Lock()
         self._at_once = self.most_at_once = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -48,7 +48,9 @@ class Receiver:
 
             def _take(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                receiver._take(self, Taken(self.command, self.path, dict(self.headers), self.rfile.read(length)))
+                receiver._take(
+                    self, RecordedRequest(self.command, self.path, dict(self.headers), self.rfile.read(length))
+                )
 
             do_GET = do_POST = _take
 
@@ -57,12 +59,12 @@ class Receiver:
 
         return Handler
 
-    def _take(self, handler: BaseHTTPRequestHandler, taken: Taken) -> None:
+    def _take(self, handler: BaseHTTPRequestHandler, request: RecordedRequest) -> None:
         with self._lock:
-            self.requests.append(taken)
+            self.requests.append(request)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            answer = self.answers.get(taken.path, self.answer)
+            answer = self.answers.get(request.path, self.answer)
         time.sleep(answer.delay_s)
         with self._lock:
             self._at_once -= 1
@@ -77,7 +79,7 @@ class Receiver:
             else:
                 handler.wfile.write(sent)
             handler.wfile.write(answer.body)
-        except OSError:  # they gave up on us
+        except OSError:  # the client closed the connection
             handler.close_connection = True
 
     @property

@@ -1,4 +1,4 @@
-"""What the fake servers share: an event loop in a thread of the test, and HTTP over kept-alive connections."""
+"""Shared by the fake servers: an event loop in a thread, and HTTP over keep-alive connections."""
 
 import asyncio
 import socket
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 class ThreadedServer:
-    """A server whose `serve` runs in a thread while the context manager is entered. `port` 0 takes a free one."""
+    """A server whose `serve` runs in a thread while the context manager is entered. `port` 0 picks a free port."""
 
     port: int
     _loop: asyncio.AbstractEventLoop
@@ -63,7 +63,7 @@ class ThreadedServer:
 
 
 class Connection(asyncio.Protocol):
-    """One kept-alive connection: requests with Content-Length, one after the other."""
+    """One keep-alive connection: requests with Content-Length, one after the other."""
 
     transport: asyncio.Transport
 

@@ -17,10 +17,10 @@ _NO_TOOLS_WHILE_REASONING = re.compile(r"gpt-(5\.[4-9]|[6-9]|\d\d)")
 
 @dataclass
 class ModelReply:
-    """What the model says, before it is put into the words of one API."""
+    """What the model answers, independent of the API."""
 
     text: str | None = None
-    calls: list[tuple[str, Any]] = field(default_factory=list)  # name, arguments: a dict, or a text as it is
+    calls: list[tuple[str, Any]] = field(default_factory=list)  # name; arguments as a dict, or as raw text
     refusal: str | None = None
     finish_reason: str = "stop"
 
@@ -47,7 +47,7 @@ def error(status: int, message: str, *, code: str | None = None, kind: str = "in
 
 # --- Chat Completions ------------------------------------------------------------------------------------------------
 def read_chat(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
-    """What is wrong with it (empty: nothing), what the user said last (None: they did not speak last), its tools."""
+    """Return the error or "", the text of the last message if it is the user's (else None), and the tools' names."""
     messages, model = body["messages"], body["model"]
     if not messages or not isinstance(model, str) or not model:
         return "messages and model are required.", None, set()
@@ -76,17 +76,17 @@ def read_chat(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
     if open_calls:
         return "tool_calls must be followed by an answer to each.", None, set()
     tools = {tool["function"]["name"] for tool in body.get("tools", ())}
-    return "", _words(messages[-1]["content"]) if messages[-1]["role"] == "user" else None, tools
+    return "", _text_of(messages[-1]["content"]) if messages[-1]["role"] == "user" else None, tools
 
 
 def last_of_user(body: dict[str, Any]) -> str:
-    """What the user said last, also where tools have answered since."""
-    said = [item["content"] for item in body.get("messages", body.get("input")) if item.get("role") == "user"]
-    return _words(said[-1]) if said else ""
+    """Return the text of the user's last message, even if tool results follow it."""
+    texts = [item["content"] for item in body.get("messages", body.get("input")) if item.get("role") == "user"]
+    return _text_of(texts[-1]) if texts else ""
 
 
-def _words(content: Any) -> str:
-    """The texts of a message's content, which may hold pictures too."""
+def _text_of(content: Any) -> str:
+    """Return the text parts of a message's content, which may also contain images."""
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
@@ -98,19 +98,23 @@ def _is_good_call(call: dict[str, Any]) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call["name"]))
 
 
-def chat_completion(number: int, model: str, tokens: tuple[int, int], said: ModelReply) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": said.refusal}
-    if said.calls:
+def chat_completion(number: int, model: str, tokens: tuple[int, int], reply: ModelReply) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": reply.refusal}
+    if reply.calls:
         message["tool_calls"] = [
-            {"id": f"call_{number}_{index}", "type": "function", "function": {"name": name, "arguments": _text(given)}}
-            for index, (name, given) in enumerate(said.calls)
+            {
+                "id": f"call_{number}_{index}",
+                "type": "function",
+                "function": {"name": name, "arguments": _text(arguments)},
+            }
+            for index, (name, arguments) in enumerate(reply.calls)
         ]
     return {
         "id": f"chatcmpl-{number}",
         "object": "chat.completion",
         "created": int(time()),
         "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": said.finish_reason}],
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}],
         "usage": {
             "prompt_tokens": tokens[0],
             "completion_tokens": tokens[1],
@@ -126,7 +130,7 @@ def _text(arguments: Any) -> Any:
 
 # --- Responses -------------------------------------------------------------------------------------------------------
 def read_responses(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
-    """As `read_chat`."""
+    """Return the same as `read_chat`."""
     items, model = body["input"], body["model"]
     if not items or not isinstance(model, str) or not model:
         return "input and model are required.", None, set()
@@ -156,16 +160,16 @@ def read_responses(body: dict[str, Any]) -> tuple[str, str | None, set[str]]:
     if open_calls:
         return "No tool output found for function call.", None, set()
     tools = {tool["name"] for tool in body.get("tools", ())}
-    return "", _words(items[-1]["content"]) if items[-1].get("role") == "user" else None, tools
+    return "", _text_of(items[-1]["content"]) if items[-1].get("role") == "user" else None, tools
 
 
-def response_object(number: int, model: str, tokens: tuple[int, int], said: ModelReply) -> dict[str, Any]:
+def response_object(number: int, model: str, tokens: tuple[int, int], reply: ModelReply) -> dict[str, Any]:
     output: list[dict[str, Any]] = [{"type": "reasoning", "id": f"rs_{number}", "summary": []}]
     content: list[dict[str, Any]] = []
-    if said.text is not None:
-        content.append({"type": "output_text", "text": said.text, "annotations": []})
-    if said.refusal is not None:
-        content.append({"type": "refusal", "refusal": said.refusal})
+    if reply.text is not None:
+        content.append({"type": "output_text", "text": reply.text, "annotations": []})
+    if reply.refusal is not None:
+        content.append({"type": "refusal", "refusal": reply.refusal})
     if content:
         output.append({"type": "message", "id": f"msg_{number}", "role": "assistant", "content": content})
     output += [
@@ -174,11 +178,11 @@ def response_object(number: int, model: str, tokens: tuple[int, int], said: Mode
             "id": f"fc_{number}_{index}",
             "call_id": f"call_{number}_{index}",
             "name": name,
-            "arguments": _text(given),
+            "arguments": _text(arguments),
         }
-        for index, (name, given) in enumerate(said.calls)
+        for index, (name, arguments) in enumerate(reply.calls)
     ]
-    reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(said.finish_reason)
+    reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reply.finish_reason)
     return {
         "id": f"resp_{number}",
         "object": "response",
@@ -200,8 +204,8 @@ def response_object(number: int, model: str, tokens: tuple[int, int], said: Mode
 
 # --- Embeddings ------------------------------------------------------------------------------------------------------
 def embeddings_answer(body: dict[str, Any]) -> Answer:
-    given = body["input"]
-    texts = [given] if isinstance(given, str) else given
+    texts_or_text = body["input"]
+    texts = [texts_or_text] if isinstance(texts_or_text, str) else texts_or_text
     if not texts or not all(isinstance(text, str) and text for text in texts):
         return error(400, "input must be a text or a list of texts.")
     vectors = [embed(text, body.get("dimensions") or DIMENSIONS) for text in texts]
@@ -216,7 +220,7 @@ def embeddings_answer(body: dict[str, Any]) -> Answer:
 
 
 def embed(text: str, dimensions: int = DIMENSIONS) -> list[float]:
-    """The same text is always the same vector of length 1, and texts that share words lie near each other."""
+    """Return a vector of length 1. Equal texts have equal vectors; texts that share words have similar ones."""
     vector = [0.0] * dimensions
     for word in re.findall(r"\w+", text.lower()) or [text]:
         digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()

@@ -1,4 +1,4 @@
-"""The calls of docs/api.md, as they stand there, against a server as it is run."""
+"""The calls of docs/api.md, unchanged, against a running application."""
 
 import os
 import re
@@ -22,16 +22,16 @@ def application(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page calls with curl")
-def test_the_calls_of_the_page_work_in_its_order(application: Application, tmp_path: Path) -> None:
+def test_the_calls_of_the_page_work_in_order(application: Application, tmp_path: Path) -> None:
     blocks = BLOCK.findall(PAGE.read_text())
-    assert len(blocks) == 11, "a beginning and ten calls"
+    assert len(blocks) == 11, "the login and ten calls"
     environment = {
         "PATH": os.environ["PATH"],
         "BASE": application.url,
         "ADMIN_PASSWORD": SECRETS["ADMIN_PASSWORD"],
         "NO_PROXY": "*",
     }
-    ran = subprocess.run(
+    result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
         cwd=tmp_path,
         env=environment,
@@ -40,9 +40,9 @@ def test_the_calls_of_the_page_work_in_its_order(application: Application, tmp_p
         timeout=120,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / "qr.png").read_bytes().startswith(b"\x89PNG")
-    assert "Your parcel has arrived." in ran.stdout
+    assert "Your parcel has arrived." in result.stdout
     assert application.rows("SELECT author, text FROM messaging_message ORDER BY created_at, id") == [
         ("api", "Your parcel has arrived."),
         ("staff", "Ana here. How can I help?"),

@@ -1,4 +1,4 @@
-"""The short form of `make drill`: four of the moments at which being killed is worst."""
+"""The short form of `make drill`: the application is killed at four critical moments."""
 
 from pathlib import Path
 

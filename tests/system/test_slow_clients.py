@@ -1,4 +1,4 @@
-"""Clients that send or read slowly cost others nothing: real processes, real sockets."""
+"""Slow clients do not delay others. Real processes, real sockets."""
 
 import json
 import socket
@@ -37,10 +37,10 @@ def late_answer(application: Application) -> Iterator["Future[tuple[bytes, float
     """What a client that sends half a head gets and after how many seconds, while other tests go on."""
 
     def wait() -> tuple[bytes, float]:
-        began_at = time.monotonic()
+        started_at = time.monotonic()
         with connect(application, HALF_HEAD) as client:
             answer = b"".join(iter(lambda: client.recv(65536), b""))
-        return answer, time.monotonic() - began_at
+        return answer, time.monotonic() - started_at
 
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(wait)
@@ -56,23 +56,23 @@ def connect(application: Application, data: bytes, *, receive_bytes: int = 0) ->
     return client
 
 
-def answers(application: Application) -> list[float]:
-    """How long each of some requests on connections of their own took, in seconds."""
+def measure_requests(application: Application) -> list[float]:
+    """Return the durations in seconds of 20 requests, each on its own connection."""
     times = []
     for _ in range(20):
-        began_at = time.monotonic()
+        started_at = time.monotonic()
         assert httpx.get(f"{application.url}/health/", timeout=10, trust_env=False).status_code == 200
-        times.append(time.monotonic() - began_at)
+        times.append(time.monotonic() - started_at)
     return times
 
 
 @pytest.mark.parametrize("data", [b"", HALF_HEAD, HALF_BODY, HALF_CHUNK, UNFINISHED])
-def test_500_clients_that_send_nothing_more_do_not_delay_others(application, data):
-    usual = median(answers(application))
+def test_500_stalled_clients_do_not_delay_others(application, data):
+    usual = median(measure_requests(application))
     with ExitStack() as stack:
         for _ in range(CLIENTS):
             stack.enter_context(connect(application, data))
-        times = answers(application)
+        times = measure_requests(application)
     assert median(times) < usual * 3 + 0.02
     assert max(times) < 1.0
 
@@ -84,7 +84,7 @@ def authorization(application: Application) -> str:
 
 
 @pytest.mark.parametrize(("megabytes", "status"), [(15, 404), (40, 413)])
-def test_a_large_upload_is_taken_up_to_the_limit(application, megabytes, status):
+def test_a_large_upload_is_accepted_up_to_the_limit(application, megabytes, status):
     file = b"%PDF-1.4\n" + b"x" * int(megabytes * 1024 * 1024)
     answer = httpx.post(
         f"{application.url}/api/v1/messages/",
@@ -104,15 +104,15 @@ def test_a_large_upload_is_taken_up_to_the_limit(application, megabytes, status)
 def test_clients_that_do_not_read_their_answers_do_not_delay_others(application):
     header = f"\r\nAuthorization: {authorization(application)}\r\n\r\n".encode()
     unread = UNREAD.replace(b"\r\n\r\n", header)
-    usual = median(answers(application))
+    usual = median(measure_requests(application))
     with ExitStack() as stack:
         for _ in range(12):
             stack.enter_context(connect(application, unread * 8, receive_bytes=1024))
         time.sleep(3)  # these are answered meanwhile
-        assert median(answers(application)) < usual * 3 + 0.5
+        assert median(measure_requests(application)) < usual * 3 + 0.5
 
 
-def test_a_slow_client_that_goes_on_is_answered(application):
+def test_a_slow_client_that_keeps_sending_is_answered(application):
     body = b'{"username": "admin", "password": "%s"}' % SECRETS["ADMIN_PASSWORD"].encode()
     head = HALF_BODY.split(b"\r\n\r\n")[0].replace(b"60", str(len(body)).encode()) + b"\r\n\r\n"
     with connect(application, b"") as client:
@@ -122,7 +122,7 @@ def test_a_slow_client_that_goes_on_is_answered(application):
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def test_requests_that_do_not_wait_for_answers_are_answered_in_order(application):
+def test_pipelined_requests_are_answered_in_order(application):
     login = b'{"username": "admin", "password": "wrong"}'
     post = (
         b"POST /api/v1/auth/token/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -136,7 +136,7 @@ def test_requests_that_do_not_wait_for_answers_are_answered_in_order(application
     assert statuses == [b"200", b"401", b"200", b"200"]
 
 
-def test_a_client_that_asks_whether_to_send_its_body_is_told_to_once(application):
+def test_a_client_that_expects_100_continue_gets_it_once(application):
     body = b'{"username": "admin", "password": "%s"}' % SECRETS["ADMIN_PASSWORD"].encode()
     head = HALF_BODY.split(b"\r\n\r\n")[0].replace(b"60", str(len(body)).encode())
     with connect(application, head + b"\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n") as client:
@@ -146,7 +146,7 @@ def test_a_client_that_asks_whether_to_send_its_body_is_told_to_once(application
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_large_answer_arrives_whole_at_a_slow_reader(application):
+def test_a_slow_reader_receives_a_large_response_completely(application):
     names = json.loads((application.data_dir / "static" / "staticfiles.json").read_text())["paths"]
     url = f"{application.url}/static/{names['drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js']}"
     whole = httpx.get(url, trust_env=False, headers={"Accept-Encoding": "identity"})
@@ -176,7 +176,7 @@ def test_the_server_reads_what_comes_in_chunks(application):
     assert (answer.status_code, "access" in answer.json()) == (200, True)
 
 
-def test_a_request_that_does_not_arrive_in_time_is_answered_with_its_reason_and_closed(late_answer):
+def test_a_request_that_does_not_arrive_in_time_is_answered_408_and_closed(late_answer):
     answer, seconds = late_answer.result(30)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code": "timeout"' in answer

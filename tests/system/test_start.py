@@ -1,4 +1,4 @@
-"""`manage.py up` as its users meet it: real processes, real ports, the embedded server."""
+"""`manage.py up` with real processes, real ports and the embedded database."""
 
 import os
 import signal
@@ -23,30 +23,30 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Up:
-    """A `manage.py up` with a data directory and a port of its own."""
+    """A running `manage.py up` with its own data directory and port."""
 
     data_dir: Path
     port: int
     process: "subprocess.Popen[str]"
 
-    said: str = ""
+    output: str = ""
 
     def read_greeting(self) -> str:
-        """What it prints up to the last line of its greeting; fails when it ends before."""
+        """Return its output up to the last line of the greeting. Fails if the process ends before."""
         assert self.process.stdout
-        while "Log in as" not in self.said:
+        while "Log in as" not in self.output:
             line = self.process.stdout.readline()
             assert line, self.end()
-            self.said += line
-        return self.said
+            self.output += line
+        return self.output
 
     def end(self) -> str:
-        """All it printed, once it has ended."""
-        rest, complaints = self.process.communicate(timeout=40)
-        return self.said + rest + complaints
+        """Wait for its end and return its whole output."""
+        rest, errors = self.process.communicate(timeout=40)
+        return self.output + rest + errors
 
     def kill(self) -> None:
-        """As if the machine's power went: nothing of it may say goodbye, and neither may its database."""
+        """Kill the processes and the database at once, as a power failure would."""
         postmaster = int((self.data_dir / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0])
         os.kill(postmaster, signal.SIGKILL)
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -106,7 +106,7 @@ def open_to_others(data_dir: Path) -> set[Path]:
     return {path for path in (data_dir, *data_dir.rglob("*")) if path.stat().st_mode & 0o077}
 
 
-def test_two_instances_live_side_by_side_and_end_without_a_trace(pair):
+def test_two_instances_run_side_by_side_and_stop_without_leftovers(pair):
     one, other = pair
     assert healthy(one)
     assert healthy(other)
@@ -120,95 +120,95 @@ def test_two_instances_live_side_by_side_and_end_without_a_trace(pair):
     workers = [worker for up in pair for worker in psutil.Process(up.process.pid).children(recursive=True)]
     os.killpg(one.process.pid, signal.SIGINT)
     other.process.send_signal(signal.SIGTERM)
-    said, said_by_other = one.end(), other.end()
+    output, other_output = one.end(), other.end()
 
     assert (one.process.returncode, other.process.returncode) == (0, 0)
-    assert "answered after" in said
-    assert "scripted stand-in" in said
-    assert f"http://127.0.0.1:{one.port}/admin/" in said
-    assert f"http://127.0.0.1:{other.port}/health/" in said_by_other
-    assert "Traceback" not in said + said_by_other
-    assert (one.data_dir / "secrets.env").read_text().split("ADMIN_PASSWORD=")[1].strip() not in said
+    assert "answered after" in output
+    assert "scripted stand-in" in output
+    assert f"http://127.0.0.1:{one.port}/admin/" in output
+    assert f"http://127.0.0.1:{other.port}/health/" in other_output
+    assert "Traceback" not in output + other_output
+    assert (one.data_dir / "secrets.env").read_text().split("ADMIN_PASSWORD=")[1].strip() not in output
     assert workers
     assert not [worker for worker in workers if worker.is_running()]
     for up in pair:
         assert not (up.data_dir / "postgres" / "postmaster.pid").exists()
 
 
-def test_after_everything_was_killed_the_next_start_goes_on(pair):
+def test_a_start_after_a_crash_works(pair):
     _, other = pair
     second = start(other.data_dir, "--no-self-check")
     second.read_greeting()
     second.kill()
 
     third, fourth = start(other.data_dir), start(other.data_dir, "--self-check")  # at once, on the same data
-    said = third.read_greeting()
-    assert "Self check" not in said, "only the first start costs an answer"
+    output = third.read_greeting()
+    assert "Self check" not in output, "only the first start checks itself"
     assert "answered after" in fourth.read_greeting()
     assert healthy(third)
     third.process.send_signal(signal.SIGTERM)
-    said += third.end()
-    assert healthy(fourth)  # its database was not taken away from it
+    output += third.end()
+    assert healthy(fourth)  # the other stop left the database running
     fourth.process.send_signal(signal.SIGTERM)
-    said += fourth.end()
+    output += fourth.end()
     assert (third.process.returncode, fourth.process.returncode) == (0, 0)
-    assert "Applying" not in said
-    assert "Collecting" not in said
-    assert "Traceback" not in said
+    assert "Applying" not in output
+    assert "Collecting" not in output
+    assert "Traceback" not in output
 
 
-def test_a_start_names_the_true_source_of_the_password_and_closes_what_it_stores(place, prepared_data):
+def test_a_start_names_the_source_of_the_password_and_makes_its_files_private(place, prepared_data):
     data_dir = place / "given"
     prepare(data_dir, prepared_data)
     (data_dir / "media").mkdir(mode=0o755)
     (data_dir / "media" / "a.jpg").write_bytes(b"a")
     up = start(data_dir, "--no-self-check", ADMIN_PASSWORD="given by the environment")
-    said = up.read_greeting()
+    output = up.read_greeting()
     up.process.send_signal(signal.SIGTERM)
     up.end()
-    assert "with ADMIN_PASSWORD from the environment" in said
-    assert "given by" not in said
+    assert "with ADMIN_PASSWORD from the environment" in output
+    assert "given by" not in output
     assert open_to_others(data_dir) == set()
 
     up = start(data_dir, "--no-self-check", ADMIN_PASSWORD="another one")
-    said = up.read_greeting()
+    output = up.read_greeting()
     up.process.send_signal(signal.SIGTERM)
     up.end()
-    assert "with the password set since" in said
+    assert "with the password set since" in output
 
 
-def test_a_taken_port_is_told_with_what_to_do():
+def test_the_error_for_a_port_in_use_names_a_free_one():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(CannotStart) as told:
+        with pytest.raises(CannotStart) as error:
             check_address(host="127.0.0.1", port=port)
 
-    assert f"PORT {port} on 127.0.0.1 cannot be used" in str(told.value)
-    assert f"make run PORT={port + 1}" in str(told.value)
+    assert f"PORT {port} on 127.0.0.1 cannot be used" in str(error.value)
+    assert f"make run PORT={port + 1}" in str(error.value)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such name"])
-def test_an_address_that_is_not_ours_is_told(host):
+def test_an_address_of_another_machine_is_refused(host):
     with pytest.raises(CannotStart, match="HOST"):
         check_address(host=host, port=free_port())
 
 
-def test_a_database_that_cannot_be_reached_is_told_without_its_password(tmp_path):
+def test_the_error_for_an_unreachable_database_does_not_contain_its_password(tmp_path):
     secrets = dict.fromkeys(("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD"), "k" * 50)
     url = f"postgres://agent:hush-hush@127.0.0.1:{free_port()}/agent"
     up = start(tmp_path / "data", DATABASE_URL=url, **secrets)
-    said = up.end()
+    output = up.end()
 
     assert up.process.returncode == 1
-    assert "The database at 127.0.0.1:" in said
-    assert "refused" in said
-    assert "hush-hush" not in said
-    assert "Traceback" not in said
+    assert "The database at 127.0.0.1:" in output
+    assert "refused" in output
+    assert "hush-hush" not in output
+    assert "Traceback" not in output
     assert not (tmp_path / "data" / "postgres").exists()
 
 
 @pytest.mark.django_db
-def test_the_first_staff_user_is_made_once_and_its_changed_password_stays(settings):
+def test_the_first_staff_user_is_created_once_and_keeps_a_changed_password(settings):
     assert ensure_first_staff_user()
     admin = User.objects.get()
     assert admin.check_password(settings.ADMIN_PASSWORD)
@@ -220,7 +220,7 @@ def test_the_first_staff_user_is_made_once_and_its_changed_password_stays(settin
 
 
 @pytest.mark.django_db
-def test_a_deleted_admin_does_not_come_back_while_someone_else_may_do_everything():
+def test_a_deleted_admin_is_not_created_again_while_another_superuser_exists():
     User.objects.create_superuser("boss", password="a long password 1")
 
     assert not ensure_first_staff_user()

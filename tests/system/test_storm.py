@@ -1,4 +1,4 @@
-"""Everything at once on one database, and connections cut in between: what was promised holds when it is calm again."""
+"""Everything at once on one database whose connections are cut: afterwards every promise holds."""
 
 import random
 import threading
@@ -37,28 +37,28 @@ chance = random.Random(7)
 
 
 class OddBridge(SimulatorBridge):
-    """Takes what it is given and says so, mostly. Echoes some of it before it answers, as real bridges do."""
+    """Accepts most messages, and echoes some of them before it answers, as real bridges do."""
 
     taken: Counter[str] = Counter()
 
     def send_text(self, *, session: str, address: str, text: str, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
-        lot = chance.random()
-        if lot < 0.05:
+        number = chance.random()
+        if number < 0.05:
             raise NotSent("Later.")
-        if lot < 0.08:
+        if number < 0.08:
             raise Refused("Never.")
         self.taken[text] += 1
         sent = Sent(provider_message_id=uuid4().hex)
-        if lot < 0.2:
+        if number < 0.2:
             echo = message_event(text, provider_message_id=sent.provider_message_id, outbound=True, chat=_read(address))
             try_to(lambda: inbox._store_event(bridge=services.bridge_of_slug("simulator"), event=echo))
-        if lot < 0.25:
+        if number < 0.25:
             raise Unconfirmed("Perhaps.")
         return without_request(sent)
 
 
 class UnsteadyModel:
-    """Never says the same thing twice."""
+    """Returns a different text each time, and fails at times."""
 
     def complete(self, prompt: Prompt) -> Completion:  # noqa: ARG002
         time.sleep(chance.random() * 0.05)
@@ -86,7 +86,7 @@ def storm(session, simulator, profile, monkeypatch, settings) -> Iterator[None]:
 
 
 def try_to(act: Callable[[], object]) -> bool:
-    """False when the database was away."""
+    """Call `act`. Return False if the connection to the database was cut."""
     try:
         act()
     except (OperationalError, InterfaceError):
@@ -100,15 +100,15 @@ def _read(address: str) -> ChatAddress:
     return ChatAddress(address, AliasKind.LID) if address.endswith("@lid") else read_address(address)
 
 
-def write(kept: list[str]) -> None:
-    """Somebody writes, by phone or by hidden number; now and then the bridge tells that the two are one."""
+def write(stored_ids: list[str]) -> None:
+    """Receive a message from a phone or a LID; some messages link the two."""
     phone, hidden = chance.choice(PEOPLE)
     tied = ChatAddress(hidden, AliasKind.LID, alternates=(read_address(phone),))
     chat = chance.choices([_read(phone), _read(hidden), tied], weights=[10, 10, 1])[0]
     event = message_event("Hello", provider_message_id=uuid4().hex, chat=chat)
     for _ in range(chance.choice([1, 2])):
         assert inbox._store_event(bridge=services.bridge_of_slug("simulator"), event=event) == "kept"
-    kept.append(event.provider_message_id)
+    stored_ids.append(event.provider_message_id)
     time.sleep(0.02)
 
 
@@ -124,18 +124,18 @@ def send() -> None:
     time.sleep(0.01)
 
 
-def step_in() -> None:
+def intervene() -> None:
     time.sleep(0.05)
     conversation = Conversation.objects.select_related("contact", "session__bridge").order_by("?").first()
     if conversation is None:
         return
     act = chance.choice([control.take_over, control.release, control.release, send_text])
-    with suppress(NotFound):  # merged meanwhile
+    with suppress(NotFound):  # the contact was merged meanwhile
         act(conversation=conversation, **({"text": f"Bia here {uuid4().hex}"} if act is send_text else {}))
 
 
 def cut() -> None:
-    """Cut a connection that is just being used."""
+    """Terminate a connection that is in use."""
     time.sleep(0.05)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -146,8 +146,8 @@ def cut() -> None:
             cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
-def test_everything_at_once_with_connections_cut_in_between_keeps_what_was_promised(storm):
-    kept: list[str] = []
+def test_concurrent_work_on_connections_that_are_cut_keeps_every_promise(storm):
+    stored_ids: list[str] = []
     failures: list[BaseException] = []
     calm = threading.Event()
 
@@ -158,7 +158,7 @@ def test_everything_at_once_with_connections_cut_in_between_keeps_what_was_promi
             except BaseException as exc:  # noqa: BLE001
                 failures.append(exc)
 
-    roles = [lambda: write(kept)] * 2 + [work] * 3 + [send] * 2 + [step_in, engine.run_maintenance, cut]
+    roles = [lambda: write(stored_ids)] * 2 + [work] * 3 + [send] * 2 + [intervene, engine.run_maintenance, cut]
     players = [threading.Thread(target=play, args=[role]) for role in roles]
     for player in players:
         player.start()
@@ -179,12 +179,12 @@ def test_everything_at_once_with_connections_cut_in_between_keeps_what_was_promi
         send()
         engine.run_maintenance()
 
-    assert Message.objects.filter(provider_message_id__in=kept).count() == len(set(kept))
+    assert Message.objects.filter(provider_message_id__in=stored_ids).count() == len(set(stored_ids))
     assert not under_way.exists()
     assert not Message.objects.filter(direction="inbound", turn=None, unanswered="").exists()
     ours = Message.objects.filter(direction="outbound")
-    assert not ours.filter(author="phone").exists(), "an echo was taken for somebody who typed on the phone"
+    assert not ours.filter(author="phone").exists(), "an echo was stored as typed on the phone"
     assert set(OddBridge.taken.values()) == {1}
-    said = set(ours.filter(status__in=["sent", "unconfirmed"]).values_list("text", flat=True))
-    assert said >= set(OddBridge.taken)
+    texts = set(ours.filter(status__in=["sent", "unconfirmed"]).values_list("text", flat=True))
+    assert texts >= set(OddBridge.taken)
     assert set(ours.filter(status="sent").values_list("text", flat=True)) <= set(OddBridge.taken)

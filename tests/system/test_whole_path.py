@@ -1,4 +1,4 @@
-"""The way of a message with nothing left out: real processes, real HTTP on both sides, a real database."""
+"""The whole path of a message: real processes, real HTTP on both sides, a real database."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def api(application: Application) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_a_text_comes_in_and_the_answer_goes_out_and_is_read(
+def test_a_text_is_answered_and_the_answer_is_delivered_and_read(
     application: Application, model: FakeOpenAI, zapw: FakeZapw
 ) -> None:
     model.say("Até as 18h.")
@@ -80,7 +80,7 @@ def test_a_text_comes_in_and_the_answer_goes_out_and_is_read(
     assert (sent["jid"], sent["text"]) == (f"{CUSTOMER}@s.whatsapp.net", "Até as 18h.")
     asked = model.requests[-1].body["messages"][-1]
     assert (asked["role"], own_words(asked["content"])) == ("user", "Até que horas abre?")
-    assert soon(lambda: messages(application, CUSTOMER)[-1][1] == "read")
+    assert becomes_true(lambda: messages(application, CUSTOMER)[-1][1] == "read")
     assert messages(application, CUSTOMER) == [
         ("inbound", "handled", "Até que horas abre?", "3EB0AAAA"),
         ("outbound", "read", "Até as 18h.", sent["id"]),
@@ -98,10 +98,10 @@ def test_a_machine_that_answers_every_reply_is_stopped_and_a_person_who_types_fa
         return dict(found)
 
     def write_until_paused(phone: str, texts: list[str]) -> None:
-        """Write each text as soon as the one before it is answered."""
+        """Write each text as becomes_true as the one before it is answered."""
         for number, text in enumerate(texts):
             assert zapw.emit_message(text, phone=phone, message_id=f"3EB0{phone[-4:]}{number:04}") == [200]
-            assert soon(lambda: replies(phone) > number or conversation(phone)["control"] == "human")  # noqa: B023
+            assert becomes_true(lambda: replies(phone) > number or conversation(phone)["control"] == "human")  # noqa: B023
             if replies(phone) <= number:
                 return
 
@@ -127,9 +127,9 @@ def messages(application: Application, phone: str) -> list[tuple[Any, ...]]:
     )
 
 
-def soon(is_so: Callable[[], bool], *, timeout_s: float = 10.0) -> bool:
+def becomes_true(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> bool:
     give_up_at = time.monotonic() + timeout_s
-    while not is_so():
+    while not condition():
         if time.monotonic() > give_up_at:
             return False
         time.sleep(0.02)

@@ -53,7 +53,7 @@ def test_the_database_is_named_with_its_version_and_pgvector(db):
     assert "pgvector" in finding.text
 
 
-def test_https_without_a_name_to_be_reached_by_is_told(settings):
+def test_doctor_reports_https_without_a_host_name(settings):
     settings.HTTPS, settings.ALLOWED_HOSTS = True, ["localhost", "127.0.0.1", "0.0.0.0"]  # noqa: S104
     assert "ALLOWED_HOSTS" in found("configuration").remedy
 
@@ -61,12 +61,12 @@ def test_https_without_a_name_to_be_reached_by_is_told(settings):
     assert found("configuration").is_well
 
 
-def test_a_bridge_that_answers_and_takes_our_key_is_well(zapw):
+def test_a_bridge_that_accepts_our_key_is_ok(zapw):
     ensure_default_bridges()
     assert found("bridge default").is_well
 
 
-def test_a_bridge_that_does_not_take_our_key_is_told_without_the_key(zapw, settings):
+def test_doctor_reports_a_refused_bridge_key_without_the_key(zapw, settings):
     settings.WHATSAPP_API_KEY = "hush-hush-wrong"
     ensure_default_bridges()
 
@@ -76,30 +76,30 @@ def test_a_bridge_that_does_not_take_our_key_is_told_without_the_key(zapw, setti
     assert "hush" not in str(finding)
 
 
-def test_a_bridge_nobody_answers_at_is_told(settings):
+def test_doctor_reports_a_bridge_that_does_not_answer(settings):
     settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = "zapw", "http://127.0.0.1:9"
     ensure_default_bridges()
 
     assert "does not answer" in found("bridge default").text
 
 
-def test_an_environment_that_changed_since_the_last_start_is_told(bridges, settings):
+def test_doctor_reports_an_environment_that_changed_since_the_start(bridges, settings):
     settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = "zapw", "http://127.0.0.1:9"
 
     assert "Start again" in found("bridge default").remedy
 
 
-def test_credentials_kept_with_another_secret_key_are_told(bridges, settings):
+def test_doctor_reports_credentials_encrypted_with_another_secret_key(bridges, settings):
     settings.SECRET_KEY = "another " * 8
 
     assert "SECRET_KEY" in found("bridges").remedy
 
 
-def test_a_model_that_answers_is_well(model, bridges, settings):
+def test_a_model_that_answers_is_ok(model, bridges, settings):
     assert found(f"model {settings.OPENAI_MODEL}").is_well
 
 
-def test_a_key_the_model_server_does_not_take_is_told_without_the_key(model, bridges, settings):
+def test_doctor_reports_a_refused_model_key_without_the_key(model, bridges, settings):
     settings.OPENAI_API_KEY = "hush-hush-wrong"
 
     finding = found(f"model {settings.OPENAI_MODEL}")
@@ -109,90 +109,90 @@ def test_a_key_the_model_server_does_not_take_is_told_without_the_key(model, bri
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-def test_a_model_that_calls_tools_and_sees_pictures_is_said_to(model, bridges, settings, api):
+def test_doctor_reports_that_a_model_calls_tools_and_sees_images(model, bridges, settings, api):
     settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
     model.say("OK")
     model.call_tools(("say", {"word": "OK"}))
     model.say("Red.")
-    told = {finding.about: (finding.is_well, finding.text) for finding in doctor.findings()}
-    assert told["tools of one"] == (True, "it calls them")
-    assert told["pictures before one"] == (True, "it sees them")
+    findings = {finding.about: (finding.is_well, finding.text) for finding in doctor.findings()}
+    assert findings["tools of one"] == (True, "it calls them")
+    assert findings["pictures before one"] == (True, "it sees them")
     assert "data:image/png;base64," in str(model.requests[-1].body)
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-def test_a_model_that_takes_neither_tools_nor_pictures_is_said_not_to(model, bridges, settings, api):
+def test_doctor_reports_that_a_model_supports_neither_tools_nor_images(model, bridges, settings, api):
     settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
     AgentProfile.objects.update(name="Helper", tools=["remember"])
     model.say("OK")
     for _ in range(3):  # with tools, once more without, and with the picture
         model.answer({"error": {"message": "unsupported"}}, status=400)
-    told = {finding.about: finding for finding in doctor.findings()}
-    assert not told["tools of one"].is_well
-    assert told["tools of one"].remedy.endswith("agent profiles: Helper.")
-    assert told["pictures before one"].text.startswith("it takes none")
+    findings = {finding.about: finding for finding in doctor.findings()}
+    assert not findings["tools of one"].is_well
+    assert findings["tools of one"].remedy.endswith("agent profiles: Helper.")
+    assert findings["pictures before one"].text.startswith("it takes none")
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-def test_what_a_model_was_found_not_to_take_is_told(model, bridges, settings, api):
+def test_doctor_reports_the_known_limits_of_a_model(model, bridges, settings, api):
     settings.OPENAI_API, settings.OPENAI_MODEL = api, "one"
     model.answer({"error": {"message": "temperature is not supported with this model"}}, status=400)
     model.say("OK")
     model.answer({"error": {"message": "one does not support tools"}}, status=400)
-    told = {finding.about: finding for finding in doctor.findings()}
-    assert told["limits of one"].text.startswith("it takes no tools; it takes no temperature")
-    assert told["tools of one"].text.startswith("it takes none")
+    findings = {finding.about: finding for finding in doctor.findings()}
+    assert findings["limits of one"].text.startswith("it takes no tools; it takes no temperature")
+    assert findings["tools of one"].text.startswith("it takes none")
 
 
 @pytest.mark.parametrize("calls", [[], [("speak", {"word": "OK"})], [("say", "{not json")], [("say", {"word": "no"})]])
-def test_a_model_that_misuses_a_tool_is_told(model, bridges, settings, calls):
+def test_doctor_reports_a_model_that_misuses_a_tool(model, bridges, settings, calls):
     model.say("OK")
     model.call_tools(*calls, text="OK")
     assert not found(f"tools of {settings.OPENAI_MODEL}").is_well
 
 
-def test_a_model_that_nobody_wants_tools_of_may_have_none(model, bridges, settings):
+def test_a_model_without_tools_is_ok_if_no_profile_uses_tools(model, bridges, settings):
     AgentProfile.objects.update(tools=[])
     assert found(f"tools of {settings.OPENAI_MODEL}").is_well
 
 
-def test_a_model_that_only_says_it_is_rendered_sees_no_picture(model, bridges, settings):
+def test_a_model_that_cannot_read_the_image_has_no_image_input(model, bridges, settings):
     model.say("OK", "OK", "It is not rendered.")
     assert "does not see" in found(f"pictures before {settings.OPENAI_MODEL}").text
 
 
-def test_a_model_that_does_not_answer_is_asked_no_more(model, bridges, settings):
+def test_a_model_that_does_not_answer_gets_no_further_requests(model, bridges, settings):
     model.fail("not_found")
     list(doctor.findings())
     assert len(model.requests) == 1
 
 
-def test_without_an_embedding_model_search_by_words_is_told(bridges):
+def test_doctor_reports_full_text_search_without_an_embedding_model(bridges):
     assert found("embeddings").is_well
 
 
-def test_an_embedding_model_that_answers_is_well(model, bridges, settings):
+def test_an_embedding_model_that_answers_is_ok(model, bridges, settings):
     settings.OPENAI_EMBEDDING_MODEL = "small"
-    told = found("embeddings small")
-    assert told.is_well
-    assert "256 numbers" in told.text
+    finding = found("embeddings small")
+    assert finding.is_well
+    assert "256 numbers" in finding.text
 
 
-def test_an_embedding_model_that_does_not_answer_is_told(model, bridges, settings):
+def test_doctor_reports_an_embedding_model_that_does_not_answer(model, bridges, settings):
     settings.OPENAI_EMBEDDING_MODEL = "small"
     model.fail("not_found")
-    told = found("embeddings small")
-    assert not told.is_well
-    assert told.remedy
+    finding = found("embeddings small")
+    assert not finding.is_well
+    assert finding.remedy
 
 
-def test_a_session_that_lost_its_link_is_told_with_the_command_that_links_it(session):
+def test_doctor_reports_a_disconnected_session_with_the_command_that_links_it(session):
     WhatsAppSession.objects.update(status="logged_out")
 
     assert found("sessions").remedy == f"Link it again: manage.py link_session {session.name}"
 
 
-def test_what_waits_for_minutes_and_what_failed_is_told(conversation):
+def test_doctor_reports_waiting_conversations_and_failed_turns(conversation):
     long_ago = timezone.now() - timedelta(minutes=5)
     Conversation.objects.update(due_at=long_ago)
     assert "1 conversations wait" in found("engine").text
@@ -202,7 +202,7 @@ def test_what_waits_for_minutes_and_what_failed_is_told(conversation):
     assert "1 turns failed" in found("engine").text
 
 
-def test_a_message_that_may_have_been_sent_is_told(conversation):
+def test_doctor_reports_unconfirmed_messages(conversation):
     Message.objects.create(
         session=conversation.session,
         conversation=conversation,
@@ -213,23 +213,23 @@ def test_a_message_that_may_have_been_sent_is_told(conversation):
     assert "may or may not" in found("engine").text
 
 
-def test_the_command_prints_what_to_do_and_fails(bridges):
-    said = StringIO()
+def test_the_doctor_command_prints_remedies_and_exits_with_an_error(bridges):
+    output = StringIO()
     with pytest.raises(SystemExit) as ended:
-        call_command("doctor", stdout=said)
+        call_command("doctor", stdout=output)
 
     assert ended.value.code == 1
-    assert "OK    database: " in said.getvalue()
-    assert "WRONG web server: nothing answers" in said.getvalue()
-    assert "-> Start it: make run" in said.getvalue()
+    assert "OK    database: " in output.getvalue()
+    assert "WRONG web server: nothing answers" in output.getvalue()
+    assert "-> Start it: make run" in output.getvalue()
 
 
 def test_the_address_with_a_generated_webhook_secret_is_shown(settings):
-    given, settings.WHATSAPP_WEBHOOK_SECRET = settings.WHATSAPP_WEBHOOK_SECRET, ""
+    configured, settings.WHATSAPP_WEBHOOK_SECRET = settings.WHATSAPP_WEBHOOK_SECRET, ""
     Bridge.objects.filter(slug="default").update(webhook_secret="")
     ensure_default_bridges()
     secret = Bridge.objects.get(slug="default").webhook_secret
     assert f"/api/v1/webhooks/default/{secret} " in found("webhook").text
 
-    settings.WHATSAPP_WEBHOOK_SECRET = given
+    settings.WHATSAPP_WEBHOOK_SECRET = configured
     assert not any(secret in finding.text for finding in doctor.findings())

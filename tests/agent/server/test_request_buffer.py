@@ -1,4 +1,4 @@
-"""Where a request ends, whatever pieces it arrives in."""
+"""Finding the end of a request that arrives in pieces."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def stored(buffer: RequestBuffer) -> bytes:
 
 @pytest.mark.parametrize("request_bytes", [GET, b"\r\n" + GET, POST, CHUNKED])
 @pytest.mark.parametrize("size", [1, 2, 7, 10_000])
-def test_a_request_is_complete_with_its_last_byte_and_not_before(request_bytes, size):
+def test_a_request_is_complete_only_with_its_last_byte(request_bytes, size):
     whole = request_bytes + POST
     buffer = buffered(*[request_bytes[i : i + size] for i in range(0, len(request_bytes) - 1, size)][:-1])
     assert not buffer.is_complete
@@ -56,7 +56,7 @@ def test_a_request_is_complete_with_its_last_byte_and_not_before(request_bytes, 
         b"Transfer-Encoding: chunked, identity",
     ],
 )
-def test_framing_that_can_be_read_two_ways_ends_with_the_head(head):
+def test_ambiguous_framing_ends_the_request_with_its_headers(head):
     buffer = buffered(b"POST / HTTP/1.1\r\n" + head + b"\r\n\r\n0\r\n\r\nGET /admin/ HTTP/1.1\r\n\r\n")
     assert buffer.is_complete
     assert buffer.is_cut
@@ -70,29 +70,29 @@ def test_a_body_above_the_limit_is_not_read():
     assert not buffer.is_form_too_long
 
 
-def test_a_form_above_the_limit_is_known_by_its_head():
+def test_a_form_above_the_limit_is_recognized_by_its_headers():
     buffer = buffered(
         b"POST / HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 1001\r\n\r\n"
     )
     assert buffer.is_form_too_long
 
 
-def test_chunks_above_the_limit_are_read_one_byte_further():
+def test_chunks_are_read_up_to_one_byte_above_the_limit():
     buffer = buffered(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"FFFFF\r\n", b"x" * 5000)
     assert buffer.is_cut
     assert stored(buffer).count(b"x") == LIMIT + 1
 
 
-def test_chunks_that_cannot_be_read_end_the_request():
+def test_malformed_chunks_end_the_request():
     assert buffered(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").is_cut
 
 
 @pytest.mark.parametrize("pieces", [[b"GET / HTTP/1.1\r\nX: ", b"x" * MAX_HEAD_BYTES], [b"x" * (MAX_HEAD_BYTES + 1)]])
-def test_a_head_without_end_is_refused(pieces):
+def test_headers_without_end_are_refused(pieces):
     assert buffered(*pieces).is_head_too_long
 
 
-def test_a_client_that_waits_to_be_asked_for_its_body_is_noticed_once():
+def test_an_expect_100_continue_header_is_reported_once():
     head = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     buffer = buffered(head)
     assert buffer.expects_continue
@@ -101,7 +101,7 @@ def test_a_client_that_waits_to_be_asked_for_its_body_is_noticed_once():
     assert stored(buffer) == b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
 
 
-def test_a_long_body_leaves_memory():
+def test_a_long_body_is_stored_on_disk():
     body = b"x" * (4 * MEMORY_BYTES)
     buffer = buffered(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body), body, limit=len(body))
     assert buffer.size > len(body)

@@ -1,4 +1,4 @@
-"""The phone simulator: who gets in, that it writes as a bridge does, and what it shows."""
+"""The phone simulator's views: access, writing, and what they return."""
 
 import json
 from collections.abc import Callable
@@ -24,12 +24,12 @@ CHAT = "5511988887777@s.whatsapp.net"
 
 @pytest.fixture
 def phone(simulator: Bridge, profile: AgentProfile, staff_member: User) -> WhatsAppSession:
-    """A session of the simulator, and `staff_member` a member of it."""
-    made = WhatsAppSession.objects.create(
+    """A simulator session with `staff_member` as a member."""
+    session = WhatsAppSession.objects.create(
         bridge=simulator, name="phone", status="connected", phone="+15550001111", agent_profile=profile
     )
-    Membership.objects.create(session=made, user=staff_member)
-    return made
+    Membership.objects.create(session=session, user=staff_member)
+    return session
 
 
 @pytest.fixture
@@ -55,20 +55,20 @@ def _state(conversation: Conversation) -> str:
     return reverse("simulator-conversation", args=[conversation.pk])
 
 
-# --- who gets in --------------------------------------------------------------------------------------------------
+# --- access -------------------------------------------------------------------------------------------------------
 
 
-def test_who_is_not_logged_in_is_sent_to_the_login(log_in: LogIn) -> None:
+def test_an_anonymous_request_is_redirected_to_the_login(log_in: LogIn) -> None:
     answer = Client().get("/simulator/")
     assert answer.headers["Location"] == f"{reverse('admin:login')}?next=/simulator/"
 
 
-def test_who_is_no_staff_is_refused(stranger: User, log_in: LogIn) -> None:
+def test_a_user_who_is_not_staff_is_refused(stranger: User, log_in: LogIn) -> None:
     client = log_in(stranger)
     assert [client.get(path).status_code for path in ("/simulator/", "/simulator/sessions/")] == [403, 403]
 
 
-def test_the_page_runs_nothing_but_its_own_files(staff_member: User, log_in: LogIn) -> None:
+def test_the_page_allows_only_its_own_scripts_and_styles(staff_member: User, log_in: LogIn) -> None:
     answer = log_in(staff_member).get("/simulator/")
     page, policy = answer.content.decode(), answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -78,33 +78,33 @@ def test_the_page_runs_nothing_but_its_own_files(staff_member: User, log_in: Log
     assert page.count("<script") == page.count("<script type=") == 1
 
 
-@pytest.mark.parametrize("door", ["contacts", "events", "conversation"])
+@pytest.mark.parametrize("view", ["contacts", "events", "conversation"])
 @pytest.mark.parametrize("who", ["nobody", "staff_stranger"])
-def test_a_stranger_neither_sees_nor_writes(
-    chat: Conversation, request: pytest.FixtureRequest, log_in: LogIn, door: str, who: str
+def test_a_stranger_can_neither_read_nor_write(
+    chat: Conversation, request: pytest.FixtureRequest, log_in: LogIn, view: str, who: str
 ) -> None:
     client = Client() if who == "nobody" else log_in(request.getfixturevalue(who))
-    if door == "events":
+    if view == "events":
         answer = _post(client, _events(chat.session), _message())
     else:
-        address = _state(chat) if door == "conversation" else reverse("simulator-contacts", args=[chat.session_id])
+        address = _state(chat) if view == "conversation" else reverse("simulator-contacts", args=[chat.session_id])
         answer = client.get(address)
     assert (answer.status_code, Message.objects.count()) == (401 if who == "nobody" else 404, 0)
 
 
-def test_a_stranger_is_offered_no_numbers(phone: WhatsAppSession, staff_stranger: User, log_in: LogIn) -> None:
+def test_a_stranger_sees_no_sessions(phone: WhatsAppSession, staff_stranger: User, log_in: LogIn) -> None:
     assert log_in(staff_stranger).get(reverse("simulator-sessions")).json()["sessions"] == []
 
 
-def test_a_viewer_reads_and_does_not_write(chat: Conversation, staff_viewer: User, log_in: LogIn) -> None:
+def test_a_viewer_can_read_and_cannot_write(chat: Conversation, staff_viewer: User, log_in: LogIn) -> None:
     Membership.objects.create(session=chat.session, user=staff_viewer)
     client = log_in(staff_viewer)
-    doors = [
+    urls = [
         _events(chat.session),
         reverse("simulator-contacts", args=[chat.session_id]),
         reverse("simulator-sessions"),
     ]
-    answers = [_post(client, door, _message(name="x", phone="+5511977776666")).status_code for door in doors]
+    answers = [_post(client, url, _message(name="x", phone="+5511977776666")).status_code for url in urls]
     assert (client.get(_state(chat)).status_code, answers, Message.objects.count()) == (200, [403] * 3, 0)
 
 
@@ -132,10 +132,10 @@ def test_writing_needs_the_csrf_token(phone: WhatsAppSession, staff_member: User
     assert not Message.objects.exists()
 
 
-# --- numbers and contacts -----------------------------------------------------------------------------------------
+# --- sessions and contacts ----------------------------------------------------------------------------------------
 
 
-def test_a_number_is_made_and_its_maker_becomes_a_member(bridges: None, staff_stranger: User, log_in: LogIn) -> None:
+def test_the_creator_of_a_session_becomes_a_member(bridges: None, staff_stranger: User, log_in: LogIn) -> None:
     client = log_in(staff_stranger)
     made = _post(client, reverse("simulator-sessions"), {"name": "main"})
     listed = client.get(reverse("simulator-sessions")).json()["sessions"]
@@ -143,13 +143,13 @@ def test_a_number_is_made_and_its_maker_becomes_a_member(bridges: None, staff_st
     assert [(one["name"], one["status"]) for one in listed] == [("main", "connected")]
 
 
-def test_a_number_that_exists_is_not_made_again(phone: WhatsAppSession, staff_stranger: User, log_in: LogIn) -> None:
+def test_an_existing_session_is_not_created_again(phone: WhatsAppSession, staff_stranger: User, log_in: LogIn) -> None:
     answer = _post(log_in(staff_stranger), reverse("simulator-sessions"), {"name": phone.name})
     assert (answer.status_code, answer.json()["code"]) == (409, "session_exists")
     assert not Membership.objects.filter(user=staff_stranger).exists()
 
 
-def test_the_name_of_somebody_s_ended_session_does_not_open_it(
+def test_the_name_of_an_ended_session_gives_no_access_to_it(
     chat: Conversation, staff_stranger: User, log_in: LogIn
 ) -> None:
     WhatsAppSession.objects.filter(pk=chat.session_id).update(ended_at=timezone.now())
@@ -159,7 +159,7 @@ def test_the_name_of_somebody_s_ended_session_does_not_open_it(
 
 
 @pytest.mark.parametrize("name", ["", "two words", "x" * 51, "<b>", 7, None, ["a"], "a/../b"])
-def test_a_number_needs_a_name(bridges: None, staff_stranger: User, log_in: LogIn, name: Any) -> None:
+def test_a_session_needs_a_valid_name(bridges: None, staff_stranger: User, log_in: LogIn, name: Any) -> None:
     answer = _post(log_in(staff_stranger), reverse("simulator-sessions"), {"name": name})
     assert (answer.status_code, WhatsAppSession.objects.count()) == (400, 0)
 
@@ -170,7 +170,7 @@ def test_a_number_needs_a_name(bridges: None, staff_stranger: User, log_in: LogI
     ({"name": "Cleo", "kind": "hidden"}, "Cleo", "@lid"),
     ({"name": "Neighbours", "kind": "group"}, "Neighbours", "@g.us"),
 ])  # fmt: skip
-def test_a_contact_is_made(
+def test_a_contact_is_created(
     phone: WhatsAppSession, staff_member: User, log_in: LogIn, given: dict[str, str], title: str, address_end: str
 ) -> None:
     answer = _post(log_in(staff_member), reverse("simulator-contacts", args=[phone.pk]), given)
@@ -178,7 +178,7 @@ def test_a_contact_is_made(
     assert (answer.status_code, made["title"], made["address"].endswith(address_end)) == (201, title, True)
 
 
-def test_a_phone_that_is_known_is_the_same_contact(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
+def test_a_known_phone_is_the_same_contact(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
     address = reverse("simulator-contacts", args=[chat.session_id])
     made = _post(log_in(staff_member), address, {"name": "Ana again", "phone": "+55 11 98888-7777"}).json()
     assert (made["id"], Contact.objects.count()) == (str(chat.pk), 1)
@@ -188,32 +188,28 @@ def test_a_phone_that_is_known_is_the_same_contact(chat: Conversation, staff_mem
     {}, {"phone": "hello"}, {"phone": "+1"}, {"kind": "group"}, {"kind": "nonsense", "name": "x"}, {"name": 1},
     {"name": "x" * 1000, "phone": "+5511977776666"}, {"kind": ["person"]}, [], "text", 7, None,
 ])  # fmt: skip
-def test_a_contact_that_makes_no_sense_is_refused(
-    phone: WhatsAppSession, staff_member: User, log_in: LogIn, given: Any
-) -> None:
+def test_an_invalid_contact_is_refused(phone: WhatsAppSession, staff_member: User, log_in: LogIn, given: Any) -> None:
     answer = _post(log_in(staff_member), reverse("simulator-contacts", args=[phone.pk]), given)
     assert (answer.status_code, Contact.objects.count()) == (400, 0)
 
 
 def test_contacts_are_found_by_name_and_phone(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
     client, address = log_in(staff_member), reverse("simulator-contacts", args=[chat.session_id])
-    found = [len(client.get(address, {"q": words}).json()["contacts"]) for words in ("an", "98888", "zoe", "a\0")]
+    found = [len(client.get(address, {"q": text}).json()["contacts"]) for text in ("an", "98888", "zoe", "a\0")]
     assert found == [1, 1, 0, 0]
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_written_is_kept_and_due_for_an_answer(
-    phone: WhatsAppSession, staff_member: User, log_in: LogIn
-) -> None:
+def test_a_message_is_stored_and_due_for_an_answer(phone: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
     answer = _post(log_in(staff_member), _events(phone), _message())
-    kept = Message.objects.get()
+    message = Message.objects.get()
     assert answer.json() == {"kept": 1, "ignored": 0, "malformed": 0}
-    assert (kept.text, kept.status, kept.conversation.due_at is None) == ("Hello", "received", False)
+    assert (message.text, message.status, message.conversation.due_at is None) == ("Hello", "received", False)
 
 
-def test_what_is_written_twice_is_kept_once(phone: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
+def test_a_message_sent_twice_is_stored_once(phone: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
     client = log_in(staff_member)
     for _ in range(2):
         _post(client, _events(phone), _message())
@@ -232,7 +228,7 @@ def test_typing_on_the_agent_s_own_phone_takes_over(chat: Conversation, staff_me
     {"kind": "reaction", "emoji": "👍", "target_id": "X"}, {"kind": "unknown"}, {"text": ""}, {"text": "😀"},
     {"chat": "120363000000000001@g.us", "sender": CHAT, "chat_name": "Group"}, {"history": True}, {"sent_at": 1000},
 ])  # fmt: skip
-def test_every_kind_can_be_tried_and_shown(
+def test_messages_of_every_kind_are_stored_and_shown(
     phone: WhatsAppSession, staff_member: User, log_in: LogIn, fields: dict[str, Any]
 ) -> None:
     client = log_in(staff_member)
@@ -246,14 +242,12 @@ def test_every_kind_can_be_tried_and_shown(
     b"", b"{", b"[]", b"7", b'"text"', b"null", b"[1]", b"[[]]", b'{"event": "nonsense"}', b"{}", b"\xff", b"NaN",
     b"[" * 20_000, b'[{"event": "message"}, 1]', b'{"event": ["message"]}', b'{"event": {}}',
 ])  # fmt: skip
-def test_a_body_that_makes_no_sense_is_refused(
-    phone: WhatsAppSession, staff_member: User, log_in: LogIn, body: bytes
-) -> None:
+def test_an_invalid_body_is_refused(phone: WhatsAppSession, staff_member: User, log_in: LogIn, body: bytes) -> None:
     answer = log_in(staff_member).post(_events(phone), body, content_type="application/json")
     assert (answer.status_code, Message.objects.count()) == (400, 0)
 
 
-def test_a_delivery_beyond_the_limit_is_refused(phone: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
+def test_a_request_above_a_limit_is_refused(phone: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
     client = log_in(staff_member)
     answers = [
         _post(client, _events(phone), [_message()] * 51),
@@ -262,15 +256,19 @@ def test_a_delivery_beyond_the_limit_is_refused(phone: WhatsAppSession, staff_me
     assert [answer.status_code for answer in answers] == [400, 413]
 
 
-def test_texts_the_database_cannot_hold_do_no_harm(phone: WhatsAppSession, staff_member: User, log_in: LogIn) -> None:
+def test_characters_that_the_database_cannot_store_are_replaced(
+    phone: WhatsAppSession, staff_member: User, log_in: LogIn
+) -> None:
     answer = _post(log_in(staff_member), _events(phone), _message(text="a\0b\ud800c"))
     assert (answer.status_code, Message.objects.get().text) == (200, "a\ufffdb\ufffdc")
 
 
-# --- what is shown ------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------------------------
 
 
-def test_question_answer_and_receipts_are_shown(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
+def test_the_conversation_shows_question_answer_and_receipts(
+    chat: Conversation, staff_member: User, log_in: LogIn
+) -> None:
     client = log_in(staff_member)
     _post(client, _events(chat.session), _message())
     take_turn(chat.pk)
@@ -285,7 +283,7 @@ def test_question_answer_and_receipts_are_shown(chat: Conversation, staff_member
     ]
 
 
-def test_nothing_is_sent_again_until_something_changes(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
+def test_an_unchanged_conversation_is_answered_204(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
     client = log_in(staff_member)
     message = _outbound(chat)
     after = client.get(_state(chat)).json()["after"]
@@ -295,7 +293,9 @@ def test_nothing_is_sent_again_until_something_changes(chat: Conversation, staff
     assert (unchanged.status_code, unchanged.content, changed.status_code) == (204, b"", 200)
 
 
-def test_writing_is_seen_by_the_lease(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
+def test_the_activity_is_writing_while_the_lease_is_valid(
+    chat: Conversation, staff_member: User, log_in: LogIn
+) -> None:
     client = log_in(staff_member)
     seen = []
     for expires_in_s in (-60, 60):
@@ -305,7 +305,9 @@ def test_writing_is_seen_by_the_lease(chat: Conversation, staff_member: User, lo
     assert seen == ["idle", "writing"]
 
 
-def test_what_nobody_said_is_told(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
+def test_the_conversation_shows_takeover_failed_turns_and_unanswered_messages(
+    chat: Conversation, staff_member: User, log_in: LogIn
+) -> None:
     control.take_over(conversation=chat, by=staff_member, reason="a staff member wrote")
     Turn.objects.create(conversation=chat, outcome="failed", reason="timeout", started_at=timezone.now())
     Message.objects.filter(pk=_outbound(chat, direction="inbound", status="handled").pk).update(unanswered="stale")
@@ -315,12 +317,16 @@ def test_what_nobody_said_is_told(chat: Conversation, staff_member: User, log_in
     assert "too old when it arrived" in [entry.get("unanswered") for entry in shown["entries"]]
 
 
-def test_what_was_taken_back_is_not_sent_to_the_page(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
+def test_the_text_of_a_deleted_message_is_not_sent_to_the_page(
+    chat: Conversation, staff_member: User, log_in: LogIn
+) -> None:
     _outbound(chat, text="my password", revoked_at=timezone.now())
     assert "my password" not in log_in(staff_member).get(_state(chat)).content.decode()
 
 
-def test_looking_costs_the_same_however_much_was_said(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
+def test_the_number_of_queries_does_not_depend_on_the_length_of_the_conversation(
+    chat: Conversation, staff_member: User, log_in: LogIn
+) -> None:
     client = log_in(staff_member)
     few = _count_queries(client, _state(chat))
     for number in range(80):
