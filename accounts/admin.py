@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin, is_administrator
 from accounts.credentials.keys import create_key
 from accounts.models import ApiKey, Role, Scope, User, names_of_groups
+from whatsapp_agent.api.fields import LAST_YEAR
 
 admin.site.unregister(Group)
 # Their pages show refresh tokens, which are as good as passwords.
@@ -128,6 +129,8 @@ class ApiKeyForm(forms.ModelForm):
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at <= timezone.now():
             raise ValidationError("Must be in the future.")
+        if expires_at is not None and expires_at.year > LAST_YEAR:
+            raise ValidationError("Datetime value out of range.")
         return expires_at
 
 

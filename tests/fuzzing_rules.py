@@ -38,6 +38,12 @@ REASONS = [
     # So does the time.
     ("POST /api/v1/auth/keys/", "invalid", "expires_at", "Must be in the future."),
     ("POST /api/v1/conversations/{id}/takeover/", "invalid", "until", "Must be in the future."),
+    (
+        "POST /api/v1/(auth/keys|conversations/{id}/takeover)/",
+        "invalid",
+        "expires_at|until",
+        "Datetime value out of range.",
+    ),
     # Passwords.
     ("PATCH /api/v1/auth/me/", "invalid", "current_password", "Wrong password."),
     # One of several ways, of which each is well formed.

@@ -137,6 +137,16 @@ def test_an_api_key_cannot_expire_in_the_past(admin: User, log_in: LogIn) -> Non
     assert not ApiKey.objects.exists()
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Sao_Paulo"])
+def test_an_api_key_cannot_expire_with_the_calendar(admin: User, log_in: LogIn, settings: Any, zone: str) -> None:
+    settings.TIME_ZONE = zone
+    form = {"user": str(admin.pk), "name": "CRM", "scopes": ["messages:read"]}
+    form |= {"expires_at_0": "9999-12-31", "expires_at_1": "23:59:59"}
+    answer = log_in(admin).post(reverse("admin:accounts_apikey_add"), form)
+    assert "Datetime value out of range." in answer.content.decode()
+    assert not ApiKey.objects.exists()
+
+
 def test_a_revoked_api_key_stops_working(admin: User, log_in: LogIn) -> None:
     key, text = create_key(user=admin, name="CRM", scopes=["messages:read"])
     form = {"action": "revoke", "_selected_action": [str(key.pk)]}

@@ -24,10 +24,17 @@ class SingleLineField(serializers.CharField):
         return text
 
 
+# Other time zones are up to a day away, and the calendar of Python ends with the year 9999.
+FIRST_YEAR, LAST_YEAR = 2, 9998
+
+
 class TimeField(serializers.DateTimeField):
     # RFC 3339 allows the lower-case letters too; Python does not read the z.
     def to_internal_value(self, value: Any) -> Any:
-        return super().to_internal_value(value.upper() if isinstance(value, str) else value)
+        at = super().to_internal_value(value.upper() if isinstance(value, str) else value)
+        if not FIRST_YEAR <= at.year <= LAST_YEAR:
+            self.fail("overflow")
+        return at
 
 
 # Refuses unknown fields, read-only fields and wrong JSON types: a misspelled field that is dropped silently looks like

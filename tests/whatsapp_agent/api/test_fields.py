@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import ApiKey
@@ -68,6 +69,20 @@ def test_a_time_in_lower_case_letters_is_utc(admin, conversation, form):
     assert datetime.fromisoformat(answer.json()["control_until"]) == at
     assert client.get(f"{V1}messages/", {"since": at.strftime(form)}).status_code == 200
     assert client.get(f"{V1}messages/", {"before": at.strftime(form)}).status_code == 200
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59Z", "9999-01-02T00:00:00Z", "9999-12-31T23:59:59-12:00"])
+def test_a_time_that_other_time_zones_cannot_show_is_refused(admin, conversation, log_in, settings, at):
+    settings.TIME_ZONE = "Asia/Kolkata"
+    client = as_user(admin)
+    key = {"name": "CRM", "scopes": ["events:read"], "expires_at": at}
+    for answer, field in (
+        (client.post(f"{V1}auth/keys/", key, format="json"), "expires_at"),
+        (client.post(f"{V1}conversations/{conversation.pk}/takeover/", {"until": at}, format="json"), "until"),
+    ):
+        assert (answer.status_code, answer.json()["fields"]) == (400, {field: ["Datetime value out of range."]})
+    for page in ("messaging_conversation_changelist", "accounts_apikey_changelist"):
+        assert log_in(admin).get(reverse(f"admin:{page}")).status_code == 200
 
 
 def test_what_is_no_time_is_refused(admin):
