@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from django.db import InterfaceError, OperationalError
 
-from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Place, Quoted, Sent
+from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, MessageRef, Place, Sent
 from agent.bridges.events import Kind, Link, SessionChanged
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
 from messaging import outbox
@@ -106,13 +106,13 @@ def _steps(claimed: Claimed, *, adapter: BridgeAdapter) -> Steps[Sent]:
     return adapter.send_contact(card=Card(**details["contacts"][0]), **to)
 
 
-def _quoted(claimed: Claimed) -> Quoted:
+def _quoted(claimed: Claimed) -> MessageRef:
     """Return the quoted message, with what some bridges ask for beside its id."""
     message = Message.objects.filter(replies=claimed.message_id).first()
     if message is None:
-        return Quoted(claimed.quoted_id)
+        return MessageRef(claimed.quoted_id)
     is_ours = message.direction == Message.Direction.OUTBOUND
-    return Quoted(claimed.quoted_id, is_ours=is_ours, text=message.text)
+    return MessageRef(claimed.quoted_id, is_ours=is_ours, text=message.text)
 
 
 def _steps_with_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, Any]) -> Steps[Sent]:

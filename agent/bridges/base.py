@@ -31,12 +31,14 @@ class Capability(StrEnum):
     SEND_STICKER = "send_sticker"
     SEND_LOCATION = "send_location"
     SEND_CONTACT = "send_contact"
+    SEND_TEMPLATE = "send_template"
     QUOTE = "quote"
     REACT = "react"
     TYPING = "typing"
     MARK_READ = "mark_read"
     SEND_TO_GROUP = "send_to_group"
     SEND_TO_LID = "send_to_lid"
+    CHECK_NUMBER = "check_number"
     RECEIPTS = "receipts"
     RECEIVE_MEDIA = "receive_media"
     OWN_PHONE = "own_phone"
@@ -76,14 +78,16 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Quoted:
-    """The message that another one answers or reacts to.
+class MessageRef:
+    """A message that another one answers or reacts to, or that we have read.
 
-    `provider_message_id` is its id as stored; `sender` the address of its writer, needed in groups; `text` its text.
+    `full_id` is its id in the form in which the bridge takes it, where that is not the stored one and is known;
+    `sender` is the address of its writer, needed in groups.
     """
 
     provider_message_id: str
     is_ours: bool = False
+    full_id: str = ""
     sender: str = ""
     text: str = ""
 
@@ -129,6 +133,15 @@ class FetchedMedia:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownNumber:
+    """Whether a phone is on WhatsApp, and the address to write to, which may spell the number otherwise."""
+
+    exists: bool
+    address: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookTarget:
     """Where a bridge shall post its events, and what it shall prove itself with."""
 
@@ -170,6 +183,7 @@ class BridgeAdapter(ABC):
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
     keeps_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
+    lists_sessions: ClassVar[bool] = True  # False: it can only be asked for one that we name
 
     def __init__(self, config: BridgeConfig) -> None:
         self.config = config
@@ -217,40 +231,48 @@ class BridgeAdapter(ABC):
 
     # --- sending -------------------------------------------------------------------------------------------------
     @abstractmethod
-    def send_text(self, *, session: str, address: str, text: str, quoted: Quoted | None = None) -> Steps[Sent]:
+    def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:
         """Send a text."""
 
     def send_media(
-        self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted: Quoted | None = None
+        self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted: MessageRef | None = None
     ) -> Steps[Sent]:
         """Send a file."""
         raise self._cannot("send files")
 
-    def send_location(self, *, session: str, address: str, place: Place, quoted: Quoted | None = None) -> Steps[Sent]:
+    def send_location(
+        self, *, session: str, address: str, place: Place, quoted: MessageRef | None = None
+    ) -> Steps[Sent]:
         """Send a place."""
         raise self._cannot("send locations")
 
-    def send_contact(self, *, session: str, address: str, card: Card, quoted: Quoted | None = None) -> Steps[Sent]:
+    def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:
         """Send a contact card."""
         raise self._cannot("send contacts")
 
-    def send_reaction(self, *, session: str, address: str, target: Quoted, emoji: str) -> Steps[None]:
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
         """React to a message; an empty `emoji` takes the reaction away."""
         raise self._cannot("react to messages")
 
-    def show_typing(self, *, session: str, address: str, message_id: str = "", is_typing: bool = True) -> Steps[None]:
-        """Show that we are typing, or no longer. `message_id` is the last message of the contact."""
+    def show_typing(
+        self, *, session: str, address: str, last: MessageRef | None = None, is_typing: bool = True
+    ) -> Steps[None]:
+        """Show that we are typing, or no longer. `last` is the last message of the contact."""
         raise self._cannot("show typing")
 
-    def mark_read(self, *, session: str, address: str, message_id: str, sender: str = "") -> Steps[None]:
-        """Mark a message of the contact as read; `sender` is its writer, in a group."""
+    def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
+        """Mark a message of the contact as read."""
         raise self._cannot("mark messages as read")
 
     def fetch_media(
-        self, *, session: str, ref: str, address: str = "", message_id: str = "", max_bytes: int
+        self, *, session: str, ref: str, address: str, message: MessageRef, max_bytes: int
     ) -> Steps[FetchedMedia]:
-        """Fetch an attached file by the `ref` of its event. Raises Refused (`media_gone`, `too_large`)."""
+        """Fetch the file of a message by the `ref` of its event. Raises Refused (`media_gone`, `too_large`)."""
         raise self._cannot("hand over received files")
+
+    def check_number(self, *, session: str, phone: str) -> Steps[KnownNumber]:
+        """Ask whether a phone (E.164) is on WhatsApp."""
+        raise self._cannot("look numbers up")
 
     def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
         """Why this bridge cannot send such a file, in words for staff; None when it can.

@@ -49,6 +49,24 @@ class Unconfirmed(BridgeError):
     code = "unconfirmed"
 
 
+TRY_LATER = frozenset({"unauthorized", "not_connected", "rate_limited", "bridge_unreachable"})
+MAYBE_DONE = frozenset({"bridge_failure", "timeout"})
+
+
+def failure(code: str, message: str, *, retry_after_s: float | None = None) -> BridgeError:
+    """Return the failure that `code` means for a send: NotSent, Unconfirmed, or Refused for any other code."""
+    if code in TRY_LATER:
+        return NotSent(message, code=code, retry_after_s=retry_after_s)
+    return Unconfirmed(message, code=code) if code in MAYBE_DONE else Refused(message, code=code)
+
+
+def session_failure(failure: BridgeError) -> BridgeError:
+    """Return the same for a call about sessions, where nothing waits to be sent: a refused key is final."""
+    if failure.code == "unauthorized":
+        return Refused(str(failure), code=failure.code)
+    return BridgeError(str(failure), code=failure.code) if isinstance(failure, Unconfirmed) else failure
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request to a bridge. `path` follows the bridge's base URL; a whole URL replaces it.

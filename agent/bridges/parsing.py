@@ -19,6 +19,8 @@ LATEST_S = 4_102_444_800  # 2100
 UNITS_PER_S = (1, 10**3, 10**6, 10**9)  # within the two limits a number is plausible in one of them at most
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 
+_DECIMAL = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,9})?")
 
 
@@ -104,6 +106,15 @@ class Fields:
         value = self._raw.get(name)
         return value[:longest] if isinstance(value, str) and value else None
 
+    def names(self) -> list[str]:
+        """Return the names of the members that are not null."""
+        return [name for name, value in self._raw.items() if value is not None]
+
+    def listed(self, name: str) -> list[Any]:
+        """Return the items of a list, whatever they are; none when it is missing or no list."""
+        value = self._raw.get(name)
+        return value if isinstance(value, list) else []
+
     def flag(self, name: str) -> bool:
         return self._raw.get(name) is True
 
@@ -117,6 +128,20 @@ class Fields:
         except OverflowError:
             return None
         return number if isfinite(number) else None
+
+    def decimal(self, name: str) -> float | None:
+        """A finite number, also one that is written as text; None when there is none."""
+        value = self._raw.get(name)
+        if not isinstance(value, str):
+            return self.number(name)
+        return float(value) if _DECIMAL.fullmatch(value) else None
+
+    def integer(self, name: str) -> int | None:
+        """A whole number of at most 18 digits, also one that is written as text; None when there is none."""
+        value = self._raw.get(name)
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
+            return int(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18 else None
 
     def time(self, name: str) -> datetime | None:
         """A point in time; None if it is missing or implausible.

@@ -18,14 +18,15 @@ from agent.bridges.base import (
     Capability,
     Card,
     Health,
+    MessageRef,
     OutgoingFile,
     Place,
-    Quoted,
     Sent,
     SessionState,
     WebhookRequest,
     WebhookTarget,
 )
+from agent.bridges.common import is_answerable, read_place
 from agent.bridges.events import (
     BridgeEvent,
     ChatAddress,
@@ -50,7 +51,6 @@ from agent.bridges.parsing import (
     WrongShape,
     read_json,
 )
-from whatsapp_agent.text.single_line import has_visible_text
 
 SCANNED_AFTER_S = 5.0
 QR_LIFE = timedelta(seconds=60)
@@ -58,7 +58,6 @@ QR_LIFE = timedelta(seconds=60)
 # this, so that each of them knows what another showed; two names that meet only wait for one another.
 _shown_since = memoryview(mmap.mmap(-1, 8 * 4096)).cast("d")
 Choice = TypeVar("Choice", bound=StrEnum)
-UNANSWERED = frozenset({Kind.REACTION, Kind.UNKNOWN, Kind.UNSUPPORTED})
 
 
 class SimulatorBridge(BridgeAdapter):
@@ -115,7 +114,7 @@ class SimulatorBridge(BridgeAdapter):
         return [_read(raw) for raw in (value if isinstance(value, list) else [value])]
 
     # --- sending -------------------------------------------------------------------------------------------------
-    def send_text(self, *, session: str, address: str, text: str, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
+    def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
         if not text:
             raise Refused("There is no text to send.", code="invalid")
         return self._send(address)
@@ -127,16 +126,23 @@ class SimulatorBridge(BridgeAdapter):
         address: str,
         file: OutgoingFile,
         caption: str = "",  # noqa: ARG002
-        quoted: Quoted | None = None,  # noqa: ARG002
+        quoted: MessageRef | None = None,  # noqa: ARG002
     ) -> Steps[Sent]:
         if not file.read():
             raise Refused("The file is empty.", code="invalid")
         return self._send(address)
 
-    def send_location(self, *, session: str, address: str, place: Place, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
+    def send_location(
+        self,
+        *,
+        session: str,  # noqa: ARG002
+        address: str,
+        place: Place,  # noqa: ARG002
+        quoted: MessageRef | None = None,  # noqa: ARG002
+    ) -> Steps[Sent]:
         return self._send(address)
 
-    def send_contact(self, *, session: str, address: str, card: Card, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
+    def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
         return self._send(address)
 
     def _send(self, address: str) -> Steps[Sent]:
@@ -291,7 +297,7 @@ def _message(raw: Fields) -> BridgeEvent:
         else None,
         details=_details(kind, raw),
         quoted_id=raw.short("quoted_id"),
-        answerable=kind not in UNANSWERED and (kind != Kind.TEXT or has_visible_text(text)),
+        answerable=is_answerable(kind, text),
         is_history=raw.flag("history"),
         forwarded=raw.flag("forwarded"),
     )
@@ -301,14 +307,7 @@ def _details(kind: Kind, raw: Fields) -> dict[str, Any]:
     if kind == Kind.REACTION:
         return {"emoji": raw.short("emoji"), "target_id": raw.needed("target_id")}
     if kind == Kind.LOCATION and (place := raw.maybe_object("location")):
-        return {
-            "location": {
-                "latitude": place.number("latitude"),
-                "longitude": place.number("longitude"),
-                "name": place.short("name", longest=MAX_NAME_LENGTH),
-                "address": place.short("address"),
-            }
-        }
+        return {"location": read_place(place)}
     if kind == Kind.CONTACT:
         return {
             "contacts": [

@@ -16,7 +16,7 @@ from django.utils import timezone
 from agent import engine, inbox, llm, sender
 from agent.bridges import ADAPTERS
 from agent.bridges.addresses import read_address
-from agent.bridges.base import Quoted, Sent
+from agent.bridges.base import MessageRef, Sent
 from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.exchange import NotSent, Refused, Steps, Unconfirmed, without_request
 from agent.bridges.simulator import SimulatorBridge
@@ -41,7 +41,7 @@ class OddBridge(SimulatorBridge):
 
     taken: Counter[str] = Counter()
 
-    def send_text(self, *, session: str, address: str, text: str, quoted: Quoted | None = None) -> Steps[Sent]:  # noqa: ARG002
+    def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
         number = chance.random()
         if number < 0.05:
             raise NotSent("Later.")

@@ -10,12 +10,12 @@ from typing import Any, get_args
 
 import pytest
 
-from agent.bridges.base import WebhookRequest
+from agent.bridges import ADAPTERS
+from agent.bridges.base import BridgeAdapter, BridgeConfig, WebhookRequest
 from agent.bridges.events import BridgeEvent
-from tests.support.live_bridge import LiveBridge
 from whatsapp_agent.errors import UnreadableWebhookRequest
 
-PAYLOADS = Path(__file__).parents[2] / "payloads" / "zapw"
+PAYLOADS = Path(__file__).parents[2] / "payloads"
 CASES = 4000
 
 OURS = [
@@ -89,10 +89,18 @@ HOSTILE: list[Any] = [
 ]
 
 
-def recorded() -> list[Any]:
-    index = json.loads((PAYLOADS / "index.json").read_text())["fixtures"]
+def recorded(bridge: str) -> list[Any]:
+    if bridge == "simulator":
+        return OURS
+    folder = PAYLOADS / bridge
+    index = json.loads((folder / "index.json").read_text())["fixtures"]
     files = [one["file"] for one in index if one["kind"] == "webhook" and one["file"].endswith(".json")]
-    return [json.loads((PAYLOADS / file).read_bytes()) for file in files]
+    return [json.loads((folder / file).read_bytes()) for file in files]
+
+
+@pytest.fixture(params=list(ADAPTERS))
+def adapter(request: pytest.FixtureRequest) -> BridgeAdapter:
+    return ADAPTERS[request.param](BridgeConfig())
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
@@ -145,15 +153,15 @@ def assert_storable(event: BridgeEvent) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_distorted_delivery_gives_storable_events_or_is_unreadable(bridge: LiveBridge, seed):
+def test_a_distorted_webhook_request_gives_storable_events_or_is_unreadable(adapter: BridgeAdapter, seed):
     dice = random.Random(seed)
-    payloads = recorded() if bridge.kind == "zapw" else OURS
+    payloads = recorded(adapter.kind)
     read = 0
 
     for _ in range(CASES // 4):
         body = mutated(dice, dice.choice(payloads))
         try:
-            events = bridge.parse_webhook(WebhookRequest(body))
+            events = adapter.parse_webhook(WebhookRequest(body))
         except UnreadableWebhookRequest:
             continue
         read += 1
@@ -166,18 +174,37 @@ def test_a_distorted_delivery_gives_storable_events_or_is_unreadable(bridge: Liv
 @pytest.mark.parametrize(
     "value", ["text", 7, True, None, [], [[]], {}, [{}], {"event": {}}, {"eventType": ["x"]}], ids=repr
 )
-def test_json_that_is_no_event_gives_no_event(bridge: LiveBridge, value):
-    events = bridge.parse_webhook(WebhookRequest(json.dumps(value).encode()))
+def test_json_that_is_no_event_gives_no_event(adapter: BridgeAdapter, value):
+    events = adapter.parse_webhook(WebhookRequest(json.dumps(value).encode()))
 
     assert {type(event).__name__ for event in events} <= {"Malformed", "Ignored"}
 
 
-def test_a_message_of_a_hundred_thousand_characters_is_whole(bridge: LiveBridge):
-    text = "ação " * 20_000
-    payload = deepcopy(recorded()[0] if bridge.kind == "zapw" else OURS[0])
-    payload.get("data", payload)["text"] = text
+def replaced(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {name: replaced(inner, old, new) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [replaced(inner, old, new) for inner in value]
+    return new if value == old else value
 
-    (event,) = bridge.parse_webhook(WebhookRequest(json.dumps(payload).encode()))
+
+def text_request(adapter: BridgeAdapter, text: str) -> WebhookRequest:
+    """Return the webhook request of a text message, as recorded, with another text."""
+    if adapter.kind == "simulator":
+        return WebhookRequest(json.dumps(OURS[0] | {"text": text}).encode())
+    folder = PAYLOADS / adapter.kind
+    for fixture in json.loads((folder / "index.json").read_text())["fixtures"]:
+        expected = fixture["expected"]
+        if fixture["kind"] == "webhook" and expected[0].get("kind") == "text":
+            payload = json.loads((folder / fixture["file"]).read_bytes())
+            return WebhookRequest(json.dumps(replaced(payload, expected[0]["text"], text)).encode())
+    raise AssertionError(adapter.kind)
+
+
+def test_a_message_of_a_hundred_thousand_characters_is_whole(adapter: BridgeAdapter):
+    text = "ação " * 20_000
+
+    (event,) = adapter.parse_webhook(text_request(adapter, text))
 
     assert event.text == text
 
@@ -185,10 +212,17 @@ def test_a_message_of_a_hundred_thousand_characters_is_whole(bridge: LiveBridge)
 @pytest.mark.parametrize(
     ("text", "answerable"), [("", False), (" \n", False), ("👍🏽", True), ("\u202eשלום", True), ("?", True)]
 )
-def test_a_text_without_a_word_is_kept_and_not_to_be_answered(bridge: LiveBridge, text, answerable):
-    payload = deepcopy(recorded()[0] if bridge.kind == "zapw" else OURS[0])
-    payload.get("data", payload)["text"] = text
-
-    (event,) = bridge.parse_webhook(WebhookRequest(json.dumps(payload).encode()))
+def test_a_text_without_a_word_is_kept_and_not_to_be_answered(adapter: BridgeAdapter, text, answerable):
+    (event,) = adapter.parse_webhook(text_request(adapter, text))
 
     assert (event.text, event.answerable) == (text, answerable)
+
+
+@pytest.mark.parametrize("kind", ["waha", "evolution", "cloud"])
+@pytest.mark.parametrize("given", ["", "x", "sha256=", "é" * 64, "0" * 128, "Bearer x.y.z", "\x00"])
+def test_a_strange_signature_is_refused_without_an_error(kind, given):
+    adapter = ADAPTERS[kind](BridgeConfig(signing_key="a key"))
+    names = ("X-Webhook-Hmac", "X-Webhook-Secret", "X-Hub-Signature-256")
+
+    assert not adapter.is_authentic(WebhookRequest(b"{}", dict.fromkeys(names, given)))
+    assert not adapter.is_authentic(WebhookRequest(b"{}", {"authorization": given}))

@@ -1,0 +1,129 @@
+"""The content of a WhatsApp message as Baileys and whatsmeow name its parts. WAHA and Evolution API pass it on.
+
+Source: https://github.com/WhiskeySockets/Baileys/blob/master/WAProto/WAProto.proto (November 2026).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.bridges.common import read_place
+from agent.bridges.events import Kind
+from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, Fields
+from agent.bridges.vcards import read_card
+
+MAX_DEPTH = 6
+WRAPPERS = (
+    "ephemeralMessage",
+    "viewOnceMessage",
+    "viewOnceMessageV2",
+    "viewOnceMessageV2Extension",
+    "documentWithCaptionMessage",
+    "deviceSentMessage",
+    "groupMentionedMessage",
+    "lottieStickerMessage",
+    "editedMessage",
+)
+KINDS = {
+    "conversation": Kind.TEXT,
+    "extendedTextMessage": Kind.TEXT,
+    "imageMessage": Kind.IMAGE,
+    "videoMessage": Kind.VIDEO,
+    "ptvMessage": Kind.VIDEO,
+    "audioMessage": Kind.AUDIO,
+    "documentMessage": Kind.DOCUMENT,
+    "stickerMessage": Kind.STICKER,
+    "locationMessage": Kind.LOCATION,
+    "liveLocationMessage": Kind.LOCATION,
+    "contactMessage": Kind.CONTACT,
+    "contactsArrayMessage": Kind.CONTACT,
+    "reactionMessage": Kind.REACTION,
+    "buttonsResponseMessage": Kind.INTERACTIVE,
+    "listResponseMessage": Kind.INTERACTIVE,
+    "templateButtonReplyMessage": Kind.INTERACTIVE,
+    "interactiveResponseMessage": Kind.INTERACTIVE,
+    "orderMessage": Kind.ORDER,
+}
+MEDIA = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMENT, Kind.STICKER})
+TEXTS = ("text", "caption", "selectedDisplayText", "title")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a message says. `key` is WhatsApp's name of its type, empty for a type that we do not know."""
+
+    key: str = ""
+    kind: Kind = Kind.UNKNOWN
+    text: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+    mime_type: str | None = None
+    filename: str | None = None
+    size_bytes: int | None = None
+    quoted_id: str | None = None
+    forwarded: bool = False
+
+    @property
+    def has_media(self) -> bool:
+        return self.kind in MEDIA
+
+
+def read_content(message: Fields) -> Content:
+    """Parse the object that has one member, named by its type, and unwrap it where it is wrapped."""
+    for _ in range(MAX_DEPTH):
+        for name in WRAPPERS:
+            wrapper = message.maybe_object(name)
+            inner = wrapper.maybe_object("message") if wrapper else None
+            if inner is not None:
+                message = inner
+                break
+        else:
+            break
+    key = next((name for name in KINDS if name in message), "")
+    if key == "conversation":
+        return Content(key, Kind.TEXT, message.text("conversation"))
+    part = message.maybe_object(key) if key else None
+    if part is None:
+        return Content()
+    kind = KINDS[key]
+    if kind == Kind.AUDIO and (part.flag("ptt") or part.flag("PTT")):
+        kind = Kind.VOICE
+    context = part.maybe_object("contextInfo")
+    return Content(
+        key=key,
+        kind=kind,
+        text=_text(kind, part),
+        details=_details(kind, part),
+        mime_type=part.short("mimetype", longest=MAX_MIME_TYPE_LENGTH),
+        filename=part.short("fileName"),
+        size_bytes=part.integer("fileLength"),
+        quoted_id=context.short("stanzaId") if context else None,
+        forwarded=bool(context and context.flag("isForwarded")),
+    )
+
+
+def _text(kind: Kind, part: Fields) -> str:
+    if kind in {Kind.LOCATION, Kind.CONTACT, Kind.REACTION}:
+        return ""
+    names = ("caption",) if kind in MEDIA else TEXTS
+    return next((text for name in names if (text := part.text(name))), "")
+
+
+def _details(kind: Kind, part: Fields) -> dict[str, Any]:
+    match kind:
+        case Kind.LOCATION:
+            return {"location": read_place(part, latitude="degreesLatitude", longitude="degreesLongitude")}
+        case Kind.CONTACT:
+            cards = part.objects("contacts") if "contacts" in part else [part]
+            return {
+                "contacts": [
+                    read_card(card.text("vcard"), name=card.short("displayName", longest=MAX_NAME_LENGTH))
+                    for card in cards
+                ]
+            }
+        case Kind.REACTION:
+            return {"emoji": part.short("text"), "target_id": part.object("key").needed("id")}
+        case Kind.INTERACTIVE:
+            payload = part.short("selectedButtonId") or part.short("selectedId")
+            row = part.maybe_object("singleSelectReply")
+            payload = payload or (row.short("selectedRowId") if row else None)
+            return {"payload": payload} if payload else {}
+    return {}

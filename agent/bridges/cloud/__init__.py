@@ -1,0 +1,3 @@
+from agent.bridges.cloud.adapter import CloudBridge
+
+__all__ = ["CloudBridge"]

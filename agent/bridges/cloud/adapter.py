@@ -1,0 +1,315 @@
+"""Meta's WhatsApp Cloud API (Graph v26.0): https://developers.facebook.com/documentation/business-messaging/whatsapp/"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from agent.bridges.base import (
+    BridgeAdapter,
+    Capability,
+    Card,
+    FetchedMedia,
+    Health,
+    MessageRef,
+    OutgoingFile,
+    Place,
+    Sent,
+    SessionState,
+    WebhookRequest,
+    WebhookTarget,
+)
+from agent.bridges.cloud import answers
+from agent.bridges.cloud.payloads import USER_ID, read_body
+from agent.bridges.common import is_same_secret
+from agent.bridges.events import BridgeEvent, Kind, Malformed
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Steps, Unconfirmed
+from agent.bridges.parsing import Fields, WrongShape, read_json
+
+MEDIA_HOST = "lookaside.fbsbx.com"
+NUMBER_FIELDS = "display_phone_number,verified_name,quality_rating,status"
+MEGABYTE = 1024 * 1024
+MEDIA_TYPES = {
+    Kind.IMAGE: "image",
+    Kind.VIDEO: "video",
+    Kind.AUDIO: "audio",
+    Kind.VOICE: "audio",
+    Kind.DOCUMENT: "document",
+    Kind.STICKER: "sticker",
+}
+MAX_BYTES = {
+    Kind.IMAGE: 5 * MEGABYTE,
+    Kind.VIDEO: 16 * MEGABYTE,
+    Kind.AUDIO: 16 * MEGABYTE,
+    Kind.VOICE: 16 * MEGABYTE,
+    Kind.DOCUMENT: 100 * MEGABYTE,
+    Kind.STICKER: 500 * 1024,
+}
+MIME_TYPES = {
+    Kind.IMAGE: ("image/jpeg", "image/png"),
+    Kind.VIDEO: ("video/mp4", "video/3gpp"),
+    Kind.AUDIO: ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"),
+    Kind.VOICE: ("audio/ogg",),
+    Kind.STICKER: ("image/webp",),
+}
+CAPTIONED = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.DOCUMENT})
+
+
+class CloudBridge(BridgeAdapter):
+    """The Cloud API. A session is a business number, and its name the number's `phone_number_id`.
+
+    There is nothing to link: a number is connected while Meta says so.
+    """
+
+    kind = "cloud"
+    default_base_url = "https://graph.facebook.com/v26.0"
+    lists_sessions = False
+    capabilities = frozenset(
+        {
+            Capability.SET_WEBHOOK,
+            Capability.SEND_TEXT,
+            Capability.SEND_MEDIA,
+            Capability.SEND_VOICE,
+            Capability.SEND_STICKER,
+            Capability.SEND_LOCATION,
+            Capability.SEND_CONTACT,
+            Capability.SEND_TEMPLATE,
+            Capability.QUOTE,
+            Capability.REACT,
+            Capability.TYPING,
+            Capability.MARK_READ,
+            Capability.SEND_TO_GROUP,
+            Capability.RECEIPTS,
+            Capability.RECEIVE_MEDIA,
+            Capability.OWN_PHONE,
+            Capability.SIGNED_WEBHOOK,
+        }
+    )
+
+    def request_headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.config.api_key}"}
+
+    # --- webhook requests ----------------------------------------------------------------------------------------
+    def is_authentic(self, request: WebhookRequest) -> bool:
+        """Check `X-Hub-Signature-256`, the HMAC-SHA256 of the raw body under the app secret; Meta always sends it."""
+        if not self.config.signing_key:
+            return False
+        given = {name.lower(): value for name, value in request.headers.items()}.get("x-hub-signature-256", "")
+        digest = hmac.new(self.config.signing_key.encode(), request.body, hashlib.sha256).hexdigest()
+        return is_same_secret(given.strip(), f"sha256={digest}")
+
+    def answer_challenge(self, query: Mapping[str, str]) -> str | None:
+        """Return the challenge of Meta's verification of our webhook's URL; None if the token is not ours."""
+        is_ours = is_same_secret(query.get("hub.verify_token", ""), self.config.verify_token)
+        if query.get("hub.mode") != "subscribe" or not self.config.verify_token or not is_ours:
+            return None
+        return query.get("hub.challenge") or None
+
+    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
+        value = read_json(request.body)
+        try:
+            return read_body(Fields(value))
+        except WrongShape as exc:
+            return [Malformed(str(exc))]
+
+    # --- addresses -----------------------------------------------------------------------------------------------
+    def person_address(self, digits: str) -> str:
+        return digits
+
+    def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
+        if address.endswith(("@lid", "@g.us")):
+            return "The Cloud API does not know this address: it belongs to a linked phone."
+        return super().why_unreachable(address=address, is_group=is_group)
+
+    # --- sending -------------------------------------------------------------------------------------------------
+    def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:
+        if not text:
+            raise Refused("There is no text to send.", code="invalid")
+        return self._send(session, address, "text", {"body": text, "preview_url": False}, quoted)
+
+    def send_media(
+        self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted: MessageRef | None = None
+    ) -> Steps[Sent]:
+        """Upload a file, then send it by its id."""
+        denial_reason = self.why_not_file(
+            kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(file.url)
+        )
+        if denial_reason:
+            raise self._cannot_send(denial_reason)
+        part: dict[str, Any] = {"id": (yield from self._upload(session, file))}
+        if caption and file.kind in CAPTIONED:
+            part["caption"] = caption
+        if file.kind == Kind.DOCUMENT:
+            part["filename"] = file.filename
+        if file.kind == Kind.VOICE:
+            part["voice"] = True
+        return (yield from self._send(session, address, MEDIA_TYPES[file.kind], part, quoted))
+
+    def _upload(self, session: str, file: OutgoingFile) -> Steps[str]:
+        """Return the id of an uploaded file. Whatever fails here, nothing was sent."""
+        try:
+            response = yield Request(
+                "POST",
+                f"{_path(session)}/media",
+                form={"messaging_product": "whatsapp", "type": file.mime_type},
+                file=(file.filename, file.read(), file.mime_type),
+            )
+            return answers.parse_upload(response)
+        except Unconfirmed as exc:
+            raise NotSent(str(exc), code="upload_failed") from exc
+
+    def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:  # noqa: ARG002
+        types = MIME_TYPES.get(kind)
+        if types and not mime_type.startswith(types):
+            return f"The Cloud API sends a file of kind {kind.value} only as {', '.join(types)}."
+        if size_bytes > MAX_BYTES.get(kind, 0):
+            return f"The Cloud API takes at most {MAX_BYTES.get(kind, 0) // 1024} KiB for a file of kind {kind.value}."
+        return None
+
+    def send_location(
+        self, *, session: str, address: str, place: Place, quoted: MessageRef | None = None
+    ) -> Steps[Sent]:
+        part: dict[str, Any] = {"latitude": place.latitude, "longitude": place.longitude}
+        part |= {name: text for name in ("name", "address") if (text := getattr(place, name))}
+        return self._send(session, address, "location", part, quoted)
+
+    def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:
+        name = {"formatted_name": card.name, "first_name": card.name}
+        phone = {"phone": card.phone, "wa_id": card.phone.removeprefix("+"), "type": "CELL"}
+        return self._send(session, address, "contacts", [{"name": name, "phones": [phone]}], quoted)
+
+    def send_template(
+        self, *, session: str, address: str, name: str, language: str, parameters: list[str]
+    ) -> Steps[Sent]:
+        """Send a template with the parameters of its body: the only message that may open a conversation."""
+        template: dict[str, Any] = {"name": name, "language": {"code": language}}
+        if parameters:
+            texts = [{"type": "text", "text": each} for each in parameters]
+            template["components"] = [{"type": "body", "parameters": texts}]
+        return self._send(session, address, "template", template, None)
+
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
+        part = {"message_id": target.provider_message_id, "emoji": emoji}
+        yield from self._send(session, address, "reaction", part, None)
+
+    def _send(self, session: str, address: str, name: str, part: Any, quoted: MessageRef | None) -> Steps[Sent]:
+        body = {"messaging_product": "whatsapp", **_to(address), "type": name, name: part}
+        if quoted is not None:
+            body["context"] = {"message_id": quoted.provider_message_id}
+        return answers.parse_sent((yield Request("POST", f"{_path(session)}/messages", json=body)))
+
+    def show_typing(
+        self,
+        *,
+        session: str,
+        address: str,  # noqa: ARG002
+        last: MessageRef | None = None,
+        is_typing: bool = True,
+    ) -> Steps[None]:
+        """Show typing, for 25 s or until we answer; this marks the last message read. It cannot be taken back."""
+        if last is not None and is_typing:
+            yield from self._read(session, last, {"typing_indicator": {"type": "text"}})
+
+    def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:  # noqa: ARG002
+        return self._read(session, message, {})
+
+    def _read(self, session: str, message: MessageRef, more: dict[str, Any]) -> Steps[None]:
+        body = {"messaging_product": "whatsapp", "status": "read", "message_id": message.provider_message_id, **more}
+        answers.check((yield Request("POST", f"{_path(session)}/messages", json=body)))
+
+    # --- received files ------------------------------------------------------------------------------------------
+    def fetch_media(
+        self,
+        *,
+        session: str,
+        ref: str,
+        address: str,  # noqa: ARG002
+        message: MessageRef,  # noqa: ARG002
+        max_bytes: int,
+    ) -> Steps[FetchedMedia]:
+        """Ask for the file's address, which is valid for five minutes, then fetch it from Meta's own host alone."""
+        response = yield Request("GET", f"/{quote(ref, safe='')}", query={"phone_number_id": session})
+        media = answers.parse_media(response)
+        if media.size_bytes is not None and media.size_bytes > max_bytes:
+            raise Refused("The file is too large.", code="too_large")
+        if not self._is_metas(media.url):
+            raise BridgeError("The file lies at an address that is not Meta's.", code="bridge_failure")
+        response = yield Request("GET", media.url, max_response_bytes=max_bytes)
+        if not response.is_success or not response.body:
+            raise Refused("Meta no longer has this file.", code="media_gone")
+        if not _is_intact(response.body, media.sha256):
+            raise BridgeError("The file came damaged.", code="bridge_failure")
+        return FetchedMedia(response.body, mime_type=media.mime_type)
+
+    def _is_metas(self, url: str) -> bool:
+        """Return whether our token may be sent there: to Meta's host for files, or to the bridge itself."""
+        parts, own = urlsplit(url), urlsplit(self.base_url)
+        is_media_host = parts.scheme == "https" and parts.hostname == MEDIA_HOST and parts.port in {None, 443}
+        return is_media_host or (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+    def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:
+        """Look the number up, and point its webhook to us."""
+        state = yield from self.session_state(name=name)
+        if state is None:
+            raise Refused("Meta knows no number with this id, or the token may not use it.", code="not_found")
+        if webhook is not None:
+            yield from self.set_webhook(name=name, webhook=webhook)
+        return state
+
+    def session_state(self, *, name: str) -> Steps[SessionState | None]:
+        response = yield Request("GET", _path(name), query={"fields": NUMBER_FIELDS})
+        return answers.parse_number(response, name=name)
+
+    def list_sessions(self) -> Steps[list[SessionState]]:
+        raise self._cannot("list its numbers")
+
+    def delete_session(self, *, name: str) -> Steps[None]:
+        """Stop the number's events to us. The number itself stays on the Cloud API."""
+        body = {"webhook_configuration": {"override_callback_uri": ""}}
+        response = yield Request("POST", _path(name), json=body)
+        if not answers.is_unknown(response):
+            answers.check(response)
+
+    def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
+        target = {"override_callback_uri": webhook.url, "verify_token": webhook.verify_token}
+        answers.check((yield Request("POST", _path(name), json={"webhook_configuration": target})))
+
+    def health(self) -> Steps[Health]:
+        """Whether Graph answers. What it says of our token and numbers, each session's state tells."""
+        try:
+            response = yield Request("GET", "/", timeout_s=min(5.0, self.config.timeout_s))
+            response.object()
+        except (BridgeError, WrongShape):
+            return Health(is_well=False)
+        return Health(is_well=True)
+
+    def _cannot_send(self, reason: str) -> Refused:
+        return Refused(reason, code="not_supported")
+
+
+def _path(phone_number_id: str) -> str:
+    if not phone_number_id.isdecimal():
+        raise Refused("The name of this session has to be a phone_number_id.", code="invalid")
+    return f"/{phone_number_id}"
+
+
+def _to(address: str) -> dict[str, str]:
+    """Return whom to write to: a phone, a business-scoped id, or a group. Addresses of linked phones are persons."""
+    digits = address.removesuffix("@s.whatsapp.net").removesuffix("@c.us").removeprefix("+")
+    if digits.isdecimal():
+        return {"recipient_type": "individual", "to": digits}
+    if USER_ID.fullmatch(address):
+        return {"recipient_type": "individual", "recipient": address}
+    if not address or "@" in address:
+        raise Refused("Nobody can be written to there.", code="unsupported_recipient")
+    return {"recipient_type": "group", "to": address}
+
+
+def _is_intact(content: bytes, sha256: str) -> bool:
+    """Compare with the hash that Meta gives, in base64 or hex; what is neither is not compared."""
+    digest = hashlib.sha256(content)
+    encoded = base64.b64encode(digest.digest()).decode()
+    return len(sha256) not in {len(encoded), 64} or sha256 in {encoded, digest.hexdigest()}

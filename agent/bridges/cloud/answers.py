@@ -1,0 +1,125 @@
+"""What the answers of the Cloud API mean. Its error code decides, not the HTTP status."""
+
+from dataclasses import dataclass
+
+from agent.bridges.addresses import phone_of_digits
+from agent.bridges.base import Sent, SessionState
+from agent.bridges.cloud.errors import PAIR_RATE, PAIR_RATE_WAIT_S, error_text, meaning_of
+from agent.bridges.events import Link
+from agent.bridges.exchange import BridgeError, Refused, Response, Unconfirmed, failure, session_failure
+from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, Fields, WrongShape
+from whatsapp_agent.http.retry_after import parse_retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class MediaAnswer:
+    url: str
+    mime_type: str
+    sha256: str
+    size_bytes: int | None
+
+
+def parse_sent(response: Response) -> Sent:
+    """Return the id of the accepted message, and the recipient's own address, which may spell the number otherwise.
+
+    Raises NotSent, Refused or Unconfirmed.
+    """
+    if (failed := _failure(response)) is not None:
+        raise failed
+    try:
+        answer = response.object()
+        message = next(iter(answer.objects("messages")), None)
+        if message is None:
+            raise WrongShape("messages is empty")
+        contact = next(iter(answer.objects("contacts")), None)
+        address = contact.short("wa_id") if contact else None
+        return Sent(provider_message_id=message.needed("id"), address=address)
+    except WrongShape as exc:
+        raise Unconfirmed("Meta took the message without naming its id.", code="bridge_failure") from exc
+
+
+def parse_upload(response: Response) -> str:
+    if (failed := _failure(response)) is not None:
+        raise failed
+    try:
+        return response.object().needed("id")
+    except WrongShape as exc:
+        raise Unconfirmed("Meta took the file without naming its id.", code="bridge_failure") from exc
+
+
+def parse_number(response: Response, *, name: str) -> SessionState | None:
+    """Return how a number stands; None if Meta does not know it."""
+    if is_unknown(response):
+        return None
+    check(response)
+    try:
+        answer = response.object()
+        digits = "".join(filter(str.isdecimal, answer.short("display_phone_number") or ""))
+        return SessionState(
+            name=name,
+            # Without a status an older version answers; then the answer itself says that the number is there.
+            status=Link.CONNECTED if answer.short("status") in {None, "CONNECTED"} else Link.DISCONNECTED,
+            phone=phone_of_digits(digits),
+            display_name=answer.short("verified_name", longest=MAX_NAME_LENGTH),
+        )
+    except WrongShape as exc:
+        raise unknown_format() from exc
+
+
+def parse_media(response: Response) -> MediaAnswer:
+    if is_unknown(response):
+        raise Refused("Meta no longer has this file.", code="media_gone")
+    check(response)
+    try:
+        answer = response.object()
+        return MediaAnswer(
+            url=answer.needed("url", longest=4000),
+            mime_type=answer.short("mime_type", longest=MAX_MIME_TYPE_LENGTH) or "",
+            sha256=answer.short("sha256") or "",
+            size_bytes=answer.integer("file_size"),
+        )
+    except WrongShape as exc:
+        raise unknown_format() from exc
+
+
+def check(response: Response) -> None:
+    """Raise what a response to a call other than a send means, if it is no success."""
+    if (failed := _failure(response)) is not None:
+        raise session_failure(failed)
+
+
+def is_unknown(response: Response) -> bool:
+    failed = _failure(response)
+    return failed is not None and failed.code == "not_found"
+
+
+def unknown_format() -> BridgeError:
+    return BridgeError("Meta answered in an unknown format.", code="bridge_failure")
+
+
+def _failure(response: Response) -> BridgeError | None:
+    """Return what a response says of a send; None if it succeeded."""
+    error = _error(response)
+    if error is None:
+        return None if response.is_success else _without_code(response)
+    code = error.integer("code")
+    meaning = meaning_of(code, error.integer("error_subcode"))
+    if meaning == "refused" and response.status >= 500:
+        meaning = "bridge_failure"
+    wait_s = PAIR_RATE_WAIT_S if code == PAIR_RATE else parse_retry_after(response.headers)
+    return failure(meaning, f"Meta: {error_text(error)[:200] or 'no reason given'} ({code})", retry_after_s=wait_s)
+
+
+def _without_code(response: Response) -> BridgeError:
+    if response.status in {401, 403}:
+        return failure("unauthorized", "Meta refuses our token.")
+    if response.status == 429:
+        return failure("rate_limited", "Meta asks us to slow down.", retry_after_s=parse_retry_after(response.headers))
+    return failure("bridge_failure", f"Meta answered with status {response.status}.")
+
+
+def _error(response: Response) -> Fields | None:
+    try:
+        return response.object().maybe_object("error")
+    except WrongShape:
+        return None

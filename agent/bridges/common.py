@@ -1,0 +1,46 @@
+"""What several bridges have in common."""
+
+import binascii
+import hmac
+from base64 import b64decode
+from typing import Any
+
+from agent.bridges.events import Kind
+from agent.bridges.parsing import MAX_NAME_LENGTH, Fields, WrongShape
+from whatsapp_agent.text.single_line import has_visible_text
+
+PNG = b"\x89PNG\r\n\x1a\n"
+UNANSWERED = frozenset({Kind.REACTION, Kind.UNKNOWN, Kind.UNSUPPORTED})
+
+
+def is_same_secret(given: str, expected: str) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode(errors="replace"))
+
+
+def read_png(image: str) -> bytes | None:
+    """Return the image of a `data:image/png;base64,…`, or of bare base64; None if it is empty."""
+    if not image:
+        return None
+    try:
+        content = b64decode(image.removeprefix("data:image/png;base64,"), validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise WrongShape("the QR code is no base64") from exc
+    if not content.startswith(PNG):
+        raise WrongShape("the QR code is no PNG")
+    return content
+
+
+def read_place(raw: Fields, *, latitude: str = "latitude", longitude: str = "longitude") -> dict[str, Any]:
+    """Return the details of a location. Coordinates may be written as text."""
+    return {
+        "latitude": raw.decimal(latitude),
+        "longitude": raw.decimal(longitude),
+        "name": raw.short("name", longest=MAX_NAME_LENGTH),
+        "address": raw.short("address"),
+    }
+
+
+def is_answerable(kind: Kind, text: str) -> bool:
+    """Return whether an agent can answer what has this kind and text."""
+    return kind not in UNANSWERED and (kind != Kind.TEXT or has_visible_text(text))

@@ -1,0 +1,3 @@
+from agent.bridges.evolution.adapter import EvolutionBridge
+
+__all__ = ["EvolutionBridge"]

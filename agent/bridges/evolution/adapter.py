@@ -1,0 +1,315 @@
+"""Evolution API, a large service over Baileys: https://doc.evolution-api.com/v2 (written against 2.3.7)."""
+
+from base64 import b64encode
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import jwt
+
+from agent.bridges.addresses import reachable_digits, read_address
+from agent.bridges.base import (
+    BridgeAdapter,
+    Capability,
+    Card,
+    FetchedMedia,
+    Health,
+    KnownNumber,
+    MessageRef,
+    OutgoingFile,
+    Place,
+    Sent,
+    SessionState,
+    WebhookRequest,
+    WebhookTarget,
+)
+from agent.bridges.common import is_same_secret
+from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
+from agent.bridges.evolution.answers import (
+    check,
+    is_unknown_instance,
+    parse_created,
+    parse_media,
+    parse_number,
+    parse_sent,
+    parse_sessions,
+    parse_state,
+)
+from agent.bridges.evolution.payloads import read_envelope
+from agent.bridges.exchange import BridgeError, Refused, Request, Steps
+from agent.bridges.parsing import Fields, WrongShape, read_json
+from whatsapp_agent.text.sanitize import storable
+
+HEADER = "X-Webhook-Secret"
+EVENTS = [
+    "MESSAGES_UPSERT",
+    "MESSAGES_UPDATE",
+    "MESSAGES_EDITED",
+    "MESSAGES_DELETE",
+    "MESSAGES_SET",
+    "SEND_MESSAGE",
+    "CONNECTION_UPDATE",
+    "QRCODE_UPDATED",
+    "STATUS_INSTANCE",
+    "LOGOUT_INSTANCE",
+    "REMOVE_INSTANCE",
+    "GROUP_PARTICIPANTS_UPDATE",
+    "CALL",
+]
+MEDIA_TYPES = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
+TYPING_MS = 1000  # the call lasts as long
+
+
+class EvolutionBridge(BridgeAdapter):
+    """Evolution API. An instance is its word for a session; a number that links by passkey cannot be linked."""
+
+    kind = "evolution"
+    capabilities = frozenset(
+        {
+            Capability.LINK_BY_QR,
+            Capability.LINK_BY_PAIRING_CODE,
+            Capability.RESTART,
+            Capability.LOGOUT,
+            Capability.SET_WEBHOOK,
+            Capability.SEND_TEXT,
+            Capability.SEND_MEDIA,
+            Capability.SEND_VOICE,
+            Capability.SEND_STICKER,
+            Capability.SEND_LOCATION,
+            Capability.SEND_CONTACT,
+            Capability.QUOTE,
+            Capability.REACT,
+            Capability.TYPING,
+            Capability.MARK_READ,
+            Capability.SEND_TO_GROUP,
+            Capability.SEND_TO_LID,
+            Capability.CHECK_NUMBER,
+            Capability.RECEIPTS,
+            Capability.RECEIVE_MEDIA,
+            Capability.OWN_PHONE,
+        }
+    )
+
+    def request_headers(self) -> dict[str, str]:
+        return {"apikey": self.config.api_key} if self.config.api_key else {}
+
+    # --- webhook requests ----------------------------------------------------------------------------------------
+    def is_authentic(self, request: WebhookRequest) -> bool:
+        """Check the secret in our header, or the JWT that Evolution signs with it (the header name `jwt_key`)."""
+        if not self.config.signing_key:
+            return True
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if (given := headers.get(HEADER.lower())) is not None:
+            return is_same_secret(given, self.config.signing_key)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self._is_signed(token.strip())
+
+    def _is_signed(self, token: str) -> bool:
+        try:
+            claims = jwt.decode(token, self.config.signing_key, algorithms=["HS256"], options={"require": ["exp"]})
+        except jwt.PyJWTError:
+            return False
+        return claims.get("app") == "evolution" and claims.get("action") == "webhook"
+
+    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
+        value = read_json(request.body)
+        try:
+            return read_envelope(Fields(value))
+        except WrongShape as exc:
+            return [Malformed(str(exc))]
+
+    # --- sending -------------------------------------------------------------------------------------------------
+    def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:
+        if not text:
+            raise Refused("There is no text to send.", code="invalid")
+        return self._send("sendText", session, address, {"text": text}, quoted)
+
+    def send_media(
+        self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted: MessageRef | None = None
+    ) -> Steps[Sent]:
+        """Send a file with the request; it takes 136 MB. A voice note is converted."""
+        content = b64encode(file.read()).decode()
+        if file.kind == Kind.VOICE:
+            body: dict[str, Any] = {"audio": content, "encoding": True}
+            return self._send("sendWhatsAppAudio", session, address, body, quoted)
+        if file.kind == Kind.STICKER:
+            return self._send("sendSticker", session, address, {"sticker": content}, quoted)
+        body = {
+            "mediatype": MEDIA_TYPES.get(file.kind, "document"),
+            "media": content,
+            "mimetype": file.mime_type,
+            "fileName": file.filename,
+        }
+        if caption and file.kind != Kind.AUDIO:
+            body["caption"] = caption
+        return self._send("sendMedia", session, address, body, quoted)
+
+    def send_location(
+        self, *, session: str, address: str, place: Place, quoted: MessageRef | None = None
+    ) -> Steps[Sent]:
+        """Send a place. Name and address are required; coordinates serve where there is none."""
+        coordinates = f"{place.latitude:.5f}, {place.longitude:.5f}"
+        body = {
+            "latitude": place.latitude,
+            "longitude": place.longitude,
+            "name": place.name or coordinates,
+            "address": place.address or coordinates,
+        }
+        return self._send("sendLocation", session, address, body, quoted)
+
+    def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:
+        contact = {"fullName": card.name, "phoneNumber": card.phone, "wuid": card.phone.removeprefix("+")}
+        return self._send("sendContact", session, address, {"contact": [contact]}, quoted)
+
+    def _send(
+        self, call: str, session: str, address: str, body: dict[str, Any], quoted: MessageRef | None
+    ) -> Steps[Sent]:
+        body = {"number": _number(address), **body}
+        if quoted is not None:
+            body["quoted"] = {"key": {"id": quoted.provider_message_id}}
+            if quoted.text:
+                body["quoted"]["message"] = {"conversation": quoted.text}
+        return parse_sent((yield Request("POST", f"/message/{call}/{_name(session)}", json=body)))
+
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
+        key = _key(address, target)
+        body = {"key": key, "reaction": emoji}
+        parse_sent((yield Request("POST", f"/message/sendReaction/{_name(session)}", json=body)))
+
+    def show_typing(
+        self,
+        *,
+        session: str,
+        address: str,
+        last: MessageRef | None = None,  # noqa: ARG002
+        is_typing: bool = True,
+    ) -> Steps[None]:
+        presence = "composing" if is_typing else "paused"
+        body = {"number": _number(address), "presence": presence, "delay": TYPING_MS if is_typing else 0}
+        check((yield Request("POST", f"/chat/sendPresence/{_name(session)}", json=body)))
+
+    def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
+        body = {"readMessages": [_key(address, message)]}
+        check((yield Request("POST", f"/chat/markMessageAsRead/{_name(session)}", json=body)))
+
+    def check_number(self, *, session: str, phone: str) -> Steps[KnownNumber]:
+        body = {"numbers": [phone.removeprefix("+")]}
+        response = yield Request("POST", f"/chat/whatsappNumbers/{_name(session)}", json=body)
+        check(response)
+        return parse_number(response)
+
+    # --- received files ------------------------------------------------------------------------------------------
+    def fetch_media(
+        self,
+        *,
+        session: str,
+        ref: str,
+        address: str,  # noqa: ARG002
+        message: MessageRef,  # noqa: ARG002
+        max_bytes: int,
+    ) -> Steps[FetchedMedia]:
+        """Fetch a file by the id of its message; the address that the event has leads to encrypted bytes."""
+        response = yield Request(
+            "POST",
+            f"/chat/getBase64FromMediaMessage/{_name(session)}",
+            json={"message": {"key": {"id": ref}}, "convertToMp4": False},
+            max_response_bytes=max_bytes * 4 // 3 + 65536,
+        )
+        if response.status == HTTPStatus.BAD_REQUEST:
+            raise Refused("Evolution no longer has this file.", code="media_gone")
+        check(response)
+        return parse_media(response)
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+    def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:
+        body: dict[str, Any] = {"instanceName": name, "integration": "WHATSAPP-BAILEYS", "qrcode": True}
+        if webhook is not None:
+            body["webhook"] = _webhook(webhook)
+        response = yield Request("POST", "/instance/create", json=body)
+        check(response)
+        return parse_created(response, name=name)
+
+    def session_state(self, *, name: str) -> Steps[SessionState | None]:
+        """How the session stands; while it waits for a scan, with the code of this moment."""
+        response = yield Request("GET", f"/instance/connectionState/{_name(name)}")
+        if is_unknown_instance(response):
+            return None
+        check(response)
+        state = parse_state(response, name=name)
+        return (yield from self._with_code(name)) if state.status == Link.CONNECTING else state
+
+    def _with_code(self, name: str, *, query: dict[str, str] | None = None) -> Steps[SessionState]:
+        response = yield Request("GET", f"/instance/connect/{_name(name)}", query=query or {})
+        check(response)
+        return parse_state(response, name=name)
+
+    def list_sessions(self) -> Steps[list[SessionState]]:
+        response = yield Request("GET", "/instance/fetchInstances")
+        check(response)
+        return parse_sessions(response)
+
+    def delete_session(self, *, name: str) -> Steps[None]:
+        """Log the session out and forget it."""
+        response = yield Request("DELETE", f"/instance/delete/{_name(name)}")
+        if not is_unknown_instance(response):
+            check(response)
+
+    def restart_session(self, *, name: str) -> Steps[SessionState]:
+        response = yield Request("POST", f"/instance/restart/{_name(name)}")
+        check(response)
+        return parse_state(response, name=name)
+
+    def logout_session(self, *, name: str) -> Steps[None]:
+        check((yield Request("DELETE", f"/instance/logout/{_name(name)}")))
+
+    def request_pairing_code(self, *, name: str, phone: str) -> Steps[str]:
+        state = yield from self._with_code(name, query={"number": phone.removeprefix("+")})
+        if not state.pairing_code:
+            raise BridgeError("Evolution has no pairing code yet: ask again in a moment.", code="bridge_failure")
+        return state.pairing_code
+
+    def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
+        check((yield Request("POST", f"/webhook/set/{_name(name)}", json={"webhook": _webhook(webhook)})))
+
+    def health(self) -> Steps[Health]:
+        """Whether it lists its instances; no call of its own tells more."""
+        try:
+            response = yield Request("GET", "/instance/fetchInstances", timeout_s=min(5.0, self.config.timeout_s))
+            return Health(response.is_success and isinstance(response.json(), list))
+        except (BridgeError, WrongShape):
+            return Health(is_well=False)
+
+
+# --- what requests say --------------------------------------------------------------------------------------------
+def _name(session: str) -> str:
+    if not session or session in {".", ".."}:
+        raise Refused("This cannot be the name of a session.", code="invalid")
+    return quote(storable(session), safe="")
+
+
+def _number(address: str) -> str:
+    """Return digits for a person, which Evolution looks up, and the address itself for groups and hidden numbers."""
+    try:
+        parsed = read_address(address)
+    except WrongShape:
+        parsed = None
+    if parsed is None:
+        raise Refused("Nobody can be written to there.", code="unsupported_recipient")
+    return reachable_digits(parsed.address) or parsed.address
+
+
+def _key(address: str, message: MessageRef) -> dict[str, Any]:
+    jid = f"{address}@s.whatsapp.net" if address.isdigit() else address
+    return {"remoteJid": jid, "fromMe": message.is_ours, "id": message.provider_message_id}
+
+
+def _webhook(target: WebhookTarget) -> dict[str, Any]:
+    headers = {HEADER: target.signing_key} if target.signing_key else {}
+    return {
+        "enabled": True,
+        "url": target.url,
+        "byEvents": False,
+        "base64": False,
+        "headers": headers,
+        "events": EVENTS,
+    }

@@ -1,0 +1,170 @@
+"""What the answers of Evolution API mean."""
+
+import binascii
+from base64 import b64decode
+from http import HTTPStatus
+from typing import Any
+
+from agent.bridges.addresses import phone_of_digits, read_address
+from agent.bridges.base import FetchedMedia, KnownNumber, Sent, SessionState
+from agent.bridges.common import read_png
+from agent.bridges.events import Link
+from agent.bridges.evolution.payloads import LINKS
+from agent.bridges.exchange import BridgeError, Refused, Response, Unconfirmed, failure, session_failure
+from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
+from whatsapp_agent.http.retry_after import parse_retry_after
+
+
+def parse_sent(response: Response) -> Sent:
+    """Return the id of the sent message. Raises NotSent, Refused or Unconfirmed."""
+    if (failed := _failure(response)) is not None:
+        raise failed
+    try:
+        answer = response.object()
+        return Sent(provider_message_id=answer.object("key").needed("id"), at=answer.time("messageTimestamp"))
+    except WrongShape as exc:
+        raise Unconfirmed("Evolution took the message without naming its id.", code="bridge_failure") from exc
+
+
+def parse_created(response: Response, *, name: str) -> SessionState:
+    try:
+        answer = response.object()
+        code = answer.maybe_object("qrcode")
+        return _state_with(code, name=name, status=answer.object("instance").needed("status"))
+    except WrongShape as exc:
+        raise _unknown_format() from exc
+
+
+def parse_state(response: Response, *, name: str) -> SessionState:
+    """Return the state that `connectionState`, `connect` and `restart` answer with: a state, or a code to scan."""
+    try:
+        answer = response.object()
+        instance = answer.maybe_object("instance")
+        if instance is None:
+            return _state_with(answer, name=name, status="connecting")
+        return _state_with(None, name=name, status=instance.short("state") or instance.needed("status"))
+    except WrongShape as exc:
+        raise _unknown_format() from exc
+
+
+def _state_with(code: Fields | None, *, name: str, status: str) -> SessionState:
+    link = LINKS.get(status, Link.DISCONNECTED)
+    png = read_png(code.text("base64")) if code else None
+    return SessionState(
+        name=name,
+        status=Link.QR_WAITING if link == Link.CONNECTING and png else link,
+        qr_png=png,
+        qr_text=code.short("code", longest=1000) if code else None,
+        pairing_code=code.short("pairingCode", longest=16) if code else None,
+    )
+
+
+def parse_sessions(response: Response) -> list[SessionState]:
+    try:
+        listed = response.json()
+        if not isinstance(listed, list):
+            raise WrongShape("the instances are no list")
+        return [_listed(Fields(one)) for one in listed]
+    except WrongShape as exc:
+        raise _unknown_format() from exc
+
+
+def _listed(raw: Fields) -> SessionState:
+    owner = (raw.short("ownerJid") or "").partition("@")[0].partition(":")[0]
+    status = LINKS.get(raw.short("connectionStatus") or "", Link.DISCONNECTED)
+    if status == Link.DISCONNECTED and raw.integer("disconnectionReasonCode") == HTTPStatus.UNAUTHORIZED:
+        status = Link.LOGGED_OUT
+    return SessionState(
+        name=raw.needed("name", longest=MAX_SESSION_NAME_LENGTH),
+        status=status,
+        phone=phone_of_digits(owner),
+        display_name=raw.short("profileName", longest=MAX_NAME_LENGTH),
+    )
+
+
+def parse_number(response: Response) -> KnownNumber:
+    try:
+        found = Fields(response.json()[0])
+        address = read_address(found.needed("jid")) if found.flag("exists") else None
+    except (WrongShape, LookupError, TypeError) as exc:
+        raise BridgeError("Evolution answered in an unknown format.", code="bridge_failure") from exc
+    return KnownNumber(True, address.address, address.phone) if address else KnownNumber(exists=False)
+
+
+def parse_media(response: Response) -> FetchedMedia:
+    try:
+        answer = response.object()
+        content = b64decode(answer.text("base64"), validate=True)
+        mime_type, filename = answer.short("mimetype") or "", answer.short("fileName") or ""
+    except (WrongShape, binascii.Error, ValueError) as exc:
+        raise BridgeError("Evolution gave the file in an unknown format.", code="bridge_failure") from exc
+    if not content:
+        raise Refused("The file is empty.", code="media_gone")
+    return FetchedMedia(content, mime_type=mime_type, filename=filename)
+
+
+def _unknown_format() -> BridgeError:
+    return BridgeError("Evolution described a session in an unknown format.", code="bridge_failure")
+
+
+def check(response: Response) -> None:
+    """Raise what a response to a call about sessions means, if it is no success."""
+    if (failed := _failure(response)) is not None:
+        raise session_failure(failed)
+
+
+def is_unknown_instance(response: Response) -> bool:
+    """Return whether this is Evolution's own 404; another one comes from something else at this address."""
+    return response.status == HTTPStatus.NOT_FOUND and "does not exist" in _words(_message(response))
+
+
+def _failure(response: Response) -> BridgeError | None:
+    """Return what a response says of a send; None if it succeeded. `connect` and `restart` report failures with 200."""
+    message = _message(response)
+    match response.status:
+        case status if 200 <= status < 300:
+            has_failed = isinstance(message, dict) and message.get("error") is True
+            return failure("bridge_failure", "Evolution reports a failure.") if has_failed else None
+        case 400 if "connection closed" in _words(message):
+            return failure("not_connected", "The session is not connected.")
+        case 400 if _is_not_on_whatsapp(message):
+            return failure("not_on_whatsapp", "This number is not on WhatsApp.")
+        case 401:
+            return failure("unauthorized", "Evolution refuses our API key.")
+        case 403 if "already in use" in _words(message):
+            return failure("already_exists", "Evolution has an instance of this name.")
+        case 403:
+            return failure("unauthorized", "Evolution refuses our API key.")
+        case 404:
+            return failure("not_found", "Evolution does not know this instance.")
+        case 429:
+            wait_s = parse_retry_after(response.headers)
+            return failure("rate_limited", "Evolution asks us to slow down.", retry_after_s=wait_s)
+        case status if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
+            return failure("invalid", "Evolution says that the request is not valid.")
+    return failure("bridge_failure", f"Evolution answered with status {response.status}.")
+
+
+def _message(response: Response) -> Any:
+    """Return the message of a failure: a text, or lists of texts or objects. Of a success, the answer itself."""
+    try:
+        answer = response.json()
+    except WrongShape:
+        return None
+    if response.is_success or not isinstance(answer, dict):
+        return answer
+    inner = answer.get("response")
+    return inner.get("message") if isinstance(inner, dict) else answer.get("message")
+
+
+def _flat(value: Any) -> list[Any]:
+    return [item for inner in value for item in _flat(inner)] if isinstance(value, list) else [value]
+
+
+def _words(message: Any) -> str:
+    """Return the texts of a message in lower case. They may hold a number: match them, do not show or log them."""
+    return " ".join(item.lower() for item in _flat(message) if isinstance(item, str))
+
+
+def _is_not_on_whatsapp(message: Any) -> bool:
+    return any(isinstance(item, dict) and item.get("exists") is False for item in _flat(message))

@@ -1,0 +1,3 @@
+from agent.bridges.waha.adapter import WahaBridge
+
+__all__ = ["WahaBridge"]

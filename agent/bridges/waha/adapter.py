@@ -1,0 +1,335 @@
+"""WAHA, one API over several engines: https://waha.devlike.pro/docs/ (written against 2026.8.1)."""
+
+import hashlib
+import hmac
+from base64 import b64encode
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from agent.bridges.base import (
+    BridgeAdapter,
+    Capability,
+    Card,
+    FetchedMedia,
+    Health,
+    KnownNumber,
+    MessageRef,
+    OutgoingFile,
+    Place,
+    Sent,
+    SessionState,
+    WebhookRequest,
+    WebhookTarget,
+)
+from agent.bridges.common import is_same_secret
+from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
+from agent.bridges.exchange import BridgeError, Refused, Request, Response, Steps
+from agent.bridges.parsing import Fields, WrongShape, read_json
+from agent.bridges.waha import answers
+from agent.bridges.waha.ids import maybe_person, read_person
+from agent.bridges.waha.payloads import read_envelope
+from whatsapp_agent.text.sanitize import storable
+
+EVENTS = [
+    "message.any",
+    "message.reaction",
+    "message.ack",
+    "message.ack.group",
+    "message.edited",
+    "message.revoked",
+    "call.received",
+    "call.accepted",
+    "call.rejected",
+    "group.v2.participants",
+    "session.status",
+]
+RETRIES = {"policy": "exponential", "delaySeconds": 2, "attempts": 15}
+CALLS = {
+    Kind.IMAGE: "sendImage",
+    Kind.VIDEO: "sendVideo",
+    Kind.AUDIO: "sendVoice",  # it has no call for a playable file of another kind
+    Kind.VOICE: "sendVoice",
+    Kind.STICKER: "sendSticker",
+    Kind.DOCUMENT: "sendFile",
+}
+CAPTIONED = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.DOCUMENT})
+UNCONVERTED = {Kind.VIDEO: "video/mp4", Kind.VOICE: "audio/ogg", Kind.AUDIO: "audio/ogg"}
+FILES = "/api/files/"
+MAX_INLINE_BYTES = 36 * 1024 * 1024  # a body may have 50 MB, and base64 adds a third
+
+
+class WahaBridge(BridgeAdapter):
+    """WAHA. The engine of the server changes the payloads and the answers, so all forms are read."""
+
+    kind = "waha"
+    capabilities = frozenset(
+        {
+            Capability.LINK_BY_QR,
+            Capability.LINK_BY_PAIRING_CODE,
+            Capability.RESTART,
+            Capability.LOGOUT,
+            Capability.SET_WEBHOOK,
+            Capability.SEND_TEXT,
+            Capability.SEND_MEDIA,
+            Capability.SEND_VOICE,
+            Capability.SEND_STICKER,
+            Capability.SEND_LOCATION,
+            Capability.SEND_CONTACT,
+            Capability.QUOTE,
+            Capability.REACT,
+            Capability.TYPING,
+            Capability.MARK_READ,
+            Capability.SEND_TO_GROUP,
+            Capability.SEND_TO_LID,
+            Capability.CHECK_NUMBER,
+            Capability.RECEIPTS,
+            Capability.RECEIVE_MEDIA,
+            Capability.OWN_PHONE,
+            Capability.SIGNED_WEBHOOK,
+        }
+    )
+
+    def request_headers(self) -> dict[str, str]:
+        return {"X-Api-Key": self.config.api_key} if self.config.api_key else {}
+
+    # --- webhook requests ----------------------------------------------------------------------------------------
+    def is_authentic(self, request: WebhookRequest) -> bool:
+        """Check `X-Webhook-Hmac`, the HMAC-SHA512 of the raw body under the session's key."""
+        if not self.config.signing_key:
+            return True
+        given = {name.lower(): value for name, value in request.headers.items()}.get("x-webhook-hmac", "")
+        expected = hmac.new(self.config.signing_key.encode(), request.body, hashlib.sha512).hexdigest()
+        return is_same_secret(given.strip().lower(), expected)
+
+    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
+        value = read_json(request.body)
+        try:
+            return [read_envelope(Fields(value))]
+        except WrongShape as exc:
+            return [Malformed(str(exc))]
+
+    # --- addresses -----------------------------------------------------------------------------------------------
+    def person_address(self, digits: str) -> str:
+        return f"{digits}@c.us"
+
+    # --- sending -------------------------------------------------------------------------------------------------
+    def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:
+        if not text:
+            raise Refused("There is no text to send.", code="invalid")
+        return self._send("sendText", session, address, {"text": text}, quoted)
+
+    def send_media(
+        self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted: MessageRef | None = None
+    ) -> Steps[Sent]:
+        """Send a file with the request; WAHA fetches a large one from `file.url`."""
+        body: dict[str, Any] = {"file": {"mimetype": file.mime_type, "filename": file.filename}}
+        if file.size_bytes <= MAX_INLINE_BYTES or not file.url:
+            body["file"]["data"] = b64encode(file.read()).decode()
+        else:
+            body["file"]["url"] = file.url
+        unconverted = UNCONVERTED.get(file.kind)
+        if unconverted and not file.mime_type.startswith(unconverted):
+            body["convert"] = True
+        if caption and file.kind in CAPTIONED:
+            body["caption"] = caption
+        return self._send(CALLS.get(file.kind, "sendFile"), session, address, body, quoted)
+
+    def send_location(
+        self, *, session: str, address: str, place: Place, quoted: MessageRef | None = None
+    ) -> Steps[Sent]:
+        title = ", ".join(filter(None, [place.name, place.address]))
+        body = {"latitude": place.latitude, "longitude": place.longitude, "title": title}
+        return self._send("sendLocation", session, address, body, quoted)
+
+    def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:
+        contact = {"fullName": card.name, "phoneNumber": card.phone, "whatsappId": card.phone.removeprefix("+")}
+        return self._send("sendContactVcard", session, address, {"contacts": [contact]}, quoted)
+
+    def _send(
+        self, call: str, session: str, address: str, body: dict[str, Any], quoted: MessageRef | None
+    ) -> Steps[Sent]:
+        body = {"session": session, "chatId": _chat_id(address), **body}
+        if quoted is not None:
+            body["reply_to"] = _full_id(address, quoted)
+        return answers.parse_sent((yield Request("POST", f"/api/{call}", json=body)))
+
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
+        body = {"session": session, "messageId": _full_id(address, target), "reaction": emoji}
+        answers.check_sent((yield Request("PUT", "/api/reaction", json=body)))
+
+    def show_typing(
+        self,
+        *,
+        session: str,
+        address: str,
+        last: MessageRef | None = None,  # noqa: ARG002
+        is_typing: bool = True,
+    ) -> Steps[None]:
+        call = "startTyping" if is_typing else "stopTyping"
+        body = {"session": session, "chatId": _chat_id(address)}
+        answers.check((yield Request("POST", f"/api/{call}", json=body)))
+
+    def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
+        body: dict[str, Any] = {
+            "session": session,
+            "chatId": _chat_id(address),
+            "messageIds": [_full_id(address, message)],
+        }
+        if message.sender and address.endswith("@g.us"):
+            body["participant"] = message.sender
+        answers.check((yield Request("POST", "/api/sendSeen", json=body)))
+
+    def check_number(self, *, session: str, phone: str) -> Steps[KnownNumber]:
+        query = {"phone": phone.removeprefix("+"), "session": session}
+        return answers.parse_number((yield Request("GET", "/api/contacts/check-exists", query=query)))
+
+    def phone_of_lid(self, *, session: str, lid: str) -> Steps[str | None]:
+        """Ask for the phone (E.164) of a hidden number, `…@lid`."""
+        path = f"/api/{_name(session)}/lids/{quote(lid.removesuffix('@lid'), safe='')}"
+        return answers.parse_lid((yield Request("GET", path)))
+
+    # --- received files ------------------------------------------------------------------------------------------
+    def fetch_media(
+        self, *, session: str, ref: str, address: str, message: MessageRef, max_bytes: int
+    ) -> Steps[FetchedMedia]:
+        """Fetch a file; one that WAHA has deleted meanwhile, or had not downloaded, is asked for by its message."""
+        response = None
+        if ref:
+            response = yield _file_request(ref, max_bytes)
+        if response is None or response.status == HTTPStatus.NOT_FOUND:
+            chat, message_id = quote(_chat_id(address), safe=""), quote(_full_id(address, message), safe="")
+            path = f"/api/{_name(session)}/chats/{chat}/messages/{message_id}"
+            again = yield Request("GET", path, query={"downloadMedia": "true"})
+            if again.status == HTTPStatus.NOT_FOUND or not (url := _media_url(again)):
+                raise Refused("WAHA no longer has this file.", code="media_gone")
+            response = yield _file_request(url, max_bytes)
+        if response.status == HTTPStatus.NOT_FOUND or (response.is_success and not response.body):
+            raise Refused("WAHA no longer has this file.", code="media_gone")
+        answers.check(response)
+        return FetchedMedia(response.body, mime_type=response.headers.get("content-type", "")[:100])
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+    def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:
+        body = {"name": name, "start": True, "config": _config({}, webhook)}
+        return answers.parse_session((yield Request("POST", "/api/sessions", json=body)))
+
+    def session_state(self, *, name: str) -> Steps[SessionState | None]:
+        """How the session stands; while it waits for a scan, with the code of this moment."""
+        response = yield Request("GET", f"/api/sessions/{_name(name)}")
+        if answers.is_unknown_session(response):
+            return None
+        state = answers.parse_session(response)
+        if state.status != Link.QR_WAITING:
+            return state
+        code = yield Request("GET", f"/api/{_name(name)}/auth/qr", headers={"Accept": "application/json"})
+        return SessionState(name=state.name, status=state.status, qr_png=answers.parse_qr(code))
+
+    def list_sessions(self) -> Steps[list[SessionState]]:
+        return answers.parse_sessions((yield Request("GET", "/api/sessions", query={"all": "true"})))
+
+    def delete_session(self, *, name: str) -> Steps[None]:
+        """Stop the session, log it out and forget it."""
+        response = yield Request("DELETE", f"/api/sessions/{_name(name)}")
+        if not answers.is_unknown_session(response):
+            answers.check(response)
+
+    def restart_session(self, *, name: str) -> Steps[SessionState]:
+        return answers.parse_session((yield Request("POST", f"/api/sessions/{_name(name)}/restart")))
+
+    def logout_session(self, *, name: str) -> Steps[None]:
+        answers.check((yield Request("POST", f"/api/sessions/{_name(name)}/logout")))
+
+    def request_pairing_code(self, *, name: str, phone: str) -> Steps[str]:
+        body = {"phoneNumber": phone.removeprefix("+")}
+        return answers.parse_pairing_code((yield Request("POST", f"/api/{_name(name)}/auth/request-code", json=body)))
+
+    def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
+        """Add our webhook to the session's configuration, which restarts it; others that it has stay."""
+        path = f"/api/sessions/{_name(name)}"
+        response = yield Request("GET", path)
+        answers.check(response)
+        try:
+            present = response.json().get("config")
+        except (WrongShape, AttributeError) as exc:
+            raise answers.unknown_format() from exc
+        body = {"name": name, "config": _config(present if isinstance(present, dict) else {}, webhook)}
+        answers.check((yield Request("PUT", path, json=body)))
+
+    def account_limits(self, *, name: str) -> Steps[list[dict[str, Any]]]:
+        """Ask for the limits that WhatsApp sets on the account; those that the engine does not know are left out."""
+        limits = []
+        for what, parse in (("timelock", answers.parse_timelock), ("capping", answers.parse_capping)):
+            response = yield Request("GET", f"/api/sessions/{_name(name)}/{what}")
+            if response.is_success:
+                limits.append(parse(response))
+        return limits
+
+    def health(self) -> Steps[Health]:
+        try:
+            response = yield Request("GET", "/ping", timeout_s=min(5.0, self.config.timeout_s))
+            return Health(response.is_success and response.object().short("message") == "pong")
+        except (BridgeError, WrongShape):
+            return Health(is_well=False)
+
+
+def _name(session: str) -> str:
+    if not session or session in {".", ".."}:
+        raise Refused("This cannot be the name of a session.", code="invalid")
+    return quote(storable(session), safe="")
+
+
+def _chat_id(address: str) -> str:
+    try:
+        parsed = read_person(address)
+    except WrongShape:
+        parsed = None
+    if parsed is None:
+        raise Refused("Nobody can be written to there.", code="unsupported_recipient")
+    return parsed.address
+
+
+def _full_id(address: str, message: MessageRef) -> str:
+    """Return the id in the form that WAHA takes; made up from its parts where it is not known."""
+    if message.full_id:
+        return message.full_id
+    chat = _chat_id(address)
+    parts = ["true" if message.is_ours else "false", chat, message.provider_message_id]
+    sender = maybe_person(message.sender) if chat.endswith("@g.us") else None
+    return "_".join([*parts, sender.address] if sender else parts)
+
+
+def _file_request(url: str, max_bytes: int) -> Request:
+    """Ask our bridge for the path of the URL, whatever host it names: no address that a payload gives is called."""
+    parts = urlsplit(url)
+    path = "/" + parts.path.lstrip("/")
+    if not path.startswith(FILES) or ".." in path.split("/"):
+        raise Refused("WAHA gave the file's address in an unknown format.", code="media_gone")
+    return Request("GET", f"{path}?{parts.query}" if parts.query else path, max_response_bytes=max_bytes)
+
+
+def _media_url(response: Response) -> str | None:
+    answers.check(response)
+    try:
+        media = response.object().maybe_object("media")
+    except WrongShape as exc:
+        raise answers.unknown_format() from exc
+    return media.short("url", longest=2000) if media else None
+
+
+def _config(present: dict[str, Any], webhook: WebhookTarget | None) -> dict[str, Any]:
+    """Return a session's configuration with our webhook, in place of one that had another secret in its address."""
+    config = {"ignore": {"status": True, "channels": True, "broadcast": True}} | present
+    if webhook is None:
+        return config
+    ours = webhook.url.rstrip("/").rpartition("/")[0] + "/"
+    hooks = present.get("webhooks")
+    others = [
+        hook
+        for hook in (hooks if isinstance(hooks, list) else [])
+        if not (isinstance(hook, dict) and str(hook.get("url")).startswith(ours))
+    ]
+    hook: dict[str, Any] = {"url": webhook.url, "events": EVENTS, "retries": RETRIES}
+    if webhook.signing_key:
+        hook["hmac"] = {"key": webhook.signing_key}
+    return config | {"webhooks": [*others, hook]}

@@ -1,0 +1,450 @@
+"""The webhook requests of WAHA: https://waha.devlike.pro/docs/how-to/events/ (2026.8.1, all four engines)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from agent.bridges.addresses import read_address
+from agent.bridges.baileys import Content, read_content
+from agent.bridges.common import is_answerable, read_place
+from agent.bridges.events import (
+    BridgeEvent,
+    CallChanged,
+    CallStatus,
+    ChatAddress,
+    GroupChanged,
+    Ignored,
+    Kind,
+    Link,
+    MediaRef,
+    MessageEdited,
+    MessageReceived,
+    MessageRevoked,
+    Receipt,
+    SessionChanged,
+    StatusChanged,
+)
+from agent.bridges.parsing import (
+    MAX_ID_LENGTH,
+    MAX_MIME_TYPE_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_SESSION_NAME_LENGTH,
+    Fields,
+    WrongShape,
+)
+from agent.bridges.vcards import read_card
+from agent.bridges.waha.ids import MessageId, maybe_person, read_person, split_id
+
+LINKS = {
+    "STARTING": Link.CONNECTING,
+    "SCAN_QR_CODE": Link.QR_WAITING,
+    "PASSKEY_REQUIRED": Link.QR_WAITING,
+    "PASSKEY_CONFIRMATION_REQUIRED": Link.QR_WAITING,
+    "WORKING": Link.CONNECTED,
+    "STOPPED": Link.DISCONNECTED,
+    "FAILED": Link.FAILED,
+}
+RECEIPTS = {
+    -1: Receipt.FAILED,
+    0: Receipt.PENDING,
+    1: Receipt.SENT,
+    2: Receipt.DELIVERED,
+    3: Receipt.READ,
+    4: Receipt.PLAYED,
+}
+RECEIPT_NAMES = {
+    "ERROR": Receipt.FAILED,
+    "PENDING": Receipt.PENDING,
+    "SERVER": Receipt.SENT,
+    "DEVICE": Receipt.DELIVERED,
+    "READ": Receipt.READ,
+    "PLAYED": Receipt.PLAYED,
+}
+# The types of WhatsApp Web, which the engines WEBJS and WPP pass on.
+WEB_KINDS = {
+    "chat": Kind.TEXT,
+    "image": Kind.IMAGE,
+    "video": Kind.VIDEO,
+    "ptv": Kind.VIDEO,
+    "ptt": Kind.VOICE,
+    "audio": Kind.AUDIO,
+    "document": Kind.DOCUMENT,
+    "sticker": Kind.STICKER,
+    "location": Kind.LOCATION,
+    "vcard": Kind.CONTACT,
+    "multi_vcard": Kind.CONTACT,
+    "list_response": Kind.INTERACTIVE,
+    "buttons_response": Kind.INTERACTIVE,
+    "template_button_reply": Kind.INTERACTIVE,
+    "order": Kind.ORDER,
+}
+MEDIA = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMENT, Kind.STICKER})
+KINDS_OF_TYPES = {"image": Kind.IMAGE, "video": Kind.VIDEO, "audio": Kind.AUDIO}
+CALLS = {
+    "call.received": CallStatus.RINGING,
+    "call.accepted": CallStatus.ACCEPTED,
+    "call.rejected": CallStatus.REJECTED,
+}
+GROUP_ACTIONS = frozenset({"join", "leave", "promote", "demote"})
+
+
+def read_envelope(envelope: Fields) -> BridgeEvent:
+    name = envelope.needed("event")
+    read = READERS.get(name)
+    if read is None:
+        return Ignored(f"event {name[:50]}")
+    return read(envelope, envelope.object("payload"))
+
+
+def _session(envelope: Fields) -> str:
+    return envelope.needed("session", longest=MAX_SESSION_NAME_LENGTH)
+
+
+# --- who ----------------------------------------------------------------------------------------------------------
+def _own(envelope: Fields) -> ChatAddress | None:
+    me = envelope.maybe_object("me")
+    return maybe_person(me.short("id")) if me else None
+
+
+class _Parties(NamedTuple):
+    message_id: MessageId
+    full_id: str
+    chat: ChatAddress
+    sender: ChatAddress
+    from_me: bool
+
+
+def _parties(envelope: Fields, payload: Fields) -> _Parties | None:
+    """Return which message it is, in which chat and by whom; None for stories, broadcast lists and channels."""
+    full_id = payload.needed("id", longest=MAX_ID_LENGTH)
+    message_id = split_id(full_id)
+    from_me = payload.flag("fromMe") if "fromMe" in payload else message_id.from_me
+    raw_chat = message_id.chat or _other_side(payload, from_me=from_me)
+    names = _Names.of(payload)
+    in_group = raw_chat.endswith("@g.us")
+    chat = read_person(
+        raw_chat, alternate=names.chat_alternate(from_me), name=None if from_me or in_group else names.name
+    )
+    if chat is None:
+        return None
+    raw_sender = payload.short("participant") or message_id.participant
+    if from_me:
+        sender = _own(envelope) or maybe_person(raw_sender) or chat
+    elif in_group and raw_sender:
+        sender = read_person(raw_sender, alternate=names.sender_alternate, name=names.name) or chat
+    else:
+        sender = chat
+    return _Parties(message_id, full_id, chat, sender, from_me)
+
+
+def _other_side(payload: Fields, *, from_me: bool) -> str:
+    return (payload.short("to") if from_me else None) or payload.needed("from")
+
+
+class _Names(NamedTuple):
+    """What the engine's own object adds: the sender's name, and the other addresses of sender and chat."""
+
+    name: str | None = None
+    sender_alternate: str | None = None
+    recipient_alternate: str | None = None
+    is_from_key: bool = False
+
+    @classmethod
+    def of(cls, payload: Fields) -> "_Names":
+        data = payload.maybe_object("_data")
+        if data is None:
+            return cls()
+        if info := data.maybe_object("Info"):  # GOWS
+            name = info.short("PushName", longest=MAX_NAME_LENGTH)
+            return cls(name, info.short("SenderAlt"), info.short("RecipientAlt"))
+        key = data.maybe_object("key")  # NOWEB
+        name = data.short("pushName", longest=MAX_NAME_LENGTH) or data.short("notifyName", longest=MAX_NAME_LENGTH)
+        if key is None:
+            return cls(name)
+        return cls(name, key.short("participantAlt") or key.short("remoteJidAlt"), key.short("remoteJidAlt"), True)
+
+    def chat_alternate(self, from_me: bool) -> str | None:
+        return self.recipient_alternate if from_me or self.is_from_key else self.sender_alternate
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
+    session = _session(envelope)
+    parties = _parties(envelope, payload)
+    if parties is None:
+        return Ignored("a story, a broadcast list or a channel")
+    content = _content(payload)
+    if content.kind == Kind.REACTION:
+        return Ignored("a reaction, which message.reaction reports")
+    text = payload.text("body")
+    kind, details = _kind_and_details(payload, content, text)
+    text = "" if kind in {Kind.LOCATION, Kind.CONTACT} else text
+    quoted = payload.maybe_object("replyTo")
+    own = _own(envelope)
+    return MessageReceived(
+        session=session,
+        provider_message_id=parties.message_id.stanza_id,
+        full_id=parties.full_id,
+        chat=parties.chat,
+        sender=parties.sender,
+        kind=kind,
+        text=text,
+        outbound=parties.from_me,
+        sent_at=payload.time("timestamp"),
+        media=_media(payload, kind),
+        details=details,
+        quoted_id=split_id(quoted.short("id") or "").stanza_id or None if quoted else None,
+        answerable=not parties.from_me and is_answerable(kind, text),
+        forwarded=content.forwarded or _is_forwarded(payload),
+        own_phone=own.phone if own else None,
+        posted_at=envelope.time("timestamp"),
+        is_echo=parties.from_me and payload.short("source") == "api",
+    )
+
+
+def _content(payload: Fields) -> Content:
+    """Return what the engine's own object says of the content; an empty one where that says nothing we know."""
+    data = payload.maybe_object("_data")
+    message = (data.maybe_object("message") or data.maybe_object("Message")) if data else None
+    try:
+        return read_content(message) if message else Content()
+    except WrongShape:
+        return Content()
+
+
+def _is_forwarded(payload: Fields) -> bool:
+    data = payload.maybe_object("_data")
+    return bool(data and data.flag("isForwarded"))
+
+
+def _kind_and_details(payload: Fields, content: Content, text: str) -> tuple[Kind, dict[str, Any]]:
+    """WAHA names no type: the kind follows from what is there, and from the engine's own object where it says more."""
+    if place := payload.maybe_object("location"):
+        details = read_place(place)
+        details["name"] = details["name"] or place.short("description", longest=MAX_NAME_LENGTH)
+        return Kind.LOCATION, {"location": details}
+    if cards := [card for card in payload.listed("vCards") if isinstance(card, str)]:
+        return Kind.CONTACT, {"contacts": [read_card(card) for card in cards]}
+    data = payload.maybe_object("_data")
+    web_type = data.short("type") if data else None
+    exact = content.kind if content.key else WEB_KINDS.get(web_type or "", Kind.UNKNOWN)
+    if payload.flag("hasMedia") or ((media := payload.maybe_object("media")) and "url" in media):
+        return (exact if exact in MEDIA else _kind_of_media(payload)), {}
+    if exact not in MEDIA and exact not in {Kind.UNKNOWN, Kind.TEXT}:
+        return exact, content.details
+    if web_type is not None and web_type not in WEB_KINDS:
+        return Kind.UNKNOWN, {}  # a poll, a deleted message, a notice
+    return (Kind.TEXT if text else exact), {}
+
+
+def _kind_of_media(payload: Fields) -> Kind:
+    media = payload.maybe_object("media")
+    mime_type = (media.short("mimetype") if media else None) or ""
+    if mime_type.startswith("image/webp"):
+        return Kind.STICKER
+    if not mime_type:
+        return Kind.UNKNOWN
+    return KINDS_OF_TYPES.get(mime_type.partition("/")[0], Kind.DOCUMENT)
+
+
+def _media(payload: Fields, kind: Kind) -> MediaRef | None:
+    """What is attached. Without `url` the file was not downloaded; it may be asked for by the message's id."""
+    media = payload.maybe_object("media")
+    if media is None:
+        return MediaRef() if payload.flag("hasMedia") or kind in MEDIA else None
+    url = media.short("url", longest=2000)
+    if url is None and not payload.flag("hasMedia") and kind not in MEDIA:
+        return None
+    return MediaRef(
+        mime_type=media.short("mimetype", longest=MAX_MIME_TYPE_LENGTH),
+        filename=media.short("filename"),
+        ref=url,
+        downloadable=url is not None and "error" not in media,
+    )
+
+
+def _reaction(envelope: Fields, payload: Fields) -> BridgeEvent:
+    session = _session(envelope)
+    parties = _parties(envelope, payload)
+    if parties is None:
+        return Ignored("a story, a broadcast list or a channel")
+    reaction = payload.object("reaction")
+    target = reaction.needed("messageId")
+    return MessageReceived(
+        session=session,
+        provider_message_id=parties.message_id.stanza_id,
+        full_id=parties.full_id,
+        chat=parties.chat,
+        sender=parties.sender,
+        kind=Kind.REACTION,
+        outbound=parties.from_me,
+        sent_at=payload.time("timestamp"),
+        details={
+            "emoji": reaction.short("text"),
+            "target_id": split_id(target).stanza_id,
+            "target_full_id": target,
+        },
+        answerable=False,
+        posted_at=envelope.time("timestamp"),
+        is_echo=parties.from_me and payload.short("source") == "api",
+    )
+
+
+def _status(envelope: Fields, payload: Fields) -> BridgeEvent:
+    session = _session(envelope)
+    parties = _parties(envelope, payload)
+    if parties is None:
+        return Ignored("a story, a broadcast list or a channel")
+    if not parties.from_me:
+        return Ignored("the status of a message to us")
+    ack = payload.integer("ack")
+    status = RECEIPTS.get(ack) if ack is not None else RECEIPT_NAMES.get(payload.short("ackName") or "")
+    if status is None:
+        return Ignored("an unknown status")
+    member = maybe_person(payload.short("participant")) if parties.chat.is_group else None
+    return StatusChanged(
+        session,
+        parties.message_id.stanza_id,
+        status,
+        at=envelope.time("timestamp"),
+        chat=parties.chat,
+        recipient=member or parties.chat,
+        full_id=parties.full_id,
+    )
+
+
+def _edited(envelope: Fields, payload: Fields) -> BridgeEvent:
+    session = _session(envelope)
+    parties = _parties(envelope, payload)
+    if parties is None:
+        return Ignored("a story, a broadcast list or a channel")
+    return MessageEdited(
+        session,
+        target_id=split_id(payload.needed("editedMessageId")).stanza_id,
+        text=payload.text("body"),
+        chat=parties.chat,
+        sender=parties.sender,
+        outbound=parties.from_me,
+    )
+
+
+def _revoked(envelope: Fields, payload: Fields) -> BridgeEvent:
+    session = _session(envelope)
+    message = payload.maybe_object("after") or payload.object("before")
+    parties = _parties(envelope, message)
+    if parties is None:
+        return Ignored("a story, a broadcast list or a channel")
+    before = payload.maybe_object("before")
+    target = payload.short("revokedMessageId") or (before.short("id") if before else None) or parties.full_id
+    return MessageRevoked(
+        session,
+        target_id=split_id(target).stanza_id,
+        chat=parties.chat,
+        sender=parties.sender,
+        outbound=parties.from_me,
+    )
+
+
+def _waiting(envelope: Fields, payload: Fields) -> BridgeEvent:  # noqa: ARG001
+    return Ignored("not decrypted yet: it may follow under the same id")
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------
+def _session_status(envelope: Fields, payload: Fields) -> BridgeEvent:
+    raw_status = payload.needed("status")
+    status = LINKS.get(raw_status)
+    if status is None:
+        return Ignored("an unknown status of the session")
+    is_connected = status == Link.CONNECTED
+    own = _own(envelope) if is_connected else None
+    me = envelope.maybe_object("me")
+    return SessionChanged(
+        session=payload.short("name", longest=MAX_SESSION_NAME_LENGTH) or _session(envelope),
+        status=status,
+        phone=own.phone if own else None,
+        name=me.short("pushName", longest=MAX_NAME_LENGTH) if me and is_connected else None,
+        code="passkey" if raw_status.startswith("PASSKEY") else "",
+        at=envelope.time("timestamp"),
+        restriction=read_restriction(payload.maybe_object("data")),
+    )
+
+
+def read_restriction(data: Fields | None) -> dict[str, Any] | None:
+    """Return a limit that WhatsApp sets on the account: {kind, active, until}; None if `data` holds none."""
+    if data is None:
+        return None
+    if lock := data.maybe_object("reachoutTimelock"):
+        return read_timelock(lock)
+    return read_capping(capping) if (capping := data.maybe_object("messageCapping")) else None
+
+
+def read_timelock(raw: Fields) -> dict[str, Any]:
+    return {"kind": "timelock", "active": raw.flag("isActive"), "until": raw.time("timeEnforcementEnds")}
+
+
+def read_capping(raw: Fields) -> dict[str, Any]:
+    status = raw.short("cappingStatus", longest=50)
+    return {
+        "kind": "capping",
+        "active": status == "CAPPED",
+        "until": raw.time("cycleEnd"),
+        "status": status,
+        "used": raw.integer("usedQuota"),
+        "total": raw.integer("totalQuota"),
+    }
+
+
+# --- other events -------------------------------------------------------------------------------------------------
+def _call(envelope: Fields, payload: Fields) -> BridgeEvent:
+    sender = read_person(payload.needed("from"))
+    if sender is None:
+        return Ignored("a call from nobody")
+    return CallChanged(
+        session=_session(envelope),
+        call_id=payload.needed("id"),
+        status=CALLS[envelope.needed("event")],
+        chat=sender,
+        sender=sender,
+        is_video=payload.flag("isVideo"),
+        at=payload.time("timestamp"),
+    )
+
+
+def _group_participants(envelope: Fields, payload: Fields) -> BridgeEvent:
+    action = payload.needed("type")
+    chat = read_address(payload.object("group").needed("id"))
+    if chat is None or action not in GROUP_ACTIONS:
+        return Ignored("an unknown change of a group")
+    people = [maybe_person(each.short("id")) for each in payload.objects("participants")]
+    return GroupChanged(
+        _session(envelope),
+        chat,
+        action,
+        tuple(person for person in people if person is not None),
+        at=payload.time("timestamp"),
+    )
+
+
+def _own_group(envelope: Fields, payload: Fields) -> BridgeEvent:
+    chat = read_address(payload.object("group").needed("id"))
+    if chat is None:
+        return Ignored("an unknown change of a group")
+    action = envelope.needed("event").rpartition(".")[2]
+    return GroupChanged(_session(envelope), chat, action, at=payload.time("timestamp"))
+
+
+READERS: dict[str, Callable[[Fields, Fields], BridgeEvent]] = {
+    "message": _message,
+    "message.any": _message,
+    "message.reaction": _reaction,
+    "message.ack": _status,
+    "message.ack.group": _status,
+    "message.edited": _edited,
+    "message.revoked": _revoked,
+    "message.waiting": _waiting,
+    "session.status": _session_status,
+    "group.v2.participants": _group_participants,
+    "group.v2.join": _own_group,
+    "group.v2.leave": _own_group,
+    "group.v2.update": _own_group,
+    **dict.fromkeys(CALLS, _call),
+}

@@ -1,0 +1,3 @@
+from agent.bridges.zapw.adapter import ZapwBridge
+
+__all__ = ["ZapwBridge"]

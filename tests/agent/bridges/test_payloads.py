@@ -1,0 +1,215 @@
+"""Every recorded payload of every bridge means what its index says. `PAYLOADS` names another folder of payloads."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from agent.bridges import ADAPTERS
+from agent.bridges.base import BridgeAdapter, BridgeConfig, MessageRef, WebhookRequest, WebhookTarget
+from agent.bridges.exchange import BridgeError, Request, Response, Steps
+from tests.support.bridge_words import assert_means, event_in_words, failure_in_words, result_in_words
+from whatsapp_agent.errors import UnreadableWebhookRequest
+
+PAYLOADS = Path(os.environ.get("PAYLOADS", Path(__file__).parents[2] / "payloads"))
+INDEXES = {path.parent.name: json.loads(path.read_text()) for path in sorted(PAYLOADS.glob("*/index.json"))}
+KEYS = ("hmac_key", "webhook_secret", "app_secret")
+DOCUMENTED_KEY = "my-secret-key"
+ANA = "5511988887777"
+
+
+def fixtures(kind: str) -> list[Any]:
+    return [
+        pytest.param(bridge, fixture, id=f"{bridge}-{fixture['file']}")
+        for bridge, index in INDEXES.items()
+        for fixture in index["fixtures"]
+        if fixture["kind"] == kind
+    ]
+
+
+def adapter_of(bridge: str, **config: str) -> BridgeAdapter:
+    index = INDEXES[bridge]
+    signing_key = next((index[name] for name in KEYS if name in index), "")
+    verify_token = index.get("verify_token", "")
+    return ADAPTERS[bridge](BridgeConfig(**{"signing_key": signing_key, "verify_token": verify_token} | config))
+
+
+def body_of(bridge: str, fixture: dict[str, Any]) -> bytes:
+    return (PAYLOADS / bridge / fixture["file"]).read_bytes()
+
+
+# --- webhook requests ---------------------------------------------------------------------------------------------
+def events_in_words(bridge: str, fixture: dict[str, Any]) -> list[dict[str, Any]]:
+    request = WebhookRequest(body_of(bridge, fixture), fixture["headers"])
+    try:
+        events = adapter_of(bridge).parse_webhook(request)
+    except UnreadableWebhookRequest:
+        return [{"event": "malformed"}]
+    return [event_in_words(event, bridge=bridge) for event in events]
+
+
+@pytest.mark.parametrize(("bridge", "fixture"), fixtures("webhook"))
+def test_a_recorded_webhook_means_what_its_index_says(bridge: str, fixture: dict[str, Any]):
+    expected = [
+        {"event": "ignored"} if event["event"] == "ignored" else event
+        for event in fixture["expected"]
+        if event["event"] != "rejected"
+    ]
+    if not expected:
+        pytest.skip("the index says that it is refused")
+
+    assert_means(events_in_words(bridge, fixture), expected)
+
+
+@pytest.mark.parametrize(("bridge", "fixture"), fixtures("webhook"))
+def test_a_recorded_webhook_is_authentic_as_it_came_and_in_no_other_form(bridge: str, fixture: dict[str, Any]):
+    key = {"signing_key": DOCUMENTED_KEY} if DOCUMENTED_KEY in fixture.get("note", "") else {}
+    adapter = adapter_of(bridge, **key)
+    body = body_of(bridge, fixture)
+    is_refused = any(event["event"] == "rejected" for event in fixture["expected"])
+
+    assert adapter.is_authentic(WebhookRequest(body, fixture["headers"])) != is_refused
+    if bridge != "zapw":
+        stranger = adapter_of(bridge, signing_key="another key")
+        assert not stranger.is_authentic(WebhookRequest(body, fixture["headers"]))
+        assert not adapter.is_authentic(WebhookRequest(body, {"Content-Type": "application/json"}))
+    if bridge in {"waha", "cloud"}:
+        assert not adapter.is_authentic(WebhookRequest(body + b" ", fixture["headers"]))
+
+
+@pytest.mark.parametrize(("bridge", "fixture"), fixtures("webhook_verification"))
+def test_a_recorded_challenge_is_answered_as_recorded(bridge: str, fixture: dict[str, Any]):
+    adapter = adapter_of(bridge)
+
+    assert adapter.answer_challenge(fixture["query"]) == body_of(bridge, fixture).decode()
+    for wrong in ({"hub.verify_token": "another"}, {"hub.mode": "unsubscribe"}, {"hub.verify_token": ""}):
+        assert adapter.answer_challenge(fixture["query"] | wrong) is None
+    assert adapter_of(bridge, verify_token="").answer_challenge(fixture["query"] | {"hub.verify_token": ""}) is None
+
+
+# --- calls to the bridge ------------------------------------------------------------------------------------------
+def steps_of(adapter: BridgeAdapter, fixture: dict[str, Any]) -> tuple[Steps[Any], list[Response]]:
+    """Return the call that the recorded answer belongs to, and the answers that come before it in that call."""
+    request = fixture["request"]
+    path = urlsplit(request["path"]).path.removeprefix("/v26.0").strip("/").split("/")
+    body = request.get("body", {})
+    match (adapter.kind, request["method"], path):
+        case ("zapw", "POST", ["sessions"]):
+            return adapter.start_session(name=body["sessionId"]), []
+        case ("zapw", "GET", ["sessions"]):
+            return adapter.list_sessions(), []
+        case ("zapw", "GET", ["sessions", name]):
+            return adapter.session_state(name=name), []
+        case ("zapw", "POST", ["sessions", name, "messages"]):
+            return adapter.send_text(session=name, address=f"{ANA}@s.whatsapp.net", text="oi"), []
+        case ("zapw", "GET", ["health"]):
+            return adapter.health(), []
+        case ("waha", "POST", ["api", "sessions"]):
+            return adapter.start_session(name=body["name"], webhook=WebhookTarget("https://a.example/w/s/")), []
+        case ("waha", "GET", ["api", "sessions"]):
+            return adapter.list_sessions(), []
+        case ("waha", "GET", ["api", "sessions", name]):
+            return adapter.session_state(name=name), []
+        case ("waha", "GET", ["api", "sessions", name, "timelock"]):
+            return adapter.account_limits(name=name), []
+        case ("waha", "GET", ["api", "sessions", name, "capping"]):
+            return adapter.account_limits(name=name), [Response(404)]
+        case ("waha", "GET", ["api", name, "auth", "qr"]):
+            waits = json.dumps({"name": name, "status": "SCAN_QR_CODE"}).encode()
+            return adapter.session_state(name=name), [Response(200, waits)]
+        case ("waha", "POST", ["api", name, "auth", "request-code"]):
+            return adapter.request_pairing_code(name=name, phone=f"+{body['phoneNumber']}"), []
+        case ("waha", "POST", ["api", "sendText"]):
+            return adapter.send_text(session=body["session"], address=body["chatId"], text=body["text"]), []
+        case (_, "GET", ["api", "contacts", "check-exists"]):
+            query = dict(parse_qsl(urlsplit(request["path"]).query))
+            return adapter.check_number(session=query["session"], phone=f"+{query['phone']}"), []
+        case ("evolution", "POST", ["instance", "create"]):
+            return adapter.start_session(name=body["instanceName"]), []
+        case ("evolution", "GET", ["instance", "connect", name]):
+            return adapter.session_state(name=name), [Response(200, b'{"instance": {"state": "connecting"}}')]
+        case ("evolution", "GET", ["instance", "connectionState", name]):
+            return adapter.session_state(name=name), []
+        case ("evolution", "GET", ["instance", "fetchInstances"]):
+            return adapter.list_sessions(), []
+        case ("evolution", "POST", ["message", "sendText", name]):
+            return adapter.send_text(session=name, address=f"{body['number']}@s.whatsapp.net", text=body["text"]), []
+        case ("evolution", "POST", ["chat", "getBase64FromMediaMessage", name]):
+            return fetch(adapter, name, body["message"]["key"]["id"]), []
+        case ("cloud", "POST", [name, "messages"]) if body.get("status") == "read":
+            return adapter.show_typing(session=name, address=ANA, last=MessageRef(body["message_id"])), []
+        case ("cloud", "POST", [name, "messages"]):
+            return adapter.send_text(session=name, address=body["to"], text="oi"), []
+        case ("cloud", "GET", [name]):
+            return fetch(adapter, "330011223344556", name), []
+    raise AssertionError(request)
+
+
+def fetch(adapter: BridgeAdapter, session: str, ref: str) -> Steps[Any]:
+    return adapter.fetch_media(session=session, ref=ref, address=ANA, message=MessageRef(ref), max_bytes=1_000_000)
+
+
+def answered(steps: Steps[Any], responses: list[Response], *, then: Response) -> tuple[list[Request], dict[str, Any]]:
+    """Answer the requests of a call; return them, and what the call means."""
+    requests = []
+    answers = iter(responses)
+    try:
+        requests.append(next(steps))
+        while True:
+            requests.append(steps.send(next(answers, then)))
+    except StopIteration as done:
+        return requests, result_in_words(done.value)
+    except BridgeError as failure:
+        return requests, failure_in_words(failure)
+
+
+@pytest.mark.parametrize(("bridge", "fixture"), fixtures("api_response"))
+def test_a_recorded_answer_means_what_its_index_says(bridge: str, fixture: dict[str, Any]):
+    adapter = adapter_of(bridge)
+    steps, before = steps_of(adapter, fixture)
+    response = Response(fixture["http_status"], body_of(bridge, fixture))
+    expected = fixture["expected"]
+    file = Response(200, b"x" * expected["bytes"]) if "bytes" in expected else Response(404)
+
+    requests, meant = answered(steps, [*before, response], then=file)
+
+    if expected["result"] == "qr":
+        meant["result"] = "qr"  # we ask for the code together with the session's status
+    if meant == {"result": "ok"} and expected.get("error") == "not_found":
+        meant = {"result": "error", "error": "not_found", "retryable": False}  # a state is None then
+    assert_means(meant, expected)
+    made, recorded = requests[len(before)], fixture["request"]
+    prefix = urlsplit(adapter.base_url).path
+    assert (made.method, prefix + made.path) == (recorded["method"], urlsplit(recorded["path"]).path)
+
+
+@pytest.mark.parametrize(("bridge", "fixture"), [
+    fixture for fixture in fixtures("api_response")
+    if fixture.values[0] == "zapw" and fixture.values[1]["http_status"] < 400
+])  # fmt: skip
+def test_an_answer_of_zapw_without_the_wrapper_is_read_as_well(bridge: str, fixture: dict[str, Any]):
+    whole = json.loads(body_of(bridge, fixture))
+
+    meanings = [
+        answered(
+            *steps_of(adapter_of(bridge), fixture), then=Response(fixture["http_status"], json.dumps(body).encode())
+        )
+        for body in (whole, whole.get("data", whole))
+    ]
+
+    assert meanings[0] == meanings[1]
+
+
+def test_every_bridge_has_payloads():
+    assert set(INDEXES) == set(ADAPTERS) - {"simulator"}
+
+
+def test_a_code_that_is_gone_when_we_ask_for_it_is_no_failure():
+    steps = adapter_of("waha").session_state(name="sales")
+
+    _, meant = answered(steps, [Response(200, b'{"name": "sales", "status": "SCAN_QR_CODE"}')], then=Response(422))
+
+    assert (meant["status"], meant["qr"]) == ("qr", None)
