@@ -9,20 +9,27 @@ from django.db import DataError, IntegrityError
 from agent.bridges.base import WebhookRequest
 from agent.bridges.events import (
     BridgeEvent,
+    CallChanged,
+    ContactIdChanged,
+    GroupChanged,
+    HandoverChanged,
+    HistorySynced,
     Ignored,
     Malformed,
     MessageEdited,
     MessageReceived,
     MessageRevoked,
+    PlatformError,
     SessionChanged,
     StatusChanged,
 )
 from commands.parsing import read_command
-from messaging import inbound
+from messaging import inbound, receipts
+from messaging.contacts.lookup import record_changed_id
 from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
 from sessions_app.models import Bridge
-from sessions_app.services import adapter_for, record_session_change
+from sessions_app.services import adapter_for, record_session_change, register_session
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
@@ -77,6 +84,17 @@ def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:
         case Malformed(reason=reason):
             log.info("event_malformed", bridge=bridge.slug, reason=reason)
             return "malformed"
+        case HistorySynced(messages=messages):
+            results = {
+                _store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=message)) for message in messages
+            }
+            return "not_kept" if "not_kept" in results else "kept"
+        case CallChanged() | HandoverChanged() | GroupChanged():
+            log.info("event_not_needed", bridge=bridge.slug, session=event.session, kind=type(event).__name__)
+            return "ignored"
+        case PlatformError(code=code):
+            log.warning("platform_error", bridge=bridge.slug, session=event.session, code=code)
+            return "ignored"
     for _ in range(MAX_TRIES):
         try:
             handle_event(bridge=bridge, event=event)
@@ -100,13 +118,16 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
             if result.is_new and result.due_at is not None:
                 wakeups.notify(result.conversation_id, due_at=result.due_at)
         case StatusChanged():
-            inbound.record_status(bridge=bridge, event=event)
+            receipts.record_status(bridge=bridge, event=event)
         case MessageEdited():
-            inbound.record_edit(bridge=bridge, event=event)
+            receipts.record_edit(bridge=bridge, event=event)
         case MessageRevoked():
-            inbound.record_revocation(bridge=bridge, event=event)
+            receipts.record_revocation(bridge=bridge, event=event)
         case SessionChanged():
             record_session_change(bridge=bridge, event=event)
+        case ContactIdChanged(old=old, new=new):
+            session = register_session(bridge=bridge, name=event.session)
+            record_changed_id(session=session, old=old, new=new)
 
 
 def _is_own_command(*, bridge: Bridge, event: MessageReceived) -> bool:

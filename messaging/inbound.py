@@ -1,4 +1,4 @@
-"""Store what the bridge reports: messages, messages of our own phone, receipts, edits. Everything may come twice."""
+"""Store the messages that the bridge reports, those of our own phone too. Everything may come twice."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -7,8 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, Value
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 from psycopg2.extras import Json
 from uuid_utils.compat import uuid7
@@ -16,20 +14,15 @@ from uuid_utils.compat import uuid7
 from agent.bridges.events import (
     ChatAddress,
     Kind,
-    MessageEdited,
     MessageReceived,
-    MessageRevoked,
-    Receipt,
-    StatusChanged,
 )
 from messaging import control
-from messaging.contacts.lookup import alias_spellings, resolve_contact, resolve_conversation
+from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.phones import owner_spellings
-from messaging.models import Contact, ContactAlias, Conversation, EarlyReceipt, Media, Message
-from messaging.models.messages import MessageQuerySet
+from messaging.models import Contact, Conversation, Media, Message
+from messaging.receipts import record_sent
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, register_session
-from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
 
 QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
@@ -152,7 +145,7 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
         "session": event.session,
         "alias_kind": alias_kind.value,
         "alias_value": alias_value,
-        "alternates": [value for _, value in alternates],
+        "alternates": [value for _, value in alternates] + [name for name in (event.chat.username,) if name],
         "address": event.chat.address,
         "name": (event.chat.name or "")[:200],
         "sender_id": sender_id,
@@ -199,7 +192,9 @@ def _mark_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
 
 
 def _details(event: MessageReceived) -> dict[str, Any]:
-    return event.details | ({"forwarded": True} if event.forwarded else {})
+    """Return what is stored beside the text; `full_id` is how a bridge that wraps ids wants this message named."""
+    more = {"forwarded": event.forwarded, "standby": event.is_standby, "full_id": event.full_id}
+    return event.details | {name: value for name, value in more.items() if value}
 
 
 def _debounce_s(text: str) -> float | None:
@@ -301,142 +296,3 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     if is_fresh and not event.is_history and not _is_own_number(session, contact):
         control.record_human_reply(conversation=conversation, reason="typed on the phone")
     return message
-
-
-# --- receipts -----------------------------------------------------------------------------------------------------
-
-# From where each receipt may move a message: forward only, and `failed` only before anyone has seen it arrive.
-MOVES_FROM: dict[str, list[str]] = {
-    Receipt.SENT.value: ["queued", "sending", "unconfirmed"],
-    Receipt.DELIVERED.value: ["queued", "sending", "unconfirmed", "sent", "failed"],
-    Receipt.READ.value: ["queued", "sending", "unconfirmed", "sent", "failed", "delivered"],
-    Receipt.FAILED.value: ["queued", "sending", "unconfirmed", "sent"],
-}
-TIME_OF = {Receipt.SENT.value: "sent_at", Receipt.DELIVERED.value: "delivered_at", Receipt.READ.value: "read_at"}
-
-
-def record_status(*, bridge: Bridge, event: StatusChanged) -> None:
-    """Move a message's status forward. A receipt of a message we do not know yet waits until we do."""
-    session = register_session(bridge=bridge, name=event.session)
-    at = event.at or timezone.now()
-    known = _find_sent(session.pk, event.provider_message_id, chat=event.chat)
-    if not known.exists():
-        EarlyReceipt.objects.get_or_create(
-            session=session,
-            provider_message_id=event.provider_message_id,
-            status=event.status.value,
-            defaults={"at": at, "error": event.error[:300]},
-        )
-        known = known.all()  # the send's answer may have come between the two: look once more
-        if not known.exists():
-            return
-    _apply_receipt(known=known, status=event.status.value, at=at, error=event.error)
-
-
-def _find_sent(session_id: UUID, provider_message_id: str, *, chat: ChatAddress | None) -> MessageQuerySet:
-    """Return the outbound messages a receipt is about.
-
-    Where the chat is not given and several have this id, it is about what we sent: a message typed on the phone may go
-    to many chats under one id.
-    """
-    sent = Message.objects.filter(
-        session=session_id, provider_message_id=provider_message_id, direction=Message.Direction.OUTBOUND
-    )
-    if chat is not None:
-        return _within_chat(sent, session_id, chat)
-    return sent if sent.count() < 2 else sent.exclude(author=Message.Author.PHONE)
-
-
-def _find_target(*, bridge: Bridge, event: MessageEdited | MessageRevoked) -> MessageQuerySet:
-    """Return the message that an event changes; none where its chat is not given and several chats have this id."""
-    target = Message.objects.filter(
-        session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
-    )
-    if event.chat is not None:
-        session = WhatsAppSession.objects.filter(bridge=bridge, name=event.session).values_list("pk", flat=True).first()
-        return _within_chat(target, session, event.chat)
-    return target if target.count() < 2 else target.none()
-
-
-def _within_chat(messages: MessageQuerySet, session_id: UUID | None, chat: ChatAddress) -> MessageQuerySet:
-    spellings = [value for kind, alias in chat.aliases for value in alias_spellings(kind, alias)]
-    contacts = ContactAlias.objects.filter(session=session_id, value__in=spellings).values("contact")
-    return messages.filter(conversation__contact__in=contacts)
-
-
-def _apply_receipt(*, known: Any, status: str, at: datetime, error: str) -> None:
-    changes: dict[str, Any] = {"status": status}
-    if status in TIME_OF:
-        changes |= {TIME_OF[status]: at, "error_code": "", "error": ""}
-    else:
-        changes |= {"error_code": "failed_at_whatsapp", "error": error[:300]}
-    moved = known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
-    if moved and status == Receipt.FAILED.value:
-        Conversation.objects.filter(pk__in=known.values("conversation_id")).ask_for_attention(
-            Conversation.Attention.NOT_SENT, note="WhatsApp did not deliver a message."
-        )
-
-
-@transaction.atomic
-def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | None = None) -> None:
-    """Record that the bridge accepted a message under this id, and apply the receipts that came earlier.
-
-    `messaging.outbox.MARK_SENT` does the same in one round trip.
-    """
-    _hold_conversation_of(message_id)  # before the message's row, as everywhere
-    message = Message.objects.select_for_update().get(pk=message_id)
-    # An echo may have come first and found nothing to settle; it was this message all along.
-    Message.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id).exclude(
-        pk=message_id
-    ).filter(
-        Q(conversation=message.conversation_id) | Q(text=message.text, kind=message.kind),
-        direction=Message.Direction.OUTBOUND,
-        author=Message.Author.PHONE,
-    ).delete()
-    known = Message.objects.filter(pk=message_id)
-    now = timezone.now()
-    at = min(at or now, now)
-    known.update(provider_message_id=provider_message_id, sent_at=Coalesce("sent_at", Value(at)))
-    _apply_receipt(known=known, status=Receipt.SENT.value, at=message.sent_at or at, error="")
-    early = EarlyReceipt.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id)
-    for receipt in early.order_by("at", "id"):
-        _apply_receipt(known=known, status=receipt.status, at=receipt.at, error=receipt.error)
-    early.delete()
-
-
-def _hold_conversation_of(message_id: UUID) -> None:
-    holding = Conversation.objects.select_for_update(of=["self"]).filter(messages=message_id)
-    if not list(holding):  # it was merged into another while we waited for it, and has taken the message along
-        list(holding.all())
-
-
-@periodic(every_s=5)
-def settle_early_receipts() -> None:
-    """Apply what came at the very moment in which its message came to be known, and forget what nobody asked for."""
-    messages = Message.objects.filter(
-        session=OuterRef("session"),
-        provider_message_id=OuterRef("provider_message_id"),
-        direction=Message.Direction.OUTBOUND,
-    )
-    for receipt in EarlyReceipt.objects.filter(Exists(messages)).order_by("at", "id")[:500]:
-        known = _find_sent(receipt.session_id, receipt.provider_message_id, chat=None)
-        _apply_receipt(known=known, status=receipt.status, at=receipt.at, error=receipt.error)
-        receipt.delete()
-    EarlyReceipt.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()
-
-
-# --- edits --------------------------------------------------------------------------------------------------------
-
-
-def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
-    """Store the text that the writer edited; the model sees the new one. Ignores an unknown message."""
-    _find_target(bridge=bridge, event=event).update(text=event.text, edited_at=timezone.now())
-
-
-def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
-    """Mark a message that its writer revoked: still stored, never answered, not shown to the model again."""
-    revoked = Message.objects.filter(pk__in=list(_find_target(bridge=bridge, event=event).values_list("pk", flat=True)))
-    revoked.update(revoked_at=timezone.now())
-    revoked.filter(status=Message.Status.RECEIVED).update(
-        status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
-    )

@@ -13,8 +13,8 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from messaging.inbound import MOVES_FROM, record_sent
 from messaging.models import Conversation, Message
+from messaging.receipts import MOVES_FROM, record_sent
 from sessions_app.services import KEY_REFUSED
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
@@ -112,7 +112,7 @@ def claim_next_message(conversation_id: UUID) -> Claimed | None:
 
 
 _SENT_FROM = ", ".join(f"'{status}'" for status in MOVES_FROM[Message.Status.SENT])
-# What `messaging.inbound.record_sent` does, in one round trip; a test runs both with every status.
+# What `messaging.receipts.record_sent` does, in one round trip; a test runs both with every status.
 MARK_SENT = f"""
 WITH item AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(provider_message_ids)s::text[], %(at)s::timestamptz[])

@@ -1,6 +1,7 @@
 """Link numbers, record the status of sessions, and reconcile our sessions with those of the bridges."""
 
 import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -32,6 +33,7 @@ KEY_RETRY_S = 10.0  # when a bridge that refused our API key is asked again
 KEY_REFUSED = "The bridge refuses our API key."
 UNKNOWN_TO_BRIDGE = "unknown to the bridge"
 NOT_CONNECTED = "not connected"
+FAILED = "failed at the bridge"
 LOGGED_OUT_BY_US = "logged out by us"
 DELETED_BY_US = "deleted by us"
 # Reasons that only state what was observed. They never replace a reason that names a cause.
@@ -138,7 +140,9 @@ def register_session(
 def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppSession:
     """Record a status event of the bridge. An event older than the recorded status changes nothing."""
     session = register_session(bridge=bridge, name=event.session, status_at=event.at)
-    state = SessionState(name=event.session, status=event.status, phone=event.phone, display_name=event.name)
+    state = SessionState(
+        name=event.session, status=event.status, phone=event.phone, display_name=event.name, qr_png=event.qr_png
+    )
     return record_session_state(session=session, state=state, reason=event.code, at=event.at)
 
 
@@ -152,6 +156,8 @@ def record_session_state(
     """
     now = timezone.now()
     at = min(at or now, now)
+    if state.status == Link.FAILED:
+        state, reason = replace(state, status=Link.DISCONNECTED), reason or FAILED
     changes: dict[str, Any] = {"status": state.status.value, "status_reason": reason[:200], "status_changed_at": at}
     if state.status != Link.CONNECTED and reason not in FINAL_REASONS:
         changes["status_reason"] = Case(
@@ -289,7 +295,7 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
     adapter = adapter_for(session.bridge)
     try:
         state = call_bridge(session.bridge, adapter.session_state(name=session.name))
-        if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT}:
+        if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT, Link.FAILED}:
             if state is not None:
                 call_bridge(session.bridge, adapter.delete_session(name=session.name))
             state = call_bridge(session.bridge, adapter.start_session(name=session.name))

@@ -71,6 +71,7 @@ def _create_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
                 ContactAlias(session=session, contact=contact, kind=kind, value=value)
                 for kind, value in address.aliases
             )
+            _set_username(contact=contact, address=address)
             return contact
     except IntegrityError:
         if not ContactAlias.objects.filter(session=session, value__in=[value for _, value in address.aliases]).exists():
@@ -91,12 +92,31 @@ def _lock_phones(*, session: WhatsAppSession, address: ChatAddress) -> bool:
     return bool(names)
 
 
+@transaction.atomic
+def record_changed_id(*, session: WhatsAppSession, old: ChatAddress, new: ChatAddress) -> None:
+    """Let the contact with the old address be found by the new one too, and be written to there.
+
+    Changes nothing if no contact has the old address, or if another contact has the new one: numbers pass to other
+    people, so only staff can say that the two are one (`manage.py contacts_doctor`).
+    """
+    contacts, _ = _find_contacts(session=session, address=old)
+    others, _ = _find_contacts(session=session, address=new)
+    if len(contacts) != 1 or any(other != contacts[0] for other in others):
+        return
+    contact = contacts[0]
+    _update_contact(contact=contact, address=new, new=list(new.aliases))
+    if _phone(new):
+        Contact.objects.filter(pk=contact.pk).update(phone=_phone(new))
+    Conversation.objects.filter(contact=contact).update(address=new.address)
+
+
 def _update_contact(*, contact: Contact, address: ChatAddress, new: list[tuple[AliasKind, str]]) -> None:
     """Store the aliases, name and phone that are new in this address."""
     ContactAlias.objects.bulk_create(
         (ContactAlias(session_id=contact.session_id, contact=contact, kind=kind, value=value) for kind, value in new),
         ignore_conflicts=True,
     )
+    _set_username(contact=contact, address=address)
     changes: dict[str, Any] = {}
     if (name := _name(address)) and contact.bridge_name != name:
         is_from_bridge = Q(name="") | Q(name=F("bridge_name"))  # any other name is from staff and is not replaced
@@ -107,6 +127,17 @@ def _update_contact(*, contact: Contact, address: ChatAddress, new: list[tuple[A
     if changes:
         Contact.objects.filter(pk=contact.pk).update(**changes)
         contact.refresh_from_db(fields=list(changes))
+
+
+def _set_username(*, contact: Contact, address: ChatAddress) -> None:
+    """Store the username, for display: nobody is found by it, because it may pass to another person."""
+    if address.username:
+        ContactAlias.objects.update_or_create(
+            session_id=contact.session_id,
+            kind=AliasKind.USERNAME,
+            value=address.username,
+            defaults={"contact": contact},
+        )
 
 
 def _name(address: ChatAddress) -> str:

@@ -107,6 +107,9 @@ class Message(models.Model):
     next_try_at = models.DateTimeField(null=True, blank=True, editable=False)
     error_code = models.CharField(max_length=50, blank=True)
     error = models.CharField(max_length=300, blank=True)
+    pricing = models.JSONField(
+        null=True, blank=True, editable=False, help_text="What the platform charges: {billable, model, type, category}."
+    )
 
     # Its place in the conversation: when it arrived or was queued here; of imported history, the writer's time.
     said_at = models.DateTimeField(default=timezone.now)
@@ -185,6 +188,8 @@ class EarlyReceipt(models.Model):
     provider_message_id = models.CharField(max_length=255)
     status = models.CharField(max_length=9)
     error = models.CharField(max_length=300, blank=True)
+    error_code = models.CharField(max_length=50, blank=True)
+    pricing = models.JSONField(null=True, blank=True)
     at = models.DateTimeField()
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -196,7 +196,7 @@ def test_every_periodic_job_is_found_where_it_is_declared():
         "messaging.control.release_expired",
         "messaging.events.feed.purge",
         "messaging.events.feed.rebase",
-        "messaging.inbound.settle_early_receipts",
+        "messaging.receipts.settle_early_receipts",
         "messaging.outbox.drop_outdated",
         "messaging.outbox.give_up_stuck",
         "messaging.search.embeddings.embed_waiting",

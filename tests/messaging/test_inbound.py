@@ -22,16 +22,9 @@ from agent.bridges.events import (
 from messaging import control
 from messaging.contacts.merging import merge_contacts
 from messaging.history.transcript import load_history
-from messaging.inbound import (
-    receive_message,
-    receive_own_message,
-    record_edit,
-    record_revocation,
-    record_sent,
-    record_status,
-    settle_early_receipts,
-)
+from messaging.inbound import receive_message, receive_own_message
 from messaging.models import Contact, Conversation, EarlyReceipt, Event, Message
+from messaging.receipts import record_edit, record_revocation, record_sent, record_status, settle_early_receipts
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import CUSTOMER, as_user, message_event
 

@@ -16,9 +16,10 @@ from commands.registry import By, Caller, get
 from commands.run import run
 from messaging import control, leases, outbox
 from messaging.contacts.merging import merge_contacts
-from messaging.inbound import receive_own_message, record_sent
+from messaging.inbound import receive_own_message
 from messaging.models import Contact, Conversation, Fact, Message, SearchEntry
 from messaging.outbound import send_text
+from messaging.receipts import record_sent
 from messaging.search.index import index_waiting
 from sessions_app.models import WhatsAppSession
 from tests.agent.test_webhooks import text_event

@@ -19,10 +19,11 @@ from agent.bridges.events import MessageEdited, MessageRevoked, Receipt, StatusC
 from messaging import control, leases, outbox
 from messaging.events import feed
 from messaging.events.feed import Position, Reader
-from messaging.inbound import receive_message, record_edit, record_revocation, record_status
+from messaging.inbound import receive_message
 from messaging.leases import Settlement
 from messaging.models import Conversation, Event, Message, Turn
 from messaging.outbound import send_again, send_text
+from messaging.receipts import record_edit, record_revocation, record_status
 from sessions_app.models import WhatsAppSession
 from tests.conftest import message_event
 

@@ -1,0 +1,180 @@
+"""What changes a stored message: receipts, edits and deletions. Everything may come twice, late, or too early."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from agent.bridges.events import ChatAddress, MessageEdited, MessageRevoked, Receipt, StatusChanged
+from messaging.contacts.lookup import alias_spellings
+from messaging.models import ContactAlias, Conversation, EarlyReceipt, Message
+from messaging.models.messages import MessageQuerySet
+from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import register_session
+from whatsapp_agent.periodic import periodic
+
+# From where each receipt may move a message: forward only, and `failed` only before anyone has seen it arrive.
+MOVES_FROM: dict[str, list[str]] = {
+    Receipt.SENT.value: ["queued", "sending", "unconfirmed"],
+    Receipt.DELIVERED.value: ["queued", "sending", "unconfirmed", "sent", "failed"],
+    Receipt.READ.value: ["queued", "sending", "unconfirmed", "sent", "failed", "delivered"],
+    Receipt.FAILED.value: ["queued", "sending", "unconfirmed", "sent"],
+}
+STORED_AS = {Receipt.PLAYED: Receipt.READ}
+TIME_OF = {Receipt.SENT.value: "sent_at", Receipt.DELIVERED.value: "delivered_at", Receipt.READ.value: "read_at"}
+
+
+def record_status(*, bridge: Bridge, event: StatusChanged) -> None:
+    """Move a message's status forward. A receipt of a message we do not know yet waits until we do."""
+    if event.status == Receipt.PENDING:
+        return  # the bridge has it, which the answer to our send says as well
+    session = register_session(bridge=bridge, name=event.session)
+    at = event.at or timezone.now()
+    status = STORED_AS.get(event.status, event.status).value
+    known = _find_sent(session.pk, event.provider_message_id, chat=event.chat)
+    if not known.exists():
+        EarlyReceipt.objects.get_or_create(
+            session=session,
+            provider_message_id=event.provider_message_id,
+            status=status,
+            defaults={
+                "at": at,
+                "error": event.error[:300],
+                "error_code": event.error_meaning[:50],
+                "pricing": event.pricing,
+            },
+        )
+        known = known.all()  # the send's answer may have come between the two: look once more
+        if not known.exists():
+            return
+    _apply_receipt(
+        known=known, status=status, at=at, error=event.error, error_code=event.error_meaning, pricing=event.pricing
+    )
+
+
+def _find_sent(session_id: UUID, provider_message_id: str, *, chat: ChatAddress | None) -> MessageQuerySet:
+    """Return the outbound messages a receipt is about.
+
+    Where the chat is not given and several have this id, it is about what we sent: a message typed on the phone may go
+    to many chats under one id.
+    """
+    sent = Message.objects.filter(
+        session=session_id, provider_message_id=provider_message_id, direction=Message.Direction.OUTBOUND
+    )
+    if chat is not None:
+        return _within_chat(sent, session_id, chat)
+    return sent if sent.count() < 2 else sent.exclude(author=Message.Author.PHONE)
+
+
+def _find_target(*, bridge: Bridge, event: MessageEdited | MessageRevoked) -> MessageQuerySet:
+    """Return the message that an event changes; none where its chat is not given and several chats have this id."""
+    target = Message.objects.filter(
+        session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
+    )
+    if event.chat is not None:
+        session = WhatsAppSession.objects.filter(bridge=bridge, name=event.session).values_list("pk", flat=True).first()
+        return _within_chat(target, session, event.chat)
+    return target if target.count() < 2 else target.none()
+
+
+def _within_chat(messages: MessageQuerySet, session_id: UUID | None, chat: ChatAddress) -> MessageQuerySet:
+    spellings = [value for kind, alias in chat.aliases for value in alias_spellings(kind, alias)]
+    contacts = ContactAlias.objects.filter(session=session_id, value__in=spellings).values("contact")
+    return messages.filter(conversation__contact__in=contacts)
+
+
+def _apply_receipt(
+    *,
+    known: Any,
+    status: str,
+    at: datetime,
+    error: str = "",
+    error_code: str = "",
+    pricing: dict[str, Any] | None = None,
+) -> None:
+    if pricing is not None:
+        known.filter(direction=Message.Direction.OUTBOUND).update(pricing=pricing)
+    changes: dict[str, Any] = {"status": status}
+    if status in TIME_OF:
+        changes |= {TIME_OF[status]: at, "error_code": "", "error": ""}
+    else:
+        changes |= {"error_code": error_code or "failed_at_whatsapp", "error": error[:300]}
+    moved = known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
+    if moved and status == Receipt.FAILED.value:
+        Conversation.objects.filter(pk__in=known.values("conversation_id")).ask_for_attention(
+            Conversation.Attention.NOT_SENT, note="WhatsApp did not deliver a message."
+        )
+
+
+def _apply_early(receipt: EarlyReceipt, *, known: Any) -> None:
+    _apply_receipt(
+        known=known,
+        status=receipt.status,
+        at=receipt.at,
+        error=receipt.error,
+        error_code=receipt.error_code,
+        pricing=receipt.pricing,
+    )
+
+
+@transaction.atomic
+def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | None = None) -> None:
+    """The bridge took a message under this id: it is sent, and receipts that came earlier are applied."""
+    _hold_conversation_of(message_id)  # before the message's row, as everywhere
+    message = Message.objects.select_for_update().get(pk=message_id)
+    # An echo may have come first and found nothing to settle; it was this message all along.
+    Message.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id).exclude(
+        pk=message_id
+    ).filter(
+        Q(conversation=message.conversation_id) | Q(text=message.text, kind=message.kind),
+        direction=Message.Direction.OUTBOUND,
+        author=Message.Author.PHONE,
+    ).delete()
+    known = Message.objects.filter(pk=message_id)
+    known.update(provider_message_id=provider_message_id)
+    _apply_receipt(known=known, status=Receipt.SENT.value, at=at or timezone.now())
+    early = EarlyReceipt.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id)
+    for receipt in early.order_by("at", "id"):
+        _apply_early(receipt, known=known)
+    early.delete()
+
+
+def _hold_conversation_of(message_id: UUID) -> None:
+    holding = Conversation.objects.select_for_update(of=["self"]).filter(messages=message_id)
+    if not list(holding):  # it was merged into another while we waited for it, and has taken the message along
+        list(holding.all())
+
+
+@periodic(every_s=5)
+def settle_early_receipts() -> None:
+    """Apply what came at the very moment in which its message came to be known, and forget what nobody asked for."""
+    messages = Message.objects.filter(
+        session=OuterRef("session"),
+        provider_message_id=OuterRef("provider_message_id"),
+        direction=Message.Direction.OUTBOUND,
+    )
+    for receipt in EarlyReceipt.objects.filter(Exists(messages)).order_by("at", "id")[:500]:
+        known = _find_sent(receipt.session_id, receipt.provider_message_id, chat=None)
+        _apply_early(receipt, known=known)
+        receipt.delete()
+    EarlyReceipt.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()
+
+
+# --- edits --------------------------------------------------------------------------------------------------------
+
+
+def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
+    """Store the text that the writer edited; the model sees the new one. Ignores an unknown message."""
+    _find_target(bridge=bridge, event=event).update(text=event.text, edited_at=timezone.now())
+
+
+def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
+    """Mark a message that its writer revoked: still stored, never answered, not shown to the model again."""
+    revoked = Message.objects.filter(pk__in=list(_find_target(bridge=bridge, event=event).values_list("pk", flat=True)))
+    revoked.update(revoked_at=timezone.now())
+    revoked.filter(status=Message.Status.RECEIVED).update(
+        status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
+    )
