@@ -35,8 +35,8 @@ def to_whatsapp(markdown: str) -> str:
 
 
 _EMPHASIS = re.compile(
-    r"(?P<code>`+[^`\n]*`+)|\\.|https?://[^\s*]+"
-    r"|(?P<mark>(?<!\*)\*\*(?!\*)|(?<!_)__(?!_)|(?<!~)~~(?!~))"
+    r"(?P<code>`+[^`\n]*`+)|\\.|https?://[^\s*]*[^\s*_~]"
+    r"|(?P<mark>(?<!\*)\*{2,3}(?!\*)|(?<!_)__(?!_)|(?<!~)~~(?!~))"
 )
 _BLOCK_MARKS = re.compile(r"[ \t]*(?:>[ \t]*)*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?")
 
@@ -51,7 +51,7 @@ def _end_emphasis_with_lines(source: list[str]) -> list[str]:
             fence = None if fence.is_closed_by(line) else fence
             continue
         fence = _Fence.opened_by(line)
-        if fence or not line.strip():
+        if fence or not line.strip() or _is_table_rule(line):
             opened.clear()
             continue
         found = [mark for mark in _EMPHASIS.finditer(line) if mark["mark"]]
@@ -62,17 +62,17 @@ def _end_emphasis_with_lines(source: list[str]) -> list[str]:
             if mark in opened and _may_close(line, own[0]):
                 first, begin = opened.pop(mark)
                 _emphasize_lines(lines, mark, first=first, begin=begin, last=number, end=own[0])
-            elif _may_open(line, own[-1]):
+            elif _may_open(line, own[-1], mark):
                 opened[mark] = (number, own[-1])
     return lines
 
 
-_LINE_MARKS = ("**", "__", "~~")
+_LINE_MARKS = ("**", "***", "__", "~~")
 
 
-def _may_open(line: str, at: int) -> bool:
-    after = line[at + 2 : at + 3]
-    return not after.isspace() and not (line[at] == "_" and line[at - 1 : at].isalnum())
+def _may_open(line: str, at: int, mark: str) -> bool:
+    after = line[at + len(mark) :]
+    return not after[:1].isspace() and not (mark == "__" and line[at - 1 : at].isalnum())
 
 
 def _may_close(line: str, at: int) -> bool:
@@ -82,18 +82,20 @@ def _may_close(line: str, at: int) -> bool:
 
 def _emphasize_lines(lines: list[str], mark: str, *, first: int, begin: int, last: int, end: int) -> None:
     """Put `mark` around what it spans in each line, list and quote marks left out. A lone mark on its line goes."""
-    text = lines[first].rstrip()
-    lines[first] = f"{text}{mark}" if text[begin + 2 :].strip() else text[:begin].rstrip()
+    for number in range(first, last):
+        lines[number] = lines[number].rstrip().removesuffix("\\").rstrip()  # a hard line break, which would escape it
+    text = lines[first]
+    lines[first] = f"{text}{mark}" if text[begin + len(mark) :].strip() else text[:begin].rstrip()
     for number in range(first + 1, last + 1):
         line = lines[number]
         start = _BLOCK_MARKS.match(line)
         at = start.end() if start else 0
         if number == last and not line[at:end].strip():
-            lines[number] = line[:end] + line[end + 2 :]
+            lines[number] = line[:end] + line[end + len(mark) :]
         elif number == last:
             lines[number] = f"{line[:at]}{mark}{line[at:]}"
         elif line[at:].strip():
-            lines[number] = f"{line[:at]}{mark}{line[at:].rstrip()}{mark}"
+            lines[number] = f"{line[:at]}{mark}{line[at:]}{mark}"
 
 
 @dataclass(slots=True)
