@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from agent.bridges.events import ChatAddress, MessageEdited, MessageRevoked, Receipt, StatusChanged
@@ -122,7 +123,10 @@ def _apply_early(receipt: EarlyReceipt, *, known: Any) -> None:
 
 @transaction.atomic
 def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | None = None) -> None:
-    """The bridge took a message under this id: it is sent, and receipts that came earlier are applied."""
+    """Record that the bridge accepted a message under this id, and apply the receipts that came earlier.
+
+    `messaging.outbox.MARK_SENT` does the same in one round trip.
+    """
     _hold_conversation_of(message_id)  # before the message's row, as everywhere
     message = Message.objects.select_for_update().get(pk=message_id)
     # An echo may have come first and found nothing to settle; it was this message all along.
@@ -134,8 +138,10 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
         author=Message.Author.PHONE,
     ).delete()
     known = Message.objects.filter(pk=message_id)
-    known.update(provider_message_id=provider_message_id)
-    _apply_receipt(known=known, status=Receipt.SENT.value, at=at or timezone.now())
+    now = timezone.now()
+    at = min(at or now, now)
+    known.update(provider_message_id=provider_message_id, sent_at=Coalesce("sent_at", Value(at)))
+    _apply_receipt(known=known, status=Receipt.SENT.value, at=message.sent_at or at)
     early = EarlyReceipt.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id)
     for receipt in early.order_by("at", "id"):
         _apply_early(receipt, known=known)

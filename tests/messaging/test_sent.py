@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 
 from messaging import outbox
-from messaging.inbound import record_sent
 from messaging.models import Conversation, Message
+from messaging.receipts import record_sent
 
 pytestmark = pytest.mark.django_db
 Status = Message.Status
