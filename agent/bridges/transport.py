@@ -1,9 +1,7 @@
 """Make the requests that adapters ask for: bounded in time and size, never redirected, each made once."""
 
 import json
-import ssl
 from collections.abc import Mapping
-from functools import cache
 from time import monotonic
 from typing import Any
 
@@ -11,16 +9,11 @@ import httpx
 
 from agent.bridges.base import BridgeAdapter
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Result, Steps, Unconfirmed
+from whatsapp_agent.http.connections import quick_transport
 from whatsapp_agent.text.sanitize import storable_json
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed as we write leaves a send unconfirmed
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    """Return the one that all bridges share: reading the certificates of all authorities takes some 40 ms."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 class HttpTransport:
@@ -35,13 +28,9 @@ class HttpTransport:
             self._http = httpx.Client(
                 base_url=adapter.base_url,
                 headers=adapter.request_headers(),
-                # httpx looks at every idle connection for each request: many may be open, few are kept.
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE_EXPIRY_S
-                ),
                 follow_redirects=False,
                 trust_env=False,
-                verify=_tls_context(),
+                transport=quick_transport(httpx, keepalive_s=KEEPALIVE_EXPIRY_S),
             )
         except (httpx.InvalidURL, UnicodeEncodeError) as exc:
             raise Refused("The bridge's address or key cannot be used.", code="invalid_configuration") from exc

@@ -2,14 +2,11 @@
 
 import json
 import re
-import ssl
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies
 
 import httpx2
 import openai
@@ -17,37 +14,25 @@ import openai
 from agent.llm.base import ModelError, ModelRefused, ModelUnavailable
 from agent.llm.failures import failure
 from agent.llm.reading.streams import is_stream, read_stream
+from whatsapp_agent.http.connections import quick_transport, tls_context
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024  # bytes
 _CONNECT_TIMEOUT_S = 10.0
 _MIN_SECRET_CHARS = 12  # a shorter key is a placeholder like "ollama", which may be the host's name too
-_POOLS = 16
-_CALLS_PER_POOL = 64  # before the next pool is used
-_MAX_IDLE_CONNECTIONS = 8  # per pool
-_IDLE_TIMEOUT_S = 30.0
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    """Return the one that all clients share: reading the certificates of all authorities takes some 40 ms."""
-    return httpx2.create_ssl_context()
+_KEEPALIVE_S = 30.0
 
 
 class ModelServer:
     """A thread-safe client. It never retries: turns do, and they remember it across a crash.
 
     The request goes through the SDK's `post`, not through `chat.completions.create`, which spends 0.4 ms of CPU on
-    checking each message of the history. A pool looks at each of its connections for every request, so up to a thousand
-    concurrent calls are spread over several pools with few idle connections each. While there are few, the first pool
-    has them all, and its connections stay warm.
+    checking each message of the history. Proxies of the environment are used, by the library's own connections.
     """
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
         self.base_url = base_url or "https://api.openai.com/v1"
         self._api_key, self._timeout_s = api_key, timeout_s
-        self._clients = [self._new_client()]
-        self._busy = [0]  # calls under way, by client
-        self._lock = threading.Lock()
+        self._client = self._new_client()
         # A local server wants no key, but the SDK insists on one, or on being told to send none.
         self._options: Any = {} if api_key else {"headers": {"Authorization": openai.Omit()}}
 
@@ -64,13 +49,10 @@ class ModelServer:
             max_retries=0,
             default_headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a huge one
             http_client=httpx2.Client(
-                verify=_tls_context(),
+                transport=None if getproxies() else quick_transport(httpx2, keepalive_s=_KEEPALIVE_S),
+                verify=tls_context(httpx2),
                 timeout=httpx2.Timeout(self._timeout_s, connect=min(_CONNECT_TIMEOUT_S, self._timeout_s)),
-                limits=httpx2.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
-                    keepalive_expiry=_IDLE_TIMEOUT_S,
-                ),
+                limits=httpx2.Limits(max_connections=None, keepalive_expiry=_KEEPALIVE_S),
                 event_hooks={"response": [self._bound]},
             ),
         )
@@ -90,8 +72,7 @@ class ModelServer:
         except RecursionError as exc:
             raise ModelRefused("The request is nested too deeply.", code="malformed") from exc
         try:
-            with self._some_client() as client:
-                response = client.post(path, content=content, cast_to=httpx2.Response, options=self._options)
+            response = self._client.post(path, content=content, cast_to=httpx2.Response, options=self._options)
         except openai.APITimeoutError as exc:
             raise ModelUnavailable("The model server did not answer in time.", code="timeout") from exc
         except openai.APIConnectionError as exc:
@@ -100,23 +81,6 @@ class ModelServer:
             # Without its cause: the SDK's error carries the server's text, which may quote the prompt.
             raise _status_error(exc.response) from None
         return _json_object(response)
-
-    @contextmanager
-    def _some_client(self) -> Iterator[openai.OpenAI]:
-        with self._lock:
-            free = (index for index, calls in enumerate(self._busy) if calls < _CALLS_PER_POOL)
-            index = next(free, -1)
-            if index < 0 and len(self._clients) < _POOLS:
-                self._clients.append(self._new_client())
-                self._busy.append(0)
-            if index < 0:
-                index = self._busy.index(min(self._busy))
-            self._busy[index] += 1
-        try:
-            yield self._clients[index]
-        finally:
-            with self._lock:
-                self._busy[index] -= 1
 
 
 class _BoundedStream(httpx2.SyncByteStream):

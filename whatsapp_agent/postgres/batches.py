@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
+from whatsapp_agent.postgres import release
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -69,6 +71,7 @@ class Batched(Generic[Item, Result]):
             self._waiting.append(call)
             leads, self._is_running = not self._is_running, True
         if not leads:
+            release()  # else those who wait could hold the connections that the leader waits for
             call.wait()
         if not call.is_done:
             self._lead()

@@ -1,11 +1,12 @@
 """Natural batching: what waits while a statement runs goes into the next one."""
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 from whatsapp_agent.postgres.batches import BUSY, MAX_ITEMS, Batched
 
@@ -63,6 +64,31 @@ def test_calls_that_come_while_one_runs_go_into_one_batch():
     run = Squares()
     assert call_while_busy(run, range(1, 9)) == [number * number for number in range(9)]
     assert [sorted(items) for items, _ in run.batches] == [[0], list(range(1, 9))]
+
+
+def test_a_call_that_waits_holds_no_connection_that_the_running_one_may_need():
+    run = Squares()
+    batched = Batched(run)
+    wrappers = []
+
+    def call(item: int) -> int:
+        connection.ensure_connection()
+        wrappers.append(connections["default"])
+        try:
+            return batched(item)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(call, 1)]
+        assert run.is_running.wait(10)
+        calls.append(pool.submit(call, 2))
+        give_up_at = time.monotonic() + 10
+        while len(wrappers) < 2 or wrappers[1].connection is not None:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.01)
+        run.may_end.set()
+        assert [each.result(10) for each in calls] == [1, 4]
 
 
 def test_a_batch_has_a_limit():
