@@ -15,6 +15,7 @@ from uuid import UUID
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -143,7 +144,7 @@ def _session_as_json(session: WhatsAppSession) -> dict[str, Any]:
 @require_http_methods(["GET", "POST"])
 @_staff_only
 def contacts(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """List the contacts of a session, those who wrote last first; `?q=` searches. POST {name, phone, kind} creates one.
+    """List the contacts of a session, the most recent first; `?q=` searches. POST {name, phone, kind} creates one.
 
     `kind` is `person` (with a phone), `hidden` (a person whose number WhatsApp hides) or `group`.
     """
@@ -153,7 +154,7 @@ def contacts(request: HttpRequest, session_id: UUID) -> HttpResponse:
     rows = Conversation.objects.filter(session=session).select_related("contact")
     if search := storable(request.GET.get("q", "").strip()):
         rows = rows.filter(contact_matches(search, path="contact__"))
-    rows = rows.order_by("-last_message_at", "-id")[:MAX_CONTACTS]
+    rows = rows.order_by(Coalesce("last_message_at", "created_at").desc(), "-id")[:MAX_CONTACTS]
     return JsonResponse({"contacts": [_contact_as_json(row) for row in rows]})
 
 

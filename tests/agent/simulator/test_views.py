@@ -199,6 +199,22 @@ def test_contacts_are_found_by_name_and_phone(chat: Conversation, staff_member: 
     assert found == [1, 1, 0, 0]
 
 
+def test_the_contact_of_the_latest_message_is_listed_before_older_contacts_without_one(
+    chat: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    client, address = log_in(staff_member), reverse("simulator-contacts", args=[chat.session_id])
+    _post(client, address, {"name": "Bea", "phone": "+5511977776666"})
+    Conversation.objects.filter(pk=chat.pk).update(last_message_at=timezone.now())
+    assert [contact["title"] for contact in client.get(address).json()["contacts"]] == ["Ana", "Bea"]
+
+
+def test_a_new_contact_is_listed_first(chat: Conversation, staff_member: User, log_in: LogIn) -> None:
+    client, address = log_in(staff_member), reverse("simulator-contacts", args=[chat.session_id])
+    Conversation.objects.filter(pk=chat.pk).update(last_message_at=timezone.now() - timedelta(minutes=1))
+    _post(client, address, {"name": "Bea", "phone": "+5511977776666"})
+    assert [contact["title"] for contact in client.get(address).json()["contacts"]] == ["Bea", "Ana"]
+
+
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
