@@ -16,22 +16,10 @@ from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import message_event
+from tests.support.zapw_events import text_event
 
 SECRET = settings.WHATSAPP_WEBHOOK_SECRET
 PAYLOADS = Path(__file__).parents[1] / "payloads" / "zapw"
-
-
-def text_event(text: Any = "Oi", **changes: Any) -> dict[str, Any]:
-    data = {
-        "from": "5511988887777@s.whatsapp.net",
-        "to": "5511999990000:12@s.whatsapp.net",
-        "messageId": "3EB0C767D71D1F0A1B22",
-        "timestamp": int(timezone.now().timestamp() * 1000),
-        "isGroup": False,
-        "type": "text",
-        "text": text,
-    }
-    return {"sessionId": "sales", "origin": "5511999990000", "eventType": "message.received", "data": data | changes}
 
 
 @pytest.fixture

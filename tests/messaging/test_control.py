@@ -6,30 +6,10 @@ import pytest
 from django.utils import timezone
 
 from messaging import control, leases, outbox
-from messaging.leases import Settlement
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import send_text
 from sessions_app.models import AgentProfile
-
-
-def settlement(conversation: Conversation, **changes: object) -> Settlement:
-    conversation.refresh_from_db()
-    values = {
-        "outcome": Turn.Outcome.ANSWERED,
-        "burst": list(conversation.messages.filter(status="received").values_list("pk", flat=True)),
-        "seen": conversation.inbound_count,
-        "started_at": timezone.now(),
-        "replies": ["Hi"],
-    }
-    return Settlement(**values | changes)
-
-
-def settle(lease, conversation, *, even_if_stale=False, **changes):
-    return leases.settle(
-        lease,
-        settlement(conversation, **changes),
-        even_if_stale=even_if_stale,
-    )
+from tests.support.turns import settle
 
 
 def test_a_reply_being_written_when_someone_takes_over_is_dropped(says, conversation):

@@ -16,14 +16,8 @@ from agent.bridges.events import Kind
 from messaging.media import files as media_files
 from messaging.media.types import OFFICE, OTHER, PLAIN_TEXT
 from messaging.models import Media, Message
+from tests.support.files import JPEG, MP4, OGG, PDF, PNG
 from whatsapp_agent.errors import InvalidInput, NotFound
-
-JPEG = b"\xff\xd8\xff\xe0" + b"\x00" * 60
-PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 60
-PDF = b"%PDF-1.7\n" + b"\x00" * 60
-OGG = b"OggS" + b"\x00" * 60
-MP4 = b"\x00\x00\x00\x18ftypisom" + b"\x00" * 60
-
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 60
 

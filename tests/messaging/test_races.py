@@ -22,10 +22,10 @@ from messaging.outbound import send_text
 from messaging.receipts import record_sent
 from messaging.search.index import index_waiting
 from sessions_app.models import WhatsAppSession
-from tests.agent.test_webhooks import text_event
 from tests.conftest import message_event
-from tests.messaging.test_control import settle
 from tests.support.aside import Aside
+from tests.support.turns import settle
+from tests.support.zapw_events import text_event
 from whatsapp_agent.errors import NotFound
 
 pytestmark = pytest.mark.django_db(transaction=True)

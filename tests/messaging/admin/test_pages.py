@@ -1,0 +1,163 @@
+"""What the admin pages show."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from agent.bridges.events import Kind
+from messaging.history.timeline import MAX_EXCERPT_CHARS
+from messaging.models import (
+    Contact,
+    Conversation,
+    Fact,
+    Media,
+    Message,
+    Summary,
+    ToolCall,
+    Turn,
+)
+from sessions_app.profiles import change_profile
+from tests.support.admin import MODELS, LogIn, create_outbound, list_url, page_url
+
+HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>{{ 7|add:7 }}"
+
+
+def test_hostile_texts_and_names_are_shown_and_not_run(example: dict[str, Any], admin: User, log_in: LogIn) -> None:
+    Message.objects.update(text=HOSTILE, error=HOSTILE, details={"note": HOSTILE})
+    Contact.objects.update(name=HOSTILE)
+    Media.objects.update(filename=HOSTILE)
+    Turn.objects.update(reason=HOSTILE)
+    ToolCall.objects.update(arguments={"query": HOSTILE}, result=HOSTILE)
+    Conversation.objects.update(summary=HOSTILE, control_reason=HOSTILE)
+    Fact.objects.update(text=HOSTILE)
+    Summary.objects.create(conversation=example["conversation"], version=1, text=HOSTILE, until=timezone.now())
+    client = log_in(admin)
+    for address in [*(list_url(model) for model in MODELS), *(page_url(example[model]) for model in MODELS)]:
+        page = client.get(address).content.decode()
+        assert "<script>alert" not in page, address
+        assert "<img src=x" not in page, address
+        assert "alert" in page, address
+
+
+def test_a_message_of_a_hundred_thousand_characters_does_not_fill_the_page(
+    conversation: Conversation, admin: User, log_in: LogIn
+) -> None:
+    create_outbound(conversation, text="x" * 100_000)
+    page = log_in(admin).get(page_url(conversation)).content.decode()
+    assert "x" * MAX_EXCERPT_CHARS in page
+    assert "x" * (MAX_EXCERPT_CHARS + 1) not in page
+
+
+def test_the_transcript_is_read_from_top_to_bottom(conversation: Conversation, admin: User, log_in: LogIn) -> None:
+    for number in range(60):
+        said_at = timezone.now() - timedelta(minutes=60 - number)
+        create_outbound(conversation, text=f"number {number}.", status="sent", said_at=said_at)
+    page = log_in(admin).get(page_url(conversation)).content.decode()
+    places = [page.find(f"number {number}.") for number in range(60)]
+    assert places[:10] == [-1] * 10
+    assert places[10:] == sorted(places[10:])
+    assert "Earlier messages" in page
+
+
+def test_what_failed_and_what_may_not_have_gone_is_plain_to_see(
+    conversation: Conversation, admin: User, log_in: LogIn
+) -> None:
+    create_outbound(conversation, status="unconfirmed", error="The bridge did not answer.")
+    Turn.objects.create(conversation=conversation, outcome="failed", reason="timeout", started_at=timezone.now())
+    page = log_in(admin).get(page_url(conversation)).content.decode()
+    assert "unconfirmed: it may have been sent" in page
+    assert "The bridge did not answer." in page
+    assert "timeout" in page
+
+
+def test_every_kind_of_message_says_something(conversation: Conversation, admin: User, log_in: LogIn) -> None:
+    details = {
+        Kind.LOCATION: {"location": {"latitude": 1.5, "longitude": 2.5, "name": "Cafe"}},
+        Kind.CONTACT: {"contacts": [{"name": "Bea", "phone": "+5511"}]},
+        Kind.REACTION: {"emoji": "👍", "target_id": "x"},
+    }
+    for kind in Kind:
+        create_outbound(conversation, kind=kind.value, text="", status="sent", details=details.get(kind, {}))
+    page = log_in(admin).get(page_url(conversation)).content.decode()
+    for words in ["Cafe, 1.5, 2.5", "Bea +5511", "Reacted with 👍", "Image", "Voice", "Order"]:
+        assert words in page
+
+
+def test_a_message_that_was_taken_back_is_not_shown_again(
+    conversation: Conversation, admin: User, log_in: LogIn
+) -> None:
+    create_outbound(conversation, text="my password is", revoked_at=timezone.now(), status="sent")
+    page = log_in(admin).get(page_url(conversation)).content.decode()
+    assert ("Deleted by its author" in page, "my password is" in page) == (True, False)
+
+
+def test_where_media_lies_at_the_bridge_is_for_administrators(
+    example: dict[str, Any], staff_member: User, admin: User, log_in: LogIn
+) -> None:
+    pages = [log_in(user).get(page_url(example["media"])).content.decode() for user in (staff_member, admin)]
+    assert ["secret-ref" in page for page in pages] == [False, True]
+
+
+def test_opening_a_conversation_marks_it_read(example: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
+    log_in(staff_member).get(page_url(example["conversation"]))
+    example["conversation"].refresh_from_db()
+    assert example["conversation"].unread_count == 0
+
+
+@pytest.mark.parametrize("model", ["message", "turn", "media"])
+def test_what_happened_can_be_neither_written_nor_deleted(
+    example: dict[str, Any], admin: User, log_in: LogIn, model: str
+) -> None:
+    client, row = log_in(admin), example[model]
+    doors = [
+        page_url(row),
+        reverse(f"admin:messaging_{model}_delete", args=[row.pk]),
+        reverse(f"admin:messaging_{model}_add"),
+    ]
+    assert [client.post(door, {"post": "yes", "text": "never said"}).status_code for door in doors] == [403] * 3
+
+
+@pytest.mark.parametrize("model", ["contact", "conversation"])
+def test_people_and_conversations_cannot_be_deleted(
+    example: dict[str, Any], admin: User, log_in: LogIn, model: str
+) -> None:
+    answer = log_in(admin).post(reverse(f"admin:messaging_{model}_delete", args=[example[model].pk]), {"post": "yes"})
+    assert answer.status_code == 403
+
+
+def test_a_turn_shows_the_parts_of_its_prompt(example: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
+    turn, profile = example["turn"], example["conversation"].session.agent_profile
+    profile = change_profile(profile=profile, by=None, instructions="Sell tea.\n<b>Be kind.</b>", tools=["remember"])
+    memory = create_outbound(example["conversation"], text="We once had coffee.", status="sent")
+    Summary.objects.create(
+        conversation=example["conversation"], version=3, text="They talked of tea.", until=timezone.now()
+    )
+    Turn.objects.filter(pk=turn.pk).update(
+        agent_profile=profile,
+        profile_version=profile.version,
+        used=turn.used | {"facts": [str(example["fact"].pk)], "memories": [str(memory.pk)], "summary_version": 3},
+    )
+    shown = log_in(staff_member).get(page_url(turn)).content.decode()
+    for part in (
+        "remember", "Sell tea.", "They talked of tea.", "Where is my order?", "Likes tea.", "We once had coffee.",
+    ):  # fmt: skip
+        assert part in shown
+    assert "<b>Be kind.</b>" not in shown
+
+
+def test_a_turn_shows_no_fact_of_another_contact(example: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
+    other = Contact.objects.create(session=example["conversation"].session, name="Bob")
+    fact = Fact.objects.create(contact=other, text="Bob is ill.", proposed_by="model")
+    Turn.objects.filter(pk=example["turn"].pk).update(used={"facts": [str(fact.pk)]})
+    assert "Bob is ill" not in log_in(staff_member).get(page_url(example["turn"])).content.decode()
+
+
+def test_a_message_s_details_are_shown_as_data(conversation: Conversation, admin: User, log_in: LogIn) -> None:
+    message = create_outbound(conversation, details={"location": {"latitude": 1.5}})
+    page = log_in(admin).get(page_url(message)).content.decode()
+    assert json.dumps("latitude")[1:-1] in page
