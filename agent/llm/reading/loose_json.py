@@ -10,6 +10,7 @@ from agent.llm.reading.spans import CodeSpans
 
 MAX_JSON_TRIES = 64  # in one text
 MAX_PYTHON_CHARS = 8_000
+_BARE_KEY = re.compile(r"([{,]\s{0,20})([A-Za-z_]\w{0,63})\s{0,20}:")
 _JSON_START = re.compile(r"\[\s*\{\s*\"|\{\s*\"")
 
 
@@ -39,12 +40,15 @@ def decode(text: str, at: int) -> tuple[Any, int]:
 
 
 def repair(text: str) -> Any:
-    """Read JSON that lacks its last braces, or that is written as Python; None if that fails too."""
+    """Read JSON that lacks its last braces or the quotes of its keys, or that is Python; None if that fails too."""
     text = text.strip()
     for closing in ("}", "}}", "}]", '"}}', "]}}"):
         value, end = decode(text + closing, 0)
         if end > 0 and not (text + closing)[end:].strip():
             return value
+    value, end = decode(_BARE_KEY.sub(r'\1"\2":', text), 0)
+    if end > 0:
+        return value
     try:
         value = ast.literal_eval(text) if len(text) <= MAX_PYTHON_CHARS else None
         return json.loads(json.dumps(value))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from agent.llm.base import ToolSpec
+from agent.llm.reading.call_spellings import ARGUMENT_KEYS, NAME_KEYS, OTHER_KEYS, WRAPPER_KEYS, normalize_calls
 from agent.llm.reading.loose_json import MAX_JSON_TRIES, MAX_PYTHON_CHARS, bare_json_starts, decode, dump, repair
 from agent.llm.reading.spans import CodeSpans, join_around_gap
 
@@ -72,21 +73,6 @@ _REACT = re.compile(
 )
 _REACT_THOUGHT = re.compile(r"\A\s*Thought:.*?(?=^[ \t]*Action:)", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _PYTHON_FENCES = {"tool_code", "tool_call", "tool_calls", "tool", "function_call"}
-_NAMES_KEYS = ("name", "tool_name", "tool", "function_name", "function", "action", "recipient_name")
-_ARGUMENT_KEYS = (
-    "arguments",
-    "parameters",
-    "args",
-    "input",
-    "action_input",
-    "tool_input",
-    "params",
-    "kwargs",
-    "tool_args",
-)
-_OTHER_KEYS = frozenset(
-    {"id", "type", "call_id", "tool_call_id", "index", "description", "thought", "thoughts", "reasoning"}
-)
 
 
 class WrittenCall(NamedTuple):
@@ -120,6 +106,7 @@ class _Reader:
         self._dropped = False
 
     def extract(self, text: str) -> Extracted:
+        text = normalize_calls(text, self._names)
         if "<" in text or "[" in text or "`" in text or "functools" in text:
             text = self._take_marked(text)
         if self._names:
@@ -165,7 +152,7 @@ class _Reader:
         elif body[:1] in {"{", "["} or language.strip().lower() in _PYTHON_FENCES or not body.count("\n"):
             calls, end = self._parse_json(body, strict=True)
             if not calls or body[end:].strip():
-                calls = self._parse_python(body)
+                calls = self._parse_python(body) or self._calls_in(repair(body), strict=True)
             is_shaped = body[:1] in {"{", "["} or language.strip().lower() in _PYTHON_FENCES
             if not calls or not self._names or not (is_shaped or self._are_tools(calls)):
                 return False
@@ -306,21 +293,21 @@ class _Reader:
             return [call for calls in found for call in calls] if all(found) else []
         if not isinstance(value, dict):
             return []
-        for wrapper in ("tool_calls", "tool_call", "function_call", "function", "calls", "tool_uses"):
+        for wrapper in WRAPPER_KEYS:
             if isinstance(value.get(wrapper), dict | list) and not isinstance(value.get("name"), str):
                 return self._calls_in(value[wrapper], strict=strict)
-        key = next((key for key in _NAMES_KEYS if isinstance(value.get(key), str)), "")
+        key = next((key for key in NAME_KEYS if isinstance(value.get(key), str)), "")
         if key:
-            arguments_key = next((each for each in _ARGUMENT_KEYS if each in value), "")
-            others = value.keys() - {key, arguments_key} - _OTHER_KEYS
+            arguments_key = next((each for each in ARGUMENT_KEYS if each in value), "")
+            others = value.keys() - {key, arguments_key} - OTHER_KEYS
             name = self._name(value[key])
             arguments = value.get(arguments_key, {}) if arguments_key else {}
             is_shaped = isinstance(arguments, dict) or (isinstance(arguments, str) and arguments.lstrip()[:1] == "{")
             if not others and (arguments_key or name in self._names) and (is_shaped or arguments is None):
-                has_full_shape = is_shaped and key in _NAMES_KEYS[:2] and arguments_key in _ARGUMENT_KEYS[:2]
+                has_full_shape = is_shaped and key in NAME_KEYS[:2] and arguments_key in ARGUMENT_KEYS[:2]
                 if name in self._names or not strict or (has_full_shape and re.fullmatch(_NAME, name)):
                     return [WrittenCall(name, dump(arguments if arguments is not None else {}))]
-            if not strict and name in self._names and not arguments_key:
+            if name in self._names and not arguments_key and (not strict or others <= self._properties(name).keys()):
                 rest = {each: inner for each, inner in value.items() if each != key and each not in {"id", "type"}}
                 return [WrittenCall(name, dump(rest))]
             return []
@@ -363,6 +350,13 @@ class _Reader:
         whole = text.strip()
         calls = self._parse_python(whole) if whole.endswith((")", ")]")) else []
         if self._are_tools(calls) or (calls and whole[0] == "["):
+            self._add(calls)
+            return ""
+        if (
+            whole[:1] in {"{", "["}
+            and decode(whole, 0)[1] < 0
+            and self._are_tools(calls := self._calls_in(repair(whole), strict=True))
+        ):
             self._add(calls)
             return ""
         if "call:" in whole and self._are_tools(calls := self._parse_gemma(whole)):
