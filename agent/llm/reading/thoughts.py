@@ -11,23 +11,28 @@ from agent.llm.reading.spans import CodeSpans, join_around_gap
 from agent.llm.reading.written_calls import CALL_MARK
 
 _NAME = (
-    r"(?:[a-z]{1,12}:)?(?:(?:inner|internal|hidden|private|longcat)[_-]?)?"
-    r"(?:think|thinking|thoughts?|reason|reasoning|reasoning_content|analysis|monologue|scratchpad|reflection"
-    r"|chain_of_thought|cot|cot_budget_reflect)"
+    r"(?!end[_-])(?:[a-z]{1,12}[:_-]){0,2}(?:inner|ant|re)?"
+    r"(?:think|thinking|thoughts?|reason|reasoning|analysis|monologue|scratchpad|reflection|planning|cot"
+    r"|chain[_-]of[_-]thoughts?)"
+    r"(?:[_-](?:process|content|text|block|steps?|trace|budget_reflect))?"
 )
+_BAR = "[|｜]"
 _WORD = r"(?:think|thinking|thought|thoughts|reasoning|analysis)"
 _OPEN = (
-    rf"<{_NAME}(?:\s[^<>]{{0,200}})?>"  # DeepSeek, Qwen, GLM, EXAONE, Seed and most others
-    r"|\[(?-i:THINK|THINKING|REASONING)\]"  # Mistral
+    rf"(?:<|&lt;)\s?{_NAME}(?:\s[^<>]{{0,200}})?(?:>|&gt;)"  # DeepSeek, Qwen, GLM, EXAONE, Seed and most others
+    r"|\[(?-i:(?:BEGIN_|START_)?(?:THINK|THINKING|THOUGHT|REASONING))\]"  # Mistral
     r"|◁think▷"  # Kimi
-    r"|<\|START_THINKING\|>"  # Cohere
-    rf"|<\|(?:begin|start)_of_{_WORD}\|>|<\|{_WORD}\|>|<\|{_WORD}_(?:start|begin)\|>"
+    rf"|<{_BAR}?(?:begin|start)_(?:of_)?{_WORD}{_BAR}?>"  # Cohere and others
+    rf"|<{_BAR}{_WORD}{_BAR}>|<{_BAR}{_WORD}_(?:start|begin){_BAR}>"
     r"|<\|channel>[ \t]*thought\b"  # Gemma
+    r"|<unused94>(?:\s?thought\b)?"  # MedGemma
     r"|<\|inner_prefix\|>|\[unused16\]"  # Apertus, Pangu
+    r"|<\|im_start\|>\s?think\b"  # s1
 )
 _CLOSE = (
-    rf"</{_NAME}\s*>|\[/(?-i:THINK|THINKING|REASONING)\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_{_WORD}\|>"
-    rf"|<\|/{_WORD}\|>|<\|{_WORD}_end\|>|<channel\|>|<\|inner_suffix\|>|\[unused17\]"
+    rf"(?:<|&lt;)\s?\\?/\s?{_NAME}\s{{0,9}}(?:>|&gt;)|\[(?-i:/|END_)(?-i:THINK|THINKING|THOUGHT|REASONING)\]|◁/think▷"
+    rf"|<{_BAR}?end_(?:of_)?{_WORD}{_BAR}?>|<{_BAR}/{_WORD}{_BAR}>|<{_BAR}{_WORD}_end{_BAR}>|<channel\|>|<unused95>"
+    r"|<\|inner_suffix\|>|\[unused17\]|<\|im_end\|>\s{0,9}<\|im_start\|>\s?answer\b"
     r"|<\|end\|>\s{0,9}<\|begin\|>assistant\s{0,9}<\|content\|>"  # Solar
 )
 _MARK = re.compile(rf"(?P<ticks>`+)|(?P<open>{_OPEN})|(?P<close>{_CLOSE})|<{_NAME}\s*/>", re.IGNORECASE)
@@ -40,19 +45,37 @@ _QUOTES = "\"'“”‘’«»„"
 _HARMONY = re.compile(r"<\|(start|channel|constrain|message|end|return|call)\|>")
 _HARMONY_OR_CODE = re.compile(rf"(?P<ticks>`+)|{_HARMONY.pattern}")
 _HARMONY_WITHOUT_MARKS = re.compile(
-    r"\s*(?:analysis|commentary)(?=[A-Z\"'¿¡]|[^\x00-\x7f]|.*assistant(?:final|commentary))", re.DOTALL
+    r"\s*(?:analysis|commentary)(?=[A-Z\"'¿¡]|[^\x00-\x7f]|.*assistant\s{0,3}(?:final|commentary))", re.DOTALL
 )
+_FINAL_WITHOUT_MARKS = re.compile(r"assistant\s{0,3}final")
 _CALL_WITHOUT_MARKS = re.compile(r"commentary\s+to=(?:functions\.)?([\w.-]+?)\s*(?:code|json)?\s*(?=\{)")
-_GRANITE = re.compile(r"\s*Here is my thought process:.*?(?:Here is my response:|\Z)", re.DOTALL)
+_HEADED = re.compile(  # Granite, Ollama
+    r"\s*(?:Here is my thought process:.*?(?:Here is my response:|\Z)|Thinking\.\.\.\n.*?\.\.\.done thinking\.)",
+    re.DOTALL,
+)
+_DETAILS = re.compile(  # as chat interfaces show thoughts
+    r"<details\b[^<>]{0,200}\btype=[\"']?reasoning\b[^<>]{0,200}>.*?(?:</details>|\Z)"
+    r"|<details[^<>]{0,200}>\s{0,9}<summary>[^<>]{0,100}(?:think|thought|reason)[^<>]{0,100}</summary>.*?(?:</details>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+_PAIR = re.compile(r"\[(/?)(think|thinking|thought|reasoning)\]", re.IGNORECASE)
 _WRAPPER = re.compile(
-    r"\s*<(answer|response|final|final_answer)>(?P<inner>.*?)(?:</\1>\s*|\Z)\Z", re.DOTALL | re.IGNORECASE
+    r"\s*<(answer|response|final|final_answer|final_response|output|reply)>(?P<inner>.*?)(?:</\1>\s*|\Z)\Z",
+    re.DOTALL | re.IGNORECASE,
 )
 _SPECIAL = (
     r"<\|(?:im_start|im_end|im_sep|eot_id|eom_id|eot|endoftext|end_of_text|begin_of_text|end|return|assistant|user"
     r"|begin_of_solution|end_of_solution|begin_of_box|end_of_box|START_RESPONSE|END_RESPONSE|END_OF_TURN_TOKEN"
     r"|start_header_id|end_header_id|content|begin|start)\|>|<(?:start|end)_of_turn>|<turn\|>|<\|turn>|</?s>|<eos>"
-    r"|<[｜|](?:end|begin)[▁_]of[▁_]sentence[｜|]>|\[/?INST\]"
+    r"|<[｜|](?:end|begin)[▁_]of[▁_]sentence[｜|]>|\[/?INST\]|<bos>|<\|header_start\|>|<\|header_end\|>"
+    r"|<\|CHATBOT_TOKEN\|>|<\|endofprompt\|>|<extra_id_\d>|<SPECIAL_\d{1,3}>"
 )
+_NEXT_TURN = re.compile(  # the model goes on with what others might say
+    r"(?:<\|(?:im_end|eot_id|eot|end|endoftext)\|>|<end_of_turn>|</s>)\s{0,9}"
+    r"(?:<\|im_start\|>|<\|start_header_id\|>|<\|header_start\|>|<start_of_turn>|<\|start\|>|<s>)?\s{0,9}"
+    r"(?:<\|)?(?:user|human|system|tool|ipython)\b"
+)
+_ROLE = re.compile(r"\A\s*(?:assistant|model)\n+(?=\S)")  # left of a header whose marks the server removed
 _LEADING = re.compile(rf"(?:{_SPECIAL})\s*(?:assistant\b\s*|model\b\s*)?")
 _TRAILING = re.compile(rf"(?:{_SPECIAL})\Z")
 _MAX_SPECIAL_CHARS = 32
@@ -64,12 +87,17 @@ def remove_thoughts(text: str) -> str:
     Where only a closing mark stands, what comes before it is thought. Marks in code, in quotes and behind the word
     "tag" are talked about and stay.
     """
-    if not any(mark in text for mark in "<[◁") and not _HARMONY_WITHOUT_MARKS.match(text):
-        return text[found.end() :] if (found := _GRANITE.match(text)) else text
+    if not any(mark in text for mark in ("<", "[", "◁", "&lt;")) and not _HARMONY_WITHOUT_MARKS.match(text):
+        text = text[found.end() :] if (found := _HEADED.match(text)) else text
+        return _ROLE.sub("", text)
     text = _read_harmony(text)
+    if "<details" in text:
+        text = _DETAILS.sub("", text)
+    if any(found[1] for found in _PAIR.finditer(text)):  # only where one is closed: people write "[thinking]" too
+        text = _PAIR.sub(lambda found: found[0].upper(), text)
     if _ANY.search(text):
         text = _remove_blocks(text)
-    if found := _GRANITE.match(text):
+    if found := _HEADED.match(text):
         text = text[found.end() :]
     text = _remove_special_tokens(text.strip())
     return wrapped["inner"].strip() if (wrapped := _WRAPPER.match(text)) else text
@@ -112,7 +140,9 @@ def _remove_special_tokens(text: str) -> str:
     at = 0
     while found := _LEADING.match(text, at):
         at = found.end()
-    text = text[at:]
+    text = _ROLE.sub("", text[at:])
+    if "`" not in text and (found := _NEXT_TURN.search(text)):
+        text = text[: found.start()]
     while found := _TRAILING.search(text, max(0, len(text) - _MAX_SPECIAL_CHARS)):
         text = text[: found.start()].rstrip()
     return text
@@ -181,8 +211,10 @@ def _harmony_messages(text: str) -> list[tuple[str, str]]:
 
 def _read_harmony_without_marks(text: str) -> str:
     """The same where the server stripped the marks and left the names: `analysis…assistantfinal…`."""
-    _, final, answer = text.rpartition("assistantfinal")
-    if final:
+    answer = None
+    for final in _FINAL_WITHOUT_MARKS.finditer(text):
+        answer = text[final.end() :]
+    if answer is not None:
         return answer
     if call := _CALL_WITHOUT_MARKS.search(text):
         return _as_tool_call(call[1], text[call.end() :])
