@@ -28,21 +28,21 @@ POSTPONED: tuple[tuple[type[models.Model], str, timedelta], ...] = (  # and the 
     (WebhookEndpoint, "lease_expires_at", timedelta(minutes=10)),
 )
 STALE_BEFORE_MEASURED = timedelta(minutes=10)  # how long it may take until a bridge's clock is known to be wrong
-_last_seen: tuple[datetime, float] | None = None  # the database's time, and our steady clock at that moment
+last_seen: tuple[datetime, float] | None = None  # the database's time, and our steady clock at that moment
 
 
 @periodic(every_s=5)
 def bring_back_postponed() -> None:
     """Bring back times and leases that only a clock set back can have put so far into the future."""
-    global _last_seen
+    global last_seen
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         (now,) = cursor.fetchone()
     steady = time.monotonic()
     step_s = 0.0
-    if _last_seen is not None:
-        step_s = (now - _last_seen[0]).total_seconds() - (steady - _last_seen[1])
-    _last_seen = now, steady
+    if last_seen is not None:
+        step_s = (now - last_seen[0]).total_seconds() - (steady - last_seen[1])
+    last_seen = now, steady
     for model, field, longest in POSTPONED:
         if step_s < -MIN_STEP_S:
             _update(model, field, later_than=now, to=F(field) + timedelta(seconds=step_s))

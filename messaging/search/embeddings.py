@@ -98,7 +98,7 @@ class NoPgvector(Exception):
     """The server has no usable pgvector; the text says what to do."""
 
 
-class _State:
+class State:
     """State of this process: the model it has prepared, and until when it pauses after a failure."""
 
     prepared: tuple[str, str] | None = None  # database, model
@@ -126,13 +126,13 @@ def embed_waiting(*, batches: int = 10) -> int:
 
 def _embed_batch() -> int:
     embedder = embedder_for_settings(timeout_s=settings.MODEL_TIMEOUT_S)
-    if embedder is None or time.monotonic() < _State.pause_until:
+    if embedder is None or time.monotonic() < State.pause_until:
         return 0
     try:
         prepare()
     except NoPgvector as exc:
         log.error("embeddings_impossible", reason=str(exc))
-        _State.pause_until = time.monotonic() + FAILURE_PAUSE_S
+        State.pause_until = time.monotonic() + FAILURE_PAUSE_S
         return 0
     with connection.cursor() as cursor:
         cursor.execute(CLAIM_WAITING, [CLAIM_S, BATCH])
@@ -146,7 +146,7 @@ def _embed_batch() -> int:
         vectors = _embed(embedder.embed, texts)
     except ModelError as exc:
         log.warning("embedding_failed", code=exc.code, waiting=len(claims))
-        _State.pause_until = time.monotonic() + (exc.retry_after_s or FAILURE_PAUSE_S)
+        State.pause_until = time.monotonic() + (exc.retry_after_s or FAILURE_PAUSE_S)
         return 0  # they are claimed again when this claim expires
     with transaction.atomic(), connection.cursor() as cursor:
         if vectors:
@@ -161,7 +161,7 @@ def _embed_batch() -> int:
 def prepare() -> None:
     """Create what the model needs: pgvector, an index, the list of older messages. Raises NoPgvector."""
     state = (connection.settings_dict["NAME"], settings.OPENAI_EMBEDDING_MODEL)
-    if _State.prepared == state:
+    if State.prepared == state:
         return
     require_pgvector()
     if (model := current_model(settings.OPENAI_EMBEDDING_MODEL)) is not None:
@@ -169,7 +169,7 @@ def prepare() -> None:
             _ensure_index(model)  # it was dropped if another model was set in between
     with connection.cursor() as cursor:
         cursor.execute(LIST_UNEMBEDDED, [settings.OPENAI_EMBEDDING_MODEL])
-    _State.prepared = state
+    State.prepared = state
 
 
 def require_pgvector() -> None:
@@ -261,7 +261,7 @@ def nearest(*, conversation_id: UUID, query: str, limit: int) -> dict[UUID, floa
     Empty when embeddings are off, nothing is embedded yet, or the model does not answer in time.
     """
     embedder = embedder_for_settings(timeout_s=QUERY_TIMEOUT_S)
-    if embedder is None or time.monotonic() < _State.pause_until:
+    if embedder is None or time.monotonic() < State.pause_until:
         return {}
     model = current_model(embedder.model)
     if model is None:
@@ -271,7 +271,7 @@ def nearest(*, conversation_id: UUID, query: str, limit: int) -> dict[UUID, floa
         [vector] = embedder.embed([query[:MAX_TEXT_CHARS]])
     except ModelError as exc:
         log.warning("embedding_failed", code=exc.code)
-        _State.pause_until = time.monotonic() + (exc.retry_after_s or FAILURE_PAUSE_S)
+        State.pause_until = time.monotonic() + (exc.retry_after_s or FAILURE_PAUSE_S)
         return {}
     if len(vector) != model.dimension:
         return {}  # the name stands for another model now; the background job will notice

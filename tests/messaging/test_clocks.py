@@ -36,7 +36,7 @@ def test_a_clock_set_back_by_minutes_takes_what_is_postponed_along(conversation,
     later = timezone.now() + timedelta(minutes=9)
     Conversation.objects.update(due_at=later)
     seen = timezone.now() + timedelta(minutes=8), time.monotonic()
-    monkeypatch.setattr(clocks, "_last_seen", seen)
+    monkeypatch.setattr(clocks, "last_seen", seen)
     clocks.bring_back_postponed()
     conversation.refresh_from_db()
     assert abs(later - timedelta(minutes=8) - conversation.due_at) < timedelta(seconds=5)

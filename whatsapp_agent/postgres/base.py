@@ -129,7 +129,7 @@ def _free(slots: list[threading.Semaphore]) -> None:
         slot.release()
 
 
-_pools: dict[tuple[str, str], Pool] = {}
+pools: dict[tuple[str, str], Pool] = {}
 _pools_lock = threading.Lock()
 
 
@@ -137,7 +137,7 @@ def _forget_pools() -> None:
     """A forked child must not speak on its parent's connections; the driver leaves them open for the parent."""
     global _pools_lock
     _pools_lock = threading.Lock()
-    _pools.clear()
+    pools.clear()
 
 
 os.register_at_fork(after_in_child=_forget_pools)
@@ -149,10 +149,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @property
     def _pool(self) -> Pool:
         key = (self.alias, str(self.settings_dict["NAME"]))  # a test run changes the name
-        if key not in _pools:
+        if key not in pools:
             with _pools_lock:
-                _pools.setdefault(key, Pool(self.settings_dict.get("POOL_SIZE") or 20))
-        return _pools[key]
+                pools.setdefault(key, Pool(self.settings_dict.get("POOL_SIZE") or 20))
+        return pools[key]
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         self._lent_by = self._pool
@@ -188,5 +188,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
 def close_idle() -> None:
     """Close what no one uses: before a fork, and at the end."""
     with _pools_lock:
-        for pool in _pools.values():
+        for pool in pools.values():
             pool.close_idle()

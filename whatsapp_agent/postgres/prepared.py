@@ -21,25 +21,25 @@ class Statement:
     run as it is, by all statements of this process from then on.
     """
 
-    _prepares = True
+    prepares = True
 
     def __init__(self, sql: str) -> None:
         names = list(dict.fromkeys(_PARAMETER.findall(sql)))
         numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
         self._sql = sql
-        self._name = f"agent_{hashlib.sha256(sql.encode()).hexdigest()[:16]}"
-        self._prepare = f"PREPARE {self._name} AS {numbered}"
-        self._execute = f"EXECUTE {self._name}" + (f" ({', '.join(f'%({name})s' for name in names)})" if names else "")
+        self.name = f"agent_{hashlib.sha256(sql.encode()).hexdigest()[:16]}"
+        self._prepare = f"PREPARE {self.name} AS {numbered}"
+        self._execute = f"EXECUTE {self.name}" + (f" ({', '.join(f'%({name})s' for name in names)})" if names else "")
 
     def rows(self, **parameters: Any) -> list[tuple[Any, ...]]:
         """Run it; returns what it gives back."""
-        if Statement._prepares:
+        if Statement.prepares:
             try:
                 return self._run_prepared(parameters)
             except DatabaseError as exc:
                 if not isinstance(exc.__cause__, (InvalidSqlStatementName, DuplicatePreparedStatement)):
                     raise
-                Statement._prepares = False
+                Statement.prepares = False
                 log.warning("statements_not_prepared", why="a connection pooler seems to stand before the database")
                 if connection.in_atomic_block:
                     raise  # the transaction is lost; whoever began it tries again
@@ -50,8 +50,8 @@ class Statement:
     def _run_prepared(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             known: set[str] = cursor.connection.prepared
-            if self._name not in known:
+            if self.name not in known:
                 cursor.execute(self._prepare)
-                known.add(self._name)
+                known.add(self.name)
             cursor.execute(self._execute, parameters)
             return cursor.fetchall() if cursor.description else []

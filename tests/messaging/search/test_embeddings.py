@@ -19,8 +19,8 @@ BEGINNING = datetime(2024, 5, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def server(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOpenAI]:
     """An embedding server, and settings that name it. Its vectors are near where texts share words."""
-    monkeypatch.setattr(embeddings._State, "prepared", None)
-    monkeypatch.setattr(embeddings._State, "pause_until", 0.0)
+    monkeypatch.setattr(embeddings.State, "prepared", None)
+    monkeypatch.setattr(embeddings.State, "pause_until", 0.0)
     with FakeOpenAI() as fake:
         settings.OPENAI_BASE_URL, settings.OPENAI_EMBEDDING_MODEL = fake.base_url, "small"
         yield fake
@@ -172,7 +172,7 @@ def test_a_failed_batch_is_tried_again(conversation, server, monkeypatch):
     lay_down(conversation, "kayak")
     server.fail("error_500", times=1)
     assert embeddings.embed_waiting() == 0
-    monkeypatch.setattr(embeddings._State, "pause_until", 0.0)
+    monkeypatch.setattr(embeddings.State, "pause_until", 0.0)
     assert embeddings.embed_waiting() == 0  # claimed, as by a process that died
     UnembeddedMessage.objects.update(not_before=BEGINNING)
     assert embeddings.embed_waiting() == 1

@@ -20,7 +20,7 @@ def pool(monkeypatch) -> Iterator[base.Pool]:
     """A pool of two connections, used by every thread of this test."""
     connection.close()
     pool = base.Pool(2)
-    monkeypatch.setattr(base.DatabaseWrapper, "_pool", pool)
+    monkeypatch.setitem(base.pools, ("default", str(connection.settings_dict["NAME"])), pool)
     yield pool
     connection.close()
     pool.close_idle()
@@ -118,14 +118,14 @@ def test_a_forked_child_starts_with_no_connections_of_its_parent(pool):
     postgres.release()
     child = os.fork()
     if child == 0:
-        os._exit(0 if not base._pools else 1)
+        os._exit(0 if not base.pools else 1)
     assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.fixture
 def crowd() -> Iterator[base.Pool]:
     """The pool, with every place taken that the background may have."""
-    pool, taken = connection._pool, 0
+    pool, taken = base.pools["default", str(connection.settings_dict["NAME"])], 0
     while pool._free_in_background.acquire(blocking=False):
         taken += 1
     yield pool

@@ -16,17 +16,15 @@ ADD = Statement("SELECT %(one)s::int + %(two)s::int, %(one)s::int")
 @pytest.fixture
 def pooler(monkeypatch):
     """Something between us and the server that lends another connection for each transaction."""
-    monkeypatch.setattr(Statement, "_prepares", True)
-    run = Statement._run_prepared
+    monkeypatch.setattr(Statement, "prepares", True)
 
-    def elsewhere(statement, parameters):
-        connection.ensure_connection()
-        connection.connection.prepared.add(statement._name)  # prepared, but over there
-        with connection.cursor() as cursor:
-            cursor.execute("DEALLOCATE ALL")
-        return run(statement, parameters)
+    def elsewhere(execute, sql, params, many, context):
+        if sql.startswith("EXECUTE "):  # prepared, but over there
+            context["cursor"].cursor.execute("DEALLOCATE ALL")
+        return execute(sql, params, many, context)
 
-    monkeypatch.setattr(Statement, "_run_prepared", elsewhere)
+    with connection.execute_wrapper(elsewhere):
+        yield
 
 
 def test_a_parameter_may_be_used_twice():
@@ -43,7 +41,7 @@ def test_a_statement_is_planned_once_by_each_connection():
         ADD.rows(one=1, two=2)
         postgres.release()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE name = %s", [ADD._name])
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE name = %s", [ADD.name])
         assert cursor.fetchone() == (1,)
 
 
@@ -56,7 +54,7 @@ def test_what_is_prepared_in_a_transaction_that_fails_is_usable_afterwards():
 
 def test_behind_a_pooler_statements_are_run_as_they_are(pooler):
     assert ADD.rows(one=1, two=2) == [(3, 1)]
-    assert not Statement._prepares
+    assert not Statement.prepares
 
 
 def test_a_kept_row_is_read_again_when_it_has_changed():
