@@ -31,11 +31,11 @@ STEMMED_LANGUAGES = (
     "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
 )  # fmt: skip
 GENERATED = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
-IF_LOST = (
-    "The data beside it was made with the one that was there: restore secrets.env from a backup. If it is lost, set a "
-    "new long random one: with a new SECRET_KEY give the bridges their keys again; with a new ADMIN_TOKEN_SECRET all "
-    "log in again; with a new WHATSAPP_WEBHOOK_SECRET tell it to the bridge"
-)
+IF_LOST = {
+    "SECRET_KEY": "then give the bridges their keys again",
+    "ADMIN_TOKEN_SECRET": "then all log in again",
+    "WHATSAPP_WEBHOOK_SECRET": "then give the bridge its webhook address again",
+}
 DATABASE_URL_FORM = "it looks like postgres://user:password@host:5432/name (in a password write / as %2F, # as %23)"
 UTC_ALIASES = {"Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"}
 MIN_SECRET_LENGTH = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
@@ -254,10 +254,12 @@ class Environment:
             stored = _read_secrets(path)
             missing = [name for name in GENERATED if name not in stored and not self.text(name)]
             if missing and (data_dir / "postgres" / "PG_VERSION").is_file():
-                lost = [name for name in missing if name != "ADMIN_PASSWORD"]
+                lost = [name for name in missing if name in IF_LOST]
                 for name in lost:
                     self.mistake(
-                        name, f"is missing: {path} has {'no such line' if stored else 'none, or is gone'}. {IF_LOST}"
+                        name,
+                        f"is missing in {path}, and the data there was made with it. Restore secrets.env from a "
+                        f"backup; if there is none, set {name} to a new long random text, {IF_LOST[name]}",
                     )
                 if lost:
                     return
@@ -275,8 +277,8 @@ class Environment:
 
     def secret(self, name: str, *, is_required: bool = True) -> str:
         given = self.text(name)
-        if not given and (not is_required or self._is_mistaken("DATA_DIR")):
-            return ""  # with a mistaken DATA_DIR it would have been generated there
+        if not given and (not is_required or self._is_mistaken("DATA_DIR") or self._is_mistaken(name)):
+            return ""  # with a mistaken DATA_DIR it would have been generated there; or its loss is a mistake already
         if not given:
             self.mistake(name, "is missing: with DATABASE_URL set no secret is generated; set it to a long random text")
         elif len(given) < MIN_SECRET_LENGTH[name]:

@@ -6,6 +6,7 @@ Each step may run on ten machines at once and again at every start; what a perso
 import errno
 import fcntl
 import hashlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -178,6 +179,9 @@ def close_data_directory() -> None:
         raise CannotStart(str(exc)) from exc
     except OSError as exc:
         raise CannotStart(f"DATA_DIR cannot be used: {exc.strerror}: {exc.filename}") from exc
+    media = Path(settings.MEDIA_ROOT)
+    if os.path.lexists(media) and not media.is_dir():
+        raise CannotStart(f"{media} is no directory: no file could be stored. Move it away, then start again.")
 
 
 def start_embedded_database(*, report: Report) -> None:

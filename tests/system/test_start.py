@@ -15,7 +15,7 @@ import pytest
 
 from accounts.models import User
 from accounts.services import ensure_first_staff_user
-from agent.server.startup import CannotStart, check_address
+from agent.server.startup import CannotStart, check_address, close_data_directory
 from tests.support.application import SECRETS, copy_data, open_to_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,6 +185,14 @@ def test_the_error_for_a_port_in_use_names_a_free_one():
 
     assert f"PORT {port} on 127.0.0.1 cannot be used" in str(error.value)
     assert f"make run PORT={port + 1}" in str(error.value)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text(""), lambda path: path.symlink_to("/nonexistent/media")])
+def test_a_start_refuses_media_that_is_no_directory(tmp_path, settings, make):
+    settings.DATA_DIR, settings.MEDIA_ROOT = tmp_path, tmp_path / "media"
+    make(settings.MEDIA_ROOT)
+    with pytest.raises(CannotStart, match="media is no directory"):
+        close_data_directory()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such name"])

@@ -156,8 +156,10 @@ def test_lost_secrets_are_not_replaced_where_data_exists(tmp_path):
     (tmp_path / "data" / "postgres" / "PG_VERSION").write_text("18")
 
     loaded = load_settings(tmp_path)
-    assert "- SECRET_KEY is missing" in loaded.mistakes
-    assert "restore secrets.env from a backup" in loaded.mistakes
+    for name in ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET"):
+        assert loaded.mistakes.count(f"- {name} is missing in {tmp_path / 'data' / 'secrets.env'}") == 1
+    assert "Restore secrets.env from a backup" in loaded.mistakes
+    assert "DATABASE_URL" not in loaded.mistakes
     assert not (tmp_path / "data" / "secrets.env").exists()
 
     given = dict.fromkeys(("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET"), "k" * 50)

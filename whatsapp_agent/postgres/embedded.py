@@ -196,7 +196,10 @@ def _start(data_dir: Path) -> None:
         _require_whole(data_dir)
     _clear_stale_locks(data_dir)
     options = " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS.items())
-    _run("pg_ctl", "start", "-s", "-w", "-t", TIMEOUT_S, "-l", "server.log", "-o", options, data_dir=data_dir)
+    try:
+        _run("pg_ctl", "start", "-s", "-w", "-t", TIMEOUT_S, "-l", "server.log", "-o", options, data_dir=data_dir)
+    except NotStarted as exc:
+        raise NotStarted(f"{exc}\nIf files of {data_dir} are damaged, restore all of it from a backup.") from exc
 
 
 @contextmanager
@@ -234,7 +237,10 @@ def _require_version(data_dir: Path) -> None:
 
 
 def _require_whole(data_dir: Path) -> None:
-    if missing := [name for name in PARTS if not (data_dir / name).exists()]:
+    missing = [name for name in PARTS if not (data_dir / name).exists()]
+    if missing == list(PARTS):
+        raise NotStarted(f"{data_dir} is not a database. Move it away, and the next start creates an empty one.")
+    if missing:
         raise NotStarted(
             f"{data_dir} is not a whole database: {', '.join(missing)} is missing. Restore all of it from a backup; or "
             "move it away, and the next start creates an empty one."

@@ -191,10 +191,21 @@ def test_half_a_database_is_named_and_left_alone(tmp_path, part):
     assert (own / "base").is_dir()
 
 
-def test_a_file_where_the_folder_should_be_is_named(tmp_path):
-    (tmp_path / "postgres").write_text("")
-    with pytest.raises(embedded.NotStarted, match="postgres"):
-        embedded.ensure_running(tmp_path / "postgres")
+def test_a_file_or_a_folder_of_other_files_is_no_database(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder" / "photos").mkdir(parents=True)
+    for name in ("file", "folder"):
+        with pytest.raises(embedded.NotStarted, match=f"{name} is not a database. Move it away"):
+            embedded.ensure_running(tmp_path / name)
+    assert (tmp_path / "folder" / "photos").is_dir()
+
+
+def test_damaged_files_are_explained_with_the_remedy(own):
+    embedded.ensure_running(own)
+    embedded.stop(own)
+    os.truncate(own / "global" / "pg_control", 100)
+    with pytest.raises(embedded.NotStarted, match="restore all of it from a backup"):
+        embedded.ensure_running(own)
 
 
 @pytest.mark.parametrize("command", [["migrate"], ["doctor"], ["sync_sessions"], ["createsuperuser", "--noinput"]])
