@@ -13,7 +13,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 ENVIRONMENT = env = Environment()
 env.read_dotenv(BASE_DIR / ".env")
 
-# --- Where things are kept ---------------------------------------------------------------------------------------
+# --- Data --------------------------------------------------------------------------------------------------------
 DATA_DIR = env.directory("DATA_DIR", default=BASE_DIR / ".data")
 DATABASE_URL = env.database_url("DATABASE_URL")  # empty: the embedded server
 DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", default=20, minimum=2)  # connections per process

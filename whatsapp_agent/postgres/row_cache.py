@@ -1,4 +1,4 @@
-"""Rows that rarely change, kept in memory for as long as the database has them in that very version."""
+"""A cache of rows that rarely change. A row is used only while the database has the same version of it."""
 
 from typing import Any, Generic, TypeVar
 
