@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.utils import timezone
 
 from messaging.models import Conversation, Message
+from whatsapp_agent.postgres.batches import Batched
 from whatsapp_agent.postgres.prepared import Statement
 
 WINDOW = timedelta(hours=1)  # exchanges looked at; a person may say the same thing again tomorrow
@@ -66,49 +67,65 @@ class Loop:
 
 # The burst first, then the answered ones, newest first. A change of control raises the epoch: counting begins again.
 RECENT_EXCHANGES = Statement("""
-WITH limits AS (
-    SELECT profile.loop_repeats, profile.loop_fast_replies, profile.loop_max_turns, profile.loop_window_s,
-           profile.loop_pause_s
-      FROM messaging_conversation conversation
-      JOIN sessions_app_whatsappsession session ON session.id = conversation.session_id
-      JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
-     WHERE conversation.id = %(conversation_id)s
-), recent AS (
-    SELECT id, created_at FROM messaging_turn
-     WHERE conversation_id = %(conversation_id)s AND created_at > %(since)s
-     ORDER BY created_at DESC LIMIT %(max_exchanges)s
-), answered AS (
-    SELECT recent.created_at AS answered_at,
-           min(message.created_at) FILTER (WHERE message.direction = 'inbound') AS received_at,
-           COALESCE(string_agg(left(message.text, %(max_chars)s::int), ' ' ORDER BY message.created_at, message.id)
-                    FILTER (WHERE message.direction = 'inbound'), '') AS text,
-           min(message.sending_at) FILTER (WHERE message.direction = 'outbound') AS sent_at
-      FROM recent JOIN messaging_message message ON message.turn_id = recent.id
-     GROUP BY recent.id, recent.created_at
-    HAVING bool_or(message.direction = 'outbound' AND message.control_epoch = %(epoch)s)
-), burst AS (
-    SELECT NULL::timestamptz AS answered_at, min(created_at) AS received_at,
-           COALESCE(string_agg(left(text, %(max_chars)s::int), ' ' ORDER BY created_at, id), '') AS text,
-           NULL::timestamptz AS sent_at
-      FROM messaging_message
-     WHERE conversation_id = %(conversation_id)s AND status = 'received'
-)
-SELECT limits.*, exchange.*
-  FROM limits, (SELECT * FROM burst UNION ALL SELECT * FROM answered) exchange
- ORDER BY exchange.answered_at DESC NULLS FIRST
+SELECT item.number, exchange.*
+  FROM unnest(%(ids)s::uuid[], %(epochs)s::int[]) WITH ORDINALITY AS item(conversation_id, epoch, number)
+ CROSS JOIN LATERAL (
+    WITH limits AS (
+        SELECT profile.loop_repeats, profile.loop_fast_replies, profile.loop_max_turns, profile.loop_window_s,
+               profile.loop_pause_s
+          FROM messaging_conversation conversation
+          JOIN sessions_app_whatsappsession session ON session.id = conversation.session_id
+          JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
+         WHERE conversation.id = item.conversation_id
+    ), recent AS (
+        SELECT id, created_at FROM messaging_turn
+         WHERE conversation_id = item.conversation_id AND created_at > %(since)s
+         ORDER BY created_at DESC LIMIT %(max_exchanges)s
+    ), answered AS (
+        SELECT recent.created_at AS answered_at,
+               min(message.created_at) FILTER (WHERE message.direction = 'inbound') AS received_at,
+               COALESCE(string_agg(left(message.text, %(max_chars)s::int), ' ' ORDER BY message.created_at, message.id)
+                        FILTER (WHERE message.direction = 'inbound'), '') AS text,
+               min(message.sending_at) FILTER (WHERE message.direction = 'outbound') AS sent_at
+          FROM recent JOIN messaging_message message ON message.turn_id = recent.id
+         GROUP BY recent.id, recent.created_at
+        HAVING bool_or(message.direction = 'outbound' AND message.control_epoch = item.epoch)
+    ), burst AS (
+        SELECT NULL::timestamptz AS answered_at, min(created_at) AS received_at,
+               COALESCE(string_agg(left(text, %(max_chars)s::int), ' ' ORDER BY created_at, id), '') AS text,
+               NULL::timestamptz AS sent_at
+          FROM messaging_message
+         WHERE conversation_id = item.conversation_id AND status = 'received'
+    )
+    SELECT limits.*, exchange.*
+      FROM limits, (SELECT * FROM burst UNION ALL SELECT * FROM answered) exchange
+ ) exchange
+ ORDER BY item.number, exchange.answered_at DESC NULLS FIRST
 """)
+
+
+def _select(items: Sequence[tuple[UUID, int]], _wait: bool) -> list[list[tuple[Any, ...]]]:
+    """Return the recent exchanges of each conversation, given as its id and the control epoch."""
+    ids, epochs = (list(values) for values in zip(*items, strict=True))
+    exchanges: list[list[tuple[Any, ...]]] = [[] for _ in items]
+    for number, *row in RECENT_EXCHANGES.rows(
+        ids=ids,
+        epochs=epochs,
+        since=timezone.now() - WINDOW,
+        max_exchanges=MAX_EXCHANGES,
+        max_chars=MAX_TEXT_CHARS,
+    ):
+        exchanges[number - 1].append(tuple(row))
+    return exchanges
+
+
+_recent_exchanges = Batched(_select)
 
 
 def find_loop(*, conversation_id: UUID, epoch: int) -> Loop | None:
     """Return why the unanswered burst must not be answered, None if it may be. Call it with the lease held."""
     now = timezone.now()
-    rows = RECENT_EXCHANGES.rows(
-        conversation_id=conversation_id,
-        epoch=epoch,
-        since=now - WINDOW,
-        max_exchanges=MAX_EXCHANGES,
-        max_chars=MAX_TEXT_CHARS,
-    )
+    rows = _recent_exchanges((conversation_id, epoch))
     if len(rows) < 2:
         return None
     limits = Limits(*rows[0][: len(Limits._fields)])

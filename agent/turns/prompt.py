@@ -18,6 +18,7 @@ from messaging.history.facts import MAX_FACTS
 from messaging.history.transcript import HistoryMessage, describe, escape_fences, is_withheld, shows_time, time_of
 from messaging.models import Conversation, Message
 from messaging.search.ranking import Hit, search
+from whatsapp_agent.postgres.batches import Batched
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
 from whatsapp_agent.text.times import format_day, format_minute_with_zone, in_zone
@@ -44,9 +45,12 @@ MIN_QUERY_CHARS = 12  # "ok, thanks" is no query
 MAX_QUERY_CHARS = 300
 
 SELECT_FACTS = Statement("""
-SELECT id, text, created_at FROM messaging_fact
- WHERE contact_id = %(contact_id)s AND forgotten_at IS NULL
- ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+SELECT contact.id, fact.id, fact.text, fact.created_at
+  FROM (SELECT DISTINCT id FROM unnest(%(contact_ids)s::uuid[]) AS contact(id)) contact
+ CROSS JOIN LATERAL (SELECT id, text, created_at FROM messaging_fact
+                      WHERE contact_id = contact.id AND forgotten_at IS NULL
+                      ORDER BY created_at DESC, id DESC LIMIT %(limit)s) fact
+ ORDER BY fact.created_at DESC, fact.id DESC
 """)
 
 
@@ -234,10 +238,20 @@ def _notes_block(
 
 def _load_facts(conversation: Conversation, *, budget: float) -> tuple[list[KnownFact], list[KnownFact]]:
     """Return the facts older than the summary, and those since: of each the newest that fit."""
-    known = [KnownFact(*row) for row in SELECT_FACTS.rows(contact_id=conversation.contact_id, limit=MAX_FACTS)]
+    known = _known_facts(conversation.contact_id)
     until = conversation.summary_until
     old = [fact for fact in known if until is not None and fact.created_at <= until]
     return _newest_within(old, budget=budget), _newest_within(known[: len(known) - len(old)], budget=budget)
+
+
+def _select_facts(contact_ids: Sequence[UUID], _wait: bool) -> list[list[KnownFact]]:
+    facts: dict[UUID, list[KnownFact]] = {contact_id: [] for contact_id in contact_ids}
+    for contact_id, *fact in SELECT_FACTS.rows(contact_ids=list(contact_ids), limit=MAX_FACTS):
+        facts[contact_id].append(KnownFact(*fact))
+    return [facts[contact_id] for contact_id in contact_ids]
+
+
+_known_facts = Batched(_select_facts)
 
 
 def _newest_within(facts: Sequence[KnownFact], *, budget: float) -> list[KnownFact]:
