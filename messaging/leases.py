@@ -71,7 +71,8 @@ WITH item AS (
 ), held AS (
     SELECT item.number, item.conversation_id
       FROM item JOIN messaging_conversation conversation ON conversation.id = item.conversation_id
-     WHERE lease_token = item.token AND control_epoch = item.epoch AND control = 'agent'
+     WHERE conversation.id = ANY(%(ids)s::uuid[])  -- for the planner, which takes `item` to have 100 rows
+       AND lease_token = item.token AND control_epoch = item.epoch AND control = 'agent'
        AND (inbound_count = item.seen OR item.even_if_stale)
 ), free AS (
     SELECT held.number FROM held JOIN messaging_conversation conversation ON conversation.id = held.conversation_id
@@ -289,7 +290,7 @@ def _complete(items: Sequence[dict[str, Any]], wait: bool) -> list[UUID | Busy |
     """Return the session's id for each turn that is completed."""
     numbered = [item | {"number": number} for number, item in enumerate(items)]
     statement = COMPLETE_WAITING if wait else COMPLETE_SKIPPING
-    rows = statement.rows(items=orjson.dumps(numbered).decode())
+    rows = statement.rows(items=orjson.dumps(numbered).decode(), ids=[item["conversation_id"] for item in items])
     return [BUSY if is_busy and not wait else session_id for _, is_busy, session_id in sorted(rows, key=itemgetter(0))]
 
 

@@ -7,9 +7,17 @@ from typing import Any
 import structlog
 from django.db import DatabaseError, connection
 from psycopg2.errors import DuplicatePreparedStatement, InvalidSqlStatementName
+from psycopg2.extensions import TRANSACTION_STATUS_INERROR
 
 log = structlog.get_logger(__name__)
 
+# A plan made for an empty table reads all of it when it has grown. So the first plan is made as for large tables, and
+# kept until there are statistics (`messaging.statistics`): from these PostgreSQL makes another one by itself.
+PLAN_FOR_LARGE_TABLES = (
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; "
+    "SET enable_mergejoin = off"
+)
+PLAN_AS_USUAL = "RESET enable_seqscan; RESET enable_hashjoin; RESET enable_mergejoin"
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
@@ -51,7 +59,12 @@ class Statement:
         with connection.cursor() as cursor:
             known: set[str] = cursor.connection.prepared
             if self.name not in known:
-                cursor.execute(self._prepare)
+                cursor.execute(f"{PLAN_FOR_LARGE_TABLES}; {self._prepare}")
                 known.add(self.name)
+                try:
+                    cursor.execute(f"EXPLAIN {self._execute}", parameters)
+                finally:
+                    if cursor.connection.info.transaction_status != TRANSACTION_STATUS_INERROR:  # a rollback resets
+                        cursor.execute(PLAN_AS_USUAL)
             cursor.execute(self._execute, parameters)
             return cursor.fetchall() if cursor.description else []
