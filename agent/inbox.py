@@ -28,8 +28,9 @@ from messaging import inbound, receipts
 from messaging.contacts.lookup import record_changed_id
 from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
+from sessions_app.bridges import adapter_for
 from sessions_app.models import Bridge
-from sessions_app.services import adapter_for, record_session_change, register_session
+from sessions_app.services import record_session_change, register_session
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 

@@ -18,15 +18,9 @@ from messaging import outbox
 from messaging.media.files import outgoing
 from messaging.models import Media, Message
 from messaging.outbox import Claimed
+from sessions_app.bridges import adapter_for, bridge_cache, call_bridge
 from sessions_app.models import Bridge
-from sessions_app.services import (
-    NOT_CONNECTED,
-    adapter_for,
-    bridge_cache,
-    call_bridge,
-    record_key_refused,
-    record_session_change,
-)
+from sessions_app.services import NOT_CONNECTED, record_key_refused, record_session_change
 from whatsapp_agent import postgres
 
 log = structlog.get_logger(__name__)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import structlog
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import Resolver404, resolve
@@ -12,13 +11,15 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 
 from agent import inbox
+from sessions_app.bridges import adapter_for, bridge_of_slug
 from sessions_app.models import Bridge
-from sessions_app.services import bridge_of_slug
 from whatsapp_agent import disk
 from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 log = structlog.get_logger(__name__)
+
+MAX_BODY_BYTES = 4 * 1024 * 1024  # Meta sends up to 3 MB at once
 
 
 def webhook_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -46,6 +47,8 @@ def webhook_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
 @csrf_exempt
 def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
     """Store a webhook request: 200 once its events are committed, 503 if the bridge must send it again."""
+    if request.method == "GET":
+        return _challenge(request, slug=slug, secret=secret)
     if request.method != "POST":
         return method_not_allowed("POST")
     try:
@@ -72,12 +75,26 @@ def _authenticated(*, slug: str, secret: str) -> Bridge:
     return bridge
 
 
+def _challenge(request: HttpRequest, *, slug: str, secret: str) -> HttpResponse:
+    """Answer a bridge that verifies this address with its challenge; others may only POST here."""
+    try:
+        bridge = _authenticated(slug=slug, secret=secret)
+    except AppError as exc:
+        return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
+    if "hub.challenge" not in request.GET:
+        return method_not_allowed("POST")
+    answer = adapter_for(bridge).answer_challenge(request.GET)
+    if answer is None:
+        return JsonResponse({"detail": "Wrong verify token.", "code": "forbidden"}, status=403)
+    return HttpResponse(answer, content_type="text/plain; charset=utf-8")
+
+
 class WebhookRequestTooLarge(AppError):
-    status, code, detail = 413, "too_large", "A webhook request may have 1 MiB at most."
+    status, code, detail = 413, "too_large", "A webhook request may have 4 MiB at most."
 
 
 def _body(request: HttpRequest) -> bytes:
-    try:
-        return request.body
-    except RequestDataTooBig as exc:
-        raise WebhookRequestTooLarge() from exc
+    body = request.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
+        raise WebhookRequestTooLarge()
+    return body

@@ -16,8 +16,8 @@ from messaging.contacts.phones import parse_phone
 from messaging.media.files import NewFile
 from messaging.models import ContactAlias, Conversation, Media, Message
 from messaging.models.conversations import NO_ATTENTION
+from sessions_app.bridges import adapter_for
 from sessions_app.models import WhatsAppSession
-from sessions_app.services import adapter_for
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
 

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.urls import reverse
 from uuid_utils.compat import uuid7
 
 from accounts.models import Role, User
@@ -44,7 +45,15 @@ class Bridge(models.Model):
     kind = models.CharField(max_length=20, choices=bridge_kinds)
     base_url = models.URLField(blank=True)
     api_key = EncryptedTextField(blank=True)
-    webhook_secret = EncryptedTextField(help_text="The last part of the webhook address, or the key of its signature.")
+    webhook_secret = EncryptedTextField(help_text="The last part of the webhook address.")
+    signing_key = EncryptedTextField(
+        blank=True,
+        help_text="What its webhook requests are signed with: WAHA's HMAC key, Meta's app secret, the value of "
+        "Evolution's X-Webhook-Secret. Empty: the secret in the address is the only proof.",
+    )
+    verify_token = EncryptedTextField(
+        blank=True, help_text="Answers Meta's verification of the webhook. Empty: the webhook secret."
+    )
     synced_at = models.DateTimeField(null=True, editable=False)
     # By how many seconds the times of its messages are ahead of our clock, as last measured (`bridge_clocks`).
     clock_offset_s = models.FloatField(default=0, db_default=0, editable=False)
@@ -53,6 +62,10 @@ class Bridge(models.Model):
 
     def __str__(self) -> str:
         return f"{self.slug} ({self.kind})"
+
+    @property
+    def webhook_path(self) -> str:
+        return reverse("webhook", args=[self.slug, self.webhook_secret]) if self.webhook_secret else ""
 
 
 def validate_time_zone(name: str) -> None:

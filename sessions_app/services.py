@@ -3,7 +3,6 @@
 import secrets
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 
 import structlog
@@ -14,17 +13,15 @@ from django.utils import timezone
 
 from accounts.models import User
 from agent.bridges import ADAPTERS
-from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Health, SessionState
+from agent.bridges.base import Capability, SessionState
 from agent.bridges.events import Link, SessionChanged
-from agent.bridges.exchange import BridgeError, Refused, Result, Steps
-from agent.bridges.transport import HttpTransport
-from sessions_app import profiles
+from agent.bridges.exchange import BridgeError, Refused
+from sessions_app import bridges, profiles
+from sessions_app.bridges import adapter_for, call_bridge, webhook_target
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
 from whatsapp_agent.periodic import periodic
-from whatsapp_agent.postgres.prepared import Statement
-from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
 log = structlog.get_logger(__name__)
 
@@ -42,18 +39,10 @@ WEAK_REASONS = ("", UNKNOWN_TO_BRIDGE, NOT_CONNECTED)
 FINAL_REASONS = ("401", "403", "411", "440", LOGGED_OUT_BY_US, DELETED_BY_US)
 SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
-BRIDGE_OF_SLUG = Statement("SELECT id, ROW(xmin, ctid)::text FROM sessions_app_bridge WHERE slug = %(slug)s")
-
-bridge_cache = VersionedRowCache(Bridge)
-
 
 def ensure_default_bridges() -> None:
     """Create or update the `default` bridge from the settings, the simulator and the default agent profile."""
-    values = {
-        "kind": settings.WHATSAPP_BRIDGE,
-        "base_url": settings.WHATSAPP_API_URL,
-        "api_key": settings.WHATSAPP_API_KEY,
-    }
+    values = bridges.values_of_settings()
     if settings.WHATSAPP_WEBHOOK_SECRET:
         values["webhook_secret"] = settings.WHATSAPP_WEBHOOK_SECRET
     generated = {"webhook_secret": secrets.token_urlsafe(32)}
@@ -79,44 +68,6 @@ def default_profile() -> AgentProfile:
         profile, _ = AgentProfile.objects.get_or_create(is_default=True, defaults={"name": "Assistant"})
         profiles.save_version(profile)
     return profile
-
-
-def bridge_of_slug(slug: str) -> Bridge | None:
-    """Return the bridge with this slug, or None. All threads share the cached object: do not change it."""
-    for pk, version in BRIDGE_OF_SLUG.rows(slug=slug):
-        return bridge_cache.get(pk, version)
-    return None
-
-
-def adapter_for(bridge: Bridge) -> BridgeAdapter:
-    """Return the adapter of a bridge: its capabilities, and how to phrase requests and read answers. Does no I/O."""
-    return _adapter(
-        bridge.kind,
-        BridgeConfig(base_url=bridge.base_url, api_key=bridge.api_key, timeout_s=settings.BRIDGE_TIMEOUT_S),
-    )
-
-
-def call_bridge(bridge: Bridge, steps: Steps[Result]) -> Result:
-    """Make the requests of one call and return its result. Raises BridgeError."""
-    return _transport(adapter_for(bridge)).run(steps)
-
-
-def bridge_health(bridge: Bridge) -> Health:
-    try:
-        return call_bridge(bridge, adapter_for(bridge).health())
-    except BridgeError:  # not even a request could be made
-        return Health(is_well=False)
-
-
-@cache
-def _adapter(kind: str, config: BridgeConfig) -> BridgeAdapter:
-    return ADAPTERS[kind](config)
-
-
-@cache
-def _transport(adapter: BridgeAdapter) -> HttpTransport:
-    """One a process and adapter, so that its connections are shared."""
-    return HttpTransport(adapter)
 
 
 def register_session(
@@ -218,7 +169,7 @@ def start_session(
     adapter = adapter_for(bridge)
     postgres.release()
     try:
-        state = call_bridge(bridge, adapter.start_session(name=name))
+        state = call_bridge(bridge, adapter.start_session(name=name, webhook=webhook_target(bridge)))
     except Refused as exc:
         if exc.code == "already_exists":
             raise SessionExists(
@@ -298,7 +249,8 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
         if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT, Link.FAILED}:
             if state is not None:
                 call_bridge(session.bridge, adapter.delete_session(name=session.name))
-            state = call_bridge(session.bridge, adapter.start_session(name=session.name))
+            webhook = webhook_target(session.bridge)
+            state = call_bridge(session.bridge, adapter.start_session(name=session.name, webhook=webhook))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     WhatsAppSession.objects.filter(pk=session.pk).update(ended_at=None, status_changed_at=None)
@@ -361,7 +313,7 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     postgres.release()
     asked_at = timezone.now()  # an event received meanwhile is newer than the response
     try:
-        states = {state.name: state for state in call_bridge(bridge, adapter.list_sessions())}
+        states = {state.name: state for state in _list_states(bridge)}
     except BridgeError as exc:
         if exc.code == "unauthorized":
             record_key_refused(bridge)
@@ -385,6 +337,17 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
             if session.status != before:
                 report["missing"].append(name)
     return report
+
+
+def _list_states(bridge: Bridge) -> list[SessionState]:
+    """Ask for every session; of a bridge that cannot list them, for each that we know. Raises BridgeError."""
+    adapter = adapter_for(bridge)
+    if adapter.lists_sessions:
+        return call_bridge(bridge, adapter.list_sessions())
+    names = list(bridge.sessions.live().values_list("name", flat=True))
+    postgres.release()
+    states = [call_bridge(bridge, adapter.session_state(name=name)) for name in names]
+    return [state for state in states if state is not None]
 
 
 @periodic(every_s=5, may_block=True)

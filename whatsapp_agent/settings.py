@@ -55,8 +55,12 @@ LOG_FORMAT = env.choice("LOG_FORMAT", default="console", choices=("console", "js
 WHATSAPP_API_URL = env.url("WHATSAPP_API_URL", schemes=("http", "https"))
 WHATSAPP_API_KEY = env.text("WHATSAPP_API_KEY")
 WHATSAPP_BRIDGE = env.choice(
-    "WHATSAPP_BRIDGE", default="zapw" if WHATSAPP_API_URL else "simulator", choices=("simulator", "zapw")
+    "WHATSAPP_BRIDGE",
+    default="zapw" if WHATSAPP_API_URL else "simulator",
+    choices=("simulator", "zapw", "waha", "evolution", "cloud"),
 )
+WHATSAPP_SIGNING_KEY = env.text("WHATSAPP_SIGNING_KEY")  # empty: the secret in the webhook's address is the only proof
+WHATSAPP_VERIFY_TOKEN = env.text("WHATSAPP_VERIFY_TOKEN")  # empty: the webhook secret; only cloud asks for it
 BRIDGE_TIMEOUT_S = env.number("BRIDGE_TIMEOUT_S", default=30.0, minimum=0.1)
 SEND_GAP_S = env.number("SEND_GAP_S", default=1.0, minimum=0.0)  # between two messages to one conversation
 
@@ -90,7 +94,11 @@ AGENT_SWEEP_S = env.number("AGENT_SWEEP_S", default=2.0, minimum=0.1)
 AGENT_RETRY_BASE_S = env.number("AGENT_RETRY_BASE_S", default=1.0, minimum=0.0)  # doubles with each try
 AGENT_MAX_TRIES = env.integer("AGENT_MAX_TRIES", default=6, minimum=1)
 
-if not WHATSAPP_API_URL and WHATSAPP_BRIDGE != "simulator":
+if WHATSAPP_BRIDGE == "cloud" and not WHATSAPP_API_KEY:
+    env.mistake("WHATSAPP_API_KEY", "is empty, but WHATSAPP_BRIDGE=cloud needs the access token")
+if WHATSAPP_BRIDGE == "cloud" and not WHATSAPP_SIGNING_KEY:
+    env.mistake("WHATSAPP_SIGNING_KEY", "is empty, but WHATSAPP_BRIDGE=cloud needs the app secret that signs webhooks")
+if not WHATSAPP_API_URL and WHATSAPP_BRIDGE not in {"simulator", "cloud"}:
     env.mistake("WHATSAPP_API_URL", f"is empty, but WHATSAPP_BRIDGE={WHATSAPP_BRIDGE} needs its address")
 if WHATSAPP_API_URL and WHATSAPP_BRIDGE == "simulator":
     env.mistake("WHATSAPP_BRIDGE", "is simulator, which takes no WHATSAPP_API_URL; remove one of the two")

@@ -24,8 +24,9 @@ from agent.server import startup
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.search import embeddings
 from sessions_app import bridge_clocks, model_limits
+from sessions_app.bridges import adapter_for, bridge_health, call_bridge, follows_settings
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
-from sessions_app.services import KEY_REFUSED, adapter_for, bridge_health, call_bridge
+from sessions_app.services import KEY_REFUSED
 from whatsapp_agent import disk
 from whatsapp_agent.postgres import clock, embedded
 
@@ -178,12 +179,8 @@ def _bridges() -> Iterator[Finding]:
 
 def _bridge(bridge: Bridge, health: Health) -> Finding:
     about = f"bridge {bridge.slug}"
-    if bridge.slug == Bridge.DEFAULT and (bridge.kind, bridge.base_url, bridge.api_key) != (
-        settings.WHATSAPP_BRIDGE,
-        settings.WHATSAPP_API_URL,
-        settings.WHATSAPP_API_KEY,
-    ):
-        text = "WHATSAPP_BRIDGE, WHATSAPP_API_URL or WHATSAPP_API_KEY has changed since the last start"
+    if bridge.slug == Bridge.DEFAULT and not follows_settings(bridge):
+        text = "A variable WHATSAPP_… of the bridge has changed since the last start"
         return Finding(about, False, text, "Start again: manage.py up applies the change.")
     at = f"{bridge.kind} at {bridge.base_url}" if bridge.base_url else bridge.kind
     if not health.is_well:

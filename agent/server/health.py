@@ -8,8 +8,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from messaging.models import Conversation
 from sessions_app import bridge_clocks
+from sessions_app.bridges import bridge_health
 from sessions_app.models import Bridge
-from sessions_app.services import bridge_health
 from whatsapp_agent import disk, postgres
 from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.http import health

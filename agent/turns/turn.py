@@ -26,7 +26,7 @@ from messaging.history.transcript import MAX_MESSAGES, HistoryMessage, load_hist
 from messaging.history.withheld import withhold
 from messaging.leases import Lease, LeaseLost, Settlement
 from messaging.models import Conversation, Message, Turn
-from sessions_app.services import adapter_for
+from sessions_app.bridges import adapter_for
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.text.markdown import to_whatsapp

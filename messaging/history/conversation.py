@@ -8,8 +8,8 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS, models
 
 from messaging.models import Contact, Conversation
+from sessions_app.bridges import bridge_cache
 from sessions_app.models import AgentProfile, WhatsAppSession
-from sessions_app.services import bridge_cache
 from whatsapp_agent.postgres.batches import Batched
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache

@@ -9,7 +9,6 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
@@ -19,7 +18,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin
-from sessions_app import services
+from sessions_app import bridges, services
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 
@@ -31,15 +30,25 @@ class BridgeForm(forms.ModelForm):
         help_text="Not shown after saving. Leave empty to keep the present key.",
     )
 
+    signing_key = forms.CharField(
+        required=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="What its webhook requests are signed with: WAHA's HMAC key, Meta's app secret, the value of "
+        "Evolution's X-Webhook-Secret header. Not shown after saving. Leave empty to keep the present key.",
+    )
+
     class Meta:
         model = Bridge
-        fields = ["slug", "kind", "base_url", "api_key"]
+        fields = ["slug", "kind", "base_url", "api_key", "signing_key"]
         field_classes = {"base_url": partial(forms.URLField, assume_scheme="http")}
         labels = {"base_url": "Base URL"}
         widgets = {"base_url": UnfoldAdminURLInputWidget}
 
     def clean_api_key(self) -> str:
         return self.cleaned_data["api_key"] or self.instance.api_key
+
+    def clean_signing_key(self) -> str:
+        return self.cleaned_data["signing_key"] or self.instance.signing_key
 
 
 @admin.register(Bridge)
@@ -51,14 +60,26 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
     list_filter = ["kind"]
     search_fields = ["slug", "base_url"]
     ordering = ["slug"]
-    actions = ["reconcile", "renew_webhook_secret"]
-    fields = ["slug", "kind", "base_url", "api_key", "key_is_set", "webhook_address", "synced_at", "created_at"]
-    readonly_fields = ["key_is_set", "webhook_address", "synced_at", "created_at"]
+    actions = ["reconcile", "set_up", "renew_webhook_secret"]
+    fields = [
+        "slug",
+        "kind",
+        "base_url",
+        "api_key",
+        "key_is_set",
+        "signing_key",
+        "is_signed",
+        "webhook_address",
+        "synced_at",
+        "created_at",
+    ]
+    readonly_fields = ["key_is_set", "is_signed", "webhook_address", "synced_at", "created_at"]
 
     def get_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
         if obj is None:
-            return ["slug", "kind", "base_url", "api_key"]
-        return [name for name in self.fields if name != "api_key" or not _is_set_by_environment(obj)]
+            return ["slug", "kind", "base_url", "api_key", "signing_key"]
+        hidden = {"api_key", "signing_key"} if _is_set_by_environment(obj) else set()
+        return [name for name in self.fields if name not in hidden]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
         if obj is not None and _is_set_by_environment(obj):
@@ -68,8 +89,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         bridge = super().get_object(request, object_id, from_field)
         if bridge is not None:
-            webhook = reverse("webhook", args=[bridge.slug, bridge.webhook_secret])
-            bridge.full_webhook_address = request.build_absolute_uri(webhook)
+            bridge.full_webhook_address = request.build_absolute_uri(bridge.webhook_path)
         return bridge
 
     def has_delete_permission(self, request: HttpRequest, obj: Bridge | None = None) -> bool:
@@ -82,6 +102,10 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
     @display(description="API key", boolean=True)
     def key_is_set(self, bridge: Bridge) -> bool:
         return bool(bridge.api_key)
+
+    @display(description="signing key", boolean=True)
+    def is_signed(self, bridge: Bridge) -> bool:
+        return bool(bridge.signing_key)
 
     @display(description="webhook address")
     def webhook_address(self, bridge: Any) -> str:
@@ -101,6 +125,17 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
                 continue
             changes = [f"{what}: {', '.join(names)}" for what, names in report.items() if names]
             self.message_user(request, f"{bridge.slug}: {'; '.join(changes) or 'nothing has changed'}.")
+
+    @admin.action(description="Tell the bridge our webhook address")
+    def set_up(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
+        for bridge in queryset:
+            try:
+                lines = bridges.setup_bridge(bridge)
+            except BridgeFailed as exc:
+                self.message_user(request, f"{bridge.slug}: {exc}", messages.ERROR)
+                continue
+            for line in lines:
+                self.message_user(request, line)
 
     @admin.action(description="Generate a new webhook secret")
     def renew_webhook_secret(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:

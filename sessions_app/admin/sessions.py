@@ -27,7 +27,7 @@ from unfold.widgets import (
 from accounts.admin_pages import FastChangeList, SingleLineAdmin, is_administrator, staff_user
 from agent.bridges.addresses import phone_as_written
 from agent.bridges.base import Capability
-from sessions_app import services
+from sessions_app import bridges, services
 from sessions_app.admin.scoped import SessionScopedAdmin
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent.errors import AppError, BridgeFailed
@@ -182,7 +182,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
 
     def _link_context(self, request: HttpRequest, session: WhatsAppSession) -> dict[str, Any]:
-        capabilities = services.adapter_for(session.bridge).capabilities
+        capabilities = bridges.adapter_for(session.bridge).capabilities
         return {
             "session": session,
             "may_link": self.has_change_permission(request),

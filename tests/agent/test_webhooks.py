@@ -79,8 +79,8 @@ def test_an_unreadable_body_is_told_so_and_nothing_is_stored(post, body):
     assert not Message.objects.exists()
 
 
-def test_a_body_over_one_mebibyte_is_refused(post):
-    assert post(text_event("x" * 1024 * 1024)).status_code == 413
+def test_a_body_over_four_mebibytes_is_refused(post):
+    assert post(text_event("x" * 4 * 1024 * 1024)).status_code == 413
     assert not Message.objects.exists()
 
 

@@ -25,7 +25,7 @@ from agent.turns.turn import take_turn
 from messaging import control, outbox
 from messaging.models import Conversation, Message
 from messaging.outbound import send_text
-from sessions_app import services
+from sessions_app import bridges
 from tests.conftest import message_event
 from whatsapp_agent.errors import NotFound
 
@@ -51,7 +51,7 @@ class OddBridge(SimulatorBridge):
         sent = Sent(provider_message_id=uuid4().hex)
         if number < 0.2:
             echo = message_event(text, provider_message_id=sent.provider_message_id, outbound=True, chat=_read(address))
-            try_to(lambda: inbox._store_event(bridge=services.bridge_of_slug("simulator"), event=echo))
+            try_to(lambda: inbox._store_event(bridge=bridges.bridge_of_slug("simulator"), event=echo))
         if number < 0.25:
             raise Unconfirmed("Perhaps.")
         return without_request(sent)
@@ -78,11 +78,11 @@ def storm(session, simulator, profile, monkeypatch, settings) -> Iterator[None]:
     OddBridge.taken = Counter()
     monkeypatch.setattr(llm, "model_for_settings", UnsteadyModel)
     monkeypatch.setitem(ADAPTERS, "simulator", OddBridge)
-    services._adapter.cache_clear()
-    services._transport.cache_clear()
+    bridges._adapter.cache_clear()
+    bridges._transport.cache_clear()
     yield
-    services._adapter.cache_clear()
-    services._transport.cache_clear()
+    bridges._adapter.cache_clear()
+    bridges._transport.cache_clear()
 
 
 def try_to(act: Callable[[], object]) -> bool:
@@ -107,7 +107,7 @@ def write(stored_ids: list[str]) -> None:
     chat = chance.choices([_read(phone), _read(hidden), tied], weights=[10, 10, 1])[0]
     event = message_event("Hello", provider_message_id=uuid4().hex, chat=chat)
     for _ in range(chance.choice([1, 2])):
-        assert inbox._store_event(bridge=services.bridge_of_slug("simulator"), event=event) == "kept"
+        assert inbox._store_event(bridge=bridges.bridge_of_slug("simulator"), event=event) == "kept"
     stored_ids.append(event.provider_message_id)
     time.sleep(0.02)
 

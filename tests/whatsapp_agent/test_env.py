@@ -428,3 +428,11 @@ def test_an_unknown_time_zone_is_a_mistake(tmp_path):
     loaded = load_settings(tmp_path, TIME_ZONE="Brasilia")
 
     assert "- TIME_ZONE is 'Brasilia'" in loaded.mistakes
+
+
+@pytest.mark.parametrize("name", ["WHATSAPP_API_KEY", "WHATSAPP_SIGNING_KEY"])
+def test_the_cloud_api_needs_its_token_and_the_app_secret_but_no_address(tmp_path, name):
+    complete = {"WHATSAPP_BRIDGE": "cloud", "WHATSAPP_API_KEY": "token", "WHATSAPP_SIGNING_KEY": "app secret"}
+
+    assert f"- {name} is empty" in load_settings(tmp_path, **(complete | {name: ""})).mistakes
+    assert load_settings(tmp_path, **complete).mistakes == ""

@@ -17,8 +17,8 @@ from agent.server import startup
 from agent.server.gunicorn import WebServer
 from agent.server.self_check import QUESTION, SelfCheckFailed, run_self_check
 from sessions_app import bridge_clocks
+from sessions_app.bridges import bridge_health
 from sessions_app.models import Bridge
-from sessions_app.services import bridge_health
 from whatsapp_agent.env import stored_secret
 from whatsapp_agent.postgres import clock, embedded
 

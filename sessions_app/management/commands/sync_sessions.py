@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError
 
-from sessions_app import services
+from sessions_app import bridges, services
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.postgres.embedded import NotStarted
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             raise CommandError(f"Not reconciled: {', '.join(failed)}. Is the bridge running? See manage.py doctor.")
 
     def _reconcile(self, bridge: Bridge) -> bool:
-        if not services.adapter_for(bridge).keeps_sessions:
+        if not bridges.adapter_for(bridge).keeps_sessions:
             self.stdout.write(f"{bridge}: keeps no sessions of its own; nothing to do.")
             return True
         try:

@@ -1,0 +1,27 @@
+"""`manage.py setup_bridge`: tell a bridge where to post its events."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from sessions_app import bridges
+from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
+from sessions_app.models import Bridge
+from whatsapp_agent.errors import BridgeFailed
+
+
+class Command(BaseCommand):
+    help = "Tell a bridge our webhook address, or print what to set by hand where it cannot be told."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="Which bridge; else `default`.")
+
+    def handle(self, *, bridge: str, **options: Any) -> None:  # noqa: ARG002
+        ensure_bridges()
+        try:
+            lines = bridges.setup_bridge(find_bridge(bridge))
+        except BridgeFailed as exc:
+            raise CommandError(f"{bridge}: {exc}") from exc
+        for line in lines:
+            self.stdout.write(line)
