@@ -35,7 +35,7 @@ def answer_to(exc: Exception, cause: Exception | None = None):
     return response.status_code, response.data["code"]
 
 
-def test_a_disk_with_room_is_well():
+def test_a_disk_with_free_space_is_healthy():
     assert disk.has_room()
 
 

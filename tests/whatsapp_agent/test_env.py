@@ -1,4 +1,4 @@
-"""What the environment may say, and what a person is told when it says something wrong."""
+"""What the environment may set, and how mistakes are reported."""
 
 import os
 import re
@@ -57,7 +57,7 @@ def mistakes_of(environment: Environment) -> list[str]:
     return []
 
 
-def test_with_a_database_of_ones_own_every_missing_secret_is_named_at_once(tmp_path):
+def test_an_external_database_without_secrets_names_every_missing_one_at_once(tmp_path):
     loaded = load_settings(tmp_path, DATABASE_URL="postgres://agent:hush@db.example.com/agent")
 
     for name in ("SECRET_KEY", "ADMIN_TOKEN_SECRET"):
@@ -66,7 +66,7 @@ def test_with_a_database_of_ones_own_every_missing_secret_is_named_at_once(tmp_p
     assert not (tmp_path / "data").exists()
 
 
-def test_mistakes_of_several_variables_are_told_together(tmp_path):
+def test_mistakes_of_several_variables_are_reported_together(tmp_path):
     wrong = {
         "PORT": "eighty",
         "WHATSAPP_BRIDGE": "pigeon",
@@ -102,12 +102,12 @@ def test_mistakes_of_several_variables_are_told_together(tmp_path):
         ({"OPENAI_BASE_URL": "model.example.com"}, "OPENAI_BASE_URL is not a valid URL; it must look like http://"),
     ],
 )
-def test_a_value_that_cannot_be_is_named_with_what_it_must_be(tmp_path, variables, mistake):
+def test_an_invalid_value_is_reported_with_what_it_must_be(tmp_path, variables, mistake):
     assert mistake in load_settings(tmp_path, **variables).mistakes
 
 
 @pytest.mark.parametrize("given", ["true", "ON", "Yes", "1", "y", "t"])
-def test_a_yes_in_any_usual_form_is_read(tmp_path, given):
+def test_a_boolean_is_read_in_any_usual_form(tmp_path, given):
     assert load_settings(tmp_path, HTTPS=given).settings["HTTPS"] is True
 
 
@@ -142,7 +142,7 @@ def test_a_given_secret_wins_over_the_generated_one(tmp_path):
     assert load_settings(tmp_path, ADMIN_PASSWORD="$given # here").settings["ADMIN_PASSWORD"] == "$given # here"
 
 
-def test_nothing_is_generated_that_is_given(tmp_path):
+def test_a_secret_that_is_given_is_not_generated(tmp_path):
     load_settings(tmp_path, ADMIN_PASSWORD="a given password")
     assert "ADMIN_PASSWORD" not in (tmp_path / "data" / "secrets.env").read_text()
 
@@ -174,7 +174,7 @@ def test_a_database_is_reached_by_the_socket_that_its_address_names(tmp_path, ho
     assert given["PASSWORD"] == "p/w"
 
 
-def test_a_data_directory_that_cannot_be_used_is_told_by_name(tmp_path):
+def test_an_unusable_data_directory_is_reported_by_name(tmp_path):
     (tmp_path / "data").write_text("a file")
 
     loaded = load_settings(tmp_path)
@@ -182,7 +182,7 @@ def test_a_data_directory_that_cannot_be_used_is_told_by_name(tmp_path):
     assert "SECRET_KEY" not in loaded.mistakes
 
 
-def test_a_data_directory_that_cannot_be_looked_at_is_told_by_name(tmp_path):
+def test_an_unreadable_data_directory_is_reported_by_name(tmp_path):
     loaded = load_settings(tmp_path, DATA_DIR=f"{tmp_path}/{'x' * 300}", PORT="no port")
 
     assert loaded.mistakes.count("- DATA_DIR cannot be used: ") == 1
@@ -201,7 +201,7 @@ def test_a_data_directory_that_cannot_be_looked_at_is_told_by_name(tmp_path):
         "host=db password=hush",
     ],
 )
-def test_an_unusable_database_address_is_told_without_its_password(url):
+def test_an_unusable_database_url_is_reported_without_its_password(url):
     env = Environment({"DATABASE_URL": url})
 
     assert env.database_url("DATABASE_URL") == ""
@@ -210,7 +210,7 @@ def test_an_unusable_database_address_is_told_without_its_password(url):
     assert "hush" not in mistake
 
 
-def test_a_line_of_dotenv_that_cannot_be_read_is_told_by_its_number(tmp_path):
+def test_an_unreadable_line_of_dotenv_is_reported_by_its_number(tmp_path):
     env = Environment({})
     (tmp_path / ".env").write_text("# fine\n\nexport SPELLED_WRONG=1\nhalf a secret\n")
 
@@ -227,7 +227,7 @@ def test_the_example_lists_exactly_what_the_settings_read_in_the_same_order():
     assert example == list(dict.fromkeys(name for name in read))
 
 
-def test_the_example_taken_as_it_is_starts(tmp_path):
+def test_the_example_is_a_valid_configuration(tmp_path):
     example = (ROOT / ".env.example").read_text()
     given = dict(line.split("=", 1) for line in example.splitlines() if line and not line.startswith("#"))
 
@@ -259,7 +259,7 @@ def test_dotenv_is_read_as_shells_read_it(tmp_path, line, value):
     assert variables == {"NAME": value}
 
 
-def test_a_quote_without_an_end_is_told_and_not_shown(tmp_path):
+def test_an_unclosed_quote_is_reported_and_its_value_is_not_shown(tmp_path):
     variables: dict[str, str] = {}
     env = Environment(variables)
     (tmp_path / ".env").write_text('SECRET_KEY="half a secret\n')
@@ -382,21 +382,21 @@ def test_cors_origins_are_a_json_list_a_comma_separated_list_or_a_star(given, ex
     "given",
     ['["https://a.example.com"', "[1]", '[["x"]]', "a.example.com", "https://*.example.com", "http://[x", "ftp://a"],
 )
-def test_what_is_no_origin_is_a_mistake_with_the_settings_name(given):
+def test_an_invalid_origin_is_a_mistake_with_the_name_of_the_setting(given):
     env = Environment({"CORS_ORIGINS": given})
     env.origins("CORS_ORIGINS", default=[], any_origin=True)
     with pytest.raises(SystemExit, match="CORS_ORIGINS"):
         env.stop_on_mistakes()
 
 
-def test_a_star_is_no_origin_that_the_admin_may_trust():
+def test_a_star_is_refused_as_a_trusted_origin_of_the_admin():
     env = Environment({"CSRF_TRUSTED_ORIGINS": "*"})
     env.origins("CSRF_TRUSTED_ORIGINS", default=[])
     with pytest.raises(SystemExit, match="CSRF_TRUSTED_ORIGINS"):
         env.stop_on_mistakes()
 
 
-def test_a_database_of_ones_own_needs_neither_a_webhook_secret_nor_a_password(tmp_path):
+def test_an_external_database_needs_neither_a_webhook_secret_nor_a_password(tmp_path):
     loaded = load_settings(
         tmp_path, DATABASE_URL="postgres://agent:hush@db/agent", SECRET_KEY="k" * 50, ADMIN_TOKEN_SECRET="t" * 50
     )
@@ -404,7 +404,7 @@ def test_a_database_of_ones_own_needs_neither_a_webhook_secret_nor_a_password(tm
     assert (loaded.mistakes, loaded.settings["ADMIN_PASSWORD"]) == ("", "")
 
 
-def test_a_webhook_secret_that_is_given_must_be_long(tmp_path):
+def test_a_short_webhook_secret_is_a_mistake(tmp_path):
     loaded = load_settings(tmp_path, WHATSAPP_WEBHOOK_SECRET="short")
 
     assert "WHATSAPP_WEBHOOK_SECRET is too short" in loaded.mistakes

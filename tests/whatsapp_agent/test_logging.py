@@ -11,7 +11,7 @@ def test_a_request_is_logged_without_what_it_asks_for(member, session, caplog):
     assert "diagnosis" not in caplog.text
 
 
-def test_the_address_in_the_log_is_whom_we_answer_and_not_what_a_stranger_wrote(member, session, caplog):
+def test_the_log_shows_the_peers_address_and_not_a_forged_header(member, session, caplog):
     with caplog.at_level("WARNING"):
         as_user(member).get("/api/v1/messages/?kind=nonsense", headers={"X-Forwarded-For": "203.0.113.9"})
     assert "'ip': '127.0.0.1'" in caplog.text

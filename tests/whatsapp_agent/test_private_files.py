@@ -26,14 +26,14 @@ def data_dir(tmp_path) -> Path:
     return tmp_path / "data"
 
 
-def test_what_others_could_read_is_closed(data_dir):
+def test_a_file_that_others_can_read_is_made_private(data_dir):
     mend(data_dir, but=("postgres",))
     assert [mode(data_dir / path) for path in ("", "media", "media/2026")] == [0o700] * 3
     assert mode(data_dir / "media" / "2026" / "a.jpg") == 0o600
     assert mode(data_dir / "postgres") == 0o755
 
 
-def test_a_directory_that_everyone_uses_stays_open_but_for_our_files(data_dir):
+def test_a_shared_directory_keeps_its_mode_and_only_our_files_are_closed(data_dir):
     data_dir.chmod(0o1777)
     (data_dir / "somebody").mkdir(0o755)
     mend(data_dir)
@@ -48,7 +48,7 @@ def test_a_stored_file_is_private(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_what_root_stores_belongs_to_the_owner_of_the_directory(data_dir):
+def test_a_file_stored_by_root_belongs_to_the_owner_of_the_directory(data_dir):
     os.chown(data_dir, 12345, 12345)
     mend(data_dir)
     storage = PrivateStorage(location=data_dir / "media")

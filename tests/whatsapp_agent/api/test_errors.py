@@ -21,18 +21,18 @@ def is_an_error(answer: Any, status: int, code: str) -> bool:
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/nothing", "/api/v1/nothing", "/api/v2/messages/"])
-def test_where_nothing_is_the_answer_is_json(client, path):
+def test_an_unknown_api_path_is_answered_in_json(client, path):
     assert is_an_error(client.get(path), 404, "not_found")
     assert is_an_error(client.post(path, {}, format="json"), 404, "not_found")
 
 
-def test_a_page_that_is_none_is_a_page(admin, log_in):
+def test_an_unknown_page_is_answered_with_a_page(admin, log_in):
     answer = log_in(admin).get("/admin/nothing/")
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
 
 
 @pytest.mark.parametrize("path", ["/health/", "/health", "/health/ready/", "/api/v1/webhooks/default/wrong/"])
-def test_a_method_that_is_none_is_refused_in_json(db, path):
+def test_an_unknown_method_is_refused_in_json(db, path):
     method = "delete" if "webhooks" in path else "post"
     answer = getattr(Client(enforce_csrf_checks=True), method)(path)
     assert is_an_error(answer, 405, "method_not_allowed")
@@ -40,7 +40,7 @@ def test_a_method_that_is_none_is_refused_in_json(db, path):
 
 
 @pytest.mark.parametrize("path", ["messages/", "auth/token/", "auth/me/", "events/"])
-def test_a_refused_method_names_those_that_are_not(client, path):
+def test_a_refused_method_is_answered_with_the_allowed_ones(client, path):
     for method in ("options", "put"):
         answer = getattr(client, method)(f"{V1}{path}")
         assert is_an_error(answer, 405, "method_not_allowed")
@@ -49,17 +49,17 @@ def test_a_refused_method_names_those_that_are_not(client, path):
         assert method.upper() not in allowed
 
 
-def test_a_host_that_is_not_ours_is_refused_in_json(client):
+def test_an_unknown_host_is_refused_in_json(client):
     assert is_an_error(client.get(f"{V1}messages/", headers={"Host": "elsewhere.example"}), 400, "bad_request")
 
 
 @pytest.mark.parametrize("path", ["messages/", "events/", "sessions/"])
-def test_more_parameters_than_anybody_has_a_use_for_are_refused(client, path):
+def test_too_many_parameters_are_refused(client, path):
     assert is_an_error(client.get(f"{V1}{path}?{'&a=' * 1100}"), 400, "parse_error")
 
 
 @pytest.mark.parametrize("parts", [{f"f{number}": "x" for number in range(1100)}, "files"])
-def test_a_form_with_more_parts_than_anybody_has_a_use_for_is_refused(client, conversation, parts):
+def test_a_form_with_too_many_parts_is_refused(client, conversation, parts):
     if parts == "files":
         part = '--b\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\nx\r\n'
         body = {"data": part * 150 + "--b--\r\n", "content_type": "multipart/form-data; boundary=b"}
@@ -75,13 +75,13 @@ def test_a_form_with_more_parts_than_anybody_has_a_use_for_is_refused(client, co
         r'{"name": "CRM", "scopes": ["\ud800"]}',
     ],
 )
-def test_half_a_character_is_named_and_not_echoed(client, body):
+def test_a_lone_surrogate_is_reported_and_not_echoed(client, body):
     answer = client.post(f"{V1}auth/keys/", body, content_type="application/json")
     assert is_an_error(answer, 400, "invalid")
     assert answer.json()["fields"]
 
 
-def test_an_answer_that_cannot_be_written_is_told_by_an_id_that_is_in_the_log(client, monkeypatch, caplog):
+def test_an_answer_that_cannot_be_rendered_is_an_error_with_the_id_in_the_log(client, monkeypatch, caplog):
     def fail(*_: Any, **__: Any) -> bytes:
         raise RuntimeError("a secret detail")
 
@@ -101,7 +101,7 @@ def preflight(origin: str) -> Any:
     return Client().options(f"{V1}messages/", headers=headers)
 
 
-def test_a_web_page_of_ours_may_send_what_the_api_takes_and_read_what_it_tells(settings):
+def test_an_allowed_origin_may_send_and_read_the_headers_of_the_api(settings):
     (origin,) = settings.CORS_ALLOWED_ORIGINS
     answer = preflight(origin)
     assert answer.headers["Access-Control-Allow-Origin"] == origin
@@ -111,5 +111,5 @@ def test_a_web_page_of_ours_may_send_what_the_api_takes_and_read_what_it_tells(s
     assert {"retry-after", "ratelimit-remaining", "idempotent-replayed"} <= set(told.split(", "))
 
 
-def test_a_web_page_of_others_may_nothing():
+def test_another_origin_gets_no_cors_headers():
     assert "Access-Control-Allow-Origin" not in preflight("https://elsewhere.example").headers

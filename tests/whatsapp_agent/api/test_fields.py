@@ -85,6 +85,6 @@ def test_a_time_that_other_time_zones_cannot_show_is_refused(admin, conversation
         assert log_in(admin).get(reverse(f"admin:{page}")).status_code == 200
 
 
-def test_what_is_no_time_is_refused(admin):
+def test_an_invalid_time_is_refused(admin):
     for value in ("z", "yesterday", "2026-13-01T00:00:00z"):
         assert as_user(admin).get(f"{V1}messages/", {"since": value}).status_code == 400

@@ -13,6 +13,6 @@ def test_a_body_with_a_byte_order_mark_is_read():
 
 
 @pytest.mark.parametrize("body", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf{}", '{"text": "Oi"}'.encode("utf-16")])
-def test_what_is_not_utf_8_json_is_refused(body):
+def test_a_body_that_is_not_utf_8_json_is_refused(body):
     with pytest.raises(ParseError):
         BoundedJSONParser().parse(BytesIO(body))

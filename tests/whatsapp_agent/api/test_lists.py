@@ -68,7 +68,7 @@ def rows(says, member):
     }
 
 
-def test_a_row_read_is_the_row_shown(rows):
+def test_a_row_of_a_list_equals_the_row_of_its_serializer(rows):
     for form, instances in rows.items():
         if form is serializers.ToolCallSerializer:  # its key is a number, and it is in no list
             continue
@@ -85,18 +85,18 @@ def test_the_fields_come_in_the_order_they_are_declared(rows):
     assert list(shown["media"]) == serializers.MediaSerializer.Meta.fields
 
 
-def test_rows_come_in_the_order_they_were_asked_for_and_what_is_gone_is_left_out(rows):
+def test_rows_keep_the_requested_order_and_deleted_ones_are_left_out(rows):
     keys = [row.pk for row in rows[serializers.MessageSerializer]]
     found = read_rows(serializers.MessageSerializer, [keys[1], uuid4(), keys[0]])
     assert [row["id"] for row in json.loads(OrjsonRenderer().render(found))] == [str(keys[1]), str(keys[0])]
 
 
-def test_no_rows_are_read_for_no_keys(db, django_assert_num_queries):
+def test_an_empty_list_of_keys_runs_no_query(db, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert read_rows(serializers.MessageSerializer, []) == []
 
 
-def test_a_field_that_takes_an_object_to_show_it_is_told_by_name(db):
+def test_a_field_that_needs_a_python_object_is_refused_by_name(db):
     class Form(ModelSerializer):
         age = SerializerMethodField()
 
@@ -108,7 +108,7 @@ def test_a_field_that_takes_an_object_to_show_it_is_told_by_name(db):
         read_rows(Form, [uuid4()])
 
 
-def test_what_is_only_taken_is_not_shown(member):
+def test_a_write_only_field_is_not_shown(member):
     class Form(ModelSerializer):
         class Meta:
             model = type(member)
@@ -135,7 +135,7 @@ def test_json_is_written_as_rest_framework_writes_it(data):
     assert b"\xe2\x80\xa8" not in OrjsonRenderer().render(data)
 
 
-def test_json_is_indented_for_who_asks_for_it():
+def test_json_is_indented_on_request():
     assert OrjsonRenderer().render({"a": [1]}, "application/json; indent=2") == b'{\n  "a": [\n    1\n  ]\n}'
     assert OrjsonRenderer().render(None) == b""
 

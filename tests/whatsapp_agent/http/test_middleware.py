@@ -49,7 +49,7 @@ def test_cors_allows_no_other_origin():
     assert not [name for name in answer.headers if name.lower().startswith("access-control-allow")]
 
 
-def test_what_is_no_list_of_header_names_is_not_repeated():
+def test_an_invalid_list_of_header_names_is_not_repeated():
     answer = preflight(f"{V1}messages/", headers="x-a; evil, (x)")
     assert "evil" not in answer.headers["Access-Control-Allow-Headers"]
 
@@ -110,7 +110,7 @@ def test_the_same_idempotency_key_with_and_without_the_slash_is_one_request(memb
     assert (first.status_code, second.json()) == (201, first.json())
 
 
-def test_what_is_no_route_stays_none_without_the_slash(client):
+def test_an_unknown_route_stays_unknown_without_the_slash(client):
     assert client.get("/admin/nothing").status_code in {302, 404}
     assert client.get("/api/v1/nothing").status_code == 404
     assert client.get("/nothing").status_code == 404
@@ -135,7 +135,7 @@ def test_what_is_no_route_stays_none_without_the_slash(client):
         ("203.0.113.7:", "127.0.0.1"),
     ],
 )
-def test_the_proxys_word_is_an_address_without_its_port(db, settings, forwarded_for, address):
+def test_a_forwarded_address_is_read_without_its_port(db, settings, forwarded_for, address):
     settings.HTTPS = True
     headers = {"X-Forwarded-For": forwarded_for}
     APIClient().post(f"{V1}auth/token/", {"username": "ana", "password": "x"}, format="json", headers=headers)
@@ -238,7 +238,7 @@ def test_nul_in_any_parameter_of_the_api_is_refused(admin, value):
         "autocomplete/?app_label=accounts&model_name=apikey&field_name=user&term=",
     ],
 )
-def test_nul_in_the_admins_query_is_no_failure(admin, log_in, path, value):
+def test_nul_in_a_query_of_the_admin_is_not_a_server_error(admin, log_in, path, value):
     assert log_in(admin).get(f"/admin/{path}{value}").status_code in {200, 302, 400, 403, 404}
 
 

@@ -67,7 +67,7 @@ def names(monkeypatch: Any) -> dict[str, list[list[str]]]:
         "2001:db8::1",
     ],
 )
-def test_an_address_that_is_not_everybodys_is_not_public(address):
+def test_a_private_address_is_not_public(address):
     assert not outbound_http.is_public(ipaddress.ip_address(address))
 
 
@@ -123,24 +123,24 @@ def test_every_spelling_of_a_private_address_is_refused(url):
         "http://example.com/" + "a" * 2000,
     ],
 )
-def test_what_is_no_usable_address_is_refused(url):
+def test_an_unusable_url_is_refused(url):
     with pytest.raises(UnsafeUrl):
         check_url(url)
 
 
-def test_a_name_that_stands_for_a_private_address_is_refused(names):
+def test_a_host_name_with_a_private_address_is_refused(names):
     names["inside.example.com"] = [["10.0.0.7"]]
     with pytest.raises(PrivateAddress):
         check_target("http://inside.example.com/")
 
 
-def test_one_private_address_among_public_ones_spoils_the_name(names):
+def test_a_host_name_with_one_private_address_among_public_ones_is_refused(names):
     names["mixed.example.com"] = [["93.184.216.34", "127.0.0.1"]]
     with pytest.raises(PrivateAddress):
         ask("GET", "http://mixed.example.com/", timeout_s=2, max_bytes=10)
 
 
-def test_a_name_that_changes_its_address_after_the_check_gains_nothing(names, receiver):
+def test_a_host_name_that_changes_its_address_after_the_check_is_not_followed(names, receiver):
     names["rebinding.example.com"] = [["93.184.216.34"], ["127.0.0.1"]]
     check_target("http://rebinding.example.com/")
     with pytest.raises(PrivateAddress):
@@ -148,7 +148,7 @@ def test_a_name_that_changes_its_address_after_the_check_gains_nothing(names, re
     assert receiver.requests == []
 
 
-def test_a_name_is_resolved_once_and_the_connection_goes_there(names, receiver):
+def test_a_host_name_is_resolved_once_and_that_address_is_used(names, receiver):
     port = receiver.url.rsplit(":")[-1]
     names["ours.example.com"] = [["127.0.0.1"], ["203.0.113.1"]]
     answer = ask("GET", f"http://ours.example.com:{port}/", timeout_s=2, max_bytes=10, allow_private=True)
@@ -156,14 +156,14 @@ def test_a_name_is_resolved_once_and_the_connection_goes_there(names, receiver):
     assert receiver.requests[0].headers["Host"] == f"ours.example.com:{port}"
 
 
-def test_a_name_nobody_knows_may_be_given_and_cannot_be_reached():
+def test_an_unknown_host_name_is_accepted_and_cannot_be_reached():
     check_target("http://nobody.invalid/")
     with pytest.raises(FetchFailed) as failed:
         ask("GET", "http://nobody.invalid/", timeout_s=2, max_bytes=10)
     assert failed.value.code == "unreachable"
 
 
-def test_a_redirect_is_an_answer_and_not_an_order(receiver):
+def test_a_redirect_is_returned_and_not_followed(receiver):
     receiver.answer = Answer(302, headers={"Location": "/elsewhere"})
     assert ask("POST", receiver.url, content=b"{}", timeout_s=2, max_bytes=10, allow_private=True).status == 302
     assert len(receiver.requests) == 1
@@ -194,7 +194,7 @@ def test_a_redirect_into_a_private_network_is_refused(names, receiver, monkeypat
         (Answer(drip_s=0.1), "timeout"),
     ],
 )
-def test_what_cannot_be_fetched_says_why(receiver, settings, answer, code):
+def test_a_failed_fetch_says_why(receiver, settings, answer, code):
     settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = True
     receiver.answer = answer
     with pytest.raises(FetchFailed) as failed:

@@ -40,7 +40,7 @@ def test_a_body_in_chunks_that_is_too_long_is_refused_and_not_read_to_its_end(se
     assert endless.given < 3 * 1024 * 1024
 
 
-def test_what_no_view_has_read_is_read_to_its_end():
+def test_a_body_that_no_view_has_read_is_read_to_its_end():
     body = io.BytesIO(b"x" * 500_000)
     with_content_length(lambda *_: [])({"wsgi.input": body, "CONTENT_LENGTH": "500000"}, None)
     assert body.read() == b""

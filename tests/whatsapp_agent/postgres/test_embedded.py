@@ -147,7 +147,7 @@ def test_the_server_listens_on_no_port_and_keeps_texts_out_of_its_log(cluster):
     assert "private" not in log
 
 
-def test_data_of_another_version_is_left_alone_and_told(tmp_path):
+def test_data_of_another_version_is_left_alone_and_reported(tmp_path):
     data_dir = open_to_all(tmp_path) / "postgres"
     data_dir.mkdir()
     (data_dir / "PG_VERSION").write_text("16\n")
@@ -181,7 +181,7 @@ def test_a_mode_that_postgresql_refuses_is_mended(own):
 
 
 @pytest.mark.parametrize("part", ["PG_VERSION", "global/pg_control", "pg_wal", "pg_tblspc"])
-def test_half_a_database_is_named_and_left_alone(tmp_path, part):
+def test_an_incomplete_database_is_reported_and_left_alone(tmp_path, part):
     own = tmp_path / "data" / "postgres"
     for name in embedded.PARTS:
         if name != part:
@@ -227,7 +227,7 @@ def test_a_command_without_the_data_of_a_start_creates_none_and_says_so(tmp_path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_what_root_starts_belongs_to_the_owner_of_the_data_directory(own):
+def test_a_database_started_by_root_belongs_to_the_owner_of_the_data_directory(own):
     daemon = pwd.getpwnam("daemon")
     os.chown(own.parent, daemon.pw_uid, daemon.pw_gid)
     embedded.ensure_running(own)

@@ -80,7 +80,7 @@ def test_many_threads_that_release_share_few_connections(pool):
     assert 1 <= len(seen) <= 2
 
 
-def test_a_full_pool_says_so_instead_of_waiting_for_ever(pool, monkeypatch):
+def test_a_full_pool_raises_an_error_after_its_timeout(pool, monkeypatch):
     monkeypatch.setattr(base, "CONNECTION_TIMEOUT_S", 1)
     held = [pool.take(SimpleNamespace), pool.take(SimpleNamespace)]
     assert len(held) == 2
@@ -88,7 +88,7 @@ def test_a_full_pool_says_so_instead_of_waiting_for_ever(pool, monkeypatch):
         connection.ensure_connection()
 
 
-def test_a_thread_that_ends_without_closing_takes_no_place_with_it(pool):
+def test_a_thread_that_ends_without_closing_frees_its_connection(pool):
     for _ in range(5):
         assert len(in_thread(backend)) == 1
         gc.collect()
@@ -137,7 +137,7 @@ def test_a_request_finds_a_connection_however_many_threads_work_in_the_backgroun
     assert backend()
 
 
-def test_the_background_is_not_lent_more_than_its_part(crowd, monkeypatch):
+def test_background_threads_get_no_more_than_their_share_of_connections(crowd, monkeypatch):
     monkeypatch.setattr(base, "CONNECTION_TIMEOUT_S", 1)
 
     def refused() -> bool:

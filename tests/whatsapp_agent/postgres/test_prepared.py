@@ -45,7 +45,7 @@ def test_a_statement_is_planned_once_by_each_connection():
         assert cursor.fetchone() == (1,)
 
 
-def test_what_is_prepared_in_a_transaction_that_fails_is_usable_afterwards():
+def test_a_statement_prepared_in_a_failed_transaction_is_usable_afterwards():
     statement = Statement("SELECT %(number)s::int * 7")
     with pytest.raises(DatabaseError), transaction.atomic():
         statement.rows(number="no number")
@@ -57,7 +57,7 @@ def test_behind_a_pooler_statements_are_run_as_they_are(pooler):
     assert not Statement.prepares
 
 
-def test_a_kept_row_is_read_again_when_it_has_changed():
+def test_a_cached_row_is_read_again_when_it_has_changed():
     profile = AgentProfile.objects.create(name="Bia")
     rows = VersionedRowCache(AgentProfile)
     version = Statement("SELECT ROW(xmin, ctid)::text FROM sessions_app_agentprofile WHERE id = %(id)s")
@@ -73,7 +73,7 @@ def test_a_kept_row_is_read_again_when_it_has_changed():
     assert seen == ["", "selling", "helping"]
 
 
-def test_a_kept_row_that_has_not_changed_is_not_read_again(django_assert_num_queries):
+def test_an_unchanged_cached_row_is_not_read_again(django_assert_num_queries):
     profile = AgentProfile.objects.create(name="Bia")
     rows = VersionedRowCache(AgentProfile)
     first = rows.get(profile.pk, "(1,2)")

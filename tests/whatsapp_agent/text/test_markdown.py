@@ -227,7 +227,7 @@ def test_a_hostile_text_is_converted_and_split_in_bounded_time(text, budget_s):
 
 
 # --- Splitting ---------------------------------------------------------------------------------------------------
-def test_what_fits_is_one_part():
+def test_a_text_that_fits_is_one_part():
     assert split_text("a" * WHATSAPP_LIMIT) == ["a" * WHATSAPP_LIMIT]
     assert split_text("  Hello\n\nyou \n") == ["Hello\n\nyou"]
 
@@ -250,7 +250,7 @@ def test_a_blank_text_has_no_parts(blank):
         ("a" * 20 + "\n\n" + "b" * 20, ["a" * 20, "b" * 20]),
     ],
 )
-def test_a_cut_lies_where_it_hurts_least(text, parts):
+def test_a_text_is_cut_at_the_best_place(text, parts):
     assert split_text(text, 20) == parts
 
 
@@ -280,12 +280,12 @@ def test_code_that_begins_late_in_a_part_begins_with_the_next():
     assert split_text(f"{words}\n{code}", 100) == [words, code]
 
 
-def test_a_limit_without_room_is_a_mistake():
+def test_a_limit_without_room_for_a_character_is_refused():
     with pytest.raises(ValueError, match="limit"):
         split_text("text", 1)
 
 
-def test_whatever_is_split_loses_only_whitespace_at_the_cuts():
+def test_a_split_text_loses_only_whitespace_at_the_cuts():
     dice = random.Random(7)
     pieces = [
         "a",
@@ -314,11 +314,11 @@ def test_whatever_is_split_loses_only_whitespace_at_the_cuts():
 
 
 # --- Shortening --------------------------------------------------------------------------------------------------
-def test_what_is_short_enough_stays_as_it_is():
+def test_a_short_text_is_not_shortened():
     assert shorten("Hello", 5) == "Hello"
 
 
-def test_a_long_text_keeps_its_beginning_and_its_end_and_tells_what_is_missing():
+def test_a_long_text_keeps_its_beginning_and_end_and_says_how_much_is_missing():
     short = shorten("Dear all, " + "x" * 100_000 + " so when do you open?", 2000)
     assert len(short) <= 2000
     assert short.startswith("Dear all, ")
@@ -328,5 +328,5 @@ def test_a_long_text_keeps_its_beginning_and_its_end_and_tells_what_is_missing()
 
 @pytest.mark.parametrize("limit", [*range(120), 999])
 @pytest.mark.parametrize("text", ["a" * 5000, FAMILY * 700, "\u0301" * 5000], ids=["letters", "emoji", "accents"])
-def test_the_limit_holds_whatever_the_text(text, limit):
+def test_a_shortened_text_is_never_longer_than_the_limit(text, limit):
     assert len(shorten(text, limit)) <= limit

@@ -16,7 +16,7 @@ from whatsapp_agent.text.sanitize import storable, storable_json
     ],
     ids=ascii,
 )
-def test_what_cannot_be_stored_is_replaced_and_everything_else_stays(text, expected):
+def test_a_character_that_cannot_be_stored_is_replaced_and_the_rest_stays(text, expected):
     assert storable(text) == expected
     storable(text).encode()
 
