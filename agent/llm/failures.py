@@ -44,6 +44,12 @@ _CONTEXT_TOO_LONG = re.compile(
     r"|prompt contains \d+ tokens|exceeds? max(imum)? length|prompt exceeds|exceed.{0,20}max(imum)? .{0,40}tokens"
     r"|string.{0,10}too long|string_above_max_length|request (body |entity |payload )?(size )?(is )?(too large|exceeds)"
     r"|payload too large|input token|max_tokens.{0,20}must be at least 1, got -|physical batch size"
+    r"|\bn_ctx\b|kv cache (is )?full|slot context|sequence (length )?(is )?too long"
+    r"|token limit exceeded|tokens exceeded"
+    r"|\btokens? .{0,30}(greater|larger|longer|more) than|number of tokens .{0,30}exceed|total tokens exceed"
+    r"|(prompt|input) (has|of) \d+ tokens|at most \d+ (input |prompt )?tokens|too many (total )?(text )?bytes"
+    r"|exceeds? (the )?model.s (maximum )?(length|limit)|contexte? .{0,20}dépass|contexto .{0,30}(largo|longo|exced)"
+    r"|上下文.{0,6}(过长|超)"
     r"|context (shift|length|size|window)|prompt (太长|超长)|超出.{0,12}(长度|上下文|限制)|输入.{0,6}(过长|超)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -59,11 +65,15 @@ _FILTERED = re.compile(
     r"content.?(filter|management.?policy|policy|moderation|exists risk|violates|blocked)|responsibleaipolicy"
     r"|data_?inspection_?failed|inappropriate content|usage (policy|policies|guidelines)|moderation_blocked|was flagged"
     r"|invalid_prompt|safety.?(system|check|filter|policy|settings|reasons)|prohibited_?content|high risk|new_sensitive"
+    r"|flagged (by|for|as)|moderation (failed|error)|(prompt|message|input|content) (was |is |has been )?blocked"
+    r"|blocked (due to|for) |guardrail|(unsafe|harmful|disallowed|objectionable|nsfw) (content|material|input|prompt)"
+    r"|content is not allowed|violat\w* .{0,20}(terms|polic)"
     r"|sensitive (content|information|words)|blockreason|blocked by (content|safety|policy)|敏感|不安全",
     re.IGNORECASE,
 )
 _NO_QUOTA = re.compile(
     r"quota|billing|insufficient.{0,12}(balance|funds|credit)|credit.{0,20}(balance|low|limit|exhaust|insufficient)"
+    r"|(usage|monthly|weekly|daily|plan) limit|upgrade your plan"
     r"|out of credits|run out of|key limit exceeded|payment|余额|欠费|arrears|spend(ing)? limit",
     re.IGNORECASE,
 )
@@ -71,12 +81,19 @@ _PER_MINUTE = re.compile(
     r"per.?(minute|second|hour)|\b[rt]p[mshd]\b|(try|retry)( again)? in \d|retrydelay", re.IGNORECASE
 )
 _BAD_KEY = re.compile(
-    r"api.?key.{0,20}(not valid|invalid|incorrect|missing|expired)|(invalid|incorrect).{0,5}api.?key", re.I
+    r"authentication (failed|error)|unauthori[sz]ed"
+    r"|api.?key.{0,20}(not valid|invalid|incorrect|missing|expired)|(invalid|incorrect).{0,5}api.?key",
+    re.I,
 )
 _NO_MODEL = re.compile(
-    r"model.{0,80}(not found|does ?n.t exist|not exist|not a valid model|is not available|not loaded|decommissioned)"
+    r"model.{0,80}(not found|does ?n.t exist|not exist|not a valid model|is not available|not loaded|decommissioned"
+    r"|deprecated|retired|not supported$|no longer available)|no such model"
     r"|no models? (is |are )?loaded|(invalid|unknown) model\b|not a valid model|model_not_found|deploymentnotfound",
     re.IGNORECASE | re.DOTALL,
+)
+
+_NO_MODEL_THERE = re.compile(  # also as a server error; "loading" passes by itself
+    r"model.{0,80}(not found|does ?n.t exist|not exist)|no such model|no available channel", re.IGNORECASE | re.DOTALL
 )
 
 _REFUSED = (
@@ -98,12 +115,13 @@ _UNSUPPORTED = tuple(  # fields of Capabilities, the most special wording first
             "system_role",
             r"system.{0,3}(role|message|prompt|instruction)s?\b.{0,40}(not|n't|unsupport|unexpected)"
             r"|(not support|n't support|unsupported|unexpected|invalid|not enabled|unknown).{0,40}\bsystem\b"
+            r"|system['\"]? is not|roles? (must|should) be (one of )?.{0,3}user|should be .?user.? or"
             r"|developer instruction|only user(,| and) .{0,20}roles|role.{0,20}\bsystem\b.{0,40}not",
         ),
         (
             "any_role_order",
             r"alternat|consecutive|roles? must|after role|conversation roles|first message must|must (start|begin) with"
-            r"|same role|expected .{0,20}role|order of roles",
+            r"|(2|two) or more assistant|same role|expected .{0,20}role|order of roles",
         ),
         ("encrypted_reasoning", r"encrypted"),
         (
@@ -153,6 +171,8 @@ def failure(status: int, error: Any, headers: Mapping[str, str] | None = None) -
     if status in {401, 403} or (status == 400 and _BAD_KEY.search(text)):
         return ModelRefused(message, code="unauthorized")
     unsupported = _unsupported(status, text)
+    if status >= 500 and not unsupported and _NO_MODEL_THERE.search(text):
+        return ModelRefused(message, code="model_not_found")
     if status >= 500 or status in {409, 425}:
         return ModelUnavailable(message, code="server_error", retry_after_s=wait_s, unsupported=unsupported)
     if status == 404 or (status in {400, 422} and not unsupported and _NO_MODEL.search(text)):

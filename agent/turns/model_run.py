@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
+from django.conf import settings
 
 from agent import llm
 from agent.llm.base import (
@@ -154,7 +155,9 @@ class _Dialogue:
     def _recover(self, exc: ModelError) -> bool:
         """Prepare another request after a failure; return whether there is one to make."""
         if isinstance(exc, ContextTooLong | ContentFiltered):
-            return self._reduce(is_filtered=isinstance(exc, ContentFiltered))
+            if isinstance(exc, ContentFiltered) and self._run.filtered is None:
+                self._run.filtered = self._built.used
+            return self._reduce(to_burst=isinstance(exc, ContentFiltered))
         if exc.code in NOTHING_USABLE and not self._texts:
             if self._messages and self._tools:  # tools were run, and nothing was said about it
                 self._tools = ()
@@ -167,18 +170,20 @@ class _Dialogue:
             log.warning("tools_refused", conversation=str(self._lease.conversation_id), model=self._run.model)
             self._tools = ()
             return True
+        # Perhaps the history is too long or filtered, in words that no server has used so far.
+        is_last_try = self._lease.tries >= settings.AGENT_MAX_TRIES
+        if exc.code == "bad_request" or (exc.code == "server_error" and is_last_try):
+            return self._reduce(to_burst=True)
         return False
 
-    def _reduce(self, *, is_filtered: bool = False) -> bool:
-        """Show less: half of the history, until the burst alone; at once the burst alone to a filter."""
-        last_level = BURST_ALONE if is_filtered else len(REDUCTIONS) - 1
-        if is_filtered and self._run.filtered is None:
-            self._run.filtered = self._built.used
+    def _reduce(self, *, to_burst: bool = False) -> bool:
+        """Show less: half of the history, until the burst alone, or the burst alone at once."""
+        last_level = BURST_ALONE if to_burst else len(REDUCTIONS) - 1
         while self._level < last_level:
-            self._level = BURST_ALONE if is_filtered else self._level + 1
+            self._level = BURST_ALONE if to_burst else self._level + 1
             before, self._built = self._built, self._build(*REDUCTIONS[self._level])
             if self._built.prompt.messages != before.prompt.messages:
-                log.info("prompt_reduced", conversation=str(self._lease.conversation_id), filtered=is_filtered)
+                log.info("prompt_reduced", conversation=str(self._lease.conversation_id), to_burst=to_burst)
                 self._run.used = self._built.used
                 self._renew()
                 return True

@@ -111,6 +111,9 @@ def test_a_refused_name_of_the_limit_is_replaced(model, server, prompt_of):
     ("status", "message"),
     [
         (400, "System role not supported"),
+        (400, "'system' is not a valid role"),
+        (422, "Input should be 'user' or 'assistant'"),
+        (400, "role must be one of user, assistant"),
         (500, "Only user, assistant and tool roles are supported, got system."),
         (400, "Developer instruction is not enabled for models/gemma-3-27b-it"),
         (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),

@@ -115,3 +115,18 @@ def test_a_prompt_that_fails_for_another_reason_makes_no_context_small(says, con
     turns.take_turn(conversation.pk)
     assert Turn.objects.get().outcome == "failed"
     assert not ModelLimit.objects.exists()
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_request_that_fails_for_an_unknown_reason_is_repeated_with_the_burst_alone(
+    says, conversation, model, api, settings, status
+):
+    settings.AGENT_MAX_TRIES = 1
+    AgentProfile.objects.update(tools=[])
+    add_history(conversation, 3)
+    model.answer({"error": {"message": "Nope."}}, status=status)
+    says("Hello?")
+    turns.take_turn(conversation.pk)
+    assert Turn.objects.get().outcome == "answered"
+    assert "old message" not in text_of(model.requests[-1])
+    assert not ModelLimit.objects.exists()
