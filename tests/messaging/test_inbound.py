@@ -22,11 +22,11 @@ from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import CUSTOMER, message_event
 
 
-def test_a_message_is_kept_with_its_place(bridge, profile):
-    kept = receive_message(bridge=bridge, event=message_event("Good morning"))
+def test_a_message_is_stored_with_its_session_contact_and_conversation(bridge, profile):
+    received = receive_message(bridge=bridge, event=message_event("Good morning"))
     message = Message.objects.get()
     assert (message.pk, message.text, message.status, message.author) == (
-        kept.message_id,
+        received.message_id,
         "Good morning",
         "received",
         "contact",
@@ -43,7 +43,7 @@ def test_a_message_of_an_unknown_session_registers_it_as_connected(bridge, profi
     assert (session.name, session.status, session.phone) == ("new", "connected", "+5511999990000")
 
 
-def test_a_message_delivered_twice_is_kept_once_and_counted_once(says, bridge):
+def test_a_message_delivered_twice_is_stored_and_counted_once(says, bridge):
     first = says("Hello")
     again = receive_message(bridge=bridge, event=message_event("Hello", number=1))
     assert (first.is_new, again.is_new) == (True, False)
@@ -53,7 +53,7 @@ def test_a_message_delivered_twice_is_kept_once_and_counted_once(says, bridge):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_message_delivered_many_times_at_once_by_a_stranger_is_kept_once(bridge, profile):
+def test_a_new_contacts_message_that_arrives_many_times_at_once_is_stored_once(bridge, profile):
     start = threading.Barrier(8)
     outcomes: list[bool] = []
 
@@ -73,7 +73,7 @@ def test_a_message_delivered_many_times_at_once_by_a_stranger_is_kept_once(bridg
     assert (Message.objects.count(), Contact.objects.count(), Conversation.objects.count()) == (1, 1, 1)
 
 
-def test_keeping_a_text_of_a_known_contact_costs_one_query(says):
+def test_receiving_a_text_of_a_known_contact_takes_one_query(says):
     says("Hello")
     with CaptureQueriesContext(connection) as queries:
         says("Again")
@@ -107,15 +107,15 @@ def test_commands_and_questions_are_answered_sooner(says, text, at_most_s):
         ({"chat": "120363041234567890@g.us", "sender": CUSTOMER}, "group"),
     ],
 )
-def test_what_should_not_be_answered_is_kept_and_not_due(says, changes, why):
-    kept = says("Hello", **changes)
-    assert kept.due_at is None
+def test_a_message_that_should_not_be_answered_is_stored_and_not_due(says, changes, why):
+    received = says("Hello", **changes)
+    assert received.due_at is None
     message = Message.objects.get()
     assert (message.status, message.unanswered) == ("handled", why)
     assert message.conversation.due_at is None
 
 
-def test_a_blocked_contact_is_kept_and_not_answered(says, conversation):
+def test_a_message_of_a_blocked_contact_is_stored_and_not_answered(says, conversation):
     Contact.objects.update(is_blocked=True)
     assert says("Hello").due_at is None
     assert Message.objects.get().unanswered == "policy"
@@ -130,25 +130,25 @@ def test_only_listed_contacts_are_answered_where_the_session_says_so(says, sessi
 
 def test_a_group_is_answered_when_the_profile_says_so(says, profile):
     AgentProfile.objects.update(answers_groups=True)
-    kept = says("Hello all", chat="120363041234567890@g.us", sender=CUSTOMER)
+    received = says("Hello all", chat="120363041234567890@g.us", sender=CUSTOMER)
     message = Message.objects.get()
-    assert kept.due_at is not None
+    assert received.due_at is not None
     assert message.conversation.contact.is_group
     assert message.sender.phone == "+5511988887777"
 
 
-def test_a_message_from_the_future_is_said_now(says):
+def test_a_message_from_the_future_gets_the_time_of_its_arrival(says):
     says("Hello", sent_at=timezone.now() + timedelta(days=400))
     assert Message.objects.get().said_at <= timezone.now()
 
 
-def test_media_is_kept_with_what_the_bridge_tells_of_it(says):
+def test_media_is_stored_with_its_type_name_and_size(says):
     says("Look", kind=Kind.DOCUMENT, media=MediaRef(filename="receipt.pdf"))
     message = Message.objects.get()
     assert (message.kind, message.media.filename, message.media.downloadable) == ("document", "receipt.pdf", False)
 
 
-def test_someone_known_by_phone_and_by_hidden_number_becomes_one_contact_when_an_alternate_ties_them(says):
+def test_contacts_known_by_phone_and_by_lid_are_merged_when_the_bridge_names_both(says):
     lid = ChatAddress("99887766@lid", AliasKind.LID, name="Ana")
     says("by phone")
     says("by hidden number", chat=lid, sender=lid)
@@ -163,7 +163,7 @@ def test_someone_known_by_phone_and_by_hidden_number_becomes_one_contact_when_an
     assert conversation.address == "99887766@lid"
 
 
-def test_someone_whose_number_the_bridge_gives_in_two_ways_is_one_contact(says):
+def test_a_phone_in_two_spellings_of_the_bridge_is_one_contact(says):
     twice = ChatAddress(
         CUSTOMER, AliasKind.PHONE, phone="+5511988887777", alternates=(read_address("5511988887777@c.us"),)
     )
@@ -171,7 +171,7 @@ def test_someone_whose_number_the_bridge_gives_in_two_ways_is_one_contact(says):
     assert Contact.objects.get().aliases.count() == 1
 
 
-def test_a_message_while_a_person_has_control_is_kept_unanswered_and_not_due(says, conversation):
+def test_a_message_while_a_person_has_control_is_stored_unanswered_and_not_due(says, conversation):
     control.take_over(conversation=conversation)
     assert says("Hello").due_at is None
     assert Message.objects.get().status == "received"

@@ -60,7 +60,7 @@ def test_a_burst_is_settled_once(says, conversation):
     assert (conversation.due_at, conversation.lease_token, conversation.tries) == (None, None, 0)
 
 
-def test_a_draft_is_stale_when_more_was_said_meanwhile(says, conversation):
+def test_a_draft_is_stale_when_more_messages_came_meanwhile(says, conversation):
     says("One")
     lease = leases.take(conversation.pk)
     seen = Conversation.objects.get().inbound_count
@@ -79,7 +79,7 @@ def test_a_turn_that_may_not_start_again_answers_what_it_saw_and_leaves_the_rest
     assert leases.take(conversation.pk) is not None
 
 
-def test_a_postponed_turn_is_not_hurried_by_what_is_said_meanwhile(says, conversation):
+def test_a_postponed_turn_is_not_moved_forward_by_new_messages(says, conversation):
     says("One")
     leases.postpone(leases.take(conversation.pk), delay_s=60)
     assert says("Two").due_at > timezone.now() + timedelta(seconds=55)
@@ -100,7 +100,7 @@ def test_a_failed_turn_can_be_run_again_once(says, conversation):
         leases.answer_again(turn=turn)
 
 
-def test_a_failed_turn_is_not_run_again_while_a_person_speaks(says, conversation):
+def test_a_failed_turn_is_not_run_again_while_a_person_has_control(says, conversation):
     says("One")
     turn = settle(leases.take(conversation.pk), conversation, outcome=Turn.Outcome.FAILED, replies=[])
     control.take_over(conversation=conversation)

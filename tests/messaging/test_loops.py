@@ -137,7 +137,7 @@ def test_texts_that_came_before_the_reply_was_sent_are_no_answers_to_it(exchange
 
 
 @pytest.mark.parametrize("field", ["loop_repeats", "loop_fast_replies", "loop_max_turns"])
-def test_a_limit_too_low_to_tell_a_loop_is_refused(db, field):
+def test_a_loop_limit_that_is_too_low_is_refused(db, field):
     profile = AgentProfile(name="Bia", **{field: 2})
     with pytest.raises(ValidationError, match="at least 3"):
         profile.full_clean()
@@ -155,7 +155,7 @@ def test_after_a_release_the_agent_answers_again_and_the_brake_counts_anew(excha
     assert answers(exchange, [AUTOMATIC_REPLY] * 30, pace_s=20) == 5
 
 
-def test_what_the_machine_said_last_stays_unanswered_for_a_person_to_see(exchange):
+def test_the_last_message_of_a_loop_stays_unanswered(exchange):
     answers(exchange, [AUTOMATIC_REPLY] * 6, pace_s=20)
     assert Message.objects.filter(status="received").count() == 1
 
@@ -167,7 +167,7 @@ def test_a_pause_of_zero_lasts_until_the_conversation_is_released(exchange, conv
     assert (conversation.control, conversation.control_until) == ("human", None)
 
 
-def test_a_person_who_takes_over_at_that_moment_keeps_the_conversation(exchange, says, conversation, member):
+def test_a_takeover_at_the_moment_of_a_pause_wins(exchange, says, conversation, member):
     answers(exchange, [AUTOMATIC_REPLY] * 5, pace_s=20)
     says(AUTOMATIC_REPLY)
     lease = leases.take(conversation.pk)

@@ -127,12 +127,12 @@ def test_a_file_is_what_its_bytes_say(content, name, kind, mime_type, filename):
         (b"<?xml version='1.0'?><!-- x --><svg>", "a.xml"),
     ],
 )
-def test_what_is_none_of_what_can_be_sent_is_refused(content, name):
+def test_a_file_that_must_not_be_sent_is_refused(content, name):
     with pytest.raises(media_files.UnsupportedFile):
         take(content, name)
 
 
-def test_a_file_that_is_refused_is_told_which_types_can_be_sent():
+def test_a_refused_file_is_answered_with_the_types_that_can_be_sent():
     with pytest.raises(media_files.UnsupportedFile, match=r"JPEG.*MP4.*PDF.*office documents"):
         take(b"MZ\x90\x00", "setup.exe")
 
@@ -184,9 +184,9 @@ def media(conversation, settings, tmp_path):
     return media
 
 
-def test_a_file_is_kept_under_a_name_of_ours(media, tmp_path):
-    (kept,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert kept.name == f"{media.pk.hex}.jpg"
+def test_a_file_is_stored_under_a_generated_name(media, tmp_path):
+    (stored,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert stored.name == f"{media.pk.hex}.jpg"
 
 
 def test_a_bridge_may_fetch_a_file_for_an_hour_at_an_address_nobody_can_guess(media, client, monkeypatch):
@@ -206,15 +206,15 @@ def test_a_bridge_may_fetch_a_file_for_an_hour_at_an_address_nobody_can_guess(me
         media_files.by_token(token)
 
 
-def test_without_a_public_address_there_is_none_for_files(media, settings):
+def test_a_file_has_no_url_without_a_public_address(media, settings):
     settings.PUBLIC_URL = ""
     assert media_files.public_url(media) == ""
 
 
 def purge(*arguments):
-    said = io.StringIO()
-    call_command("purge_media", *arguments, stdout=said)
-    return said.getvalue()
+    output = io.StringIO()
+    call_command("purge_media", *arguments, stdout=output)
+    return output.getvalue()
 
 
 def test_files_that_no_message_has_any_more_are_counted_and_then_deleted(media, tmp_path):
@@ -239,6 +239,6 @@ def test_the_file_of_a_deleted_message_is_one_that_no_message_has(media, tmp_pat
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
-def test_without_any_file_there_is_none_to_delete(db, settings, tmp_path):
+def test_purging_without_any_file_deletes_nothing(db, settings, tmp_path):
     settings.MEDIA_ROOT = tmp_path / "nowhere"
     assert purge("--delete") == "Files that no message has: 0, 0.0 MB. Deleted.\n"

@@ -45,7 +45,7 @@ def both(session, says):
     return Contact.objects.get(phone="+5511988887777"), Contact.objects.get(phone="")
 
 
-def test_a_message_that_meets_the_merging_of_its_contact_is_kept(bridge, session, says):
+def test_a_message_that_arrives_while_its_contact_is_merged_is_stored(bridge, session, says):
     keep, lose = both(session, says)
     with transaction.atomic():
         merge_contacts(keep=keep, lose=lose)
@@ -55,7 +55,7 @@ def test_a_message_that_meets_the_merging_of_its_contact_is_kept(bridge, session
     assert Message.objects.get(text="late").conversation == Conversation.objects.get()
 
 
-def test_what_our_phone_said_is_kept_when_it_meets_the_merging_of_its_contact(simulator, session, says):
+def test_a_message_of_our_phone_that_arrives_while_its_contact_is_merged_is_stored(simulator, session, says):
     session.bridge = simulator
     session.save()
     keep, lose = both(session, says)
@@ -95,15 +95,15 @@ def test_what_the_bridge_took_is_sent_also_when_its_contact_is_merged_at_that_mo
     claimed = outbox.claim_next_message(lose.conversation.pk)
     with transaction.atomic():
         merge_contacts(keep=keep, lose=lose)
-        noting = Aside(lambda: record_sent(message_id=claimed.message_id, provider_message_id="TAKEN"))
-        noting.until_it_waits()
-    noting.result()
+        recording = Aside(lambda: record_sent(message_id=claimed.message_id, provider_message_id="TAKEN"))
+        recording.until_it_waits()
+    recording.result()
     message = Message.objects.get(provider_message_id="TAKEN")
     assert (message.status, message.conversation) == ("sent", keep.conversation)
 
 
 @pytest.mark.parametrize("act", [control.take_over, control.mute, control.release, partial(send_text, text="Bia here")])
-def test_who_steps_in_at_the_moment_of_a_merge_is_told_so(simulator, session, says, act):
+def test_a_change_at_the_moment_of_a_merge_is_refused_with_the_reason(simulator, session, says, act):
     keep, lose = both(session, says)
     WhatsAppSession.objects.update(status="connected", bridge=simulator)
     there = Conversation.objects.select_related("contact", "session__bridge").get(contact=keep)
@@ -150,10 +150,10 @@ def test_a_takeover_and_the_end_of_a_send_do_not_wait_for_each_other(session, sa
     claimed = an_answer_in_parts(says, conversation)
     with transaction.atomic():
         locked(conversation)
-        noting = Aside(lambda: note(claimed, code="odd", error="Odd."))
-        noting.until_it_waits()
+        recording = Aside(lambda: note(claimed, code="odd", error="Odd."))
+        recording.until_it_waits()
         control.take_over(conversation=conversation)
-    noting.result()
+    recording.result()
     assert Message.objects.get(text="part two").status == "cancelled"
 
 
@@ -188,7 +188,7 @@ def test_an_answer_that_waits_to_be_sent_stays_away_when_a_person_has_the_other_
     assert Message.objects.get(direction="outbound").status == "cancelled"
 
 
-def test_what_was_said_in_either_half_is_found_after_a_merge(session, says):
+def test_messages_of_either_contact_are_found_after_a_merge(session, says):
     keep, lose = both(session, says)
     index_waiting()
     merge_contacts(keep=keep, lose=lose)
@@ -197,7 +197,7 @@ def test_what_was_said_in_either_half_is_found_after_a_merge(session, says):
     assert entries.count() == 2
 
 
-def test_what_hangs_on_either_half_is_kept_by_a_merge(session, says):
+def test_a_merge_keeps_the_rows_that_refer_to_either_contact(session, says):
     keep, lose = both(session, says)
     turn = settle(leases.take(lose.conversation.pk), lose.conversation)
     ran = CommandRun.objects.create(conversation=lose.conversation, contact=lose, name="help", surface="chat")

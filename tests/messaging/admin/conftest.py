@@ -22,8 +22,8 @@ from tests.support.admin import create_outbound
 @pytest.fixture
 def example(conversation: Conversation, says: Callable[..., Any]) -> dict[str, Any]:
     """A question with a document, its answer, and a turn that failed: one row of each model."""
-    kept = says("Where is my order?")
-    question = Message.objects.get(pk=kept.message_id)
+    received = says("Where is my order?")
+    question = Message.objects.get(pk=received.message_id)
     turn = Turn.objects.create(
         conversation=conversation, outcome="failed", reason="timeout: no answer", started_at=timezone.now(),
         used={"messages": [str(question.pk)]},

@@ -42,12 +42,12 @@ def test_a_stranger_does_not_get_in_by_address(
     assert answer.headers.get("Location", reverse("admin:index")) == reverse("admin:index")
 
 
-@pytest.mark.parametrize("door", ["transcript", "write", "control"])
-def test_a_stranger_does_not_step_in(
-    conversation: Conversation, staff_stranger: User, log_in: LogIn, door: str
+@pytest.mark.parametrize("view", ["transcript", "write", "control"])
+def test_a_stranger_neither_writes_nor_changes_control(
+    conversation: Conversation, staff_stranger: User, log_in: LogIn, view: str
 ) -> None:
-    client, address = log_in(staff_stranger), reverse(f"admin:conversation-{door}", args=[conversation.pk])
-    answer = client.get(address) if door == "transcript" else client.post(address, {"text": "Hi", "to": "human"})
+    client, address = log_in(staff_stranger), reverse(f"admin:conversation-{view}", args=[conversation.pk])
+    answer = client.get(address) if view == "transcript" else client.post(address, {"text": "Hi", "to": "human"})
     conversation.refresh_from_db()
     assert (answer.status_code, conversation.control, Message.objects.count()) == (404, "agent", 0)
 
@@ -72,9 +72,11 @@ def test_a_viewer_reads(example: dict[str, Any], viewer: User, log_in: LogIn, mo
     assert [client.get(address).status_code for address in (list_url(model), page_url(example[model]))] == [200, 200]
 
 
-@pytest.mark.parametrize("door", ["write", "control"])
-def test_a_viewer_does_not_step_in(conversation: Conversation, viewer: User, log_in: LogIn, door: str) -> None:
-    client, address = log_in(viewer), reverse(f"admin:conversation-{door}", args=[conversation.pk])
+@pytest.mark.parametrize("view", ["write", "control"])
+def test_a_viewer_neither_writes_nor_changes_control(
+    conversation: Conversation, viewer: User, log_in: LogIn, view: str
+) -> None:
+    client, address = log_in(viewer), reverse(f"admin:conversation-{view}", args=[conversation.pk])
     shown = address in client.get(page_url(conversation)).content.decode()
     answer = client.post(address, {"text": "Hi", "to": "human"})
     conversation.refresh_from_db()
@@ -109,7 +111,7 @@ def test_a_viewer_leaves_a_conversation_unread(example: dict[str, Any], viewer: 
 
 
 @pytest.mark.parametrize("who", ["nobody", "stranger"])
-def test_who_is_no_staff_is_asked_to_log_in(
+def test_a_user_who_is_not_staff_is_asked_to_log_in(
     conversation: Conversation, stranger: User, log_in: LogIn, who: str
 ) -> None:
     client = log_in(stranger) if who == "stranger" else Client()
@@ -117,7 +119,7 @@ def test_who_is_no_staff_is_asked_to_log_in(
     assert (answer.status_code, answer.headers["Location"].startswith(reverse("admin:login"))) == (302, True)
 
 
-def test_filters_tell_no_names_of_other_sessions(session: WhatsAppSession, staff_stranger: User, log_in: LogIn) -> None:
+def test_filters_show_no_names_of_other_sessions(session: WhatsAppSession, staff_stranger: User, log_in: LogIn) -> None:
     WhatsAppSession.objects.filter(pk=session.pk).update(name="secret-project")
     assert "secret-project" not in log_in(staff_stranger).get(list_url("message")).content.decode()
 

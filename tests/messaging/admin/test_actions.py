@@ -31,7 +31,7 @@ def test_writing_as_staff_queues_it_and_takes_over(
     assert (message.sent_by, conversation.control, conversation.controlled_by) == (staff_member, "human", staff_member)
 
 
-def test_what_cannot_be_sent_says_why_and_keeps_the_text(
+def test_a_text_that_cannot_be_sent_stays_in_the_form_beside_the_reason(
     conversation: Conversation, staff_member: User, log_in: LogIn
 ) -> None:
     WhatsAppSession.objects.update(status="disconnected")
@@ -44,7 +44,7 @@ def test_what_cannot_be_sent_says_why_and_keeps_the_text(
     assert ("not connected" in page, "A long one" in page, Message.objects.count()) == (True, True, 0)
 
 
-def test_a_page_without_scripts_hears_of_the_failure_too(
+def test_a_page_without_scripts_shows_the_error_too(
     conversation: Conversation, staff_member: User, log_in: LogIn
 ) -> None:
     WhatsAppSession.objects.update(status="disconnected")
@@ -61,10 +61,10 @@ def test_writing_needs_the_csrf_token(conversation: Conversation, staff_member: 
     assert (answer.status_code, Message.objects.count()) == (403, 0)
 
 
-@pytest.mark.parametrize("door", ["write", "control"])
-def test_a_link_alone_changes_nothing(conversation: Conversation, staff_member: User, log_in: LogIn, door: str) -> None:
+@pytest.mark.parametrize("view", ["write", "control"])
+def test_a_link_alone_changes_nothing(conversation: Conversation, staff_member: User, log_in: LogIn, view: str) -> None:
     answer = log_in(staff_member).get(
-        reverse(f"admin:conversation-{door}", args=[conversation.pk]) + "?to=human&text=x"
+        reverse(f"admin:conversation-{view}", args=[conversation.pk]) + "?to=human&text=x"
     )
     conversation.refresh_from_db()
     assert (answer.status_code, conversation.control, Message.objects.count()) == (405, "agent", 0)
@@ -78,7 +78,7 @@ def test_taking_over_for_an_hour_ends_by_itself(conversation: Conversation, staf
     assert timedelta(minutes=59) < conversation.control_until - timezone.now() < timedelta(minutes=61)
 
 
-def test_releasing_gives_the_agent_its_voice_back(
+def test_a_release_gives_control_back_to_the_agent(
     conversation: Conversation, staff_member: User, log_in: LogIn
 ) -> None:
     control.take_over(conversation=conversation, by=staff_member)
@@ -90,7 +90,7 @@ def test_releasing_gives_the_agent_its_voice_back(
 @pytest.mark.parametrize(
     "form", [{"to": "nobody"}, {"to": "human", "hours": "1e9"}, {"to": "human", "hours": "-1"}, {}]
 )
-def test_control_that_makes_no_sense_is_refused(
+def test_an_invalid_control_is_refused(
     conversation: Conversation, staff_member: User, log_in: LogIn, form: dict[str, str]
 ) -> None:
     answer = log_in(staff_member).post(reverse("admin:conversation-control", args=[conversation.pk]), form)
@@ -99,7 +99,7 @@ def test_control_that_makes_no_sense_is_refused(
 
 
 @pytest.mark.parametrize(("action", "control_after"), [("take_over", "human"), ("mute", "muted"), ("release", "agent")])
-def test_the_list_s_actions_say_who_speaks(
+def test_the_actions_of_the_list_change_control(
     conversation: Conversation, staff_member: User, log_in: LogIn, action: str, control_after: str
 ) -> None:
     before = {"take_over": "agent", "mute": "agent", "release": "human"}[action]
@@ -129,29 +129,29 @@ def _again(conversation: Conversation, what: str, row: Any) -> str:
     return reverse("admin:conversation-retry", args=[conversation.pk, what, row.pk])
 
 
-def test_what_failed_is_tried_again_from_the_transcript(
+def test_failed_turns_and_messages_are_retried_from_the_transcript(
     example: dict[str, Any], staff_member: User, log_in: LogIn
 ) -> None:
     conversation, client = example["conversation"], log_in(staff_member)
     failed = create_outbound(conversation)
-    doors = [_again(conversation, "turn", example["turn"]), _again(conversation, "message", failed)]
+    urls = [_again(conversation, "turn", example["turn"]), _again(conversation, "message", failed)]
     page = client.get(page_url(conversation)).content.decode()
-    for door in doors:
-        client.post(door)
+    for url in urls:
+        client.post(url)
     example["question"].refresh_from_db()
     failed.refresh_from_db()
-    assert [door in page for door in doors] == [True, True]
+    assert [url in page for url in urls] == [True, True]
     assert (example["question"].status, failed.status) == ("received", "queued")
 
 
 @pytest.mark.parametrize(("user", "status"), [("staff_stranger", 404), ("viewer", 403)])
-def test_who_may_not_act_tries_nothing_again(
+def test_strangers_and_viewers_retry_nothing(
     example: dict[str, Any], request: pytest.FixtureRequest, log_in: LogIn, user: str, status: int
 ) -> None:
     conversation, client = example["conversation"], log_in(request.getfixturevalue(user))
     failed = create_outbound(conversation)
-    doors = [_again(conversation, "turn", example["turn"]), _again(conversation, "message", failed)]
-    assert [client.post(door).status_code for door in doors] == [status, status]
+    urls = [_again(conversation, "turn", example["turn"]), _again(conversation, "message", failed)]
+    assert [client.post(url).status_code for url in urls] == [status, status]
     assert not Message.objects.filter(status__in=["queued", "received"]).exists()
 
 

@@ -35,7 +35,7 @@ def test_messages_are_found_by_words_contact_and_id(
 
 
 @pytest.mark.parametrize("words", ["tuesday", "delivers tuesday", "12", "'", "' | 'saturn", "(", "%", "& |", "\ud83d"])
-def test_what_does_not_match_is_not_found_and_does_no_harm(
+def test_a_search_that_matches_nothing_finds_nothing(
     conversation: Conversation, staff_member: User, log_in: LogIn, words: str
 ) -> None:
     message = create_outbound(conversation, text="We deliver on Saturdays.", status="sent")
@@ -84,7 +84,7 @@ def _count_queries(client: Client, address: str) -> int:
     return len(queries)
 
 
-def test_a_conversation_s_page_asks_the_same_queries_however_much_was_said(
+def test_a_conversation_page_takes_the_same_queries_for_any_number_of_messages(
     conversation: Conversation, staff_member: User, log_in: LogIn
 ) -> None:
     client = log_in(staff_member)

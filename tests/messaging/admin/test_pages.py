@@ -64,9 +64,7 @@ def test_the_transcript_is_read_from_top_to_bottom(conversation: Conversation, a
     assert "Earlier messages" in page
 
 
-def test_what_failed_and_what_may_not_have_gone_is_plain_to_see(
-    conversation: Conversation, admin: User, log_in: LogIn
-) -> None:
+def test_failed_and_unconfirmed_messages_are_marked(conversation: Conversation, admin: User, log_in: LogIn) -> None:
     create_outbound(conversation, status="unconfirmed", error="The bridge did not answer.")
     Turn.objects.create(conversation=conversation, outcome="failed", reason="timeout", started_at=timezone.now())
     page = log_in(admin).get(page_url(conversation)).content.decode()
@@ -88,15 +86,13 @@ def test_every_kind_of_message_says_something(conversation: Conversation, admin:
         assert words in page
 
 
-def test_a_message_that_was_taken_back_is_not_shown_again(
-    conversation: Conversation, admin: User, log_in: LogIn
-) -> None:
+def test_a_revoked_message_is_not_shown_again(conversation: Conversation, admin: User, log_in: LogIn) -> None:
     create_outbound(conversation, text="my password is", revoked_at=timezone.now(), status="sent")
     page = log_in(admin).get(page_url(conversation)).content.decode()
     assert ("Deleted by its author" in page, "my password is" in page) == (True, False)
 
 
-def test_where_media_lies_at_the_bridge_is_for_administrators(
+def test_the_reference_of_a_file_at_the_bridge_is_shown_to_administrators_alone(
     example: dict[str, Any], staff_member: User, admin: User, log_in: LogIn
 ) -> None:
     pages = [log_in(user).get(page_url(example["media"])).content.decode() for user in (staff_member, admin)]
@@ -110,16 +106,16 @@ def test_opening_a_conversation_marks_it_read(example: dict[str, Any], staff_mem
 
 
 @pytest.mark.parametrize("model", ["message", "turn", "media"])
-def test_what_happened_can_be_neither_written_nor_deleted(
+def test_records_can_be_neither_added_nor_deleted(
     example: dict[str, Any], admin: User, log_in: LogIn, model: str
 ) -> None:
     client, row = log_in(admin), example[model]
-    doors = [
+    urls = [
         page_url(row),
         reverse(f"admin:messaging_{model}_delete", args=[row.pk]),
         reverse(f"admin:messaging_{model}_add"),
     ]
-    assert [client.post(door, {"post": "yes", "text": "never said"}).status_code for door in doors] == [403] * 3
+    assert [client.post(url, {"post": "yes", "text": "never said"}).status_code for url in urls] == [403] * 3
 
 
 @pytest.mark.parametrize("model", ["contact", "conversation"])

@@ -38,7 +38,7 @@ def test_an_endpoint_and_what_it_answered_are_shown_without_its_secret(
         assert "<b>CRM" not in page
 
 
-def test_another_s_endpoint_is_neither_seen_nor_touched(
+def test_the_endpoint_of_another_user_is_neither_shown_nor_changed(
     delivery: WebhookDelivery, staff_stranger: User, log_in: LogIn
 ) -> None:
     client = log_in(staff_stranger)
@@ -50,7 +50,7 @@ def test_another_s_endpoint_is_neither_seen_nor_touched(
     assert (delivery.status, WebhookEndpoint.objects.get().is_enabled) == ("failed", True)
 
 
-def test_what_was_given_up_is_delivered_again(delivery: WebhookDelivery, staff_member: User, log_in: LogIn) -> None:
+def test_a_failed_delivery_is_delivered_again(delivery: WebhookDelivery, staff_member: User, log_in: LogIn) -> None:
     log_in(staff_member).post(
         list_url("webhookdelivery"), {"action": "redeliver", "_selected_action": [str(delivery.pk)]}
     )

@@ -14,9 +14,9 @@ def client(member):
 
 @pytest.fixture
 def failed_turn(says):
-    kept = says("Hello")
+    received = says("Hello")
     turn = Turn.objects.create(
-        conversation_id=kept.conversation_id, outcome="failed", reason="timeout", started_at=timezone.now()
+        conversation_id=received.conversation_id, outcome="failed", reason="timeout", started_at=timezone.now()
     )
     turn.tool_calls.create(name="search", status="done", arguments={"words": "x"})
     Message.objects.update(status="handled", turn=turn)

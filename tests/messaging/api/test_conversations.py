@@ -80,7 +80,7 @@ def test_a_takeover_without_an_end_lasts_until_released(client, conversation):
         ({"untill": "2099-01-01T00:00:00Z"}, "untill"),
     ],
 )
-def test_a_takeover_that_makes_no_sense_names_the_field(client, conversation, body, field):
+def test_an_invalid_takeover_is_refused_by_the_name_of_the_field(client, conversation, body, field):
     answer = post(client, f"conversations/{conversation.pk}/takeover/", **body)
     assert answer.status_code == 400
     assert list(answer.json().get("fields", {field: 0})) == [field]
@@ -88,8 +88,8 @@ def test_a_takeover_that_makes_no_sense_names_the_field(client, conversation, bo
 
 
 def test_marking_read_leaves_nothing_unread(client, says):
-    kept = says("Hello")
-    assert post(client, f"conversations/{kept.conversation_id}/read/").json()["unread_count"] == 0
+    received = says("Hello")
+    assert post(client, f"conversations/{received.conversation_id}/read/").json()["unread_count"] == 0
 
 
 def test_a_search_gives_messages_with_their_neighbours_and_reasons(client, conversation, says):

@@ -47,7 +47,7 @@ def test_another_kind_of_body_is_refused(client):
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
-def test_a_mistake_of_ours_is_told_by_an_id_that_is_in_the_log(client, conversation, monkeypatch, caplog):
+def test_a_server_error_has_an_id_that_is_in_the_log(client, conversation, monkeypatch, caplog):
     def fail(**_):
         raise RuntimeError("a secret detail")
 

@@ -182,7 +182,7 @@ def test_the_next_page_is_filtered_as_the_first_one(client, two):
         ("events/?types=", "types"),
     ],
 )
-def test_a_filter_that_makes_no_sense_is_named(client, two, path, field):
+def test_an_invalid_filter_is_refused_by_name(client, two, path, field):
     answer = client.get(V1 + path)
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
 
@@ -203,7 +203,7 @@ def test_a_contact_is_shown_with_its_aliases_and_conversation(client, conversati
     assert row["conversation"] == str(conversation.pk)
 
 
-def test_a_change_of_a_contact_undoes_nothing_that_was_told_meanwhile(conversation):
+def test_a_change_of_a_contact_does_not_undo_what_the_bridge_reported_meanwhile(conversation):
     contact = conversation.contact
     change = ContactSerializer(contact, data={"is_blocked": True}, partial=True)
     Contact.objects.update(phone="+5511900000000")
@@ -240,6 +240,6 @@ def test_what_may_be_read_may_be_asked_for_its_head(client, area):
 
 
 @pytest.mark.parametrize("area", ["contacts", "sessions", "agents"])
-def test_a_method_that_a_route_has_not_is_told_to_everyone_alike(client, admin, conversation, area):
+def test_a_method_that_a_route_has_not_is_answered_alike_for_everyone(client, admin, conversation, area):
     for caller in (client, as_user(admin)):
         assert caller.put(f"{V1}{area}/{conversation.pk}/", {}, format="json").status_code == 405

@@ -59,7 +59,7 @@ def cursor(text):
     ids=lambda params: str(params)[:40],
 )
 @pytest.mark.parametrize("area", ["messages/", "conversations/"])
-def test_a_page_that_is_none_is_a_mistake_of_the_caller(client, area, params):
+def test_an_invalid_page_is_refused(client, area, params):
     answer = client.get(V1 + area, params)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
 
@@ -100,8 +100,8 @@ def test_a_contact_shows_its_aliases_in_one_order_wherever_it_is_shown(client, s
     assert shown[0] == shown[1] == shown[2]
 
 
-def test_what_disappears_between_finding_and_showing_is_left_out(client, says, monkeypatch):
-    kept = says("kayak")
+def test_a_row_deleted_while_a_list_is_read_is_left_out(client, says, monkeypatch):
+    received = says("kayak")
     says("kayak, too")
 
     def found_a_moment_ago(**asked):
@@ -110,5 +110,5 @@ def test_what_disappears_between_finding_and_showing_is_left_out(client, says, m
         return hits
 
     monkeypatch.setattr(views, "search", found_a_moment_ago)
-    (hit,) = get(client, f"conversations/{kept.conversation_id}/search/", q="kayak")["results"]
+    (hit,) = get(client, f"conversations/{received.conversation_id}/search/", q="kayak")["results"]
     assert (hit["message"]["text"], hit["neighbours"]) == ("kayak", [])

@@ -48,17 +48,17 @@ def post(client, conversation, **body):
     )
 
 
-def kept_files(media_root):
+def stored_files(media_root):
     return [path for path in media_root.rglob("*") if path.is_file()]
 
 
 def test_an_uploaded_file_is_queued_with_its_caption(client, conversation):
     answer = upload(client, conversation, text="Look")
     assert answer.status_code == 201, answer.json()
-    told = answer.json()
-    assert (told["kind"], told["text"], told["status"], told["author"]) == ("image", "Look", "queued", "staff")
+    shown = answer.json()
+    assert (shown["kind"], shown["text"], shown["status"], shown["author"]) == ("image", "Look", "queued", "staff")
     assert (
-        told["media"] | {"mime_type": "image/jpeg", "filename": "photo.jpg", "size_bytes": len(JPEG)} == told["media"]
+        shown["media"] | {"mime_type": "image/jpeg", "filename": "photo.jpg", "size_bytes": len(JPEG)} == shown["media"]
     )
     assert Media.objects.get().file.read() == JPEG
 
@@ -86,7 +86,7 @@ def test_an_upload_takes_the_conversation_over_like_any_word_of_a_person(client,
 def test_an_upload_sent_twice_is_sent_once(client, conversation, media_root):
     first, second = upload(client, conversation, key="k"), upload(client, conversation, key="k")
     assert (first.json(), second.headers["Idempotent-Replayed"]) == (second.json(), "true")
-    assert len(kept_files(media_root)) == Message.objects.count() == 1
+    assert len(stored_files(media_root)) == Message.objects.count() == 1
     assert upload(client, conversation, content=PDF, name="a.pdf", key="k").status_code == 422
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_fetched_or_sent_is_refused_and_leaves_nothing_behind(
     outside.answer = answer
     refused = post(client, conversation, media_url=outside.url)
     assert (refused.status_code // 100, refused.json()["code"]) == (4, code)
-    assert (Message.objects.count(), kept_files(media_root)) == (0, [])
+    assert (Message.objects.count(), stored_files(media_root)) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_contact_card_is_queued_with_its_phone_as_whatsapp_has_it(client, conv
         ({"file": "a"}, ["file"]),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(client, conversation, body, fields):
+def test_an_invalid_parameter_is_refused_by_name(client, conversation, body, fields):
     refused = post(client, conversation, **body)
     assert (refused.status_code, sorted(refused.json().get("fields", {}))) == (400, fields), refused.json()
     assert not Message.objects.exists()
@@ -195,7 +195,7 @@ def test_what_makes_no_sense_is_refused_by_name(client, conversation, body, fiel
         ({"reply_to": "1"}, ["reply_to"]),
     ],
 )
-def test_a_form_that_makes_no_sense_is_refused_by_name(client, conversation, fields, names):
+def test_an_invalid_form_is_refused_by_name(client, conversation, fields, names):
     refused = upload(client, conversation, **fields)
     assert (refused.status_code, sorted(refused.json()["fields"])) == (400, names)
 
@@ -286,7 +286,7 @@ def test_two_files_at_once_are_refused(client, conversation):
     assert (answer.status_code, answer.json()["fields"]) == (400, {"file": ["Duplicate field."]})
 
 
-def test_a_file_that_cannot_be_sent_is_told_of_the_address_it_was_given_by(client, conversation, outside):
+def test_a_file_by_url_that_cannot_be_sent_is_refused_by_the_name_of_the_field(client, conversation, outside):
     outside.answer = Answer(body=b"<html></html>")
     answer = post(client, conversation, media_url=outside.url)
     assert (answer.status_code, list(answer.json()["fields"])) == (415, ["media_url"])
@@ -303,19 +303,19 @@ def post_form(client, body):
     return client.generic("POST", MESSAGES, body, content_type="multipart/form-data; boundary=XX")
 
 
-def test_a_file_name_in_latin_1_is_refused_and_told_so(client, conversation):
+def test_a_file_name_in_latin_1_is_refused_with_the_reason(client, conversation):
     answer = post_form(client, upload_form(conversation, "férias.jpg".encode("latin-1")))
     assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")
     assert "UTF-8" in answer.json()["detail"]
 
 
-def test_a_file_name_in_utf_8_is_kept(client, conversation):
+def test_a_file_name_in_utf_8_is_stored(client, conversation):
     answer = post_form(client, upload_form(conversation, "férias.jpg".encode()))
     assert answer.json()["media"]["filename"] == "férias.jpg"
 
 
 @pytest.mark.parametrize("missing", [4, 6, 8, 20, 60, 150, 200])
-def test_a_form_that_was_cut_off_is_refused_and_told_so(client, conversation, missing):
+def test_a_truncated_form_is_refused_with_the_reason(client, conversation, missing):
     answer = post_form(client, upload_form(conversation, b"a.jpg")[:-missing])
     assert (answer.status_code, answer.json()["code"]) == (400, "parse_error")
     assert "incomplete" in answer.json()["detail"]

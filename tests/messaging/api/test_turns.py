@@ -7,7 +7,7 @@ from tests.conftest import as_user
 from tests.support.api import NOBODYS_ID, V1, get, post
 
 
-def test_a_turn_tells_what_was_asked_and_used(client, failed_turn):
+def test_a_turn_has_its_messages_and_its_tool_calls(client, failed_turn):
     (row,) = get(client, "turns/")["results"]
     assert (row["outcome"], row["reason"]) == ("failed", "timeout")
     turn = get(client, f"turns/{failed_turn.pk}/")
@@ -50,6 +50,6 @@ def test_a_stranger_sees_nothing_and_changes_nothing(stranger, session, failed_t
 
 @pytest.mark.parametrize("identifier", ["nonsense", NOBODYS_ID, "0", "%00", "9" * 400, "%ff"])
 @pytest.mark.parametrize("area", ["sessions", "conversations", "messages", "turns"])
-def test_an_id_that_is_none_is_not_found(client, area, identifier):
+def test_an_invalid_id_is_not_found(client, area, identifier):
     answer = client.get(f"{V1}{area}/{identifier}/")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

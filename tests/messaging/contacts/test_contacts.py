@@ -216,7 +216,7 @@ def test_a_contact_is_called_what_the_bridge_last_called_them(says):
     assert names() == ("Ana Maria", "Ana Maria")
 
 
-def test_the_name_that_staff_gave_stays_and_the_bridges_is_kept_beside_it(says, member):
+def test_a_name_given_by_staff_stays_and_the_bridges_name_is_stored_beside_it(says, member):
     says("Hi", chat=named("Ana"))
     contact = Contact.objects.get()
     answer = as_user(member).patch(f"/api/v1/contacts/{contact.pk}/", {"name": "Customer 12"}, format="json")

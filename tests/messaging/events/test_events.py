@@ -33,22 +33,22 @@ WRITERS = 16
 pytestmark = pytest.mark.usefixtures("feed")
 
 
-def told(after: Position = feed.START, **wanted: Any) -> list[str]:
+def event_types(after: Position = feed.START, **wanted: Any) -> list[str]:
     """The types of what the feed tells, oldest first. A test's own transaction is still open: it reads past it."""
     return [event.type for event in feed.read(reader=EVERYTHING, after=after, **wanted).events]
 
 
-# --- what is told ---------------------------------------------------------------------------------------------------
+# --- which changes are events ------------------------------------------------------------------------------------
 
 
-def test_a_message_that_came_in_is_told_with_its_place_and_without_its_text(says):
-    kept = says("a secret")
+def test_the_event_of_an_inbound_message_has_its_ids_and_not_its_text(says):
+    received = says("a secret")
     (event,) = feed.read(reader=EVERYTHING, types=["message.received"]).events
     message = Message.objects.get()
     assert event.as_dict()["data"] == {
         "session": str(message.session_id),
-        "conversation": str(kept.conversation_id),
-        "message": str(kept.message_id),
+        "conversation": str(received.conversation_id),
+        "message": str(received.message_id),
         "direction": "inbound",
         "author": "contact",
         "kind": "text",
@@ -60,24 +60,24 @@ def test_a_message_that_came_in_is_told_with_its_place_and_without_its_text(says
     assert "secret" not in str(event)
 
 
-def test_a_message_delivered_twice_is_told_once(bridge, profile):
+def test_a_message_delivered_twice_is_one_event(bridge, profile):
     for _ in range(2):
         receive_message(bridge=bridge, event=message_event("Hello"))
-    assert told(types=["message.received"]) == ["message.received"]
+    assert event_types(types=["message.received"]) == ["message.received"]
 
 
 def sends(conversation: Conversation, text: str = "Hi") -> Message:
     return send_text(conversation=conversation, text=text, author=Message.Author.API)
 
 
-def test_the_way_of_a_message_we_send_is_told(conversation, bridge):
+def test_each_status_of_an_outbound_message_is_an_event(conversation, bridge):
     start = feed.last_position()
     sends(conversation)
     claimed = outbox.claim_next_message(conversation.pk)
     outbox.mark_sent(claimed, provider_message_id="X", at=None)
     for receipt in (Receipt.DELIVERED, Receipt.READ):
         record_status(bridge=bridge, event=StatusChanged(session="sales", provider_message_id="X", status=receipt))
-    assert told(start) == ["message.queued", "message.sent", "message.delivered", "message.read"]
+    assert event_types(start) == ["message.queued", "message.sent", "message.delivered", "message.read"]
 
 
 def test_a_send_that_is_tried_again_is_no_news_until_it_fails(conversation):
@@ -86,29 +86,29 @@ def test_a_send_that_is_tried_again_is_no_news_until_it_fails(conversation):
     outbox.mark_not_sent(outbox.claim_next_message(conversation.pk), code="bridge_unreachable", error="")
     Message.objects.update(next_try_at=None)
     outbox.mark_failed(outbox.claim_next_message(conversation.pk), code="invalid", error="It says no.")
-    assert told(start) == ["message.queued", "message.failed"]
+    assert event_types(start) == ["message.queued", "message.failed"]
     assert feed.read(reader=EVERYTHING, after=start).events[-1].data["error_code"] == "invalid"
 
 
-def test_a_send_nobody_knows_about_and_its_repetition_are_told(conversation):
+def test_an_unconfirmed_send_and_its_retry_are_events(conversation):
     start = feed.last_position()
     message = sends(conversation)
     outbox.mark_unconfirmed(outbox.claim_next_message(conversation.pk), code="timeout", error="")
     message.refresh_from_db()
     send_again(message=message)
-    assert told(start) == ["message.queued", "message.unconfirmed", "message.queued"]
+    assert event_types(start) == ["message.queued", "message.unconfirmed", "message.queued"]
 
 
-def test_an_edit_and_a_revocation_are_told(says, bridge):
+def test_an_edit_and_a_revocation_are_events(says, bridge):
     says("Hello")
     start = feed.last_position()
     target = Message.objects.get().provider_message_id
     record_edit(bridge=bridge, event=MessageEdited("sales", target_id=target, text="Hullo"))
     record_revocation(bridge=bridge, event=MessageRevoked("sales", target_id=target))
-    assert told(start) == ["message.edited", "message.revoked"]
+    assert event_types(start) == ["message.edited", "message.revoked"]
 
 
-def test_who_speaks_is_told_when_it_changes(conversation, member):
+def test_a_change_of_control_is_an_event(conversation, member):
     start = feed.last_position()
     control.take_over(conversation=conversation, by=member)
     control.take_over(conversation=conversation, by=member)
@@ -122,7 +122,7 @@ def test_who_speaks_is_told_when_it_changes(conversation, member):
     assert (second.data["control"], second.data["previous"], second.data["by"]) == ("agent", "human", None)
 
 
-def test_a_conversation_that_needs_attention_is_told_once_with_its_reason(conversation):
+def test_a_conversation_that_needs_attention_is_one_event_with_its_reason(conversation):
     rows = Conversation.objects.filter(pk=conversation.pk)
     start = feed.last_position()
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_a_conversation_that_needs_attention_is_told_once_with_its_reason(conver
     assert event.conversation_id == conversation.pk
 
 
-def test_the_words_a_person_silences_are_told_as_cancelled(conversation):
+def test_replies_cancelled_by_a_takeover_are_events(conversation):
     Message.objects.create(
         session=conversation.session,
         conversation=conversation,
@@ -143,15 +143,15 @@ def test_the_words_a_person_silences_are_told_as_cancelled(conversation):
     )
     start = feed.last_position()
     control.take_over(conversation=conversation)
-    assert sorted(told(start)) == ["conversation.control_changed", "message.cancelled"]
+    assert sorted(event_types(start)) == ["conversation.control_changed", "message.cancelled"]
 
 
-def test_a_turn_and_its_answer_are_told_together(says, conversation, profile):
-    kept = says("Hello")
+def test_a_turn_and_its_answer_are_one_event_each(says, conversation, profile):
+    received = says("Hello")
     start = feed.last_position()
-    lease = leases.take(kept.conversation_id)
+    lease = leases.take(received.conversation_id)
     settlement = Settlement(
-        outcome=Turn.Outcome.ANSWERED, burst=[kept.message_id], seen=1, started_at=timezone.now(), replies=["Hi"]
+        outcome=Turn.Outcome.ANSWERED, burst=[received.message_id], seen=1, started_at=timezone.now(), replies=["Hi"]
     )
     turn = leases.settle(lease, settlement, even_if_stale=False)
     finished, queued = feed.read(reader=EVERYTHING, after=start).events
@@ -159,7 +159,7 @@ def test_a_turn_and_its_answer_are_told_together(says, conversation, profile):
     assert (finished.session_id, queued.data["turn"]) == (conversation.session_id, str(turn.pk))
 
 
-def test_a_session_is_told_of_when_it_begins_and_when_its_status_changes(session):
+def test_a_session_is_an_event_when_it_is_created_and_when_its_status_changes(session):
     WhatsAppSession.objects.update(status="disconnected", status_reason="428")
     WhatsAppSession.objects.update(status="disconnected")
     made, lost = feed.read(reader=EVERYTHING, session=session.pk).events
@@ -174,14 +174,16 @@ def seen_by(user: User) -> set[Any]:
     return {event.session_id for event in feed.read(reader=Reader.of(user)).events}
 
 
-def test_a_member_is_told_of_their_sessions_and_a_stranger_of_nothing(says, session, member, stranger, bridge, profile):
+def test_a_member_gets_the_events_of_their_sessions_and_a_stranger_none(
+    says, session, member, stranger, bridge, profile
+):
     says("Hello")
     WhatsAppSession.objects.create(bridge=bridge, name="other", agent_profile=profile)
     assert seen_by(member) == {session.pk}
     assert seen_by(stranger) == set()
 
 
-def test_what_concerns_one_user_alone_is_told_to_that_user_alone(member, stranger):
+def test_an_event_for_one_user_is_seen_by_that_user_alone(member, stranger):
     Event.objects.create(type="endpoint.disabled", user_id=stranger.pk, data={})
     assert [event.type for event in feed.read(reader=Reader.of(stranger)).events] == ["endpoint.disabled"]
     assert "endpoint.disabled" not in [event.type for event in feed.read(reader=Reader.of(member)).events]
@@ -334,7 +336,7 @@ def age(count: int) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_old_events_go_and_who_has_missed_some_hears_of_it(says):
+def test_old_events_are_deleted_and_a_reader_who_missed_some_gets_an_error(says):
     for _ in range(5):
         says("Hello")
     positions = [event.position for event in feed.read(reader=EVERYTHING).events]

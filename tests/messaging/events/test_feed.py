@@ -62,20 +62,20 @@ def test_messages_come_along_on_demand_at_a_constant_number_of_queries(client, s
     assert len(many) == len(one)
 
 
-def test_a_message_that_is_gone_is_null(client, says):
+def test_a_deleted_message_is_null(client, says):
     says("Hello")
     Message.objects.all().delete()
     (event,) = read(client, types="message.received", expand="message")["results"]
     assert event["message"] is None
 
 
-def test_a_stranger_is_told_nothing(says, stranger):
-    kept = says("Hello")
-    for query in ({}, {"conversation": str(kept.conversation_id)}, {"expand": "message"}):
+def test_a_stranger_gets_no_event(says, stranger):
+    received = says("Hello")
+    for query in ({}, {"conversation": str(received.conversation_id)}, {"expand": "message"}):
         assert read(as_user(stranger), **query)["results"] == []
 
 
-def test_who_is_not_logged_in_is_told_nothing():
+def test_a_caller_without_login_gets_no_event():
     assert as_user().get(EVENTS).status_code == 401
 
 
@@ -89,7 +89,7 @@ def test_a_key_that_may_follow_events_does_not_read_messages_by_it(member, says)
     assert (refused.status_code, "messages:read" in refused.json()["detail"]) == (403, True)
 
 
-def test_a_key_restricted_to_sessions_is_told_of_these_alone(member, session, says):
+def test_a_key_restricted_to_sessions_gets_the_events_of_these_alone(member, session, says):
     says("Hello")
     Event.objects.create(type="endpoint.disabled", user_id=member.pk, data={"endpoint": "another"})
     client = APIClient()
@@ -101,9 +101,9 @@ def test_a_key_restricted_to_sessions_is_told_of_these_alone(member, session, sa
 
 def test_one_conversation_can_be_followed(client, says):
     says("Hello")
-    kept = says("Hi", chat="5511977776666@s.whatsapp.net")
-    results = read(client, conversation=str(kept.conversation_id))["results"]
-    assert {event["data"]["conversation"] for event in results} == {str(kept.conversation_id)}
+    received = says("Hi", chat="5511977776666@s.whatsapp.net")
+    results = read(client, conversation=str(received.conversation_id))["results"]
+    assert {event["data"]["conversation"] for event in results} == {str(received.conversation_id)}
     assert Conversation.objects.count() == 2
 
 
@@ -155,11 +155,11 @@ def test_waiting_ends_when_nothing_happens_and_only_so_many_may_wait(client, say
         ({"after": "A" * 101}, "after"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused_by_name(client, query, field):
+def test_an_invalid_query_is_refused_by_name(client, query, field):
     answer = client.get(EVENTS, query)
     assert (answer.status_code, list(answer.json()["fields"])) == (400, [field])
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "MA", "\x00", "é", "01a2060c-0186-76a7-9642-3a280e006d9b"])
-def test_a_cursor_that_is_none_is_refused(client, cursor):
+def test_an_invalid_cursor_is_refused(client, cursor):
     assert client.get(EVENTS, {"after": cursor}).status_code == 400

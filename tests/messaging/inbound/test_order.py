@@ -21,7 +21,7 @@ def test_a_conversation_is_ordered_as_it_happened_here_whatever_the_writers_cloc
     assert list(said) == ["q1", "a1", "q2", "a2"]
 
 
-def test_what_our_phone_says_is_ordered_as_it_happened_here(says, bridge):
+def test_a_message_of_our_phone_is_ordered_by_its_arrival(says, bridge):
     says("q1")
     own = message_event("a1", number=9, outbound=True, age=timedelta(minutes=2))
     receive_own_message(bridge=bridge, event=own)
@@ -29,7 +29,7 @@ def test_what_our_phone_says_is_ordered_as_it_happened_here(says, bridge):
     assert list(Message.objects.order_by("said_at").values_list("text", flat=True)) == ["q1", "a1", "q2"]
 
 
-def test_the_writers_time_is_kept(says):
+def test_the_writers_time_is_stored(says):
     written_at = timezone.now() - timedelta(minutes=2)
     says("Hello", sent_at=written_at)
     assert Message.objects.get().written_at == written_at

@@ -26,7 +26,7 @@ def test_typing_on_the_phone_takes_the_conversation_over(says, bridge, conversat
 
 
 @pytest.mark.parametrize("changes", [{"is_history": True}, {"age": timedelta(hours=2)}])
-def test_what_was_typed_on_the_phone_long_ago_takes_nothing_over(bridge, conversation, changes):
+def test_an_old_or_imported_message_of_our_phone_takes_nothing_over(bridge, conversation, changes):
     receive_own_message(bridge=bridge, event=message_event("old", outbound=True, **changes))
     conversation.refresh_from_db()
     assert conversation.control == "agent"
@@ -44,7 +44,7 @@ def test_the_echo_of_a_send_settles_it_and_takes_nothing_over(bridge, conversati
     assert Message.objects.count() == 1
 
 
-def test_the_echo_of_a_send_is_told_from_the_same_words_said_at_another_time(bridge, conversation):
+def test_an_echo_is_distinguished_from_the_same_text_at_another_time(bridge, conversation):
     unknown = queued(conversation, status="unconfirmed", sending_at=timezone.now() - timedelta(hours=3))
     receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True))
     unknown.refresh_from_db()
@@ -68,20 +68,20 @@ def test_a_history_that_holds_the_same_words_settles_no_send(bridge, conversatio
     assert unknown.status == "unconfirmed"
 
 
-def test_a_message_answers_only_what_was_said_in_its_own_conversation(says, bridge):
+def test_a_message_quotes_only_a_message_of_its_own_conversation(says, bridge):
     says("my secret", chat="5511977776666@s.whatsapp.net")
     says("what did I quote?", quoted_id="3EB00000000000000001")
     message = Message.objects.get(text="what did I quote?")
     assert (message.quoted, message.quoted_provider_id) == (None, "3EB00000000000000001")
 
 
-def test_our_own_phone_answers_only_what_was_said_in_its_own_conversation(says, bridge):
+def test_our_own_phone_quotes_only_a_message_of_its_own_conversation(says, bridge):
     says("my secret", chat="5511977776666@s.whatsapp.net")
     own = message_event("mine", number=7, outbound=True, quoted_id="3EB00000000000000001")
     assert receive_own_message(bridge=bridge, event=own).quoted is None
 
 
-def test_what_was_taken_back_before_it_was_answered_waits_for_nothing(says, bridge):
+def test_a_message_revoked_before_it_was_answered_is_handled(says, bridge):
     says("Hello")
     record_revocation(bridge=bridge, event=MessageRevoked(session="sales", target_id="3EB00000000000000001"))
     message = Message.objects.get()

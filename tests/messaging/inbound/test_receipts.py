@@ -53,7 +53,7 @@ def test_a_receipt_that_just_missed_the_answer_to_our_send_is_applied_all_the_sa
     assert not EarlyReceipt.objects.exists()
 
 
-def test_staff_hear_of_a_message_that_failed_at_whatsapp(bridge, conversation):
+def test_a_message_that_failed_at_whatsapp_asks_for_attention_with_its_reason(bridge, conversation):
     queued(conversation, status="sent", provider_message_id="X")
     record_status(bridge=bridge, event=StatusChanged(session="sales", provider_message_id="X", status=Receipt.FAILED))
     conversation.refresh_from_db()

@@ -36,7 +36,7 @@ def test_one_id_typed_on_the_phone_to_two_chats_is_two_messages(bridge, session)
     assert Message.objects.count() == 2
 
 
-def test_what_another_chat_has_under_our_id_hides_no_echo_and_no_receipt(bridge, conversation):
+def test_a_message_of_another_chat_with_our_id_hides_no_echo_and_no_receipt(bridge, conversation):
     message = queued(conversation)
     receive_message(bridge=bridge, event=message_event("mine", number=5, chat=OTHER))
     receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True))
@@ -84,7 +84,7 @@ def test_a_quote_is_of_the_own_chat_where_two_have_the_id(bridge, session):
     assert Message.objects.get(text="What?").quoted.conversation.address == CUSTOMER
 
 
-def test_a_merge_keeps_both_messages_of_one_id(bridge, session):
+def test_a_merge_keeps_both_messages_with_one_id(bridge, session):
     for each in (CUSTOMER, OTHER):
         receive_message(bridge=bridge, event=message_event(f"from {each}", number=1, chat=each))
     keep, lose = Contact.objects.order_by("created_at")

@@ -26,7 +26,7 @@ def server(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOpenA
         yield fake
 
 
-def lay_down(conversation: Conversation, *texts: str) -> list[Message]:
+def store_messages(conversation: Conversation, *texts: str) -> list[Message]:
     """What was said, an hour apart; indexed, and waiting to be embedded."""
     rows = [
         Message.objects.create(
@@ -59,13 +59,13 @@ def vector_indexes() -> list[tuple[str, str]]:
 
 
 def test_nothing_is_noted_while_embeddings_are_off(conversation):
-    lay_down(conversation, "kayak")
+    store_messages(conversation, "kayak")
     assert embeddings.embed_waiting() == 0
     assert not UnembeddedMessage.objects.exists()
 
 
 def test_messages_are_embedded_in_one_batch_with_the_one_before_and_the_writers_name(conversation, server):
-    lay_down(conversation, "Where is it?", "In the garage")
+    store_messages(conversation, "Where is it?", "In the garage")
     assert embeddings.embed_waiting() == 2
     assert sorted(texts_asked(server)) == ["Ana: Where is it?", "Ana: Where is it?\nAna: In the garage"]
     assert len(server.requests) == 1
@@ -74,15 +74,15 @@ def test_messages_are_embedded_in_one_batch_with_the_one_before_and_the_writers_
     assert embeddings.embed_waiting() == 0
 
 
-def test_what_was_said_before_the_model_was_chosen_is_embedded_too(conversation, server, settings):
+def test_messages_from_before_the_model_was_chosen_are_embedded_too(conversation, server, settings):
     settings.OPENAI_EMBEDDING_MODEL = ""
-    lay_down(conversation, "kayak")
+    store_messages(conversation, "kayak")
     settings.OPENAI_EMBEDDING_MODEL = "small"
     assert embeddings.embed_waiting() == 1
 
 
 def test_another_model_embeds_everything_again(conversation, server, settings):
-    lay_down(conversation, "kayak", "canoe")
+    store_messages(conversation, "kayak", "canoe")
     embeddings.embed_waiting()
     settings.OPENAI_EMBEDDING_MODEL = "large"
     connection.check_constraints()  # as a commit does: an index is made next
@@ -91,7 +91,7 @@ def test_another_model_embeds_everything_again(conversation, server, settings):
 
 
 def test_a_model_that_is_chosen_again_has_its_index_again(conversation, server, settings):
-    lay_down(conversation, "kayak")
+    store_messages(conversation, "kayak")
     for name in ("small", "large", "small"):
         settings.OPENAI_EMBEDDING_MODEL = name
         connection.check_constraints()  # as a commit does: an index is made next
@@ -101,7 +101,7 @@ def test_a_model_that_is_chosen_again_has_its_index_again(conversation, server, 
 
 
 def test_a_changed_text_is_embedded_again(conversation, server):
-    [message] = lay_down(conversation, "kayak")
+    [message] = store_messages(conversation, "kayak")
     embeddings.embed_waiting()
     Message.objects.filter(pk=message.pk).update(text="canoe")
     index_waiting()
@@ -110,7 +110,7 @@ def test_a_changed_text_is_embedded_again(conversation, server):
 
 
 def test_the_nearest_in_meaning_is_found_and_says_so(conversation, server):
-    lay_down(conversation, "alpha beta", *["filler"] * 4, "gamma delta", *["filler"] * 4)
+    store_messages(conversation, "alpha beta", *["filler"] * 4, "gamma delta", *["filler"] * 4)
     embeddings.embed_waiting()
     hit = search(conversation=conversation, query="gammas of delta", limit=1)[0]
     assert hit.message.text == "gamma delta"
@@ -119,7 +119,7 @@ def test_the_nearest_in_meaning_is_found_and_says_so(conversation, server):
 
 def test_meaning_finds_what_shares_no_word_with_the_query(conversation, server, settings):
     settings.SEARCH_LANGUAGES = ["english"]
-    lay_down(conversation, "one two", *["filler"] * 4, "the a of", *["filler"] * 4)
+    store_messages(conversation, "one two", *["filler"] * 4, "the a of", *["filler"] * 4)
     embeddings.embed_waiting()
     hits = search(conversation=conversation, query="the xylophone of a")  # its only telling word is nowhere
     found = next(hit for hit in hits[:2] if hit.message.text == "the a of")
@@ -129,8 +129,8 @@ def test_meaning_finds_what_shares_no_word_with_the_query(conversation, server, 
 def test_meaning_stays_within_the_conversation(conversation, server):
     contact = Contact.objects.create(session=conversation.session, name="Bia")
     other = Conversation.objects.create(session=conversation.session, contact=contact, address="x")
-    lay_down(other, "the secret kayak")
-    lay_down(conversation, "filler")
+    store_messages(other, "the secret kayak")
+    store_messages(conversation, "filler")
     embeddings.embed_waiting()
     assert [hit.message.text for hit in search(conversation=conversation, query="secret kayak")] == ["filler"]
 
@@ -141,8 +141,8 @@ def test_a_long_conversation_is_searched_through_the_index_with_the_same_result(
 ):
     contact = Contact.objects.create(session=conversation.session, name="Bia")
     other = Conversation.objects.create(session=conversation.session, contact=contact, address="x")
-    lay_down(other, *["kayak"] * 50)
-    messages = lay_down(conversation, *(f"word{number}" for number in range(30)), "kayak")
+    store_messages(other, *["kayak"] * 50)
+    messages = store_messages(conversation, *(f"word{number}" for number in range(30)), "kayak")
     embeddings.embed_waiting()
     monkeypatch.setattr(embeddings, "MAX_EXACT", bound)
     found = embeddings.nearest(conversation_id=conversation.pk, query="kayak", limit=5)
@@ -151,7 +151,7 @@ def test_a_long_conversation_is_searched_through_the_index_with_the_same_result(
 
 
 def test_the_vectors_have_an_index(conversation, server):
-    lay_down(conversation, "kayak")
+    store_messages(conversation, "kayak")
     embeddings.embed_waiting()
     [(_, definition)] = vector_indexes()
     assert "hnsw" in definition
@@ -160,7 +160,7 @@ def test_the_vectors_have_an_index(conversation, server):
 
 @pytest.mark.parametrize("outcome", ["error_500", "rate_limited", "unauthorized"])
 def test_a_failing_model_leaves_search_by_words_and_is_left_alone_for_a_while(conversation, server, outcome):
-    lay_down(conversation, "kayak")
+    store_messages(conversation, "kayak")
     embeddings.embed_waiting()
     server.fail(outcome)
     for _ in range(3):
@@ -169,7 +169,7 @@ def test_a_failing_model_leaves_search_by_words_and_is_left_alone_for_a_while(co
 
 
 def test_a_failed_batch_is_tried_again(conversation, server, monkeypatch):
-    lay_down(conversation, "kayak")
+    store_messages(conversation, "kayak")
     server.fail("error_500", times=1)
     assert embeddings.embed_waiting() == 0
     monkeypatch.setattr(embeddings.State, "pause_until", 0.0)
@@ -179,7 +179,7 @@ def test_a_failed_batch_is_tried_again(conversation, server, monkeypatch):
 
 
 def test_a_text_the_model_refuses_does_not_hold_up_the_others(conversation, server):
-    lay_down(conversation, "kayak", "canoe", "raft")
+    store_messages(conversation, "kayak", "canoe", "raft")
     server.fail("bad_request", times=1)  # the batch
     server.fail("bad_request", times=1)  # the first alone: the newest
     assert embeddings.embed_waiting() == 3
@@ -202,16 +202,16 @@ def test_a_text_the_model_refuses_does_not_hold_up_the_others(conversation, serv
         {"data": [{"embedding": [1.0]}, {"embedding": [1.0]}]},
     ],
 )
-def test_an_answer_that_is_no_vector_is_not_kept(conversation, server, answer):
-    lay_down(conversation, "kayak")
+def test_an_answer_that_is_no_vector_is_not_stored(conversation, server, answer):
+    store_messages(conversation, "kayak")
     server.answer(answer)
     assert embeddings.embed_waiting() == 0
     assert not Embedding.objects.exists()
 
 
-def test_without_pgvector_the_reason_is_told_and_search_goes_on(conversation, server, monkeypatch, caplog):
+def test_search_works_without_pgvector_and_says_why_it_uses_words_alone(conversation, server, monkeypatch, caplog):
     monkeypatch.setattr(embeddings, "SELECT_AVAILABLE_EXTENSION", "SELECT 1 WHERE %s = ''")
-    lay_down(conversation, "kayak")
+    store_messages(conversation, "kayak")
     with pytest.raises(embeddings.NoPgvector, match="OPENAI_EMBEDDING_MODEL"):
         embeddings.prepare()
     assert embeddings.embed_waiting() == 0

@@ -22,7 +22,7 @@ Talk = Callable[..., list[Message]]
 def talk(conversation: Conversation) -> Talk:
     """Lay down what was said, a minute apart: talk("Hello", "Hi"); returns the messages."""
 
-    def lay_down(*texts: str, within: Conversation = conversation, **values: Any) -> list[Message]:
+    def store_messages(*texts: str, within: Conversation = conversation, **values: Any) -> list[Message]:
         start = values.pop("start", BEGINNING)
         defaults = {"direction": "inbound", "author": "contact", "status": "handled", "sender": within.contact}
         return [
@@ -36,7 +36,7 @@ def talk(conversation: Conversation) -> Talk:
             for number, text in enumerate(texts)
         ]
 
-    return lay_down
+    return store_messages
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_words_that_say_nothing_do_not_choose_the_result(conversation, talk):
     assert texts(search(conversation=conversation, query="When did you do the camping?"))[0] == "A camping trip"
 
 
-def test_a_word_empty_in_another_language_is_kept(conversation, talk):
+def test_a_stop_word_of_another_language_is_searched_for(conversation, talk):
     talk(*FILLER, "My son is seven", *FILLER)  # "son" says nothing in Spanish
     assert texts(search(conversation=conversation, query="How old is the son?"))[0] == "My son is seven"
 
@@ -137,7 +137,7 @@ def test_the_one_who_is_called_by_name_is_heard_first(conversation, talk):
     assert "by Ana" in hits[0].why
 
 
-def test_a_hit_says_why_and_what_was_said_around_it(conversation, talk):
+def test_a_hit_has_its_reasons_and_the_messages_around_it(conversation, talk):
     talk("Hello", "Hi", "The tent leaks", "Oh no", "Sorry", "Bye")
     hit = search(conversation=conversation, query="leaking tent", limit=1)[0]
     assert hit.why == ["says leaking", "says tent"]
@@ -163,7 +163,7 @@ def test_a_query_cannot_name_another_conversation(conversation, other, talk):
     assert search(conversation=conversation, query=f"{index} | kayak') | '{index}") == []
 
 
-def test_what_was_taken_back_or_never_left_is_not_found(conversation, talk):
+def test_revoked_and_unsent_messages_are_not_found(conversation, talk):
     talk("kayak one", revoked_at=timezone.now())
     talk("kayak two", status="cancelled")
     talk("kayak three", status="failed")

@@ -149,7 +149,7 @@ def test_a_stranger_finds_nothing(endpoint, delivery, stranger):
     assert {answer.status_code for answer in answers} == {404}
 
 
-def test_nobody_is_told_of_sessions_they_cannot_see(stranger, session):
+def test_nobody_gets_events_of_sessions_they_cannot_see(stranger, session):
     answer = post(as_user(stranger), ENDPOINTS, url=URL, sessions=[str(session.pk)])
     assert (answer.status_code, list(answer.json()["fields"])) == (400, ["sessions"])
 
@@ -196,7 +196,7 @@ def test_through_a_key_for_some_sessions_only_endpoints_for_these_are_seen_and_m
         ({"url": URL, "is_enabled": True}, "is_enabled"),
     ],
 )
-def test_an_endpoint_that_makes_no_sense_is_refused_by_name(client, body, field):
+def test_an_invalid_endpoint_is_refused_by_the_name_of_the_field(client, body, field):
     answer = post(client, ENDPOINTS, **body)
     assert (answer.status_code, list(answer.json().get("fields", {}))) == (400, [field]), answer.json()
 
@@ -206,7 +206,7 @@ def test_a_user_has_so_many_endpoints_and_no_more(client, monkeypatch):
     assert [post(client, ENDPOINTS, url=URL).status_code for _ in range(2)] == [201, 409]
 
 
-def test_a_delivery_names_its_event_as_long_as_that_is_kept(client, endpoint, delivery):
+def test_a_delivery_names_its_event_until_the_event_is_deleted(client, endpoint, delivery):
     event = Event.objects.get(type="endpoint.test")
     (row,) = client.get(f"{ENDPOINTS}{endpoint.pk}/deliveries/").json()["results"]
     assert row["event"] == f"evt_{event.public_id.hex}" == client.get(f"{DELIVERIES}{delivery.pk}/").json()["event"]
