@@ -41,14 +41,14 @@ Handler = Callable[..., Response]
 
 # Returns a row to one of several concurrent requests. Takes over an abandoned claim; starts again after RETENTION.
 CLAIM_REQUEST = """
-INSERT INTO accounts_idempotentrequest AS kept
+INSERT INTO accounts_idempotentrequest AS stored
     (caller, route, key, fingerprint, token, claimed_at, created_at, status_code, answer, location)
 VALUES (%(caller)s, %(route)s, %(key)s, %(fingerprint)s, %(token)s, now(), now(), NULL, '', '')
 ON CONFLICT (caller, route, key) DO UPDATE
    SET token = excluded.token, claimed_at = now(), fingerprint = excluded.fingerprint, status_code = NULL, answer = '',
-       location = '', created_at = CASE WHEN kept.created_at < %(expired)s THEN now() ELSE kept.created_at END
- WHERE kept.created_at < %(expired)s
-    OR (kept.status_code IS NULL AND kept.fingerprint = excluded.fingerprint AND kept.claimed_at < %(abandoned)s)
+       location = '', created_at = CASE WHEN stored.created_at < %(expired)s THEN now() ELSE stored.created_at END
+ WHERE stored.created_at < %(expired)s
+    OR (stored.status_code IS NULL AND stored.fingerprint = excluded.fingerprint AND stored.claimed_at < %(abandoned)s)
 RETURNING id
 """
 

@@ -33,7 +33,7 @@ SEE_SESSIONS = Access(Role.VIEWER, Scope.SESSIONS_READ)
 MANAGE_SESSIONS = Access(Role.ADMIN, Scope.SESSIONS_MANAGE)
 MANAGE_ALL = Access(Role.ADMIN, Scope.SESSIONS_MANAGE, is_for_all=True)
 MANAGE_WEBHOOKS = Access(Role.OPERATOR, Scope.WEBHOOKS_MANAGE)
-UNLISTED = Access(Role.ADMIN)  # a route that is missing here; a test fails
+UNLISTED = Access(Role.ADMIN)  # a route that is missing here, which a test reports
 
 # Route name -> method -> access. Which sessions a caller sees is decided by `visible_to`.
 MATRIX: dict[str, dict[str, Access]] = {

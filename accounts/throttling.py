@@ -24,11 +24,11 @@ PERIOD_S = 60.0
 
 # Returns a row if the call is allowed: the seconds until the bucket is empty again.
 COUNT_REQUEST = """
-INSERT INTO accounts_requestrate AS kept (caller, used_until)
+INSERT INTO accounts_requestrate AS stored (caller, used_until)
 VALUES (%(caller)s, clock_timestamp() + make_interval(secs => %(each_s)s))
 ON CONFLICT (caller) DO UPDATE
-   SET used_until = GREATEST(kept.used_until, clock_timestamp()) + make_interval(secs => %(each_s)s)
- WHERE kept.used_until <= clock_timestamp() + make_interval(secs => %(period_s)s - %(each_s)s)
+   SET used_until = GREATEST(stored.used_until, clock_timestamp()) + make_interval(secs => %(each_s)s)
+ WHERE stored.used_until <= clock_timestamp() + make_interval(secs => %(period_s)s - %(each_s)s)
 RETURNING EXTRACT(epoch FROM used_until - clock_timestamp())
 """
 

@@ -9,7 +9,7 @@ class CommandsConfig(AppConfig):
     verbose_name = "Commands"
 
     def ready(self) -> None:
-        """Import every module of `commands.library`: each declares its commands when it is."""
+        """Import every module of `commands.library`: importing one declares its commands."""
         library = import_module("commands.library")
         for module in pkgutil.iter_modules(library.__path__):
             import_module(f"{library.__name__}.{module.name}")

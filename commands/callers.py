@@ -1,4 +1,4 @@
-"""Who is calling: decided by where a message came from or who is logged in, never by what is said."""
+"""Find out who runs a command: from the sender of a message or the login, never from what a text claims."""
 
 from functools import reduce
 from operator import or_
@@ -19,8 +19,8 @@ MIN_PHONE_DIGITS = 6
 MIN_LOCAL_DIGITS = 8  # with an area code, or nearly so
 
 
-def caller_writing(*, session: WhatsAppSession, contact: Contact) -> Caller:
-    """Whoever wrote a message: the owner when it came from the owner's phone or from the number itself."""
+def caller_of_message(*, session: WhatsAppSession, contact: Contact) -> Caller:
+    """Return the sender as a caller: the owner if they write from `owner_phone` or from the number itself."""
     return Caller(by=By.OWNER if is_owner(session=session, contact=contact) else By.CONTACT, contact=contact)
 
 
@@ -36,13 +36,13 @@ def is_owner(*, session: WhatsAppSession, contact: Contact) -> bool:
     )
 
 
-def caller_logged_in(user: User, *, as_administrator: bool = True) -> Caller:
-    """Whoever is logged in: an administrator only where the login may be used for what administrators do."""
+def caller_of_user(user: User, *, as_administrator: bool = True) -> Caller:
+    """Return a user as a caller. `as_administrator` False: as staff, whatever the role."""
     return Caller(by=By.ADMIN if user.role == Role.ADMIN and as_administrator else By.STAFF, user=user)
 
 
-def conversation_named(*, session: WhatsAppSession, who: str) -> Conversation:
-    """Return the session's conversation that its owner names by phone or name. Raises NotFound or InvalidInput."""
+def find_conversation(*, session: WhatsAppSession, who: str) -> Conversation:
+    """Return the conversation with the contact of this phone or name. Raises NotFound or InvalidInput."""
     rows = Conversation.objects.filter(session=session).select_related("contact")
     if is_typed_phone(who, min_digits=MIN_PHONE_DIGITS):
         found = _by_phone(rows, who)
@@ -52,12 +52,12 @@ def conversation_named(*, session: WhatsAppSession, who: str) -> Conversation:
             rows.filter(contact_matches(who, path="contact__")).order_by("contact__name")[: MAX_NAMED_CONTACTS + 1]
         )
     if not found:
-        raise NotFound(f"I know nobody called {who[:60]} here.")
+        raise NotFound(f"There is no contact {who[:60]} here.")
     if len(found) > 1:
         names = ", ".join(
             f"{row.contact} ({row.contact.phone or 'hidden number'})" for row in found[:MAX_NAMED_CONTACTS]
         )
-        raise InvalidInput(f"Whom do you mean: {names}? Write the phone number.")
+        raise InvalidInput(f"Several contacts match: {names}. Write the phone number.")
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""What runs of commands may be filtered by."""
+"""Filters of command runs."""
 
 from django_filters import UUIDFilter
 

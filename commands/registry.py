@@ -24,7 +24,7 @@ from whatsapp_agent.text.times import in_zone
 By = CommandRun.Caller
 READERS = frozenset({By.CONTACT, By.MODEL, By.OWNER, By.STAFF})
 PEOPLE = frozenset({By.CONTACT, By.OWNER, By.STAFF})
-IN_CHARGE = frozenset({By.OWNER, By.STAFF})
+MANAGERS = frozenset({By.OWNER, By.STAFF})
 
 
 class UnknownCommand(AppError):

@@ -1,4 +1,4 @@
-"""Commands and their runs as the API shows and takes them."""
+"""Serializers of commands and command runs."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ class CommandSerializer(serializers.Serializer):
 
 
 class CommandListSerializer(serializers.Serializer):
-    """All of them, in the shape of a page."""
+    """All commands, in the form of a page."""
 
     next = serializers.CharField(allow_null=True)
     previous = serializers.CharField(allow_null=True)

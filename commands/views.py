@@ -16,7 +16,7 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from accounts.permissions import CONTROL, MANAGE_ALL, READ, SEND, Access, denial_reason
-from commands.callers import caller_logged_in
+from commands.callers import caller_of_user
 from commands.filters import CommandRunFilters
 from commands.models import CommandRun
 from commands.registry import Caller, ChatCommand, all_commands, get
@@ -38,9 +38,9 @@ MODEL_FAILED = 502
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks. A key that may not write agent profiles is no administrator here either, whoever it belongs to."""
+    """Return who runs the command. A key that may not write agent profiles is no administrator, whoever owns it."""
     may_administrate = denial_reason(request.user, request.auth, MANAGE_ALL) is None
-    return caller_logged_in(user_of(request), as_administrator=may_administrate)
+    return caller_of_user(user_of(request), as_administrator=may_administrate)
 
 
 class CommandViewSet(ViewSet):
@@ -54,12 +54,12 @@ class CommandViewSet(ViewSet):
 
     @extend_schema(operation_id="commands_list", responses=forced_singular_serializer(CommandListSerializer))
     def list(self, request: Request) -> Response:  # noqa: ARG002
-        """Every command, with the schema of its arguments."""
+        """List the commands, each with the schema of its arguments."""
         return Response(CommandListSerializer({"next": None, "previous": None, "results": all_commands()}).data)
 
     @extend_schema(responses=CommandSerializer)
     def retrieve(self, request: Request, name: str) -> Response:  # noqa: ARG002
-        """What the command does, and the schema of its arguments."""
+        """Describe a command and the schema of its arguments."""
         return Response(CommandSerializer(self.get_object()).data)
 
     @extend_schema(request=RunCommandSerializer, responses={200: CommandRunSerializer})
@@ -89,7 +89,7 @@ class CommandViewSet(ViewSet):
 
 
 def _needed_beside(command: ChatCommand, *, sends: bool) -> Iterator[Access]:
-    """What a run takes beside leave to run commands: a key does nothing by a command that it may not do itself."""
+    """Return the access that a run needs in addition to `commands:run`: a command is no way around a key's scopes."""
     if sends:
         yield SEND
     if command.reads_only or command.asks_model:
@@ -117,11 +117,11 @@ def _failure(done: CommandRun) -> Response:
 
 
 @extend_schema_view(
-    list=extend_schema(description="What was run, by whom, and what came of it; the latest first."),
-    retrieve=extend_schema(description="One run of a command."),
+    list=extend_schema(description="List command runs with their callers and results, newest first."),
+    retrieve=extend_schema(description="Return one command run."),
 )
 class CommandRunViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
-    """What was run, by whom, and the result."""
+    """The record of command runs."""
 
     queryset = CommandRun.objects.none()  # for the schema
     serializer_class = CommandRunSerializer

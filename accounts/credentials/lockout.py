@@ -22,11 +22,11 @@ WINDOW = timedelta(minutes=15)
 
 # Counts before the password is checked, in one statement: of many concurrent guesses at most five are checked.
 COUNT_ATTEMPT = """
-INSERT INTO accounts_loginfailures AS kept (username, address, count, began_at)
+INSERT INTO accounts_loginfailures AS stored (username, address, count, began_at)
 VALUES (%(username)s, %(address)s, 1, now())
 ON CONFLICT (username, address) DO UPDATE
-   SET count = CASE WHEN kept.began_at < %(long_ago)s THEN 1 ELSE kept.count + 1 END,
-       began_at = CASE WHEN kept.began_at < %(long_ago)s THEN now() ELSE kept.began_at END
+   SET count = CASE WHEN stored.began_at < %(long_ago)s THEN 1 ELSE stored.count + 1 END,
+       began_at = CASE WHEN stored.began_at < %(long_ago)s THEN now() ELSE stored.began_at END
 RETURNING count, began_at
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from commands import run
-from commands.callers import caller_writing, conversation_named
+from commands.callers import caller_of_message, find_conversation
 from commands.models import CommandRun
 from commands.parsing import Typed, read_command, split_addressee
 from commands.registry import By, Caller, ChatCommand, nearest
@@ -41,7 +41,7 @@ def prepare(*, conversation: Conversation, message: HistoryMessage, typed: Typed
 
     The run is keyed by the message: it takes effect once, however often its turn is begun again.
     """
-    caller = caller_writing(session=conversation.session, contact=_writer(conversation, message))
+    caller = caller_of_message(session=conversation.session, contact=_writer(conversation, message))
     if typed.command is None:
         return PreparedCommand(reason="unknown command", apply_effects=lambda turn: [_hint(typed.word, caller)])  # noqa: ARG005
     target, rest = conversation, typed.rest
@@ -50,7 +50,7 @@ def prepare(*, conversation: Conversation, message: HistoryMessage, typed: Typed
         if who:
             rest = left
             try:
-                target = conversation_named(session=conversation.session, who=who)
+                target = find_conversation(session=conversation.session, who=who)
             except AppError as exc:
                 error_text = str(exc)
                 return PreparedCommand(

@@ -23,7 +23,7 @@ from agent.llm.base import (
 )
 from agent.turns.prompt import BuiltPrompt
 from agent.turns.tools import Toolbox
-from commands.library.handover import A_PERSON_COMES
+from commands.library.handover import HANDOFF_REPLY
 from messaging import leases
 from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.leases import Lease, LeaseLost
@@ -108,7 +108,7 @@ class _Dialogue:
                 if not self._texts and not self._toolbox.defers_handoff:
                     raise
                 # The contact was answered beside a tool call, or asked for a person: no need to wait for the model.
-                self._run.text = _join(self._texts) or A_PERSON_COMES
+                self._run.text = _join(self._texts) or HANDOFF_REPLY
                 return
             text = strip_prompt_marks(completion.text)
             if completion.tool_requests:
@@ -117,7 +117,7 @@ class _Dialogue:
                 if tool_steps == MAX_STEPS:
                     if not self._texts and not self._toolbox.defers_handoff:
                         raise ModelRefused("The model asked for tools and never answered.", code="too_many_steps")
-                    self._run.text = _join(self._texts) or A_PERSON_COMES
+                    self._run.text = _join(self._texts) or HANDOFF_REPLY
                     return
                 self._run_tools(completion, is_last=tool_steps == MAX_STEPS - 1)
                 continue

@@ -18,7 +18,7 @@ from agent.turns.filtered import withhold_filtered
 from agent.turns.model_run import ModelRun, run_model
 from agent.turns.prompt import BuiltPrompt, Line, build_prompt, to_lines
 from agent.turns.tools import Toolbox
-from commands.library.handover import A_PERSON_COMES
+from commands.library.handover import HANDOFF_REPLY
 from commands.parsing import Typed
 from messaging import leases
 from messaging.history.conversation import load_conversation
@@ -96,7 +96,7 @@ def answer(lease: Lease) -> datetime | None:
             if isinstance(exc, ContentFiltered):
                 withhold(turn_input.burst)
                 toolbox.defer_handoff(reason="the model's provider filtered what was written last")
-                settlement = replace(settlement, replies=[A_PERSON_COMES])
+                settlement = replace(settlement, replies=[HANDOFF_REPLY])
             settlement = _with_tool_calls(_with_usage(settlement, run), toolbox)
         settled = leases.settle(
             lease,

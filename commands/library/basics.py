@@ -12,11 +12,11 @@ from messaging.models import Conversation, Message, Turn
 from whatsapp_agent.text.times import format_minute_with_zone
 
 
-class Nothing(Arguments):
+class NoArguments(Arguments):
     """No arguments."""
 
 
-class WhichCommand(Arguments):
+class HelpArguments(Arguments):
     command: str = Field(default="", max_length=64, description="The command to explain; empty lists all.")
 
 
@@ -28,7 +28,7 @@ class WhichCommand(Arguments):
     examples=("/help summarize",),
     reads_only=True,
 )
-def show_help(call: Call, arguments: WhichCommand) -> Result:
+def show_help(call: Call, arguments: HelpArguments) -> Result:
     by = call.caller.by
     if arguments.command:
         command = get(arguments.command.lstrip("/#"))
@@ -62,7 +62,7 @@ CONTROL = {
 @chat_command(
     "status", "Tell who answers here and how things stand.", allowed=PEOPLE, aliases=("estado", "info"), reads_only=True
 )
-def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+def show_status(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     conversation = call.conversation
     messages = visible_messages(conversation)
     if call.message is not None and call.surface == CommandRun.Surface.CHAT:
@@ -103,7 +103,7 @@ def show_status(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
     allowed=PEOPLE,
     aliases=("new", "clear", "reiniciar", "novo", "nuevo"),
 )
-def reset(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+def reset(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     """Hide the past from the model. Nothing is deleted, and facts stay."""
     now = timezone.now()
     Conversation.objects.filter(pk=call.conversation.pk).update(

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from commands.library.basics import Nothing
+from commands.library.basics import NoArguments
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
 from messaging.history import facts
 from messaging.models import Fact
@@ -17,7 +17,7 @@ SOURCE = {
     By.STAFF: Fact.Source.STAFF,
     By.ADMIN: Fact.Source.STAFF,
 }
-EVERYTHING = {"all", "everything", "tudo", "todo", "alles", "tout"}
+ALL_WORDS = {"all", "everything", "tudo", "todo", "alles", "tout"}
 
 
 @chat_command(
@@ -29,13 +29,13 @@ EVERYTHING = {"all", "everything", "tudo", "todo", "alles", "tout"}
     tool_description="List the facts remembered about this contact, with their ids.",
     reads_only=True,
 )
-def show_facts(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+def show_facts(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     known = facts.facts_about(call.conversation.contact)
     lines = "\n".join(f"{number}. {fact.text}" for number, fact in enumerate(known, 1))
     return Result(lines or "Nothing is remembered yet.", {"facts": [_as_data(call, fact) for fact in known]})
 
 
-class NewFact(Arguments):
+class RememberArguments(Arguments):
     fact: str = Field(
         min_length=1, max_length=facts.MAX_FACT_CHARS, description="One short sentence that will stay true."
     )
@@ -55,7 +55,7 @@ class NewFact(Arguments):
     ),
     examples=("/remember I am vegetarian",),
 )
-def remember(call: Call, arguments: NewFact) -> Result:
+def remember(call: Call, arguments: RememberArguments) -> Result:
     contact = call.conversation.contact
     fact = facts.remember(
         contact=contact,
@@ -68,7 +68,7 @@ def remember(call: Call, arguments: NewFact) -> Result:
     return Result(f"I will remember: {fact.text}", {"fact": _as_data(call, fact)})
 
 
-class WhichFact(Arguments):
+class ForgetArguments(Arguments):
     fact: str = Field(
         min_length=1, max_length=100, description="Which: its number or id in the list, some of its words, or `all`."
     )
@@ -83,9 +83,9 @@ class WhichFact(Arguments):
     tool_description="Forget a fact about this contact that is wrong, or that they want forgotten.",
     examples=("/forget 2", "/forget all"),
 )
-def forget(call: Call, arguments: WhichFact) -> Result:
+def forget(call: Call, arguments: ForgetArguments) -> Result:
     contact = call.conversation.contact
-    if arguments.fact.casefold() in EVERYTHING:
+    if arguments.fact.casefold() in ALL_WORDS:
         count = facts.forget_all(contact=contact)
         return Result(f"Forgotten: {count} facts.", {"forgotten": count})
     fact = _find_fact(call, arguments.fact)

@@ -5,8 +5,8 @@ from datetime import timedelta
 from django.utils import timezone
 from pydantic import Field
 
-from commands.library.basics import Nothing
-from commands.registry import IN_CHARGE, READERS, Arguments, By, Call, Result, chat_command
+from commands.library.basics import NoArguments
+from commands.registry import MANAGERS, READERS, Arguments, By, Call, Result, chat_command
 from messaging import control
 from messaging.history.transcript import describe, latest, visible_messages
 from messaging.models import Conversation
@@ -16,10 +16,10 @@ from whatsapp_agent.text.times import format_minute_with_zone
 from whatsapp_agent.text.truncate import truncate
 
 MAX_NOTE_LINE_CHARS = 200
-A_PERSON_COMES = "I have asked a person to answer you. Please wait a moment."
+HANDOFF_REPLY = "I have asked a person to answer you. Please wait a moment."
 
 
-class Reason(Arguments):
+class HandoffArguments(Arguments):
     reason: str = Field(default="", max_length=200, description="Why a person is needed, in a few words.")
     summary: str = Field(
         default="",
@@ -51,7 +51,7 @@ class Reason(Arguments):
     examples=("/human I want to cancel my order",),
     changes_control=True,
 )
-def ask_for_person(call: Call, arguments: Reason) -> Result:
+def ask_for_person(call: Call, arguments: HandoffArguments) -> Result:
     """Give control to a person, with a note of two lines for staff."""
     conversation = call.conversation
     note = _note(conversation, reason=arguments.reason, summary=arguments.summary)
@@ -66,7 +66,7 @@ def ask_for_person(call: Call, arguments: Reason) -> Result:
     Conversation.objects.filter(pk=conversation.pk).update(
         needs_attention=True, attention_reason=Conversation.Attention.HANDOFF, attention_note=note
     )
-    return Result(A_PERSON_COMES, {"control": Conversation.Control.HUMAN.value, "note": note})
+    return Result(HANDOFF_REPLY, {"control": Conversation.Control.HUMAN.value, "note": note})
 
 
 def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
@@ -83,29 +83,29 @@ def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
 @chat_command(
     "agent",
     "Give the conversation back to the assistant.",
-    allowed=IN_CHARGE,
+    allowed=MANAGERS,
     aliases=("bot", "release", "agente"),
     changes_control=True,
 )
-def give_back(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+def give_back(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     control.release(conversation=call.conversation, reason="given back by command")
     _clear_attention(call.conversation)
     return Result("The assistant answers again.", {"control": Conversation.Control.AGENT.value})
 
 
-class ForHowLong(Arguments):
+class PauseArguments(Arguments):
     minutes: int = Field(default=0, ge=0, le=60 * 24 * 365, description="For how many minutes; 0: until /resume.")
 
 
 @chat_command(
     "pause",
     "Silence the assistant in a conversation.",
-    allowed=IN_CHARGE,
+    allowed=MANAGERS,
     aliases=("mute", "pausa", "pausar", "silence"),
     examples=("/pause @Ana 30",),
     changes_control=True,
 )
-def pause(call: Call, arguments: ForHowLong) -> Result:
+def pause(call: Call, arguments: PauseArguments) -> Result:
     """Mute a conversation. Raises Conflict in the owner's own: muted, it would take no more commands."""
     if call.caller.contact is not None and call.caller.contact.pk == call.conversation.contact_id:
         raise Conflict("Name the conversation to pause, by name or phone: /pause @Ana 30")
@@ -121,12 +121,12 @@ def pause(call: Call, arguments: ForHowLong) -> Result:
 @chat_command(
     "resume",
     "Let the assistant answer again after /pause.",
-    allowed=IN_CHARGE,
+    allowed=MANAGERS,
     aliases=("unmute", "continuar", "retomar"),
     examples=("/resume @Ana",),
     changes_control=True,
 )
-def resume(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+def resume(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     control.release(conversation=call.conversation, reason="resumed by command")
     _clear_attention(call.conversation)
     return Result(

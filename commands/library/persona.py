@@ -10,7 +10,7 @@ from sessions_app import profiles
 from sessions_app.models import AgentProfile, WhatsAppSession
 
 
-class NewInstructions(Arguments):
+class PersonaArguments(Arguments):
     instructions: str = Field(
         default="", max_length=4000, description="How the assistant should be from now on; empty shows how it is."
     )
@@ -23,7 +23,7 @@ class NewInstructions(Arguments):
     aliases=("profile", "perfil", "instructions"),
     examples=("/persona You sell bicycles and answer in Portuguese.",),
 )
-def persona(call: Call, arguments: NewInstructions) -> Result:
+def persona(call: Call, arguments: PersonaArguments) -> Result:
     profile = call.conversation.session.agent_profile
     text = f"{profile.name} is:\n{profile.instructions}"
     if arguments.instructions:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from agent.llm.base import ModelUnavailable
 from commands import asking
-from commands.library.basics import Nothing
+from commands.library.basics import NoArguments
 from commands.models import CommandRun
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
 from messaging.history.facts import facts_about
@@ -21,8 +21,8 @@ from whatsapp_agent.text.markdown import to_whatsapp
 from whatsapp_agent.text.times import format_day, format_minute_with_zone
 from whatsapp_agent.text.truncate import truncate
 
-NOTHING_SAID = "Nothing was said yet."
-NO_MODEL = "(No language model is configured; these are the latest messages.)"
+NO_MESSAGES = "There are no messages yet."
+WITHOUT_MODEL = "(No language model is configured; these are the latest messages.)"
 DIGEST_LINES = 8
 MAX_TASKS = 30
 MAX_TASK_CHARS = 300
@@ -31,7 +31,7 @@ MAX_QUOTE_CHARS = 80
 _REFERENCES = re.compile(r"\s*\[(\d+(?:\s*[,;]\s*\d+)*)\]")
 
 
-class HowMany(Arguments):
+class CountArguments(Arguments):
     count: int = Field(default=50, ge=1, le=500, description="How many of the latest messages.")
 
 
@@ -46,14 +46,14 @@ class HowMany(Arguments):
     reads_only=True,
     asks_model=True,
 )
-def summarize(call: Call, arguments: HowMany) -> Result:
+def summarize(call: Call, arguments: CountArguments) -> Result:
     history: Sequence[HistoryMessage] = asking.recent_messages(call.conversation, count=arguments.count)
     if not history:
-        return Result(NOTHING_SAID, {"summary": "", "evidence": [], "count": 0})
+        return Result(NO_MESSAGES, {"summary": "", "evidence": [], "count": 0})
     if not asking.has_model():
         shown = history[-DIGEST_LINES:]
         digest = "\n".join(f"• {name_of(message)}: {_clip(describe(message), 120)}" for message in shown)
-        return Result(f"{digest}\n{NO_MODEL}", _summary_data(call, digest, evidence=shown, history=history))
+        return Result(f"{digest}\n{WITHOUT_MODEL}", _summary_data(call, digest, evidence=shown, history=history))
     answer = asking.ask(
         conversation=call.conversation,
         history=history,
@@ -95,10 +95,10 @@ def _summary_data(
     reads_only=True,
     asks_model=True,
 )
-def list_tasks(call: Call, arguments: HowMany) -> Result:
+def list_tasks(call: Call, arguments: CountArguments) -> Result:
     history: Sequence[HistoryMessage] = asking.recent_messages(call.conversation, count=arguments.count)
     if not history:
-        return Result(NOTHING_SAID, {"tasks": []})
+        return Result(NO_MESSAGES, {"tasks": []})
     if not asking.has_model():
         return Result("No language model is set up, so tasks cannot be read.", {"tasks": []})
     answer = asking.ask(
@@ -159,13 +159,13 @@ def _task_line(task: dict[str, Any], *, message: HistoryMessage, zone: tzinfo) -
     tool_description="Count the messages of this conversation: by side, by kind, first and last, busiest hour.",
     reads_only=True,
 )
-def show_stats(call: Call, arguments: Nothing) -> Result:  # noqa: ARG001
+def show_stats(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     messages = visible_messages(call.conversation)
     if call.message is not None and call.surface == CommandRun.Surface.CHAT:
         messages = messages.exclude(pk=call.message.pk)
     total = messages.aggregate(count=Count("pk"), first=Min("said_at"), last=Max("said_at"))
     if not total["count"]:
-        return Result(NOTHING_SAID, {"messages": 0})
+        return Result(NO_MESSAGES, {"messages": 0})
     by_author = dict(messages.values_list("author").annotate(Count("pk")).order_by("author"))
     by_kind = dict(messages.values_list("kind").annotate(Count("pk")).order_by("kind"))
     busiest = _busiest_hour(messages, zone=call.zone)
@@ -199,7 +199,7 @@ def _busiest_hour(messages: QuerySet[Message], *, zone: tzinfo) -> int:
     return hour
 
 
-class About(Arguments):
+class DraftArguments(Arguments):
     wish: str = Field(default="", max_length=500, description="What the reply should say or be like.")
 
 
@@ -212,11 +212,11 @@ class About(Arguments):
     reads_only=True,
     asks_model=True,
 )
-def draft_reply(call: Call, arguments: About) -> Result:
+def draft_reply(call: Call, arguments: DraftArguments) -> Result:
     conversation = call.conversation
     history: Sequence[HistoryMessage] = asking.recent_messages(conversation, count=60)
     if not history:
-        return Result(NOTHING_SAID, {"draft": ""})
+        return Result(NO_MESSAGES, {"draft": ""})
     if not asking.has_model():
         return Result("No language model is set up, so no reply can be suggested.", {"draft": ""})
     known = "\n".join(f"- {escape_fences(fact.text)}" for fact in facts_about(conversation.contact)[-30:])

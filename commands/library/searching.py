@@ -17,7 +17,7 @@ MAX_TOOL_LINE_CHARS = 600
 EXTRA_HITS = 5  # for unanswered messages among the hits, which are left out
 
 
-class Words(Arguments):
+class SearchArguments(Arguments):
     words: str = Field(min_length=1, max_length=300, description="What to look for: a few telling words.")
     limit: int = Field(default=5, ge=1, le=20, description="How many messages at most.")
 
@@ -35,7 +35,7 @@ class Words(Arguments):
     examples=("/search blue bicycle", "/search invoice limit=10"),
     reads_only=True,
 )
-def search_messages(call: Call, arguments: Words) -> Result:
+def search_messages(call: Call, arguments: SearchArguments) -> Result:
     by_model = call.caller.by == By.MODEL
     hits = search(
         conversation=call.conversation,

@@ -3,7 +3,7 @@
 import pytest
 
 from agent.bridges.addresses import read_address
-from commands.callers import conversation_named, is_owner
+from commands.callers import find_conversation, is_owner
 from messaging.contacts.phones import owner_spellings, parse_phone, phone_spellings
 from messaging.inbound import is_note_to_self
 from messaging.models import Contact, Conversation, Message
@@ -101,7 +101,7 @@ def test_a_message_to_a_landline_goes_to_nobodys_mobile(session, says):
 def test_the_owner_who_names_a_landline_reads_nobodys_mobile(session, says):
     says("Hello", chat="5511933334444@s.whatsapp.net")
     with pytest.raises(NotFound):
-        conversation_named(session=session, who="+55 11 3333-4444")
+        find_conversation(session=session, who="+55 11 3333-4444")
 
 
 def test_the_exact_number_is_preferred_where_both_spellings_are_known(session):
@@ -110,7 +110,7 @@ def test_the_exact_number_is_preferred_where_both_spellings_are_known(session):
         contact.aliases.create(session=session, kind="phone", value=phone)
         Conversation.objects.create(session=session, contact=contact, address=f"{phone[1:]}@s.whatsapp.net")
         assert conversation_by_phone(session=session, phone=phone).contact == contact
-        assert conversation_named(session=session, who=phone).contact == contact
+        assert find_conversation(session=session, who=phone).contact == contact
 
 
 @pytest.mark.parametrize(

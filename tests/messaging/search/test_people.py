@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from commands.callers import conversation_named
+from commands.callers import find_conversation
 from messaging.models import Contact, Conversation, Message
 from messaging.search.people import Folded
 from messaging.search.words import strip_accents
@@ -71,7 +71,7 @@ def test_a_contact_is_found_in_the_admin(people, log_in, staff_member, text, nam
 
 @pytest.mark.parametrize(("text", "name"), SEARCHES)
 def test_the_owner_names_a_contact(people, session, text, name):
-    assert conversation_named(session=session, who=text.strip()).contact == people[name]
+    assert find_conversation(session=session, who=text.strip()).contact == people[name]
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_the_owner_who_names_a_part_that_fits_several_is_asked(session, people):
     other = Contact.objects.create(session=session, name="Joana", phone="+5521988887777")
     Conversation.objects.create(session=session, contact=other, address="5521988887777@s.whatsapp.net")
     with pytest.raises(AppError):
-        conversation_named(session=session, who="8888-7777")
+        find_conversation(session=session, who="8888-7777")
     with pytest.raises(AppError):
-        conversation_named(session=session, who="joa")
+        find_conversation(session=session, who="joa")
 
 
 @pytest.mark.parametrize(
