@@ -1,15 +1,15 @@
-"""A small OpenAI-compatible server on a real socket: it answers, calls tools, takes its time, and fails when told to.
+"""A small OpenAI-compatible server on a real socket: it answers, calls tools, delays, and fails on request.
 
 In a test:
 
     with FakeOpenAI() as fake:  # OPENAI_BASE_URL is fake.base_url
-        fake.say("Good morning")  # the next answer; then again `reply`: an echo of what the user said last
+        fake.say("Good morning")  # the next answer; without one it uses `reply`, by default an echo
         fake.call_tools(("search", {"words": "pool"}))  # the answer after that
         fake.fail("rate_limited", times=2)
-        fake.requests[0].body  # what was asked
+        fake.requests[0].body  # the body of the first request
 
-As a process of its own: `python -m tests.support.fake_openai --port 8190 --latency 1`, steered over HTTP by the same
-names (JSON in and out, no key):
+As a process: `python -m tests.support.fake_openai --port 8190 --latency 1`, controlled over HTTP by the same
+names (JSON, no key):
 
     GET  /_fake/count             {"count", "waiting", "most_waiting"}
     GET  /_fake/requests?since=N  the same and "requests": [{number, path, at, answered_at, body}], of the last 10,000;
@@ -18,11 +18,11 @@ names (JSON in and out, no key):
     POST /_fake/say               {texts: [...]}: the next answers
     POST /_fake/call_tools        {calls: [[name, arguments], ...]}: the next answer
     POST /_fake/fail              {outcome, path?, rate?, times?, wait_s?, headers?}
-    POST /_fake/heal              failures end
-    POST /_fake/forget            requests are forgotten
+    POST /_fake/heal              end all failures
+    POST /_fake/forget            forget all requests
 
-It refuses what the real one refuses and our adapters could get wrong: tool answers without their calls, `temperature`
-or `max_tokens` for a reasoning model, tools while reasoning in Chat Completions.
+It refuses what the real server refuses and our adapters could get wrong: tool answers without their calls,
+`temperature` or `max_tokens` for a reasoning model, tools while reasoning in Chat Completions.
 """
 
 import argparse
@@ -52,20 +52,20 @@ from tests.support.openai_formats import (
     response_object,
 )
 
-# What our prompts add to the words of the user: times, the summary of earlier words, notes.
-_OURS = re.compile(
+# What our prompts add to a message: times, the summary of older messages, notes.
+_ADDED_BY_PROMPT = re.compile(
     r"^\[\d{4}-\d\d-\d\d \d\d:\d\d\] |<earlier>.*?</earlier>\n?|\n*<notes>.*?</notes>", re.DOTALL | re.MULTILINE
 )
 
 
 def own_words(text: str) -> str:
-    """What people said in a prompt's message, without what we put beside it."""
-    return _OURS.sub("", text)
+    """Return a message of a prompt without what our prompts add to it."""
+    return _ADDED_BY_PROMPT.sub("", text)
 
 
 @dataclass
 class Asked:
-    """A request. `body` is parsed when looked at."""
+    """A received request."""
 
     number: int
     path: str
@@ -81,16 +81,16 @@ class Asked:
 
 @dataclass
 class Failure:
-    """What happens instead of the right answer. `answer` None: the connection breaks off. `said` is worded per API."""
+    """What is sent instead of the right answer: `answer`, or `reply` in the format of the API. Neither: disconnect."""
 
-    path: str = ""  # how the path ends; empty: any
+    path: str = ""  # suffix of the path; empty: every path
     rate: float = 1.0
     times: int | None = None  # None: until healed
     wait_s: float = 0.0
     answer: Answer | None = None
-    said: ModelReply | None = None
-    trickle: bool = False  # a byte now and then, for ever
-    after: int = 0  # requests until it begins
+    reply: ModelReply | None = None
+    trickle: bool = False  # send a byte now and then, without end
+    after: int = 0  # number of requests before it begins
 
 
 OUTCOMES: dict[str, dict[str, Any]] = {
@@ -116,13 +116,13 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "compressed": {"answer": Answer(200, b"inflating this fails", (("Content-Encoding", "deflate"),))},
     "compressed_429": {"answer": Answer(429, b"inflating this fails", (("Content-Encoding", "gzip"),))},
     "huge": {"answer": Answer(200, b'{"choices": "' + b"x" * 20_000_000 + b'"}')},
-    "empty": {"said": ModelReply(text="")},
-    "blank": {"said": ModelReply(text=" \n\t ")},
-    "invisible": {"said": ModelReply(text="\u200b\u2060")},
-    "null": {"said": ModelReply(text=None)},
-    "refusal": {"said": ModelReply(refusal="I will not.")},
-    "filtered": {"said": ModelReply(text="Half an ans", finish_reason="content_filter")},
-    "cut_before_it_began": {"said": ModelReply(text="", finish_reason="length")},
+    "empty": {"reply": ModelReply(text="")},
+    "blank": {"reply": ModelReply(text=" \n\t ")},
+    "invisible": {"reply": ModelReply(text="\u200b\u2060")},
+    "null": {"reply": ModelReply(text=None)},
+    "refusal": {"reply": ModelReply(refusal="I will not.")},
+    "filtered": {"reply": ModelReply(text="Half an ans", finish_reason="content_filter")},
+    "cut_before_it_began": {"reply": ModelReply(text="", finish_reason="length")},
     "hang": {"wait_s": 3600.0},
     "drop": {},
     "trickle": {"trickle": True},
@@ -131,16 +131,16 @@ OUTCOMES: dict[str, dict[str, Any]] = {
 
 @dataclass
 class FakeOpenAI(ThreadedServer):
-    """See the module. `reply` is a text, or a function of what the user said last; a `seed` makes dice fall alike."""
+    """See the module. `reply` is a text or a function of the user's last message. `seed` repeats random failures."""
 
     port: int = 0
-    api_key: str = ""  # empty: asks for none
+    api_key: str = ""  # empty: requires none
     latency_s: float = 0.0
-    reply: str | Callable[[str], str] = "You said: {}"  # {} is what the user said last
-    # A word of the user's calls this tool; its arguments may be a function of what the user said last.
+    reply: str | Callable[[str], str] = "You said: {}"  # {} is the user's last message
+    # A word in the user's last message calls this tool; its arguments may be a function of that message.
     on_word: dict[str, tuple[str, Any]] = field(default_factory=dict)
     seed: int | None = None
-    max_body_chars: int = 0  # of a request, as a small context has it; 0: no limit
+    max_body_chars: int = 0  # limit of a request, like a small context; 0: no limit
     filtered_words: tuple[str, ...] = ()  # a request that holds one of them is filtered
     filter_status: int = 200  # 200: by the finish reason, 400: by an error
     next_answers: deque[ModelReply | Answer] = field(default_factory=deque)
@@ -151,7 +151,7 @@ class FakeOpenAI(ThreadedServer):
     most_waiting: int = 0
 
     def __post_init__(self) -> None:
-        self._dice = random.Random(self.seed)
+        self._random = random.Random(self.seed)
         self._arrived = threading.Condition()
 
     @property
@@ -162,26 +162,26 @@ class FakeOpenAI(ThreadedServer):
         return _Connection(self)
 
     def say(self, *texts: str) -> None:
-        """The next answers, one text each."""
+        """Queue answers, one per text."""
         self.next_answers.extend(ModelReply(text=text) for text in texts)
 
     def call_tools(self, *calls: tuple[str, Any], text: str | None = None) -> None:
-        """The next answer asks for these tools: (name, arguments), the latter a dict, or a text sent as it is."""
+        """Queue an answer that calls tools: (name, arguments), where the arguments are a dict or raw text."""
         self.next_answers.append(ModelReply(text=text, calls=list(calls), finish_reason="tool_calls"))
 
     def answer(self, body: Any, *, status: int = 200) -> None:
-        """The next answer, word for word."""
+        """Queue this exact answer."""
         self.next_answers.append(plain(body, status))
 
     def fail(self, outcome: str, *, headers: dict[str, str] | None = None, **more: Any) -> None:
-        """From now on one of OUTCOMES, always or with `rate`, for ever or so many `times`."""
+        """Fail with one of OUTCOMES from now on, always or at a `rate`, without end or for a number of `times`."""
         failure = Failure(**(OUTCOMES[outcome] | more))
         if headers and failure.answer:
             failure.answer = Answer(failure.answer.status, failure.answer.body, tuple(headers.items()))
         self.failures.append(failure)
 
     def fail_after(self, count: int, outcome: str) -> None:
-        """As `fail`, for ever, once so many more requests have been answered."""
+        """Fail as `fail` does, after `count` more requests."""
         self.failures.append(Failure(**OUTCOMES[outcome], after=self.count + count))
 
     def heal(self) -> None:
@@ -192,7 +192,7 @@ class FakeOpenAI(ThreadedServer):
         self.count = self.most_waiting = 0
 
     def wait_for_requests(self, count: int, *, timeout_s: float = 10.0) -> list[Asked]:
-        """What was asked, as soon as there are `count`; fails the test when they do not come."""
+        """Wait for `count` requests and return all. Fails the test if they do not arrive."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: self.count >= count, timeout_s), (
                 f"{self.count} requests arrived, not {count}"
@@ -203,7 +203,7 @@ class FakeOpenAI(ThreadedServer):
     def handle(self, method: str, path: str, headers: dict[str, str], raw: bytes, connection: "_Connection") -> None:
         path, _, query = path.partition("?")
         if path.startswith("/_fake/"):
-            connection.write(self._steer(path.removeprefix("/_fake/"), query, raw))
+            connection.write(self._handle_control(path.removeprefix("/_fake/"), query, raw))
             return
         asked = Asked(number=self.count, path=path, headers=headers, raw=raw, at=time())
         with self._arrived:
@@ -213,24 +213,24 @@ class FakeOpenAI(ThreadedServer):
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
         connection.asked = asked
-        failure = self._failure_of(path)
+        failure = self._find_failure(path)
         if failure is None:
             answer: Answer | None = self._right_answer(method, path, headers, raw)
         elif failure.trickle:
             connection.trickle()
             return
         else:
-            answer = self._worded(path, failure.said) if failure.said else failure.answer
+            answer = self._format_answer(path, failure.reply) if failure.reply else failure.answer
         wait_s = failure.wait_s if failure else self.latency_s
         if wait_s:
             self._loop.call_later(wait_s, connection.answer, answer)
         else:
             connection.answer(answer)
 
-    def _failure_of(self, path: str) -> Failure | None:
+    def _find_failure(self, path: str) -> Failure | None:
         for failure in self.failures:
             is_due = self.count > failure.after and failure.times != 0 and path.endswith(failure.path)
-            if not is_due or self._dice.random() >= failure.rate:
+            if not is_due or self._random.random() >= failure.rate:
                 continue
             if failure.times is not None:
                 failure.times -= 1
@@ -250,73 +250,73 @@ class FakeOpenAI(ThreadedServer):
     def _answer_to(self, method: str, path: str, body: Any) -> Answer:
         match (method, path):
             case ("POST", "/v1/chat/completions"):
-                complaint, said_last, tools = read_chat(body)
+                problem, last_message, tools = read_chat(body)
             case ("POST", "/v1/responses"):
-                complaint, said_last, tools = read_responses(body)
+                problem, last_message, tools = read_responses(body)
             case ("POST", "/v1/embeddings"):
-                dictated = self.next_answers and isinstance(self.next_answers[0], Answer)
-                return self.next_answers.popleft() if dictated else embeddings_answer(body)
+                is_queued = self.next_answers and isinstance(self.next_answers[0], Answer)
+                return self.next_answers.popleft() if is_queued else embeddings_answer(body)
             case _:
                 return error(404, "Invalid URL", code="unknown_url")
-        if complaint:
-            return error(400, complaint)
+        if problem:
+            return error(400, problem)
         text = json.dumps(body, ensure_ascii=False)
         if self.max_body_chars and len(text) > self.max_body_chars:
             return error(400, "This is too long.", code="context_length_exceeded")
         if any(word in text for word in self.filtered_words):
             if self.filter_status != 200:
                 return error(self.filter_status, "The prompt was flagged.", code="content_filter")
-            return self._worded(path, ModelReply(text="", finish_reason="content_filter"), body)
-        return self._worded(path, self._next_answer(said_last, tools, body), body)
+            return self._format_answer(path, ModelReply(text="", finish_reason="content_filter"), body)
+        return self._format_answer(path, self._next_answer(last_message, tools, body), body)
 
-    def _next_answer(self, said_last: str | None, tools: set[str], body: dict[str, Any]) -> ModelReply | Answer:
-        said_last = said_last and own_words(said_last)
+    def _next_answer(self, last_message: str | None, tools: set[str], body: dict[str, Any]) -> ModelReply | Answer:
+        last_message = last_message and own_words(last_message)
         if self.next_answers:
             return self.next_answers.popleft()
-        if said_last is not None:
+        if last_message is not None:
             for word, (name, arguments) in self.on_word.items():
-                if word in said_last and name in tools:
-                    given = arguments(said_last) if callable(arguments) else arguments
-                    return ModelReply(calls=[(name, given)], finish_reason="tool_calls")
+                if word in last_message and name in tools:
+                    values = arguments(last_message) if callable(arguments) else arguments
+                    return ModelReply(calls=[(name, values)], finish_reason="tool_calls")
         if callable(self.reply):
             return ModelReply(text=self.reply(own_words(last_of_user(body))))
-        return ModelReply(text=self.reply.replace("{}", (said_last or "(nothing)")[:500]))
+        return ModelReply(text=self.reply.replace("{}", (last_message or "(nothing)")[:500]))
 
-    def _worded(self, path: str, said: ModelReply | Answer, body: Any = None) -> Answer:
-        if isinstance(said, Answer):
-            return said
+    def _format_answer(self, path: str, reply: ModelReply | Answer, body: Any = None) -> Answer:
+        if isinstance(reply, Answer):
+            return reply
         model = body.get("model") if isinstance(body, dict) else "fake-model"
-        tokens = (len(json.dumps(body)) // 4 + 1, len(said.text or "") // 4 + 1)
-        word = response_object if path.endswith("/responses") else chat_completion
-        return plain(word(self.count, model, tokens, said))
+        tokens = (len(json.dumps(body)) // 4 + 1, len(reply.text or "") // 4 + 1)
+        to_body = response_object if path.endswith("/responses") else chat_completion
+        return plain(to_body(self.count, model, tokens, reply))
 
-    # --- steering ------------------------------------------------------------------------------------------------
-    def _steer(self, what: str, query: str, raw: bytes) -> Answer:
+    # --- control -------------------------------------------------------------------------------------------------
+    def _handle_control(self, what: str, query: str, raw: bytes) -> Answer:
         try:
-            return plain(self._steered(what, query, json.loads(raw) if raw else {}))
+            return plain(self._control(what, query, json.loads(raw) if raw else {}))
         except (KeyError, TypeError, ValueError) as exc:
             return plain({"error": repr(exc)}, 400)
 
-    def _steered(self, what: str, query: str, given: dict[str, Any]) -> dict[str, Any]:
+    def _control(self, what: str, query: str, values: dict[str, Any]) -> dict[str, Any]:
         counted = {"count": self.count, "waiting": self.waiting, "most_waiting": self.most_waiting}
         match what:
             case "count":
                 return counted
             case "requests":
                 since = int(query.removeprefix("since=") or 0)
-                return counted | {"requests": [_told(asked) for asked in self.requests if asked.number >= since]}
+                return counted | {"requests": [_as_json(asked) for asked in self.requests if asked.number >= since]}
             case "behaviour":
-                for name, value in given.items():
+                for name, value in values.items():
                     if name not in {"latency_s", "reply", "on_word", "seed"}:
                         raise KeyError(name)
                     setattr(self, name, value)
-                self._dice = random.Random(given["seed"]) if "seed" in given else self._dice
+                self._random = random.Random(values["seed"]) if "seed" in values else self._random
             case "say":
-                self.say(*given["texts"])
+                self.say(*values["texts"])
             case "call_tools":
-                self.call_tools(*((name, arguments) for name, arguments in given["calls"]))
+                self.call_tools(*((name, arguments) for name, arguments in values["calls"]))
             case "fail":
-                self.fail(given.pop("outcome"), **given)
+                self.fail(values.pop("outcome"), **values)
             case "heal":
                 self.heal()
             case "forget":
@@ -326,7 +326,7 @@ class FakeOpenAI(ThreadedServer):
         return {}
 
 
-def _told(asked: Asked) -> dict[str, Any]:
+def _as_json(asked: Asked) -> dict[str, Any]:
     try:
         body = asked.body
     except ValueError:
@@ -387,12 +387,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--api-key", default="", help="empty: ask for none")
     parser.add_argument("--latency", type=float, default=0.0, dest="latency_s", help="seconds until each answer")
-    parser.add_argument("--reply", default="You said: {}", help="{} is what the user said last")
+    parser.add_argument("--reply", default="You said: {}", help="{} is the user's last message")
     parser.add_argument("--fail", action="append", default=[], help="OUTCOME:RATE, like error_500:0.2")
     parser.add_argument("--seed", type=int)
-    given = vars(parser.parse_args())
-    failures = given.pop("fail")
-    fake = FakeOpenAI(**given)
+    values = vars(parser.parse_args())
+    failures = values.pop("fail")
+    fake = FakeOpenAI(**values)
     for failure in failures:
         outcome, _, rate = failure.partition(":")
         fake.fail(outcome, rate=float(rate or 1))
