@@ -21,7 +21,7 @@ HALF_BODY = (
     b'Content-Length: 60\r\n\r\n{"user'
 )
 HALF_CHUNK = b"POST /api/v1/auth/token/ HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n3c\r\n{"
-UNREAD = b"GET /api/schema/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+UNREAD = b"GET /api/schema/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n\r\n"  # YAML is slow
 UNFINISHED = b"GET /health/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
