@@ -140,8 +140,8 @@ class ChatCommand:
         )
 
 
-_commands: dict[str, ChatCommand] = {}
-_by_word: dict[str, ChatCommand] = {}
+registered_commands: dict[str, ChatCommand] = {}
+commands_by_word: dict[str, ChatCommand] = {}
 
 
 def chat_command(
@@ -161,10 +161,10 @@ def chat_command(
         if By.MODEL in command.allowed and By.CONTACT not in command.allowed:
             raise TypeError(f"{name}: what the model may do for a contact the contact may do too")
         for word in {normalize(word) for word in (name, command.tool_name, *command.aliases)}:
-            if _by_word.get(word, command).function is not function:
-                raise TypeError(f"{name}: {word} is the command {_by_word[word].name} already")
-            _by_word[word] = command
-        _commands[name] = command
+            if commands_by_word.get(word, command).function is not function:
+                raise TypeError(f"{name}: {word} is the command {commands_by_word[word].name} already")
+            commands_by_word[word] = command
+        registered_commands[name] = command
         return function
 
     return declare
@@ -173,7 +173,7 @@ def chat_command(
 def _profile_tools() -> list[profiles.ProfileTool]:
     return [
         profiles.ProfileTool(command.tool_name, command.description, [command.name, *command.aliases])
-        for command in _commands.values()
+        for command in registered_commands.values()
         if By.MODEL in command.allowed
     ]
 
@@ -197,12 +197,12 @@ def normalize(word: str) -> str:
 
 
 def all_commands() -> list[ChatCommand]:
-    return [_commands[name] for name in sorted(_commands)]
+    return [registered_commands[name] for name in sorted(registered_commands)]
 
 
 def find(word: str) -> ChatCommand | None:
     """Return the command with this name, alias or tool name, in any spelling; None when unknown."""
-    return _by_word.get(normalize(word))
+    return commands_by_word.get(normalize(word))
 
 
 def get(word: str) -> ChatCommand:
@@ -218,7 +218,7 @@ def get(word: str) -> ChatCommand:
 def nearest(word: str, *, by: By) -> ChatCommand | None:
     """Suggest a command that this caller may run; of equally near ones, that whose own name matches."""
     meant = normalize(word)[:64]
-    words = [known for known, command in _by_word.items() if command.may_be_run_by(by)]
+    words = [known for known, command in commands_by_word.items() if command.may_be_run_by(by)]
     close = difflib.get_close_matches(meant, words, n=5, cutoff=0.6)
     if not close:
         return None
@@ -226,9 +226,9 @@ def nearest(word: str, *, by: By) -> ChatCommand | None:
 
     def rank(known: str) -> tuple[float, bool]:
         nearness.set_seq1(known)
-        return nearness.ratio(), known == _by_word[known].name
+        return nearness.ratio(), known == commands_by_word[known].name
 
-    return _by_word[max(close, key=rank)]
+    return commands_by_word[max(close, key=rank)]
 
 
 def tools_named(names: Iterable[Any]) -> dict[str, ChatCommand]:

@@ -32,8 +32,8 @@ def new_command(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """The file that the page shows, in a library that has it beside our own, as a start finds it."""
     [example] = PYTHON_BLOCK.findall((ROOT / request.param).read_text())
     (tmp_path / "tea.py").write_text(example)
-    monkeypatch.setattr(registry, "_commands", dict(registry._commands))
-    monkeypatch.setattr(registry, "_by_word", dict(registry._by_word))
+    monkeypatch.setattr(registry, "registered_commands", dict(registry.registered_commands))
+    monkeypatch.setattr(registry, "commands_by_word", dict(registry.commands_by_word))
     monkeypatch.setattr(library, "__path__", [*library.__path__, str(tmp_path)])
     apps.get_app_config("commands").ready()
     yield

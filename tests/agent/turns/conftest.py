@@ -22,8 +22,8 @@ def odd_tools(monkeypatch):
     class Nothing(Arguments):
         size: int = Field(default=10)
 
-    monkeypatch.setattr(registry, "_commands", dict(registry._commands))
-    monkeypatch.setattr(registry, "_by_word", dict(registry._by_word))
+    monkeypatch.setattr(registry, "registered_commands", dict(registry.registered_commands))
+    monkeypatch.setattr(registry, "commands_by_word", dict(registry.commands_by_word))
 
     @chat_command("breaking", "Breaks.", allowed=READERS)
     def breaking(call, arguments: Nothing) -> Result:
