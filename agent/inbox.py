@@ -117,7 +117,7 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
         case MessageReceived():
             result = inbound.receive_message(bridge=bridge, event=event)
             if result.is_new and result.due_at is not None:
-                wakeups.notify(result.conversation_id, due_at=result.due_at)
+                wakeups.notify(result.conversation_id, session_id=result.session_id, due_at=result.due_at)
         case StatusChanged():
             receipts.record_status(bridge=bridge, event=event)
         case MessageEdited():

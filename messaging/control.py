@@ -118,7 +118,7 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
         "burst_started_at": Now() if is_fresh else None,
     }
     Conversation.objects.filter(pk=row.pk).update(control_epoch=F("control_epoch") + 1, **changes)
-    wakeups.notify(row.pk)
+    wakeups.notify(row.pk, session_id=row.session_id)
     conversation.refresh_from_db()
     return conversation
 

@@ -94,7 +94,8 @@ WITH target AS (
      WHERE conversation.id = inserted.conversation_id
     RETURNING conversation.id, conversation.due_at
 )
-SELECT target.conversation_id, inserted.conversation_id IS NOT NULL, moved.due_at, inserted.unanswered = '', target.link
+SELECT target.conversation_id, target.session_id, inserted.conversation_id IS NOT NULL, moved.due_at,
+       inserted.unanswered = '', target.link
   FROM target LEFT JOIN inserted ON true LEFT JOIN moved ON true
 """)
 
@@ -105,6 +106,7 @@ class ReceiveResult:
 
     message_id: UUID
     conversation_id: UUID
+    session_id: UUID
     is_new: bool
     due_at: datetime | None
 
@@ -163,7 +165,7 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
         rows = INSERT_INBOUND_MESSAGE.rows(**parameters)
         if not rows:
             return None
-        conversation_id, is_new, due_at, is_due, link = rows[0]
+        conversation_id, session_id, is_new, due_at, is_due, link = rows[0]
         if is_new and event.media:
             Media.objects.create(
                 message_id=message_id,
@@ -176,7 +178,11 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
     if is_new and link != WhatsAppSession.Status.CONNECTED:
         _mark_connected(bridge=bridge, name=event.session, at=event.sent_at)
     return ReceiveResult(
-        message_id=message_id, conversation_id=conversation_id, is_new=is_new, due_at=due_at if is_due else None
+        message_id=message_id,
+        conversation_id=conversation_id,
+        session_id=session_id,
+        is_new=is_new,
+        due_at=due_at if is_due else None,
     )
 
 

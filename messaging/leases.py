@@ -345,4 +345,4 @@ def answer_again(*, turn: Turn) -> None:
         inbound_count=F("inbound_count") + 1,
         **NO_ATTENTION,
     )
-    wakeups.notify(conversation.pk)
+    wakeups.notify(conversation.pk, session_id=conversation.session_id)

@@ -166,7 +166,7 @@ def _queue(
     )
     seen: dict[str, Any] = {} if author == Message.Author.SYSTEM else {"unread_count": 0} | NO_ATTENTION
     Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
-    wakeups.notify(conversation.pk)
+    wakeups.notify(conversation.pk, session_id=conversation.session_id)
     return message
 
 
@@ -220,7 +220,7 @@ def send_again(*, message: Message) -> Message:
     )
     if not changed:
         raise Conflict("Only a message that failed, was cancelled or is unconfirmed can be sent again.")
-    wakeups.notify(message.conversation_id)
+    wakeups.notify(message.conversation_id, session_id=message.session_id)
     message.refresh_from_db()
     return message
 

@@ -264,22 +264,26 @@ def pause_after_send(conversation_id: UUID) -> datetime | None:
 
 
 CONVERSATIONS_TO_SEND = """
-SELECT first.conversation_id
+SELECT first.conversation_id, first.session_id
   FROM (SELECT DISTINCT ON (conversation_id) conversation_id, session_id, status, created_at, next_try_at
           FROM messaging_message WHERE status IN ('queued', 'sending')
          ORDER BY conversation_id, created_at, id) first
   JOIN sessions_app_whatsappsession session ON session.id = first.session_id
  WHERE first.status = 'queued' AND (first.next_try_at IS NULL OR first.next_try_at <= statement_timestamp())
    AND session.status = 'connected' AND session.ended_at IS NULL
- ORDER BY first.created_at LIMIT %(limit)s
+ ORDER BY row_number() OVER (PARTITION BY first.session_id ORDER BY first.created_at), first.created_at
+ LIMIT %(limit)s
 """
 
 
-def conversations_to_deliver(*, limit: int) -> list[UUID]:
-    """Return conversations whose next message may be sent now, longest waiting first."""
+def conversations_to_deliver(*, limit: int) -> list[tuple[UUID, UUID]]:
+    """Return conversations whose next message may be sent now, with their sessions.
+
+    Sessions take turns, so that one with many does not hide the others; of each the longest waiting comes first.
+    """
     with connection.cursor() as cursor:
         cursor.execute(CONVERSATIONS_TO_SEND, {"limit": limit})
-        return [row[0] for row in cursor.fetchall()]
+        return [(row[0], row[1]) for row in cursor.fetchall()]
 
 
 @periodic(every_s=5)

@@ -12,10 +12,10 @@ from django.db import transaction
 
 from whatsapp_agent.callback import Callback
 
-# The engine, in this process or behind a channel to its own; it may be none.
-subscriber = Callback[[UUID, datetime | None], None](default=lambda _id, _due_at: None)
+# The engine, in this process or behind a channel to its own: the conversation, its session, and when it is due.
+subscriber = Callback[[UUID, UUID, datetime | None], None](default=lambda _conversation_id, _session_id, _due_at: None)
 
 
-def notify(conversation_id: UUID, *, due_at: datetime | None = None) -> None:
+def notify(conversation_id: UUID, *, session_id: UUID, due_at: datetime | None = None) -> None:
     """Wake the engine once the current transaction is committed: now, or for a turn at `due_at`. Never waits."""
-    transaction.on_commit(partial(subscriber, conversation_id, due_at))
+    transaction.on_commit(partial(subscriber, conversation_id, session_id, due_at))

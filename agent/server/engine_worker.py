@@ -5,8 +5,6 @@ and with the requests; as greenlets they share an event loop, and the code that 
 """
 
 import warnings
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from gunicorn.workers.base import Worker
@@ -64,16 +62,16 @@ class EngineWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         import gevent
 
-        receiver = gevent.spawn(self._receive, wakeups.subscriber)
+        receiver = gevent.spawn(self._receive)
         while self.alive:
             self.notify()
             gevent.sleep(HEARTBEAT_S)
         receiver.kill()
 
-    def _receive(self, wake: Callable[[Any, datetime | None], None]) -> None:
+    def _receive(self) -> None:
         from gevent.socket import wait_read
 
         while True:
             wait_read(self.channel.read_end(self.number))
-            for conversation_id, due_at in self.channel.receive(self.number):
-                wake(conversation_id, datetime.fromtimestamp(due_at, UTC) if due_at else None)
+            for conversation_id, session_id, due_at in self.channel.receive(self.number):
+                wakeups.subscriber(conversation_id, session_id, due_at)

@@ -70,7 +70,7 @@ def wait(lease: Lease, *, conversation: Conversation, exc: ModelError, delay_s: 
             for part in parts
         )
         row.update(last_message_at=timezone.now())
-        wakeups.notify(conversation.pk)
+        wakeups.notify(conversation.pk, session_id=conversation.session_id)
     return leases.postpone(lease, delay_s=delay_s, forgive=True)
 
 

@@ -39,7 +39,7 @@ TASK = (
 )
 
 # Asks the engine for compaction beside the turns. A lost request costs nothing: the turn that needs it compacts.
-schedule = Callback[[UUID], None](default=lambda _: None)
+schedule = Callback[[UUID, UUID], None](default=lambda _conversation_id, _session_id: None)
 
 
 def exceeds_budget(lines: Sequence[Line], *, budget: int, share: float = 1.0) -> bool:

@@ -194,7 +194,7 @@ def _decide(
         )
 
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens, share=summary.EARLY_SHARE):
-        summary.schedule(conversation.pk)
+        summary.schedule(conversation.pk, conversation.session_id)
     run_model(run, build=build, toolbox=toolbox, lease=lease)
     if run.filtered is not None:
         withhold_filtered(conversation, shown=run.filtered["messages"], burst=turn_input.burst)

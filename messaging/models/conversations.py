@@ -1,10 +1,11 @@
 """Conversations: who answers, what is due, and the lease."""
 
 from typing import Any, Self
+from uuid import UUID
 
 from django.db import models
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Coalesce, Concat, Now
+from django.db.models import Case, F, Q, Value, When, Window
+from django.db.models.functions import Coalesce, Concat, Now, RowNumber
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -39,6 +40,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Those that want a turn now and nobody is at, the longest waiting first."""
         is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now())  # by the clock that wrote them
         return self.filter(is_free, due_at__lte=Now(), control="agent").order_by("due_at")
+
+    def due_by_session(self, *, limit: int) -> list[tuple[UUID, UUID]]:
+        """Return ids of `due` conversations and their sessions. Sessions take turns, so that none hides the others."""
+        place = Window(RowNumber(), partition_by="session_id", order_by="due_at")
+        rows = self.due().annotate(place=place).order_by("place", "due_at")
+        return list(rows.values_list("pk", "session_id")[:limit])
 
 
 class Conversation(models.Model):

@@ -4,16 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 from django.utils import timezone
 
 from agent import engine
-from agent.engine import WorkerPool
 from messaging import control
-from messaging.models import Conversation, Message, Turn
+from messaging.models import Contact, Conversation, Message, Turn
 from messaging.outbound import send_text
+from sessions_app.models import WhatsAppSession
 from tests.support.fake_openai import FakeOpenAI
 from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.periodic import PeriodicJob
@@ -53,7 +52,7 @@ def sent() -> int:
 
 def test_a_wake_up_is_answered(running, says, conversation):
     kept = says("Hello")
-    wakeups.notify(kept.conversation_id, due_at=kept.due_at)
+    wakeups.notify(kept.conversation_id, session_id=kept.session_id, due_at=kept.due_at)
     assert eventually(lambda: sent() == 1)
 
 
@@ -71,7 +70,7 @@ def test_a_turn_waits_until_it_is_due(running, says, conversation, profile):
     profile.debounce_s = profile.debounce_max_s = 0.5
     profile.save()
     kept = says("Hello")
-    wakeups.notify(kept.conversation_id, due_at=kept.due_at)
+    wakeups.notify(kept.conversation_id, session_id=kept.session_id, due_at=kept.due_at)
     assert eventually(lambda: sent() == 1)
     assert Turn.objects.get().started_at >= kept.due_at
 
@@ -92,7 +91,7 @@ def test_a_stop_gives_the_leases_of_unfinished_turns_back(sales, says, conversat
         model.fail("hang")
         engine.start()
         kept = says("Hello")
-        wakeups.notify(kept.conversation_id, due_at=kept.due_at)
+        wakeups.notify(kept.conversation_id, session_id=kept.session_id, due_at=kept.due_at)
         model.wait_for_requests(1)
         engine.stop(timeout_s=0.1)
     conversation.refresh_from_db()
@@ -115,60 +114,16 @@ def test_two_engines_on_one_database_answer_each_burst_once(sales, says, convers
     assert sent() == 10
 
 
-# --- the worker pool -------------------------------------------------------------------------------------------------
-
-
-def no_timer(*_: object) -> None:
-    raise AssertionError("nothing asked for a time")
-
-
-def test_a_pool_runs_a_conversation_once_at_a_time_and_again_if_it_was_submitted_meanwhile():
-    conversation_id = uuid4()
-    started, go_on = threading.Semaphore(0), threading.Event()
-    running = 0
-    most = 0
-
-    def job(_: object) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        started.release()
-        go_on.wait(5)
-        running -= 1
-
-    pool = WorkerPool("test", job, threads=4, submit_at=no_timer)
-    pool.submit(conversation_id)
-    assert started.acquire(timeout=5)
-    for _ in range(3):
-        pool.submit(conversation_id)
-    go_on.set()
-    assert started.acquire(timeout=5)
-    assert pool.close(timeout_s=5)
-    assert most == 1
-    assert not started.acquire(timeout=0.1)
-
-
-def test_a_job_that_fails_does_not_take_its_thread_with_it():
-    done = threading.Event()
-    bad, good = uuid4(), uuid4()
-
-    def job(conversation_id: object) -> None:
-        if conversation_id == bad:
-            raise ValueError("odd")
-        done.set()
-
-    pool = WorkerPool("test", job, threads=1, submit_at=no_timer)
-    pool.submit(bad)
-    pool.submit(good)
-    assert done.wait(5)
-    assert pool.close(timeout_s=5)
-
-
-def test_a_closed_pool_takes_nothing_new():
-    pool = WorkerPool("test", no_timer, threads=1, submit_at=no_timer)
-    assert pool.close(timeout_s=1)
-    pool.submit(uuid4())
-    assert pool.close(timeout_s=1)
+def test_a_sweep_submits_a_single_conversation_of_a_session_among_many_of_another(sales, says, conversation, settings):
+    settings.AGENT_SWEEP_S = 3600.0
+    for number in range(30):
+        says("Hello", chat=f"55119777700{number:02}@s.whatsapp.net")
+    other = WhatsAppSession.objects.create(bridge=sales.bridge, name="other", agent_profile=sales.agent_profile)
+    contact = Contact.objects.create(session=other, phone="+5511966660000")
+    late = Conversation.objects.create(session=other, contact=contact, address="late", due_at=timezone.now())
+    first = Conversation.objects.due_by_session(limit=2)
+    assert (late.pk, other.pk) in first
+    assert {session_id for _, session_id in first} == {sales.pk, other.pk}
 
 
 def test_a_periodic_job_that_fails_does_not_stop_the_others(conversation, monkeypatch):
