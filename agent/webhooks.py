@@ -90,7 +90,7 @@ def _challenge(request: HttpRequest, *, slug: str, secret: str) -> HttpResponse:
 
 
 class WebhookRequestTooLarge(AppError):
-    status, code, detail = 413, "too_large", "A webhook request may have 4 MiB at most."
+    status, code, detail = 413, "too_large", "A webhook request must not exceed 4 MiB."
 
 
 def _body(request: HttpRequest) -> bytes:

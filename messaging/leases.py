@@ -325,13 +325,13 @@ def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> N
 
 @transaction.atomic
 def answer_again(*, turn: Turn) -> None:
-    """Make the burst of a failed turn due once more.
+    """Make the burst of a failed turn due again.
 
-    Raises Conflict when nothing is left, or no agent speaks here, and ConversationGone.
+    Raises Conflict if nothing is left to answer or the agent does not have control, and ConversationGone.
     """
     conversation = control.hold(turn.conversation_id)
     if conversation.control != Conversation.Control.AGENT:
-        raise Conflict("A person speaks in this conversation; release it first.")
+        raise Conflict("A person has control of this conversation. Release it first.")
     again = Message.objects.filter(turn=turn, direction=Message.Direction.INBOUND).update(
         status=Message.Status.RECEIVED, turn=None
     )

@@ -94,7 +94,7 @@ def check_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
-        raise UnsafeUrl("This is no address.") from exc
+        raise UnsafeUrl("Invalid URL.") from exc
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise UnsafeUrl("The address must begin with http:// or https:// and a host.")
     if "@" in parts.netloc or "\\" in url:

@@ -16,7 +16,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--forget-limits",
             action="store_true",
-            help="Find out anew what the models do not take, for instance after an update of their server.",
+            help="Detect again what the models do not accept, for instance after an update of their server.",
         )
 
     def handle(self, *, forget_limits: bool, **options: Any) -> None:  # noqa: ARG002
