@@ -58,7 +58,22 @@ class AskBridge(APIView):
         return Response({"done": request.data})
 
 
-urlpatterns = [path("make/", Make.as_view()), path("make/again/", Make.as_view()), path("ask/", AskBridge.as_view())]
+class Choose(APIView):
+    """Holds a transaction unless the request is one that waits."""
+
+    permission_classes = [IsAuthenticated]
+
+    @idempotent(atomic=lambda view: not view.request.data["waits"])
+    def post(self, request):
+        return Response({"is_atomic": connection.in_atomic_block, "request": request.data})
+
+
+urlpatterns = [
+    path("make/", Make.as_view()),
+    path("make/again/", Make.as_view()),
+    path("ask/", AskBridge.as_view()),
+    path("choose/", Choose.as_view()),
+]
 pytestmark = pytest.mark.urls(__name__)
 
 
@@ -209,6 +224,13 @@ def test_a_view_that_waits_for_a_bridge_holds_no_transaction(stranger):
     client = logged_in(stranger)
     assert [post(client, to="/ask/").status_code for _ in range(2)] == [200, 200]
     assert Group.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_view_chooses_by_the_request_whether_it_holds_a_transaction(stranger, waits):
+    answer = post(logged_in(stranger), {"waits": waits}, to="/choose/")
+    assert answer.json()["is_atomic"] is not waits
 
 
 @pytest.mark.django_db(transaction=True)
