@@ -7,6 +7,7 @@ import phonenumbers
 
 from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.parsing import WrongShape
+from whatsapp_agent.text.single_line import without_marks
 
 _JID = re.compile(r"([0-9A-Za-z.-]{1,64})(?:_[0-9]{1,4})?(?::[0-9]{1,5})?@([a-z.]{1,32})")
 _DIGITS = re.compile(r"\+?([0-9]{5,20})")
@@ -68,7 +69,7 @@ def _has_country(phone: str) -> bool:
 def phone_as_written(text: str) -> str | None:
     """Parse a phone number with its country code, as a person wrote it, to E.164; None if it is not one."""
     try:
-        number = phonenumbers.parse(text)
+        number = phonenumbers.parse(without_marks(text))
     except phonenumbers.NumberParseException:
         return None
     phone = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

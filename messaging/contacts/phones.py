@@ -15,6 +15,7 @@ from contextlib import suppress
 import phonenumbers
 
 from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.text.single_line import without_marks
 
 # Area codes that Brazil has assigned. A number in no known area has no second spelling.
 _BRAZILIAN_AREA = r"(1[1-9]|2[12478]|3[1-578]|4[1-9]|5[1345]|6[1-9]|7[134579]|8[1-9]|9[1-9])"
@@ -40,7 +41,7 @@ def parse_phone(text: str, *, field: str = "to") -> str:
     Without a `+` only a valid number is taken: `11 98888-7777` lacks its country code, and would be one of another
     country. Numbers that WhatsApp knows under an older spelling are kept in that spelling.
     """
-    text = text.strip().removeprefix("tel:")
+    text = without_marks(text).strip().removeprefix("tel:")
     has_plus = text.startswith(("+", "\uff0b"))
     try:
         number = phonenumbers.parse(text if has_plus else f"+{text}")

@@ -33,3 +33,8 @@ def has_visible_text(text: str) -> bool:
         and not _VARIATION_SELECTOR.match(character)
         for character in text
     )
+
+
+def without_marks(text: str) -> str:
+    """Return a text without its invisible marks, which phone numbers copied from WhatsApp or a web page have."""
+    return "".join(character for character in text if unicodedata.category(character) != "Cf")

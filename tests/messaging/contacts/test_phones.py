@@ -128,6 +128,9 @@ def test_the_exact_number_is_preferred_where_both_spellings_are_known(session):
         ("+52 1 55 1234 9999", "+5215512349999"),
         ("+5491123456789", "+5491123456789"),
         ("tel:+5511988887777", "+5511988887777"),
+        ("\u202a+55 11 98888\u20117777\u202c", "+5511988887777"),  # as WhatsApp and macOS copy it
+        ("\u200e5511988887777", "+5511988887777"),
+        ("\ufeff+5511988887777\u200b", "+5511988887777"),
     ],
 )
 def test_a_number_with_its_country_code_is_a_phone_however_it_is_typed(typed, phone):
@@ -148,6 +151,8 @@ def test_a_number_with_its_country_code_is_a_phone_however_it_is_typed(typed, ph
         "",
         "+5511988887777 ext. 5",
         "+999123456789",
+        "\u202a\u202c",
+        "\u202a11 98888-7777\u202c",
     ],
 )
 def test_what_lacks_its_country_code_or_is_no_number_is_refused(typed):
