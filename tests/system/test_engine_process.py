@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -27,9 +28,12 @@ def zapw() -> Iterator[FakeZapw]:
 
 
 @pytest.fixture(scope="module")
-def application(tmp_path_factory: pytest.TempPathFactory, model: FakeOpenAI, zapw: FakeZapw) -> Iterator[Application]:
+def application(
+    tmp_path_factory: pytest.TempPathFactory, prepared_data: Path, model: FakeOpenAI, zapw: FakeZapw
+) -> Iterator[Application]:
     application = Application(
         tmp_path_factory.mktemp("engine process"),
+        prepared=prepared_data,
         WHATSAPP_API_URL=zapw.url,
         WHATSAPP_API_KEY=zapw.api_key,
         OPENAI_BASE_URL=model.base_url,
