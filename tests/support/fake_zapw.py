@@ -25,75 +25,35 @@ sent.jsonl`, steered over HTTP by the same names (JSON in and out, no key):
 import argparse
 import asyncio
 import json
-import random
 import re
-import threading
 import uuid
-from collections import deque
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import time
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import segno
 
-from tests.support.http_server import Connection, ThreadedServer
+from tests.support.bridges import server
+from tests.support.bridges.server import Answer, FakeBridge, Request, iso, new_message_id, plain
 
 MAX_BODY_BYTES = 100 * 1024
-IDLE_S = 5.0  # Node closes connections that idle for so long
-
-
-@dataclass
-class Failure:
-    """What happens instead of the right answer: to which call, how often, and whether the send was recorded first."""
-
-    call: str  # send, start, state, list, delete, health; any
-    rate: float = 1.0
-    times: int | None = None  # None: until healed
-    recorded: bool = False
-    wait_s: float = 0.0
-    status: int | None = None  # None: break the connection off
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-    right_answer: bool = False  # only late
 
 
 def error(text: str) -> bytes:
     return json.dumps({"status": "error", "error": text}).encode()
 
 
-OUTCOMES: dict[str, dict[str, Any]] = {
+OUTCOMES: dict[str, dict[str, Any]] = server.OUTCOMES | {
     "error_500": {"status": 500, "body": error("Failed to send message")},
     "error_500_after": {"status": 500, "body": error("Failed to send message"), "recorded": True},
     "not_connected": {"status": 400, "body": error("Session not connected")},
     "invalid": {"status": 400, "body": error('Recipient "to" is required')},
     "rate_limited": {"status": 429, "body": error("Too many requests"), "headers": (("Retry-After", "7"),)},
-    "redirect": {"status": 302, "headers": (("Location", "http://127.0.0.1:9/"),)},
-    "nonsense": {"status": 200, "body": b"<html>Hello</html>", "recorded": True},
-    "slow": {"right_answer": True, "wait_s": 1.0},
-    "hang": {"wait_s": 60.0},
-    "hang_after": {"wait_s": 60.0, "recorded": True},
-    "drop_before": {},
-    "drop_after": {"recorded": True},
-    "answer": {},  # status, body and headers as given
 }
-
-
-@dataclass
-class Answer:
-    status: int
-    body: bytes = b""
-    content_type: str = "application/json; charset=utf-8"
-    headers: tuple[tuple[str, str], ...] = ()
-
-    def encoded(self) -> bytes:
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
-        head = f"HTTP/1.1 {self.status} \r\nContent-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
-        return f"{head}{extra}\r\n".encode() + self.body
 
 
 def _refusal_of_message(body: dict[str, Any]) -> Answer | None:
@@ -117,72 +77,21 @@ def success(data: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps({"status": "success", "data": data}).encode())
 
 
-def plain(data: Any, status: int = 200) -> Answer:
-    return Answer(status, json.dumps(data).encode())
-
-
 INTERNAL_ERROR = plain(
     {"error": "Internal Server Error", "message": "An unexpected error occurred", "statusCode": 500}, 500
 )
 
 
-@dataclass(frozen=True)
-class Request:
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    body: bytes
-
-
-def iso(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def new_message_id() -> str:
-    return f"3EB0{uuid.uuid4().hex[:18].upper()}"
-
-
 @dataclass
-class FakeZapw(ThreadedServer):
-    """See the module. `duplicate_rate` is the share of webhooks posted twice; a `seed` makes the dice fall alike."""
+class FakeZapw(FakeBridge):
+    """See the module."""
 
-    port: int = 0
     api_key: str = "fake-zapw-key"
-    webhook_url: str = ""
     qr_life_s: float = 60.0
     connect_after_s: float | None = None  # someone scans the code by themselves so long after it is shown
-    duplicate_rate: float = 0.0
-    webhook_waits_s: tuple[float, ...] = (1.0, 2.0)  # between the tries
-    webhook_timeout_s: float = 10.0
-    record: Path | None = None
-    seed: int | None = None
-    sent: list[dict[str, Any]] = field(default_factory=list)
-    sessions: dict[str, dict[str, Any]] = field(default_factory=dict)
-    requests: deque[Request] = field(default_factory=lambda: deque(maxlen=1000))
-    failures: list[Failure] = field(default_factory=list)
     clock_ahead: timedelta = timedelta()  # by which the time in its health is ahead
 
-    def __post_init__(self) -> None:
-        self._dice = random.Random(self.seed)
-        self._arrived = threading.Condition()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._record_file = self.record.open("ab", buffering=0) if self.record else None
-
-    def connection(self) -> "_Connection":
-        return _Connection(self)
-
-    async def serve(self, started: Callable[[], None] = lambda: None) -> None:
-        await super().serve(started)
-        for task in list(self._tasks):
-            task.cancel()
-        if self._record_file:
-            self._record_file.close()
-
-    def _later(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    outcomes: ClassVar[dict[str, dict[str, Any]]] = OUTCOMES
 
     # --- what tests ask for --------------------------------------------------------------------------------------
     def add_session(self, name: str, *, phone: str = "", display_name: str = "", status: str = "connected") -> None:
@@ -190,30 +99,6 @@ class FakeZapw(ThreadedServer):
         if phone:
             session |= {"phoneNumber": phone, "name": display_name, "connectedAt": iso(datetime.now(UTC))}
         self.sessions[name] = session
-
-    def fail(self, outcome: str, *, call: str = "send", **more: Any) -> None:
-        """From now on: one of OUTCOMES to `call`, always or with `rate`, for ever or so many `times`."""
-        if isinstance(more.get("body"), str):
-            more["body"] = more["body"].encode()
-        self.failures.append(Failure(call=call, **(OUTCOMES[outcome] | more)))
-
-    def heal(self) -> None:
-        self.failures.clear()
-
-    def wait_for_sent(self, count: int, *, timeout_s: float = 10.0) -> list[dict[str, Any]]:
-        """What was sent, as soon as there are `count`; fails the test when they do not come."""
-        with self._arrived:
-            assert self._arrived.wait_for(lambda: len(self.sent) >= count, timeout_s), (
-                f"{len(self.sent)} sends arrived, not {count}"
-            )
-        return list(self.sent)
-
-    def down(self) -> None:
-        """Refuse connections, until `up`."""
-        self.wait(self._hang_up())
-
-    def up(self) -> None:
-        self.wait(self._listen())
 
     def emit(self, event_type: str, data: Any, *, session: str = "sales", duplicates: int | None = None) -> list[int]:
         """Post a webhook; the statuses of its tries, 0 for one that got no answer."""
@@ -284,8 +169,6 @@ class FakeZapw(ThreadedServer):
     async def post(
         self, event_type: str, data: Any, *, session: str = "sales", duplicates: int | None = None
     ) -> list[int]:
-        if not self.webhook_url:
-            return []
         envelope = {
             "sessionId": session,
             "origin": self.sessions.get(session, {}).get("phoneNumber") or session,
@@ -293,71 +176,10 @@ class FakeZapw(ThreadedServer):
             "timestamp": int(time() * 1000),
             "data": data,
         }
-        body = json.dumps(envelope, ensure_ascii=False).encode()
-        if duplicates is None:
-            duplicates = int(self._dice.random() < self.duplicate_rate)
-        posts = [self._post_until_taken(event_type, body) for _ in range(1 + duplicates)]
-        return [status for tries in await asyncio.gather(*posts) for status in tries]
-
-    async def _post_until_taken(self, event_type: str, body: bytes) -> list[int]:
-        statuses = []
-        for wait_s in (*self.webhook_waits_s, None):
-            statuses.append(await self._post_once(event_type, body))
-            if 200 <= statuses[-1] < 300 or wait_s is None:
-                break
-            await asyncio.sleep(wait_s)
-        return statuses
-
-    async def _post_once(self, event_type: str, body: bytes) -> int:
-        url = urlsplit(self.webhook_url)
-        head = (
-            f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n"
-            f"X-Webhook-Event: {event_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        writer = None
-        try:
-            async with asyncio.timeout(self.webhook_timeout_s):
-                reader, writer = await asyncio.open_connection(url.hostname, url.port or 80)
-                writer.write(head.encode() + body)
-                return int((await reader.readline()).split()[1])
-        except (OSError, TimeoutError, IndexError, ValueError):
-            return 0
-        finally:
-            if writer:
-                writer.close()
+        return await self.post_webhook(envelope, headers={"X-Webhook-Event": event_type}, duplicates=duplicates)
 
     # --- answering -----------------------------------------------------------------------------------------------
-    def handle(self, request: Request, connection: "_Connection") -> None:
-        if request.path.startswith("/_fake/"):
-            self._later(self._steer(request, connection))
-            return
-        self.requests.append(request)
-        call, name = _call_of(request)
-        failure = self._failure_of(call)
-        if failure is None:
-            connection.answer(self._right_answer(call, name, request))
-            return
-        answer: Answer | None = None
-        if failure.recorded or failure.right_answer:
-            answer = self._right_answer(call, name, request)
-        if not failure.right_answer:
-            given = failure.status
-            answer = None if given is None else Answer(given, failure.body, headers=failure.headers)
-        if failure.wait_s:
-            self._loop.call_later(failure.wait_s, connection.answer, answer)
-        else:
-            connection.answer(answer)
-
-    def _failure_of(self, call: str) -> Failure | None:
-        for failure in self.failures:
-            if failure.call not in {call, "any"} or failure.times == 0 or self._dice.random() >= failure.rate:
-                continue
-            if failure.times is not None:
-                failure.times -= 1
-            return failure
-        return None
-
-    def _right_answer(self, call: str, name: str, request: Request) -> Answer:
+    def right_answer(self, call: str, name: str, request: Request) -> Answer:
         if call == "health":
             return plain(
                 {
@@ -407,23 +229,19 @@ class FakeZapw(ThreadedServer):
             return Answer(400, error('Recipient "to" is required'))
         if refusal := _refusal_of_message(body):
             return refusal
-        at = time()
-        entry = {
-            "session": name,
-            "to": body["to"],
-            "jid": re.sub(r"\D", "", body["to"]) + "@s.whatsapp.net",
-            "type": body["type"],
-            "text": body.get("text", ""),
-            "body": body,
-            "id": new_message_id(),
-            "at": at,
-        }
-        if self._record_file:
-            self._record_file.write(json.dumps(entry).encode() + b"\n")
-        with self._arrived:
-            self.sent.append(entry)
-            self._arrived.notify_all()
-        return success({"messageId": entry["id"], "timestamp": int(at * 1000), "status": "sent"})
+        entry = self.keep(
+            {
+                "session": name,
+                "to": body["to"],
+                "jid": re.sub(r"\D", "", body["to"]) + "@s.whatsapp.net",
+                "type": body["type"],
+                "text": body.get("text", ""),
+                "body": body,
+                "id": new_message_id(),
+            }
+        )
+        sent_at = int(entry["at"] * 1000)
+        return success({"messageId": entry["id"], "timestamp": sent_at, "status": "sent"})
 
     # --- sessions ------------------------------------------------------------------------------------------------
     def _start(self, name: str) -> Answer:
@@ -456,42 +274,21 @@ class FakeZapw(ThreadedServer):
         return old
 
     # --- steering ------------------------------------------------------------------------------------------------
-    async def _steer(self, request: Request, connection: "_Connection") -> None:
-        try:
-            given = json.loads(request.body) if request.body else {}
-            connection.answer(plain(await self._steered(request, given)))
-        except (KeyError, TypeError, ValueError) as exc:
-            connection.answer(plain({"error": repr(exc)}, 400))
-
-    async def _steered(self, request: Request, given: dict[str, Any]) -> dict[str, Any]:
+    async def steer(self, request: Request, given: dict[str, Any]) -> dict[str, Any]:
         match request.path.removeprefix("/_fake/"):
-            case "sent":
-                return {"sent": self.sent[int(parse_qs(request.query).get("since", ["0"])[0]) :]}
-            case "fail":
-                self.fail(given.pop("outcome"), **given)
-            case "heal":
-                self.heal()
-            case "forget":
-                self.sent.clear()
-            case "down":
-                self._later(self._down_for(given["for_s"]))
             case "session":
                 self.add_session(given.pop("name"), **given)
+                return {}
             case "scan":
                 return {"statuses": await self._scan(given.pop("session"), **given)}
             case "message":
                 return {"statuses": await self.post_message(**given)}
             case "emit":
                 return {"statuses": await self.post(given.pop("event_type"), given.pop("data"), **given)}
-            case other:
-                raise KeyError(other)
-        return {}
+        return await super().steer(request, given)
 
-    async def _down_for(self, seconds: float) -> None:
-        await asyncio.sleep(0.01)  # the answer goes out first
-        await self._hang_up()
-        await asyncio.sleep(seconds)
-        await self._listen()
+    def call_of(self, request: Request) -> tuple[str, str]:
+        return _call_of(request)
 
 
 def _call_of(request: Request) -> tuple[str, str]:
@@ -510,41 +307,6 @@ def _call_of(request: Request) -> tuple[str, str]:
         case ("POST", ["sessions", name, "messages"]):
             return "send", unquote(name)
     return "unknown", ""
-
-
-class _Connection(Connection):
-    server: "FakeZapw"
-
-    def __init__(self, server: "FakeZapw") -> None:
-        super().__init__(server)
-        self._idle: asyncio.TimerHandle | None = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._no_longer_idle()
-
-    def data_received(self, data: bytes) -> None:
-        self._no_longer_idle()
-        super().data_received(data)
-
-    def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
-        path, _, query = target.partition("?")
-        self.server.handle(Request(method, path, query, headers, body), self)
-
-    def answer(self, answer: Answer | None) -> None:
-        """Send `answer`; None breaks the connection off."""
-        if self.transport.is_closing():
-            return
-        if answer is None:
-            self.drop()
-            return
-        self.transport.write(answer.encoded())
-        self._idle = self.server._loop.call_later(IDLE_S, self.transport.close)
-
-    def _no_longer_idle(self) -> None:
-        if self._idle:
-            self._idle.cancel()
-            self._idle = None
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import pytest
 from agent.bridges.base import BridgeConfig
 from agent.bridges.simulator import SimulatorBridge
 from agent.bridges.zapw import ZapwBridge
+from tests.support.bridges.live import LiveBridge
 from tests.support.fake_zapw import FakeZapw
-from tests.support.live_bridge import LiveBridge
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from agent.bridges import ADAPTERS
 from agent.bridges.base import Capability
 from agent.bridges.events import AliasKind, Link
 from agent.bridges.exchange import Refused
-from tests.support.live_bridge import LiveBridge
+from tests.support.bridges.live import LiveBridge
 from whatsapp_agent.errors import InvalidInput
 
 PHONE = "+5511988887777"

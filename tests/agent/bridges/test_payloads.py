@@ -11,7 +11,7 @@ import pytest
 from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeAdapter, BridgeConfig, MessageRef, WebhookRequest, WebhookTarget
 from agent.bridges.exchange import BridgeError, Request, Response, Steps
-from tests.support.bridge_words import assert_means, event_in_words, failure_in_words, result_in_words
+from tests.support.bridges.words import assert_means, event_in_words, failure_in_words, result_in_words
 from whatsapp_agent.errors import UnreadableWebhookRequest
 
 PAYLOADS = Path(os.environ.get("PAYLOADS", Path(__file__).parents[2] / "payloads"))

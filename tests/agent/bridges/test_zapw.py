@@ -11,8 +11,8 @@ from agent.bridges.base import BridgeConfig, WebhookRequest
 from agent.bridges.events import Ignored, Link, Malformed, MessageReceived, SessionChanged
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Unconfirmed
 from agent.bridges.zapw import ZapwBridge
+from tests.support.bridges.live import LiveBridge
 from tests.support.fake_zapw import FakeZapw
-from tests.support.live_bridge import LiveBridge
 
 ANA = "5511988887777@s.whatsapp.net"
 
