@@ -5,8 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from agent.bridges.base import BridgeConfig
+from agent.bridges.cloud import CloudBridge
+from agent.bridges.evolution import EvolutionBridge
 from agent.bridges.simulator import SimulatorBridge
+from agent.bridges.waha import WahaBridge
 from agent.bridges.zapw import ZapwBridge
+from tests.support.bridges.fake_cloud import NUMBER, FakeCloud
+from tests.support.bridges.fake_evolution import FakeEvolution
+from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.bridges.live import LiveBridge
 from tests.support.fake_zapw import FakeZapw
 
@@ -47,7 +53,52 @@ def simulator() -> LiveBridge:
     return LiveBridge(SimulatorBridge(BridgeConfig()))
 
 
-@pytest.fixture(params=["zapw", "simulator"])
+@pytest.fixture
+def waha_server() -> Iterator[FakeWaha]:
+    with FakeWaha() as server:
+        server.add_session("sales", phone="5511999990000", display_name="Loja Azul")
+        yield server
+
+
+@pytest.fixture
+def waha(waha_server: FakeWaha) -> Iterator[LiveBridge]:
+    config = BridgeConfig(base_url=waha_server.url, api_key=waha_server.api_key, timeout_s=5.0)
+    bridge = LiveBridge(WahaBridge(config))
+    yield bridge
+    bridge.close()
+
+
+@pytest.fixture
+def evolution_server() -> Iterator[FakeEvolution]:
+    with FakeEvolution() as server:
+        server.add_session("sales", phone="5511999990000", display_name="Loja Azul")
+        yield server
+
+
+@pytest.fixture
+def evolution(evolution_server: FakeEvolution) -> Iterator[LiveBridge]:
+    config = BridgeConfig(base_url=evolution_server.url, api_key=evolution_server.api_key, timeout_s=5.0)
+    bridge = LiveBridge(EvolutionBridge(config))
+    yield bridge
+    bridge.close()
+
+
+@pytest.fixture
+def cloud_server() -> Iterator[FakeCloud]:
+    with FakeCloud() as server:
+        server.add_session(NUMBER, phone="5511999990000", display_name="Loja Azul")
+        yield server
+
+
+@pytest.fixture
+def cloud(cloud_server: FakeCloud) -> Iterator[LiveBridge]:
+    config = BridgeConfig(base_url=cloud_server.url, api_key=cloud_server.api_key, timeout_s=5.0)
+    bridge = LiveBridge(CloudBridge(config))
+    yield bridge
+    bridge.close()
+
+
+@pytest.fixture(params=["zapw", "waha", "evolution", "simulator"])
 def bridge(request: pytest.FixtureRequest) -> LiveBridge:
     """Each adapter in turn, with a connected session `sales`."""
     return request.getfixturevalue(request.param)
