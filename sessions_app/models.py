@@ -41,7 +41,7 @@ class Bridge(models.Model):
     SIMULATOR = "simulator"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    slug = models.SlugField(unique=True, help_text="Its place in the webhook address.")
+    slug = models.SlugField(unique=True, help_text="Part of the webhook address.")
     kind = models.CharField(max_length=20, choices=bridge_kinds)
     base_url = models.URLField(blank=True)
     api_key = EncryptedTextField(blank=True)
@@ -111,12 +111,12 @@ class AgentProfile(models.Model):
     debounce_s = models.FloatField(
         default=default_debounce_s,
         validators=[MinValueValidator(0), MaxValueValidator(300)],
-        help_text="Seconds to wait for more before answering. 0 answers at once.",
+        help_text="How long to wait for more messages before answering, in seconds. 0: not at all.",
     )
     debounce_max_s = models.FloatField(
         default=default_debounce_max_s,
         validators=[MinValueValidator(0), MaxValueValidator(600)],
-        help_text="The longest a burst may put the answer off, in seconds.",
+        help_text="The longest wait for more messages before answering, in seconds.",
     )
     max_answer_age_s = models.PositiveIntegerField(
         default=600, help_text="A message older than this when it arrives, in seconds, is stored and not answered."
@@ -157,9 +157,11 @@ class AgentProfile(models.Model):
         help_text="Sent once when the model stays without an answer. Empty: nothing is sent.",
     )
     tools = models.JSONField(
-        default=default_tools, blank=True, help_text="Names of the tools the model may use; an empty list is none."
+        default=default_tools, blank=True, help_text="Names of the tools that the model may call. Empty: none."
     )
-    is_default = models.BooleanField(default=False, help_text="Given to sessions that name no profile.")
+    is_default = models.BooleanField(
+        default=False, help_text="Used by sessions that are linked without naming a profile."
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -251,7 +253,7 @@ class WhatsAppSession(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     bridge = models.ForeignKey(Bridge, on_delete=models.PROTECT, related_name="sessions")
-    name = models.CharField(max_length=100, help_text="The bridge's id for it.")
+    name = models.CharField(max_length=100, help_text="The session's id at the bridge.")
     status = models.CharField(max_length=12, choices=Status, default=Status.INITIALIZING)
     status_reason = models.CharField(max_length=200, blank=True)
     status_changed_at = models.DateTimeField(null=True, blank=True)
@@ -261,13 +263,13 @@ class WhatsAppSession(models.Model):
         max_length=16,
         blank=True,
         validators=[RegexValidator(r"^\+[1-9]\d{6,14}\Z", "Write it as +5511988887777.")],
-        help_text="E.164. Who writes from here may run the owner's commands, as may this number itself.",
+        help_text="E.164. Messages from this phone may run the owner's commands, as may those of the number itself.",
     )
     time_zone = models.CharField(
         max_length=64,
         blank=True,
         validators=[validate_time_zone],
-        help_text="In which the agent tells the time, like America/Sao_Paulo. Empty: TIME_ZONE.",
+        help_text="Time zone of the agent's answers, like America/Sao_Paulo. Empty: TIME_ZONE.",
     )
     qr_png = models.BinaryField(null=True, editable=False)
     qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -1,4 +1,4 @@
-"""`manage.py setup_bridge`: tell a bridge where to post its events."""
+"""`manage.py setup_bridge`: configure our webhook address at a bridge."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -12,10 +12,10 @@ from whatsapp_agent.errors import BridgeFailed
 
 
 class Command(BaseCommand):
-    help = "Tell a bridge our webhook address, or print what to set by hand where it cannot be told."
+    help = "Configure our webhook address at a bridge, or print what to configure by hand."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="Which bridge; else `default`.")
+        parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="The bridge. Default: default.")
 
     def handle(self, *, bridge: str, **options: Any) -> None:  # noqa: ARG002
         ensure_bridges()
