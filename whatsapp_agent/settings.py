@@ -259,7 +259,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_PERMISSIONS": ["accounts.permissions.MatrixPermission"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "PREPROCESSING_HOOKS": ["accounts.openapi.only_api", "commands.openapi.list_commands"],
+    "PREPROCESSING_HOOKS": ["accounts.openapi.only_api", "commands.views.list_commands"],
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "accounts.openapi.complete"],
     "ENUM_NAME_OVERRIDES": {
         "SessionStatus": "sessions_app.models.WhatsAppSession.Status",
