@@ -32,6 +32,7 @@ _FILTER_REASONS = frozenset(
         "refusal",
     ]
 )
+_FENCED = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -42,8 +43,12 @@ def clean(value: Any, limit: int) -> str:
 
 def joined(parts: Iterable[Any]) -> str:
     """Return the texts of a list of content parts; thoughts and other parts are left out."""
-    texts = (part.get("text") for part in parts if isinstance(part, dict) and not part.get("thought"))
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and _is_text(part))
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    return not part.get("thought") and part.get("type") in {None, "", "text", "output_text"}
 
 
 def tool_request(*, index: int, call_id: Any, name: Any, arguments: Any) -> ToolRequest:
@@ -52,11 +57,32 @@ def tool_request(*, index: int, call_id: Any, name: Any, arguments: Any) -> Tool
         arguments = "{}"
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments)
+    arguments = _unwrap(arguments)
     return ToolRequest(
         id=clean(call_id, 200) or f"call_{index}",
         name=clean(name, 200),
         arguments=clean(arguments, _MAX_ARGUMENTS_CHARS),
     )
+
+
+def _unwrap(arguments: str) -> str:
+    """Return the JSON object of arguments that are fenced or encoded twice; anything else unchanged."""
+    fenced = _FENCED.fullmatch(arguments)
+    inner = fenced[1] if fenced else arguments
+    try:
+        value = json.loads(inner)
+        if isinstance(value, str):
+            inner, value = value, json.loads(value)
+    except (ValueError, RecursionError):
+        return arguments
+    return inner if isinstance(value, dict) else arguments
+
+
+def _offered_name(name: str, prompt: Prompt) -> str:
+    """Return the name of an offered tool that was written with a prefix or with the mark of a channel."""
+    names = {tool.name for tool in prompt.tools}
+    plain = name.partition("<|")[0].strip().removeprefix("functions.")
+    return plain if name not in names and plain in names else name
 
 
 def tool_name(name: str) -> str:
@@ -146,5 +172,5 @@ def _with_unique_ids(requests: list[ToolRequest], prompt: Prompt) -> tuple[ToolR
         while call_id in seen:
             call_id, number = f"{request.id}_{number}", number + 1
         seen.add(call_id)
-        unique.append(replace(request, id=call_id))
+        unique.append(replace(request, id=call_id, name=_offered_name(request.name, prompt)))
     return tuple(unique)

@@ -96,7 +96,8 @@ def _completion(answer: dict[str, Any], prompt: Prompt) -> Completion:
     if not isinstance(message, dict):
         raise ModelUnavailable("The model server's answer has no message.", code="malformed")
     content = message.get("content")
-    calls = message.get("tool_calls")
+    calls = message.get("tool_calls") or message.get("function_call")
+    calls = [calls] if isinstance(calls, dict) else calls
     usage = answer.get("usage")
     return completion(
         text=content if isinstance(content, str) else joined(content if isinstance(content, list) else ()),
@@ -118,7 +119,8 @@ def _completion(answer: dict[str, Any], prompt: Prompt) -> Completion:
 
 def _tool_request(index: int, call: Any) -> ToolRequest:
     """Read a tool call. One of an unknown shape is kept whole, without a name: it is answered with an error."""
-    if isinstance(call, dict) and isinstance(function := call.get("function"), dict):
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if isinstance(function, dict) and isinstance(function.get("name"), str):
         name, arguments = function.get("name"), function.get("arguments")
         return tool_request(index=index, call_id=call.get("id"), name=name, arguments=arguments)
     return tool_request(index=index, call_id=call.get("id") if isinstance(call, dict) else "", name="", arguments=call)

@@ -96,7 +96,7 @@ def _holds_something(reasoning: dict[str, Any]) -> bool:
 
 def _text_of(item: dict[str, Any]) -> str:
     content = item.get("content")
-    return joined(content if isinstance(content, list) else ())
+    return content if isinstance(content, str) else joined(content if isinstance(content, list) else ())
 
 
 def _completion(answer: dict[str, Any], prompt: Prompt) -> Completion:
@@ -105,24 +105,23 @@ def _completion(answer: dict[str, Any], prompt: Prompt) -> Completion:
     output = answer.get("output")
     if not isinstance(output, list):
         raise ModelUnavailable("The model server's answer has no output.", code="malformed")
-    texts: list[Any] = []
+    texts: list[str] = []
     refusals: list[Any] = []
     requests: list[ToolRequest] = []
     for item in output:
         kind = item.get("type") if isinstance(item, dict) else None
         if kind == "message":
             content = item.get("content")
-            for part in content if isinstance(content, list) else ():
-                if isinstance(part, dict):
-                    texts.append(part.get("text"))
-                    refusals.append(part.get("refusal"))
+            texts.append(_text_of(item))
+            parts = content if isinstance(content, list) else ()
+            refusals += [part.get("refusal") for part in parts if isinstance(part, dict)]
         elif isinstance(kind, str) and kind.endswith("_call"):
             requests.append(_tool_request(len(requests), item))
     details = answer.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     usage = answer.get("usage")
     return completion(
-        text="".join(text for text in texts if isinstance(text, str)),
+        text="\n\n".join(text for text in texts if text),
         refusal="".join(text for text in refusals if isinstance(text, str)),
         tool_requests=requests,
         usage=Usage(

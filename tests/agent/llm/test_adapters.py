@@ -363,3 +363,37 @@ def test_many_threads_share_one_model(model, server, prompt_of):
     for thread in threads:
         thread.join()
     assert sorted(answers) == sorted(f"You said: Number {n}" for n in range(100))
+
+
+def chat_answer(**message: object) -> dict[str, object]:
+    return {"choices": [{"message": {"role": "assistant", "content": None} | message, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"tool_calls": [{"id": "1", "name": "search_messages", "arguments": '{"words": "pool"}'}]},
+        {"tool_calls": {"id": "1", "function": {"name": "search_messages", "arguments": '{"words": "pool"}'}}},
+        {"function_call": {"name": "search_messages", "arguments": '{"words": "pool"}'}},
+        {"tool_calls": [{"function": {"name": "functions.search_messages", "arguments": {"words": "pool"}}}]},
+        {"tool_calls": [{"function": {"name": "search_messages<|channel|>json", "arguments": '{"words": "pool"}'}}]},
+        {"tool_calls": [{"function": {"name": "search_messages", "arguments": '"{\\"words\\": \\"pool\\"}"'}}]},
+        {"tool_calls": [{"function": {"name": "search_messages", "arguments": '```json\n{"words": "pool"}\n```'}}]},
+    ],
+)
+def test_a_tool_call_in_an_unusual_shape_is_read(chat, server, prompt_of, call):
+    server.answer(chat_answer(**call))
+    (request,) = chat.complete(prompt_of(tools=(SEARCH,))).tool_requests
+    assert (request.name, json.loads(request.arguments)) == ("search_messages", {"words": "pool"})
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "thinking", "reasoning_text", "summary_text"])
+def test_a_part_of_an_answer_that_holds_thoughts_is_left_out(model, server, prompt_of, kind):
+    parts = [{"type": kind, "text": "They want…"}, {"type": "output_text", "text": "Hi"}]
+    server.answer(chat_answer(content=parts) | {"output": [{"type": "message", "content": parts}]})
+    assert model.complete(prompt_of()).text == "Hi"
+
+
+def test_a_response_whose_content_is_a_text_is_read(responses, server, prompt_of):
+    server.answer({"output": [{"type": "message", "content": "Hi."}, {"type": "message", "content": "Bye."}]})
+    assert responses.complete(prompt_of()).text == "Hi.\n\nBye."
