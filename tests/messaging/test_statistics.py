@@ -10,7 +10,7 @@ from messaging import leases, loops, outbox, statistics
 from messaging.history.conversation import load_conversation
 from messaging.history.transcript import load_history
 from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
-from sessions_app.services import bridge_of_slug
+from sessions_app.bridges import bridge_of_slug
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GROWING = (
