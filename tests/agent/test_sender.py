@@ -15,7 +15,7 @@ from messaging.outbound import conversation_by_phone, send_again, send_text
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import sync_bridge
 from tests.support.fake_zapw import FakeZapw
-from tests.support.turns import settle
+from tests.support.messaging.turns import settle
 from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
 
 

@@ -17,7 +17,7 @@ from messaging.models import Conversation, Media, Message
 from messaging.outbound import send_again, send_contact, send_location, send_media
 from sessions_app.models import Bridge
 from tests.support.fake_zapw import FakeZapw
-from tests.support.files import JPEG, OGG, PDF
+from tests.support.messaging.files import JPEG, OGG, PDF
 
 
 @pytest.fixture(autouse=True)

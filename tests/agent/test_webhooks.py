@@ -16,7 +16,7 @@ from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import message_event
-from tests.support.zapw_events import text_event
+from tests.support.messaging.zapw_events import text_event
 
 SECRET = settings.WHATSAPP_WEBHOOK_SECRET
 PAYLOADS = Path(__file__).parents[1] / "payloads" / "zapw"

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from messaging import clocks
+from messaging.maintenance import clocks
 from messaging.models import Conversation
 
 pytestmark = pytest.mark.django_db

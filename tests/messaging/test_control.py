@@ -9,7 +9,7 @@ from messaging import control, leases, outbox
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import send_text
 from sessions_app.models import AgentProfile
-from tests.support.turns import settle
+from tests.support.messaging.turns import settle
 
 
 def test_a_reply_being_written_when_someone_takes_over_is_dropped(says, conversation):

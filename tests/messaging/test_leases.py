@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from messaging import control, leases
 from messaging.models import Conversation, Message, Turn
-from tests.support.turns import settle
+from tests.support.messaging.turns import settle
 from whatsapp_agent.errors import Conflict
 
 

@@ -16,7 +16,7 @@ from agent.bridges.events import Kind
 from messaging.media import files as media_files
 from messaging.media.types import OFFICE, OTHER, PLAIN_TEXT
 from messaging.models import Media, Message
-from tests.support.files import JPEG, MP4, OGG, PDF, PNG
+from tests.support.messaging.files import JPEG, MP4, OGG, PDF, PNG
 from whatsapp_agent.errors import InvalidInput, NotFound
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 60

@@ -24,8 +24,8 @@ from messaging.search.index import index_waiting
 from sessions_app.models import WhatsAppSession
 from tests.conftest import message_event
 from tests.support.aside import Aside
-from tests.support.turns import settle
-from tests.support.zapw_events import text_event
+from tests.support.messaging.turns import settle
+from tests.support.messaging.zapw_events import text_event
 from whatsapp_agent.errors import NotFound
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,9 +6,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from messaging import leases, loops, outbox, statistics
+from messaging import leases, loops, outbox
 from messaging.history.conversation import load_conversation
 from messaging.history.transcript import load_history
+from messaging.maintenance import statistics
 from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
 from sessions_app.bridges import bridge_of_slug
 

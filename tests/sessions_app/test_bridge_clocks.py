@@ -12,7 +12,7 @@ from django.utils import timezone
 from agent import inbox
 from agent.server import doctor
 from agent.server.health import ready
-from messaging import clocks
+from messaging.maintenance import clocks
 from messaging.models import Conversation, Message
 from sessions_app import bridge_clocks
 from sessions_app.models import Bridge, WhatsAppSession

@@ -12,7 +12,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_INERROR
 log = structlog.get_logger(__name__)
 
 # A plan made for an empty table reads all of it when it has grown. So the first plan is made as for large tables, and
-# kept until there are statistics (`messaging.statistics`): from these PostgreSQL makes another one by itself.
+# kept until there are statistics (`messaging.maintenance.statistics`); then PostgreSQL makes another one by itself.
 PLAN_FOR_LARGE_TABLES = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; "
     "SET enable_mergejoin = off"

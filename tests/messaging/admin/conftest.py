@@ -16,7 +16,7 @@ from messaging.models import (
     Turn,
 )
 from sessions_app.models import Membership, WhatsAppSession
-from tests.support.admin import create_outbound
+from tests.support.messaging.admin import create_outbound
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from messaging.models import (
     Message,
 )
 from sessions_app.models import WhatsAppSession
-from tests.support.admin import MODELS, LogIn, empty_inline, list_url, page_url
+from tests.support.messaging.admin import MODELS, LogIn, empty_inline, list_url, page_url
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -16,7 +16,7 @@ from messaging.models import (
     Message,
 )
 from sessions_app.models import WhatsAppSession
-from tests.support.admin import LogIn, create_outbound, empty_inline, list_url, page_url
+from tests.support.messaging.admin import LogIn, create_outbound, empty_inline, list_url, page_url
 
 
 def test_writing_as_staff_queues_it_and_takes_over(

@@ -20,7 +20,7 @@ from messaging.models import (
 )
 from messaging.search.index import index_waiting
 from sessions_app.models import WhatsAppSession
-from tests.support.admin import MODELS, LogIn, create_outbound, list_url, page_url
+from tests.support.messaging.admin import MODELS, LogIn, create_outbound, list_url, page_url
 
 
 @pytest.mark.parametrize("words", ["delivers", "DELIVERED on saturday", "Ana", "+55 11 98888-7777", "wamid.7"])

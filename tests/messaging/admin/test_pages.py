@@ -22,7 +22,7 @@ from messaging.models import (
     Turn,
 )
 from sessions_app.profiles import change_profile
-from tests.support.admin import MODELS, LogIn, create_outbound, list_url, page_url
+from tests.support.messaging.admin import MODELS, LogIn, create_outbound, list_url, page_url
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>{{ 7|add:7 }}"
 

@@ -10,7 +10,7 @@ from messaging.models import (
     WebhookEndpoint,
 )
 from sessions_app.models import WhatsAppSession
-from tests.support.admin import LogIn, list_url, page_url
+from tests.support.messaging.admin import LogIn, list_url, page_url
 
 
 @pytest.fixture

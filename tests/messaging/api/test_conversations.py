@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from messaging.models import Contact, Conversation
 from tests.conftest import as_user
-from tests.support.api import V1, get, post
+from tests.support.messaging.api import V1, get, post
 
 
 def test_one_call_makes_a_list_of_conversations(client, says):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.api import V1, post
+from tests.support.messaging.api import V1, post
 
 
 def test_an_unknown_route_answers_in_json(client):

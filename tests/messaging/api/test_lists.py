@@ -12,7 +12,7 @@ from django.utils import timezone
 from messaging import views
 from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
 from messaging.search.ranking import search
-from tests.support.api import V1, get, outbound
+from tests.support.messaging.api import V1, get, outbound
 
 
 def test_pages_of_messages_lose_and_repeat_nothing_while_more_come_in(client, conversation):

@@ -3,7 +3,7 @@
 import pytest
 
 from messaging.models import Contact, Conversation, Message
-from tests.support.api import get, outbound, post
+from tests.support.messaging.api import get, outbound, post
 
 
 def test_messages_are_listed_newest_first(client, says):

@@ -12,7 +12,7 @@ from messaging.models import Conversation, Media, Message
 from sessions_app.models import WhatsAppSession
 from tests.conftest import as_user
 from tests.support.fake_receiver import Answer, Receiver
-from tests.support.files import JPEG, MP4, OGG, PDF
+from tests.support.messaging.files import JPEG, MP4, OGG, PDF
 
 MESSAGES = "/api/v1/messages/"
 

@@ -4,7 +4,7 @@ import pytest
 
 from messaging.models import Conversation, Message
 from tests.conftest import as_user
-from tests.support.api import NOBODYS_ID, V1, get, post
+from tests.support.messaging.api import NOBODYS_ID, V1, get, post
 
 
 def test_a_turn_has_its_messages_and_its_tool_calls(client, failed_turn):

@@ -8,7 +8,7 @@ from messaging.history.transcript import load_history
 from messaging.inbound import receive_own_message
 from messaging.models import Message
 from tests.conftest import as_user, message_event
-from tests.support.messages import queued
+from tests.support.messaging.messages import queued
 
 
 def test_a_conversation_is_ordered_as_it_happened_here_whatever_the_writers_clock_says(says, conversation):

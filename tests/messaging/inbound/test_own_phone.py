@@ -12,7 +12,7 @@ from messaging.inbound import receive_own_message
 from messaging.models import Message
 from messaging.receipts import record_revocation
 from tests.conftest import message_event
-from tests.support.messages import queued
+from tests.support.messaging.messages import queued
 
 
 def test_typing_on_the_phone_takes_the_conversation_over(says, bridge, conversation):

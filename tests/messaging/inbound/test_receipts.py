@@ -9,7 +9,7 @@ from agent.bridges.events import (
 )
 from messaging.models import EarlyReceipt, Event, Message
 from messaging.receipts import record_sent, record_status, settle_early_receipts
-from tests.support.messages import queued
+from tests.support.messaging.messages import queued
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from messaging.inbound import receive_message, receive_own_message
 from messaging.models import Contact, Conversation, Message
 from messaging.receipts import record_edit, record_revocation, record_sent, record_status
 from tests.conftest import CUSTOMER, message_event
-from tests.support.messages import queued
+from tests.support.messaging.messages import queued
 
 OTHER = "5511977776666@s.whatsapp.net"
 
