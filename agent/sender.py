@@ -17,7 +17,7 @@ from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
 from messaging import outbox
 from messaging.media.files import outgoing
 from messaging.models import Media, Message
-from messaging.outbox import Claimed
+from messaging.outbox import Claimed, Paced
 from sessions_app.bridges import adapter_for, bridge_cache, call_bridge
 from sessions_app.models import Bridge
 from sessions_app.services import NOT_CONNECTED, record_key_refused, record_session_change
@@ -36,6 +36,8 @@ def deliver(conversation_id: UUID) -> datetime | None:
     Returns when the next one may leave, None when none waits for a time.
     """
     while claimed := outbox.claim_next_message(conversation_id):
+        if isinstance(claimed, Paced):
+            return claimed.until
         bridge = bridge_cache.get(claimed.bridge_id, claimed.bridge_version)
         more = _send(claimed, bridge=bridge)
         if not more:

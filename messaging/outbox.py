@@ -53,6 +53,14 @@ class Claimed:
     bridge_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """Nothing was claimed: the session sends its next message at `until`, this one or another."""
+
+    until: datetime
+
+
+UNPACED_KINDS = ["cloud", "simulator"]  # SEND_RATE_PER_MINUTE is for linked numbers, which may be banned
 # Committed before the bridge is asked: a crash leaves `sending` behind, which is never blindly sent again.
 CLAIM_NEXT_MESSAGES = """
 WITH first AS (
@@ -63,7 +71,10 @@ WITH first AS (
                           ORDER BY created_at, id LIMIT 1) message
 ), ready AS (
     SELECT first.number, message.id, conversation.address, contact.is_group, session.id AS session_id,
-           session.name AS session_name, bridge.id AS bridge_id, ROW(bridge.xmin, bridge.ctid)::text AS bridge_version
+           session.name AS session_name, bridge.id AS bridge_id, ROW(bridge.xmin, bridge.ctid)::text AS bridge_version,
+           message.created_at, session.next_send_at,
+           COALESCE(session.send_rate_per_minute,
+                    CASE WHEN bridge.kind = ANY(%(unpaced_kinds)s) THEN 0 ELSE %(send_rate)s::int END) AS rate
       FROM first
       JOIN messaging_message message ON message.id = first.id
       JOIN messaging_conversation conversation ON conversation.id = message.conversation_id
@@ -76,38 +87,64 @@ WITH first AS (
 ), free AS (
     SELECT ready.number FROM ready JOIN messaging_message message ON message.id = ready.id
      ORDER BY message.id FOR NO KEY UPDATE OF message {skip_locked}
+), turn AS (  -- of each session with a rate one message at a time: the one that waits longest
+    SELECT DISTINCT ON (session_id) number, session_id, rate FROM ready JOIN free USING (number)
+     WHERE rate > 0 AND (next_send_at IS NULL OR next_send_at <= statement_timestamp())
+     ORDER BY session_id, created_at, id
+), open AS (
+    SELECT turn.* FROM turn JOIN sessions_app_whatsappsession session ON session.id = turn.session_id
+     ORDER BY session.id FOR NO KEY UPDATE OF session {skip_locked}
+), paced AS (  -- the average interval follows from the rate; a person's intervals differ
+    UPDATE sessions_app_whatsappsession session
+       SET next_send_at = statement_timestamp() + make_interval(secs => 60.0 / open.rate * (0.5 + random()))
+      FROM open
+     WHERE session.id = open.session_id AND (next_send_at IS NULL OR next_send_at <= statement_timestamp())
+    RETURNING open.number, session.id AS session_id, session.next_send_at
 ), claimed AS (
     UPDATE messaging_message message
        SET status = 'sending', sending_at = statement_timestamp(), tries = message.tries + 1
       FROM ready JOIN free USING (number)
      WHERE message.id = ready.id AND message.status = 'queued'
+       AND (ready.rate = 0 OR ready.number IN (SELECT number FROM paced))
     RETURNING ready.number, message.id, message.sending_at, message.text, message.quoted_provider_id, message.tries,
               message.created_at, message.turn_id, message.author, message.kind, message.details::text, ready.address,
               ready.is_group, ready.session_id, ready.session_name, ready.bridge_id, ready.bridge_version
 )
-SELECT ready.number, free.number IS NULL, claimed.*
-  FROM ready LEFT JOIN free USING (number) LEFT JOIN claimed USING (number)
+SELECT ready.number, free.number IS NULL,
+       CASE WHEN ready.rate > 0 THEN
+           GREATEST(statement_timestamp() + make_interval(secs => 0.05), ready.next_send_at, paced.next_send_at) END,
+       claimed.*
+  FROM ready
+  LEFT JOIN free USING (number) LEFT JOIN claimed USING (number)
+  LEFT JOIN paced ON paced.session_id = ready.session_id
 """
 CLAIM_WAITING = Statement(CLAIM_NEXT_MESSAGES.format(skip_locked=""))
 CLAIM_SKIPPING = Statement(CLAIM_NEXT_MESSAGES.format(skip_locked="SKIP LOCKED"))
 
 
-def _claim(conversation_ids: Sequence[UUID], wait: bool) -> list[Claimed | Busy | None]:
-    results: list[Claimed | Busy | None] = [None] * len(conversation_ids)
-    statement = CLAIM_WAITING if wait else CLAIM_SKIPPING
-    for number, is_busy, claimed_number, *claimed in statement.rows(conversations=list(conversation_ids)):
+def _claim(conversation_ids: Sequence[UUID], wait: bool) -> list[Claimed | Paced | Busy | None]:
+    results: list[Claimed | Paced | Busy | None] = [None] * len(conversation_ids)
+    rows = (CLAIM_WAITING if wait else CLAIM_SKIPPING).rows(
+        conversations=list(conversation_ids), send_rate=settings.SEND_RATE_PER_MINUTE, unpaced_kinds=UNPACED_KINDS
+    )
+    for number, is_busy, paced_until, claimed_number, *claimed in rows:
         if is_busy and not wait:
             results[number - 1] = BUSY
         elif claimed_number is not None:
             results[number - 1] = Claimed(*claimed)
+        elif paced_until is not None:
+            results[number - 1] = Paced(paced_until)
     return results
 
 
 _claim_batched = Batched(_claim)
 
 
-def claim_next_message(conversation_id: UUID) -> Claimed | None:
-    """Claim the conversation's first unsent message; return None if it may not be sent now."""
+def claim_next_message(conversation_id: UUID) -> Claimed | Paced | None:
+    """Claim the conversation's first unsent message. Return None if it may not be sent now, or until when it waits.
+
+    Of a session with a send rate one message is claimed at a time, over all processes.
+    """
     return _claim_batched(conversation_id)
 
 
@@ -271,6 +308,7 @@ SELECT first.conversation_id, first.session_id
   JOIN sessions_app_whatsappsession session ON session.id = first.session_id
  WHERE first.status = 'queued' AND (first.next_try_at IS NULL OR first.next_try_at <= statement_timestamp())
    AND session.status = 'connected' AND session.ended_at IS NULL
+   AND (session.next_send_at IS NULL OR session.next_send_at <= statement_timestamp())
  ORDER BY row_number() OVER (PARTITION BY first.session_id ORDER BY first.created_at), first.created_at
  LIMIT %(limit)s
 """

@@ -271,6 +271,13 @@ class WhatsAppSession(models.Model):
         validators=[validate_time_zone],
         help_text="Time zone of the agent's answers, like America/Sao_Paulo. Empty: TIME_ZONE.",
     )
+    send_rate_per_minute = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="Messages it sends a minute, at irregular intervals; 0: no limit. Empty: SEND_RATE_PER_MINUTE for "
+        "linked numbers, no limit elsewhere.",
+    )
+    next_send_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.outbox`
     qr_png = models.BinaryField(null=True, editable=False)
     qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     agent_profile = models.ForeignKey(AgentProfile, on_delete=models.PROTECT, related_name="sessions")

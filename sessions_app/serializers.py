@@ -85,6 +85,7 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "display_name",
             "owner_phone",
             "time_zone",
+            "send_rate_per_minute",
             "agent_profile",
             "agent_profile_name",
             "access_policy",

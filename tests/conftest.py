@@ -41,6 +41,12 @@ CUSTOMER = "5511988887777@s.whatsapp.net"
 
 
 @pytest.fixture(autouse=True, scope="session")
+def no_send_rate() -> None:
+    """A linked number's pace is of seconds; a test that is about it sets one."""
+    settings.SEND_RATE_PER_MINUTE = 0
+
+
+@pytest.fixture(autouse=True, scope="session")
 def quick_passwords() -> None:
     """A test's password need not withstand a thief, and the real way of keeping one takes a third of a second."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from messaging.models import Conversation, Message, WebhookDelivery, WebhookEndpoint
 from sessions_app.bridge_clocks import saved_offset_s
-from sessions_app.models import Bridge
+from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
@@ -22,6 +22,7 @@ MIN_STEP_S = 10.0
 POSTPONED: tuple[tuple[type[models.Model], str, timedelta], ...] = (  # and the longest that each is postponed by us
     (Conversation, "due_at", timedelta(minutes=20)),
     (Conversation, "retry_at", timedelta(minutes=20)),
+    (WhatsAppSession, "next_send_at", timedelta(minutes=2)),
     (Message, "next_try_at", timedelta(minutes=20)),
     (WebhookEndpoint, "next_try_at", timedelta(minutes=20)),
     (WebhookDelivery, "next_try_at", timedelta(hours=13)),

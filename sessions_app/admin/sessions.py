@@ -67,7 +67,7 @@ class SessionForm(forms.ModelForm):
 
     class Meta:
         model = WhatsAppSession
-        fields = ["agent_profile", "access_policy", "owner_phone", "time_zone"]
+        fields = ["agent_profile", "access_policy", "owner_phone", "time_zone", "send_rate_per_minute"]
 
     def clean_owner_phone(self) -> str:
         given = self.cleaned_data["owner_phone"]
@@ -95,7 +95,8 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         "ended_at", "created_at", "conversations_link",
     ]  # fmt: skip
     fieldsets = [
-        (None, {"fields": ["agent_profile", "access_policy", "owner_phone", "time_zone", "conversations_link"]}),
+        (None, {"fields": ["agent_profile", "access_policy", "owner_phone", "time_zone", "send_rate_per_minute",
+                           "conversations_link"]}),
         ("From the bridge", {"fields": ["bridge", "name", "phone", "display_name", "status", "status_reason",
                                              "status_changed_at", "linked_at", "ended_at", "created_at"]}),
     ]  # fmt: skip

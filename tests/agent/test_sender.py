@@ -212,7 +212,7 @@ def test_a_session_that_lost_its_link_keeps_what_is_queued_until_it_is_back(zapw
     deliver(conversation.pk)
     assert len(zapw.sent) == 0
     WhatsAppSession.objects.update(status="connected")
-    assert outbox.conversations_to_deliver(limit=10) == [conversation.pk]
+    assert outbox.conversations_to_deliver(limit=10) == [(conversation.pk, conversation.session_id)]
     deliver(conversation.pk)
     message.refresh_from_db()
     assert message.status == "sent"
@@ -319,7 +319,7 @@ def test_only_those_whose_first_message_may_leave_are_rung_for(session, conversa
         next_try_at=timezone.now() + timedelta(minutes=5)
     )
     outbox.claim_next_message(blocked.pk)
-    assert outbox.conversations_to_deliver(limit=10) == [ready.pk]
+    assert outbox.conversations_to_deliver(limit=10) == [(ready.pk, ready.session_id)]
 
 
 def test_a_send_that_was_given_up_cannot_undo_the_one_that_a_person_began_after_it(zapw, conversation):
@@ -385,7 +385,7 @@ def test_a_refused_key_keeps_messages_queued_until_the_key_is_right(zapw, sessio
 
     zapw.heal()
     sync_bridge(session.bridge)
-    assert outbox.conversations_to_deliver(limit=10) == [conversation.pk]
+    assert outbox.conversations_to_deliver(limit=10) == [(conversation.pk, conversation.session_id)]
     deliver(conversation.pk)
 
     assert said(zapw) == ["one", "two"]

@@ -12,6 +12,7 @@ from messaging.history.transcript import load_history
 from messaging.maintenance import statistics
 from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
 from sessions_app.bridges import bridge_of_slug
+from whatsapp_agent.postgres.base import close_idle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GROWING = (
@@ -21,6 +22,13 @@ GROWING = (
     "messaging_contactalias",
     "messaging_turn",
 )
+
+
+@pytest.fixture(autouse=True)
+def new_connection() -> None:
+    """Begin on a connection that has planned nothing yet."""
+    connection.close()
+    close_idle()
 
 
 def take_a_turn(conversation, says) -> None:

@@ -82,7 +82,8 @@ class Application:
         self.log = data_dir / "application.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
         extra = {name: str(value) for name, value in environment.items()}
-        self.environment = inherited | SECRETS | {"DATA_DIR": str(data_dir), "PORT": str(self.port)} | extra
+        own = {"DATA_DIR": str(data_dir), "PORT": str(self.port), "SEND_RATE_PER_MINUTE": "0"}
+        self.environment = inherited | SECRETS | own | extra
         self._started: subprocess.Popen[bytes] | None = None
 
     @property

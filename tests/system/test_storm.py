@@ -119,7 +119,7 @@ def work() -> None:
 
 
 def send() -> None:
-    for conversation_id in outbox.conversations_to_deliver(limit=5):
+    for conversation_id, _ in outbox.conversations_to_deliver(limit=5):
         sender.deliver(conversation_id)
     time.sleep(0.01)
 
