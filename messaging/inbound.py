@@ -1,14 +1,16 @@
 """Store the messages that the bridge reports, those of our own phone too. Everything may come twice."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from psycopg2.extras import Json
+from pydantic import TypeAdapter
 from uuid_utils.compat import uuid7
 
 from agent.bridges.events import (
@@ -19,14 +21,17 @@ from agent.bridges.events import (
 from messaging import control
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.phones import owner_spellings
-from messaging.models import Contact, Conversation, Media, Message
+from messaging.models import Contact, Conversation, HeldMessage, Media, Message
 from messaging.receipts import record_sent
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, register_session
+from whatsapp_agent import wakeups
+from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
 
 QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
 QUESTION_MARKS = ("?", "？", "؟", "⸮", ";")
+EVENT = TypeAdapter(MessageReceived)
 COMMAND_MARKS = ("/", "#")
 ECHO_WITHIN = timedelta(minutes=10)  # of a send, as two clocks tell it; the same words at another time are a person's
 
@@ -249,10 +254,11 @@ def _is_known(conversation: Conversation, event: MessageReceived) -> bool:
 
 @transaction.atomic
 def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | None:
-    """Store a message of our own number: typed on the phone, or the echo of a message we sent.
+    """Store a message of our own number: typed on the phone, or the echo of one that was sent through the bridge.
 
-    An echo settles its send. A message typed on the phone just now takes over the conversation.
-    Returns the message typed on the phone, None for one already stored or our own echo.
+    An echo settles its send. A message typed on the phone just now takes over the conversation. While the answer to a
+    send is awaited, nobody knows which of the two it is: it is held, and nothing more is sent (`settle_held_messages`).
+    Returns the stored message; None for one already stored, held, or our own echo.
     """
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
     contact = resolve_contact(session=session, address=_chat_without_our_name(event))
@@ -260,30 +266,59 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     Conversation.objects.select_for_update().get(pk=conversation.pk)
     if _is_known(conversation, event):
         return None
+    unsettled = _find_unsettled(conversation, event)
+    if unsettled is not None and (event.is_echo or unsettled.status == Message.Status.UNCONFIRMED):
+        record_sent(message_id=unsettled.pk, provider_message_id=event.provider_message_id, at=event.sent_at)
+        return None
+    is_sending = Message.objects.filter(conversation=conversation, status=Message.Status.SENDING).exists()
+    if is_sending and not event.is_history:
+        HeldMessage.objects.create(conversation=conversation, event=EVENT.dump_python(event, mode="json"))
+        return None
+    return _store_own_message(event, session=session, contact=contact, conversation=conversation)
+
+
+def _find_unsettled(conversation: Conversation, event: MessageReceived) -> Message | None:
+    """Return the send that this may be the echo of: being sent, or unconfirmed, with the same text at the same time."""
+    written_at = event.sent_at or timezone.now()
+    unsettled = Message.objects.filter(
+        conversation=conversation,
+        direction=Message.Direction.OUTBOUND,
+        status__in=[Message.Status.SENDING, Message.Status.UNCONFIRMED],
+        provider_message_id=None,
+        text=event.text,
+        sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
+    )
+    if event.is_typed:
+        return None
+    if not event.is_echo:  # an echo may name the kind otherwise than we did: a voice note for an audio file
+        unsettled = unsettled.filter(kind=event.kind.value)
+    return unsettled.order_by("status", "created_at", "id").first()  # what is being sent before what is unconfirmed
+
+
+@periodic(every_s=1)
+def settle_held_messages() -> None:
+    """Store what was held while a send's answer was awaited: by now its id tells whether it is that send's echo."""
+    sending = Message.objects.filter(conversation=OuterRef("conversation"), status=Message.Status.SENDING)
+    held_messages = HeldMessage.objects.filter(~Exists(sending)).select_related("conversation__session__bridge")
+    for held in held_messages.order_by("id")[:500]:
+        with suppress(IntegrityError, Conversation.DoesNotExist), transaction.atomic():  # merged meanwhile: next time
+            if HeldMessage.objects.filter(pk=held.pk).delete()[0]:
+                receive_own_message(bridge=held.conversation.session.bridge, event=EVENT.validate_python(held.event))
+        wakeups.notify(held.conversation_id, session_id=held.conversation.session_id)
+
+
+def _store_own_message(
+    event: MessageReceived, *, session: WhatsAppSession, contact: Contact, conversation: Conversation
+) -> Message:
+    """Store what was typed on the phone, which takes over, or what another program sent through the bridge."""
     now = timezone.now()
     written_at = min(event.sent_at or now, now)
     said_at = written_at if event.is_history else now
-    unsettled = (
-        Message.objects.filter(
-            conversation=conversation,
-            direction=Message.Direction.OUTBOUND,
-            status__in=[Message.Status.SENDING, Message.Status.UNCONFIRMED],
-            provider_message_id=None,
-            text=event.text,
-            kind=event.kind.value,
-            sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
-        )
-        .order_by("status", "created_at", "id")  # what is being sent before what is unconfirmed
-        .first()
-    )
-    if unsettled is not None:
-        record_sent(message_id=unsettled.pk, provider_message_id=event.provider_message_id, at=event.sent_at)
-        return None
     message = Message.objects.create(
         session=session,
         conversation=conversation,
         direction=Message.Direction.OUTBOUND,
-        author=Message.Author.PHONE,
+        author=Message.Author.API if event.is_echo else Message.Author.PHONE,
         kind=event.kind.value,
         status=Message.Status.SENT,
         text=event.text,
@@ -299,6 +334,6 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
         last_message_at=max(filter(None, [conversation.last_message_at, said_at]))
     )
     is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
-    if is_fresh and not event.is_history and not _is_own_number(session, contact):
+    if is_fresh and not event.is_history and not event.is_echo and not _is_own_number(session, contact):
         control.record_human_reply(conversation=conversation, reason="typed on the phone")
     return message

@@ -84,6 +84,8 @@ WITH first AS (
      WHERE message.status = 'queued' AND (message.next_try_at IS NULL OR message.next_try_at <= statement_timestamp())
        AND session.status = 'connected' AND session.ended_at IS NULL
        AND (message.control_epoch IS NULL OR message.control_epoch = conversation.control_epoch)
+       AND NOT EXISTS (SELECT 1 FROM messaging_heldmessage held  -- perhaps a person has just typed on the phone
+                        WHERE held.conversation_id = conversation.id)
 ), free AS (
     SELECT ready.number FROM ready JOIN messaging_message message ON message.id = ready.id
      ORDER BY message.id FOR NO KEY UPDATE OF message {skip_locked}

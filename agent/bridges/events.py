@@ -76,7 +76,9 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """A message. `outbound`: typed on the linked phone, or, surely if `is_echo`, the echo of a message we sent.
+    """A message. `outbound`: typed on the linked phone, or the echo of a message that was sent through the bridge.
+
+    Which of the two, some bridges say: `is_typed` and `is_echo`; neither is set where it is not known.
 
     Times are aware UTC and as the bridge states them, by whatever clock; None if it does not say. `sent_at` is when the
     message was written, `posted_at` when the bridge posted it. `details` holds what the kind has beside text:
@@ -107,6 +109,7 @@ class MessageReceived:
     posted_at: datetime | None = None
     full_id: str = ""
     is_echo: bool = False
+    is_typed: bool = False
     is_standby: bool = False
 
 

@@ -69,7 +69,7 @@ class SimulatorBridge(BridgeAdapter):
             kind         a value of `Kind`; default `text`
             text         the text, or the caption
             sent_at      milliseconds since 1970, or ISO 8601 with a zone; without it: now
-            outbound     true: typed on our own phone
+            outbound     true: typed on our own phone; with `echo` true: sent through the bridge
             history      true: the past being synchronised
             forwarded    true
             quoted_id    id of the message this one answers
@@ -288,7 +288,8 @@ def _message(raw: Fields) -> BridgeEvent:
         sender=sender,
         kind=kind,
         text=text,
-        outbound=raw.flag("outbound"),
+        outbound=raw.flag("outbound") or raw.flag("echo"),
+        is_echo=raw.flag("echo"),
         sent_at=raw.time("sent_at") or datetime.now(UTC),
         media=MediaRef(
             mime_type=media.short("mime_type", longest=MAX_MIME_TYPE_LENGTH), filename=media.short("filename")

@@ -4,7 +4,15 @@ from messaging.models.contacts import Contact, ContactAlias, ContactQuerySet
 from messaging.models.conversations import Conversation, ConversationQuerySet
 from messaging.models.events import CurrentTransaction, Event, EventQuerySet, webhook_id_of
 from messaging.models.memory import Fact, Summary
-from messaging.models.messages import EarlyReceipt, Media, MediaQuerySet, Message, MessageQuerySet, media_path
+from messaging.models.messages import (
+    EarlyReceipt,
+    HeldMessage,
+    Media,
+    MediaQuerySet,
+    Message,
+    MessageQuerySet,
+    media_path,
+)
 from messaging.models.search import Embedding, EmbeddingModel, Real, SearchEntry, UnembeddedMessage, UnindexedMessage
 from messaging.models.turns import ToolCall, Turn, TurnQuerySet
 from messaging.models.webhooks import (
@@ -28,6 +36,7 @@ __all__ = [
     "Event",
     "EventQuerySet",
     "Fact",
+    "HeldMessage",
     "Media",
     "MediaQuerySet",
     "Message",

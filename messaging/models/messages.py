@@ -181,6 +181,20 @@ class Media(models.Model):
         return self.filename or self.mime_type or "attachment"
 
 
+class HeldMessage(models.Model):
+    """A message of our own number that came while a send's answer was awaited: its echo, or typed on the phone.
+
+    The answer tells which. Until it is known, nothing more is sent in the conversation. `event` is a MessageReceived.
+    """
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="held_messages")
+    event = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"held in {self.conversation_id}"
+
+
 class EarlyReceipt(models.Model):
     """A receipt that overtook the answer to our own send: applied as soon as we learn the message's id."""
 

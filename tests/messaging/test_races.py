@@ -16,7 +16,7 @@ from commands.registry import By, Caller, get
 from commands.run import run
 from messaging import control, leases, outbox
 from messaging.contacts.merging import merge_contacts
-from messaging.inbound import receive_own_message
+from messaging.inbound import receive_own_message, settle_held_messages
 from messaging.models import Contact, Conversation, Fact, Message, SearchEntry
 from messaging.outbound import send_text
 from messaging.receipts import record_sent
@@ -166,6 +166,7 @@ def test_an_echo_and_the_giving_up_of_its_send_do_not_wait_for_each_other(bridge
         giving_up.until_it_waits()
         receive_own_message(bridge=bridge, event=message_event("part one", number=9, outbound=True))
     giving_up.result()
+    settle_held_messages()
     assert Message.objects.get(text="part one").status == "sent"
 
 

@@ -215,6 +215,7 @@ def _said(
         forwarded=forwarded,
         own_phone=value.own_phone,
         is_echo=outbound and value.is_standby,
+        is_typed=outbound and not value.is_standby,
         is_standby=value.is_standby,
     )
 

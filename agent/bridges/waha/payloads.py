@@ -198,6 +198,7 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
         own_phone=own.phone if own else None,
         posted_at=envelope.time("timestamp"),
         is_echo=parties.from_me and payload.short("source") == "api",
+        is_typed=parties.from_me and payload.short("source") == "app",
     )
 
 
