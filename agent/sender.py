@@ -108,7 +108,8 @@ def _quoted(claimed: Claimed) -> MessageRef:
     if message is None:
         return MessageRef(claimed.quoted_id)
     is_ours = message.direction == Message.Direction.OUTBOUND
-    return MessageRef(claimed.quoted_id, is_ours=is_ours, text=message.text)
+    full_id = message.details.get("full_id", "")
+    return MessageRef(claimed.quoted_id, is_ours=is_ours, full_id=full_id, text=message.text)
 
 
 def _steps_with_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, Any]) -> Steps[Sent]:
