@@ -43,6 +43,9 @@ docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema, 
 		doc.write_text(doc.read_text().split('| route |')[0] + sys.stdin.read())"
 	@$(IN_VENV) manage.py event_types | $(IN_VENV) -c "import pathlib, sys; doc = pathlib.Path('docs/events.md'); \
 		doc.write_text(doc.read_text().split('### ')[0] + sys.stdin.read())"
+	@$(IN_VENV) manage.py bridge_matrix | $(IN_VENV) -c "import pathlib, sys; \
+		doc = pathlib.Path('docs/bridges/README.md'); \
+		doc.write_text(doc.read_text().split('| it can |')[0] + sys.stdin.read())"
 
 fuzz: .venv/.ready-to-test  ## Ask a running server everything its schema allows, and what it does not.
 	@$(IN_VENV) -m tests.fuzzing $(ARGS)

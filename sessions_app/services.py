@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
@@ -37,6 +37,8 @@ DELETED_BY_US = "deleted by us"
 WEAK_REASONS = ("", UNKNOWN_TO_BRIDGE, NOT_CONNECTED)
 # Baileys' codes after which a session does not reconnect: logged out, forbidden, mismatch, replaced.
 FINAL_REASONS = ("401", "403", "411", "440", LOGGED_OUT_BY_US, DELETED_BY_US)
+# While a number is being linked; some bridges say `connecting` until they have the first code.
+WAITING = frozenset({Link.INITIALIZING, Link.QR_WAITING, Link.CONNECTING})
 SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 
@@ -214,7 +216,7 @@ def with_current_qr(session: WhatsAppSession) -> WhatsAppSession:
     Asks the bridge, because not every bridge sends an event when the code is scanned. Raises BridgeFailed if the bridge
     does not answer and the stored code has expired.
     """
-    is_waiting = session.status in {WhatsAppSession.Status.INITIALIZING, WhatsAppSession.Status.QR_WAITING}
+    is_waiting = session.status in WAITING
     if session.ended_at is not None or not is_waiting:
         return session
     try:
@@ -298,6 +300,29 @@ def end_session(session: WhatsAppSession) -> WhatsAppSession:
     session = record_session_state(session=session, state=state, reason=DELETED_BY_US)
     session.ended_at = timezone.now()
     session.save(update_fields=["ended_at"])
+    return session
+
+
+def move_session(session: WhatsAppSession, *, to: Bridge, name: str = "") -> WhatsAppSession:
+    """Move a number to another bridge, under `name` if it has another one there; contacts and conversations stay.
+
+    It is not linked there yet, unless the bridge says so. The link at the old bridge is not touched: log it out there.
+    Raises SessionExists if the other bridge has a session of this name.
+    """
+    name = name or session.name
+    try:
+        with transaction.atomic():
+            WhatsAppSession.objects.filter(pk=session.pk).update(
+                bridge=to,
+                name=name,
+                status=WhatsAppSession.Status.DISCONNECTED,
+                status_reason="",
+                status_changed_at=None,
+                ended_at=None,
+            )
+    except IntegrityError as exc:
+        raise SessionExists(f"The bridge {to.slug} has a session {name} already.") from exc
+    session.refresh_from_db()
     return session
 
 

@@ -45,6 +45,33 @@ class Capability(StrEnum):
     SIGNED_WEBHOOK = "signed_webhook"
 
 
+DESCRIPTIONS: dict[Capability, str] = {
+    Capability.LINK_BY_QR: "link by QR code",
+    Capability.LINK_BY_PAIRING_CODE: "link by pairing code",
+    Capability.RESTART: "restart a session",
+    Capability.LOGOUT: "log a session out",
+    Capability.SET_WEBHOOK: "be told our webhook address by a call",
+    Capability.SEND_TEXT: "send texts",
+    Capability.SEND_MEDIA: "send images, videos, audio and documents",
+    Capability.SEND_VOICE: "send voice notes",
+    Capability.SEND_STICKER: "send stickers",
+    Capability.SEND_LOCATION: "send locations",
+    Capability.SEND_CONTACT: "send contact cards",
+    Capability.SEND_TEMPLATE: "send templates",
+    Capability.QUOTE: "quote the message that is answered",
+    Capability.REACT: "react to messages",
+    Capability.TYPING: "show typing",
+    Capability.MARK_READ: "mark messages as read",
+    Capability.SEND_TO_GROUP: "write to groups",
+    Capability.SEND_TO_LID: "write to people whose number is hidden (LID)",
+    Capability.CHECK_NUMBER: "tell whether a number is on WhatsApp",
+    Capability.RECEIPTS: "report delivered and read",
+    Capability.RECEIVE_MEDIA: "hand over received files",
+    Capability.OWN_PHONE: "report what is typed on the linked phone",
+    Capability.SIGNED_WEBHOOK: "sign webhook requests",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SessionState:
     """A session as the bridge reports it. `qr_png` is the PNG of the code to scan."""

@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-from django.core.management import get_commands
+from django.core.management import call_command, get_commands
+
+from agent.bridges import ADAPTERS
+from agent.bridges.base import DESCRIPTIONS, Capability
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PATH = re.compile(
     r"(?<![\w./<])((?:whatsapp_agent|accounts|sessions_app|messaging|commands|agent|tests|docs|benchmarks)/[\w./-]*)"
 )
@@ -28,3 +31,18 @@ def test_a_page_names_only_files_that_exist(page: Path) -> None:
 def test_a_page_names_only_management_commands_that_exist(page: Path) -> None:
     named = set(COMMAND.findall(page.read_text()))
     assert named - set(get_commands()) == set()
+
+
+def test_the_capability_matrix_of_the_bridges_is_what_the_adapters_declare(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("bridge_matrix")
+    printed = capsys.readouterr().out
+
+    page = (ROOT / "docs" / "bridges" / "README.md").read_text()
+
+    assert page.endswith(printed)
+    assert set(DESCRIPTIONS) == set(Capability)
+
+
+@pytest.mark.parametrize("kind", sorted(set(ADAPTERS) - {"simulator"}))
+def test_every_bridge_has_a_page(kind: str) -> None:
+    assert (ROOT / "docs" / "bridges" / f"{kind}.md").exists()

@@ -1,0 +1,220 @@
+"""Sessions at WAHA, Evolution API and the Cloud API: linked, reconciled, and told where to post their events."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from agent.bridges.events import Link, SessionChanged
+from agent.sender import deliver
+from messaging.inbound import receive_message
+from messaging.models import Conversation
+from messaging.outbound import send_text
+from sessions_app.bridges import setup_bridge
+from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import (
+    current_qr,
+    end_session,
+    logout_session,
+    move_session,
+    reconnect_session,
+    record_session_change,
+    start_session,
+    sync_bridge,
+    with_current_qr,
+)
+from tests.conftest import message_event
+from tests.support.bridges.fake_cloud import NUMBER, FakeCloud
+from tests.support.bridges.fake_evolution import FakeEvolution
+from tests.support.bridges.fake_waha import FakeWaha
+from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
+
+FAKES = {"waha": FakeWaha, "evolution": FakeEvolution, "cloud": FakeCloud}
+PUBLIC_URL = "https://agent.example"
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, profile: Any) -> Iterator[Any]:
+    """The fake server of the bridge named by the test's parameter, and the row `default` that leads to it."""
+    kind = request.param
+    with FAKES[kind]() as fake:
+        row = Bridge.objects.get(slug="default")
+        row.kind, row.base_url, row.api_key = kind, fake.url, fake.api_key
+        row.webhook_secret, row.signing_key = "the-secret", "key"
+        row.save()
+        fake.row = row
+        yield fake
+
+
+def every(*kinds: str) -> Any:
+    return pytest.mark.parametrize("server", kinds, indirect=True)
+
+
+@every("waha", "evolution")
+def test_a_number_is_linked_with_the_code_that_is_asked_for(server: Any):
+    session = start_session(name="ops", bridge=server.row)
+    waiting = with_current_qr(session)
+    code = current_qr(waiting)
+    server.add_session("ops", phone="5511999990000", display_name="Loja Azul")
+    linked = with_current_qr(waiting)
+
+    assert code is not None
+    assert code.startswith(b"\x89PNG")
+    assert (linked.status, linked.linked_at is not None) == ("connected", True)
+
+
+@every("waha", "evolution")
+def test_a_reconciliation_takes_over_what_the_bridge_has(server: Any):
+    server.add_session("ops", phone="5511999990000", display_name="Loja Azul")
+
+    report = sync_bridge(server.row)
+
+    session = WhatsAppSession.objects.get()
+    assert (report["added"], session.phone, session.status) == (["ops"], "+5511999990000", "connected")
+
+
+@every("cloud")
+def test_each_number_of_the_cloud_api_is_asked_for_because_none_are_listed(server: Any):
+    server.add_session(NUMBER, phone="5511999990000")
+    session = start_session(name=NUMBER, bridge=server.row)
+    server.sessions[NUMBER]["status"] = "BANNED"
+
+    report = sync_bridge(server.row)
+    session.refresh_from_db()
+
+    assert (report["updated"], session.status, session.phone) == ([NUMBER], "disconnected", "+5511999990000")
+    server.sessions.clear()
+    sync_bridge(server.row)
+    session.refresh_from_db()
+    assert session.status_reason == "unknown to the bridge"
+
+
+@every("cloud")
+def test_an_id_that_meta_does_not_know_starts_no_session(server: Any):
+    with pytest.raises(BridgeFailed):
+        start_session(name="1", bridge=server.row)
+    with pytest.raises(BridgeFailed):
+        start_session(name="sales", bridge=server.row)
+
+    assert not WhatsAppSession.objects.exists()
+
+
+@every("waha", "evolution")
+def test_a_session_that_failed_is_linked_anew(server: Any):
+    server.add_session("ops", phone="5511999990000")
+    sync_bridge(server.row)
+    record_session_change(bridge=server.row, event=SessionChanged("ops", Link.FAILED))
+    failed = WhatsAppSession.objects.get()
+    assert (failed.status, failed.status_reason) == ("disconnected", "failed at the bridge")
+    server.add_session("ops", status={"waha": "FAILED", "evolution": "close"}[server.row.kind])
+
+    again = with_current_qr(reconnect_session(failed))
+
+    assert again.status == "qr_waiting"
+
+
+@every("waha", "evolution")
+def test_logging_out_and_ending_reach_the_bridge(server: Any):
+    server.add_session("ops", phone="5511999990000")
+    sync_bridge(server.row)
+
+    session = logout_session(WhatsAppSession.objects.get())
+    assert session.status == "logged_out"
+    end_session(session)
+    assert "ops" not in server.sessions
+
+
+@every("cloud")
+def test_what_the_cloud_api_has_not_is_refused_before_it_is_asked(server: Any):
+    server.add_session(NUMBER, phone="5511999990000")
+    session = start_session(name=NUMBER, bridge=server.row)
+    server.requests.clear()
+
+    with pytest.raises(NotSupportedByBridge):
+        logout_session(session)
+    assert not server.requests
+
+
+# --- the webhook's address ----------------------------------------------------------------------------------------
+def webhook_of(server: Any, name: str) -> dict[str, Any]:
+    match server.row.kind:
+        case "waha":
+            return server.sessions[name]["config"]["webhooks"][0]
+        case "evolution":
+            return server.webhooks[name]
+    return server.webhooks[name] | {"url": server.webhooks[name]["override_callback_uri"]}
+
+
+@every("waha", "evolution", "cloud")
+def test_setup_bridge_tells_each_session_of_a_bridge_our_address(server: Any, settings: Any, capsys: Any):
+    name = NUMBER if server.row.kind == "cloud" else "ops"
+    server.add_session(name, phone="5511999990000")
+    sync_or_start(server, name)
+    settings.PUBLIC_URL = PUBLIC_URL
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL = server.row.kind, server.url
+    settings.WHATSAPP_API_KEY, settings.WHATSAPP_SIGNING_KEY = server.api_key, "key"
+    settings.WHATSAPP_WEBHOOK_SECRET = "the-secret"
+
+    call_command("setup_bridge")
+
+    assert webhook_of(server, name)["url"] == f"{PUBLIC_URL}/api/v1/webhooks/default/the-secret"
+    assert name in capsys.readouterr().out
+
+
+def sync_or_start(server: Any, name: str) -> None:
+    if server.row.kind == "cloud":
+        start_session(name=name, bridge=server.row)
+    else:
+        sync_bridge(server.row)
+
+
+@every("waha")
+def test_without_a_public_address_setup_bridge_says_what_to_set(server: Any, settings: Any):
+    settings.PUBLIC_URL = ""
+
+    (line,) = setup_bridge(server.row)
+
+    assert "PUBLIC_URL" in line
+    assert not server.requests
+
+
+def test_zapw_is_told_by_hand(bridge: Bridge, settings: Any):
+    settings.PUBLIC_URL = PUBLIC_URL
+
+    (line,) = setup_bridge(bridge)
+
+    assert f"{PUBLIC_URL}/api/v1/webhooks/default/{bridge.webhook_secret}" in line
+
+
+# --- another bridge -----------------------------------------------------------------------------------------------
+@every("waha")
+def test_a_number_that_moves_keeps_its_contacts_and_is_written_to_at_the_new_bridge(
+    server: Any, bridge: Bridge, session: Any, conversation: Any, says: Any, settings: Any
+):
+    Bridge.objects.filter(pk=server.row.pk).update(slug="old", kind="zapw")
+    new = Bridge.objects.create(
+        slug="new", kind="waha", base_url=server.url, api_key=server.api_key, webhook_secret="s"
+    )
+    settings.SEND_GAP_S = 0.0
+    says("Hello")
+
+    moved = move_session(session, to=new)
+    server.add_session(moved.name, phone="5511999990000")
+    sync_bridge(new)
+    message = send_text(conversation=Conversation.objects.get(), text="We have moved")
+    deliver(message.conversation_id)
+
+    assert server.sent[0]["to"] == "5511988887777@c.us"
+    event = message_event("Hi again", number=2, chat="5511988887777@c.us")
+    receive_message(bridge=new, event=event)
+    assert Conversation.objects.get().messages.count() == 3
+
+
+def test_a_number_does_not_move_to_where_its_name_is_taken(bridge: Bridge, simulator: Bridge, session: Any):
+    WhatsAppSession.objects.create(bridge=simulator, name=session.name, agent_profile=session.agent_profile)
+
+    with pytest.raises(SessionExists):
+        move_session(session, to=simulator)
+    session.refresh_from_db()
+    assert session.bridge == bridge
