@@ -19,6 +19,7 @@ from agent.bridges.events import (
     MessageReceived,
 )
 from messaging import control
+from messaging.contacts.creation import create_contact
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.phones import owner_spellings
 from messaging.models import Contact, Conversation, HeldMessage, Media, Message
@@ -124,7 +125,8 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
     result = _insert(bridge=bridge, event=event)
     if result is None:
         with transaction.atomic():
-            sender_id = _ensure_conversation(bridge=bridge, event=event)
+            is_created = create_contact(bridge_id=bridge.pk, session_name=event.session, address=event.chat)
+            sender_id = None if is_created else _ensure_conversation(bridge=bridge, event=event)
             result = _insert(bridge=bridge, event=event, sender_id=sender_id)
             if result is None:
                 raise Conversation.DoesNotExist("the conversation was created a line above, and has changed since")

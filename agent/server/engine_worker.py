@@ -4,6 +4,7 @@ Hundreds of turns wait for models and bridges at once. As threads they would sha
 and with the requests; as greenlets they share an event loop, and the code that waits is written the same.
 """
 
+import os
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ from agent.server.wake_channel import WakeChannel
 from whatsapp_agent import wakeups
 
 HEARTBEAT_S = 0.25  # also how soon a signal to stop is seen
+NICENESS = 5  # a webhook request goes first: its bridge waits, and sends again what takes too long
 
 
 def become_cooperative() -> None:
@@ -56,6 +58,7 @@ class EngineWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     channel: WakeChannel
 
     def init_process(self) -> None:
+        os.nice(NICENESS)
         become_cooperative()
         super().init_process()
 

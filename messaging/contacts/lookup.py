@@ -1,6 +1,7 @@
 """Contacts and their conversations by address and by phone."""
 
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Case, F, Q, Value, When
@@ -59,13 +60,16 @@ def alias_spellings(kind: AliasKind, value: str) -> list[str]:
 def _create_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
     try:
         with transaction.atomic():
-            if _lock_phones(session=session, address=address) and _find_contacts(session=session, address=address)[0]:
+            if (
+                lock_phones(session_id=session.pk, address=address)
+                and _find_contacts(session=session, address=address)[0]
+            ):
                 return resolve_contact(
                     session=session, address=address
                 )  # another transaction created it under the other spelling
-            name = _name(address)
+            name = name_of(address)
             contact = Contact.objects.create(
-                session=session, name=name, bridge_name=name, phone=_phone(address), is_group=address.is_group
+                session=session, name=name, bridge_name=name, phone=phone_of(address), is_group=address.is_group
             )
             ContactAlias.objects.bulk_create(
                 ContactAlias(session=session, contact=contact, kind=kind, value=value)
@@ -79,13 +83,13 @@ def _create_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
         return resolve_contact(session=session, address=address)  # another transaction created it at the same moment
 
 
-def _lock_phones(*, session: WhatsAppSession, address: ChatAddress) -> bool:
+def lock_phones(*, session_id: UUID, address: ChatAddress) -> bool:
     """Lock the address's phones that have two spellings, until the transaction ends; return whether there are any.
 
     The unique constraint on aliases prevents a second contact under the same spelling, this lock one under the other.
     """
     phones = {value for kind, value in address.aliases if len(alias_spellings(kind, value)) > 1}
-    names = sorted(f"contact:{session.pk}:{canonical_phone(phone)}" for phone in phones)
+    names = sorted(f"contact:{session_id}:{canonical_phone(phone)}" for phone in phones)
     with connection.cursor() as cursor:
         for name in names:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
@@ -105,8 +109,8 @@ def record_changed_id(*, session: WhatsAppSession, old: ChatAddress, new: ChatAd
         return
     contact = contacts[0]
     _update_contact(contact=contact, address=new, new=list(new.aliases))
-    if _phone(new):
-        Contact.objects.filter(pk=contact.pk).update(phone=_phone(new))
+    if phone_of(new):
+        Contact.objects.filter(pk=contact.pk).update(phone=phone_of(new))
     Conversation.objects.filter(contact=contact).update(address=new.address)
 
 
@@ -118,12 +122,12 @@ def _update_contact(*, contact: Contact, address: ChatAddress, new: list[tuple[A
     )
     _set_username(contact=contact, address=address)
     changes: dict[str, Any] = {}
-    if (name := _name(address)) and contact.bridge_name != name:
+    if (name := name_of(address)) and contact.bridge_name != name:
         is_from_bridge = Q(name="") | Q(name=F("bridge_name"))  # any other name is from staff and is not replaced
         changes["name"] = Case(When(is_from_bridge, then=Value(name)), default=F("name"))
         changes["bridge_name"] = name
-    if _phone(address) and not contact.phone:
-        changes["phone"] = _phone(address)
+    if phone_of(address) and not contact.phone:
+        changes["phone"] = phone_of(address)
     if changes:
         Contact.objects.filter(pk=contact.pk).update(**changes)
         contact.refresh_from_db(fields=list(changes))
@@ -140,11 +144,11 @@ def _set_username(*, contact: Contact, address: ChatAddress) -> None:
         )
 
 
-def _name(address: ChatAddress) -> str:
+def name_of(address: ChatAddress) -> str:
     return next((a.name for a in (address, *address.alternates) if a.name), "")[:200]
 
 
-def _phone(address: ChatAddress) -> str:
+def phone_of(address: ChatAddress) -> str:
     return next((a.phone for a in (address, *address.alternates) if a.phone), "")
 
 
