@@ -97,11 +97,15 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The bridge's answer to an accepted message. `address` is the recipient's, if the bridge knows them by another."""
+    """The bridge's answer to an accepted message. `address` is the recipient's, if the bridge knows them by another.
+
+    `is_pending`: the platform has accepted it and holds it back for now.
+    """
 
     provider_message_id: str
     at: datetime | None = None
     address: str | None = None
+    is_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +298,7 @@ class BridgeAdapter(ABC):
     def fetch_media(
         self, *, session: str, ref: str, address: str, message: MessageRef, max_bytes: int
     ) -> Steps[FetchedMedia]:
-        """Fetch the file of a message by the `ref` of its event. Raises Refused (`media_gone`, `too_large`)."""
+        """Fetch the file of a message by the `ref` of its event. Raises Refused (`not_found`, `too_large`)."""
         raise self._cannot("hand over received files")
 
     def check_number(self, *, session: str, phone: str) -> Steps[KnownNumber]:

@@ -98,7 +98,7 @@ class CloudBridge(BridgeAdapter):
             return False
         given = {name.lower(): value for name, value in request.headers.items()}.get("x-hub-signature-256", "")
         digest = hmac.new(self.config.signing_key.encode(), request.body, hashlib.sha256).hexdigest()
-        return is_same_secret(given.strip(), f"sha256={digest}")
+        return is_same_secret(given.strip().lower(), f"sha256={digest}")
 
     def answer_challenge(self, query: Mapping[str, str]) -> str | None:
         """Return the challenge of Meta's verification of our webhook's URL; None if the token is not ours."""
@@ -238,7 +238,7 @@ class CloudBridge(BridgeAdapter):
             raise BridgeError("The file lies at an address that is not Meta's.", code="bridge_failure")
         response = yield Request("GET", media.url, max_response_bytes=max_bytes)
         if not response.is_success or not response.body:
-            raise Refused("Meta no longer has this file.", code="media_gone")
+            raise Refused("Meta no longer has this file.", code="not_found")
         if not _is_intact(response.body, media.sha256):
             raise BridgeError("The file came damaged.", code="bridge_failure")
         return FetchedMedia(response.body, mime_type=media.mime_type)
@@ -265,6 +265,10 @@ class CloudBridge(BridgeAdapter):
 
     def list_sessions(self) -> Steps[list[SessionState]]:
         raise self._cannot("list its numbers")
+
+    def list_numbers(self, *, account: str) -> Steps[list[SessionState]]:
+        """Ask for the numbers of a business account (WABA), whose id no session tells."""
+        return answers.parse_numbers((yield Request("GET", f"{_path(account)}/phone_numbers")))
 
     def delete_session(self, *, name: str) -> Steps[None]:
         """Stop the number's events to us. The number itself stays on the Cloud API."""

@@ -7,7 +7,13 @@ from agent.bridges.base import Sent, SessionState
 from agent.bridges.cloud.errors import PAIR_RATE, PAIR_RATE_WAIT_S, error_text, meaning_of
 from agent.bridges.events import Link
 from agent.bridges.exchange import BridgeError, Refused, Response, Unconfirmed, failure, session_failure
-from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, Fields, WrongShape
+from agent.bridges.parsing import (
+    MAX_MIME_TYPE_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_SESSION_NAME_LENGTH,
+    Fields,
+    WrongShape,
+)
 from whatsapp_agent.http.retry_after import parse_retry_after
 
 
@@ -33,7 +39,7 @@ def parse_sent(response: Response) -> Sent:
             raise WrongShape("messages is empty")
         contact = next(iter(answer.objects("contacts")), None)
         address = contact.short("wa_id") if contact else None
-        return Sent(provider_message_id=message.needed("id"), address=address)
+        return Sent(message.needed("id"), address=address, is_pending="message_status" in message)
     except WrongShape as exc:
         raise Unconfirmed("Meta took the message without naming its id.", code="bridge_failure") from exc
 
@@ -53,22 +59,35 @@ def parse_number(response: Response, *, name: str) -> SessionState | None:
         return None
     check(response)
     try:
-        answer = response.object()
-        digits = "".join(filter(str.isdecimal, answer.short("display_phone_number") or ""))
-        return SessionState(
-            name=name,
-            # Without a status an older version answers; then the answer itself says that the number is there.
-            status=Link.CONNECTED if answer.short("status") in {None, "CONNECTED"} else Link.DISCONNECTED,
-            phone=phone_of_digits(digits),
-            display_name=answer.short("verified_name", longest=MAX_NAME_LENGTH),
-        )
+        return _read_number(response.object(), name=name)
     except WrongShape as exc:
         raise unknown_format() from exc
 
 
+def parse_numbers(response: Response) -> list[SessionState]:
+    """Return the numbers of a business account."""
+    check(response)
+    try:
+        numbers = response.object().objects("data")
+        return [_read_number(each, name=each.needed("id", longest=MAX_SESSION_NAME_LENGTH)) for each in numbers]
+    except WrongShape as exc:
+        raise unknown_format() from exc
+
+
+def _read_number(raw: Fields, *, name: str) -> SessionState:
+    digits = "".join(filter(str.isdecimal, raw.short("display_phone_number") or ""))
+    return SessionState(
+        name=name,
+        # Without a status an older version answers; then the answer itself says that the number is there.
+        status=Link.CONNECTED if raw.short("status") in {None, "CONNECTED"} else Link.DISCONNECTED,
+        phone=phone_of_digits(digits),
+        display_name=raw.short("verified_name", longest=MAX_NAME_LENGTH),
+    )
+
+
 def parse_media(response: Response) -> MediaAnswer:
     if is_unknown(response):
-        raise Refused("Meta no longer has this file.", code="media_gone")
+        raise Refused("Meta no longer has this file.", code="not_found")
     check(response)
     try:
         answer = response.object()

@@ -216,7 +216,7 @@ class EvolutionBridge(BridgeAdapter):
             max_response_bytes=max_bytes * 4 // 3 + 65536,
         )
         if response.status == HTTPStatus.BAD_REQUEST:
-            raise Refused("Evolution no longer has this file.", code="media_gone")
+            raise Refused("Evolution no longer has this file.", code="not_found")
         check(response)
         return parse_media(response)
 

@@ -99,7 +99,7 @@ def parse_media(response: Response) -> FetchedMedia:
     except (WrongShape, binascii.Error, ValueError) as exc:
         raise BridgeError("Evolution gave the file in an unknown format.", code="bridge_failure") from exc
     if not content:
-        raise Refused("The file is empty.", code="media_gone")
+        raise Refused("The file is empty.", code="not_found")
     return FetchedMedia(content, mime_type=mime_type, filename=filename)
 
 

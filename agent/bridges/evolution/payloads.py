@@ -231,7 +231,7 @@ def _qr(session: str, envelope: Fields, data: Fields) -> BridgeEvent:  # noqa: A
     code = data.maybe_object("qrcode")
     if code is None:
         if "statusCode" in data or "message" in data:
-            return SessionChanged(session, Link.FAILED, code="qr_limit")
+            return SessionChanged(session, Link.FAILED, code=str(data.integer("statusCode") or "")[:16])
         raise WrongShape("data.qrcode is missing")
     return SessionChanged(
         session,

@@ -24,7 +24,7 @@ from agent.bridges.base import (
 )
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
-from agent.bridges.exchange import BridgeError, Refused, Request, Response, Steps
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps
 from agent.bridges.parsing import Fields, WrongShape, read_json
 from agent.bridges.waha import answers
 from agent.bridges.waha.ids import maybe_person, read_person
@@ -202,10 +202,10 @@ class WahaBridge(BridgeAdapter):
             path = f"/api/{_name(session)}/chats/{chat}/messages/{message_id}"
             again = yield Request("GET", path, query={"downloadMedia": "true"})
             if again.status == HTTPStatus.NOT_FOUND or not (url := _media_url(again)):
-                raise Refused("WAHA no longer has this file.", code="media_gone")
+                raise Refused("WAHA no longer has this file.", code="not_found")
             response = yield _file_request(url, max_bytes)
         if response.status == HTTPStatus.NOT_FOUND or (response.is_success and not response.body):
-            raise Refused("WAHA no longer has this file.", code="media_gone")
+            raise Refused("WAHA no longer has this file.", code="not_found")
         answers.check(response)
         return FetchedMedia(response.body, mime_type=response.headers.get("content-type", "")[:100])
 
@@ -222,8 +222,16 @@ class WahaBridge(BridgeAdapter):
         state = answers.parse_session(response)
         if state.status != Link.QR_WAITING:
             return state
-        code = yield Request("GET", f"/api/{_name(name)}/auth/qr", headers={"Accept": "application/json"})
-        return SessionState(name=state.name, status=state.status, qr_png=answers.parse_qr(code))
+        try:
+            code = yield from self.fetch_qr(name=name)
+        except NotSent:  # it no longer waits
+            return state
+        return SessionState(name=state.name, status=state.status, qr_png=code)
+
+    def fetch_qr(self, *, name: str) -> Steps[bytes]:
+        """Return the PNG of the code to scan. Raises NotSent (`not_connected`) unless the session waits for one."""
+        path = f"/api/{_name(name)}/auth/qr"
+        return answers.parse_qr((yield Request("GET", path, headers={"Accept": "application/json"})))
 
     def list_sessions(self) -> Steps[list[SessionState]]:
         return answers.parse_sessions((yield Request("GET", "/api/sessions", query={"all": "true"})))
@@ -304,7 +312,7 @@ def _file_request(url: str, max_bytes: int) -> Request:
     parts = urlsplit(url)
     path = "/" + parts.path.lstrip("/")
     if not path.startswith(FILES) or ".." in path.split("/"):
-        raise Refused("WAHA gave the file's address in an unknown format.", code="media_gone")
+        raise Refused("WAHA gave the file's address in an unknown format.", code="not_found")
     return Request("GET", f"{path}?{parts.query}" if parts.query else path, max_response_bytes=max_bytes)
 
 

@@ -11,7 +11,8 @@ from agent.bridges.events import Link
 from agent.bridges.exchange import BridgeError, Response, Unconfirmed, failure, session_failure
 from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
 from agent.bridges.waha.ids import maybe_person, split_id
-from agent.bridges.waha.payloads import LINKS, read_capping, read_timelock
+from agent.bridges.waha.limits import read_capping, read_timelock
+from agent.bridges.waha.payloads import LINKS
 from whatsapp_agent.http.retry_after import parse_retry_after
 
 RESTRICTED = re.compile(r"\berror (?:463|475)\b")  # WhatsApp's limits on our account: timelock and capping
@@ -63,15 +64,16 @@ def read_session(raw: Fields) -> SessionState:
     )
 
 
-def parse_qr(response: Response) -> bytes | None:
-    """Return the PNG of the code to scan; None if the session no longer waits for one."""
-    if response.status in {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND}:
-        return None
+def parse_qr(response: Response) -> bytes:
+    """Return the PNG of the code to scan."""
     check(response)
     try:
-        return read_png(response.object().text("data"))
+        code = read_png(response.object().needed("data", longest=1_000_000))
     except WrongShape as exc:
         raise unknown_format() from exc
+    if code is None:
+        raise unknown_format()
+    return code
 
 
 def parse_pairing_code(response: Response) -> str:

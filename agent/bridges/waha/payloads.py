@@ -33,6 +33,7 @@ from agent.bridges.parsing import (
 )
 from agent.bridges.vcards import read_card
 from agent.bridges.waha.ids import MessageId, maybe_person, read_person, split_id
+from agent.bridges.waha.limits import read_restriction
 
 LINKS = {
     "STARTING": Link.CONNECTING,
@@ -330,7 +331,9 @@ def _edited(envelope: Fields, payload: Fields) -> BridgeEvent:
 
 def _revoked(envelope: Fields, payload: Fields) -> BridgeEvent:
     session = _session(envelope)
-    message = payload.maybe_object("after") or payload.object("before")
+    message = payload.maybe_object("after") or payload.maybe_object("before")
+    if message is None:
+        return MessageRevoked(session, target_id=split_id(payload.needed("revokedMessageId")).stanza_id)
     parties = _parties(envelope, message)
     if parties is None:
         return Ignored("a story, a broadcast list or a channel")
@@ -367,31 +370,6 @@ def _session_status(envelope: Fields, payload: Fields) -> BridgeEvent:
         at=envelope.time("timestamp"),
         restriction=read_restriction(payload.maybe_object("data")),
     )
-
-
-def read_restriction(data: Fields | None) -> dict[str, Any] | None:
-    """Return a limit that WhatsApp sets on the account: {kind, active, until}; None if `data` holds none."""
-    if data is None:
-        return None
-    if lock := data.maybe_object("reachoutTimelock"):
-        return read_timelock(lock)
-    return read_capping(capping) if (capping := data.maybe_object("messageCapping")) else None
-
-
-def read_timelock(raw: Fields) -> dict[str, Any]:
-    return {"kind": "timelock", "active": raw.flag("isActive"), "until": raw.time("timeEnforcementEnds")}
-
-
-def read_capping(raw: Fields) -> dict[str, Any]:
-    status = raw.short("cappingStatus", longest=50)
-    return {
-        "kind": "capping",
-        "active": status == "CAPPED",
-        "until": raw.time("cycleEnd"),
-        "status": status,
-        "used": raw.integer("usedQuota"),
-        "total": raw.integer("totalQuota"),
-    }
 
 
 # --- other events -------------------------------------------------------------------------------------------------

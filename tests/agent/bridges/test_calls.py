@@ -292,7 +292,7 @@ def test_a_file_that_is_gone_is_refused(pair: Pair):
     with pytest.raises(Refused) as caught:
         fetch(pair, REFS[pair.kind])
 
-    assert caught.value.code == "media_gone"
+    assert caught.value.code == "not_found"
 
 
 def test_a_file_larger_than_allowed_is_not_kept(pair: Pair):

@@ -200,7 +200,7 @@ def result_in_words(result: Any) -> dict[str, Any]:
     match result:
         case Sent():
             return {
-                "result": "sent",
+                "result": "accepted" if result.is_pending else "sent",
                 "provider_message_id": result.provider_message_id,
                 "stanza_id": result.provider_message_id,
                 "sent_at": iso(result.at),
@@ -229,6 +229,10 @@ def result_in_words(result: Any) -> dict[str, Any]:
             return {"result": "media", "mime_type": result.mime_type, "bytes": len(result.content)}
         case Health():
             return {"result": "healthy" if result.is_well else "unhealthy"}
+        case bytes():
+            return {"result": "qr", "qr": result}
+        case str() if result.startswith("+"):
+            return {"result": "number", "phone": result}
         case str():
             return {"result": "pairing_code", "code": result}
         case None:
