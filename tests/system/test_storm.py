@@ -12,12 +12,13 @@ from uuid import uuid4
 import pytest
 from django.db import InterfaceError, OperationalError, connection, connections
 from django.utils import timezone
+from pydantic import TypeAdapter
 
 from agent import engine, inbox, llm, sender
 from agent.bridges import ADAPTERS
 from agent.bridges.addresses import read_address
-from agent.bridges.base import MessageRef, Sent
-from agent.bridges.events import AliasKind, ChatAddress
+from agent.bridges.base import MessageRef, Sent, WebhookRequest
+from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, MessageReceived
 from agent.bridges.exchange import NotSent, Refused, Steps, Unconfirmed, without_request
 from agent.bridges.simulator import SimulatorBridge
 from agent.llm.base import Completion, ModelUnavailable, Prompt
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 SECONDS = 8
 PEOPLE = [(f"55119888877{number:02}@s.whatsapp.net", f"998877{number:02}@lid") for number in range(5)]
+EVENT = TypeAdapter(MessageReceived)
 chance = random.Random(7)
 
 
@@ -51,10 +53,16 @@ class OddBridge(SimulatorBridge):
         sent = Sent(provider_message_id=uuid4().hex)
         if number < 0.2:
             echo = message_event(text, provider_message_id=sent.provider_message_id, outbound=True, chat=_read(address))
-            try_to(lambda: inbox._store_event(bridge=bridges.bridge_of_slug("simulator"), event=echo))
+            try_to(lambda: post(echo))
         if number < 0.25:
             raise Unconfirmed("Perhaps.")
         return without_request(sent)
+
+    def is_authentic(self, request: WebhookRequest) -> bool:  # noqa: ARG002
+        return True
+
+    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
+        return [EVENT.validate_json(request.body)]
 
 
 class UnsteadyModel:
@@ -96,6 +104,11 @@ def try_to(act: Callable[[], object]) -> bool:
     return True
 
 
+def post(event: MessageReceived) -> dict[str, int]:
+    bridge = bridges.bridge_of_slug("simulator")
+    return inbox.process_webhook_request(bridge=bridge, headers={}, body=EVENT.dump_json(event))
+
+
 def _read(address: str) -> ChatAddress:
     return ChatAddress(address, AliasKind.LID) if address.endswith("@lid") else read_address(address)
 
@@ -107,7 +120,7 @@ def write(stored_ids: list[str]) -> None:
     chat = chance.choices([_read(phone), _read(hidden), tied], weights=[10, 10, 1])[0]
     event = message_event("Hello", provider_message_id=uuid4().hex, chat=chat)
     for _ in range(chance.choice([1, 2])):
-        assert inbox._store_event(bridge=bridges.bridge_of_slug("simulator"), event=event) == "kept"
+        assert post(event)["kept"] == 1
     stored_ids.append(event.provider_message_id)
     time.sleep(0.02)
 
