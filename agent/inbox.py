@@ -90,7 +90,7 @@ def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:
                 _store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=message)) for message in messages
             }
             return "not_kept" if "not_kept" in results else "kept"
-        case CallChanged() | HandoverChanged() | GroupChanged():
+        case GroupChanged():
             log.info("event_not_needed", bridge=bridge.slug, session=event.session, kind=type(event).__name__)
             return "ignored"
         case PlatformError(code=code):
@@ -126,6 +126,10 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
             receipts.record_revocation(bridge=bridge, event=event)
         case SessionChanged():
             record_session_change(bridge=bridge, event=event)
+        case CallChanged():
+            inbound.record_call(bridge=bridge, event=event)
+        case HandoverChanged():
+            inbound.record_handover(bridge=bridge, event=event)
         case ContactIdChanged(old=old, new=new):
             session = register_session(bridge=bridge, name=event.session)
             record_changed_id(session=session, old=old, new=new)

@@ -17,11 +17,13 @@ from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
 from messaging import outbox
 from messaging.media.files import outgoing
 from messaging.models import Media, Message
+from messaging.outbound import is_window_open
 from messaging.outbox import Claimed, Paced
 from sessions_app.bridges import adapter_for, bridge_cache, call_bridge
 from sessions_app.models import Bridge
 from sessions_app.services import NOT_CONNECTED, record_key_refused, record_session_change
 from whatsapp_agent import postgres
+from whatsapp_agent.errors import WindowClosed
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +41,7 @@ def deliver(conversation_id: UUID) -> datetime | None:
         if isinstance(claimed, Paced):
             return claimed.until
         bridge = bridge_cache.get(claimed.bridge_id, claimed.bridge_version)
-        more = _send(claimed, bridge=bridge)
+        more = _send(claimed, conversation_id=conversation_id, bridge=bridge)
         if not more:
             return None
         if (at := outbox.pause_after_send(conversation_id)) is not None:
@@ -47,10 +49,10 @@ def deliver(conversation_id: UUID) -> datetime | None:
     return None
 
 
-def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
+def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
     """Send one message and record the result; return whether the next one may follow."""
     try:
-        sent = _call(claimed, bridge=bridge)
+        sent = _call(claimed, conversation_id=conversation_id, bridge=bridge)
     except NotSent as exc:
         _record(partial(outbox.mark_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
         if exc.code == "not_connected":
@@ -71,12 +73,14 @@ def _send(claimed: Claimed, *, bridge: Bridge) -> bool:
     return _record(partial(outbox.mark_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
 
 
-def _call(claimed: Claimed, *, bridge: Bridge) -> Sent:
+def _call(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> Sent:
     """Call the bridge. Raises NotSent, Refused or another BridgeError."""
     adapter = adapter_for(bridge)
     denial_reason = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
     if denial_reason:
         raise Refused(denial_reason, code=NOT_SUPPORTED)
+    if not is_window_open(conversation_id, reply_window=adapter.reply_window):
+        raise Refused(WindowClosed.detail, code=WindowClosed.code)
     try:
         steps = _steps(claimed, adapter=adapter)
         postgres.release()

@@ -1,7 +1,9 @@
 """Queue outbound messages; the engine sends them."""
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -19,7 +21,7 @@ from messaging.models.conversations import NO_ATTENTION
 from sessions_app.bridges import adapter_for
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent import wakeups
-from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
+from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected, WindowClosed
 
 
 def parse_recipient(text: str, *, session: WhatsAppSession) -> str:
@@ -181,11 +183,21 @@ def _check_capability(conversation: Conversation, capability: Capability, what: 
 
 
 def check_sendable(*, conversation: Conversation) -> None:
-    """Raises SessionNotConnected or NotSupportedByBridge when nothing can be sent here now."""
+    """Raises SessionNotConnected, NotSupportedByBridge or WindowClosed when nothing can be sent here now."""
     session = conversation.session
     if session.ended_at is not None or session.status != WhatsAppSession.Status.CONNECTED:
         raise SessionNotConnected()
     check_reachable(conversation=conversation)
+    if not is_window_open(conversation.pk, reply_window=adapter_for(session.bridge).reply_window):
+        raise WindowClosed()
+
+
+def is_window_open(conversation_id: UUID, *, reply_window: timedelta | None) -> bool:
+    """Return whether the platform still delivers what is sent here: the contact wrote within its reply window."""
+    if reply_window is None:
+        return True
+    inbound = Message.objects.filter(conversation=conversation_id, direction=Message.Direction.INBOUND)
+    return inbound.filter(written_at__gt=timezone.now() - reply_window).exists()
 
 
 def check_reachable(*, conversation: Conversation) -> None:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, Value
 from django.db.models.functions import Coalesce
@@ -16,6 +17,8 @@ from messaging.models.messages import MessageQuerySet
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import register_session
 from whatsapp_agent.periodic import periodic
+
+log = structlog.get_logger(__name__)
 
 # From where each receipt may move a message: forward only, and `failed` only before anyone has seen it arrive.
 MOVES_FROM: dict[str, list[str]] = {
@@ -105,8 +108,12 @@ def _apply_receipt(
         changes |= {"error_code": error_code or "failed_at_whatsapp", "error": error[:300]}
     moved = known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
     if moved and status == Receipt.FAILED.value:
+        note = "WhatsApp did not deliver a message."
+        if error_code == "restricted":  # of our account: every later message fails in the same way
+            note = f"WhatsApp delivers nothing from this number at present: {error[:200]}"
+            log.error("account_restricted", message=str(known.values_list("pk", flat=True).first()))
         Conversation.objects.filter(pk__in=known.values("conversation_id")).ask_for_attention(
-            Conversation.Attention.NOT_SENT, note="WhatsApp did not deliver a message."
+            Conversation.Attention.NOT_SENT, note=note
         )
 
 

@@ -40,6 +40,11 @@ class SessionExists(AppError):
     status, code, detail = 409, "session_exists", "A session with this name already exists."
 
 
+class WindowClosed(AppError):
+    status, code = 409, "window_closed"
+    detail = "This person last wrote too long ago: the platform now delivers templates alone."
+
+
 class NotSupportedByBridge(AppError):
     status, code, detail = 409, "not_supported", "The bridge of this session does not support this."
 

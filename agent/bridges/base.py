@@ -5,7 +5,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -213,6 +213,7 @@ class BridgeAdapter(ABC):
     max_caption_length: ClassVar[int] = 1024
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
+    reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
     keeps_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
     lists_sessions: ClassVar[bool] = True  # False: it can only be asked for one that we name
 

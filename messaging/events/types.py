@@ -33,6 +33,17 @@ def _message(name: str, description: str) -> EventType:
     return EventType(f"message.{name}", description, MESSAGE_PAYLOAD)
 
 
+CALL_CHANGED = EventType(
+    "call.changed",
+    "Somebody called the number, or a call ended. It is never answered by the agent.",
+    {
+        "call": "the bridge's id of the call",
+        "status": "`ringing`, `accepted`, `rejected`, `missed` or `ended`",
+        "direction": "`inbound` or `outbound`",
+        "is_video": "whether it is a video call",
+        "duration_s": "how long it lasted, if the bridge says",
+    },
+)
 ENDPOINT_DISABLED = EventType(
     "endpoint.disabled",
     "A webhook endpoint was disabled, by us or by staff. Only its owner receives this.",
@@ -90,6 +101,7 @@ EVENT_TYPES = (
             "surface": "where it was called",
         },
     ),
+    CALL_CHANGED,
     ENDPOINT_DISABLED,
     ENDPOINT_TEST,
 )

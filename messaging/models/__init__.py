@@ -5,6 +5,7 @@ from messaging.models.conversations import Conversation, ConversationQuerySet
 from messaging.models.events import CurrentTransaction, Event, EventQuerySet, webhook_id_of
 from messaging.models.memory import Fact, Summary
 from messaging.models.messages import (
+    CallEvent,
     EarlyReceipt,
     HeldMessage,
     Media,
@@ -24,6 +25,7 @@ from messaging.models.webhooks import (
 )
 
 __all__ = [
+    "CallEvent",
     "Contact",
     "ContactAlias",
     "ContactQuerySet",

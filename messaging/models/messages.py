@@ -195,6 +195,24 @@ class HeldMessage(models.Model):
         return f"held in {self.conversation_id}"
 
 
+class CallEvent(models.Model):
+    """One status of a call, which the bridge may report more than once."""
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="+")
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="call_events")
+    provider_call_id = models.CharField(max_length=255)
+    status = models.CharField(max_length=8)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["session", "provider_call_id", "status"], name="call_event_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} call"
+
+
 class EarlyReceipt(models.Model):
     """A receipt that overtook the answer to our own send: applied as soon as we learn the message's id."""
 

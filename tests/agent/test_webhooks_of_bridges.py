@@ -3,15 +3,21 @@
 import hashlib
 import hmac
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from messaging.models import Contact, Conversation, Message
+from agent.sender import deliver
+from messaging.models import Contact, Conversation, Event, Message
+from messaging.outbound import send_text
 from sessions_app.models import Bridge, WhatsAppSession
+from tests.support.bridges.fake_cloud import FakeCloud
+from whatsapp_agent.errors import WindowClosed
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 INDEXES = {path.parent.name: json.loads(path.read_text()) for path in sorted(PAYLOADS.glob("*/index.json"))}
@@ -243,3 +249,86 @@ def test_a_username_that_passes_to_another_person_does_not_make_them_one(client:
     assert Contact.objects.count() == 2
     usernames = Contact.objects.filter(aliases__kind="username").values_list("phone", flat=True)
     assert list(usernames) == ["+5521977776666"]
+
+
+@pytest.mark.django_db
+def test_a_chat_that_metas_agent_holds_is_silent_until_it_is_given_back(client: Client, profile: Any):
+    bridge = make_bridge("cloud")
+    recorded = (PAYLOADS / "cloud" / "handover_control_passed.json").read_bytes()
+    taken = recorded.replace(b"control_passed", b"control_taken")
+
+    post(client, bridge, signed(taken), body=taken)
+    held = Conversation.objects.get()
+    post(client, bridge, signed(recorded), body=recorded)
+    given_back = Conversation.objects.get()
+
+    assert (held.control, held.control_reason) == ("muted", "held by the platform's own agent")
+    assert given_back.control == "agent"
+
+
+@pytest.mark.django_db
+def test_a_person_who_has_control_keeps_it_when_metas_agent_takes_the_chat(client: Client, profile: Any):
+    bridge = make_bridge("cloud")
+    recorded = (PAYLOADS / "cloud" / "handover_control_passed.json").read_bytes()
+    post(client, bridge, signed(recorded), body=recorded)
+    Conversation.objects.update(control="human")
+
+    taken = recorded.replace(b"control_passed", b"control_taken")
+    post(client, bridge, signed(taken), body=taken)
+    post(client, bridge, signed(recorded), body=recorded)
+
+    assert Conversation.objects.get().control == "human"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("kind", "file", "status"),
+    [
+        ("cloud", "call_missed.json", "missed"),
+        ("waha", "call_received.json", "ringing"),
+        ("evolution", "call_timeout.json", "missed"),
+    ],
+)
+def test_a_call_is_an_event_once_and_no_message(client: Client, profile: Any, kind: str, file: str, status: str):
+    bridge = make_bridge(kind)
+    fixture = next(each for each in webhooks_of(kind) if each["file"] == file)
+
+    for _ in range(2):
+        assert post(client, bridge, fixture).status_code == 200
+
+    event = Event.objects.get(type="call.changed")
+    assert (event.data["status"], event.data["direction"]) == (status, "inbound")
+    assert event.conversation_id == Conversation.objects.get().pk
+    assert not Message.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_closed_window_is_known_before_anything_is_sent(client: Client, profile: Any, settings: Any):
+    with FakeCloud(app_secret=INDEXES["cloud"]["app_secret"]) as fake:
+        fake.add_session(phone="5511999990000")
+        bridge = make_bridge("cloud")
+        Bridge.objects.filter(pk=bridge.pk).update(base_url=fake.url)
+        bridge = Bridge.objects.get(pk=bridge.pk)
+        bridge.api_key = fake.api_key
+        bridge.save()
+        payload = json.loads((PAYLOADS / "cloud" / "message_text_portuguese.json").read_bytes())
+        payload["entry"][0]["changes"][0]["value"]["messages"] = [fake.message("Oi")]
+        body = json.dumps(payload).encode()
+        post(client, bridge, signed(body), body=body)
+        conversation = Conversation.objects.get()
+
+        in_time = send_text(conversation=conversation, text="Hello", author=Message.Author.AGENT)
+        late = send_text(conversation=conversation, text="Are you there?", author=Message.Author.AGENT)
+        Message.objects.filter(pk=late.pk).update(next_try_at=timezone.now() + timedelta(hours=1))
+        settings.SEND_GAP_S = 0.0
+        deliver(conversation.pk)
+        Message.objects.filter(direction="inbound").update(written_at=timezone.now() - timedelta(hours=25))
+        Message.objects.update(next_try_at=None)
+        deliver(conversation.pk)
+
+        with pytest.raises(WindowClosed):
+            send_text(conversation=conversation, text="Hello?")
+        in_time.refresh_from_db()
+        late.refresh_from_db()
+        assert (in_time.status, late.status, late.error_code) == ("sent", "failed", "window_closed")
+        assert [entry["text"] for entry in fake.sent] == ["Hello"]

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -66,6 +67,7 @@ class CloudBridge(BridgeAdapter):
     kind = "cloud"
     default_base_url = "https://graph.facebook.com/v26.0"
     lists_sessions = False
+    reply_window = timedelta(hours=24)
     capabilities = frozenset(
         {
             Capability.SET_WEBHOOK,

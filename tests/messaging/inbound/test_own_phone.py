@@ -33,10 +33,10 @@ def test_an_old_or_imported_message_of_our_phone_takes_nothing_over(bridge, conv
     assert Message.objects.get().author == "phone"
 
 
-@pytest.mark.parametrize("status", ["sending", "unconfirmed"])
-def test_the_echo_of_a_send_settles_it_and_takes_nothing_over(bridge, conversation, status):
+@pytest.mark.parametrize(("status", "is_echo"), [("sending", True), ("unconfirmed", True), ("unconfirmed", False)])
+def test_the_echo_of_a_send_settles_it_and_takes_nothing_over(bridge, conversation, status, is_echo):
     message = queued(conversation, status=status)
-    receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True))
+    receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True, is_echo=is_echo))
     message.refresh_from_db()
     conversation.refresh_from_db()
     assert (message.status, message.provider_message_id) == ("sent", "3EB00000000000000005")
@@ -54,7 +54,7 @@ def test_an_echo_is_distinguished_from_the_same_text_at_another_time(bridge, con
 
 def test_an_echo_belongs_to_what_is_being_sent_rather_than_to_what_is_unconfirmed(bridge, conversation):
     before, now = queued(conversation, status="unconfirmed"), queued(conversation, status="sending")
-    receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True))
+    receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True, is_echo=True))
     before.refresh_from_db()
     now.refresh_from_db()
     assert (before.status, now.status) == ("unconfirmed", "sent")
