@@ -39,7 +39,7 @@ def test_one_id_typed_on_the_phone_to_two_chats_is_two_messages(bridge, session)
 def test_a_message_of_another_chat_with_our_id_hides_no_echo_and_no_receipt(bridge, conversation):
     message = queued(conversation)
     receive_message(bridge=bridge, event=message_event("mine", number=5, chat=OTHER))
-    receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True))
+    receive_own_message(bridge=bridge, event=message_event("Hi", number=5, outbound=True, is_echo=True))
     event = StatusChanged(session="sales", provider_message_id="3EB00000000000000005", status=Receipt.READ)
     record_status(bridge=bridge, event=event)
     message.refresh_from_db()
