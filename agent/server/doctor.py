@@ -16,7 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from django.utils import timezone
 
-from agent.bridges.base import Health
+from agent.bridges.base import Capability, Health
 from agent.bridges.exchange import BridgeError
 from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
@@ -25,13 +25,15 @@ from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.search import embeddings
 from sessions_app import bridge_clocks, model_limits
 from sessions_app.bridges import adapter_for, bridge_health, call_bridge, follows_settings
-from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
+from sessions_app.models import AgentProfile, Bridge, WhatsAppSession, WhatsAppSessionQuerySet
 from sessions_app.services import KEY_REFUSED
 from whatsapp_agent import disk
 from whatsapp_agent.postgres import clock, embedded
 
 LATE = timedelta(minutes=2)
 RECENTLY = timedelta(days=1)
+RECEIPT_AFTER = timedelta(minutes=5)  # a phone that is on reports a message as delivered within seconds
+ENOUGH_SENT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,22 @@ def _sessions() -> Iterator[Finding]:
             remedy = "Set WHATSAPP_API_KEY, or the key of its bridge in the admin, to the bridge's key."
         why = f" ({session.status_reason})" if session.status_reason else ""
         yield Finding("sessions", False, f"{session.name} is {session.status}{why}", remedy)
+    yield from _without_receipts(sessions)
+
+
+def _without_receipts(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:
+    """Find sessions whose last messages got no receipt, although their bridge reports them: WhatsApp drops silently."""
+    now = timezone.now()
+    for session in sessions.filter(status=WhatsAppSession.Status.CONNECTED).select_related("bridge").order_by("name"):
+        if Capability.RECEIPTS not in adapter_for(session.bridge).capabilities:
+            continue
+        sent = Message.objects.filter(session=session, direction=Message.Direction.OUTBOUND)
+        recent = sent.filter(sent_at__range=(now - RECENTLY, now - RECEIPT_AFTER)).order_by("-said_at")[:ENOUGH_SENT]
+        statuses = [status for status, author in recent.values_list("status", "author") if author != "phone"]
+        if len(statuses) >= ENOUGH_SENT // 2 and set(statuses) == {Message.Status.SENT}:
+            text = f"{session.name}: none of the last {len(statuses)} messages was reported as delivered"
+            remedy = "Does the bridge post receipts to us (manage.py setup_bridge)? If so, look at the phone."
+            yield Finding("receipts", False, text, remedy)
 
 
 def _models() -> Iterator[Finding]:

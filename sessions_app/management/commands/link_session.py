@@ -70,7 +70,10 @@ class Command(BaseCommand):
             sys.exit(130)
         if not is_linked:
             self._undo(session, was_known=known is not None)
-            raise CommandError(f"{name} was not linked within {timeout_s:g} seconds.")
+            raise CommandError(
+                f"{name} was not linked within {timeout_s:g} seconds. If the code was scanned and nothing followed, "
+                "the account probably demands a passkey: remove it on the phone, or take another number."
+            )
 
     def _follow(self, session: WhatsAppSession, *, deadline: float) -> bool:
         """Show each QR code until the number is linked. Return False at the deadline."""

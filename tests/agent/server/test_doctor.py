@@ -233,3 +233,27 @@ def test_the_address_with_a_generated_webhook_secret_is_shown(settings):
 
     settings.WHATSAPP_WEBHOOK_SECRET = configured
     assert not any(secret in finding.text for finding in doctor.findings())
+
+
+@pytest.mark.parametrize(("kind", "status", "is_reported"), [
+    ("waha", "sent", True),
+    ("waha", "delivered", False),
+    ("zapw", "sent", False),
+])  # fmt: skip
+def test_doctor_reports_messages_without_receipts_where_the_bridge_has_receipts(
+    session, conversation, kind, status, is_reported
+):
+    Bridge.objects.filter(pk=session.bridge_id).update(kind=kind)
+    for number in range(6):
+        Message.objects.create(
+            session=session,
+            conversation=conversation,
+            direction="outbound",
+            author="agent",
+            status=status if number else "sent",
+            sent_at=timezone.now() - timedelta(minutes=10 + number),
+        )
+
+    reported = [finding for finding in doctor.findings() if finding.about == "receipts"]
+
+    assert [finding.is_well for finding in reported] == [False] * is_reported
