@@ -86,12 +86,15 @@ WITH target AS (
            statement_timestamp()
       FROM target
     ON CONFLICT (provider_message_id, conversation_id) DO NOTHING
-    RETURNING conversation_id, unanswered
+    RETURNING conversation_id, unanswered, unanswered <> 'history' AND kind <> 'reaction' AS reopens
 ), moved AS (
     UPDATE messaging_conversation conversation
        SET inbound_count = inbound_count + (inserted.unanswered = '')::int,
            unread_count = unread_count + (inserted.unanswered <> 'history')::int,
            last_message_at = GREATEST(last_message_at, target.said_at),
+           snoozed_until = CASE WHEN NOT inserted.reopens THEN snoozed_until END,
+           done_at = CASE WHEN NOT inserted.reopens THEN done_at END,
+           done_reason = CASE WHEN NOT inserted.reopens THEN done_reason ELSE '' END,
            burst_started_at = CASE WHEN inserted.unanswered = '' AND control = 'agent'
                                    THEN COALESCE(burst_started_at, statement_timestamp()) ELSE burst_started_at END,
            due_at = CASE WHEN inserted.unanswered = '' AND control = 'agent'

@@ -83,6 +83,8 @@ WITH item AS (
            due_at = CASE WHEN inbound_count = item.seen THEN NULL ELSE GREATEST(due_at, statement_timestamp()) END,
            burst_started_at = CASE WHEN inbound_count = item.seen THEN NULL ELSE burst_started_at END,
            answered_count = item.seen,
+           unread_count = CASE WHEN item.speaks AND NOT item.needs_attention AND inbound_count = item.seen THEN 0
+                               ELSE unread_count END,  -- what the agent has answered nobody has to read
            needs_attention = conversation.needs_attention OR item.needs_attention,
            attention_reason = CASE WHEN item.needs_attention THEN 'turn_failed' ELSE attention_reason END,
            last_message_at = CASE WHEN item.speaks THEN statement_timestamp() ELSE last_message_at END

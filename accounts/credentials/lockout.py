@@ -13,7 +13,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from accounts.models import LoginFailures
+from accounts.models import LoginFailures, User, names_of_groups
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.periodic import periodic
 
@@ -57,6 +57,11 @@ class LockoutBackend(ModelBackend):
         if user is not None:
             LoginFailures.objects.filter(**identity).delete()
         return user
+
+    def get_user(self, user_id: Any) -> User | None:
+        """Return the logged-in user, with their groups' names: one query for each page instead of two."""
+        user = User.objects.annotate(group_names=names_of_groups()).filter(pk=user_id).first()
+        return user if user is not None and self.user_can_authenticate(user) else None
 
 
 def locked_out_page(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:

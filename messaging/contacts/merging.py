@@ -79,6 +79,11 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         attention_note="\n".join(dict.fromkeys(filter(None, [keep.attention_note, lose.attention_note]))),
         last_message_at=max(filter(None, [keep.last_message_at, lose.last_message_at]), default=None),
         context_from=max(filter(None, [keep.context_from, lose.context_from]), default=None),
+        assigned_to=keep.assigned_to_id or lose.assigned_to_id,
+        labels=sorted({*keep.labels, *lose.labels}),
+        snoozed_until=None,  # the merged conversation is open: one of the two may be
+        done_at=None,
+        done_reason="",
         summary="",  # it covers one half, and would hide older messages of the other
         summary_until=None,
         summary_version=F("summary_version") + 1,

@@ -1,7 +1,7 @@
 """The models of the app; each module holds one area, and everything is importable from here."""
 
 from messaging.models.contacts import Contact, ContactAlias, ContactQuerySet
-from messaging.models.conversations import Conversation, ConversationQuerySet
+from messaging.models.conversations import Conversation, ConversationQuerySet, Note, NoteQuerySet
 from messaging.models.events import CurrentTransaction, Event, EventQuerySet, webhook_id_of
 from messaging.models.memory import Fact, Summary
 from messaging.models.messages import (
@@ -43,6 +43,8 @@ __all__ = [
     "MediaQuerySet",
     "Message",
     "MessageQuerySet",
+    "Note",
+    "NoteQuerySet",
     "Real",
     "SearchEntry",
     "Summary",

@@ -3,6 +3,7 @@
 from typing import Any, Self
 from uuid import UUID
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Case, F, Q, Value, When, Window
 from django.db.models.functions import Coalesce, Concat, Now, RowNumber
@@ -13,6 +14,9 @@ from messaging.models.contacts import Contact
 from sessions_app.models import WhatsAppSession, within_sessions_of
 
 NO_ATTENTION = {"needs_attention": False, "attention_reason": "", "attention_note": ""}
+
+# Open, and waiting for a person: the agent asked for one, or someone wrote while a person has control.
+NEEDS_PERSON = Q(done_at=None, snoozed_until=None) & (Q(needs_attention=True) | Q(control="human", unread_count__gt=0))
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -116,6 +120,13 @@ class Conversation(models.Model):
     )
     attention_note = models.TextField(blank=True, help_text="Why staff is asked to look, in two lines.")
     last_message_at = models.DateTimeField(null=True, blank=True)
+
+    # How staff share the work. Done and snoozed conversations are open again with the contact's next message.
+    assigned_to = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    snoozed_until = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    done_reason = models.CharField(max_length=200, blank=True, default="", db_default="")
+    labels = ArrayField(models.CharField(max_length=40), default=list, db_default=[], blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ConversationQuerySet.as_manager()
@@ -128,6 +139,11 @@ class Conversation(models.Model):
             ),
             models.Index(fields=["session", "-last_message_at", "-id"], name="conversation_latest"),
             models.Index(Coalesce("last_message_at", "created_at").desc(), F("id").desc(), name="conversation_newest"),
+            models.Index(fields=["-last_message_at"], condition=NEEDS_PERSON, name="conversation_needs_person"),
+            models.Index(
+                fields=["-last_message_at"], condition=Q(snoozed_until__isnull=False), name="conversation_snoozed"
+            ),
+            models.Index(fields=["-last_message_at"], condition=Q(done_at__isnull=False), name="conversation_done"),
         ]
 
     def __str__(self) -> str:
@@ -139,3 +155,26 @@ class Conversation(models.Model):
         policy = self.session.access_policy
         is_let_in = policy == "everyone" or (policy == "listed" and self.contact.is_allowed)
         return is_let_in and not self.contact.is_blocked and self.session.ended_at is None
+
+
+class NoteQuerySet(models.QuerySet["Note"]):
+    def visible_to(self, user: Any) -> Self:
+        return within_sessions_of(user, self, path="conversation__session")
+
+
+class Note(models.Model):
+    """What staff write for their colleagues beside the messages: never sent, never shown to the model."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="notes", db_index=False)
+    author = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    text = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = NoteQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["conversation", "-created_at"], name="note_latest")]
+
+    def __str__(self) -> str:
+        return f"note of {self.author}"

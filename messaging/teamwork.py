@@ -1,0 +1,97 @@
+"""How staff share conversations: assignment, labels, notes, snooze and done."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import Role, User
+from messaging.control import ConversationGone
+from messaging.models import Conversation, Note
+from messaging.models.conversations import NO_ATTENTION
+from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.periodic import periodic
+from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.single_line import single_line_error
+
+MAX_LABELS = 20
+MAX_LABEL_LENGTH = 40
+MAX_NOTE_LENGTH = 4000
+MAX_REASON_LENGTH = 200
+MAX_COLLEAGUES = 200
+
+
+def colleagues(conversation: Conversation) -> list[User]:
+    """Return who may work on the conversation: operators among its session's members, and administrators."""
+    sees_it = Q(memberships__session=conversation.session_id) & Q(groups__name="operator")
+    is_administrator = Q(is_superuser=True) | Q(groups__name="admin")
+    users = User.objects.filter(sees_it | is_administrator, is_active=True).distinct().order_by("username")
+    return list(users[:MAX_COLLEAGUES])
+
+
+def assign(*, conversation: Conversation, to: User | None) -> None:
+    """Give the conversation to a colleague, or back to everyone. Raises InvalidInput for someone who may not."""
+    if to is not None and (to.role < Role.OPERATOR or to not in colleagues(conversation)):
+        raise InvalidInput("This person may not answer in this conversation.", field="user")
+    _update(conversation, assigned_to=to)
+
+
+def set_labels(*, conversation: Conversation, labels: Sequence[str]) -> None:
+    """Replace the labels. Raises InvalidInput."""
+    wanted = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
+    if len(wanted) > MAX_LABELS:
+        raise InvalidInput(f"A conversation may have {MAX_LABELS} labels.", field="labels")
+    for label in wanted:
+        if len(label) > MAX_LABEL_LENGTH:
+            raise InvalidInput(f"A label may have {MAX_LABEL_LENGTH} characters.", field="labels")
+        if error := single_line_error(label):
+            raise InvalidInput(error, field="labels")
+    _update(conversation, labels=wanted)
+
+
+def add_note(*, conversation: Conversation, by: User, text: str) -> Note:
+    """Store a note for colleagues. It is never sent, and the model never sees it. Raises InvalidInput."""
+    text = storable(text).strip()
+    if not text:
+        raise InvalidInput("The note is empty.", field="text")
+    if len(text) > MAX_NOTE_LENGTH:
+        raise InvalidInput(f"A note may have {MAX_NOTE_LENGTH} characters.", field="text")
+    return Note.objects.create(conversation=conversation, author=by, text=text)
+
+
+def snooze(*, conversation: Conversation, until: datetime) -> None:
+    """Put the conversation aside until a time, or until the contact writes. Raises InvalidInput."""
+    if until <= timezone.now():
+        raise InvalidInput("Must be in the future.", field="until")
+    _update(conversation, snoozed_until=until, done_at=None, done_reason="")
+
+
+def finish(*, conversation: Conversation, reason: str = "") -> None:
+    """Mark the conversation as done; nobody is asked to look any more. The contact's next message opens it again."""
+    reason = storable(reason).strip()
+    if error := single_line_error(reason):
+        raise InvalidInput(error, field="reason")
+    if len(reason) > MAX_REASON_LENGTH:
+        raise InvalidInput(f"A reason may have {MAX_REASON_LENGTH} characters.", field="reason")
+    _update(
+        conversation, done_at=timezone.now(), done_reason=reason, snoozed_until=None, unread_count=0, **NO_ATTENTION
+    )
+
+
+def reopen(*, conversation: Conversation) -> None:
+    """Open a conversation that is done or snoozed."""
+    _update(conversation, done_at=None, done_reason="", snoozed_until=None)
+
+
+@periodic(every_s=10)
+def reopen_snoozed() -> int:
+    """Open the conversations whose time has come; return how many."""
+    return Conversation.objects.filter(snoozed_until__lte=timezone.now()).update(snoozed_until=None)
+
+
+def _update(conversation: Conversation, **values: object) -> None:
+    if not Conversation.objects.filter(pk=conversation.pk).update(**values):
+        raise ConversationGone()
+    for name, value in values.items():
+        setattr(conversation, name, value)
