@@ -30,7 +30,7 @@ def before_the_turn_is_completed(drill: Drill, phone: str) -> None:
     drill.model.latency_s = 0.5
     ask(drill, phone)
     with drill.lock("messaging_turn"):
-        drill.wait_for_waiter("Answer", "WITH settled")
+        drill.wait_for_waiter("even_if_stale", "json_to_recordset")
         drill.kill()
     drill.model.latency_s = 0.0
 
@@ -65,7 +65,7 @@ def before_the_status_is_saved(drill: Drill, phone: str) -> None:
     drill.write(phone)
     wait_until(lambda: bool(drill.texts_sent_to(phone)), what="the bridge takes it")
     with drill.lock("messaging_message"):
-        drill.wait_for_waiter(drill.zapw.sent[-1]["id"], "messaging_earlyreceipt")
+        drill.wait_for_waiter(drill.zapw.sent[-1]["id"], "item(id, provider_message_id")
         drill.kill()
 
 
@@ -87,7 +87,7 @@ def before_a_handoff_is_completed(drill: Drill, phone: str) -> None:
     drill.model.latency_s = 0.5
     ask(drill, phone, PERSON)
     with drill.lock("messaging_turn"):
-        drill.wait_for_waiter("answered", "WITH settled")
+        drill.wait_for_waiter("even_if_stale", "json_to_recordset")
         drill.kill()
     drill.model.latency_s = 0.0
 

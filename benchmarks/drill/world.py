@@ -142,10 +142,13 @@ class Drill:
             holder.close()
 
     def wait_for_waiter(self, text: str, statement: str) -> None:
-        """Until a statement that holds these text waits for a lock, or is being planned and waits."""
+        """Until a statement waits for a lock: one with this text, or this statement while it is being planned.
+
+        Only the first 1024 bytes of a statement are seen.
+        """
         waits = (
             "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name <> 'drill'"
-            " AND (strpos(query, %s) > 0 OR (query LIKE 'PREPARE%%' AND strpos(query, %s) > 0))"
+            " AND (strpos(query, %s) > 0 OR (query LIKE '%%PREPARE %%' AND strpos(query, %s) > 0))"
         )
         wait_until(lambda: bool(self.rows(waits, text, statement)), what=f"a statement with {text} waits")
 
