@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Django's entry for operators: `manage.py up`, `chat`, `link_session`, `sync_sessions`, `doctor`."""
+"""Django's entry for operators: `manage.py up`, `chat`, `link_session`, `doctor`; docs/operate.md has all."""
 
 import os
 import sys
 from pathlib import Path
 
 try:
-    from django.core.management import execute_from_command_line
+    import django
+    from django.core.management import ManagementUtility, execute_from_command_line
 except ImportError:  # run as ./manage.py, outside .venv, where `make run` installs packages
     python = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
     if not python.is_file() or Path(sys.prefix) == python.parent.parent:
@@ -23,7 +24,11 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp_agent.settings")
     env.creates_data = sys.argv[1:2] != [] and sys.argv[1] in MAY_CREATE_DATA
     try:
-        execute_from_command_line(sys.argv)
+        if sys.argv[1:2] == ["version"]:  # Django would print its own
+            django.setup()
+            ManagementUtility(sys.argv).fetch_command("version").run_from_argv(sys.argv)
+        else:
+            execute_from_command_line(sys.argv)
     except Exception as exc:
         if isinstance(exc.__cause__, embedded.NotStarted):
             sys.exit(f"{exc.__cause__}")

@@ -1,0 +1,85 @@
+"""What the management commands for operators share: clear errors, ages and times, progress, and JSON."""
+
+import re
+import sys
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import orjson
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from whatsapp_agent import disk
+from whatsapp_agent.errors import AppError
+
+Item = TypeVar("Item")
+
+AGE = re.compile(r"([0-9]{1,6}) ?(s|min|m|h|d|w)", re.IGNORECASE)
+SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+PROGRESS_INTERVAL_S = 1.0
+
+
+class OperatorCommand(BaseCommand):
+    """A management command over a service: what the operator can correct ends it with one line and exit code 1."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute(*args, **options)
+        except AppError as exc:
+            raise CommandError(str(exc)) from exc
+        except OSError as exc:
+            if disk.is_full(exc):
+                raise CommandError("The disk is full: make room, then run it again.") from exc
+            raise CommandError(f"{exc.strerror or exc}: {exc.filename or ''}".rstrip(": ")) from exc
+
+    def print_json(self, data: Any) -> None:
+        self.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2, default=str).decode())
+
+    def progress(self, items: Iterable[Item], *, what: str) -> Iterator[Item]:
+        """Yield the items; count them on the standard error output, at most once a second."""
+        next_at = time.monotonic() + PROGRESS_INTERVAL_S
+        for count, item in enumerate(items, start=1):
+            yield item
+            if time.monotonic() >= next_at:
+                self.stderr.write(f"{count:,} {what} ...", self.style.NOTICE)
+                self.stderr.flush()
+                next_at = time.monotonic() + PROGRESS_INTERVAL_S
+
+
+def age(text: str) -> timedelta:
+    """Parse an age like 90min, 24h or 30d, for argparse."""
+    found = AGE.fullmatch(text.strip())
+    if found is None:
+        raise ArgumentTypeError(f"{text!r} is no age. Write it like 90min, 24h, 30d or 2w.")
+    return timedelta(seconds=int(found[1]) * SECONDS[found[2].lower()])
+
+
+def moment(text: str) -> datetime:
+    """Parse a time, or an age before now, for argparse: `2026-11-27`, `2026-11-27T06:00`, `24h`."""
+    if AGE.fullmatch(text.strip()):
+        try:
+            return timezone.now() - age(text)
+        except OverflowError as exc:
+            raise ArgumentTypeError(f"{text!r} is too long ago.") from exc
+    try:
+        at = parse_datetime(text.strip())
+        day = None if at else parse_date(text.strip())
+    except ValueError as exc:
+        raise ArgumentTypeError(f"{text!r} is no time: {exc}.") from exc
+    if day is not None:
+        at = datetime(day.year, day.month, day.day)  # noqa: DTZ001  made aware below
+    if at is None:
+        raise ArgumentTypeError(f"{text!r} is no time. Write it like 2026-11-27, 2026-11-27T06:00 or 24h.")
+    try:
+        return (at if at.tzinfo else timezone.make_aware(at)).astimezone(UTC)
+    except OverflowError as exc:
+        raise ArgumentTypeError(f"{text!r} is out of range.") from exc
+
+
+def is_terminal() -> bool:
+    """Return whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
