@@ -65,6 +65,7 @@ ERROR = {
 # Descriptions of parameters that have none of their own.
 PARAMETERS = {
     "id": "The id.",
+    "slug": "The bridge's slug.",
     "conversation_id": "The id of the conversation.",
     "session": "Only of this session.",
     "conversation": "Only of this conversation.",
@@ -93,6 +94,14 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "ApiKeyRequest": {"name": "CRM", "scopes": ["messages:read", "messages:send", "events:read"]},
     "SessionCreateRequest": {"name": "sales", "bridge": "simulator"},
+    "BridgeRequest": {
+        "slug": "second",
+        "kind": "waha",
+        "base_url": "http://127.0.0.1:3000",
+        "api_key": "the bridge's key",
+        "signing_key": "what it signs with",
+    },
+    "PatchedBridgeRequest": {"base_url": "http://127.0.0.1:3001"},
     "PatchedSessionRequest": {"access_policy": "listed", "owner_phone": "+5511988887777"},
     "AgentProfileRequest": {
         "name": "Night shift",
@@ -247,7 +256,7 @@ class Schema(AutoSchema):
             codes.append("404")
         if self.path == f"{PREFIX}events/":
             codes.append("410")
-        if self.path.startswith(f"{PREFIX}sessions/"):
+        if self.path.startswith((f"{PREFIX}sessions/", f"{PREFIX}bridges/")):
             codes += ["409", "502"]
         if self.path.startswith(f"{PREFIX}commands/") and self.method == "POST":
             codes.append("502")

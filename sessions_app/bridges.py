@@ -1,8 +1,12 @@
 """How a bridge is reached: its row, its adapter, and the calls to it."""
 
+import secrets
 from functools import cache
+from typing import Any
 
 from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
 
 from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Health, WebhookTarget
@@ -10,7 +14,7 @@ from agent.bridges.exchange import BridgeError, Result, Steps
 from agent.bridges.transport import HttpTransport
 from sessions_app.models import Bridge
 from whatsapp_agent import postgres
-from whatsapp_agent.errors import BridgeFailed
+from whatsapp_agent.errors import BridgeFailed, Conflict
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
@@ -69,6 +73,44 @@ def webhook_target(bridge: Bridge) -> WebhookTarget | None:
         signing_key=bridge.signing_key,
         verify_token=bridge.verify_token or bridge.webhook_secret,
     )
+
+
+def is_of_environment(bridge: Bridge) -> bool:
+    """Return whether each start sets this bridge from the environment, so that nobody else may."""
+    return bridge.slug in {Bridge.DEFAULT, Bridge.SIMULATOR}
+
+
+def create_bridge(**values: Any) -> Bridge:
+    """Create a bridge with a webhook address of its own. Raises Conflict if the slug is taken."""
+    try:
+        with transaction.atomic():
+            return Bridge.objects.create(webhook_secret=secrets.token_urlsafe(32), **values)
+    except IntegrityError as exc:
+        raise Conflict("There is a bridge with this slug already.") from exc
+
+
+def change_bridge(bridge: Bridge, **values: Any) -> Bridge:
+    """Raises Conflict if the bridge is set by the environment, or if the slug is taken."""
+    if is_of_environment(bridge):
+        raise Conflict(f"The bridge {bridge.slug} is set by the environment at each start.")
+    for name, value in values.items():
+        setattr(bridge, name, value)
+    try:
+        with transaction.atomic():
+            bridge.save(update_fields=list(values))
+    except IntegrityError as exc:
+        raise Conflict("There is a bridge with this slug already.") from exc
+    return bridge
+
+
+def delete_bridge(bridge: Bridge) -> None:
+    """Raises Conflict if the bridge is set by the environment, or has sessions."""
+    if is_of_environment(bridge):
+        raise Conflict(f"The bridge {bridge.slug} is set by the environment at each start.")
+    try:
+        bridge.delete()
+    except ProtectedError as exc:
+        raise Conflict("The bridge has sessions: move them to another one first.") from exc
 
 
 def setup_bridge(bridge: Bridge) -> list[str]:

@@ -3,9 +3,11 @@
 import base64
 from typing import Any
 
+from django.core.validators import URLValidator
 from rest_framework import serializers
 
 from sessions_app import profiles
+from sessions_app.bridges import adapter_for
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from sessions_app.services import current_qr
 from whatsapp_agent.api.fields import PartialUpdateSerializer, StrictSerializer
@@ -103,6 +105,69 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "linked_at",
             "ended_at",
         ]
+
+
+class BridgeSerializer(StrictSerializer, serializers.ModelSerializer):
+    """A bridge. Its keys can be written, and are never shown."""
+
+    base_url = serializers.CharField(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        validators=[URLValidator(schemes=["http", "https"])],
+        help_text="Where it is. Empty for `cloud`: Graph's address.",
+    )
+    api_key = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=1000)
+    signing_key = serializers.CharField(
+        write_only=True,
+        required=False,
+        allow_blank=True,
+        max_length=1000,
+        help_text="What its webhook requests are signed with: WAHA's HMAC key, Meta's app secret, the value of "
+        "Evolution's `X-Webhook-Secret`.",
+    )
+    verify_token = serializers.CharField(
+        write_only=True,
+        required=False,
+        allow_blank=True,
+        max_length=1000,
+        help_text="Answers Meta's verification of the webhook. Empty: the last part of the webhook's address.",
+    )
+    capabilities = serializers.SerializerMethodField(help_text="What it can do; anything else is refused with 409.")
+
+    class Meta:
+        model = Bridge
+        fields = [
+            "slug",
+            "kind",
+            "base_url",
+            "api_key",
+            "signing_key",
+            "verify_token",
+            "capabilities",
+            "synced_at",
+            "created_at",
+        ]
+        extra_kwargs: dict[str, Any] = {"slug": {"validators": []}}  # bridges.py answers a slug that is taken with 409
+
+    def get_capabilities(self, bridge: Bridge) -> list[str]:
+        return sorted(adapter_for(bridge).capabilities)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        def new_value(name: str) -> Any:
+            return attrs.get(name, getattr(self.instance or Bridge(), name))
+
+        kind = new_value("kind")
+        if kind not in {"cloud", "simulator"} and not new_value("base_url"):
+            raise serializers.ValidationError({"base_url": [f"A bridge of kind {kind} needs its address."]})
+        return attrs
+
+
+class BridgeSetupSerializer(serializers.Serializer):
+    """What was told to the bridge, or what to set by hand."""
+
+    lines = serializers.ListField(child=serializers.CharField(), help_text="For people.")
+    webhook_path = serializers.CharField(help_text="Where it posts its events. Keep it secret.")
 
 
 class SessionCreateSerializer(StrictSerializer):

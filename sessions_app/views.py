@@ -14,12 +14,14 @@ from rest_framework.serializers import BaseSerializer
 
 from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
-from sessions_app import profiles, services
+from sessions_app import bridges, profiles, services
 from sessions_app.filters import AgentProfileFilters, SessionFilters
-from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.serializers import (
     AgentProfileSerializer,
     AgentProfileVersionSerializer,
+    BridgeSerializer,
+    BridgeSetupSerializer,
     LinkingSessionSerializer,
     QRSerializer,
     RollbackSerializer,
@@ -110,6 +112,46 @@ class SessionViewSet(
         """Log the session out of WhatsApp."""
         refuse_fields(request)
         return Response(self.get_serializer(services.logout_session(self.get_object())).data)
+
+
+@extend_schema_view(
+    list=extend_schema(description="List the bridges."),
+    retrieve=extend_schema(description="Return one bridge."),
+    partial_update=extend_schema(
+        description="Change a bridge. `default` and `simulator` are set by the environment at each start."
+    ),
+)
+class BridgeViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet):
+    http_method_names = ["get", "head", "post", "patch", "delete"]
+    serializer_class = BridgeSerializer
+    queryset = Bridge.objects.all()
+    lookup_field = "slug"
+    newest_by: tuple[str, ...] = ("id",)
+
+    @extend_schema(responses={201: BridgeSerializer})
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Add a bridge. `bridges/{slug}/setup/` then tells it where to post its events."""
+        bridge = bridges.create_bridge(**valid(BridgeSerializer, request))
+        return Response(self.get_serializer(bridge).data, status=201)
+
+    def perform_update(self, serializer: BaseSerializer) -> None:
+        serializer.instance = bridges.change_bridge(self.get_object(), **serializer.validated_data)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, slug: str) -> Response:  # noqa: ARG002
+        """Delete a bridge that has no sessions."""
+        bridges.delete_bridge(self.get_object())
+        return Response(status=204)
+
+    @extend_schema(request=None, responses=BridgeSetupSerializer)
+    @idempotent(atomic=False)
+    @action(detail=True, methods=["post"], url_path="setup", url_name="setup")
+    def set_up(self, request: Request, slug: str) -> Response:  # noqa: ARG002
+        """Tell the bridge our webhook address, or return what to set by hand where it cannot be told."""
+        refuse_fields(request)
+        bridge = self.get_object()
+        return Response({"lines": bridges.setup_bridge(bridge), "webhook_path": bridge.webhook_path})
 
 
 @extend_schema_view(

@@ -30,6 +30,7 @@ REASONS = [
     # Spaces count for a schema's `minLength`, and are no text.
     (ANY, "invalid", ANY, "This field may not be blank."),
     # What there is changes.
+    ("(POST|PATCH) /api/v1/bridges/.*", "invalid", "base_url", "Enter a valid URL.|A bridge of kind .* its address."),
     ("POST /api/v1/sessions/", "invalid", "bridge", "Object with slug=.* does not exist."),
     ("(POST|PATCH) /api/v1/sessions/.*", "invalid", "agent_profile", "Invalid pk .* - object does not exist."),
     ("(POST|PATCH) /api/v1/webhook-endpoints/.*", "invalid", "sessions", "There is no such session."),

@@ -110,6 +110,7 @@ def world(simulator, profile, settings, tmp_path):
             "message": message.pk,
             "turn": turn.pk,
             "command": "facts",
+            "bridge": "simulator",
             "run": CommandRun.objects.create(
                 conversation=conversation, name="facts", surface="api", caller="staff", status="done"
             ).pk,
