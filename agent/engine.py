@@ -198,6 +198,13 @@ def start() -> None:
         _engine.start()
 
 
+def current() -> Engine:
+    """Return the engine of this process. Raises RuntimeError if it was not started."""
+    if _engine is None:
+        raise RuntimeError("the engine of this process was not started")
+    return _engine
+
+
 def stop(*, timeout_s: float = 10.0) -> None:
     """Stop the engine of this process; leases of what does not end within `timeout_s` are given back."""
     global _engine

@@ -80,6 +80,8 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
             "httpcore": {"level": "WARNING"},
             "openai": {"level": "WARNING"},
             "django_structlog": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},  # two lines for each wake-up
+            "celery.app.trace": {"level": "WARNING"},
             "django.request": {"level": "ERROR"},
             "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         },

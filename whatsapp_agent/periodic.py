@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-NOT_IMPORTED = ("migrations", "management")
+NOT_IMPORTED = ("migrations", "management", "tasks")  # tasks: they import Celery, which only a worker needs
 
 
 @dataclass(frozen=True, slots=True, eq=False)

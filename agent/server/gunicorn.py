@@ -20,6 +20,7 @@ from gunicorn.glogging import Logger
 from agent import engine
 from agent.server.engine_worker import EngineWorker
 from agent.server.wake_channel import WakeChannel
+from agent.server.wake_publisher import celery_publisher
 from agent.server.worker import BufferingWorker
 from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.http.request_body import with_content_length
@@ -46,6 +47,11 @@ def _engine_worker(number: int, *arguments: Any) -> EngineWorker:
     return worker
 
 
+def engine_processes() -> int:
+    """Return how many engine processes run here: none if Celery workers take turns and send."""
+    return 0 if settings.REDIS_URL else int(settings.ENGINE_PROCESSES)
+
+
 class ProcessArbiter(Arbiter):  # type: ignore[misc]
     """Keep web and engine processes running.
 
@@ -54,7 +60,7 @@ class ProcessArbiter(Arbiter):  # type: ignore[misc]
     def spawn_worker(self) -> Any:
         """Fork an engine process if one is missing, else a web process."""
         running = {worker.number for worker in self.WORKERS.values() if isinstance(worker, EngineWorker)}
-        missing = [number for number in range(settings.ENGINE_PROCESSES) if number not in running]
+        missing = [number for number in range(engine_processes()) if number not in running]
         self.worker_class = partial(_engine_worker, missing[0]) if missing else BufferingWorker
         return super().spawn_worker()
 
@@ -77,7 +83,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
     def __init__(self, *, address: str, in_first_worker: Callable[[], None], on_exit: Callable[[], None]) -> None:
         self._options = {
             "bind": address,
-            "workers": settings.WEB_PROCESSES + settings.ENGINE_PROCESSES,
+            "workers": settings.WEB_PROCESSES + engine_processes(),
             "worker_class": BufferingWorker,
             "threads": settings.WEB_THREADS,
             "worker_connections": _allow_connections(),
@@ -96,7 +102,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             "on_exit": self._server_ends,
         }
         self._in_first_worker = in_first_worker
-        self._channel = EngineWorker.channel = WakeChannel(engines=settings.ENGINE_PROCESSES)
+        self._channel = EngineWorker.channel = WakeChannel(engines=engine_processes())
         self._on_exit = on_exit
         super().__init__()
 
@@ -123,8 +129,13 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         if isinstance(worker, EngineWorker):
             engine.start()
             return
-        wakeups.subscriber.provide(self._channel.send)
-        if worker.age == settings.ENGINE_PROCESSES + 1:  # the first web process: engine processes are forked before
+        if settings.REDIS_URL:
+            publisher = celery_publisher()
+            publisher.start()
+            wakeups.subscriber.provide(publisher.send)
+        else:
+            wakeups.subscriber.provide(self._channel.send)
+        if worker.age == engine_processes() + 1:  # the first web process: engine processes are forked before
             self._in_first_worker()
 
     def _server_ends(self, arbiter: Any) -> None:  # noqa: ARG002

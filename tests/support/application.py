@@ -180,3 +180,59 @@ class Application:
             return self.process.wait(40)
         finally:
             self.kill()
+
+
+class Worker:
+    """`manage.py worker`, or another command that starts one, beside an application and with its environment."""
+
+    READY = "ready."
+
+    def __init__(self, application: Application, name: str, *, command: tuple[str, ...] = ()) -> None:
+        self.application = application
+        self.command = command or ("manage.py", "worker", "--name", name)
+        self.log = application.data_dir / f"{name}.log"
+        self._started: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._started is not None, "the worker was not started"
+        return self._started
+
+    def start(self, *, is_to_be_ready: bool = True, timeout_s: float = 60.0) -> None:
+        """Start it, and wait until it takes wake-ups."""
+        before = self.log.read_text().count(self.READY) if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._started = subprocess.Popen(
+                [sys.executable, *self.command],
+                cwd=ROOT,
+                env=self.application.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        give_up_at = time.monotonic() + timeout_s
+        while is_to_be_ready and self.log.read_text().count(self.READY) == before:
+            assert self._started.poll() is None, f"the worker did not start:\n{self.log.read_text()[-3000:]}"
+            assert time.monotonic() < give_up_at, f"the worker is not ready:\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """Ask it to end, and wait; returns its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(40)
+        finally:
+            self.kill()

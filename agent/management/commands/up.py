@@ -82,7 +82,7 @@ class Command(BaseCommand):
         if not (settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL):
             self._print("WARNING: neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: a scripted model answers.")
         if settings.REDIS_URL:
-            self._print("WARNING: REDIS_URL is set, but not used yet: every process runs an engine of its own.")
+            self._print("REDIS_URL is set: Celery workers take turns and send. Start one or more: manage.py worker.")
         if settings.DEBUG:
             self._print("WARNING: DEBUG is on: error pages show settings and code. Never use it in production.")
         if settings.HOST not in startup.LOOPBACK and not settings.HTTPS:

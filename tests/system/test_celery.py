@@ -1,0 +1,119 @@
+"""Celery workers: two of them, with a real Redis, answer what two web processes receive."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.application import Application, Worker
+from tests.support.fake_openai import FakeOpenAI
+from tests.support.fake_zapw import FakeZapw
+from tests.support.redis_server import RedisServer, require_redis
+
+TOO_LONG_FOR_A_SWEEP_S = 3600
+# As in docs/machines.md.
+PLAIN_COMMAND = (
+    "-m celery -A whatsapp_agent worker --queues turns,sends,housekeeping"
+    " --without-gossip --without-mingle --without-heartbeat"
+)
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    require_redis()
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def zapw() -> Iterator[FakeZapw]:
+    with FakeZapw() as fake:
+        fake.add_session("sales", phone="5511999990000")
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def application(
+    tmp_path_factory: pytest.TempPathFactory,
+    prepared_data: Path,
+    redis: RedisServer,
+    model: FakeOpenAI,
+    zapw: FakeZapw,
+) -> Iterator[Application]:
+    application = Application(
+        tmp_path_factory.mktemp("celery"),
+        prepared=prepared_data,
+        REDIS_URL=redis.url,
+        WHATSAPP_API_URL=zapw.url,
+        WHATSAPP_API_KEY=zapw.api_key,
+        OPENAI_BASE_URL=model.base_url,
+        AGENT_DEBOUNCE_S=0,
+        AGENT_SWEEP_S=TOO_LONG_FOR_A_SWEEP_S,
+        WEB_PROCESSES=2,
+    )
+    zapw.webhook_url = application.webhook_url
+    with application:
+        yield application
+
+
+@pytest.fixture(scope="module")
+def workers(application: Application) -> Iterator[list[Worker]]:
+    plain = Worker(application, "plain", command=tuple(PLAIN_COMMAND.split()))
+    with Worker(application, "first") as first, plain:
+        yield [first, plain]
+
+
+def write(zapw: FakeZapw, *phones: str) -> None:
+    for phone in phones:
+        assert zapw.emit_message("Hello?", phone=phone) == [200]
+
+
+def test_with_redis_no_engine_process_runs_beside_the_web_processes(application, workers):
+    assert len(application.processes()) == 1 + 2
+
+
+def test_workers_answer_through_redis_without_a_sweep(application, workers, zapw):
+    before = len(zapw.sent)
+    write(zapw, *[f"551198888770{number}" for number in range(8)])
+    zapw.wait_for_sent(before + 8)
+
+
+def test_a_queue_that_was_flushed_takes_wake_ups_again(application, workers, zapw, redis):
+    redis.client.flushall()
+    before = len(zapw.sent)
+    write(zapw, "5511977770001", "5511977770002")
+    zapw.wait_for_sent(before + 2)
+
+
+def test_workers_that_lost_redis_take_wake_ups_again(application, workers, zapw, redis):
+    redis.kill()
+    redis.start()
+    time.sleep(5)  # they connect again
+    before = len(zapw.sent)
+    write(zapw, "5511966660001", "5511966660002")
+    zapw.wait_for_sent(before + 2)
+
+
+def test_requests_do_not_wait_for_a_paused_redis_and_what_it_missed_is_swept_afterwards(
+    application, workers, zapw, redis
+):
+    before = len(zapw.sent)
+    redis.pause()
+    try:
+        started = time.monotonic()
+        write(zapw, *[f"551195555000{number}" for number in range(8)])
+        assert time.monotonic() - started < 3
+        time.sleep(5)
+    finally:
+        redis.resume()
+    time.sleep(5)
+    for number in range(4):  # whichever web process has failed to publish asks for a sweep with its next wake-up
+        write(zapw, f"551194444000{number}")
+    zapw.wait_for_sent(before + 12)
