@@ -18,6 +18,8 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from messaging import control, loops
+from messaging.history.conversation import build_conversation, columns_of, joins_of
+from messaging.history.transcript import HISTORY_COLUMNS, MAX_MESSAGES, HistoryMessage, history_of, parse_history
 from messaging.models import Conversation, Message, ToolCall, Turn
 from messaging.models.conversations import NO_ATTENTION
 from whatsapp_agent import wakeups
@@ -27,7 +29,8 @@ from whatsapp_agent.postgres.prepared import Statement
 
 log = structlog.get_logger(__name__)
 
-TAKE = """
+# Takes the conversations and returns what a turn begins with, in one round trip.
+TAKE = f"""
 WITH item AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS item(id, token)
 ), due AS (
@@ -36,7 +39,7 @@ WITH item AS (
        AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
 ), free AS (
     SELECT conversation.id FROM due JOIN messaging_conversation conversation ON conversation.id = due.id
-     ORDER BY conversation.id FOR NO KEY UPDATE OF conversation {skip_locked}
+     ORDER BY conversation.id FOR NO KEY UPDATE OF conversation {{skip_locked}}
 ), taken AS (
     UPDATE messaging_conversation conversation
        SET lease_token = item.token, tries = tries + 1,
@@ -44,17 +47,25 @@ WITH item AS (
       FROM item JOIN free ON free.id = item.id
      WHERE conversation.id = item.id AND due_at <= statement_timestamp() AND control = 'agent'
        AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
-    RETURNING conversation.id, lease_token, control_epoch, tries
+    RETURNING conversation.*
 )
-SELECT item.token, due.id IS NOT NULL AND free.id IS NULL, taken.id IS NOT NULL, taken.control_epoch, taken.tries,
+SELECT item.token, due.id IS NOT NULL AND free.id IS NULL, taken.id IS NOT NULL,
        CASE WHEN taken.id IS NOT NULL THEN
            (SELECT count(*)
               FROM (SELECT FROM messaging_turn turn
-                     WHERE turn.conversation_id = item.id AND turn.created_at > %(since)s LIMIT 3) turn) END
+                     WHERE turn.conversation_id = item.id AND turn.created_at > %(since)s LIMIT 3) turn) END,
+       CASE WHEN taken.id IS NOT NULL THEN
+           (SELECT json_agg(json_build_array({", ".join(f"message.{name}" for name in HISTORY_COLUMNS)})
+                            ORDER BY message.said_at, message.id)
+              FROM ({
+    history_of("taken.id", since="taken.context_from", after="taken.summary_until", limit="%(max_messages)s::int")
+}) message)::text END,
+       {columns_of("taken")}
   FROM item
   LEFT JOIN due USING (id) LEFT JOIN free USING (id)
   LEFT JOIN taken ON taken.id = item.id AND taken.lease_token = item.token  -- one of two that ask at once
-"""
+  {joins_of("taken")}
+"""  # noqa: S608  our own queries and columns
 TAKE_WAITING = Statement(TAKE.format(skip_locked=""))
 TAKE_SKIPPING = Statement(TAKE.format(skip_locked="SKIP LOCKED"))
 RENEW = """
@@ -135,6 +146,8 @@ class Lease:
     epoch: int
     tries: int
     recent_turns: int = 0  # within `loops.WINDOW`; counted up to 3
+    conversation: Conversation | None = field(default=None, compare=False, repr=False)  # as it was taken
+    history: Sequence[HistoryMessage] = field(default=(), compare=False, repr=False)
 
 
 def _take(conversation_ids: Sequence[UUID], wait: bool) -> Sequence[Lease | Busy | None]:
@@ -145,12 +158,27 @@ def _take(conversation_ids: Sequence[UUID], wait: bool) -> Sequence[Lease | Busy
         tokens=tokens,
         lease_s=settings.AGENT_LEASE_S,
         since=timezone.now() - loops.WINDOW,
+        max_messages=MAX_MESSAGES,
     )
     found = {token: rest for token, *rest in rows}
     results: list[Lease | Busy | None] = []
     for conversation_id, token in zip(conversation_ids, tokens, strict=True):
-        is_busy, is_taken, *lease = found[token]
-        results.append(BUSY if is_busy and not wait else Lease(conversation_id, token, *lease) if is_taken else None)
+        is_busy, is_taken, recent_turns, history, *row = found[token]
+        if not is_taken:
+            results.append(BUSY if is_busy and not wait else None)
+            continue
+        conversation = build_conversation(row)
+        results.append(
+            Lease(
+                conversation_id=conversation_id,
+                token=token,
+                epoch=conversation.control_epoch,
+                tries=conversation.tries,
+                recent_turns=recent_turns,
+                conversation=conversation,
+                history=parse_history(orjson.loads(history) if history else ()),
+            )
+        )
     return results
 
 

@@ -74,7 +74,7 @@ def answer(lease: Lease) -> datetime | None:
     for restart in range(MAX_RESTARTS + 1):
         run = ModelRun()
         try:
-            turn_input = _load_input(lease)
+            turn_input = _load_input(lease, as_taken=restart == 0)
             toolbox = Toolbox(
                 conversation=turn_input.conversation,
                 lease=lease,
@@ -135,14 +135,20 @@ def _wait_for_operator(lease: Lease, conversation: Conversation, exc: ModelError
         return None  # a person took over
 
 
-def _load_input(lease: Lease) -> TurnInput:
-    """Load conversation, history and burst. Raises LeaseLost when the conversation was merged into another."""
-    # Read the inbound count before the messages: a message in between is loaded, and only makes the draft look stale.
-    try:
-        conversation = load_conversation(lease.conversation_id)
-    except Conversation.DoesNotExist as exc:
-        raise LeaseLost() from exc
-    history = load_history(conversation)
+def _load_input(lease: Lease, *, as_taken: bool = False) -> TurnInput:
+    """Load conversation, history and burst; `as_taken`: use those that came with the lease, once.
+
+    Raises LeaseLost when the conversation was merged into another.
+    """
+    if as_taken and lease.conversation is not None:
+        conversation, history = lease.conversation, lease.history
+    else:
+        # Read the inbound count before the messages: one in between is loaded, and only makes the draft look stale.
+        try:
+            conversation = load_conversation(lease.conversation_id)
+        except Conversation.DoesNotExist as exc:
+            raise LeaseLost() from exc
+        history = load_history(conversation)
     burst = [message.id for message in history if message.status == Message.Status.RECEIVED]
     if len(history) == MAX_MESSAGES:
         unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)

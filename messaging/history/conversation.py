@@ -21,15 +21,33 @@ def _columns(model: type[models.Model], alias: str) -> str:
     return ", ".join(f"{alias}.{field.column}" for field in model._meta.concrete_fields)
 
 
-SELECT_CONVERSATION = Statement(
+def columns_of(conversation: str) -> str:
+    """Return what `build_conversation` needs, to be selected from an alias of the conversation and from JOINS."""
+    profile_and_bridge = (
+        "profile.id, ROW(profile.xmin, profile.ctid)::text, bridge.id, ROW(bridge.xmin, bridge.ctid)::text"
+    )
+    return ", ".join(
+        [
+            _columns(Conversation, conversation),
+            _columns(Contact, "contact"),
+            _columns(WhatsAppSession, "session"),
+            profile_and_bridge,
+        ]
+    )
+
+
+def joins_of(conversation: str) -> str:
+    return f"""
+  LEFT JOIN messaging_contact contact ON contact.id = {conversation}.contact_id
+  LEFT JOIN sessions_app_whatsappsession session ON session.id = {conversation}.session_id
+  LEFT JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
+  LEFT JOIN sessions_app_bridge bridge ON bridge.id = session.bridge_id"""
+
+
+SELECT_CONVERSATIONS = Statement(
     f"""
-SELECT {_columns(Conversation, "conversation")}, {_columns(Contact, "contact")}, {_columns(WhatsAppSession, "session")},
-       profile.id, ROW(profile.xmin, profile.ctid)::text, bridge.id, ROW(bridge.xmin, bridge.ctid)::text
-  FROM messaging_conversation conversation
-  JOIN messaging_contact contact ON contact.id = conversation.contact_id
-  JOIN sessions_app_whatsappsession session ON session.id = conversation.session_id
-  JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
-  JOIN sessions_app_bridge bridge ON bridge.id = session.bridge_id
+SELECT {columns_of("conversation")}
+  FROM messaging_conversation conversation {joins_of("conversation")}
  WHERE conversation.id = ANY(%(ids)s::uuid[])
 """  # noqa: S608  # the columns are our own models'
 )
@@ -46,6 +64,11 @@ def load_conversation(conversation_id: UUID) -> Conversation:
     row = _rows(conversation_id)
     if row is None:
         raise Conversation.DoesNotExist
+    return build_conversation(row)
+
+
+def build_conversation(row: Sequence[Any]) -> Conversation:
+    """Return the conversation of a row that has `columns_of`; as `load_conversation`."""
     values = iter(row)
     conversation = _next(Conversation, values)
     conversation.contact = _next(Contact, values)
@@ -57,7 +80,7 @@ def load_conversation(conversation_id: UUID) -> Conversation:
 
 
 def _select(ids: Sequence[UUID], _wait: bool) -> list[tuple[Any, ...] | None]:
-    rows = {row[ID]: row for row in SELECT_CONVERSATION.rows(ids=list(ids))}
+    rows = {row[ID]: row for row in SELECT_CONVERSATIONS.rows(ids=list(ids))}
     return [rows.get(each) for each in ids]
 
 

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 from uuid import UUID
@@ -57,6 +57,7 @@ class HistoryMessage:
         return self.direction == Message.Direction.INBOUND
 
 
+HISTORY_COLUMNS = tuple(each.name for each in fields(HistoryMessage))
 COLUMNS = (
     "id",
     "direction",
@@ -80,40 +81,73 @@ def visible_messages(conversation: Conversation) -> QuerySet[Message]:
     return visible(Message.objects.filter(conversation=conversation))
 
 
-# The visible messages since the last reset and the last summary, and all that wait for an answer.
+def history_of(conversation: str, *, since: str, after: str, limit: str) -> str:
+    """Return a query for the visible messages since the last reset and summary, and all that wait for an answer.
+
+    Its columns are those of HistoryMessage, newest first; the parameters are SQL expressions.
+    """
+    return f"""
+    SELECT message.id, message.direction, message.status, message.kind, message.text, message.details,
+           message.said_at, message.written_at, message.sender_id, sender.name AS sender_name,
+           sender.phone AS sender_phone, media.filename AS media_filename, quoted.kind AS quoted_kind,
+           quoted.text AS quoted_text
+      FROM messaging_message message
+      LEFT JOIN messaging_contact sender ON sender.id = message.sender_id
+      LEFT JOIN messaging_media media ON media.message_id = message.id
+      LEFT JOIN messaging_message quoted ON quoted.id = message.quoted_id
+     WHERE message.conversation_id = {conversation} AND {VISIBLE_MESSAGE}
+       AND (message.status = 'received' OR (message.said_at >= COALESCE({since}, '-infinity')
+                                            AND message.said_at > COALESCE({after}, '-infinity')))
+       -- The same bound in a form that the index can use to skip older messages.
+       AND message.said_at >= LEAST(GREATEST({since}, {after}, '-infinity'),
+                                    (SELECT min(unanswered.said_at) FROM messaging_message unanswered
+                                      WHERE unanswered.conversation_id = {conversation}
+                                        AND unanswered.status = 'received'))
+     ORDER BY message.said_at DESC, message.id DESC
+     LIMIT {limit}"""  # noqa: S608  our own expressions
+
+
 SELECT_HISTORIES = Statement(
     f"""
 SELECT item.number, message.*
   FROM unnest(%(ids)s::uuid[], %(since)s::timestamptz[], %(after)s::timestamptz[], %(limits)s::int[])
        WITH ORDINALITY AS item(id, since, after, row_limit, number)
  CROSS JOIN LATERAL (
-    SELECT message.id, message.direction, message.status, message.kind, message.text, message.details,
-           message.said_at, message.written_at, message.sender_id, sender.name, sender.phone, media.filename,
-           quoted.kind, quoted.text
-      FROM messaging_message message
-      LEFT JOIN messaging_contact sender ON sender.id = message.sender_id
-      LEFT JOIN messaging_media media ON media.message_id = message.id
-      LEFT JOIN messaging_message quoted ON quoted.id = message.quoted_id
-     WHERE message.conversation_id = item.id AND {VISIBLE_MESSAGE}
-       AND (message.status = 'received' OR (message.said_at >= COALESCE(item.since, '-infinity')
-                                            AND message.said_at > COALESCE(item.after, '-infinity')))
-       -- The same bound in a form that the index can use to skip older messages.
-       AND message.said_at >= LEAST(GREATEST(item.since, item.after, '-infinity'),
-                                    (SELECT min(unanswered.said_at) FROM messaging_message unanswered
-                                      WHERE unanswered.conversation_id = item.id AND unanswered.status = 'received'))
-     ORDER BY message.said_at DESC, message.id DESC
-     LIMIT item.row_limit
- ) AS message(id, direction, status, kind, text, details, said_at, written_at, sender_id, sender_name, sender_phone,
-              media_filename, quoted_kind, quoted_text)
+    {history_of("item.id", since="item.since", after="item.after", limit="item.row_limit")}
+ ) message
  ORDER BY item.number, message.said_at, message.id
-"""  # noqa: S608  our own condition
+"""  # noqa: S608  our own query
 )
 
 
 def load_history(conversation: Conversation, *, limit: int = MAX_MESSAGES) -> list[HistoryMessage]:
     """Return the latest messages after the last summary and reset, oldest first, and all that wait for an answer."""
     rows = _histories((conversation.pk, conversation.context_from, conversation.summary_until, limit))
-    return sorted((HistoryMessage(*_parse_details(row)) for row in rows), key=_waiting_order)
+    return in_order(HistoryMessage(*_parse_details(row)) for row in rows)
+
+
+def parse_history(rows: Sequence[Sequence[Any]]) -> list[HistoryMessage]:
+    """Return the history of rows that PostgreSQL gave as JSON arrays, with the columns of HistoryMessage."""
+    return in_order(
+        HistoryMessage(
+            UUID(id_),
+            direction,
+            status,
+            kind,
+            text,
+            details,
+            datetime.fromisoformat(said_at),
+            datetime.fromisoformat(written_at) if written_at else None,
+            UUID(sender_id) if sender_id else None,
+            *rest,
+        )
+        for id_, direction, status, kind, text, details, said_at, written_at, sender_id, *rest in rows
+    )
+
+
+def in_order(messages: Iterable[HistoryMessage]) -> list[HistoryMessage]:
+    """Return messages, oldest first, so that what waits for an answer comes last."""
+    return sorted(messages, key=_waiting_order)
 
 
 def _select(items: Sequence[HistoryRequest], _wait: bool) -> list[list[tuple[Any, ...]]]:
