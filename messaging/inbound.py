@@ -128,15 +128,25 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
 
     Raises Conversation.DoesNotExist when the conversation changes meanwhile (a merge, another address): try again.
     """
-    result = _insert(bridge=bridge, event=event)
+    result = _insert(bridge=bridge, event=event) or _insert_with_new_contact(bridge=bridge, event=event)
     if result is None:
         with transaction.atomic():
-            is_created = create_contact(bridge_id=bridge.pk, session_name=event.session, address=event.chat)
-            sender_id = None if is_created else _ensure_conversation(bridge=bridge, event=event)
+            sender_id = _ensure_conversation(bridge=bridge, event=event)
             result = _insert(bridge=bridge, event=event, sender_id=sender_id)
             if result is None:
                 raise Conversation.DoesNotExist("the conversation was created a line above, and has changed since")
     return result
+
+
+def _insert_with_new_contact(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult | None:
+    """Store the first message of a person; return None if there is more to be looked up first."""
+    try:
+        with transaction.atomic():
+            if create_contact(bridge_id=bridge.pk, session_name=event.session, address=event.chat):
+                return _insert(bridge=bridge, event=event)
+    except IntegrityError:  # another transaction created the contact at the same moment
+        pass
+    return None
 
 
 def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> UUID | None:

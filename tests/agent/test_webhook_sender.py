@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from accounts.models import User
 from agent import webhook_sender
-from agent.engine import WorkerPool
+from agent.worker_pool import WorkerPool
 from messaging.events import feed
 from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from messaging.webhooks import deliveries, endpoints
@@ -357,13 +357,17 @@ def test_conversations_go_side_by_side_and_each_in_order(endpoint, receiver, say
 def test_a_slow_endpoint_does_not_keep_another_waiting(endpoint, receiver, says, member):
     receiver.answers = {"/hook": Answer(delay_s=1.9)}
     quick = make_endpoint(member, receiver, url=f"{receiver.url}/quick")
-    pool = WorkerPool("webhook", webhook_sender.deliver_to_endpoint, threads=4, submit_at=lambda *_: None)
+
+    def deliver(endpoint_id, _group):
+        return webhook_sender.deliver_to_endpoint(endpoint_id)
+
+    pool = WorkerPool("webhook", deliver, threads=4, submit_at=lambda *_: None)
     says("Hello")
     give_up_at = time.monotonic() + 10
     while not any(request.path == "/quick" for request in receiver.requests):
         assert time.monotonic() < give_up_at
         for endpoint_id in deliveries.with_pending():
-            pool.submit(endpoint_id)
+            pool.submit(endpoint_id, endpoint_id)
         time.sleep(0.02)
     assert not WebhookDelivery.objects.filter(endpoint=endpoint, status="delivered").exists()
     pool.close(timeout_s=10)

@@ -203,7 +203,7 @@ def test_the_next_summary_contains_the_previous_one(says, conversation, model):
 def test_a_conversation_is_compacted_beside_the_turns_before_it_has_to_be(says, conversation, model):
     AgentProfile.objects.update(history_tokens=1000)
     asked_for = []
-    schedule.provide(asked_for.append)
+    schedule.provide(lambda conversation_id, _session_id: asked_for.append(conversation_id))
     try:
         long_ago(conversation, 38)
         says("And now?")
