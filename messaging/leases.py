@@ -74,7 +74,19 @@ UPDATE messaging_conversation SET lease_expires_at = statement_timestamp() + mak
 """
 # In one round trip: everything, or nothing if the lease or the control is lost. The burst is over if no message came
 # meanwhile, or if the turn may not start again: then what came stays due.
-COMPLETE_TURNS = """
+# The one way in which replies are queued: FROM `of` (whose they are) and `reply` (id, text).
+INSERT_REPLIES = """INSERT INTO messaging_message (
+        id, session_id, conversation_id, turn_id, direction, author, kind, status, unanswered, text, details,
+        quoted_provider_id, control_epoch, tries, error_code, error, said_at, created_at)
+    SELECT reply.id, of.session_id, of.conversation_id, of.turn_id, 'outbound', 'agent', 'text', 'queued', '',
+           reply.text, jsonb_build_object(), '', of.epoch, 0, '', '', of.at, of.at"""
+QUEUE_REPLIES = Statement(f"""
+{INSERT_REPLIES}
+  FROM (SELECT %(session_id)s::uuid AS session_id, %(conversation_id)s::uuid AS conversation_id,
+               %(turn_id)s::uuid AS turn_id, %(epoch)s::int AS epoch, %(at)s::timestamptz AS at) AS of,
+       unnest(%(ids)s::uuid[], %(texts)s::text[]) AS reply(id, text)
+""")
+COMPLETE_TURNS = f"""
 WITH item AS (
     SELECT * FROM json_to_recordset(%(items)s::json) AS item(
         number int, conversation_id uuid, token uuid, epoch int, seen int, even_if_stale bool, needs_attention bool,
@@ -87,7 +99,7 @@ WITH item AS (
        AND (inbound_count = item.seen OR item.even_if_stale)
 ), free AS (
     SELECT held.number FROM held JOIN messaging_conversation conversation ON conversation.id = held.conversation_id
-     ORDER BY conversation.id FOR NO KEY UPDATE OF conversation {skip_locked}
+     ORDER BY conversation.id FOR NO KEY UPDATE OF conversation {{skip_locked}}
 ), settled AS (
     UPDATE messaging_conversation conversation
        SET lease_token = NULL, lease_expires_at = NULL, tries = 0, retry_at = NULL,
@@ -112,18 +124,15 @@ WITH item AS (
       FROM turn JOIN item USING (conversation_id), unnest(item.burst) AS burst(id)
      WHERE message.id = burst.id
 ), replies AS (
-    INSERT INTO messaging_message (
-        id, session_id, conversation_id, turn_id, direction, author, kind, status, unanswered, text, details,
-        quoted_provider_id, control_epoch, tries, error_code, error, said_at, created_at)
-    SELECT reply.id, settled.session_id, settled.conversation_id, turn.id, 'outbound', 'agent', 'text', 'queued', '',
-           reply.text, '{{}}', '', item.epoch, 0, '', '', (item.turn->>'created_at')::timestamptz,
-           (item.turn->>'created_at')::timestamptz
-      FROM settled JOIN item USING (number) JOIN turn ON turn.conversation_id = settled.conversation_id,
+    {INSERT_REPLIES}
+      FROM settled JOIN item USING (number) JOIN turn ON turn.conversation_id = settled.conversation_id
+     CROSS JOIN LATERAL (SELECT settled.session_id, settled.conversation_id, turn.id AS turn_id, item.epoch,
+                                (item.turn->>'created_at')::timestamptz AS at) AS of,
            unnest(item.reply_ids, item.replies) AS reply(id, text)
 )
 SELECT item.number, held.number IS NOT NULL AND free.number IS NULL, settled.session_id
   FROM item LEFT JOIN held USING (number) LEFT JOIN free USING (number) LEFT JOIN settled USING (number)
-"""
+"""  # noqa: S608  nothing in it is input
 COMPLETE_WAITING = Statement(COMPLETE_TURNS.format(skip_locked=""))
 COMPLETE_SKIPPING = Statement(COMPLETE_TURNS.format(skip_locked="SKIP LOCKED"))
 _TURN_FIELDS = Turn._meta.concrete_fields
@@ -255,27 +264,16 @@ def postpone(lease: Lease, *, delay_s: float, forgive: bool = False) -> datetime
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The result of a turn. Fields named like columns of Turn become them.
+    """The result of a turn: the Turn to be stored, and what follows from it.
 
     `replies` are the parts to send, in order; `burst` the inbound messages that are handled; `seen` the conversation's
     `inbound_count` when they were read. `apply_effects` runs in the same transaction and returns more replies.
     """
 
-    outcome: Turn.Outcome
+    turn: Turn
     burst: Sequence[UUID]
     seen: int
-    started_at: datetime
     replies: Sequence[str] = ()
-    reason: str = ""
-    agent_profile_id: UUID | None = None
-    profile_version: int = 1
-    model: str = ""
-    steps: int = 0
-    used: dict[str, Any] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    model_ms: int = 0
     needs_attention: bool = False
     tool_calls: Sequence[ToolCall] = ()
     apply_effects: Callable[[Turn], Sequence[str]] | None = None
@@ -287,9 +285,8 @@ def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn
     Returns None and stores nothing if the lease or the control is lost, or if messages came meanwhile and
     `even_if_stale` is false.
     """
-    values = {field.attname: getattr(settlement, field.attname, None) for field in _TURN_FIELDS}
-    values |= {"conversation_id": lease.conversation_id, "tries": lease.tries}
-    turn = Turn(**{name: value for name, value in values.items() if value is not None})
+    turn = settlement.turn
+    turn.conversation_id, turn.tries = lease.conversation_id, lease.tries
     more = bool(settlement.tool_calls) or settlement.apply_effects is not None
     replies = settlement.replies if settlement.apply_effects is None else ()
     item = {
@@ -338,18 +335,14 @@ def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> N
     replies = [*settlement.replies, *settlement.apply_effects(turn)]
     # A hand-off has raised the epoch: its own reply leaves under the new one, everything older is cancelled.
     epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=turn.conversation_id)
-    Message.objects.bulk_create(
-        Message(
-            session_id=session_id,
-            conversation_id=turn.conversation_id,
-            turn=turn,
-            direction=Message.Direction.OUTBOUND,
-            author=Message.Author.AGENT,
-            status=Message.Status.QUEUED,
-            control_epoch=epoch,
-            text=reply,
-        )
-        for reply in replies
+    QUEUE_REPLIES.rows(
+        session_id=session_id,
+        conversation_id=turn.conversation_id,
+        turn_id=turn.pk,
+        epoch=epoch,
+        at=turn.created_at,
+        ids=[uuid7() for _ in replies],
+        texts=replies,
     )
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -27,6 +27,7 @@ from commands.library.handover import HANDOFF_REPLY
 from messaging import leases
 from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.leases import Lease, LeaseLost
+from messaging.models import Turn
 from whatsapp_agent import postgres
 from whatsapp_agent.text.split import end_at_sentence, join_continuation
 
@@ -49,25 +50,19 @@ BuildPrompt = Callable[[float, float], BuiltPrompt]
 
 @dataclass(slots=True)
 class ModelRun:
-    """The model's answer, and the usage of all requests together, also of those that failed."""
+    """The model's answer. What all requests together used, also those that failed, is written into `turn`."""
 
+    turn: Turn
     text: str = ""
-    model: str = ""
-    steps: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    model_ms: int = 0
-    used: dict[str, Any] = field(default_factory=dict)  # of the prompt asked last
     was_cut_off: bool = False  # the answer reached the length limit
     filtered: dict[str, Any] | None = None  # `used` of a prompt that the provider filtered
 
     def add_usage(self, usage: Usage, *, model_ms: int) -> None:
-        self.steps += 1
-        self.prompt_tokens += usage.prompt_tokens
-        self.completion_tokens += usage.completion_tokens
-        self.cached_tokens += usage.cached_tokens
-        self.model_ms += model_ms
+        self.turn.steps += 1
+        self.turn.prompt_tokens += usage.prompt_tokens
+        self.turn.completion_tokens += usage.completion_tokens
+        self.turn.cached_tokens += usage.cached_tokens
+        self.turn.model_ms += model_ms
 
 
 def run_model(run: ModelRun, *, build: BuildPrompt, toolbox: Toolbox, lease: Lease) -> None:
@@ -93,7 +88,7 @@ class _Dialogue:
         self._texts: list[str] = []  # beside tool calls: part of the answer
         self._hint = ""
         self._too_long: Prompt | None = None  # a prompt that the model's context was too small for
-        run.used, run.model = self._built.used, self._built.prompt.model
+        run.turn.used, run.turn.model = self._built.used, self._built.prompt.model
 
     def hold(self) -> None:
         tool_steps = 0
@@ -149,7 +144,7 @@ class _Dialogue:
             llm.remember_too_long(self._too_long, taken=prompt)
             self._too_long = None
         self._run.add_usage(completion.usage, model_ms=model_ms)
-        self._run.model = completion.model or self._run.model
+        self._run.turn.model = completion.model or self._run.turn.model
         return completion
 
     def _recover(self, exc: ModelError) -> bool:
@@ -166,8 +161,8 @@ class _Dialogue:
             if exc.code == "dropped_tool_call" and not self._hint:
                 self._ask_differently()
                 return True
-        if self._run.steps == 1 and self._tools and exc.code == "bad_request":
-            log.warning("tools_refused", conversation=str(self._lease.conversation_id), model=self._run.model)
+        if self._run.turn.steps == 1 and self._tools and exc.code == "bad_request":
+            log.warning("tools_refused", conversation=str(self._lease.conversation_id), model=self._run.turn.model)
             self._tools = ()
             return True
         # Perhaps the history is too long or filtered, in words that no server has used so far.
@@ -184,7 +179,7 @@ class _Dialogue:
             before, self._built = self._built, self._build(*REDUCTIONS[self._level])
             if self._built.prompt.messages != before.prompt.messages:
                 log.info("prompt_reduced", conversation=str(self._lease.conversation_id), to_burst=to_burst)
-                self._run.used = self._built.used
+                self._run.turn.used = self._built.used
                 self._renew()
                 return True
         return False

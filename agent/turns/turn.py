@@ -72,16 +72,16 @@ def answer(lease: Lease) -> datetime | None:
     """Answer the leased conversation; return as `take_turn`."""
     started_at = timezone.now()
     for restart in range(MAX_RESTARTS + 1):
-        run = ModelRun()
         try:
             turn_input = _load_input(lease, as_taken=restart == 0)
+            run = ModelRun(_new_turn(turn_input, started_at=started_at))
             toolbox = Toolbox(
                 conversation=turn_input.conversation,
                 lease=lease,
                 burst=turn_input.burst,
                 is_again=lease.tries > 1 or restart > 0,
             )
-            settlement = _decide(turn_input, lease=lease, toolbox=toolbox, run=run, started_at=started_at)
+            settlement = _decide(turn_input, lease=lease, toolbox=toolbox, run=run)
         except LeaseLost:
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None
@@ -92,16 +92,16 @@ def answer(lease: Lease) -> datetime | None:
             if may_pass and lease.tries < settings.AGENT_MAX_TRIES:
                 log.warning("model_failed", conversation=str(lease.conversation_id), code=exc.code, tries=lease.tries)
                 return leases.postpone(lease, delay_s=_pause_s(lease.tries, exc.retry_after_s))
-            settlement = _failed(turn_input, started_at=started_at, reason=f"{exc.code}: {exc}")
+            settlement = _failed(turn_input, run.turn, reason=f"{exc.code}: {exc}")
             if isinstance(exc, ContentFiltered):
                 withhold(turn_input.burst)
                 toolbox.defer_handoff(reason="the model's provider filtered what was written last")
                 settlement = replace(settlement, replies=[HANDOFF_REPLY])
-            settlement = _with_tool_calls(_with_usage(settlement, run), toolbox)
+            settlement = _with_tool_calls(settlement, toolbox)
         settled = leases.settle(
             lease,
             settlement,
-            even_if_stale=restart == MAX_RESTARTS or settlement.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
+            even_if_stale=restart == MAX_RESTARTS or run.turn.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
         )
         if settled is not None:
             log.info(
@@ -159,26 +159,23 @@ def _load_input(lease: Lease, *, as_taken: bool = False) -> TurnInput:
     return TurnInput(conversation=conversation, history=history, lines=lines, burst=burst)
 
 
-def _decide(
-    turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: ModelRun, started_at: datetime
-) -> Settlement:
+def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: ModelRun) -> Settlement:
     """Decide about the burst: ignore it with a reason, fail, run a command, or answer. Raises ModelError."""
-    conversation = turn_input.conversation
-    settlement = _new_settlement(turn_input, started_at=started_at)
+    conversation, turn = turn_input.conversation, run.turn
     if not turn_input.burst:
-        return replace(settlement, outcome=Turn.Outcome.IGNORED, reason="nothing left to answer")
+        return _ignored(turn_input, turn, reason="nothing left to answer")
     if not conversation.is_answered:
-        return replace(settlement, outcome=Turn.Outcome.IGNORED, reason="this contact is no longer answered")
+        return _ignored(turn_input, turn, reason="this contact is no longer answered")
     why_unreachable = adapter_for(conversation.session.bridge).why_unreachable(
         address=conversation.address, is_group=conversation.contact.is_group
     )
     if why_unreachable:
-        return replace(settlement, outcome=Turn.Outcome.IGNORED, reason=why_unreachable, needs_attention=True)
+        return replace(_ignored(turn_input, turn, reason=why_unreachable), needs_attention=True)
     if lease.tries > settings.AGENT_MAX_TRIES:
         reason = "interrupted: begun too often without coming to an end"
-        return _with_tool_calls(_failed(turn_input, started_at=started_at, reason=reason), toolbox)
+        return _with_tool_calls(_failed(turn_input, turn, reason=reason), toolbox)
     if (found := typed_commands.first_command(turn_input.history)) is not None:
-        return _decide_command(turn_input, *found, settlement=settlement)
+        return _decide_command(turn_input, *found, turn=turn)
     profile = conversation.session.agent_profile
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens) and summary.compact(
         conversation, turn_input.lines
@@ -204,24 +201,12 @@ def _decide(
     run_model(run, build=build, toolbox=toolbox, lease=lease)
     if run.filtered is not None:
         withhold_filtered(conversation, shown=run.filtered["messages"], burst=turn_input.burst)
-    replies = split_text(to_whatsapp(run.text))
-    reason = "length: the answer reached the model's length limit" if run.was_cut_off else ""
-    answered = replace(settlement, outcome=Turn.Outcome.ANSWERED, replies=replies, reason=reason)
-    return _with_tool_calls(_with_usage(answered, run), toolbox)
-
-
-def _with_usage(settlement: Settlement, run: ModelRun) -> Settlement:
-    """Add what the model run used, also to a failed turn."""
-    return replace(
-        settlement,
-        model=run.model,
-        steps=run.steps,
-        used=run.used | ({"was_cut_off": True} if run.was_cut_off else {}),
-        prompt_tokens=run.prompt_tokens,
-        completion_tokens=run.completion_tokens,
-        cached_tokens=run.cached_tokens,
-        model_ms=run.model_ms,
-    )
+    turn.outcome = Turn.Outcome.ANSWERED
+    if run.was_cut_off:
+        turn.reason = "length: the answer reached the model's length limit"
+        turn.used = turn.used | {"was_cut_off": True}
+    settlement = replace(_settlement(turn_input, turn), replies=split_text(to_whatsapp(run.text)))
+    return _with_tool_calls(settlement, toolbox)
 
 
 def _with_tool_calls(settlement: Settlement, toolbox: Toolbox) -> Settlement:
@@ -230,42 +215,40 @@ def _with_tool_calls(settlement: Settlement, toolbox: Toolbox) -> Settlement:
     return replace(settlement, tool_calls=toolbox.calls, apply_effects=apply_effects)
 
 
-def _decide_command(
-    turn_input: TurnInput, message: HistoryMessage, typed: Typed, *, settlement: Settlement
-) -> Settlement:
+def _decide_command(turn_input: TurnInput, message: HistoryMessage, typed: Typed, *, turn: Turn) -> Settlement:
     """Settle a typed command alone; the rest of the burst stays due."""
     command = typed_commands.prepare(conversation=turn_input.conversation, message=message, typed=typed)
-    return replace(
-        settlement,
-        outcome=Turn.Outcome.COMMAND,
-        reason=command.reason,
-        burst=[message.id],
-        seen=settlement.seen - (len(turn_input.burst) - 1),
-        apply_effects=command.apply_effects,
-    )
+    turn.outcome, turn.reason = Turn.Outcome.COMMAND, command.reason
+    settlement = _settlement(turn_input, turn)
+    seen = settlement.seen - (len(turn_input.burst) - 1)
+    return replace(settlement, burst=[message.id], seen=seen, apply_effects=command.apply_effects)
 
 
-def _new_settlement(turn_input: TurnInput, *, started_at: datetime) -> Settlement:
+def _new_turn(turn_input: TurnInput, *, started_at: datetime) -> Turn:
     profile = turn_input.conversation.session.agent_profile
-    return Settlement(
-        outcome=Turn.Outcome.ANSWERED,
-        burst=turn_input.burst,
-        seen=turn_input.conversation.inbound_count,
-        started_at=started_at,
-        agent_profile_id=profile.pk,
+    return Turn(
+        conversation=turn_input.conversation,
+        agent_profile=profile,
         profile_version=profile.version,
+        started_at=started_at,
     )
 
 
-def _failed(turn_input: TurnInput, *, started_at: datetime, reason: str) -> Settlement:
+def _settlement(turn_input: TurnInput, turn: Turn) -> Settlement:
+    turn.created_at = timezone.now()
+    return Settlement(turn=turn, burst=turn_input.burst, seen=turn_input.conversation.inbound_count)
+
+
+def _ignored(turn_input: TurnInput, turn: Turn, *, reason: str) -> Settlement:
+    turn.outcome, turn.reason = Turn.Outcome.IGNORED, reason
+    return _settlement(turn_input, turn)
+
+
+def _failed(turn_input: TurnInput, turn: Turn, *, reason: str) -> Settlement:
     """Return a failed turn that needs attention. In an outage the fallback text is sent once."""
-    return replace(
-        _new_settlement(turn_input, started_at=started_at),
-        outcome=Turn.Outcome.FAILED,
-        reason=reason,
-        replies=outage.unheard_fallback(turn_input.conversation),
-        needs_attention=True,
-    )
+    turn.outcome, turn.reason = Turn.Outcome.FAILED, reason
+    fallback = outage.unheard_fallback(turn_input.conversation)
+    return replace(_settlement(turn_input, turn), replies=fallback, needs_attention=True)
 
 
 # --- leases held by this process ----------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.utils import timezone
 
 from messaging import leases, outbox
 from messaging.history.conversation import load_conversation
 from messaging.history.transcript import load_history
 from messaging.models import Conversation, Message, Turn
+from tests.support.messaging.turns import settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 COUNT = 12
@@ -37,16 +37,9 @@ def conversations(says) -> list[Conversation]:
     return list(Conversation.objects.order_by("created_at"))
 
 
-def settlement_of(conversation: Conversation, **changes: Any) -> leases.Settlement:
-    values: dict[str, Any] = {
-        "outcome": Turn.Outcome.ANSWERED,
-        "burst": [message.id for message in load_history(conversation)],
-        "seen": conversation.inbound_count,
-        "started_at": timezone.now(),
-        "replies": [f"to {conversation.pk}", "and more"],
-        "used": {"messages": [str(conversation.pk)]},
-    }
-    return leases.Settlement(**values | changes)
+def settle_one(lease: leases.Lease, conversation: Conversation) -> Turn | None:
+    used = {"messages": [str(conversation.pk)]}
+    return settle(lease, conversation, replies=[f"to {conversation.pk}", "and more"], used=used)
 
 
 def test_turns_that_run_at_once_do_not_mix(conversations, session):
@@ -63,7 +56,7 @@ def test_turns_that_run_at_once_do_not_mix(conversations, session):
     ]
 
     def settle(number: int) -> Any:
-        return leases.settle(taken[number], settlement_of(loaded[number]), even_if_stale=False)
+        return settle_one(taken[number], loaded[number])
 
     turns = at_once(settle, range(COUNT))
     assert [turn.conversation_id for turn in turns] == [each.pk for each in conversations]
@@ -96,10 +89,8 @@ def test_a_lost_lease_among_turns_that_complete_at_once_loses_its_own_turn_only(
     Conversation.objects.filter(pk=conversations[3].pk).update(lease_token=None)
 
     def settle(number: int) -> Any:
-        return leases.settle(taken[number], settlement_of(conversations[number]), even_if_stale=False)
+        return settle_one(taken[number], conversations[number])
 
-    for conversation in conversations:
-        conversation.refresh_from_db()
     turns = at_once(settle, range(COUNT))
     assert [number for number, turn in enumerate(turns) if turn is None] == [3]
     assert conversations[3].messages.filter(status="received").count() == 2
@@ -121,8 +112,6 @@ def test_a_conversation_that_somebody_has_locked_holds_up_itself_alone(conversat
 def test_a_text_too_long_for_its_column_is_cut(conversations):
     conversation = conversations[0]
     lease = leases.take(conversation.pk)
-    settlement = settlement_of(conversation, reason="r" * 1000, model="m" * 1000)
-    conversation.refresh_from_db()
-    turn = leases.settle(lease, settlement, even_if_stale=True)
+    turn = settle(lease, conversation, reason="r" * 1000, model="m" * 1000)
     stored = Turn.objects.get(pk=turn.pk)
     assert (len(stored.reason), len(stored.model)) == (300, 100)

@@ -14,6 +14,7 @@ from messaging.models import Event, Message, Turn
 from messaging.outbound import send_text
 from sessions_app.models import AgentProfile
 from tests.conftest import message_event
+from tests.support.messaging.turns import settle
 
 AUTOMATIC_REPLY = "Thank you for your message! Our office is closed, we will answer on Monday."
 QUESTIONS = [
@@ -37,18 +38,7 @@ def exchange(says, conversation):
         lease = leases.take(conversation.pk)
         if lease is None or leases.pause_if_looping(lease):
             return False
-        conversation.refresh_from_db()
-        leases.settle(
-            lease,
-            leases.Settlement(
-                outcome=Turn.Outcome.ANSWERED,
-                burst=list(Message.objects.filter(status="received").values_list("pk", flat=True)),
-                seen=conversation.inbound_count,
-                started_at=timezone.now(),
-                replies=["One moment."],
-            ),
-            even_if_stale=True,
-        )
+        settle(lease, conversation, replies=["One moment."], even_if_stale=True)
         if is_sent:
             claimed = outbox.claim_next_message(conversation.pk)
             outbox.mark_sent(claimed, provider_message_id=f"OUT{claimed.message_id.hex}", at=None)

@@ -58,7 +58,7 @@ def test_intervals_differ(conversations, session, settings):
         session.refresh_from_db()
         intervals.add(round((session.next_send_at - claimed.sending_at).total_seconds(), 3))
     assert all(5 <= interval <= 15 for interval in intervals)
-    assert len(intervals) == len(conversations)
+    assert len(intervals) > 2
 
 
 @pytest.mark.parametrize(("of_session", "setting", "is_paced"), [(None, 0, False), (0, 30, False), (10, 0, True)])

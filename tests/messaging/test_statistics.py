@@ -10,8 +10,9 @@ from messaging import leases, loops, outbox
 from messaging.history.conversation import load_conversation
 from messaging.history.transcript import load_history
 from messaging.maintenance import statistics
-from messaging.models import Contact, ContactAlias, Conversation, Message, Turn
+from messaging.models import Contact, ContactAlias, Conversation, Message
 from sessions_app.bridges import bridge_of_slug
+from tests.support.messaging.turns import settle
 from whatsapp_agent.postgres.base import close_idle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,12 +38,8 @@ def take_a_turn(conversation, says) -> None:
     assert bridge_of_slug("default") is not None
     lease = leases.take(conversation.pk)
     loops.find_loop(conversation_id=conversation.pk, epoch=0)
-    loaded = load_conversation(conversation.pk)
-    burst = [message.id for message in load_history(loaded)]
-    settlement = leases.Settlement(
-        outcome=Turn.Outcome.ANSWERED, burst=burst, seen=loaded.inbound_count, started_at=timezone.now(), replies=["Hi"]
-    )
-    assert leases.settle(lease, settlement, even_if_stale=True) is not None
+    load_history(load_conversation(conversation.pk))
+    assert settle(lease, conversation, even_if_stale=True) is not None
     claimed = outbox.claim_next_message(conversation.pk)
     outbox.mark_sent(claimed, provider_message_id=f"OUT{claimed.message_id.hex}", at=None)
 

@@ -20,12 +20,12 @@ from messaging import control, leases, outbox
 from messaging.events import feed
 from messaging.events.feed import Position, Reader
 from messaging.inbound import receive_message
-from messaging.leases import Settlement
-from messaging.models import Conversation, Event, Message, Turn
+from messaging.models import Conversation, Event, Message
 from messaging.outbound import send_again, send_text
 from messaging.receipts import record_edit, record_revocation, record_status
 from sessions_app.models import WhatsAppSession
 from tests.conftest import message_event
+from tests.support.messaging.turns import settle
 
 EVERYTHING = Reader(user_id=uuid4(), sees_everything=True)
 WRITERS = 16
@@ -150,10 +150,7 @@ def test_a_turn_and_its_answer_are_one_event_each(says, conversation, profile):
     received = says("Hello")
     start = feed.last_position()
     lease = leases.take(received.conversation_id)
-    settlement = Settlement(
-        outcome=Turn.Outcome.ANSWERED, burst=[received.message_id], seen=1, started_at=timezone.now(), replies=["Hi"]
-    )
-    turn = leases.settle(lease, settlement, even_if_stale=False)
+    turn = settle(lease, conversation)
     finished, queued = feed.read(reader=EVERYTHING, after=start).events
     assert (finished.type, finished.data) == ("turn.finished", {"turn": str(turn.pk), "outcome": "answered"})
     assert (finished.session_id, queued.data["turn"]) == (conversation.session_id, str(turn.pk))

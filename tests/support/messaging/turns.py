@@ -1,27 +1,29 @@
 """Turns as tests complete them."""
 
+from dataclasses import fields
+from typing import Any
+
 from django.utils import timezone
 
 from messaging import leases
-from messaging.leases import Settlement
+from messaging.leases import Lease, Settlement
 from messaging.models import Conversation, Turn
 
+SETTLEMENT_FIELDS = {field.name for field in fields(Settlement)}
 
-def settlement(conversation: Conversation, **changes: object) -> Settlement:
+
+def settlement(conversation: Conversation, **changes: Any) -> Settlement:
+    """Return the settlement of an answered turn; `changes` are fields of the settlement or of its turn."""
     conversation.refresh_from_db()
-    values = {
-        "outcome": Turn.Outcome.ANSWERED,
+    of_turn = {name: value for name, value in changes.items() if name not in SETTLEMENT_FIELDS}
+    values: dict[str, Any] = {
+        "turn": Turn(**{"outcome": Turn.Outcome.ANSWERED, "started_at": timezone.now()} | of_turn),
         "burst": list(conversation.messages.filter(status="received").values_list("pk", flat=True)),
         "seen": conversation.inbound_count,
-        "started_at": timezone.now(),
         "replies": ["Hi"],
     }
-    return Settlement(**values | changes)
+    return Settlement(**values | {name: value for name, value in changes.items() if name in SETTLEMENT_FIELDS})
 
 
-def settle(lease, conversation, *, even_if_stale=False, **changes):
-    return leases.settle(
-        lease,
-        settlement(conversation, **changes),
-        even_if_stale=even_if_stale,
-    )
+def settle(lease: Lease, conversation: Conversation, *, even_if_stale: bool = False, **changes: Any) -> Turn | None:
+    return leases.settle(lease, settlement(conversation, **changes), even_if_stale=even_if_stale)
