@@ -35,6 +35,11 @@ def main() -> None:
     for title, act, settings in (
         ("Killed at each step", lambda drill: step_by_step(drill, STEPS), {"WEB_PROCESSES": 1}),
         (
+            "Killed at each step, over WAHA with echoes and receipts",
+            lambda drill: step_by_step(drill, STEPS),
+            {"WEB_PROCESSES": 1, "bridge": "waha"},
+        ),
+        (
             "Killed in a storm",
             lambda drill: storm(drill, seconds=arguments.seconds, per_s=8, kill_every_s=5, conversations=30),
             {"WEB_PROCESSES": 2, "long_every": 9},

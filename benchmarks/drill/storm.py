@@ -17,15 +17,15 @@ BRIDGE_FAILURES = ["error_500", "error_500_after", "drop_before", "drop_after", 
 
 def storm(drill: Drill, *, seconds: float, per_s: float, kill_every_s: float, conversations: int) -> list[Check]:
     """Many write at once; webhooks come twice, the bridge and the model fail and hang, and processes are killed."""
-    drill.zapw.duplicate_rate = 0.1
+    drill.bridge.duplicate_rate = 0.1
     for outcome in MODEL_FAILURES:
         drill.model.fail(outcome, rate=0.2 / len(MODEL_FAILURES), headers={"Retry-After": "0.2"})
     drill.model.fail("hang", rate=0.05, wait_s=4)
     for outcome in BRIDGE_FAILURES:
         more = {"headers": (("Retry-After", "0.2"),)} if outcome == "rate_limited" else {}
-        drill.zapw.fail(outcome, rate=0.2 / len(BRIDGE_FAILURES), **more)
-    drill.zapw.fail("hang", rate=0.025, wait_s=4)
-    drill.zapw.fail("hang_after", rate=0.025, wait_s=4)
+        drill.bridge.fail(outcome, rate=0.2 / len(BRIDGE_FAILURES), **more)
+    drill.bridge.fail("hang", rate=0.025, wait_s=4)
+    drill.bridge.fail("hang_after", rate=0.025, wait_s=4)
     drill.model.latency_s = 0.2
     phones = [f"55119880000{number:02}" for number in range(conversations)]
     under_way: Counter[str] = Counter()

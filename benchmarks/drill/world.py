@@ -13,6 +13,7 @@ from typing import Any
 import psycopg2
 
 from tests.support.application import Application
+from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
 from whatsapp_agent.postgres import embedded
@@ -31,6 +32,7 @@ SETTINGS = {
 
 
 TEA, PERSON = "Tea", "A person"  # the model answers these texts by remembering a fact, or by handing off
+SIGNING_KEY = "for-the-drill-only"
 UNDER_WAY = ("received", "queued", "sending")
 
 
@@ -47,13 +49,17 @@ class Check:
 class Drill:
     """One application with the world around it, and what it promised so far."""
 
-    def __init__(self, data_dir: Path, *, long_every: int = 0, **more: Any) -> None:
-        """Every so many answers one is too long for one message; 0: none is."""
+    def __init__(self, data_dir: Path, *, bridge: str = "zapw", long_every: int = 0, **more: Any) -> None:
+        """Every so many answers one is too long for one message; 0: none is. `bridge` is `zapw`, or `waha` with echoes
+        and receipts.
+        """
         self.long_every = long_every
         self.answers = 0
         self.model = FakeOpenAI(reply=self._reply, on_word=self._tools())
-        self.zapw = FakeZapw(webhook_waits_s=(0.1,) * 900, webhook_timeout_s=5)
-        self.zapw.add_session("sales", phone="5511999990000")
+        self.has_receipts = bridge == "waha"
+        patience: dict[str, Any] = {"webhook_waits_s": (0.1,) * 900, "webhook_timeout_s": 5}
+        self.bridge: Any = FakeWaha(hmac_key=SIGNING_KEY, **patience) if self.has_receipts else FakeZapw(**patience)
+        self.bridge.add_session("sales", phone="5511999990000")
         self.data_dir = data_dir
         self.more = more
         self.acknowledged: dict[str, str] = {}  # message id: phone
@@ -62,14 +68,16 @@ class Drill:
 
     def __enter__(self) -> "Drill":
         self.model.__enter__()
-        self.zapw.__enter__()
+        self.bridge.__enter__()
         settings = SETTINGS | {
-            "WHATSAPP_API_URL": self.zapw.url,
-            "WHATSAPP_API_KEY": self.zapw.api_key,
+            "WHATSAPP_BRIDGE": "waha" if self.has_receipts else "zapw",
+            "WHATSAPP_SIGNING_KEY": SIGNING_KEY if self.has_receipts else "",
+            "WHATSAPP_API_URL": self.bridge.url,
+            "WHATSAPP_API_KEY": self.bridge.api_key,
             "OPENAI_BASE_URL": self.model.base_url,
         }
         self.application = Application(self.data_dir, **settings | self.more)
-        self.zapw.webhook_url = self.application.webhook_url
+        self.bridge.webhook_url = self.application.webhook_url
         self.application.start()
         # Who writes here repeats himself at a machine's pace, and is to be answered all the same.
         self.rows("UPDATE sessions_app_agentprofile SET loop_repeats = 0, loop_fast_replies = 0, loop_max_turns = 0")
@@ -78,7 +86,7 @@ class Drill:
     def __exit__(self, *_: object) -> None:
         self.posters.shutdown(wait=False, cancel_futures=True)
         self.application.stop()
-        self.zapw.__exit__()
+        self.bridge.__exit__()
         self.model.__exit__()
 
     def _reply(self, said: str) -> str:
@@ -106,7 +114,7 @@ class Drill:
     def _write(self, phone: str, text: str) -> None:
         number = len(self.acknowledged) + random.randrange(10**12)
         message_id = f"3EB0{number:016X}"
-        statuses = self.zapw.emit_message(f"{text} for {phone}", phone=phone, message_id=message_id)
+        statuses = self.bridge.emit_message(f"{text} for {phone}", phone=phone, message_id=message_id)
         if 200 in statuses:
             self.acknowledged[message_id] = phone
 
@@ -165,7 +173,11 @@ class Drill:
 
     def texts_sent_to(self, phone: str) -> list[str]:
         """What the bridge was given for somebody."""
-        return [entry["text"] for entry in self.zapw.sent if entry["to"] == phone]
+        return [entry["text"] for entry in self.sent() if entry["to"] == phone]
+
+    def sent(self) -> list[dict[str, Any]]:
+        """What the bridge was given, `to` the digits of a phone."""
+        return [entry | {"to": entry["to"].partition("@")[0]} for entry in list(self.bridge.sent)]
 
     def effects(self, phone: str) -> int:
         """How many facts are known about somebody, and how often their conversation changed hands."""

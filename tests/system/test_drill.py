@@ -8,6 +8,7 @@ from benchmarks.drill.steps import (
     after_the_bridge_took_it,
     after_the_turn_is_completed,
     before_a_handoff_is_completed,
+    before_the_bridge_takes_it,
     step_by_step,
 )
 from benchmarks.drill.world import Drill
@@ -25,5 +26,14 @@ def test_an_application_killed_in_the_middle_of_a_message_keeps_its_promises(
                 Step(after_the_turn_is_completed, "sent", 1),
                 Step(after_the_bridge_took_it, "unconfirmed", 1),
             ],
+        )
+    assert [check.line() for check in checks if not check.is_good] == []
+
+
+def test_a_send_whose_answer_was_lost_is_settled_by_its_echo(tmp_path: Path, prepared_data: Path) -> None:
+    with Drill(tmp_path / "data", prepared=prepared_data, bridge="waha", WEB_PROCESSES=1) as drill:
+        checks = step_by_step(
+            drill,
+            [Step(before_the_bridge_takes_it, "unconfirmed", 0), Step(after_the_bridge_took_it, "unconfirmed", 1)],
         )
     assert [check.line() for check in checks if not check.is_good] == []
