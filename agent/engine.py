@@ -11,18 +11,19 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from agent import sender, webhook_sender
 from agent.turns import summary
 from agent.turns.turn import give_back_held, take_turn
-from agent.worker_pool import Job, WorkerPool
+from agent.worker_pool import Job, Load, WorkerPool
 from messaging import outbox
 from messaging.models import Conversation
 from messaging.webhooks import deliveries
 from whatsapp_agent import disk, periodic, wakeups
 from whatsapp_agent.periodic import PeriodicJob
+from whatsapp_agent.postgres.advisory import try_lock
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +96,10 @@ class Engine:
         self._sends.submit(conversation_id, session_id)
         self._turns.submit(conversation_id, session_id)
 
+    def load(self) -> Load:
+        """Return how many turns run and wait here."""
+        return self._turns.load()
+
     def _take_turn(self, conversation_id: UUID, session_id: UUID) -> datetime | None:
         again_at = take_turn(conversation_id)
         if again_at is None and not self._stopping.is_set() and (at := sender.deliver(conversation_id)) is not None:
@@ -134,9 +139,14 @@ class Engine:
 
     def sweep(self) -> None:
         """Submit every conversation that is due or has a message that may leave, of each session the same number."""
-        for conversation_id, session_id in Conversation.objects.due_by_session(limit=SWEEP_LIMIT):
+        with transaction.atomic():
+            if settings.REDIS_URL and not try_lock("sweep"):
+                return  # another worker sweeps at this very moment
+            due = list(Conversation.objects.due_by_session(limit=SWEEP_LIMIT))
+            to_deliver = list(outbox.conversations_to_deliver(limit=SWEEP_LIMIT))
+        for conversation_id, session_id in due:
             self._turns.submit(conversation_id, session_id)
-        for conversation_id, session_id in outbox.conversations_to_deliver(limit=SWEEP_LIMIT):
+        for conversation_id, session_id in to_deliver:
             self._sends.submit(conversation_id, session_id)
 
     def sweep_endpoints(self) -> None:
@@ -153,7 +163,7 @@ class Engine:
         while not self._stopping.wait(max(min(next_run.values()) - time.monotonic(), 0.0)):
             for job in jobs:
                 if next_run[job] <= time.monotonic() and not self._stopping.is_set():
-                    attempt(job.run)
+                    attempt(job.run_where_due, name=_name_of(job.run))
                     next_run[job] = time.monotonic() + job.every_s()
 
 
@@ -165,14 +175,14 @@ def _name_of(run: Callable[[], object]) -> str:
     return getattr(run, "__name__", "job")
 
 
-def attempt(run: Callable[[], object]) -> None:
+def attempt(run: Callable[[], object], *, name: str = "") -> None:
     """Run a job that will run again; a failure is logged, and the next round may succeed."""
     try:
         run()
     except (OperationalError, InterfaceError) as exc:
-        log.warning("database_unreachable", job=_name_of(run), error=disk.reason(exc))
+        log.warning("database_unreachable", job=name or _name_of(run), error=disk.reason(exc))
     except Exception:
-        log.exception("job_failed", job=_name_of(run))
+        log.exception("job_failed", job=name or _name_of(run))
     finally:
         connections.close_all()
 

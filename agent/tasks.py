@@ -11,7 +11,8 @@ from celery import shared_task
 from celery.signals import worker_init, worker_shutdown
 from django.utils import timezone
 
-from agent import engine
+from agent import engine, heartbeats
+from agent.models import EngineProcess
 from messaging.models import Conversation
 
 STOP_S = 10.0
@@ -36,6 +37,7 @@ def sweep() -> None:
 
 
 def _wake(conversation_id: str, session_id: str | None, *, has_turn: bool) -> None:
+    heartbeats.note_wake_up()
     key = UUID(conversation_id)
     group = UUID(session_id) if session_id else _session_of(key)
     if group is not None:
@@ -50,8 +52,10 @@ def _session_of(conversation_id: UUID) -> UUID | None:
 def start_engine(**_: Any) -> None:
     """Start before Redis is reached: the sweep answers without it."""
     engine.start()
+    heartbeats.start(EngineProcess.Kind.WORKER)
 
 
 @worker_shutdown.connect
 def stop_engine(**_: Any) -> None:
+    heartbeats.stop()
     engine.stop(timeout_s=STOP_S)

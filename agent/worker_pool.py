@@ -1,9 +1,11 @@
 """A pool of threads that runs one job for many ids, each id once at a time, and lets no group of them starve others."""
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -16,6 +18,14 @@ log = structlog.get_logger(__name__)
 
 Job = Callable[[UUID, UUID], datetime | None]  # gets the id and its group
 SubmitAt = Callable[["WorkerPool", UUID, UUID, datetime], None]  # the id, its group, and when to run it again
+
+
+class Load(NamedTuple):
+    """How much a pool has to do. `stalled_s`: for how long ids have been waiting and none was begun or ended."""
+
+    running: int
+    waiting: int
+    stalled_s: float
 
 
 class WorkerPool:
@@ -38,6 +48,7 @@ class WorkerPool:
         self._waiting: dict[UUID, deque[UUID]] = {}  # by group; the group whose turn it is comes first
         self._running: Counter[UUID] = Counter()  # by group
         self._requeued: dict[UUID, bool] = {}  # every id that waits or runs: whether to run it once more afterwards
+        self._progress_at = 0.0
         self._started = 0
         self._idle = 0
         self._open = True
@@ -54,6 +65,8 @@ class WorkerPool:
                 self._requeued[key] = True
                 return
             self._requeued[key] = False
+            if not self._waiting:
+                self._progress_at = time.monotonic()
             self._waiting.setdefault(group, deque()).append(key)
             waiting = sum(map(len, self._waiting.values()))
             if self._idle >= waiting or self._started >= self._max_threads or not self._may_start(group):
@@ -72,6 +85,11 @@ class WorkerPool:
             self._waiting.clear()
             self._work_available.notify_all()
             return self._job_ended.wait_for(lambda: not self._requeued, timeout=timeout_s)
+
+    def load(self) -> Load:
+        with self._lock:
+            waiting = sum(map(len, self._waiting.values()))
+            return Load(self._running.total(), waiting, time.monotonic() - self._progress_at if waiting else 0.0)
 
     def _may_start(self, group: UUID) -> bool:
         free = self._max_threads - self._running.total()
@@ -108,6 +126,7 @@ class WorkerPool:
             if keys:
                 self._waiting[group] = keys  # last in the order now
             self._running[group] += 1
+            self._progress_at = time.monotonic()
             if self._waiting and self._idle:
                 self._work_available.notify()  # a wake-up that found this thread may have been for another group
             return key, group
@@ -118,6 +137,7 @@ class WorkerPool:
     def _finish(self, key: UUID, group: UUID) -> None:
         with self._lock:
             self._running[group] -= 1
+            self._progress_at = time.monotonic()
             if not self._running[group]:
                 del self._running[group]
             if self._requeued[key] and self._open:

@@ -115,7 +115,7 @@ def on_our_clock(bridge: Bridge, clock: BridgeClock, stated: datetime | None) ->
     return stated if stated <= timezone.now() + MAX_CLOCK_SKEW else None
 
 
-@periodic(every_s=5)
+@periodic(every_s=5, in_each_process=True)
 def save_offsets() -> None:
     """Store what this process has found out about the times of messages, for the other processes and for staff."""
     for (bridge_id, clock), estimate in list(_estimates.items()):

@@ -24,6 +24,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "accounts.User": "person",
         "auth.Group": "group",
         "accounts.ApiKey": "key",
+        "agent.EngineProcess": "memory",
     },
 }
 OTHER_ICON = "database"

@@ -16,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 from django.utils import timezone
 
+from agent import heartbeats
 from agent.bridges.base import Capability, Health
 from agent.bridges.exchange import BridgeError
 from agent.llm import describe_limits, embedder_for_settings, model_for_settings
@@ -135,6 +136,7 @@ def _clock() -> Finding:
 
 def _engine() -> Iterator[Finding]:
     about, now = "engine", timezone.now()
+    program = "manage.py worker" if settings.REDIS_URL else "manage.py up"
     late = Conversation.objects.due().filter(due_at__lt=now - LATE).count()
     queued = Message.objects.filter(status=Message.Status.QUEUED, created_at__lt=now - LATE).count()
     if late or queued:
@@ -142,10 +144,12 @@ def _engine() -> Iterator[Finding]:
             about,
             False,
             f"{late} conversations wait for an answer and {queued} messages to be sent, for over two minutes",
-            "Does manage.py up run, and what does its log say? A failing bridge or model is listed below.",
+            f"Does {program} run, and what does its log say? A failing bridge or model is listed below.",
         )
     else:
         yield Finding(about, True, "nothing has been waiting for long")
+    works, processes = heartbeats.describe()
+    yield Finding("workers" if settings.REDIS_URL else "engine processes", works, processes, heartbeats.remedy())
     failed = Turn.objects.filter(outcome=Turn.Outcome.FAILED, created_at__gt=now - RECENTLY).count()
     if failed:
         yield Finding(about, False, f"{failed} turns failed within a day", "See them in the admin, and run them again.")

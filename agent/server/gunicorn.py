@@ -17,7 +17,8 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from agent import engine
+from agent import engine, heartbeats
+from agent.models import EngineProcess
 from agent.server.engine_worker import EngineWorker
 from agent.server.wake_channel import WakeChannel
 from agent.server.wake_publisher import celery_publisher
@@ -128,6 +129,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if isinstance(worker, EngineWorker):
             engine.start()
+            heartbeats.start(EngineProcess.Kind.ENGINE)
             return
         if settings.REDIS_URL:
             publisher = celery_publisher()
@@ -160,6 +162,7 @@ def _before_fork(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
 
 
 def _worker_ends(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
+    heartbeats.stop()
     engine.stop(timeout_s=ENGINE_STOP_S)
     connections.close_all()
     postgres.close_idle()

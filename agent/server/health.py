@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
+from agent.models import EngineProcess
 from messaging.models import Conversation
 from sessions_app import bridge_clocks
 from sessions_app.bridges import bridge_health
@@ -27,6 +29,8 @@ def ready(request: HttpRequest) -> HttpResponse:
     if checks["database"]:
         checks["clock"] = abs(clock.offset_s()) <= clock.MAX_OFFSET_S
         checks["engine"] = not Conversation.objects.due().filter(due_at__lt=timezone.now() - LATE).exists()
+        if settings.REDIS_URL:
+            checks["workers"] = EngineProcess.objects.working().exists()
         bridges = list(Bridge.objects.all())
         postgres.release()
         for bridge in bridges:

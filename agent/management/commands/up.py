@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
 from accounts.services import FIRST_STAFF_USER
+from agent.models import EngineProcess
 from agent.server import startup
 from agent.server.gunicorn import WebServer
 from agent.server.self_check import QUESTION, SelfCheckFailed, run_self_check
@@ -49,7 +50,9 @@ class Command(BaseCommand):
             sys.exit(130)
 
         def greet() -> None:
-            if self_check or (is_first and not no_self_check):
+            if settings.REDIS_URL and not EngineProcess.objects.working().exists():
+                self._print("WARNING: no Celery worker runs, and nothing is answered. Start one: manage.py worker.")
+            elif self_check or (is_first and not no_self_check):
                 self._run_self_check(port)
             self._show_addresses(port, is_first=is_first)
             self._warn_of_bridge_clocks()

@@ -1,0 +1,43 @@
+"""The processes that take turns and send, in the admin."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin
+
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList
+from agent import heartbeats
+from agent.models import STALLED_S, EngineProcess, EngineProcessQuerySet
+
+
+@admin.register(EngineProcess)
+class EngineProcessAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
+    """Read only: each process writes its own row."""
+
+    list_display = ["__str__", "works", "seen_at", "woken_at", "turns_running", "turns_waiting", "started_at"]
+    ordering = ["-seen_at"]
+    readonly_fields = [*list_display[1:], "kind", "host", "pid", "stalled_s"]
+    fields = readonly_fields
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> EngineProcessQuerySet:  # noqa: ARG002
+        return EngineProcess.objects.with_state()
+
+    @admin.display(boolean=True)
+    def works(self, row: Any) -> bool:
+        return bool(row.is_alive) and row.stalled_s < STALLED_S
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        works, text = heartbeats.describe()
+        if not works:
+            messages.warning(request, f"{text[0].upper()}{text[1:]}. {heartbeats.remedy()}")
+        return super().changelist_view(request, extra_context)

@@ -1,0 +1,58 @@
+"""Which processes take turns and send."""
+
+from datetime import timedelta
+from typing import Self
+
+from django.db import models
+from django.db.models.functions import Now
+from uuid_utils.compat import uuid7
+
+ALIVE_FOR = timedelta(seconds=20)  # four heartbeats
+STALLED_S = 180  # longer than a model may take
+
+
+class EngineProcessQuerySet(models.QuerySet["EngineProcess"]):
+    def alive(self) -> Self:
+        """Return those that were seen a moment ago, by the database's clock."""
+        return self.filter(seen_at__gt=Now() - ALIVE_FOR)
+
+    def with_state(self) -> Self:
+        """Add `is_alive`."""
+        return self.annotate(
+            is_alive=models.ExpressionWrapper(
+                models.Q(seen_at__gt=Now() - ALIVE_FOR), output_field=models.BooleanField()
+            )
+        )
+
+    def working(self) -> Self:
+        """Return those that are alive and get on with their work."""
+        return self.alive().filter(stalled_s__lt=STALLED_S)
+
+
+class EngineProcess(models.Model):
+    """A process that takes turns and sends. It writes a heartbeat, and deletes its row when it ends in order."""
+
+    class Kind(models.TextChoices):
+        ENGINE = "engine", "engine process"
+        WORKER = "worker", "Celery worker"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=10, choices=Kind)
+    host = models.CharField(max_length=255, help_text="The machine.")
+    pid = models.PositiveIntegerField("process id")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField(help_text="The last heartbeat.")
+    woken_at = models.DateTimeField(null=True, help_text="When the last wake-up from another process came.")
+    turns_running = models.PositiveIntegerField(default=0)
+    turns_waiting = models.PositiveIntegerField(default=0, help_text="Conversations that wait for a thread.")
+    stalled_s = models.PositiveIntegerField(
+        "stalled for seconds", default=0, help_text="How long conversations have been waiting and no turn has ended."
+    )
+
+    objects = EngineProcessQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "engine processes"
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.pid} on {self.host}"
