@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar
+from typing import IO, ClassVar
 
 from agent.bridges.addresses import reachable_digits
 from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, Kind, Link
@@ -156,11 +156,16 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class FetchedMedia:
-    """An attached file as the bridge gave it. Its type is the sender's claim."""
+    """An attached file as the bridge gave it. Its type is the sender's claim. Whoever fetched it closes `file`."""
 
-    content: bytes
+    file: IO[bytes]
     mime_type: str = ""
     filename: str = ""
+
+    @property
+    def content(self) -> bytes:
+        self.file.seek(0)
+        return self.file.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,8 @@ class BridgeAdapter(ABC):
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
+    media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: it is not said
+    fetches_by_message: ClassVar[bool] = False  # True: a file can be asked for without a `ref`, by its message
     keeps_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
     lists_sessions: ClassVar[bool] = True  # False: it can only be asked for one that we name
 

@@ -4,10 +4,12 @@ An adapter does no I/O. What needs the bridge is written as `Steps`: a generator
 response and returns the result. Any transport can drive it, blocking or asynchronous.
 """
 
+import hashlib
+import io
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeAlias, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 from agent.bridges.parsing import Fields, WrongShape, read_json
 from whatsapp_agent.errors import UnreadableWebhookRequest
@@ -15,6 +17,8 @@ from whatsapp_agent.errors import UnreadableWebhookRequest
 Result = TypeVar("Result")
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+FILE_TIMEOUT_S = 120.0
+TOO_LARGE = "too_large"
 
 
 class BridgeError(Exception):
@@ -73,7 +77,7 @@ class Request:
 
     `json` or `form` with `file` (name, content, MIME type; sent as multipart) is the body. `timeout_s` None: the
     bridge's own time-out, in which the whole response has to come. A longer response than `max_response_bytes` is
-    given up.
+    given up. `to_file`: the body of a successful response is streamed to `Response.file`, not kept in memory.
     """
 
     method: str
@@ -85,19 +89,40 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     max_response_bytes: int = MAX_RESPONSE_BYTES
+    to_file: bool = False
+
+
+def file_request(path: str, *, max_bytes: int) -> Request:
+    """Return the request of a received file. A longer one is refused with the code `too_large`."""
+    headers = {"Accept-Encoding": "identity"}  # a small compressed answer could be a huge one
+    return Request("GET", path, headers=headers, timeout_s=FILE_TIMEOUT_S, max_response_bytes=max_bytes, to_file=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response of a bridge. Names in `headers` are in lower case."""
+    """A response of a bridge. Names in `headers` are in lower case. `file` holds the body that was streamed to it."""
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    file: IO[bytes] | None = None
 
     @property
     def is_success(self) -> bool:
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    def open(self) -> IO[bytes]:
+        """Return the body as a file, at its beginning."""
+        file = self.file or io.BytesIO(self.body)
+        file.seek(0)
+        return file
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.open().read(1)
+
+    def sha256(self) -> bytes:
+        return hashlib.file_digest(self.open(), "sha256").digest()  # type: ignore[arg-type]
 
     def json(self) -> Any:
         """Return the JSON value of the body. Raises WrongShape if it has none."""

@@ -1,14 +1,25 @@
 """Make the requests that adapters ask for: bounded in time and size, never redirected, each made once."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from time import monotonic
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
 from agent.bridges.base import BridgeAdapter
-from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Result, Steps, Unconfirmed
+from agent.bridges.exchange import (
+    TOO_LARGE,
+    BridgeError,
+    NotSent,
+    Refused,
+    Request,
+    Response,
+    Result,
+    Steps,
+    Unconfirmed,
+)
 from whatsapp_agent.http.connections import quick_transport
 from whatsapp_agent.text.sanitize import storable_json
 
@@ -65,6 +76,9 @@ class HttpTransport:
                 timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
                 **body,
             ) as response:
+                if request.to_file and response.is_success:
+                    file = self._to_file(response, max_bytes=request.max_response_bytes, give_up_at=give_up_at)
+                    return Response(response.status_code, b"", _lower(response.headers), file)
                 received = bytearray()
                 for chunk in response.iter_bytes():
                     received += chunk
@@ -73,6 +87,28 @@ class HttpTransport:
                 return Response(response.status_code, bytes(received), _lower(response.headers))
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise failure_of(exc, name=self._name) from exc
+
+    def _to_file(self, response: httpx.Response, *, max_bytes: int, give_up_at: float) -> IO[bytes]:
+        """Stream the body to a temporary file, which is deleted when it is closed. Raises Refused if it is larger."""
+        too_large = Refused(f"The file is larger than {max_bytes // 1024} KiB.", code=TOO_LARGE)
+        length = response.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > max_bytes:
+            raise too_large
+        file = tempfile.TemporaryFile()  # noqa: SIM115  its reader closes it
+        try:
+            size = 0
+            for chunk in response.iter_raw():
+                size += len(chunk)
+                if size > max_bytes:
+                    raise too_large
+                if monotonic() > give_up_at:
+                    raise Unconfirmed(f"The answer of {self._name} did not end.", code="timeout")
+                file.write(chunk)
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
 
     def _body(self, request: Request) -> dict[str, Any]:
         headers = dict(request.headers)

@@ -26,7 +26,7 @@ from agent.bridges.cloud import answers
 from agent.bridges.cloud.payloads import USER_ID, read_body
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Malformed
-from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Steps, Unconfirmed
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps, Unconfirmed, file_request
 from agent.bridges.parsing import Fields, WrongShape, read_json
 
 MEDIA_HOST = "lookaside.fbsbx.com"
@@ -68,6 +68,7 @@ class CloudBridge(BridgeAdapter):
     default_base_url = "https://graph.facebook.com/v26.0"
     lists_sessions = False
     reply_window = timedelta(hours=24)
+    media_ttl = timedelta(days=7)
     capabilities = frozenset(
         {
             Capability.SET_WEBHOOK,
@@ -238,12 +239,12 @@ class CloudBridge(BridgeAdapter):
             raise Refused("The file is too large.", code="too_large")
         if not self._is_metas(media.url):
             raise BridgeError("The file lies at an address that is not Meta's.", code="bridge_failure")
-        response = yield Request("GET", media.url, max_response_bytes=max_bytes)
-        if not response.is_success or not response.body:
+        response = yield file_request(media.url, max_bytes=max_bytes)
+        if not response.is_success or response.is_empty:
             raise Refused("Meta no longer has this file.", code="not_found")
-        if not _is_intact(response.body, media.sha256):
+        if not _is_intact(response, media.sha256):
             raise BridgeError("The file came damaged.", code="bridge_failure")
-        return FetchedMedia(response.body, mime_type=media.mime_type)
+        return FetchedMedia(response.open(), mime_type=media.mime_type)
 
     def _is_metas(self, url: str) -> bool:
         """Return whether our token may be sent there: to Meta's host for files, or to the bridge itself."""
@@ -314,8 +315,8 @@ def _to(address: str) -> dict[str, str]:
     return {"recipient_type": "group", "to": address}
 
 
-def _is_intact(content: bytes, sha256: str) -> bool:
+def _is_intact(response: Response, sha256: str) -> bool:
     """Compare with the hash that Meta gives, in base64 or hex; what is neither is not compared."""
-    digest = hashlib.sha256(content)
-    encoded = base64.b64encode(digest.digest()).decode()
-    return len(sha256) not in {len(encoded), 64} or sha256 in {encoded, digest.hexdigest()}
+    digest = response.sha256()
+    encoded = base64.b64encode(digest).decode()
+    return len(sha256) not in {len(encoded), 64} or sha256 in {encoded, digest.hex()}

@@ -1,6 +1,7 @@
 """What the answers of Evolution API mean."""
 
 import binascii
+import io
 from base64 import b64decode
 from http import HTTPStatus
 from typing import Any
@@ -100,7 +101,7 @@ def parse_media(response: Response) -> FetchedMedia:
         raise BridgeError("Evolution gave the file in an unknown format.", code="bridge_failure") from exc
     if not content:
         raise Refused("The file is empty.", code="not_found")
-    return FetchedMedia(content, mime_type=mime_type, filename=filename)
+    return FetchedMedia(io.BytesIO(content), mime_type=mime_type, filename=filename)
 
 
 def _unknown_format() -> BridgeError:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from base64 import b64encode
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -24,7 +25,7 @@ from agent.bridges.base import (
 )
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
-from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps, file_request
 from agent.bridges.parsing import Fields, WrongShape, read_json
 from agent.bridges.waha import answers
 from agent.bridges.waha.ids import maybe_person, read_person
@@ -63,6 +64,8 @@ class WahaBridge(BridgeAdapter):
     """WAHA. The engine of the server changes the payloads and the answers, so all forms are read."""
 
     kind = "waha"
+    media_ttl = timedelta(seconds=180)  # its default; later the file can be asked for by its message
+    fetches_by_message = True
     capabilities = frozenset(
         {
             Capability.LINK_BY_QR,
@@ -204,10 +207,10 @@ class WahaBridge(BridgeAdapter):
             if again.status == HTTPStatus.NOT_FOUND or not (url := _media_url(again)):
                 raise Refused("WAHA no longer has this file.", code="not_found")
             response = yield _file_request(url, max_bytes)
-        if response.status == HTTPStatus.NOT_FOUND or (response.is_success and not response.body):
+        if response.status == HTTPStatus.NOT_FOUND or (response.is_success and response.is_empty):
             raise Refused("WAHA no longer has this file.", code="not_found")
         answers.check(response)
-        return FetchedMedia(response.body, mime_type=response.headers.get("content-type", "")[:100])
+        return FetchedMedia(response.open(), mime_type=response.headers.get("content-type", "")[:100])
 
     # --- sessions ------------------------------------------------------------------------------------------------
     def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:
@@ -313,7 +316,7 @@ def _file_request(url: str, max_bytes: int) -> Request:
     path = "/" + parts.path.lstrip("/")
     if not path.startswith(FILES) or ".." in path.split("/"):
         raise Refused("WAHA gave the file's address in an unknown format.", code="not_found")
-    return Request("GET", f"{path}?{parts.query}" if parts.query else path, max_response_bytes=max_bytes)
+    return file_request(f"{path}?{parts.query}" if parts.query else path, max_bytes=max_bytes)
 
 
 def _media_url(response: Response) -> str | None:

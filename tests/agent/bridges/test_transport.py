@@ -10,7 +10,7 @@ import pytest
 
 import agent.bridges
 from agent.bridges.base import BridgeConfig
-from agent.bridges.exchange import BridgeError, NotSent, Request, Response, Steps, Unconfirmed
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps, Unconfirmed, file_request
 from agent.bridges.transport import HttpTransport
 from agent.bridges.zapw import ZapwBridge
 from tests.support.fake_zapw import FakeZapw
@@ -140,3 +140,33 @@ def test_an_asynchronous_transport_can_drive_the_same_adapter(zapw_server):
 
     assert sorted(ids) == sorted(entry["id"] for entry in zapw_server.sent)
     assert {entry["text"] for entry in zapw_server.sent} == {"one", "two"}
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+def fetch_file(transport: HttpTransport, *, max_bytes: int) -> Any:
+    (answer,) = transport.run(collect(file_request("/sessions", max_bytes=max_bytes)))
+    return answer
+
+
+def test_a_file_is_streamed_to_the_disk_and_not_kept_in_memory(transport, zapw_server):
+    zapw_server.fail("answer", call="list", status=200, body=b"x" * 300_000)
+
+    answer = fetch_file(transport, max_bytes=300_000)
+
+    assert (answer.body, answer.is_empty, answer.open().read()) == (b"", False, b"x" * 300_000)
+
+
+def test_a_file_larger_than_allowed_is_refused_for_good(transport, zapw_server):
+    zapw_server.fail("answer", call="list", status=200, body=b"x" * 300_000)
+
+    answer = fetch_file(transport, max_bytes=299_999)
+
+    assert (type(answer), answer.code) == (Refused, "too_large")
+
+
+def test_a_failure_instead_of_a_file_is_an_answer_like_any_other(transport, zapw_server):
+    zapw_server.fail("answer", call="list", status=404, body=b'{"error": "gone"}')
+
+    answer = fetch_file(transport, max_bytes=1000)
+
+    assert (answer.status, answer.file, answer.is_empty) == (404, None, False)
