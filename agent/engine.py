@@ -19,6 +19,7 @@ from agent.turns import summary
 from agent.turns.turn import give_back_held, take_turn
 from agent.worker_pool import Job, Load, WorkerPool
 from messaging import outbox
+from messaging.media import fetching
 from messaging.models import Conversation
 from messaging.webhooks import deliveries
 from whatsapp_agent import disk, periodic, wakeups
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 APPS_WITH_JOBS = ("accounts", "sessions_app", "messaging", "commands", "agent")
 SWEEP_LIMIT = 1000
 ENDPOINT_SWEEP_S = 0.5
+MEDIA_SWEEP_S = 0.5
 MAX_CONCURRENT_COMPACTIONS = 2
 TIMER_RESOLUTION_S = 0.002
 
@@ -47,6 +49,9 @@ class Engine:
             threads=MAX_CONCURRENT_COMPACTIONS,
         )
         self._endpoints = self._pool("webhook", lambda endpoint_id, _: webhook_sender.deliver_to_endpoint(endpoint_id))
+        self._media = self._pool(
+            "media", lambda media_id, _: fetching.process(media_id), threads=settings.MEDIA_CONCURRENCY
+        )
         self._timers: list[tuple[float, int, WorkerPool, UUID, UUID]] = []  # a heap: when, order, what
         self._timer_count = 0
         self._timer_added = threading.Condition()
@@ -55,6 +60,7 @@ class Engine:
             _thread("timers", self._run_timers),
             _thread("sweep", self._every, settings.AGENT_SWEEP_S, self.sweep),
             _thread("endpoints", self._every, ENDPOINT_SWEEP_S, self.sweep_endpoints),
+            _thread("media", self._every, MEDIA_SWEEP_S, self.sweep_media),
         ]
         if maintenance := [job for job in periodic.registry if not job.may_block]:
             self._threads.append(_thread("maintenance", self._run_periodically, maintenance))
@@ -83,6 +89,7 @@ class Engine:
         if not self._turns.close(timeout_s=timeout_s):
             log.info("leases_given_back", count=give_back_held())
         self._sends.close(timeout_s=max(deadline - time.monotonic(), 1.0))
+        self._media.close(timeout_s=max(deadline - time.monotonic(), 0.0))
         self._endpoints.close(timeout_s=max(deadline - time.monotonic(), 0.0))
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.2))
@@ -153,6 +160,11 @@ class Engine:
         """Submit every webhook endpoint that has events to deliver."""
         for endpoint_id in deliveries.with_pending():
             self._endpoints.submit(endpoint_id, endpoint_id)
+
+    def sweep_media(self) -> None:
+        """Submit every received file that is to be fetched or read."""
+        for media_id, session_id in fetching.due(limit=SWEEP_LIMIT):
+            self._media.submit(media_id, session_id)
 
     def _every(self, seconds: float, run: Callable[[], object]) -> None:
         while not self._stopping.wait(seconds):

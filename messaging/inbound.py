@@ -25,7 +25,8 @@ from messaging.contacts.creation import create_contact
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.phones import owner_spellings
 from messaging.events.types import CALL_CHANGED
-from messaging.models import CallEvent, Contact, Conversation, Event, HeldMessage, Media, Message
+from messaging.media import fetching
+from messaging.models import CallEvent, Contact, Conversation, Event, HeldMessage, Message
 from messaging.receipts import record_sent
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, register_session
@@ -190,13 +191,13 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
             return None
         conversation_id, session_id, is_new, due_at, is_due, link = rows[0]
         if is_new and event.media:
-            Media.objects.create(
-                message_id=message_id,
-                mime_type=(event.media.mime_type or "")[:100],
-                filename=(event.media.filename or "")[:255],
-                size_bytes=event.media.size_bytes,
-                ref=event.media.ref or "",
-                downloadable=event.media.downloadable,
+            fetching.add_received(message_id=message_id, bridge=bridge, media=event.media, is_history=event.is_history)
+        elif event.media:
+            fetching.add_late_reference(
+                conversation_id=conversation_id,
+                provider_message_id=event.provider_message_id,
+                bridge=bridge,
+                media=event.media,
             )
     if is_new and link != WhatsAppSession.Status.CONNECTED:
         _mark_connected(bridge=bridge, name=event.session, at=event.sent_at)
@@ -392,6 +393,10 @@ def _store_own_message(
         written_at=written_at,
         sent_at=written_at,
     )
+    if event.media:
+        fetching.add_received(
+            message_id=message.pk, bridge=session.bridge, media=event.media, is_history=event.is_history
+        )
     Conversation.objects.filter(pk=conversation.pk).update(
         last_message_at=max(filter(None, [conversation.last_message_at, said_at]))
     )

@@ -90,7 +90,19 @@ class MessageBriefSerializer(serializers.ModelSerializer):
 class MediaSerializer(serializers.ModelSerializer):
     class Meta:
         model = Media
-        fields = ["id", "mime_type", "filename", "size_bytes", "downloadable"]
+        fields = [
+            "id",
+            "mime_type",
+            "filename",
+            "size_bytes",
+            "downloadable",
+            "status",
+            "transcript",
+            "extract",
+            "error_code",
+            "error",
+            "expires_at",
+        ]
         read_only_fields = fields
 
 

@@ -343,7 +343,7 @@ class MediaViewSet(RetrieveModelMixin, GenericViewSet):
     @extend_schema(responses={(200, "application/octet-stream"): bytes})
     @action(detail=True)
     def content(self, request: Request, pk: str) -> FileResponse:  # noqa: ARG002
-        """Download the file of a sent message. Files of received messages are at the bridge, not here."""
+        """Download the file. One that was received is here once its status is `stored` or `ready`."""
         return file_response(self.get_object())
 
 

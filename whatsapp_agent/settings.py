@@ -81,6 +81,10 @@ OPENAI_EMBEDDING_MODEL = env.text("OPENAI_EMBEDDING_MODEL")  # empty: search goe
 # --- Media and outgoing webhooks ---------------------------------------------------------------------------------
 PUBLIC_URL = env.url("PUBLIC_URL", schemes=("http", "https"))  # where bridges may fetch files from us
 MEDIA_MAX_BYTES = env.integer("MEDIA_MAX_MB", default=16, minimum=1, maximum=1024) * 1024 * 1024
+MEDIA_TYPES = env.names("MEDIA_TYPES", default=["image/*", "audio/*", "video/*", "text/*", "application/*"])
+MEDIA_MAX_TRIES = env.integer("MEDIA_MAX_TRIES", default=6, minimum=1)
+MEDIA_WAIT_S = env.number("MEDIA_WAIT_S", default=20.0, minimum=0.0)  # how long an answer waits for received files
+MEDIA_CONCURRENCY = env.integer("MEDIA_CONCURRENCY", default=4, minimum=1)  # files fetched and read at once per process
 if PUBLIC_URL and (_public := urlsplit(PUBLIC_URL).hostname) not in ALLOWED_HOSTS:
     ALLOWED_HOSTS.append(str(_public))
 WEBHOOK_ALLOW_PRIVATE_NETWORKS = env.boolean("WEBHOOK_ALLOW_PRIVATE_NETWORKS", default=False)
@@ -265,6 +269,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "SessionStatus": "sessions_app.models.WhatsAppSession.Status",
         "MessageStatus": "messaging.models.Message.Status",
+        "MediaStatus": "messaging.models.Media.Status",
         "MessageKind": "messaging.models.Message.Kind",
         "ToolCallStatus": "messaging.models.ToolCall.Status",
         "AliasKind": "messaging.models.ContactAlias.Kind",

@@ -38,7 +38,7 @@ TIMESTAMP_FIELDS = ["sending_at", "sent_at", "delivered_at", "read_at", "edited_
 
 class MediaInline(ReadOnlyAdmin, TabularInline):
     model = Media
-    fields = readonly_fields = ["mime_type", "filename", "size_bytes", "downloadable"]
+    fields = readonly_fields = ["mime_type", "filename", "size_bytes", "status", "transcript", "extract", "error"]
     extra = 0
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
@@ -113,14 +113,15 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
 @admin.register(Media)
 class MediaAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     session_path = "message__session"
-    list_display = ["created_at", "filename", "mime_type", "size_bytes", "downloadable", "conversation_link"]
+    list_display = ["created_at", "filename", "mime_type", "size_bytes", "status", "conversation_link"]
     list_select_related = ["message__conversation__contact"]
-    list_filter = ["downloadable", ("message__session", VisibleSessionsFilter)]
+    list_filter = ["status", ("message__session", VisibleSessionsFilter)]
     search_fields = ["filename", "mime_type"]
     ordering = ["-id"]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
-        fields = ["message", "filename", "mime_type", "size_bytes", "downloadable", "created_at"]
+        fields = ["message", "filename", "mime_type", "size_bytes", "status", "transcript", "extract", "error"]
+        fields += ["created_at", "expires_at"]
         return [*fields, "ref"] if is_administrator(request) else fields  # a URL at the bridge may hold a key
 
     @display(description="conversation")

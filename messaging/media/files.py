@@ -176,7 +176,11 @@ def unused() -> Iterator[str]:
     """
     before = timezone.now() - UNUSED_AFTER
     for folder in _months():
-        used = set(Media.objects.filter(file__startswith=f"{folder}/").values_list("file", flat=True))
+        used = {
+            name
+            for field in ("file", "preview")
+            for name in Media.objects.filter(**{f"{field}__startswith": f"{folder}/"}).values_list(field, flat=True)
+        }
         for name in sorted(default_storage.listdir(folder)[1]):
             kept = f"{folder}/{name}"
             if kept not in used and default_storage.get_modified_time(kept) < before:

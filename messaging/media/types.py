@@ -154,7 +154,7 @@ def detect(head: bytes, *, name: str = "") -> str | None:
     something: `media.clean_name`.
     """
     extension = extension_of(name)
-    if head.startswith(PROGRAMS) or _PAGE.match(_without_bom(head)):
+    if head.startswith(PROGRAMS) or is_page(head):
         return None
     mime_type = _by_container(head, extension=extension)
     if mime_type is not None:
@@ -165,6 +165,11 @@ def detect(head: bytes, *, name: str = "") -> str | None:
     if extension in TEXTS:
         return TEXTS[extension] if is_text else None
     return PLAIN_TEXT if is_text else OTHER
+
+
+def is_page(head: bytes) -> bool:
+    """Return whether it is a web page or an SVG drawing: both may run scripts."""
+    return bool(_PAGE.match(_without_bom(head)))
 
 
 def _by_container(head: bytes, *, extension: str) -> str | None:

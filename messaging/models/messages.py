@@ -147,6 +147,11 @@ class Message(models.Model):
         return f"{self.direction} {self.kind} {self.id}"
 
 
+def preview_path(media: "Media", filename: str) -> str:
+    """Return the storage path of what the model is shown of an image."""
+    return f"{media.created_at:%Y/%m}/{media.pk.hex}.preview{PurePosixPath(filename).suffix}"
+
+
 def media_path(media: "Media", filename: str) -> str:
     """Return the storage path of a file: by month and by random id, never under the uploaded name."""
     return f"{media.created_at:%Y/%m}/{media.pk.hex}{PurePosixPath(filename).suffix}"
@@ -158,9 +163,17 @@ class MediaQuerySet(models.QuerySet["Media"]):
 
 
 class Media(models.Model):
-    """What was attached to a message. `file` is what we sent ourselves; `ref` the bridge's id or URL for what came in,
-    empty when it cannot be had.
+    """What was attached to a message. `ref` is the bridge's id or URL for what came in; `file` the bytes, once stored.
+
+    What the bridge hands over is fetched, then read: WAITING > STORED > READY, or FAILED with the reason. What we sent
+    ourselves, and what cannot be fetched, has no status. `next_try_at` is set while there is something to do.
     """
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "waiting to be fetched"
+        STORED = "stored", "stored, to be read"
+        READY = "ready"
+        FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="media")
@@ -170,12 +183,24 @@ class Media(models.Model):
     ref = models.TextField(blank=True)
     file = models.FileField(upload_to=media_path, blank=True, editable=False)
     downloadable = models.BooleanField(default=False)
+    status = models.CharField(max_length=7, choices=Status, blank=True, db_default="", default="")
+    preview = models.FileField(upload_to=preview_path, blank=True, editable=False, db_default="", default="")
+    transcript = models.TextField(blank=True, db_default="", default="", help_text="What is said in it.")
+    extract = models.TextField(blank=True, db_default="", default="", help_text="The beginning of its text.")
+    error_code = models.CharField(max_length=50, blank=True, db_default="", default="")
+    error = models.CharField(max_length=300, blank=True, db_default="", default="")
+    tries = models.PositiveSmallIntegerField(db_default=0, default=0, editable=False)
+    next_try_at = models.DateTimeField(null=True, blank=True, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Until when the bridge keeps the file.")
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = MediaQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "media"
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=Q(next_try_at__isnull=False), name="media_to_process")
+        ]
 
     def __str__(self) -> str:
         return self.filename or self.mime_type or "attachment"

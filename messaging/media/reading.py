@@ -1,0 +1,71 @@
+"""Read a stored file for the model and for staff: images as a small preview, documents as their text."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from django.core.files.base import ContentFile
+
+from messaging.media import sandbox
+from messaging.media.types import OFFICE, TEXTS
+from messaging.models import Media
+from whatsapp_agent import postgres
+from whatsapp_agent.text.sanitize import storable
+
+MAX_EXTRACT_CHARS = 40_000
+IMAGES = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
+FORMATS = {
+    "application/pdf": "pdf",
+    **{OFFICE[extension]: "docx" for extension in (".docx", ".docm", ".dotx")},
+    **{OFFICE[extension]: "xlsx" for extension in (".xlsx", ".xlsm", ".xltx")},
+    **dict.fromkeys(TEXTS.values(), "text"),
+}
+
+
+class ReadFailed(Exception):
+    """The file is stored, and cannot be read. `is_final`: trying again will not help."""
+
+    def __init__(self, message: str, *, code: str, is_final: bool = True) -> None:
+        super().__init__(message)
+        self.code, self.is_final = code, is_final
+
+
+def read(media: Media) -> dict[str, str]:
+    """Return the columns of Media that hold what was read; none for a file that nothing can be read from.
+
+    Raises ReadFailed.
+    """
+    try:
+        if media.mime_type in IMAGES:
+            return {"preview": _make_preview(media)}
+        if (format := FORMATS.get(media.mime_type)) is not None:
+            return {"extract": _extract(media, format=format)}
+    except sandbox.Unreadable as exc:
+        raise ReadFailed(str(exc), code=exc.code) from exc
+    return {}
+
+
+def _make_preview(media: Media) -> str:
+    with _local_copy(media) as content:
+        preview = sandbox.make_preview(content)
+    media.preview.save("preview.jpg", ContentFile(preview), save=False)
+    return str(media.preview.name)
+
+
+def _extract(media: Media, *, format: str) -> str:
+    with _local_copy(media) as content:
+        text = sandbox.extract_text(content, format=format, max_chars=MAX_EXTRACT_CHARS)
+    return storable(text).strip()
+
+
+@contextmanager
+def _local_copy(media: Media) -> Iterator[IO[bytes]]:
+    """Copy the file to a temporary one: the storage may be elsewhere, and another process reads it."""
+    postgres.release()
+    with tempfile.TemporaryFile() as content:
+        with media.file.open("rb") as stored:
+            shutil.copyfileobj(stored, content)
+        content.seek(0)
+        yield content
