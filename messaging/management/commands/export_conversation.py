@@ -1,0 +1,40 @@
+"""`manage.py export_conversation ID`: write a conversation as JSON, text or HTML."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from messaging.maintenance.export import FORMATS, find_conversation, write_conversation, write_zip
+from whatsapp_agent.terminal import OperatorCommand
+from whatsapp_agent.whole_file import whole_file
+
+
+class Command(OperatorCommand):
+    help = "Write a conversation as JSON, text or HTML; into a .zip, together with its files."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("conversation", metavar="CONVERSATION", help="the id of the conversation")
+        parser.add_argument("--format", choices=FORMATS, help="default: by the name of the file, else text")
+        parser.add_argument("--output", type=Path, metavar="FILE", help="a new file; a .zip also holds the media")
+
+    def handle(self, *, conversation: str, format: str | None, output: Path | None, **_options: Any) -> None:
+        row = find_conversation(conversation)
+        if output is None:
+            text = io.BytesIO()
+            for _ in write_conversation(row, text, format=format or "text"):
+                self.stdout.write(text.getvalue().decode(), ending="")
+                text.seek(0)
+                text.truncate()
+            return
+        suffix = output.suffix.lower()
+        is_zip = suffix == ".zip"
+        by_name = {".json": "json", ".txt": "text", ".html": "html", ".htm": "html", ".zip": "html"}.get(suffix)
+        if format is None and by_name is None:
+            raise CommandError("The file's name tells no format: add --format, or name it .json, .txt, .html or .zip.")
+        write = write_zip if is_zip else write_conversation
+        with whole_file(output) as file:
+            for _ in self.progress(write(row, file, format=format or str(by_name)), what="messages and files"):
+                pass
+        self.stdout.write(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB). It holds what people wrote.")
