@@ -90,6 +90,14 @@ if PUBLIC_URL and (_public := urlsplit(PUBLIC_URL).hostname) not in ALLOWED_HOST
 WEBHOOK_ALLOW_PRIVATE_NETWORKS = env.boolean("WEBHOOK_ALLOW_PRIVATE_NETWORKS", default=False)
 WEBHOOK_TIMEOUT_S = env.number("WEBHOOK_TIMEOUT_S", default=10.0, minimum=0.1)
 
+# --- Retention: days, 0 keeps for good ---------------------------------------------------------------------------
+RETENTION_MESSAGES_DAYS = env.integer("RETENTION_MESSAGES_DAYS", default=0, minimum=0, maximum=36500)
+RETENTION_MEDIA_DAYS = env.integer("RETENTION_MEDIA_DAYS", default=0, minimum=0, maximum=36500)
+RETENTION_TOOL_CALLS_DAYS = env.integer("RETENTION_TOOL_CALLS_DAYS", default=0, minimum=0, maximum=36500)
+RETENTION_TURNS_DAYS = env.integer("RETENTION_TURNS_DAYS", default=0, minimum=0, maximum=36500)
+RETENTION_SUMMARIES_DAYS = env.integer("RETENTION_SUMMARIES_DAYS", default=0, minimum=0, maximum=36500)
+RETENTION_COMMAND_RUNS_DAYS = env.integer("RETENTION_COMMAND_RUNS_DAYS", default=0, minimum=0, maximum=36500)
+
 # --- Engine ------------------------------------------------------------------------------------------------------
 AGENT_CONCURRENCY = env.integer("AGENT_CONCURRENCY", default=32, minimum=1)  # turns at once per process
 AGENT_DEBOUNCE_S = env.number("AGENT_DEBOUNCE_S", default=1.5, minimum=0.0)  # of a new agent profile

@@ -1,0 +1,209 @@
+"""Retention: delete what is older than its kind is kept, in small batches, so that nobody waits for a lock.
+
+Each kind has a setting in days, 0 by default: kept for good. What still has to be answered or sent is never deleted.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from messaging.media.files import unused
+from messaging.models import (
+    Conversation,
+    Embedding,
+    Media,
+    Message,
+    SearchEntry,
+    Summary,
+    ToolCall,
+    Turn,
+    UnembeddedMessage,
+    UnindexedMessage,
+)
+from whatsapp_agent.periodic import periodic
+
+log = structlog.get_logger(__name__)
+
+MAX_BATCH = 500
+MIN_BATCH = 10
+TARGET_S = 0.08  # of a batch: no lock is held for longer than some 200 ms, even on a slow disk
+PAUSE_S = 0.02  # between two batches: others have the disk, too
+INTERVAL = timedelta(hours=24)
+UNFINISHED = (Message.Status.RECEIVED, Message.Status.QUEUED, Message.Status.SENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of rows with a retention of its own. `delete` deletes these rows, in the transaction that locked them."""
+
+    name: str
+    expired: Callable[[datetime], QuerySet[Any]]
+    delete: Callable[[list[Any]], None]
+
+    @property
+    def setting(self) -> str:
+        return f"RETENTION_{self.name.upper()}_DAYS"
+
+
+kinds: dict[str, Kind] = {}
+
+
+def register(kind: Kind) -> None:
+    kinds[kind.name] = kind
+
+
+def ages_of_settings() -> dict[str, timedelta]:
+    """Return for each kind that is not kept for good how long it is kept."""
+    return {name: timedelta(days=days) for name, kind in kinds.items() if (days := getattr(settings, kind.setting))}
+
+
+def count_expired(ages: Mapping[str, timedelta], *, now: datetime) -> dict[str, int]:
+    """Return how many rows `prune` would delete of each kind."""
+    return {name: kinds[name].expired(now - age).count() for name, age in ages.items()}
+
+
+def prune(ages: Mapping[str, timedelta], *, now: datetime) -> Iterator[tuple[str, int]]:
+    """Delete what is older; yield the kind and the number of rows after each batch. Two at once share the work."""
+    for name in kinds:
+        if name in ages:
+            for count in _batches(kinds[name], before=now - ages[name]):
+                yield name, count
+    if "media" in ages or "messages" in ages:
+        for name in unused():  # also what an interrupted run has left
+            default_storage.delete(name)
+
+
+def _batches(kind: Kind, *, before: datetime) -> Iterator[int]:
+    size = MAX_BATCH // 5
+    while True:
+        started_at = time.monotonic()
+        with transaction.atomic():
+            rows = kind.expired(before).select_for_update(skip_locked=True, of=("self",))
+            ids = list(rows.values_list("pk", flat=True)[:size])
+            if ids:
+                kind.delete(ids)
+        if not ids:
+            return
+        yield len(ids)
+        took_s = time.monotonic() - started_at
+        size = max(MIN_BATCH, min(MAX_BATCH, int(size * TARGET_S / max(took_s, TARGET_S / 2))))
+        time.sleep(PAUSE_S)
+
+
+_last_run_at: datetime | None = None
+
+
+@periodic(every_s=3600, may_block=True)
+def prune_daily() -> None:
+    """Prune by the settings once a day."""
+    global _last_run_at
+    ages, now = ages_of_settings(), timezone.now()
+    if not ages or (_last_run_at is not None and now - _last_run_at < INTERVAL):
+        return
+    _last_run_at = now
+    counts: dict[str, int] = {}
+    for name, count in prune(ages, now=now):
+        counts[name] = counts.get(name, 0) + count
+    log.info("data_pruned", **counts)
+
+
+# --- the kinds of this app; the order is that of deletion ---------------------------------------------------------
+
+
+def _delete_messages(ids: list[Any]) -> None:
+    files = list(Media.objects.filter(message__in=ids).exclude(file="").values_list("file", flat=True))
+    Message.objects.filter(quoted__in=ids).update(quoted=None)
+    _delete(SearchEntry.objects.filter(message__in=ids))
+    _delete(Embedding.objects.filter(message__in=ids))
+    _delete(Media.objects.filter(message__in=ids))
+    _delete(UnindexedMessage.objects.filter(message_id__in=ids))
+    _delete(UnembeddedMessage.objects.filter(message_id__in=ids))
+    _release_references(Message, ids)
+    _delete(Message.objects.filter(pk__in=ids))
+    transaction.on_commit(lambda: _delete_files(files))
+
+
+def _release_references(model: type[Any], ids: list[Any]) -> None:
+    """Set nullable foreign keys to these rows to null, in whichever app, and delete the rows of all others."""
+    for relation in model._meta.related_objects:
+        if relation.related_model is not model:
+            field = relation.field.name
+            rows = relation.related_model._default_manager.filter(**{f"{field}__in": ids})
+            if relation.field.null:
+                rows.update(**{field: None})
+            else:
+                rows.delete()
+
+
+def _delete(rows: QuerySet[Any]) -> None:
+    rows._raw_delete(rows.db)  # without reading the rows: what refers to them has been dealt with
+
+
+def _delete_files(names: list[str]) -> None:
+    for name in names:
+        default_storage.delete(name)
+
+
+def _empty_media(ids: list[Any]) -> None:
+    rows = Media.objects.filter(pk__in=ids)
+    files = list(rows.exclude(file="").values_list("file", flat=True))
+    rows.update(file="", ref="", downloadable=False)
+    transaction.on_commit(lambda: _delete_files(files))
+
+
+def _expired_turns(before: datetime) -> QuerySet[Turn]:
+    """Return turns to which no message refers: a message without its turn would count as no command any more."""
+    used = Message.objects.filter(turn=OuterRef("pk"))
+    return Turn.objects.filter(~Exists(used), created_at__lt=before).order_by("created_at")
+
+
+def _delete_turns(ids: list[Any]) -> None:
+    _delete(ToolCall.objects.filter(turn__in=ids))
+    _release_references(Turn, ids)
+    _delete(Turn.objects.filter(pk__in=ids))
+
+
+def _expired_summaries(before: datetime) -> QuerySet[Summary]:
+    """Return earlier versions; the one in use stays with its conversation."""
+    in_use = Conversation.objects.filter(pk=OuterRef("conversation"), summary_version=OuterRef("version"))
+    return Summary.objects.filter(~Exists(in_use), created_at__lt=before).order_by("created_at")
+
+
+register(
+    Kind(
+        "media",
+        lambda before: (
+            Media.objects.filter(~Q(file="") | ~Q(ref=""), created_at__lt=before)
+            .exclude(message__status__in=UNFINISHED)
+            .order_by("created_at")
+        ),
+        _empty_media,
+    )
+)
+register(
+    Kind(
+        "messages",
+        lambda before: (
+            Message.objects.filter(said_at__lt=before).exclude(status__in=UNFINISHED).order_by(F("said_at").asc(), "id")
+        ),
+        _delete_messages,
+    )
+)
+register(
+    Kind(
+        "tool_calls",
+        lambda before: ToolCall.objects.filter(created_at__lt=before).order_by("created_at"),
+        lambda ids: _delete(ToolCall.objects.filter(pk__in=ids)),
+    )
+)
+register(Kind("turns", _expired_turns, _delete_turns))
+register(Kind("summaries", _expired_summaries, lambda ids: _delete(Summary.objects.filter(pk__in=ids))))
