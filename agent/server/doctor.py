@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from agent import heartbeats
 from agent.bridges.base import Capability, Health
+from agent.bridges.cloud import CloudBridge
 from agent.bridges.exchange import BridgeError
 from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
@@ -212,6 +213,18 @@ def _sessions() -> Iterator[Finding]:
         why = f" ({session.status_reason})" if session.status_reason else ""
         yield Finding("sessions", False, f"{session.name} is {session.status}{why}", remedy)
     yield from _without_receipts(sessions)
+    yield from _prices(sessions)
+
+
+def _prices(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:
+    """Count this month's delivered messages of numbers whose platform charges, each message once."""
+    month = timezone.localtime().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for session in sessions.filter(bridge__kind=CloudBridge.kind).order_by("name"):
+        priced = Message.objects.filter(session=session, delivered_at__gte=month).exclude(pricing=None)
+        replies = priced.filter(pricing__category="service").count()
+        billable = priced.filter(pricing__billable=True).count()
+        text = f"{replies} replies delivered this month (1,000 are free); Meta charges for {billable} messages"
+        yield Finding("prices", True, f"{session.name}: {text}")
 
 
 def _without_receipts(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:

@@ -257,3 +257,29 @@ def test_doctor_reports_messages_without_receipts_where_the_bridge_has_receipts(
     reported = [finding for finding in doctor.findings() if finding.about == "receipts"]
 
     assert [finding.is_well for finding in reported] == [False] * is_reported
+
+
+def test_doctor_counts_what_meta_charges_for_this_month(session, conversation):
+    Bridge.objects.filter(pk=session.bridge_id).update(kind="cloud")
+    now = timezone.now()
+    for category, billable, delivered_at in [
+        ("service", False, now),
+        ("service", True, now),
+        ("utility", True, now),
+        ("service", True, now - timedelta(days=40)),
+        (None, None, now),
+    ]:
+        pricing = category and {"category": category, "billable": billable}
+        Message.objects.create(
+            session=session,
+            conversation=conversation,
+            direction="outbound",
+            author="agent",
+            status="delivered",
+            delivered_at=delivered_at,
+            pricing=pricing,
+        )
+
+    (finding,) = [finding for finding in doctor.findings() if finding.about == "prices"]
+
+    assert finding.text == ("sales: 2 replies delivered this month (1,000 are free); Meta charges for 2 messages")
