@@ -12,7 +12,8 @@ from agent.llm.tokens import estimate_prompt_tokens
 
 MAX_ATTEMPTS = 8
 START_OF_CONVERSATION = "[The conversation begins.]"
-_GUESSES = ("null_content", "extra_fields")  # if the server does not say what it refuses: they cost nothing
+UNSEEN_IMAGES = "[You cannot see the images that were sent.]"
+_GUESSES = ("null_content", "extra_fields", "images")  # if the server does not say what it refuses: they cost nothing
 
 
 class Adapter(ABC):
@@ -98,6 +99,8 @@ def arrange_messages(prompt: Prompt, can: Capabilities) -> list[PromptMessage]:
     messages = list(prompt.messages_with_notes())
     if not can.tools:
         messages = [_without_tools(message) for message in messages]
+    if not can.images:
+        messages = [_without_pictures(message) for message in messages]
     at = next((at for at, message in enumerate(messages) if message.role is not Role.SYSTEM), len(messages))
     if at == len(messages) or messages[at].role is not Role.USER:
         messages.insert(at, PromptMessage(role=Role.USER, text=START_OF_CONVERSATION))
@@ -117,6 +120,12 @@ def _without_tools(message: PromptMessage) -> PromptMessage:
     return message
 
 
+def _without_pictures(message: PromptMessage) -> PromptMessage:
+    if not message.pictures:
+        return message
+    return replace(message, text=f"{message.text}\n{UNSEEN_IMAGES}", picture="", more_pictures=())
+
+
 def _merge_same_roles(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
     merged: list[PromptMessage] = []
     for message in messages:
@@ -124,7 +133,8 @@ def _merge_same_roles(messages: Sequence[PromptMessage]) -> list[PromptMessage]:
         is_open = last is not None and last.role is message.role and not last.tool_requests
         if last is not None and is_open and message.role is not Role.TOOL:
             text = "\n\n".join(filter(None, [last.text, message.text]))
-            merged[-1] = replace(message, text=text, picture=message.picture or last.picture)
+            first, *more = (*last.pictures, *message.pictures) or ("",)
+            merged[-1] = replace(message, text=text, picture=first, more_pictures=tuple(more))
         else:
             merged.append(message)
     return merged

@@ -24,7 +24,7 @@ class ToolRequest:
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
     """One message of the prompt. Assistant messages have `tool_requests`, tool results a `tool_call_id`, user messages
-    a `picture` (a `data:` URL).
+    a `picture` (a `data:` URL), and `more_pictures` if it stands for several messages.
 
     `raw` is `Completion.raw` of an assistant message of this turn: what the server needs back (signatures, reasoning).
     """
@@ -34,7 +34,12 @@ class PromptMessage:
     tool_requests: tuple[ToolRequest, ...] = ()
     tool_call_id: str = ""
     picture: str = ""
+    more_pictures: tuple[str, ...] = ()
     raw: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        return (self.picture, *self.more_pictures) if self.picture else self.more_pictures
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Capabilities:
     null_content: bool = True  # beside tool calls
     extra_fields: bool = True  # what the server added to its own message may go back to it
     tools_while_reasoning: bool = True  # in Chat Completions; Responses always can
+    images: bool = True  # beside a user's text
     encrypted_reasoning: bool = False  # Responses returns reasoning that can be sent back
     max_prompt_tokens: int = 0  # by the estimate of `agent.llm.tokens`; 0: no prompt was too long so far
 
@@ -52,6 +53,7 @@ _SENTENCES = {
     "null_content": "takes no null content beside tool calls",
     "extra_fields": "takes back no fields of its own, such as reasoning",
     "tools_while_reasoning": "takes tools only without reasoning",
+    "images": "takes no images; they are told in words",
     "encrypted_reasoning": "returns no encrypted reasoning",
     "limit_name": "calls the limit of an answer {}",
     "max_prompt_tokens": "takes no prompt of more than about {} tokens, by a rough estimate",

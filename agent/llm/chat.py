@@ -52,9 +52,9 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 def _message(message: PromptMessage, can: Capabilities) -> dict[str, Any]:
     if message.role is Role.TOOL:
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
-    if message.picture:
-        picture = {"type": "image_url", "image_url": {"url": message.picture}}
-        return {"role": message.role.value, "content": [{"type": "text", "text": message.text}, picture]}
+    if message.pictures:
+        pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.pictures]
+        return {"role": message.role.value, "content": [{"type": "text", "text": message.text}, *pictures]}
     if not message.tool_requests:
         return {"role": message.role.value, "content": message.text}
     raw = message.raw[0] if message.raw else {}

@@ -101,10 +101,16 @@ _REFUSED = (
     r"|not allowed|not enabled|not available|unrecognized|unknown|unexpected|extra_forbidden|extra inputs|requires"
     r"|must be|deprecated|only the default|invalid|cannot|forbidden|not implemented|incompatible|only 1|removed)"
 )
+_IMAGES = r"\b(images?|image_url|input_image|vision|multi-?modal\w*)\b"
 _TOOLS = r"(\btools?\b|tool_choice|function.?call|\bfunctions?\b)"
 _UNSUPPORTED = tuple(  # fields of Capabilities, the most special wording first
     (name, re.compile(pattern, re.IGNORECASE | re.DOTALL))
     for name, pattern in (
+        (
+            "images",
+            rf"{_IMAGES}.{{0,80}}({_REFUSED}|only|text)|({_REFUSED}|text-?only|does not have|missing).{{0,80}}{_IMAGES}"
+            r"|mmproj|not a (vision|multi-?modal) model",
+        ),
         ("tools_while_reasoning", r"tools? with .?reasoning_effort"),
         (
             "limit_name",
@@ -189,7 +195,9 @@ def _is_context_too_long(text: str) -> bool:
 def _unsupported(status: int, text: str) -> tuple[str, ...]:
     found = tuple(name for name, pattern in _UNSUPPORTED if pattern.search(text))
     if status == 404:  # the model is unknown, unless it says that a feature is
-        found = tuple(name for name in found if name in {"tools", "extra_fields"} and not _NO_MODEL.search(text))
+        found = tuple(
+            name for name in found if name in {"tools", "extra_fields", "images"} and not _NO_MODEL.search(text)
+        )
     return found or (("tools",) if status == 501 else ())
 
 

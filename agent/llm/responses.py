@@ -46,9 +46,9 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 def _items(message: PromptMessage, can: Capabilities) -> list[dict[str, Any]]:
     if message.role is Role.TOOL:
         return [{"type": "function_call_output", "call_id": message.tool_call_id, "output": message.text}]
-    if message.picture:
-        picture = {"type": "input_image", "image_url": message.picture}
-        return [{"role": message.role.value, "content": [{"type": "input_text", "text": message.text}, picture]}]
+    if message.pictures:
+        pictures = [{"type": "input_image", "image_url": url} for url in message.pictures]
+        return [{"role": message.role.value, "content": [{"type": "input_text", "text": message.text}, *pictures]}]
     if message.raw and can.extra_fields:
         return _own_items(message)
     text = [{"role": message.role.value, "content": message.text}] if message.text or not message.tool_requests else []

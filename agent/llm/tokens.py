@@ -11,6 +11,7 @@ _PER_EXTRA_BYTE = 0.3  # UTF-8 bytes beyond one a character: CJK 0.9 tokens a ch
 _LONG_WORD = 8
 _PER_CHARACTER_OF_LONG_WORDS = 0.23  # on top: addresses, numbers and codes fall into small pieces
 _PER_MESSAGE = 4  # role and separators
+PICTURE_TOKENS = 800  # of about 1500 x 1500 pixels; servers count 260 to 1600
 
 
 def estimate_tokens(text: str) -> int:
@@ -29,7 +30,7 @@ def estimate_tokens(text: str) -> int:
 
 def estimate_message_tokens(message: PromptMessage) -> int:
     calls = sum(estimate_tokens(call.name) + estimate_tokens(call.arguments) for call in message.tool_requests)
-    return _PER_MESSAGE + estimate_tokens(message.text) + calls
+    return _PER_MESSAGE + estimate_tokens(message.text) + calls + PICTURE_TOKENS * len(message.pictures)
 
 
 def estimate_prompt_tokens(prompt: Prompt) -> int:

@@ -4,7 +4,7 @@ import random
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -25,6 +25,7 @@ from messaging.history.conversation import load_conversation
 from messaging.history.transcript import MAX_MESSAGES, HistoryMessage, load_history
 from messaging.history.withheld import withhold
 from messaging.leases import Lease, LeaseLost, Settlement
+from messaging.media.fetching import PENDING
 from messaging.models import Conversation, Message, Turn
 from sessions_app.bridges import adapter_for
 from whatsapp_agent.backoff import backoff_s
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 MAX_RESTARTS = 2  # drafts dropped because messages arrived meanwhile; the next one is kept
 MAX_PAUSE_S = 60.0
+MEDIA_POLL_S = 0.5
 
 _held_leases: dict[UUID, Lease] = {}
 _held_lock = threading.Lock()
@@ -74,6 +76,8 @@ def answer(lease: Lease) -> datetime | None:
     for restart in range(MAX_RESTARTS + 1):
         try:
             turn_input = _load_input(lease, as_taken=restart == 0)
+            if _waits_for_media(turn_input):
+                return leases.postpone(lease, delay_s=MEDIA_POLL_S, forgive=True)
             run = ModelRun(_new_turn(turn_input, started_at=started_at))
             toolbox = Toolbox(
                 conversation=turn_input.conversation,
@@ -119,6 +123,17 @@ def answer(lease: Lease) -> datetime | None:
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None  # a person took over, or the lease expired and another worker took it
     return None
+
+
+def _waits_for_media(turn_input: TurnInput) -> bool:
+    """Return whether a file of the burst is being fetched or read, and not for too long; a command never waits."""
+    since = timezone.now() - timedelta(seconds=settings.MEDIA_WAIT_S)
+    is_waiting = any(
+        message.media_status in PENDING and message.said_at > since
+        for message in turn_input.history
+        if message.status == Message.Status.RECEIVED
+    )
+    return is_waiting and typed_commands.first_command(turn_input.history) is None
 
 
 def _pause_s(tries: int, retry_after_s: float | None) -> float:

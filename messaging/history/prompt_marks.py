@@ -22,7 +22,8 @@ _LINE_TIME = re.compile(  # in round brackets, or as other countries write it: o
     re.MULTILINE,
 )
 _SENTENCES = re.compile(
-    r"\[(?:The conversation begins\.|Used the tool [\w-]{1,64}\.|Result of a tool:"
+    r"\[(?:The conversation begins\.|You cannot see the images that were sent\.|Result of a tool:"
+    r"|Used the tool [\w-]{1,64}\."
     r"|a message that cannot be shown here)\]\s*"
     r"|The contact's last messages are too long to be shown whole: each is shown, shortened where it says so\.\s*"
 )

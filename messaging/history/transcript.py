@@ -8,11 +8,12 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Case, Q, QuerySet, TextField, Value, When
+from django.db.models.functions import Concat, Left
 
 from messaging.history.content import contact_cards_text, location_text
 from messaging.history.visibility import VISIBLE_MESSAGE, visible
-from messaging.models import Conversation, Message
+from messaging.models import Conversation, Media, Message
 from whatsapp_agent.postgres.batches import Batched
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
@@ -22,6 +23,8 @@ from whatsapp_agent.text.truncate import truncate
 MAX_MESSAGES = 240
 MAX_MESSAGE_CHARS = 8000  # of one message in a prompt
 MAX_QUOTE_CHARS = 160
+MAX_QUOTED_CHARS = MAX_QUOTE_CHARS * 4  # loaded of a quoted message
+DELETED = "deleted message"
 WITHHELD = "[a message that cannot be shown here]"
 MAX_NAME_LENGTH = 40
 TIME_AGAIN_AFTER = timedelta(minutes=30)
@@ -51,6 +54,10 @@ class HistoryMessage:
     media_filename: str | None
     quoted_kind: str | None
     quoted_text: str | None
+    media_status: str | None = None
+    media_error: str | None = None
+    media_text: str | None = None  # its transcript, or the beginning of its extract
+    media_preview: str | None = None  # name in the storage of what the model is shown of an image
 
     @property
     def is_inbound(self) -> bool:
@@ -71,8 +78,34 @@ COLUMNS = (
     "sender__name",
     "sender__phone",
     "media__filename",
-    "quoted__kind",
-    "quoted__text",
+    Case(
+        When(quoted__revoked_at__isnull=False, then=Value(DELETED)),
+        When(
+            ~Q(quoted__media__filename=""),
+            quoted__kind=Message.Kind.DOCUMENT,
+            quoted__media__isnull=False,
+            then=Concat(Value("document: "), "quoted__media__filename"),
+        ),
+        default="quoted__kind",
+    ),
+    Case(
+        When(quoted__revoked_at__isnull=False, then=Value("")),
+        default=Left(
+            Concat(
+                "quoted__text",
+                Value(" "),
+                "quoted__media__transcript",
+                Value(" "),
+                "quoted__media__extract",
+                output_field=TextField(),
+            ),
+            MAX_QUOTED_CHARS,
+        ),
+    ),
+    "media__status",
+    "media__error",
+    Left(Concat("media__transcript", "media__extract"), MAX_MESSAGE_CHARS),
+    "media__preview",
 )
 
 
@@ -89,12 +122,21 @@ def history_of(conversation: str, *, since: str, after: str, limit: str) -> str:
     return f"""
     SELECT message.id, message.direction, message.status, message.kind, message.text, message.details,
            message.said_at, message.written_at, message.sender_id, sender.name AS sender_name,
-           sender.phone AS sender_phone, media.filename AS media_filename, quoted.kind AS quoted_kind,
-           quoted.text AS quoted_text
+           sender.phone AS sender_phone, media.filename AS media_filename,
+           CASE WHEN quoted.revoked_at IS NOT NULL THEN '{DELETED}'
+                WHEN quoted.kind = 'document' AND quoted_media.filename <> ''
+                    THEN 'document: ' || quoted_media.filename
+                ELSE quoted.kind END AS quoted_kind,
+           CASE WHEN quoted.revoked_at IS NOT NULL THEN ''
+                ELSE left(concat_ws(' ', NULLIF(quoted.text, ''), NULLIF(quoted_media.transcript, ''),
+                                    NULLIF(quoted_media.extract, '')), {MAX_QUOTED_CHARS}) END AS quoted_text,
+           media.status AS media_status, media.error AS media_error,
+           left(media.transcript || media.extract, {MAX_MESSAGE_CHARS}) AS media_text, media.preview AS media_preview
       FROM messaging_message message
       LEFT JOIN messaging_contact sender ON sender.id = message.sender_id
       LEFT JOIN messaging_media media ON media.message_id = message.id
       LEFT JOIN messaging_message quoted ON quoted.id = message.quoted_id
+      LEFT JOIN messaging_media quoted_media ON quoted_media.message_id = message.quoted_id
      WHERE message.conversation_id = {conversation} AND {VISIBLE_MESSAGE}
        AND (message.status = 'received' OR (message.said_at >= COALESCE({since}, '-infinity')
                                             AND message.said_at > COALESCE({after}, '-infinity')))
@@ -196,9 +238,11 @@ def describe(message: HistoryMessage, *, with_name: bool = False) -> str:
     if is_withheld(message.details):
         return WITHHELD
     text = message.text if message.kind == Message.Kind.TEXT else f"{_placeholder(message)} {message.text}".strip()
+    if message.media_text:
+        text = f"{text}\n{message.media_text}"
     text = escape_fences(shorten(text, MAX_MESSAGE_CHARS))
     if text and message.quoted_kind is not None:
-        quoted = _one_line(message.quoted_text or f"[{message.quoted_kind}]", MAX_QUOTE_CHARS)
+        quoted = _one_line(_quoted(message), MAX_QUOTE_CHARS)
         text = f"(in reply to “{quoted}”) {text}"
     if text and with_name and message.is_inbound:
         text = f"{name_of(message)}: {text}"
@@ -239,17 +283,37 @@ def _one_line(text: str, limit: int) -> str:
     return truncate(" ".join(escape_fences(text[: limit * 4]).split()), limit)
 
 
+def _quoted(message: HistoryMessage) -> str:
+    """Return the content of the quoted message; what was no text has its kind before it."""
+    text = (message.quoted_text or "").strip()
+    return text if text and message.quoted_kind == Message.Kind.TEXT else f"[{message.quoted_kind}] {text}".strip()
+
+
 def _placeholder(message: HistoryMessage) -> str:
+    """Return what stands for a message that is no text, in square brackets."""
+    match message.media_status:
+        case Media.Status.WAITING | Media.Status.STORED:
+            state = ", not received yet"
+        case Media.Status.FAILED:
+            state = f", which could not be read: {message.media_error}"
+        case _:
+            state = ""
+    if message.media_text:
+        state = ", as text:" if message.kind == Message.Kind.DOCUMENT else ", transcribed:"
+    return f"[{_label(message)}{state}]"
+
+
+def _label(message: HistoryMessage) -> str:
     match message.kind:
         case Message.Kind.LOCATION:
-            return f"[location: {location_text(message.details)}]"
+            return f"location: {location_text(message.details)}"
         case Message.Kind.CONTACT:
-            return f"[contact: {contact_cards_text(message.details)}]"
+            return f"contact: {contact_cards_text(message.details)}"
         case Message.Kind.DOCUMENT:
-            return f"[document: {message.media_filename}]" if message.media_filename else "[document]"
+            return f"document: {message.media_filename}" if message.media_filename else "document"
         case Message.Kind.REACTION:
-            return f"[reaction: {(message.details or {}).get('emoji') or 'taken back'}]"
+            return f"reaction: {(message.details or {}).get('emoji') or 'taken back'}"
         case Message.Kind.UNKNOWN | Message.Kind.UNSUPPORTED:
-            return "[something that cannot be shown here]"
+            return "something that cannot be shown here"
         case kind:
-            return f"[{kind}]"
+            return kind

@@ -2,11 +2,13 @@
 
 import shutil
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
 from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 
 from messaging.media import sandbox
 from messaging.media.types import OFFICE, TEXTS
@@ -45,6 +47,15 @@ def read(media: Media) -> dict[str, str]:
     except sandbox.Unreadable as exc:
         raise ReadFailed(str(exc), code=exc.code) from exc
     return {}
+
+
+def load_preview(name: str) -> str:
+    """Return the preview of an image as a `data:` URL; empty if it is no longer stored."""
+    try:
+        with default_storage.open(name) as file:
+            return f"data:image/jpeg;base64,{b64encode(file.read()).decode()}"
+    except OSError:
+        return ""
 
 
 def _make_preview(media: Media) -> str:
