@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
-from benchmarks import usage
+from benchmarks import fairness, usage
 from benchmarks.outside import Bridge, Model, Webhooks
 from tests.support.application import Application
 
@@ -25,6 +25,7 @@ LATENCY_S = 1.0
 CONVERSATIONS = 1000
 HISTORY = 20  # messages of the past in each conversation
 PHASES = ("idle", "overhead", "waiting-400", "waiting-1000", "intake")
+MORE_PHASES = ("hung-bridge", "hung-model")  # with --concurrency 32, as it is by default
 
 
 @dataclass
@@ -125,6 +126,32 @@ class Bench:
         self.show("webhook acknowledged, median", 1000 * median(acknowledged), "ms")
         self.show_cpu(spent, len(took), of="answer", target=12)
 
+    async def beside_hung_session(self, what: Literal["bridge", "model"], *, per_s: int = 5) -> None:
+        """Answers of one session while another's bridge or model hangs."""
+
+        async def times() -> list[float]:
+            took: list[float] = []
+
+            async def one(conversation: int) -> None:
+                began = time.perf_counter()
+                answered = self._answer_to(conversation)
+                await self.webhooks.post(conversation)
+                took.append(await asyncio.wait_for(answered, 120) - began)
+
+            tasks = []
+            for number in range(int(self.seconds * per_s)):
+                tasks.append(asyncio.create_task(one(number % 400)))
+                await asyncio.sleep(1 / per_s)
+            await asyncio.gather(*tasks)
+            return took
+
+        usual = median(await times())
+        bridge_url = self.application.environment["WHATSAPP_API_URL"]
+        await fairness.write_to_hung_session(self.application, what, bridge_url=bridge_url)
+        beside = median(await times())
+        self.show("from message to answer, median", usual, "s")
+        self.show(f"the same beside a session whose {what} hangs", beside, "s", target=3 * usual)
+
     async def waiting(self, conversations: int, *, at_least: float | None = None) -> float:
         """So many conversations at once, each writing again as soon as it is answered; returns answers/s."""
         stopped = False
@@ -199,6 +226,10 @@ class Bench:
                     rates[1000] = await self.waiting(1000)
                 case "intake":
                     await self.intake()
+                case "hung-bridge":
+                    await self.beside_hung_session("bridge")
+                case "hung-model":
+                    await self.beside_hung_session("model")
         self.show("webhooks refused, and posted again", self.webhooks.not_taken, "")
         if len(rates) == 2:
             kept = 100 * rates[1000] / rates[400]
@@ -242,7 +273,7 @@ async def measure(arguments: argparse.Namespace, data_dir: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    parser.add_argument("phases", nargs="*", default=PHASES, help=f"of: {', '.join(PHASES)}")
+    parser.add_argument("phases", nargs="*", default=PHASES, help=f"of: {', '.join(PHASES + MORE_PHASES)}")
     parser.add_argument("--seconds", type=float, default=15, help="how long each phase measures")
     parser.add_argument("--concurrency", type=int, default=512, help="AGENT_CONCURRENCY")
     parser.add_argument("--processes", type=int, default=2, help="WEB_PROCESSES")

@@ -82,6 +82,8 @@ class Model:
         self.request_bytes = len(request)
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
+        if b'"model": "hung"' in request or b'"model":"hung"' in request:
+            return  # see `benchmarks.fairness`
         asyncio.get_running_loop().call_later(self.latency_s, self._say, connection)
 
     def _say(self, connection: Server) -> None:
