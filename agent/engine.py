@@ -109,8 +109,8 @@ class Engine:
 
     def _take_turn(self, conversation_id: UUID, session_id: UUID) -> datetime | None:
         again_at = take_turn(conversation_id)
-        if again_at is None and not self._stopping.is_set() and (at := sender.deliver(conversation_id)) is not None:
-            self._submit_at(self._sends, conversation_id, session_id, at)
+        if again_at is None:
+            self._sends.submit(conversation_id, session_id)  # a bridge that hangs must not hold the place of a turn
         return again_at
 
     # --- timers ---------------------------------------------------------------------------------------------------

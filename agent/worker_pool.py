@@ -36,7 +36,7 @@ class WorkerPool:
     answer does not hold up the end of the process.
 
     Ids belong to groups (conversations to their session). Groups take turns, and the last quarter of the threads is
-    shared: a group that has some there already may take half of what is free. So one whose jobs hang leaves room.
+    only for groups that have few: one whose jobs hang leaves room for others, and a second one for a third.
     """
 
     def __init__(self, name: str, job: Job, *, threads: int, submit_at: SubmitAt) -> None:
@@ -93,7 +93,10 @@ class WorkerPool:
 
     def _may_start(self, group: UUID) -> bool:
         free = self._max_threads - self._running.total()
-        return free > self._shared_threads or self._running[group] < free
+        if free > self._shared_threads:
+            return True
+        running = self._running[group]
+        return free > 0 if running == 0 else free > 1 and running < self._shared_threads * 3 // 4
 
     def _work(self) -> None:
         mark_background_thread()
