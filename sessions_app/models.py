@@ -23,6 +23,7 @@ DEFAULT_INSTRUCTIONS = (
 )
 
 DEFAULT_FALLBACK_TEXT = "Sorry, I cannot answer right now. Your message has arrived, and we will get back to you."
+DEFAULT_VOICE_FALLBACK_TEXT = "Sorry, I cannot listen to voice messages right now. Could you please write it?"
 DEFAULT_TOOLS = ("remember", "search_messages", "hand_off")
 
 
@@ -155,6 +156,11 @@ class AgentProfile(models.Model):
         blank=True,
         default=DEFAULT_FALLBACK_TEXT,
         help_text="Sent once when the model stays without an answer. Empty: nothing is sent.",
+    )
+    voice_fallback_text = models.TextField(
+        blank=True,
+        default=DEFAULT_VOICE_FALLBACK_TEXT,
+        help_text="Sent when a voice note cannot be transcribed. Empty: the model is told that there is one.",
     )
     tools = models.JSONField(
         default=default_tools, blank=True, help_text="Names of the tools that the model may call. Empty: none."

@@ -30,6 +30,7 @@ VERSIONED = (
     "loop_pause_s",
     "answers_groups",
     "fallback_text",
+    "voice_fallback_text",
     "tools",
 )
 

@@ -70,6 +70,7 @@ OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", schemes=("http", "https"))
 OPENAI_MODEL = env.text("OPENAI_MODEL", default="gpt-6-luna")
 OPENAI_API = env.choice("OPENAI_API", default="chat", choices=("chat", "responses"))
+OPENAI_TRANSCRIPTION_MODEL = env.text("OPENAI_TRANSCRIPTION_MODEL")  # empty: voice notes are not transcribed
 MODEL_TIMEOUT_S = env.number("MODEL_TIMEOUT_S", default=60.0, minimum=0.1)
 
 # --- Memory ------------------------------------------------------------------------------------------------------
@@ -119,6 +120,8 @@ if AGENT_DEBOUNCE_MAX_S < AGENT_DEBOUNCE_S:
     env.mistake("AGENT_DEBOUNCE_MAX_S", f"is {AGENT_DEBOUNCE_MAX_S:g}, less than AGENT_DEBOUNCE_S")
 if OPENAI_EMBEDDING_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
     env.mistake("OPENAI_EMBEDDING_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
+if OPENAI_TRANSCRIPTION_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
+    env.mistake("OPENAI_TRANSCRIPTION_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
 env.stop_on_mistakes()
 
 # --- Django ------------------------------------------------------------------------------------------------------

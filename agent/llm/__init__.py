@@ -12,6 +12,7 @@ from agent.llm.embeddings import Embedder
 from agent.llm.model_server import ModelServer
 from agent.llm.responses import ResponsesModel
 from agent.llm.scripted import ScriptedModel
+from agent.llm.transcription import Transcriber
 
 
 def model_for_settings() -> Model:
@@ -66,3 +67,20 @@ def embedder_for_settings(*, timeout_s: float) -> Embedder | None:
 @cache
 def _embedder(*, base_url: str, api_key: str, model: str, timeout_s: float) -> Embedder:
     return Embedder(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model)
+
+
+def transcriber_for_settings() -> Transcriber | None:
+    """Return the transcription model that OPENAI_TRANSCRIPTION_MODEL names; None if it is empty."""
+    if not settings.OPENAI_TRANSCRIPTION_MODEL:
+        return None
+    return _transcriber(
+        base_url=settings.OPENAI_BASE_URL,
+        api_key=settings.OPENAI_API_KEY,
+        model=settings.OPENAI_TRANSCRIPTION_MODEL,
+        timeout_s=settings.MODEL_TIMEOUT_S,
+    )
+
+
+@cache
+def _transcriber(*, base_url: str, api_key: str, model: str, timeout_s: float) -> Transcriber:
+    return Transcriber(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model)

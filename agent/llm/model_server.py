@@ -3,8 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies
 
@@ -71,8 +71,21 @@ class ModelServer:
             content = json.dumps(body).encode()
         except RecursionError as exc:
             raise ModelRefused("The request is nested too deeply.", code="malformed") from exc
+        return self._answer(
+            lambda: self._client.post(path, content=content, cast_to=httpx2.Response, options=self._options)
+        )
+
+    def post_file(self, path: str, fields: dict[str, str], *, file: tuple[str, IO[bytes], str]) -> dict[str, Any]:
+        """Return the answer to a form with a file (name, content, MIME type); otherwise as `post`."""
+        headers = self._options.get("headers", {}) | {"Content-Type": "multipart/form-data"}
+        options = self._options | {"headers": headers}
+        return self._answer(
+            lambda: self._client.post(path, body=fields, files={"file": file}, cast_to=httpx2.Response, options=options)
+        )
+
+    def _answer(self, request: Callable[[], httpx2.Response]) -> dict[str, Any]:
         try:
-            response = self._client.post(path, content=content, cast_to=httpx2.Response, options=self._options)
+            response = request()
         except openai.APITimeoutError as exc:
             raise ModelUnavailable("The model server did not answer in time.", code="timeout") from exc
         except openai.APIConnectionError as exc:

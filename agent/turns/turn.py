@@ -136,6 +136,15 @@ def _waits_for_media(turn_input: TurnInput) -> bool:
     return is_waiting and typed_commands.first_command(turn_input.history) is None
 
 
+def _is_unheard_voice(turn_input: TurnInput) -> bool:
+    """Return whether the burst is nothing but voice notes whose words are not known."""
+    burst = [message for message in turn_input.history if message.status == Message.Status.RECEIVED]
+    return bool(burst) and all(
+        message.kind in {Message.Kind.VOICE, Message.Kind.AUDIO} and not (message.media_text or message.text)
+        for message in burst
+    )
+
+
 def _pause_s(tries: int, retry_after_s: float | None) -> float:
     """Return an exponential pause with jitter, at least what the server asked for by Retry-After."""
     pause_s = backoff_s(tries, base_s=settings.AGENT_RETRY_BASE_S, max_s=MAX_PAUSE_S)
@@ -192,6 +201,9 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
     if (found := typed_commands.first_command(turn_input.history)) is not None:
         return _decide_command(turn_input, *found, turn=turn)
     profile = conversation.session.agent_profile
+    if profile.voice_fallback_text and _is_unheard_voice(turn_input):
+        turn.outcome, turn.reason = Turn.Outcome.ANSWERED, "voice: it could not be transcribed"
+        return replace(_settlement(turn_input, turn), replies=split_text(profile.voice_fallback_text))
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens) and summary.compact(
         conversation, turn_input.lines
     ):

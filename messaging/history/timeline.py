@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from django.db.models.functions import Left
+from django.db.models.functions import Concat, Left
 from django.utils import timezone
 
 from messaging.history.content import contact_cards_text, location_text
@@ -15,6 +15,7 @@ from messaging.models import Conversation, Message, Turn
 from whatsapp_agent.text.truncate import truncate
 
 MAX_EXCERPT_CHARS = 4000  # of one message; its own page shows the rest
+MAX_MEDIA_EXCERPT_CHARS = 600  # of a transcript or a document
 MAX_TURNS = 30
 HIDDEN_OUTCOMES = [Turn.Outcome.ANSWERED, Turn.Outcome.COMMAND]  # the messages show these already
 
@@ -47,7 +48,7 @@ class Timeline:
     def fingerprint(self, *extra: Any) -> str:
         """Return a hash that changes when anything shown changes; `extra` is what the page shows besides."""
         shown = [
-            (entry.pk, entry.status, entry.edited_at, entry.revoked_at, entry.unanswered, entry.error)
+            (entry.pk, entry.status, entry.edited_at, entry.revoked_at, entry.unanswered, entry.error, _media_of(entry))
             if isinstance(entry, Message)
             else (entry.pk, entry.outcome)
             for entry in self.entries
@@ -62,7 +63,8 @@ def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
         .defer("text")
         .annotate(excerpt=Left("text", MAX_EXCERPT_CHARS + 2))
         .select_related("sender", "sent_by", "media", "quoted")
-        .defer("quoted__text")
+        .defer("quoted__text", "media__transcript", "media__extract")
+        .annotate(media_excerpt=Left(Concat("media__transcript", "media__extract"), MAX_MEDIA_EXCERPT_CHARS))
         .annotate(quoted_excerpt=Left("quoted__text", 200))
         .order_by("-said_at", "-id")[: limit + 1]
     )
@@ -102,4 +104,13 @@ def describe_content(message: Message) -> str:
         case Message.Kind.REACTION:
             return f"Reacted with {details['emoji']}" if details.get("emoji") else "Took a reaction back"
     media = getattr(message, "media", None)
-    return ": ".join(filter(None, [message.get_kind_display(), media.filename if media else ""]))
+    content = ": ".join(filter(None, [message.get_kind_display(), media.filename if media else ""]))
+    excerpt = " ".join((getattr(message, "media_excerpt", None) or "").split())
+    return " - ".join(
+        filter(None, [content, truncate(excerpt, MAX_MEDIA_EXCERPT_CHARS - 1), media.error if media else ""])
+    )
+
+
+def _media_of(message: Message) -> tuple[str, str] | None:
+    media = getattr(message, "media", None)
+    return (media.status, media.error) if media else None

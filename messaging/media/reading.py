@@ -1,4 +1,4 @@
-"""Read a stored file for the model and for staff: images as a small preview, documents as their text."""
+"""Read a stored file for the model and for staff: a small preview, its text, or what is said in it."""
 
 import shutil
 import tempfile
@@ -10,13 +10,15 @@ from typing import IO
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
+from agent import llm
+from agent.llm.base import ModelError, ModelRefused
 from messaging.media import sandbox
 from messaging.media.types import OFFICE, TEXTS
-from messaging.models import Media
+from messaging.models import Media, Message
 from whatsapp_agent import postgres
 from whatsapp_agent.text.sanitize import storable
 
-MAX_EXTRACT_CHARS = 40_000
+MAX_EXTRACT_CHARS = MAX_TRANSCRIPT_CHARS = 40_000
 IMAGES = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
 FORMATS = {
     "application/pdf": "pdf",
@@ -44,6 +46,8 @@ def read(media: Media) -> dict[str, str]:
             return {"preview": _make_preview(media)}
         if (format := FORMATS.get(media.mime_type)) is not None:
             return {"extract": _extract(media, format=format)}
+        if media.mime_type.startswith("audio/") and _may_transcribe(media):
+            return _transcribe(media)
     except sandbox.Unreadable as exc:
         raise ReadFailed(str(exc), code=exc.code) from exc
     return {}
@@ -69,6 +73,26 @@ def _extract(media: Media, *, format: str) -> str:
     with _local_copy(media) as content:
         text = sandbox.extract_text(content, format=format, max_chars=MAX_EXTRACT_CHARS)
     return storable(text).strip()
+
+
+def _may_transcribe(media: Media) -> bool:
+    """Return whether the words of an audio file are wanted: it costs money, and what nobody answers is not worth it."""
+    return media.message.unanswered in {"", Message.Unanswered.PERSON}
+
+
+def _transcribe(media: Media) -> dict[str, str]:
+    transcriber = llm.transcriber_for_settings()
+    if transcriber is None:
+        return {}
+    try:
+        with _local_copy(media) as content:
+            text = transcriber.transcribe(content, filename=media.filename, mime_type=media.mime_type)
+    except ModelError as exc:
+        message = "The transcription model did not take it."
+        raise ReadFailed(message, code=exc.code, is_final=isinstance(exc, ModelRefused)) from exc
+    if not text:
+        raise ReadFailed("No words were understood in it.", code="no_words")
+    return {"transcript": storable(text)[:MAX_TRANSCRIPT_CHARS]}
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
         (None, {"fields": ["name", "purpose", "instructions", "is_default"]}),
         ("Model", {"fields": ["model", "model_limits", "temperature", "history_tokens", "max_output_tokens", "tools"]}),
         ("When it answers", {"fields": ["debounce_s", "debounce_max_s", "max_answer_age_s", "answers_groups"]}),
-        ("When it does not", {"fields": ["takeover_s", "fallback_text"]}),
+        ("When it does not", {"fields": ["takeover_s", "fallback_text", "voice_fallback_text"]}),
         (
             "Loop detection",
             {"fields": ["loop_repeats", "loop_fast_replies", "loop_max_turns", "loop_window_s", "loop_pause_s"]},

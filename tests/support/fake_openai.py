@@ -50,6 +50,7 @@ from tests.support.openai_formats import (
     read_chat,
     read_responses,
     response_object,
+    transcription_answer,
 )
 
 # What our prompts add to a message: times, the summary of older messages, notes.
@@ -89,6 +90,7 @@ class Failure:
     wait_s: float = 0.0
     answer: Answer | None = None
     reply: ModelReply | None = None
+    transcript: str = "What did you say?"  # of every audio file
     trickle: bool = False  # send a byte now and then, without end
     after: int = 0  # number of requests before it begins
 
@@ -242,6 +244,8 @@ class FakeOpenAI(ThreadedServer):
             return error(401, "Incorrect API key provided.", code="invalid_api_key")
         if (method, path) == ("GET", "/v1/models"):
             return plain({"object": "list", "data": [{"id": "fake-model", "object": "model", "owned_by": "fake"}]})
+        if (method, path) == ("POST", "/v1/audio/transcriptions"):
+            return transcription_answer(headers.get("content-type", ""), raw, transcript=self.transcript)
         try:
             return self._answer_to(method, path, json.loads(raw))
         except (ValueError, KeyError, TypeError, AttributeError) as exc:

@@ -1,6 +1,7 @@
 """The formats of the fake model server: Chat Completions, Responses and embeddings, read and written."""
 
 import base64
+import email
 import hashlib
 import json
 import math
@@ -200,6 +201,19 @@ def response_object(number: int, model: str, tokens: tuple[int, int], reply: Mod
             "total_tokens": sum(tokens),
         },
     }
+
+
+# --- Transcriptions --------------------------------------------------------------------------------------------------
+def transcription_answer(content_type: str, body: bytes, *, transcript: str) -> Answer:
+    """Answer a form with a `model` and a `file` that has content and a name with a known extension."""
+    form = email.message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    parts = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}
+    file = parts.get("file")
+    if "model" not in parts or file is None or not file.get_payload(decode=True):
+        return error(400, "model and file are needed.")
+    if not (file.get_filename() or "").endswith((".ogg", ".mp3", ".m4a", ".mp4", ".wav", ".webm")):
+        return error(400, "Invalid file format.")
+    return plain({"text": transcript})
 
 
 # --- Embeddings ------------------------------------------------------------------------------------------------------
