@@ -120,7 +120,7 @@ def prune_daily() -> None:
 
 
 def _delete_messages(ids: list[Any]) -> None:
-    files = list(Media.objects.filter(message__in=ids).exclude(file="").values_list("file", flat=True))
+    files = _files_of(Media.objects.filter(message__in=ids))
     Message.objects.filter(quoted__in=ids).update(quoted=None)
     _delete(SearchEntry.objects.filter(message__in=ids))
     _delete(Embedding.objects.filter(message__in=ids))
@@ -153,10 +153,15 @@ def _delete_files(names: list[str]) -> None:
         default_storage.delete(name)
 
 
+def _files_of(rows: QuerySet[Media]) -> list[str]:
+    """Return the names of what is stored of these: the files, and the previews of images."""
+    return [name for names in rows.values_list("file", "preview") for name in names if name]
+
+
 def _empty_media(ids: list[Any]) -> None:
     rows = Media.objects.filter(pk__in=ids)
-    files = list(rows.exclude(file="").values_list("file", flat=True))
-    rows.update(file="", ref="", downloadable=False)
+    files = _files_of(rows)
+    rows.update(file="", preview="", ref="", downloadable=False, next_try_at=None)
     transaction.on_commit(lambda: _delete_files(files))
 
 

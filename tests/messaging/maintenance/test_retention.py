@@ -144,3 +144,21 @@ def test_every_kind_has_a_setting_that_is_off(settings):
 def test_an_age_that_is_none_ends_the_command_with_an_error(db):
     with pytest.raises(CommandError, match="is no age"):
         prune("--messages", "old")
+
+
+@pytest.mark.parametrize("what", ["--media", "--messages"])
+def test_the_preview_of_an_old_image_is_deleted_with_it(conversation, what):
+    media = Media.objects.create(message=message(conversation, age=OLD), created_at=timezone.now() - OLD)
+    media.file.save("a.jpg", ContentFile(b"x"))
+    media.preview.save("a.jpg", ContentFile(b"y"))
+    prune(what, "90d")
+    assert [default_storage.exists(name) for name in (media.file.name, media.preview.name)] == [False, False]
+
+
+def test_an_old_file_that_was_never_fetched_is_not_fetched_any_more(conversation):
+    old = timezone.now() - OLD
+    Media.objects.create(
+        message=message(conversation, age=OLD), ref="x", status="waiting", next_try_at=old, created_at=old
+    )
+    prune("--media", "90d")
+    assert Media.objects.get().next_try_at is None
