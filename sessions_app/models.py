@@ -152,6 +152,13 @@ class AgentProfile(models.Model):
         help_text="How long a loop pauses the agent, in seconds. 0: until it is released by hand.",
     )
     answers_groups = models.BooleanField(default=False)
+    marks_read = models.BooleanField(
+        default=False, help_text="The contact sees that their message was read, once the agent writes its answer."
+    )
+    shows_typing = models.BooleanField(
+        default=True,
+        help_text="The contact sees that somebody is typing while the agent writes. On cloud it marks as read, too.",
+    )
     fallback_text = models.TextField(
         blank=True,
         default=DEFAULT_FALLBACK_TEXT,

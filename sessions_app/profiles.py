@@ -29,6 +29,8 @@ VERSIONED = (
     "loop_window_s",
     "loop_pause_s",
     "answers_groups",
+    "marks_read",
+    "shows_typing",
     "fallback_text",
     "voice_fallback_text",
     "tools",

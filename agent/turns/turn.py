@@ -16,6 +16,7 @@ from agent.turns import commands as typed_commands
 from agent.turns import outage, summary
 from agent.turns.filtered import withhold_filtered
 from agent.turns.model_run import ModelRun, run_model
+from agent.turns.presence import show_presence
 from agent.turns.prompt import BuiltPrompt, Line, build_prompt, to_lines
 from agent.turns.tools import Toolbox
 from commands.library.handover import HANDOFF_REPLY
@@ -225,6 +226,7 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
 
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens, share=summary.EARLY_SHARE):
         summary.schedule(conversation.pk, conversation.session_id)
+    show_presence(conversation, last=turn_input.burst[-1])
     run_model(run, build=build, toolbox=toolbox, lease=lease)
     if run.filtered is not None:
         withhold_filtered(conversation, shown=run.filtered["messages"], burst=turn_input.burst)

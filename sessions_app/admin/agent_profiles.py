@@ -63,7 +63,19 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
     fieldsets = [
         (None, {"fields": ["name", "purpose", "instructions", "is_default"]}),
         ("Model", {"fields": ["model", "model_limits", "temperature", "history_tokens", "max_output_tokens", "tools"]}),
-        ("When it answers", {"fields": ["debounce_s", "debounce_max_s", "max_answer_age_s", "answers_groups"]}),
+        (
+            "When it answers",
+            {
+                "fields": [
+                    "debounce_s",
+                    "debounce_max_s",
+                    "max_answer_age_s",
+                    "answers_groups",
+                    "marks_read",
+                    "shows_typing",
+                ]
+            },
+        ),
         ("When it does not", {"fields": ["takeover_s", "fallback_text", "voice_fallback_text"]}),
         (
             "Loop detection",

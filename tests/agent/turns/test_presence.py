@@ -1,0 +1,105 @@
+"""What the contact sees while the agent works: that it was read, and that somebody is typing."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from agent.turns import turn as turns
+from messaging.models import Turn
+from sessions_app.models import AgentProfile, Bridge
+from tests.support.bridges.fake_waha import FakeWaha
+
+
+@pytest.fixture
+def waha() -> Iterator[FakeWaha]:
+    with FakeWaha() as server:
+        server.add_session("sales", phone="5511999990000")
+        yield server
+
+
+@pytest.fixture
+def bridge(bridges, waha) -> Bridge:
+    bridge = Bridge.objects.get(slug="default")
+    bridge.kind, bridge.base_url, bridge.api_key = "waha", waha.url, waha.api_key
+    bridge.save()
+    return bridge
+
+
+def calls(waha: FakeWaha, count: int) -> list[str]:
+    """Wait for so many calls; return the paths of all."""
+    give_up_at = time.monotonic() + 5
+    while len(waha.requests) < count and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    return [request.path for request in waha.requests]
+
+
+def test_typing_is_shown_while_the_model_works(says, conversation, waha, model):
+    says("Hello")
+
+    turns.take_turn(conversation.pk)
+
+    assert calls(waha, 1) == ["/api/startTyping"]
+    assert waha.requests[0].json() == {"session": "sales", "chatId": "5511988887777@c.us"}
+
+
+def test_a_message_is_marked_as_read_if_the_profile_says_so(says, conversation, waha, model):
+    AgentProfile.objects.update(marks_read=True, shows_typing=False)
+    says("Hello")
+    says("Are you there?")
+
+    turns.take_turn(conversation.pk)
+
+    assert calls(waha, 1) == ["/api/sendSeen"]
+    assert waha.requests[0].json()["messageIds"][0].endswith("00000000000000002")
+
+
+def test_nothing_is_shown_if_the_profile_says_so(says, conversation, waha, model):
+    AgentProfile.objects.update(marks_read=False, shows_typing=False)
+    says("Hello")
+
+    turns.take_turn(conversation.pk)
+
+    time.sleep(0.2)
+    assert not waha.requests
+
+
+def test_a_command_shows_no_typing(says, conversation, waha, model):
+    says("/help")
+
+    turns.take_turn(conversation.pk)
+
+    time.sleep(0.2)
+    assert not waha.requests
+
+
+def test_a_bridge_that_hangs_does_not_hold_up_the_answer(says, conversation, waha, model):
+    waha.fail("hang", call="seen")
+    says("Hello")
+    started = time.monotonic()
+
+    turns.take_turn(conversation.pk)
+
+    assert time.monotonic() - started < 2
+    assert Turn.objects.get().outcome == "answered"
+
+
+def test_a_bridge_that_refuses_changes_nothing(says, conversation, waha, model):
+    waha.fail("error_500", call="seen")
+    says("Hello")
+
+    turns.take_turn(conversation.pk)
+
+    assert calls(waha, 1) == ["/api/startTyping"]
+    assert Turn.objects.get().outcome == "answered"
+
+
+def test_a_bridge_that_cannot_show_it_is_not_asked(says, conversation, bridge, waha, model):
+    bridge.kind = "zapw"
+    bridge.save()
+    says("Hello")
+
+    turns.take_turn(conversation.pk)
+
+    time.sleep(0.2)
+    assert not waha.requests
