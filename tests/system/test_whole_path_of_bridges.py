@@ -1,19 +1,24 @@
 """The whole path of a message over WAHA, Evolution API and the Cloud API, up to the owner who types on the phone."""
 
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.support.application import Application
 from tests.support.bridges.fake_cloud import NUMBER, FakeCloud
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.fake_openai import FakeOpenAI
+from tests.support.messaging.documents import image
 
 CUSTOMER = "5511988887777"
+OTHER_CUSTOMER = "5511977776666"
 KEY = "for-tests-only-signing-key"
 READ = {"waha": 3, "evolution": "READ", "cloud": "read"}
 
@@ -88,6 +93,37 @@ def test_a_text_is_answered_delivered_and_read_and_the_owner_takes_over_by_typin
     ]
     time.sleep(1.0)
     assert len(bridge.sent) == 1
+
+
+def test_an_image_is_fetched_and_shown_to_the_model(application: Application, model: FakeOpenAI, bridge: Any) -> None:
+    model.forget()
+    model.say("Vermelho.")
+    before = len(bridge.sent)
+
+    assert emit_image(bridge, image(3000, 1000), caption="Qual cor?") == [200]
+    bridge.wait_for_sent(before + 1)
+
+    content = model.requests[-1].body["messages"][-1]["content"]
+    (shown,) = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+    assert Image.open(BytesIO(b64decode(shown.partition(",")[2]))).size == (1536, 512)
+    assert "[image] Qual cor?" in content[0]["text"]
+    media = "SELECT status, mime_type, file LIKE '20%%.jpg', error FROM messaging_media"
+    assert application.rows(media) == [("ready", "image/jpeg", True, "")]
+
+
+def emit_image(bridge: Any, content: bytes, *, caption: str) -> list[int]:
+    match bridge.kind:
+        case "waha":
+            bridge.files["/api/files/sales/1.jpeg"] = content
+            media = {"url": "http://localhost:3000/api/files/sales/1.jpeg", "mimetype": "image/jpeg"}
+            return bridge.emit_message(caption, phone=OTHER_CUSTOMER, hasMedia=True, media=media)
+        case "evolution":
+            bridge.files["3EB0IMAGE"] = content
+            part = {"imageMessage": {"mimetype": "image/jpeg", "caption": caption, "mediaKey": "a", "directPath": "/a"}}
+            return bridge.emit_message("", phone=OTHER_CUSTOMER, message_id="3EB0IMAGE", content=part)
+    bridge.files["65463453"] = content
+    part = {"id": "65463453", "mime_type": "image/jpeg", "sha256": "", "caption": caption}
+    return bridge.emit_message("", phone=OTHER_CUSTOMER, type="image", image=part)
 
 
 def messages(application: Application) -> list[tuple[Any, ...]]:
