@@ -12,6 +12,8 @@ from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, Fields
 from agent.bridges.vcards import read_card
 
 MAX_DEPTH = 6
+MAX_POLL_OPTIONS = 12  # as many as WhatsApp takes
+POLLS = ("pollCreationMessage", *(f"pollCreationMessageV{version}" for version in range(2, 7)))
 WRAPPERS = (
     "ephemeralMessage",
     "viewOnceMessage",
@@ -82,7 +84,7 @@ def read_content(message: Fields) -> Content:
         return Content(key, Kind.TEXT, message.text("conversation"))
     part = message.maybe_object(key) if key else None
     if part is None:
-        return Content()
+        return Content(details=_poll(message))
     kind = KINDS[key]
     if kind == Kind.AUDIO and (part.flag("ptt") or part.flag("PTT")):
         kind = Kind.VOICE
@@ -98,6 +100,16 @@ def read_content(message: Fields) -> Content:
         quoted_id=context.short("stanzaId") if context else None,
         forwarded=bool(context and context.flag("isForwarded")),
     )
+
+
+def _poll(message: Fields) -> dict[str, Any]:
+    """Return the question and the options of a poll, which is no kind of its own; {} for what is none."""
+    poll = next((poll for name in POLLS if (poll := message.maybe_object(name))), None)
+    if poll is None:
+        return {}
+    given = poll.objects("options")
+    options = [option.short("optionName") or "" for option in given[:MAX_POLL_OPTIONS]]
+    return {"poll": {"name": poll.short("name") or "", "options": options}}
 
 
 def _text(kind: Kind, part: Fields) -> str:

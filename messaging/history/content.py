@@ -15,6 +15,15 @@ def contact_cards(details: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
 
 
+def poll_text(details: dict[str, Any] | None) -> str:
+    """Return the question of a poll and its options; empty for what is no poll."""
+    poll = (details or {}).get("poll")
+    if not isinstance(poll, dict):
+        return ""
+    options = poll.get("options")
+    return f"{poll.get('name') or ''} ({' / '.join(map(str, options if isinstance(options, list) else ()))})".strip()
+
+
 def location_text(details: dict[str, Any] | None) -> str:
     """Return name, address and coordinates, separated by commas."""
     location = location_of(details)

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models.functions import Concat, Left
 from django.utils import timezone
 
-from messaging.history.content import contact_cards_text, location_text
+from messaging.history.content import contact_cards_text, location_text, poll_text
 from messaging.models import Conversation, Message, Turn
 from whatsapp_agent.text.truncate import truncate
 
@@ -103,6 +103,8 @@ def describe_content(message: Message) -> str:
             return f"Contact: {contact_cards_text(details)}"
         case Message.Kind.REACTION:
             return f"Reacted with {details['emoji']}" if details.get("emoji") else "Took a reaction back"
+        case Message.Kind.UNKNOWN if poll := poll_text(details):
+            return f"Poll: {poll}"
     media = getattr(message, "media", None)
     content = ": ".join(filter(None, [message.get_kind_display(), media.filename if media else ""]))
     excerpt = " ".join((getattr(message, "media_excerpt", None) or "").split())

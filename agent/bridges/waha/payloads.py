@@ -235,7 +235,7 @@ def _kind_and_details(payload: Fields, content: Content, text: str) -> tuple[Kin
         return exact, content.details
     if web_type is not None and web_type not in WEB_KINDS:
         return Kind.UNKNOWN, {}  # a poll, a deleted message, a notice
-    return (Kind.TEXT if text else exact), {}
+    return (Kind.TEXT, {}) if text else (exact, content.details)
 
 
 def _kind_of_media(payload: Fields) -> Kind:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent.bridges.baileys import read_content
 from agent.bridges.parsing import Fields, WrongShape, read_json
 from whatsapp_agent.errors import UnreadableWebhookRequest
 from whatsapp_agent.text.sanitize import storable
@@ -171,3 +172,11 @@ def test_what_has_happened_is_not_in_the_future(unit):
 
 def test_a_byte_order_mark_is_no_part_of_the_json():
     assert read_json(b'\xef\xbb\xbf{"a": "\xef\xbb\xbfb"}') == {"a": "\ufeffb"}
+
+
+@pytest.mark.parametrize("version", ["", "V2", "V3", "V5"])
+def test_a_poll_is_read_with_its_question_and_options(version):
+    options = [{"optionName": "Azul"}, {"optionName": "Verde"}]
+    message = {f"pollCreationMessage{version}": {"name": "Qual cor?", "options": options}}
+    content = read_content(Fields(message, "the message"))
+    assert (content.kind, content.details) == ("unknown", {"poll": {"name": "Qual cor?", "options": ["Azul", "Verde"]}})

@@ -74,6 +74,10 @@ def test_a_quoted_message_is_shown_to_the_model(says, conversation, model):
         ({"kind": Kind.IMAGE, "text": "My broken wheel"}, "[image] My broken wheel"),
         ({"kind": Kind.VIDEO, "text": ""}, "[video]"),
         ({"kind": Kind.LOCATION, "text": "", "details": {"location": {"name": "Sé"}}}, "[location: Sé]"),
+        (
+            {"kind": Kind.UNKNOWN, "text": "", "details": {"poll": {"name": "Cor?", "options": ["Azul", "Verde"]}}},
+            "[poll: Cor? (Azul / Verde)]",
+        ),
     ],
 )
 def test_captions_and_messages_without_text_are_shown_to_the_model(says, conversation, model, sent, shown):
