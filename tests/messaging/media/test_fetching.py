@@ -13,7 +13,7 @@ from messaging.inbound import receive_message, receive_own_message
 from messaging.media import fetching
 from messaging.models import Media, Message
 from sessions_app.models import Bridge
-from tests.conftest import message_event
+from tests.conftest import as_user, message_event
 from tests.support.messaging.files import MP4, OGG
 
 REF = MediaRef(ref="http://localhost:3000/api/files/sales/late", downloadable=True)
@@ -267,3 +267,21 @@ def test_two_workers_fetch_a_file_once(receive, waha):
         worker.join()
 
     assert len(waha.requests) == 1
+
+
+def test_a_received_file_is_served_to_who_sees_its_conversation_and_to_nobody_else(receive, admin, stranger):
+    media = receive(MP4, "clip.mp4")
+    url = f"/api/v1/media/{media.pk}/"
+
+    answer = as_user(admin).get(f"{url}content/")
+
+    assert b"".join(answer.streaming_content) == MP4
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert as_user(admin).get(url).json()["status"] == "ready"
+    assert [as_user(user).get(f"{url}content/").status_code for user in (stranger, None)] == [404, 401]
+
+
+def test_a_file_that_is_not_fetched_yet_cannot_be_downloaded(receive, admin):
+    media = receive(MP4, is_fetched=False)
+
+    assert as_user(admin).get(f"/api/v1/media/{media.pk}/content/").status_code == 404
