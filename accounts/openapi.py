@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -332,6 +333,9 @@ class TokenScheme(OpenApiAuthenticationExtension):
         }
 
 
+_SCHEMA_LOCK = Lock()
+
+
 class KeyScheme(OpenApiAuthenticationExtension):
     target_class = "accounts.credentials.authentication.KeyAuthentication"
     name = "key"
@@ -346,9 +350,17 @@ class KeyScheme(OpenApiAuthenticationExtension):
 
 
 @cache
-def schema() -> dict[str, Any]:
-    """Build the schema once per process; it takes a second and is the same for everyone."""
+def _schema() -> dict[str, Any]:
     return SchemaGenerator().get_schema(request=None, public=True)
+
+
+def schema() -> dict[str, Any]:
+    """Build the schema once per process; it takes a second and is the same for everyone.
+
+    The generator loads classes in a way that fails when two threads do it at once.
+    """
+    with _SCHEMA_LOCK:
+        return _schema()
 
 
 class SchemaView(APIView):

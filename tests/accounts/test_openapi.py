@@ -1,5 +1,8 @@
 """The API's description of itself: without a warning, committed, and served with its pages."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +195,26 @@ def test_every_operation_has_security_and_every_schema_is_used():
     unused = [name for name in described["components"]["schemas"] if f"#/components/schemas/{name}" not in text]
     assert unused == []
     assert described["info"]["license"]["name"] == "MIT"
+
+
+ASK_FOR_THE_SCHEMA_AT_ONCE = """
+import django
+django.setup()
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from accounts.openapi import schema
+at_once = Barrier(8)
+def ask(_):
+    at_once.wait()
+    return id(schema())
+with ThreadPoolExecutor(8) as pool:
+    print(len(set(pool.map(ask, range(8)))))
+"""
+
+
+def test_many_first_requests_at_once_build_the_schema_once():
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings"}
+    root = COMMITTED.parents[1]
+    command = [sys.executable, "-c", ASK_FOR_THE_SCHEMA_AT_ONCE]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["1"], done.stderr[-2000:]
