@@ -20,7 +20,7 @@ from agent.bridges.events import MediaRef
 from agent.bridges.exchange import TOO_LARGE, BridgeError, Refused
 from messaging.media.files import clean_name, safe_name
 from messaging.media.reading import ReadFailed, read
-from messaging.media.types import EXTENSIONS, HEAD_BYTES, detect, is_page
+from messaging.media.types import EXTENSIONS, HEAD_BYTES, detect, is_page, runs_code
 from messaging.models import Media, Message
 from sessions_app.bridges import adapter_for, call_bridge
 from sessions_app.models import Bridge
@@ -173,7 +173,7 @@ def _detect(head: bytes, *, name: str, claimed: str) -> str:
     if is_page(head) and claimed not in {"text/html", "application/xhtml+xml", "image/svg+xml"}:
         raise FetchFailed("A web page came instead of the file.", code="not_a_file", is_final=False)
     name = clean_name(name) or f"file{EXTENSIONS.get(claimed, ('',))[0]}"
-    mime_type = detect(head, name=name)
+    mime_type = None if runs_code(head, name=name) else detect(head, name=name)
     if mime_type is None:
         reason = "It is a program or a web page, or not what its name says; it is not stored."
         raise FetchFailed(reason, code="unsupported_file")

@@ -139,7 +139,7 @@ _PAGE = re.compile(
 )
 SUPPORTED = (
     "images (JPEG, PNG, WebP, GIF), videos (MP4, 3GP), audio (Ogg, MP3, M4A, AAC, AMR, WAV), PDF, office documents, "
-    "texts, archives, and any other file that is no program, script or web page"
+    "texts, archives, and any other file as a document under its own name"
 )
 
 
@@ -150,21 +150,25 @@ def extension_of(name: str) -> str:
 def detect(head: bytes, *, name: str = "") -> str | None:
     """Return the MIME type of a file that begins with `head`, OTHER for a document of another type.
 
-    None: it is a program, script or page, or it is not what its extension says. `name` without characters that hide
-    something: `media.clean_name`.
+    Programs, scripts and pages are documents like others, of no type that runs: `file_response` serves every file as
+    a download. None: it is not what its extension says. `name` without characters that hide something:
+    `media.clean_name`.
     """
     extension = extension_of(name)
-    if head.startswith(PROGRAMS) or is_page(head):
-        return None
     mime_type = _by_container(head, extension=extension)
     if mime_type is not None:
         return mime_type
-    if extension in RUNS_CODE or extension in CHECKED_EXTENSIONS or not name:
+    if extension in CHECKED_EXTENSIONS or not name:
         return None
     is_text = _is_text(head)
     if extension in TEXTS:
         return TEXTS[extension] if is_text else None
     return PLAIN_TEXT if is_text else OTHER
+
+
+def runs_code(head: bytes, *, name: str) -> bool:
+    """Return whether it opens as a program, a script or a page. Staff may send such a file; strangers' are not kept."""
+    return extension_of(name) in RUNS_CODE or head.startswith(PROGRAMS) or is_page(head)
 
 
 def is_page(head: bytes) -> bool:
@@ -180,7 +184,7 @@ def _by_container(head: bytes, *, extension: str) -> str | None:
         return _iso_media(head[8:12], extension=extension)
     if head.startswith(ZIP):
         return _zip(head, extension=extension)
-    if head.startswith(OLE) and extension not in RUNS_CODE:
+    if head.startswith(OLE):
         return (LEGACY_OFFICE | OFFICE).get(extension, OTHER)
     if extension == ".pdf" and b"%PDF-" in head[:1024]:  # some programs write a line before it
         return "application/pdf"
@@ -210,7 +214,7 @@ def _zip(head: bytes, *, extension: str) -> str:
     for folder, office_extension in OPENXML_FOLDERS.items():
         if b"[Content_Types].xml" in head and folder in head:
             return OFFICE[office_extension]
-    return OFFICE[".zip"] if extension in RUNS_CODE or extension in CHECKED_EXTENSIONS or not extension else OTHER
+    return OFFICE[".zip"] if extension in CHECKED_EXTENSIONS or not extension else OTHER
 
 
 def _without_bom(head: bytes) -> bytes:

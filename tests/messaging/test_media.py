@@ -19,6 +19,7 @@ from messaging.models import Media, Message
 from tests.support.messaging.files import JPEG, MP4, OGG, PDF, PNG
 from whatsapp_agent.errors import InvalidInput, NotFound
 
+PROGRAM = b"MZ\x90\x00" + b"\x00" * 60
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\x00" * 60
 
 
@@ -53,7 +54,6 @@ def take(content: bytes, name: str) -> media_files.NewFile:
         (PDF, "invoice.exe", Kind.DOCUMENT, "application/pdf", "invoice.exe.pdf"),
         (zipped(), "report.docx", Kind.DOCUMENT, OFFICE[".docx"], "report.docx"),
         (zipped(), "all.zip", Kind.DOCUMENT, "application/zip", "all.zip"),
-        (zipped(), "app.apk", Kind.DOCUMENT, "application/zip", "app.apk.zip"),
         ("Olá, tudo bem? 👍".encode(), "notes.txt", Kind.DOCUMENT, "text/plain", "notes.txt"),
         (("é" * 4096).encode()[:4095], "cut.csv", Kind.DOCUMENT, "text/csv", "cut.csv"),
         (zipped(), "quote.odt", Kind.DOCUMENT, "application/vnd.oasis.opendocument.text", "quote.odt"),
@@ -85,6 +85,17 @@ def take(content: bytes, name: str) -> media_files.NewFile:
         (b"a: 1", "README", Kind.DOCUMENT, PLAIN_TEXT, "README"),
         (b"\x00\x01\x02\x03" * 9, "plan.dwg", Kind.DOCUMENT, OTHER, "plan.dwg"),
         (b"\x00\x01\x02\x03" * 9, "../plan 2.dwg", Kind.DOCUMENT, OTHER, "plan 2.dwg"),
+        (PROGRAM, "setup.exe", Kind.DOCUMENT, OTHER, "setup.exe"),
+        (PROGRAM, "setup.exe.", Kind.DOCUMENT, OTHER, "setup.exe"),
+        (PROGRAM, "photo.jpg\u202e.ex\u200be", Kind.DOCUMENT, OTHER, "photo.jpg.exe"),
+        (zipped(), "app.apk", Kind.DOCUMENT, OTHER, "app.apk"),
+        (OLE, "setup.msi", Kind.DOCUMENT, OTHER, "setup.msi"),
+        (b"#!/bin/sh\nls", "run.sh", Kind.DOCUMENT, PLAIN_TEXT, "run.sh"),
+        (b"alert(1)", "a.JS", Kind.DOCUMENT, PLAIN_TEXT, "a.JS"),
+        (b"<html><script>alert(1)</script>", "page.html", Kind.DOCUMENT, PLAIN_TEXT, "page.html"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "drawing.svg", Kind.DOCUMENT, PLAIN_TEXT, "drawing.svg"),
+        (b"<?xml version='1.0'?><svg/>", "drawing.xml", Kind.DOCUMENT, "application/xml", "drawing.xml"),
+        ("<html>".encode("utf-16"), "page.txt", Kind.DOCUMENT, PLAIN_TEXT, "page.txt"),
         (b"7z\xbc\xaf\x27\x1c", "all.7z", Kind.DOCUMENT, "application/x-7z-compressed", "all.7z"),
         (iso_media("MSNV"), "clip.mp4", Kind.VIDEO, "video/mp4", "clip.mp4"),
         (iso_media("dash"), "clip.mp4", Kind.VIDEO, "video/mp4", "clip.mp4"),
@@ -106,35 +117,28 @@ def test_a_file_is_what_its_bytes_say(content, name, kind, mime_type, filename):
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (b"MZ\x90\x00" + b"\x00" * 60, "photo.jpg"),
+        (PROGRAM, "photo.jpg"),
+        (PROGRAM, "invoice.pdf"),
+        (PROGRAM, "letter.docx"),
+        (b"<html><script>alert(1)</script>", "photo.png"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "photo.webp"),
         (b"\x7fELF" + b"\x00" * 60, "a.txt"),
-        (b"<html><script>alert(1)</script>", "page.html"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "drawing.svg"),
-        (b"#!/bin/sh\nrm -rf /", "run.sh"),
         (b"\xff\xfe\x00\x01", "a.txt"),
         (b"x", ""),
         (b"\x00\x01\x02", "photo.jpg"),
         (b"no picture", "photo.png"),
         (b"no document", "letter.docx"),
         (b"\x00\x01\x02", "list.csv"),
-        (b"PROGRAM", "setup.exe"),
-        (b"PROGRAM", "setup.exe."),
-        (b"PROGRAM", "setup.ex\u200be"),
-        (OLE, "setup.msi"),
-        (b"alert(1)", "a.JS"),
-        (b"\xef\xbb\xbf <!DOCTYPE html><p>", "a.txt"),
-        ("<html>".encode("utf-16"), "a.txt"),
-        (b"<?xml version='1.0'?><!-- x --><svg>", "a.xml"),
     ],
 )
-def test_a_file_that_must_not_be_sent_is_refused(content, name):
+def test_a_file_that_is_not_what_its_extension_says_is_refused(content, name):
     with pytest.raises(media_files.UnsupportedFile):
         take(content, name)
 
 
 def test_a_refused_file_is_answered_with_the_types_that_can_be_sent():
     with pytest.raises(media_files.UnsupportedFile, match=r"JPEG.*MP4.*PDF.*office documents"):
-        take(b"MZ\x90\x00", "setup.exe")
+        take(PROGRAM, "photo.jpg")
 
 
 def test_an_empty_file_is_refused():

@@ -242,6 +242,22 @@ def test_nothing_is_queued_where_the_session_is_not_connected(client, conversati
 # --- to whom it is shown --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["page.html", "drawing.svg", "drawing.xml", "script.js", "setup.exe"])
+def test_a_page_or_program_is_sent_under_its_own_name_and_never_rendered(
+    client, conversation, session, simulator, name
+):
+    session.bridge = simulator  # zapw takes few types
+    session.save()
+    content = b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    sent = upload(client, conversation, content, name=name).json()
+    answer = client.get(f"/api/v1/media/{sent['media']['id']}/content/")
+    assert (sent["kind"], sent["media"]["filename"]) == ("document", name)
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+    assert answer.headers["Content-Type"].split(";")[0] in {"text/plain", "application/xml"}
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
 def test_a_file_is_given_to_a_member_as_something_to_save(client, conversation):
     media_id = upload(client, conversation).json()["media"]["id"]
     shown = client.get(f"/api/v1/media/{media_id}/").json()
