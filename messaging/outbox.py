@@ -13,6 +13,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from messaging.attention import withdraw_attention
 from messaging.models import Conversation, Message
 from messaging.receipts import MOVES_FROM, record_sent
 from sessions_app.services import KEY_REFUSED
@@ -356,6 +357,16 @@ def _hold_late(late: Any) -> None:
     held = Message.objects.filter(pk__in=list(held.values_list("pk", flat=True)), status=Message.Status.QUEUED)
     _ask_for_attention(held, Attention.BRIDGE_KEY, note=HELD_NOTE)
     held.update(error_code=HELD_CODE, error=HELD_NOTE)
+
+
+@periodic(every_s=5)
+def withdraw_held_attention() -> None:
+    """Take requests for attention back where no message waits any more for the bridge to accept our key."""
+    held = Message.objects.filter(conversation=OuterRef("pk"), status=Message.Status.QUEUED, error_code=HELD_CODE)
+    sending = Message.objects.filter(conversation=OuterRef("pk"), status=Message.Status.SENDING)
+    asking = Conversation.objects.filter(needs_attention=True, attention_note__contains=HELD_NOTE)
+    for conversation in asking.exclude(Exists(held)).exclude(Exists(sending))[:500]:
+        withdraw_attention(conversation, reason=Attention.BRIDGE_KEY, note=HELD_NOTE)
 
 
 @periodic(every_s=5)

@@ -89,17 +89,3 @@ def unheard_fallback(conversation: Conversation) -> list[str]:
         created_at__gt=max(since, answered_at) if answered_at else since,
     ).exclude(status__in=[Message.Status.FAILED, Message.Status.CANCELLED])
     return [] if heard.exists() else parts
-
-
-def withdraw_attention(conversation: Conversation) -> None:
-    """Take the note back once the model answers, and the attention where nothing else asks for it."""
-    lines = conversation.attention_note.split("\n")
-    others = [line for line in lines if not line.startswith(ATTENTION_NOTE)]
-    if len(others) == len(lines):
-        return
-    reason = conversation.attention_reason if others else ""
-    Conversation.objects.filter(pk=conversation.pk, attention_note=conversation.attention_note).update(
-        needs_attention=bool(others),
-        attention_reason="" if reason == Conversation.Attention.MODEL_REFUSES else reason,
-        attention_note="\n".join(others),
-    )

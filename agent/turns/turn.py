@@ -22,6 +22,7 @@ from agent.turns.tools import Toolbox
 from commands.library.handover import HANDOFF_REPLY
 from commands.parsing import Typed
 from messaging import leases
+from messaging.attention import withdraw_attention
 from messaging.history.conversation import load_conversation
 from messaging.history.transcript import MAX_MESSAGES, HistoryMessage, load_history
 from messaging.history.withheld import withhold
@@ -35,6 +36,7 @@ from whatsapp_agent.text.markdown import to_whatsapp
 from whatsapp_agent.text.split import split_text
 
 log = structlog.get_logger(__name__)
+Attention = Conversation.Attention
 
 MAX_RESTARTS = 2  # drafts dropped because messages arrived meanwhile; the next one is kept
 MAX_PAUSE_S = 60.0
@@ -117,7 +119,7 @@ def answer(lease: Lease) -> datetime | None:
                 model_ms=settled.model_ms,
             )
             if settled.outcome == Turn.Outcome.ANSWERED:
-                outage.withdraw_attention(turn_input.conversation)
+                withdraw_attention(turn_input.conversation, reason=Attention.MODEL_REFUSES, note=outage.ATTENTION_NOTE)
             # The rest of the burst beside a command is a turn of its own and need not wait for the sweep.
             return timezone.now() if len(settlement.burst) < len(turn_input.burst) else None
         if not leases.renew(lease):

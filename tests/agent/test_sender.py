@@ -382,6 +382,9 @@ def test_a_refused_key_keeps_messages_queued_until_the_key_is_right(zapw, sessio
     session.refresh_from_db()
     assert (session.status, session.status_reason) == ("disconnected", "The bridge refuses our API key.")
     assert outbox.conversations_to_deliver(limit=10) == []  # nobody asks the bridge in vain
+    outbox.withdraw_held_attention()
+    conversation.refresh_from_db()
+    assert (conversation.needs_attention, conversation.attention_reason) == (True, "bridge_key")
 
     zapw.heal()
     sync_bridge(session.bridge)
@@ -390,6 +393,9 @@ def test_a_refused_key_keeps_messages_queued_until_the_key_is_right(zapw, sessio
 
     assert said(zapw) == ["one", "two"]
     assert set(Message.objects.values_list("status", flat=True)) == {"sent"}
+    outbox.withdraw_held_attention()
+    conversation.refresh_from_db()
+    assert (conversation.needs_attention, conversation.attention_reason, conversation.attention_note) == (False, "", "")
 
 
 def test_a_message_that_comes_in_does_not_make_a_refused_key_usable(zapw, session, conversation, says):
