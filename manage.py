@@ -18,7 +18,7 @@ from whatsapp_agent import env
 from whatsapp_agent.postgres import embedded
 
 # All others work with data that exists: in an empty DATA_DIR, most likely, somebody forgot to say which one.
-MAY_CREATE_DATA = ("up", "link_session", "test")
+MAY_CREATE_DATA = ("up", "link_session", "restore", "test")
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp_agent.settings")

