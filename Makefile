@@ -56,8 +56,8 @@ bench: .venv/.ready-to-run  ## Answers, parsing of webhooks, then lists of the A
 bench-api: .venv/.ready-to-run  ## Lists of the API over a million messages, beside the same in plain SQL.
 	@$(IN_VENV) -m benchmarks.api $(ARGS)
 
-drill: .venv/.ready-to-test
-	@$(IN_VENV) -m benchmarks.drill $(ARGS)
+drill: .venv/.ready-to-test  ## With REDIS=1: with Celery workers and a redis-server of its own.
+	@$(IN_VENV) -m benchmarks.drill $(if $(REDIS),--redis) $(ARGS)
 
 # The data stays: delete .data by hand if it should go.
 clean:

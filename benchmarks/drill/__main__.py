@@ -10,10 +10,13 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.drill.steps import STEPS, step_by_step
 from benchmarks.drill.storm import storm
+from benchmarks.drill.workers import CeleryDrill, celery_storm
 from benchmarks.drill.world import Check, Drill
 
 
@@ -28,11 +31,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make drill ARGS=...", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long the storm lasts")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--redis", action="store_true", help="the storm with Celery workers and a Redis instead")
     arguments = parser.parse_args()
     random.seed(arguments.seed)
     failed = []
     began = time.monotonic()
-    for title, act, settings in (
+    drills: tuple[tuple[str, Callable[[Any], list[Check]], dict[str, Any]], ...] = (
         ("Killed at each step", lambda drill: step_by_step(drill, STEPS), {"WEB_PROCESSES": 1}),
         (
             "Killed at each step, over WAHA with echoes and receipts",
@@ -44,10 +48,20 @@ def main() -> None:
             lambda drill: storm(drill, seconds=arguments.seconds, per_s=8, kill_every_s=5, conversations=30),
             {"WEB_PROCESSES": 2, "long_every": 9},
         ),
-    ):
+    )
+    if arguments.redis:
+        rounds = max(round(arguments.seconds / 40), 1)
+        drills = (
+            (
+                "Celery workers and Redis in a storm",
+                lambda drill: celery_storm(drill, rounds=rounds, every_s=3, per_s=8, conversations=30),
+                {"long_every": 9},
+            ),
+        )
+    for title, act, settings in drills:
         data_dir = Path(tempfile.mkdtemp(prefix="drill-"))
         try:
-            with Drill(data_dir, **settings) as drill:
+            with (CeleryDrill if arguments.redis else Drill)(data_dir, **settings) as drill:
                 failed += show(title, act(drill))
         finally:
             shutil.rmtree(data_dir, ignore_errors=True)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import Future
+from typing import Self
 
 import psutil
 
@@ -15,8 +16,8 @@ MODEL_FAILURES = ["rate_limited", "error_500", "not_json", "empty", "drop"]
 BRIDGE_FAILURES = ["error_500", "error_500_after", "drop_before", "drop_after", "rate_limited"]
 
 
-def storm(drill: Drill, *, seconds: float, per_s: float, kill_every_s: float, conversations: int) -> list[Check]:
-    """Many write at once; webhooks come twice, the bridge and the model fail and hang, and processes are killed."""
+def cause_failures(drill: Drill) -> None:
+    """Let webhooks come twice, and the bridge and the model fail and hang from now on."""
     drill.bridge.duplicate_rate = 0.1
     for outcome in MODEL_FAILURES:
         drill.model.fail(outcome, rate=0.2 / len(MODEL_FAILURES), headers={"Retry-After": "0.2"})
@@ -27,36 +28,56 @@ def storm(drill: Drill, *, seconds: float, per_s: float, kill_every_s: float, co
     drill.bridge.fail("hang", rate=0.025, wait_s=4)
     drill.bridge.fail("hang_after", rate=0.025, wait_s=4)
     drill.model.latency_s = 0.2
-    phones = [f"55119880000{number:02}" for number in range(conversations)]
+
+
+class Writer:
+    """People who write at moments of chance, until the block ends; by then the bridge has posted everything."""
+
+    def __init__(self, drill: Drill, *, per_s: float, conversations: int) -> None:
+        self.written: list[Future[None]] = []
+        self._drill = drill
+        self._per_s = per_s
+        self._phones = [f"55119880000{number:02}" for number in range(conversations)]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        for one in self.written:
+            one.result(60)
+
+    def _write(self) -> None:
+        while not self._over.wait(random.expovariate(self._per_s)):
+            text = random.choice(["Message", "Message", TEA])
+            self.written.append(self._drill.write(random.choice(self._phones), text))
+
+
+def storm(drill: Drill, *, seconds: float, per_s: float, kill_every_s: float, conversations: int) -> list[Check]:
+    """Many write at once; webhooks come twice, the bridge and the model fail and hang, and processes are killed."""
+    cause_failures(drill)
     under_way: Counter[str] = Counter()
-    over = threading.Event()
-    written: list[Future[None]] = []
-
-    def write() -> None:
-        while not over.wait(random.expovariate(per_s)):
-            written.append(drill.write(random.choice(phones), random.choice(["Message", "Message", TEA])))
-
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(random.uniform(0.5, 1.5) * kill_every_s)
-        under_way.update(dict(drill.rows(WHAT_IS_UNDER_WAY)))
-        if drill.kills % 3 == 2:
-            drill.application.kill_a_worker()
-            drill.kills += 1
-        else:
-            drill.kill()
-            drill.application.start()
-    kill_the_database(drill)
-    time.sleep(3)
-    over.set()
-    writer.join()
-    for one in written:
-        one.result(60)
+    with Writer(drill, per_s=per_s, conversations=conversations) as writer:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(random.uniform(0.5, 1.5) * kill_every_s)
+            under_way.update(dict(drill.rows(WHAT_IS_UNDER_WAY)))
+            if drill.kills % 3 == 2:
+                drill.application.kill_a_worker()
+                drill.kills += 1
+            else:
+                drill.kill()
+                drill.application.start()
+        kill_the_database(drill)
+        time.sleep(3)
     quiet = drill.wait_until_quiet(*UNDER_WAY, timeout_s=90)
     print(
-        f"  {len(written)} messages written, {drill.kills} times killed, the database once; under way at those moments:"
+        f"  {len(writer.written)} messages written, {drill.kills} times killed, the database once;"
+        " under way at those moments:"
     )
     print(f"  {', '.join(f'{what}: {count}' for what, count in sorted(under_way.items()))}")
     return [Check("all comes to rest", quiet), *promises(drill)]

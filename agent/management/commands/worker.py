@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from agent.server import startup
+from whatsapp_agent.postgres import embedded
 
 # What only the command line takes. docs/machines.md has the whole command.
 FLAGS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
@@ -42,4 +43,8 @@ class Command(BaseCommand):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         node = name or f"{socket.gethostname()}-{os.getpid()}"
         self.stdout.write(f"Worker {node} takes turns and sends until Ctrl-C.")
-        app.worker_main(["--quiet", "worker", *FLAGS, "--queues", ",".join(QUEUES), "--hostname", f"agent@{node}"])
+        try:
+            app.worker_main(["--quiet", "worker", *FLAGS, "--queues", ",".join(QUEUES), "--hostname", f"agent@{node}"])
+        finally:
+            if settings.EMBEDDED:
+                embedded.stop(settings.DATA_DIR / "postgres")
