@@ -88,6 +88,10 @@ class MessageBriefSerializer(serializers.ModelSerializer):
 
 
 class MediaSerializer(serializers.ModelSerializer):
+    status = serializers.ChoiceField(
+        Media.Status.choices, allow_blank=True, help_text="How far a received file is; empty where nothing is fetched."
+    )
+
     class Meta:
         model = Media
         fields = [

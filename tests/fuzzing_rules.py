@@ -55,7 +55,7 @@ REASONS = [
     (SENDING, "invalid", "text", "Not together with `(location|contact)`."),
     (SENDING, "invalid", "filename", "Only together with `media_url`."),
     ("POST /api/v1/conversations/{id}/takeover/", "invalid", "minutes", "Give `until` or `minutes`, not both."),
-    ("(POST|PATCH) /api/v1/agents/.*", "invalid", "debounce_max_s", "This must not be less than `debounce_s`."),
+    ("(POST|PATCH) /api/v1/agents/.*", "invalid", "debounce_max_s", "Must not be less than `debounce_s`."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "loop_repeats", "Must be 0 .off. or at least 3."),
     # The time zones are those of the server's database.
     ("(POST|PATCH) /api/v1/sessions/.*", "invalid", "time_zone", "Unknown time zone. .*"),
