@@ -58,9 +58,11 @@ def send_text(
     author: Message.Author = Message.Author.STAFF,
     by: User | None = None,
     quoted: Message | None = None,
+    message_id: UUID | None = None,
 ) -> Message:
     """Queue a text. A message of staff takes the conversation over.
 
+    `message_id`: given by the caller, so that a repeated request raises IntegrityError instead of sending twice.
     Raises SessionNotConnected, NotSupportedByBridge, InvalidInput or ConversationGone, and then queues nothing.
     """
     adapter = adapter_for(conversation.session.bridge)
@@ -68,7 +70,7 @@ def send_text(
     if not text.strip():
         raise InvalidInput("The text is empty.", field="text")
     _check_length(text, most=adapter.max_text_length)
-    return _queue(conversation=conversation, author=author, by=by, quoted=quoted, text=text)
+    return _queue(conversation=conversation, author=author, by=by, quoted=quoted, message_id=message_id, text=text)
 
 
 def send_media(
@@ -79,8 +81,9 @@ def send_media(
     author: Message.Author = Message.Author.STAFF,
     by: User | None = None,
     quoted: Message | None = None,
+    message_id: UUID | None = None,
 ) -> Message:
-    """Queue a file. Raises what `send_text` raises."""
+    """Queue a file. `message_id` and errors are as of `send_text`."""
     adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)
     denial_reason = adapter.why_not_file(
@@ -93,7 +96,13 @@ def send_media(
     _check_length(caption, most=adapter.max_caption_length)
     with transaction.atomic():
         message = _queue(
-            conversation=conversation, author=author, by=by, quoted=quoted, text=caption.strip(), kind=file.kind.value
+            conversation=conversation,
+            author=author,
+            by=by,
+            quoted=quoted,
+            message_id=message_id,
+            text=caption.strip(),
+            kind=file.kind.value,
         )
         media = Media(
             message=message,
@@ -147,7 +156,13 @@ def send_contact(
 
 @transaction.atomic
 def _queue(
-    *, conversation: Conversation, author: Message.Author, by: User | None, quoted: Message | None, **values: Any
+    *,
+    conversation: Conversation,
+    author: Message.Author,
+    by: User | None,
+    quoted: Message | None,
+    message_id: UUID | None = None,
+    **values: Any,
 ) -> Message:
     """Insert a queued message. If staff wrote it, they take the conversation over."""
     if quoted is not None:
@@ -155,6 +170,8 @@ def _queue(
     control.hold(conversation.pk)
     if author == Message.Author.STAFF:
         control.record_human_reply(conversation=conversation, by=by, reason="a staff member wrote")
+    if message_id is not None:
+        values["pk"] = message_id
     message = Message.objects.create(
         session=conversation.session,
         conversation=conversation,

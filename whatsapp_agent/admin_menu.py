@@ -42,6 +42,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": title, "items": [_item(allowed.pop(name), icon) for name, icon in names.items() if name in allowed]}
         for title, names in GROUPS.items()
     ]
+    menu[0]["items"].insert(0, {"title": "Inbox", "icon": "inbox", "link": reverse("inbox")})
     menu[0]["items"].append({"title": "Phone simulator", "icon": "phone_iphone", "link": reverse("simulator")})
     menu.append({"title": "More", "items": [_item(model, OTHER_ICON) for model in allowed.values()]})
     return [group for group in menu if group["items"]]

@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from accounts.openapi import SchemaView
 from agent.server.health import ready
+from agent.staff_inbox.views import admin_index
 from agent.webhooks import webhook
 from messaging.views import public_media
 from whatsapp_agent.api.docs_pages import RedocPage, SwaggerPage
@@ -29,6 +30,8 @@ urlpatterns = [
     re_path(r"^api/", route_not_found),
     path("media/<str:token>/", public_media, name="media-public"),
     path("simulator/", include("agent.simulator.urls")),
+    path("admin/inbox/", include("agent.staff_inbox.urls")),
+    path("admin/", admin_index),
     path("admin/", admin.site.urls),
 ]
 

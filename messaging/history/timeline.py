@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from django.db.models import Q
 from django.db.models.functions import Concat, Left
 from django.utils import timezone
 
@@ -56,8 +57,11 @@ class Timeline:
         return hashlib.sha256(repr((shown, extra)).encode()).hexdigest()[:32]
 
 
-def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
-    """Load at most `limit` messages, in two queries. Each has an `excerpt`; `text` is deferred."""
+def read_timeline(conversation: Conversation, *, limit: int, before: Message | None = None) -> Timeline:
+    """Load the latest messages, at most `limit`, in two queries. Each has an `excerpt`; `text` is deferred.
+
+    `before`: only what is older than this message of the conversation.
+    """
     rows = (
         Message.objects.filter(conversation=conversation)
         .defer("text")
@@ -66,9 +70,11 @@ def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
         .defer("quoted__text", "media__transcript", "media__extract")
         .annotate(media_excerpt=Left(Concat("media__transcript", "media__extract"), MAX_MEDIA_EXCERPT_CHARS))
         .annotate(quoted_excerpt=Left("quoted__text", 200))
-        .order_by("-said_at", "-id")[: limit + 1]
+        .order_by("-said_at", "-id")
     )
-    messages = list(rows)
+    if before is not None:
+        rows = rows.filter(Q(said_at__lt=before.said_at) | Q(said_at=before.said_at, pk__lt=before.pk))
+    messages = list(rows[: limit + 1])
     is_cut_off = len(messages) > limit
     messages = messages[:limit]
     turns = (
@@ -78,6 +84,8 @@ def read_timeline(conversation: Conversation, *, limit: int) -> Timeline:
     )
     if is_cut_off:
         turns = turns.filter(created_at__gte=messages[-1].said_at)
+    if before is not None:
+        turns = turns.filter(created_at__lt=before.said_at)
     entries: list[Message | Turn] = [*messages, *turns[:MAX_TURNS]]
     return Timeline(entries=sorted(entries, key=_when), is_cut_off=is_cut_off)
 

@@ -173,7 +173,7 @@ def test_staff_who_are_no_administrators_cannot_open_users_and_groups(
 def test_the_pages_of_users_and_groups_open(admin: User, log_in: LogIn) -> None:
     client, group = log_in(admin), Group.objects.create(name="operators")
     pages = [
-        reverse("admin:index"),
+        reverse("inbox"),
         reverse("admin:accounts_user_changelist"),
         reverse("admin:accounts_user_change", args=[admin.pk]),
         reverse("admin:auth_user_password_change", args=[admin.pk]),

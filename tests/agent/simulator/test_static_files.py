@@ -41,7 +41,8 @@ def test_the_page_s_script_imports_the_others_by_their_hashed_names(collected: P
 
 
 def test_a_script_inserts_no_markup() -> None:
-    for script in SOURCE.rglob("*.js"):
+    own = [script for script in SOURCE.rglob("*.js") if script.parent.name != "vendor"]
+    for script in own:
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", script.read_text()
         )

@@ -1,0 +1,249 @@
+"""What operators do in the inbox. Every action goes through the services that the API uses, and into Django's log."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from accounts.admin_pages import staff_user
+from accounts.models import User
+from agent.staff_inbox.access import part, visible_conversation
+from commands import run
+from commands.callers import caller_of_user
+from commands.models import CommandRun
+from commands.parsing import read_command
+from messaging import control, teamwork
+from messaging.leases import answer_again
+from messaging.media.files import take
+from messaging.models import Contact, Conversation, Message, Turn
+from messaging.outbound import conversation_by_phone, parse_recipient, send_again, send_media, send_text
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
+from whatsapp_agent.text.sanitize import storable
+
+HOURS = {"1", "8", "24"}
+SNOOZE_HOURS = {"1", "4", "24", "168"}
+
+
+@require_POST
+@part
+def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Send what was written, or run it if it is a command: a command is never sent.
+
+    `key` makes the text one message however often the request comes; `epoch` is the control that the writer saw.
+    """
+    conversation, by = visible_conversation(request, conversation_id), staff_user(request)
+    text = storable(request.POST.get("text", "")).replace("\r\n", "\n")
+    upload = request.FILES.get("file")
+    if not upload and read_command(text) is not None:
+        return JsonResponse({"said": _run_command(text, conversation=conversation, by=by)})
+    key = _uuid(request.POST.get("key", ""))
+    earlier = Message.objects.filter(pk=key).first() if key else None
+    if earlier is not None and (earlier.conversation_id, earlier.sent_by_id) == (conversation.pk, by.pk):
+        return JsonResponse({"said": ""})
+    _check_epoch(request, conversation)
+    quoted_id = _uuid(request.POST.get("quoted", ""))
+    quoted = Message.objects.filter(conversation=conversation, pk=quoted_id).first() if quoted_id else None
+    takes_over = conversation.control == Conversation.Control.AGENT  # sending loads the conversation again
+    try:
+        with transaction.atomic():
+            options: dict[str, Any] = {"conversation": conversation, "by": by, "quoted": quoted, "message_id": key}
+            if upload:
+                file = take(upload, name=upload.name or "", size_bytes=upload.size or 0)
+                send_media(file=file, caption=text, **options)
+            else:
+                send_text(text=text, **options)
+    except IntegrityError as exc:
+        raise Conflict(_("This message was sent already.")) from exc
+    said = _("You have taken over: the agent is silent here until you release it.") if takes_over else ""
+    return JsonResponse({"said": said})
+
+
+def _run_command(text: str, *, conversation: Conversation, by: User) -> str:
+    """Run a typed command and return its result. Raises InvalidInput for one that is unknown, refused or failed."""
+    typed = read_command(text)
+    if typed is None or typed.command is None:
+        raise InvalidInput(_("There is no such command. It was not sent to the contact."))
+    done = run.run(
+        typed.command,
+        arguments=typed.rest,
+        caller=caller_of_user(by),
+        conversation=conversation,
+        surface=CommandRun.Surface.API,
+    )
+    if done.status != CommandRun.Status.DONE:
+        raise InvalidInput(done.text or done.error or _("The command failed. It was not sent to the contact."))
+    return done.text
+
+
+def _check_epoch(request: HttpRequest, conversation: Conversation) -> None:
+    """Raise Conflict if someone else changed who answers after the page was drawn."""
+    seen = request.POST.get("epoch", "")
+    is_own = conversation.controlled_by_id == request.user.pk or conversation.control == Conversation.Control.AGENT
+    if seen and seen != str(conversation.control_epoch) and not is_own:
+        who = conversation.controlled_by or conversation.get_control_display()
+        raise Conflict(_("Meanwhile this conversation changed hands (%(who)s). Look, then try again.") % {"who": who})
+
+
+@require_POST
+@part
+def start(request: HttpRequest) -> HttpResponse:
+    """Write to a phone number, in a new conversation or the one that exists."""
+    user = staff_user(request)
+    session_id = _uuid(request.POST.get("session", ""))
+    sessions = WhatsAppSession.objects.visible_to(user).live().select_related("bridge")
+    session = sessions.filter(pk=session_id).first() if session_id else None
+    if session is None:
+        raise NotFound(_("Choose a number to write from."))
+    text = storable(request.POST.get("text", ""))
+    if read_command(text) is not None:
+        raise InvalidInput(_("A command is not sent to a contact."))
+    with transaction.atomic():  # a refused message leaves no empty conversation
+        phone = parse_recipient(storable(request.POST.get("phone", "")), session=session)
+        conversation = conversation_by_phone(session=session, phone=phone)
+        send_text(conversation=conversation, text=text, by=user)
+    _log(request, conversation, "Started from the inbox.")
+    return JsonResponse({"said": "", "go": reverse("inbox-conversation", args=[conversation.pk])})
+
+
+@require_POST
+@part
+def act(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
+    """Do one of ACTIONS in a conversation."""
+    conversation = visible_conversation(request, conversation_id)
+    action = ACTIONS.get(name)
+    if action is None:
+        raise NotFound
+    said = action(request, conversation)
+    _log(request, conversation, f"Inbox: {name}.")
+    return JsonResponse({"said": said or ""})
+
+
+def _control(request: HttpRequest, conversation: Conversation) -> str:
+    to, hours, by = request.POST.get("to", ""), request.POST.get("hours", ""), staff_user(request)
+    if to not in Conversation.Control.values or (hours and hours not in HOURS):
+        raise InvalidInput
+    if request.POST.get("epoch", "") not in {"", str(conversation.control_epoch)}:
+        raise Conflict(_("Meanwhile someone changed who answers here. Look, then try again."))
+    until = timezone.now() + timedelta(hours=int(hours)) if hours else None
+    if to == Conversation.Control.AGENT:
+        control.release(conversation=conversation, reason=f"released by {by}")
+        return _("The agent answers here again.")
+    if to == Conversation.Control.HUMAN:
+        control.take_over(conversation=conversation, by=by, until=until, reason=f"taken over by {by}")
+        return _("You have taken over: the agent is silent here until you release it.")
+    control.mute(conversation=conversation, by=by, until=until, reason=f"muted by {by}")
+    return _("Muted: nobody answers here.")
+
+
+def _assign(request: HttpRequest, conversation: Conversation) -> None:
+    user_id = _uuid(request.POST.get("user", ""))
+    seen = request.POST.get("seen_assignee")
+    if seen is not None and seen != str(conversation.assigned_to_id or ""):
+        raise Conflict(_("Meanwhile someone else was assigned: %(who)s.") % {"who": conversation.assigned_to or "-"})
+    to = User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
+    if user_id and to is None:
+        raise NotFound(_("There is no such colleague."))
+    teamwork.assign(conversation=conversation, to=to)
+
+
+def _labels(request: HttpRequest, conversation: Conversation) -> None:
+    teamwork.set_labels(conversation=conversation, labels=storable(request.POST.get("labels", "")).split(","))
+
+
+def _note(request: HttpRequest, conversation: Conversation) -> str:
+    teamwork.add_note(conversation=conversation, by=staff_user(request), text=request.POST.get("text", ""))
+    return _("The note is stored. Only colleagues see it.")
+
+
+def _done(request: HttpRequest, conversation: Conversation) -> str:
+    teamwork.finish(conversation=conversation, reason=request.POST.get("reason", ""))
+    return _("Done. The next message opens it again.")
+
+
+def _snooze(request: HttpRequest, conversation: Conversation) -> str:
+    hours = request.POST.get("hours", "")
+    if hours not in SNOOZE_HOURS:
+        raise InvalidInput(_("Choose a time."))
+    teamwork.snooze(conversation=conversation, until=timezone.now() + timedelta(hours=int(hours)))
+    return _("Snoozed. The next message opens it again.")
+
+
+def _reopen(request: HttpRequest, conversation: Conversation) -> None:  # noqa: ARG001
+    teamwork.reopen(conversation=conversation)
+
+
+def _block(request: HttpRequest, conversation: Conversation) -> str:
+    is_blocked = request.POST.get("to") == "1"
+    Contact.objects.filter(pk=conversation.contact_id).update(is_blocked=is_blocked)
+    return _("Blocked: the agent does not answer this contact.") if is_blocked else _("Unblocked.")
+
+
+def _retry(request: HttpRequest, conversation: Conversation) -> None:
+    row_id = _row(request)
+    if request.POST.get("kind") == "turn":
+        turn = Turn.objects.filter(conversation=conversation, pk=row_id).first()
+        if turn is None:
+            raise NotFound
+        answer_again(turn=turn)
+        return
+    message = Message.objects.filter(conversation=conversation, pk=row_id).first()
+    if message is None:
+        raise NotFound
+    send_again(message=message)
+
+
+def _settle(request: HttpRequest, conversation: Conversation) -> str:
+    """A person looked on the phone: the unconfirmed message is there."""
+    changed = Message.objects.filter(
+        conversation=conversation, pk=_row(request), status=Message.Status.UNCONFIRMED
+    ).update(status=Message.Status.SENT, sent_at=timezone.now(), error_code="", error="")
+    if not changed:
+        raise Conflict(_("This message is settled already."))
+    return _("Marked as sent.")
+
+
+ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
+    "control": _control,
+    "assign": _assign,
+    "labels": _labels,
+    "note": _note,
+    "done": _done,
+    "snooze": _snooze,
+    "reopen": _reopen,
+    "block": _block,
+    "retry": _retry,
+    "settle": _settle,
+}
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _row(request: HttpRequest) -> UUID:
+    row_id = _uuid(request.POST.get("row", ""))
+    if row_id is None:
+        raise NotFound
+    return row_id
+
+
+def _log(request: HttpRequest, conversation: Conversation, change: str) -> None:
+    LogEntry.objects.log_actions(
+        user_id=staff_user(request).pk,
+        queryset=[conversation],
+        action_flag=CHANGE,
+        change_message=change,
+        single_object=True,
+    )

@@ -1,0 +1,320 @@
+"""The list of conversations: its tabs, counts and rows, read in one statement together with what a poll compares."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.core.exceptions import EmptyResultSet
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, JSONObject, Left
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts.models import User
+from messaging.models import Conversation, Message, Note, Turn
+from messaging.models.conversations import NEEDS_PERSON
+from messaging.search.find import conversations_called, matching
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.truncate import truncate
+
+PAGE_SIZE = 50
+MAX_PAGES = 20
+MAX_COUNT = 1000  # of a tab: counting more takes long and tells nobody more
+MAX_SEARCH_LENGTH = 200
+MAX_FOUND = 1000  # messages that a search reads, newest first
+WATCHED_MESSAGES = 80  # of the open conversation: a poll notices their changes
+EXCERPT_CHARS = 160
+OPEN = Q(done_at=None, snoozed_until=None)
+MEDIA_ICONS = {"image": "📷", "video": "🎬", "audio": "🎵", "voice": "🎤", "document": "📄", "sticker": "🖼",
+               "location": "📍", "contact": "👤", "interactive": "☰", "order": "🛒"}  # fmt: skip
+TABS = {
+    "needs": gettext_lazy("Needs a person"),
+    "mine": gettext_lazy("Mine"),
+    "unassigned": gettext_lazy("Unassigned"),
+    "all": gettext_lazy("All"),
+    "snoozed": gettext_lazy("Snoozed"),
+    "done": gettext_lazy("Done"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """What the list shows. A search looks in all tabs."""
+
+    tab: str = "all"
+    search: str = ""
+    session: str = ""
+    control: str = ""
+    label: str = ""
+    pages: int = 1
+
+    @classmethod
+    def read(cls, parameters: Any) -> "ListQuery":
+        """Return the query of a request; what is not understood is left out."""
+        tab, control, session = (parameters.get(name, "") for name in ("tab", "control", "session"))
+        pages = parameters.get("pages", "")
+        return cls(
+            tab=tab if tab in TABS else "all",
+            search=storable(parameters.get("q", "")).strip()[:MAX_SEARCH_LENGTH],
+            session=session if _is_uuid(session) else "",
+            control=control if control in Conversation.Control.values else "",
+            label=storable(parameters.get("label", ""))[:40],
+            pages=min(max(int(pages), 1), MAX_PAGES) if pages.isascii() and pages.isdecimal() and len(pages) < 4 else 1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InboxState:
+    """Rows and counts of the list, with versions that change whenever anything shown changes."""
+
+    rows: list[dict[str, Any]]
+    has_more: bool
+    counts: dict[str, str]
+    waiting: int
+    offline: list[dict[str, Any]]
+    list_version: str
+    conversation_version: str
+
+
+def read_state(user: User, query: ListQuery, *, conversation_id: UUID | None = None) -> InboxState:
+    """Read the list, the counts and the version of the open conversation in one statement; a search takes two more."""
+    visible = Conversation.objects.visible_to(user)
+    rows = _filtered(visible, query, user=user)
+    limit = PAGE_SIZE * query.pages
+    parts: dict[str, QuerySet] = {"rows": _row_values(rows)[: limit + 1]}
+    for tab in TABS:
+        parts[f"count_{tab}"] = visible.filter(condition(tab, user)).values(one=F("control_epoch"))[:MAX_COUNT]
+    parts["offline"] = (
+        WhatsAppSession.objects.visible_to(user)
+        .live()
+        .exclude(status=WhatsAppSession.Status.CONNECTED)
+        .values(key=F("pk"), title=F("name"), link=F("status"))[:20]
+    )
+    if conversation_id is not None:
+        parts |= _watched(visible.filter(pk=conversation_id))
+    found = _read(parts)
+    shown, counts = found["rows"], {tab: found[f"count_{tab}"] for tab in TABS}
+    watched = [found[name] for name in parts if name.startswith("watched_")]
+    now = timezone.now()
+    listed = [_row(row, now=now) for row in shown[:limit]]
+    return InboxState(
+        rows=listed,
+        has_more=len(shown) > limit,
+        counts={tab: _count_text(count) for tab, count in counts.items()},
+        waiting=counts["needs"],
+        offline=found["offline"],
+        list_version=_version([listed, counts, found["offline"], len(shown) > limit]),
+        conversation_version=_version(watched) if watched else "",
+    )
+
+
+def condition(tab: str, user: User) -> Q:
+    """Return which conversations belong to a tab."""
+    match tab:
+        case "needs":
+            return NEEDS_PERSON
+        case "mine":
+            return OPEN & Q(assigned_to=user)
+        case "unassigned":
+            return OPEN & Q(assigned_to=None)
+        case "snoozed":
+            return Q(snoozed_until__isnull=False)
+        case "done":
+            return Q(done_at__isnull=False)
+    return OPEN
+
+
+def _filtered(visible: QuerySet[Conversation], query: ListQuery, *, user: User) -> QuerySet[Conversation]:
+    rows = visible if query.search else visible.filter(condition(query.tab, user))
+    if query.session:
+        rows = rows.filter(session_id=UUID(query.session))
+    if query.control:
+        rows = rows.filter(control=query.control)
+    if query.label:
+        rows = rows.filter(labels__contains=[query.label])
+    if query.search:
+        rows = rows.filter(pk__in=_found_ids(query.search, user))
+    return rows
+
+
+def _found_ids(text: str, user: User) -> list[UUID]:
+    """Return the conversations of people so called, and those in which the words were said."""
+    sessions = None if user.sees_everything else list(_visible_session_ids(user))
+    messages = Message.objects.filter(matching(text, sessions=sessions)).visible_to(user)
+    newest = messages.order_by("-said_at", "-id").values_list("conversation_id", flat=True)[:MAX_FOUND]
+    return list(dict.fromkeys([*conversations_called(text, sessions=sessions), *newest]))
+
+
+def _visible_session_ids(user: User) -> QuerySet:
+    return WhatsAppSession.objects.visible_to(user).values_list("pk", flat=True)
+
+
+def _row_values(rows: QuerySet[Conversation]) -> QuerySet:
+    last = (
+        Message.objects.filter(conversation=OuterRef("pk"))
+        .order_by("-said_at", "-id")
+        .values(
+            value=JSONObject(
+                text=Left("text", EXCERPT_CHARS),
+                author="author",
+                by="sent_by__username",
+                kind="kind",
+                status="status",
+                revoked="revoked_at",
+            )
+        )[:1]
+    )
+    return rows.order_by(Coalesce("last_message_at", "created_at").desc(), F("pk").desc()).values(
+        key=F("pk"),
+        name=F("contact__name"),
+        phone=F("contact__phone"),
+        is_group=F("contact__is_group"),
+        is_blocked=F("contact__is_blocked"),
+        number=F("session__name"),
+        who=F("control"),
+        controller=F("controlled_by__username"),
+        assignee=F("assigned_to__username"),
+        unread=F("unread_count"),
+        attention=F("needs_attention"),
+        reason=F("attention_reason"),
+        tags=F("labels"),
+        snoozed=F("snoozed_until"),
+        done=F("done_at"),
+        at=Coalesce("last_message_at", "created_at"),
+        last=Subquery(last),
+    )
+
+
+def _watched(conversation: QuerySet[Conversation]) -> dict[str, QuerySet]:
+    """Return what the version of an open conversation is made of."""
+    within = {"conversation__in": conversation.values("pk")}
+    return {
+        "watched_conversation": conversation.values(
+            who=F("control"), epoch=F("control_epoch"), until=F("control_until"), why=F("control_reason"),
+            due=F("due_at"), lease=F("lease_token"), note=F("attention_note"), attention=F("needs_attention"),
+            assignee=F("assigned_to"), snoozed=F("snoozed_until"), done=F("done_at"), done_why=F("done_reason"),
+            tags=F("labels"), blocked=F("contact__is_blocked"), name=F("contact__name"), link=F("session__status"),
+        ),
+        "watched_messages": Message.objects.filter(**within).order_by("-said_at", "-id").values(
+            key=F("pk"), state=F("status"), edited=F("edited_at"), revoked=F("revoked_at"), why=F("unanswered"),
+            wrong=F("error"),
+        )[:WATCHED_MESSAGES],
+        "watched_turns": Turn.objects.filter(**within).order_by("-created_at", "-id").values(key=F("pk"))[:1],
+        "watched_notes": Note.objects.filter(**within).order_by("-created_at").values(key=F("pk"))[:20],
+    }  # fmt: skip
+
+
+def _read(parts: dict[str, QuerySet]) -> dict[str, Any]:
+    """Read several querysets (of `values()`) in one statement: rows as JSON, or how many for `count_…`."""
+    statements: list[str] = []
+    parameters: list[Any] = []
+    for name, queryset in parts.items():
+        try:
+            sql, values = queryset.query.sql_with_params()
+        except EmptyResultSet:
+            sql, values = "SELECT WHERE false", ()
+        result = "to_json(count(*))" if name.startswith("count_") else "COALESCE(json_agg(part), '[]')"
+        statements.append(f"(SELECT {result} FROM ({sql}) part)")  # noqa: S608  Django's own SQL
+        parameters.extend(values)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(statements)}", parameters)
+        row = cursor.fetchone()
+    return {
+        name: orjson.loads(value) if isinstance(value, str) else value for name, value in zip(parts, row, strict=True)
+    }
+
+
+def _row(row: dict[str, Any], *, now: datetime) -> dict[str, Any]:
+    name = " ".join((row["name"] or row["phone"] or (_("group") if row["is_group"] else _("hidden number"))).split())
+    last = row["last"] or {}
+    reason = row["reason"]
+    return {
+        "key": row["key"],
+        "name": name,
+        "letter": first_letter(name),
+        "hue": int(row["key"][-2:], 16) % 8,
+        "icon": MEDIA_ICONS.get(last.get("kind", ""), ""),
+        "words": _last_words(last),
+        "writer": _writer(last),
+        "ticks": last.get("status", "") if last.get("author") not in {None, "contact"} else "",
+        "age": age(datetime.fromisoformat(row["at"]), now=now),
+        "at": row["at"],
+        "unread": row["unread"],
+        "who": row["who"],
+        "has_it": row["assignee"] or (row["controller"] if row["who"] == "human" else "") or "",
+        "attention": (Conversation.Attention(reason).label if reason in Conversation.Attention.values else _("look"))
+        if row["attention"]
+        else "",
+        "labels": row["tags"],
+        "number": row["number"],
+        "is_blocked": row["is_blocked"],
+        "is_done": bool(row["done"]),
+        "is_snoozed": bool(row["snoozed"]),
+    }
+
+
+def first_letter(name: str) -> str:
+    """Return what stands in the circle instead of a picture."""
+    return next((character.upper() for character in name if character.isalnum()), "#")[:1]
+
+
+def _last_words(last: dict[str, Any]) -> str:
+    if not last:
+        return _("No messages yet")
+    if last["revoked"]:
+        return _("This message was deleted")
+    words = " ".join(last["text"].split())
+    return truncate(words, EXCERPT_CHARS) if words else str(Message.Kind(last["kind"]).label)
+
+
+def _writer(last: dict[str, Any]) -> str:
+    match last.get("author"):
+        case "agent":
+            return _("Agent")
+        case "staff":
+            return last["by"] or _("Staff")
+        case "phone":
+            return _("Phone")
+        case "api":
+            return "API"
+        case "system":
+            return _("System")
+    return ""
+
+
+def age(at: datetime, *, now: datetime) -> str:
+    """Return how long ago, in few letters: `now`, `5 min`, `3 h`, `2 d`, then the date."""
+    seconds = (now - at).total_seconds()
+    if seconds < 60:
+        return _("now")
+    if seconds < 3600:
+        return _("%(count)d min") % {"count": seconds // 60}
+    if seconds < 86400:
+        return _("%(count)d h") % {"count": seconds // 3600}
+    if seconds < 7 * 86400:
+        return _("%(count)d d") % {"count": seconds // 86400}
+    return f"{timezone.localtime(at):%d.%m.%y}"
+
+
+def _count_text(count: int) -> str:
+    return f"{MAX_COUNT - 1}+" if count >= MAX_COUNT else str(count)
+
+
+def _version(shown: Any) -> str:
+    return hashlib.sha256(json.dumps(shown, cls=DjangoJSONEncoder, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

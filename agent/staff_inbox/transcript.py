@@ -1,0 +1,167 @@
+"""The conversation pane: its messages, notes and failed turns as the template shows them."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts.models import User
+from agent.bridges.events import Kind
+from messaging.history.content import location_of
+from messaging.history.timeline import Activity, activity_of, describe_content, excerpt_of, read_timeline
+from messaging.models import Conversation, Fact, Message, Note, Turn
+from messaging.outbound import SENDABLE_AGAIN
+from messaging.teamwork import colleagues
+from whatsapp_agent.text.whatsapp_html import whatsapp_html
+
+PAGE_SIZE = 60
+MAX_SHOWN_LENGTH = 1200  # of a message; "More" shows the rest
+MAX_SHOWN_LINES = 18
+MAX_NOTES = 100
+MAX_FACTS = 20
+TICKS = {
+    Message.Status.QUEUED: "◷", Message.Status.SENDING: "◷", Message.Status.SENT: "✓", Message.Status.DELIVERED: "✓✓",
+    Message.Status.READ: "✓✓",
+}  # fmt: skip
+SHOWN_INLINE = {"image/jpeg", "image/png", "image/webp", "image/gif"}
+ACTIVITIES = {
+    Activity.WRITING: "The agent is writing …",
+    Activity.DUE: "The agent is about to answer …",
+    Activity.COLLECTING: "The agent waits for more messages …",
+}
+
+
+def transcript_context(
+    conversation: Conversation, *, may_operate: bool, before: Message | None = None
+) -> dict[str, Any]:
+    """Return the newest messages, or those older than `before`, oldest first."""
+    timeline = read_timeline(conversation, limit=PAGE_SIZE, before=before)
+    oldest = next((entry for entry in timeline.entries if isinstance(entry, Message)), None)
+    notes = _notes_between(conversation, since=oldest if timeline.is_cut_off else None, before=before)
+    entries = sorted([*timeline.entries, *notes], key=_at)
+    return {
+        "conversation": conversation,
+        "may_operate": may_operate,
+        "entries": [_entry(entry, conversation) for entry in entries],
+        "older": oldest.pk if timeline.is_cut_off and oldest is not None else None,
+        "activity": ACTIVITIES.get(activity_of(conversation), "") if before is None else "",
+    }
+
+
+def _notes_between(conversation: Conversation, *, since: Message | None, before: Message | None) -> Iterable[Note]:
+    notes = Note.objects.filter(conversation=conversation).select_related("author")
+    if since is not None:
+        notes = notes.filter(created_at__gte=since.said_at)
+    if before is not None:
+        notes = notes.filter(created_at__lt=before.said_at)
+    return notes.order_by("-created_at")[:MAX_NOTES]
+
+
+def _at(entry: Message | Turn | Note) -> tuple[datetime, str]:
+    return (entry.said_at if isinstance(entry, Message) else entry.created_at), str(entry.pk)
+
+
+def _entry(entry: Message | Turn | Note, conversation: Conversation) -> dict[str, Any]:
+    at = timezone.localtime(_at(entry)[0])
+    shown: dict[str, Any] = {"key": entry.pk, "at": at, "day": at.date()}
+    if isinstance(entry, Turn):
+        return shown | {"type": "turn", "turn": entry, "is_failed": entry.outcome == Turn.Outcome.FAILED}
+    if isinstance(entry, Note):
+        return shown | {"type": "note", "author": entry.author or _("someone"), "html": whatsapp_html(entry.text)}
+    return shown | _message(entry, conversation)
+
+
+def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
+    text = "" if message.revoked_at else excerpt_of(message)
+    shown = shorten(text)
+    is_outbound = message.direction == Message.Direction.OUTBOUND
+    return {
+        "type": "message",
+        "message": message,
+        "writer": writer_of(message) if is_outbound or conversation.contact.is_group else "",
+        "html": whatsapp_html(shown),
+        "is_long": shown != text or len(text) > len(shown),
+        "content": "" if message.revoked_at else describe_content(message),
+        "quoted": " ".join((getattr(message, "quoted_excerpt", "") or "").split()),
+        "is_quoting": bool(message.quoted_id),
+        "ticks": TICKS.get(Message.Status(message.status), "") if is_outbound else "",
+        "is_own": is_outbound,
+        "is_in_trouble": message.status in {Message.Status.FAILED, Message.Status.UNCONFIRMED},
+        "can_be_resent": is_outbound and message.status in SENDABLE_AGAIN,
+        "has_turn": is_outbound and message.author == Message.Author.AGENT and message.turn_id is not None,
+        "media": None if message.revoked_at else media_of(message),
+        "map_link": _map_link(message),
+    }
+
+
+def shorten(text: str) -> str:
+    """Return the beginning of a long text; a short one is returned whole."""
+    lines = text.split("\n")
+    if len(lines) > MAX_SHOWN_LINES:
+        text = "\n".join(lines[:MAX_SHOWN_LINES]) + " …"
+    return text if len(text) <= MAX_SHOWN_LENGTH else text[:MAX_SHOWN_LENGTH].rstrip() + " …"
+
+
+def writer_of(message: Message) -> str:
+    """Return who wrote a message, as a bubble says it."""
+    if message.direction == Message.Direction.INBOUND:
+        return str(message.sender) if message.sender else _("someone")
+    match message.author:
+        case Message.Author.AGENT:
+            return _("Agent")
+        case Message.Author.STAFF:
+            return str(message.sent_by) if message.sent_by else _("Staff")
+        case Message.Author.PHONE:
+            return _("Typed on the phone")
+        case Message.Author.API:
+            return f"API · {message.sent_by}" if message.sent_by else "API"
+    return _("System")
+
+
+def media_of(message: Message) -> dict[str, Any] | None:
+    """Return how the attached file is shown; `is_here` is false for one that is only on the phone."""
+    media = getattr(message, "media", None)
+    if media is None:
+        return None
+    shape = "document"
+    if media.file and media.mime_type in SHOWN_INLINE:
+        shape = "image"
+    elif media.file and media.mime_type.startswith("audio/"):
+        shape = "audio"
+    elif media.file and media.mime_type.startswith("video/"):
+        shape = "video"
+    return {"pk": media.pk, "shape": shape, "is_here": bool(media.file), "name": media.filename or media.mime_type,
+            "size": media.size_bytes}  # fmt: skip
+
+
+def _map_link(message: Message) -> str:
+    if message.kind != Kind.LOCATION.value or message.revoked_at:
+        return ""
+    place = location_of(message.details)
+    try:
+        latitude, longitude = float(place["latitude"]), float(place["longitude"])
+    except (KeyError, TypeError, ValueError):
+        return ""
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        return ""
+    return (
+        f"https://www.openstreetmap.org/?mlat={latitude:.6f}&mlon={longitude:.6f}#map=16/{latitude:.6f}/{longitude:.6f}"
+    )
+
+
+def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]:
+    """Return what the pane beside the conversation shows of the contact and of the work on it."""
+    facts: QuerySet[Fact] = Fact.objects.filter(contact=conversation.contact, forgotten_at=None)
+    return {
+        "facts": list(facts.order_by("-created_at").values_list("text", flat=True)[:MAX_FACTS]),
+        "colleagues": colleagues(conversation),
+        "is_mine": conversation.assigned_to_id == user.pk,
+        "letter_of": str(conversation.contact),
+    }
+
+
+def hour_choices() -> list[tuple[str, str]]:
+    return [("", _("until released")), ("1", _("for an hour")), ("8", _("for 8 hours")), ("24", _("for a day"))]

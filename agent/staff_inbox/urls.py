@@ -1,0 +1,18 @@
+"""Routes of the inbox, under /admin/inbox/."""
+
+from django.urls import path
+
+from agent.staff_inbox import actions, views
+
+urlpatterns = [
+    path("", views.inbox, name="inbox"),
+    path("poll/", views.poll, name="inbox-poll"),
+    path("start/", actions.start, name="inbox-start"),
+    path("media/<uuid:media_id>/", views.media, name="inbox-media"),
+    path("<uuid:conversation_id>/", views.inbox, name="inbox-conversation"),
+    path("<uuid:conversation_id>/older/<uuid:message_id>/", views.older, name="inbox-older"),
+    path("<uuid:conversation_id>/text/<uuid:message_id>/", views.whole_text, name="inbox-text"),
+    path("<uuid:conversation_id>/why/<uuid:message_id>/", views.why, name="inbox-why"),
+    path("<uuid:conversation_id>/reply/", actions.reply, name="inbox-reply"),
+    path("<uuid:conversation_id>/<slug:name>/", actions.act, name="inbox-act"),
+]

@@ -1,0 +1,170 @@
+"""What operators do in the inbox, and what viewers and strangers cannot."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import User
+from messaging.models import Conversation, Message, Note
+from sessions_app.models import Membership, WhatsAppSession
+from tests.support.messaging.admin import LogIn, create_outbound
+
+ACTIONS = [
+    ("reply", {"text": "Hi"}), ("control", {"to": "human"}), ("assign", {"user": ""}), ("labels", {"labels": "vip"}),
+    ("note", {"text": "Hi"}), ("done", {}), ("snooze", {"hours": "1"}), ("block", {"to": "1"}),
+]  # fmt: skip
+
+
+def do(client: Client, conversation: Conversation, name: str, **values: Any) -> Any:
+    route = ("inbox-reply", [conversation.pk]) if name == "reply" else ("inbox-act", [conversation.pk, name])
+    answer = client.post(reverse(route[0], args=route[1]), values)
+    conversation.refresh_from_db()
+    return answer
+
+
+def untouched(conversation: Conversation) -> bool:
+    conversation.refresh_from_db()
+    return (
+        conversation.control, conversation.assigned_to, conversation.labels, conversation.done_at,
+        conversation.snoozed_until, conversation.contact.is_blocked, Message.objects.count(), Note.objects.count(),
+    ) == ("agent", None, [], None, None, False, 0, 0)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "values"), ACTIONS)
+def test_a_viewer_changes_nothing(
+    conversation: Conversation, session: WhatsAppSession, staff_viewer: User, log_in: LogIn, name: str,
+    values: dict[str, str],
+) -> None:  # fmt: skip
+    Membership.objects.create(session=session, user=staff_viewer)
+    answer = do(log_in(staff_viewer), conversation, name, **values)
+    assert (answer.status_code, untouched(conversation)) == (403, True)
+
+
+@pytest.mark.parametrize(("name", "values"), ACTIONS)
+def test_a_stranger_changes_nothing(
+    conversation: Conversation, staff_stranger: User, log_in: LogIn, name: str, values: dict[str, str]
+) -> None:
+    answer = do(log_in(staff_stranger), conversation, name, **values)
+    assert (answer.status_code in {403, 404}, untouched(conversation)) == (True, True)
+
+
+def test_a_reply_is_queued_and_takes_over(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    answer = do(log_in(staff_member), conversation, "reply", text="Good morning")
+    message = Message.objects.get()
+    assert (message.text, message.author, message.sent_by, message.status) == (
+        "Good morning", "staff", staff_member, "queued",
+    )  # fmt: skip
+    assert (conversation.control, "taken over" in answer.json()["said"]) == ("human", True)
+
+
+def test_a_repeated_reply_is_sent_once(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    client, key = log_in(staff_member), str(uuid4())
+    answers = [do(client, conversation, "reply", text="Once", key=key).status_code for _ in range(2)]
+    assert (answers, Message.objects.count()) == ([200, 200], 1)
+
+
+def test_a_key_of_another_message_overwrites_nothing(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    other = create_outbound(conversation, text="Of the agent", status="sent")
+    answer = do(log_in(staff_member), conversation, "reply", text="Mine", key=str(other.pk))
+    other.refresh_from_db()
+    assert (answer.status_code, other.text) == (409, "Of the agent")
+
+
+@pytest.mark.parametrize("text", ["/help", "/nosuchcommand", " /help", "／help"])
+def test_a_command_is_never_sent(conversation: Conversation, staff_member: User, log_in: LogIn, text: str) -> None:
+    answer = do(log_in(staff_member), conversation, "reply", text=text)
+    body = answer.json()
+    assert (Message.objects.count(), bool(body.get("said") or body.get("detail"))) == (0, True)
+    assert conversation.control == "agent"
+
+
+def test_a_reply_says_when_a_colleague_has_taken_over_meanwhile(
+    conversation: Conversation, admin: User, staff_member: User, log_in: LogIn
+) -> None:
+    seen = str(conversation.control_epoch)
+    do(log_in(admin), conversation, "control", to="human")
+    answer = do(log_in(staff_member), conversation, "reply", text="Hi", epoch=seen)
+    assert (answer.status_code, admin.username in answer.json()["detail"], Message.objects.count()) == (409, True, 0)
+
+
+def test_a_stale_page_does_not_change_control(
+    conversation: Conversation, admin: User, staff_member: User, log_in: LogIn
+) -> None:
+    seen = str(conversation.control_epoch)
+    do(log_in(admin), conversation, "control", to="muted")
+    answer = do(log_in(staff_member), conversation, "control", to="human", epoch=seen)
+    assert (answer.status_code, conversation.control) == (409, "muted")
+
+
+def test_control_is_taken_and_released(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    client = log_in(staff_member)
+    controls = []
+    for to in ("human", "agent", "muted"):
+        do(client, conversation, "control", to=to)
+        controls.append(conversation.control)
+    assert controls == ["human", "agent", "muted"]
+
+
+def test_a_note_is_shown_to_colleagues_and_never_sent(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    client = log_in(staff_member)
+    do(client, conversation, "note", text="Careful <b>here</b>")
+    page = client.get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
+    assert ("Careful &lt;b&gt;here" in page, Message.objects.count()) == (True, 0)
+
+
+def test_work_is_assigned_labelled_and_done(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    client = log_in(staff_member)
+    do(client, conversation, "assign", user=str(staff_member.pk), seen_assignee="")
+    do(client, conversation, "labels", labels="vip, order")
+    do(client, conversation, "done", reason="solved")
+    assert (conversation.assigned_to, conversation.labels, conversation.done_reason) == (
+        staff_member, ["vip", "order"], "solved",
+    )  # fmt: skip
+
+
+def test_an_assignment_made_meanwhile_is_not_overwritten(
+    conversation: Conversation, admin: User, staff_member: User, log_in: LogIn
+) -> None:
+    Conversation.objects.update(assigned_to=admin)
+    answer = do(log_in(staff_member), conversation, "assign", user=str(staff_member.pk), seen_assignee="")
+    assert (answer.status_code, conversation.assigned_to) == (409, admin)
+
+
+def test_a_failed_message_is_sent_again(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    message = create_outbound(conversation, status="failed")
+    do(log_in(staff_member), conversation, "retry", kind="message", row=str(message.pk))
+    message.refresh_from_db()
+    assert message.status == "queued"
+
+
+def test_an_unconfirmed_message_is_settled_once(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    message, client = create_outbound(conversation, status="unconfirmed"), log_in(staff_member)
+    codes = [do(client, conversation, "settle", row=str(message.pk)).status_code for _ in range(2)]
+    message.refresh_from_db()
+    assert (codes, message.status) == ([200, 409], "sent")
+
+
+def test_a_conversation_is_started_with_a_number(
+    conversation: Conversation, session: WhatsAppSession, staff_member: User, log_in: LogIn
+) -> None:
+    values = {"session": str(session.pk), "phone": "+55 11 97777-6666", "text": "Hello"}
+    answer = log_in(staff_member).post(reverse("inbox-start"), values)
+    message = Message.objects.get()
+    assert answer.json()["go"] == reverse("inbox-conversation", args=[message.conversation_id])
+    assert message.conversation.contact.phone == "+5511977776666"
+
+
+def test_a_contact_is_blocked_and_unblocked(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    client, blocked = log_in(staff_member), []
+    for to in ("1", "0"):
+        do(client, conversation, "block", to=to)
+        conversation.contact.refresh_from_db()
+        blocked.append(conversation.contact.is_blocked)
+    assert blocked == [True, False]

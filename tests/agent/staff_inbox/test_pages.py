@@ -1,0 +1,192 @@
+"""The inbox as staff open it: the list, a conversation, polls, and who may see it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from accounts.models import User
+from messaging.models import Contact, Conversation, Message
+from sessions_app.models import Membership, WhatsAppSession
+from tests.support.messaging.admin import LogIn, create_outbound
+
+Says = Callable[..., Any]
+HOSTILE = {
+    "html": "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "long word": "x" * 200,
+    "lines": "\n" * 60 + "end",
+    "turned": "\u202eabc",
+    "endless": "word " * 20_000,
+}
+
+
+@pytest.fixture
+def viewer(session: WhatsAppSession, staff_viewer: User) -> User:
+    Membership.objects.create(session=session, user=staff_viewer)
+    return staff_viewer
+
+
+def page_of(conversation: Conversation) -> str:
+    return reverse("inbox-conversation", args=[conversation.pk])
+
+
+def test_the_admin_leads_to_the_inbox(staff_member: User, log_in: LogIn) -> None:
+    assert log_in(staff_member).get("/admin/")["Location"] == reverse("inbox")
+
+
+def test_a_visitor_is_led_to_the_login(client: Any, db: None) -> None:
+    assert client.get(reverse("inbox"))["Location"].startswith(reverse("admin:login"))
+
+
+def test_a_row_shows_the_last_words_and_who_wrote_them(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    says("Where is my order?")
+    create_outbound(conversation, text="It is on its way.", status="sent")
+    page = log_in(staff_member).get(reverse("inbox")).content.decode()
+    assert ("It is on its way." in page, "Agent:" in page, ">Ana<" in page) == (True, True, True)
+
+
+def test_a_stranger_finds_nothing(conversation: Conversation, says: Says, staff_stranger: User, log_in: LogIn) -> None:
+    says("Where is my order?")
+    client = log_in(staff_stranger)
+    opened = client.get(page_of(conversation))
+    assert (opened.status_code, "Where is my order?" in opened.content.decode()) == (404, False)
+    assert "Where is my order?" not in client.get(reverse("inbox"), {"q": "order"}).content.decode()
+    polled = client.get(reverse("inbox-poll"), {"open": str(conversation.pk)})
+    assert (polled.status_code, polled.json()["code"]) == (404, "not_found")
+
+
+def test_a_viewer_sees_no_buttons(conversation: Conversation, says: Says, viewer: User, log_in: LogIn) -> None:
+    says("Hello")
+    page = log_in(viewer).get(page_of(conversation)).content.decode()
+    assert ("Hello" in page, "data-act" in page, 'id="composer"' in page) == (True, False, False)
+
+
+def test_opening_a_conversation_marks_it_read_for_operators_only(
+    conversation: Conversation, says: Says, staff_member: User, viewer: User, log_in: LogIn
+) -> None:
+    says("Hello")
+    log_in(viewer).get(page_of(conversation))
+    conversation.refresh_from_db()
+    unread_after_viewer = conversation.unread_count
+    log_in(staff_member).get(page_of(conversation))
+    conversation.refresh_from_db()
+    assert (unread_after_viewer, conversation.unread_count) == (1, 0)
+
+
+@pytest.mark.parametrize(("tab", "changes"), [
+    ("needs", {"needs_attention": True, "attention_reason": "handoff"}),
+    ("needs", {"control": "human", "unread_count": 1}),
+    ("unassigned", {}),
+    ("done", {"done_at": "2026-01-01T00:00:00Z"}),
+    ("snoozed", {"snoozed_until": "2126-01-01T00:00:00Z"}),
+])  # fmt: skip
+def test_a_tab_counts_and_lists_its_conversations(
+    conversation: Conversation, staff_member: User, log_in: LogIn, tab: str, changes: dict[str, Any]
+) -> None:
+    Conversation.objects.filter(pk=conversation.pk).update(**changes)
+    answer = log_in(staff_member).get(reverse("inbox"), {"tab": tab})
+    assert (answer.context["state"].counts[tab], len(answer.context["rows"])) == ("1", 1)
+
+
+@pytest.mark.parametrize("search", ["ana", "+55 11 98888-7777", "(11) 98888-7777", "refund"])
+def test_a_search_finds_by_name_phone_and_words(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, search: str
+) -> None:
+    from messaging.search.index import index_waiting
+
+    says("I need a refund")
+    index_waiting()
+    rows = log_in(staff_member).get(reverse("inbox"), {"q": search}).context["rows"]
+    assert [row["key"] for row in rows] == [str(conversation.pk)]
+
+
+def test_an_unchanged_inbox_is_polled_in_three_queries(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    says("Hello")
+    client = log_in(staff_member)
+    page = client.get(page_of(conversation))
+    known = {
+        "open": str(conversation.pk),
+        "list": page.context["state"].list_version,
+        "seen": page.context["conversation_version"],
+    }
+    with CaptureQueriesContext(connection) as queries:
+        answer = client.get(reverse("inbox-poll"), known)
+    assert (answer.status_code, len(queries)) == (204, 3)
+
+
+def test_a_page_takes_the_same_few_queries_for_many_conversations(
+    conversation: Conversation, says: Says, session: WhatsAppSession, staff_member: User, log_in: LogIn
+) -> None:
+    says("Hello")
+    client, counts = log_in(staff_member), []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as queries:
+            client.get(page_of(conversation))
+        counts.append(len(queries))
+        for number in range(30):
+            contact = Contact.objects.create(session=session, name=f"Person {number}")
+            other = Conversation.objects.create(session=session, contact=contact, address=f"{number}@lid")
+            create_outbound(other, status="sent")
+        for number in range(30):
+            create_outbound(conversation, status="sent", text=f"Line {number}")
+        Conversation.objects.update(unread_count=0)
+    assert counts[1] <= counts[0] <= 15
+
+
+def test_a_poll_brings_a_new_message(conversation: Conversation, says: Says, staff_member: User, log_in: LogIn) -> None:
+    client = log_in(staff_member)
+    page = client.get(page_of(conversation))
+    says("Fresh words")
+    known = {"open": str(conversation.pk), "seen": page.context["conversation_version"]}
+    changed = client.get(reverse("inbox-poll"), known).json()
+    assert ("Fresh words" in changed["messages"], "Fresh words" in changed["rows"]) == (True, True)
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_words_are_shown_as_text(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, text: str
+) -> None:
+    Contact.objects.update(name=HOSTILE["html"])
+    says(text)
+    answer = log_in(staff_member).get(page_of(conversation))
+    page = answer.content.decode()
+    assert ("<script>alert" in page, "<img src=x" in page, answer.status_code) == (False, False, 200)
+    assert len(page) < 60_000
+
+
+def test_the_page_allows_no_inline_scripts(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    answer = log_in(staff_member).get(page_of(conversation))
+    policy = answer["Content-Security-Policy"]
+    assert ("script-src 'self';" in policy, "unsafe" in policy) == (True, False)
+    assert '"allowEval":false' in answer.content.decode()
+
+
+def test_an_expired_login_is_told_to_the_script(client: Any, db: None) -> None:
+    answer = client.get(reverse("inbox-poll"))
+    assert (answer.status_code, answer.json()["code"]) == (401, "logged_out")
+
+
+def test_why_shows_the_turn_of_an_answer(
+    conversation: Conversation, says: Says, staff_member: User, staff_stranger: User, log_in: LogIn
+) -> None:
+    from django.utils import timezone
+
+    from messaging.models import ToolCall, Turn
+
+    turn = Turn.objects.create(
+        conversation=conversation, outcome="answered", model="test-model", started_at=timezone.now()
+    )
+    ToolCall.objects.create(turn=turn, name="search_messages", arguments={"query": "order"}, status="done")
+    answer = create_outbound(conversation, text="It is on its way.", status="sent", turn=turn)
+    address = reverse("inbox-why", args=[conversation.pk, answer.pk])
+    shown = log_in(staff_member).get(address).content.decode()
+    assert ("test-model" in shown, "search_messages" in shown) == (True, True)
+    assert log_in(staff_stranger).get(address).status_code == 404
+    assert Message.objects.count() == 1

@@ -1,0 +1,35 @@
+"""WhatsApp's markup as HTML."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+
+from whatsapp_agent.text.whatsapp_html import whatsapp_html
+
+
+@pytest.mark.parametrize(("text", "html"), [
+    ("*bold* and _italic_ and ~gone~", "<strong>bold</strong> and <em>italic</em> and <s>gone</s>"),
+    ("*_both_*", "<strong><em>both</em></strong>"),
+    ("`*code*`", "<code>*code*</code>"),
+    ("```a\nb```", "<code>a\nb</code>"),
+    ("2*3*4 snake_case_name", "2*3*4 snake_case_name"),
+    ("* list * of", "* list * of"),
+    ("<b>&", "&lt;b&gt;&amp;"),
+    ("*<i>*", "<strong>&lt;i&gt;</strong>"),
+    ("javascript:alert(1)", "javascript:alert(1)"),
+])  # fmt: skip
+def test_markup_becomes_escaped_html(text: str, html: str) -> None:
+    assert whatsapp_html(text) == html
+
+
+def test_a_link_ends_before_punctuation_and_cannot_leave_its_attribute() -> None:
+    html = whatsapp_html('See https://example.com/a_b_c?x="onload=1, ok.')
+    assert 'href="https://example.com/a_b_c?x="' in html
+    assert "&quot;onload=1" in html
+
+
+@pytest.mark.parametrize("piece", ["*", "_a", "```", "`", "https://", "*_~", "*a* "])
+def test_a_hostile_text_takes_little_time(budget_s: Callable[[int], AbstractContextManager[None]], piece: str) -> None:
+    with budget_s(2):
+        whatsapp_html(piece * 30_000)
