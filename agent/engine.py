@@ -61,12 +61,8 @@ class Engine:
             _thread("sweep", self._every, settings.AGENT_SWEEP_S, self.sweep),
             _thread("endpoints", self._every, ENDPOINT_SWEEP_S, self.sweep_endpoints),
             _thread("media", self._every, MEDIA_SWEEP_S, self.sweep_media),
+            *threads_of_jobs(periodic.registry, stopping=self._stopping),
         ]
-        if maintenance := [job for job in periodic.registry if not job.may_block]:
-            self._threads.append(_thread("maintenance", self._run_periodically, maintenance))
-        for job in periodic.registry:
-            if job.may_block:
-                self._threads.append(_thread(_name_of(job.run), self._run_periodically, [job]))
 
     def _pool(self, name: str, job: Job, *, threads: int | None = None) -> WorkerPool:
         return WorkerPool(name, job, threads=threads or settings.AGENT_CONCURRENCY, submit_at=self._submit_at)
@@ -170,13 +166,21 @@ class Engine:
         while not self._stopping.wait(seconds):
             attempt(run)
 
-    def _run_periodically(self, jobs: Sequence[PeriodicJob]) -> None:
-        next_run = {job: time.monotonic() + job.every_s() for job in jobs}
-        while not self._stopping.wait(max(min(next_run.values()) - time.monotonic(), 0.0)):
-            for job in jobs:
-                if next_run[job] <= time.monotonic() and not self._stopping.is_set():
-                    attempt(job.run_where_due, name=_name_of(job.run))
-                    next_run[job] = time.monotonic() + job.every_s()
+
+def threads_of_jobs(jobs: Sequence[PeriodicJob], *, stopping: threading.Event) -> list[threading.Thread]:
+    """Return threads that run these jobs until `stopping` is set: one for each that may block, one for the others."""
+    quick = [job for job in jobs if not job.may_block]
+    threads = [_thread("maintenance", _run_periodically, quick, stopping)] if quick else []
+    return threads + [_thread(_name_of(job.run), _run_periodically, [job], stopping) for job in jobs if job.may_block]
+
+
+def _run_periodically(jobs: Sequence[PeriodicJob], stopping: threading.Event) -> None:
+    next_run = {job: time.monotonic() + job.every_s() for job in jobs}
+    while not stopping.wait(max(min(next_run.values()) - time.monotonic(), 0.0)):
+        for job in jobs:
+            if next_run[job] <= time.monotonic() and not stopping.is_set():
+                attempt(job.run_where_due, name=_name_of(job.run))
+                next_run[job] = time.monotonic() + job.every_s()
 
 
 def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:

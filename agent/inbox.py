@@ -23,6 +23,7 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
+from agent.monitoring.instruments import BRIDGE_EVENTS
 from commands.parsing import read_command
 from messaging import inbound, receipts
 from messaging.contacts.lookup import record_changed_id
@@ -57,7 +58,9 @@ def process_webhook_request(
         raise WebhookUnauthorized()
     counts = {"kept": 0, "ignored": 0, "malformed": 0, "not_kept": 0}
     for event in adapter.parse_webhook(request):
-        counts[_store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=event))] += 1
+        result = _store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=event))
+        BRIDGE_EVENTS.add(type(event).__name__, result)
+        counts[result] += 1
     if counts.pop("not_kept"):
         raise NotStored()
     return counts

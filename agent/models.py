@@ -1,9 +1,11 @@
-"""Which processes take turns and send."""
+"""Which processes take turns and send; what all processes counted; what staff are alerted of."""
 
 from datetime import timedelta
 from typing import Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
@@ -56,3 +58,44 @@ class EngineProcess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.pid} on {self.host}"
+
+
+class MetricTotal(models.Model):
+    """What all processes counted of one metric under these labels: see `whatsapp_agent.metrics`."""
+
+    name = models.CharField(max_length=60)
+    labels = ArrayField(models.CharField(max_length=200), default=list)
+    values = ArrayField(models.FloatField())  # a counter's value; of a histogram its buckets and its sum
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "labels"], name="metric_total_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {', '.join(self.labels)}"
+
+
+class Alert(models.Model):
+    """A condition that lasts, or lasted, and that administrators should know of: see `agent.monitoring.alerts`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    rule = models.CharField(max_length=40)
+    subject = models.CharField(max_length=255, blank=True, help_text="What it is about: a session, or a machine.")
+    session_id = models.UUIDField(null=True, editable=False)  # no foreign key: the alert outlives its session
+    detail = models.CharField(max_length=300)
+    fired_at = models.DateTimeField(help_text="When the condition was first seen.")
+    last_seen_at = models.DateTimeField(help_text="When the condition was last seen.")
+    recovered_at = models.DateTimeField(null=True, help_text="Empty: it lasts.")
+    mailed_fired_at = models.DateTimeField(null=True, editable=False)
+    mailed_recovered_at = models.DateTimeField(null=True, editable=False)
+    mail_claimed_until = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        constraints = [  # however many processes see it
+            models.UniqueConstraint(
+                fields=["rule", "subject"], condition=Q(recovered_at=None), name="alert_once_while_it_lasts"
+            )
+        ]
+        indexes = [models.Index(fields=["-fired_at"], name="alert_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.subject}".strip()

@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError
 from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, MessageRef, Place, Sent
 from agent.bridges.events import Kind, Link, SessionChanged
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
+from agent.monitoring.instruments import SEND_SECONDS, SENDS
 from messaging import outbox
 from messaging.media.files import outgoing
 from messaging.models import Media, Message
@@ -51,9 +52,16 @@ def deliver(conversation_id: UUID) -> datetime | None:
 
 def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
     """Send one message and record the result; return whether the next one may follow."""
+    started = time.monotonic()
+
+    def count(result: str) -> None:
+        SENDS.add(bridge.kind, result)
+        SEND_SECONDS.observe(time.monotonic() - started, bridge.kind)
+
     try:
         sent = _call(claimed, conversation_id=conversation_id, bridge=bridge)
     except NotSent as exc:
+        count("not_sent")
         _record(partial(outbox.mark_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
         if exc.code == "not_connected":
             event = SessionChanged(session=claimed.session_name, status=Link.DISCONNECTED, code=NOT_CONNECTED)
@@ -63,13 +71,16 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
         log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
         return False
     except Refused as exc:
+        count("failed")
         _record(partial(outbox.mark_failed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_refused", message=str(claimed.message_id), code=exc.code)
         return True
     except BridgeError as exc:  # Unconfirmed, or a failure of a kind that says less
+        count("unconfirmed")
         _record(partial(outbox.mark_unconfirmed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_unconfirmed", message=str(claimed.message_id), code=exc.code)
         return True
+    count("sent")
     return _record(partial(outbox.mark_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from agent import engine, heartbeats
 from agent.models import EngineProcess
+from agent.monitoring.counts import store_counts
 from messaging.models import Conversation
 
 STOP_S = 10.0
@@ -59,3 +60,4 @@ def start_engine(**_: Any) -> None:
 def stop_engine(**_: Any) -> None:
     heartbeats.stop()
     engine.stop(timeout_s=STOP_S)
+    engine.attempt(store_counts)

@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
+from agent.monitoring.instruments import ENDPOINT_REQUESTS
 from messaging.models import WebhookEndpoint
 from messaging.webhooks import deliveries
 from messaging.webhooks.deliveries import Attempt, OutgoingEvent
@@ -37,6 +38,8 @@ def deliver_to_endpoint(endpoint_id: UUID) -> None:
                 break
             postgres.release()
             attempts = _send_all(endpoint, batch)
+            for attempt in attempts:
+                ENDPOINT_REQUESTS.add("accepted" if attempt.is_accepted else "failed")
             deliveries.record_attempts(lease, attempts)
             if not all(attempt.is_accepted for attempt in attempts) or not lease.renew():
                 break

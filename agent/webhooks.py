@@ -1,5 +1,6 @@
 """The webhook that bridges post to: authenticate the request, store its events, answer."""
 
+import time
 from collections.abc import Callable
 
 import structlog
@@ -11,6 +12,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 
 from agent import inbox
+from agent.monitoring.instruments import WEBHOOK_REQUESTS, WEBHOOK_SECONDS
 from sessions_app.bridges import adapter_for, bridge_of_slug
 from sessions_app.models import Bridge
 from whatsapp_agent import disk
@@ -19,6 +21,7 @@ from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 log = structlog.get_logger(__name__)
 
+UNKNOWN_BRIDGE = "unknown"  # a request without the right secret
 MAX_BODY_BYTES = 4 * 1024 * 1024  # Meta sends up to 3 MB at once
 
 
@@ -51,19 +54,25 @@ def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
         return _challenge(request, slug=slug, secret=secret)
     if request.method != "POST":
         return method_not_allowed("POST")
+    started = time.perf_counter()
+    kind = UNKNOWN_BRIDGE
     try:
         bridge = _authenticated(slug=slug, secret=secret)
+        kind = bridge.kind
         counts = inbox.process_webhook_request(
             bridge=bridge, headers=request.headers, body=_body(request), query=request.GET
         )
+        response = JsonResponse(counts)
     except AppError as exc:
-        return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
+        response = JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
     except (OperationalError, InterfaceError) as exc:
         log.warning("events_not_stored", bridge=slug, error=disk.reason(exc))
-        return JsonResponse(
+        response = JsonResponse(
             {"detail": "The events could not be stored. Send the request again.", "code": "unavailable"}, status=503
         )
-    return JsonResponse(counts)
+    WEBHOOK_REQUESTS.add(kind, str(response.status_code))
+    WEBHOOK_SECONDS.observe(time.perf_counter() - started)
+    return response
 
 
 def _authenticated(*, slug: str, secret: str) -> Bridge:

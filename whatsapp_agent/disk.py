@@ -3,6 +3,7 @@
 import errno
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from django.conf import settings
 from psycopg2.errors import DiskFull
@@ -11,13 +12,26 @@ MIN_FREE_BYTES = 100 * 1024 * 1024
 MIN_FREE_SHARE = 0.05  # of a disk that is small as a whole
 
 
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def usage(directory: Path | None = None) -> Usage | None:
+    """Return the size of DATA_DIR's disk and what is free of it, in bytes; None if there is no DATA_DIR."""
+    try:
+        return Usage(*shutil.disk_usage(directory or settings.DATA_DIR))
+    except OSError:
+        return None
+
+
 def has_room(directory: Path | None = None) -> bool:
     """Return whether DATA_DIR's disk has space left to work with."""
-    try:
-        usage = shutil.disk_usage(directory or settings.DATA_DIR)
-    except OSError:
-        return True  # there is no DATA_DIR, so nothing is stored in it
-    return usage.free >= min(MIN_FREE_BYTES, usage.total * MIN_FREE_SHARE)
+    found = usage(directory)
+    if found is None:
+        return True  # nothing is stored in it
+    return found.free >= min(MIN_FREE_BYTES, found.total * MIN_FREE_SHARE)
 
 
 def is_full(exc: BaseException | None) -> bool:

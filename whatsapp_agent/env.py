@@ -38,7 +38,13 @@ IF_LOST = {
 }
 DATABASE_URL_FORM = "it looks like postgres://user:password@host:5432/name (in a password write / as %2F, # as %23)"
 UTC_ALIASES = {"Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"}
-MIN_SECRET_LENGTH = {"SECRET_KEY": 32, "ADMIN_TOKEN_SECRET": 32, "WHATSAPP_WEBHOOK_SECRET": 16, "ADMIN_PASSWORD": 8}
+MIN_SECRET_LENGTH = {
+    "SECRET_KEY": 32,
+    "ADMIN_TOKEN_SECRET": 32,
+    "WHATSAPP_WEBHOOK_SECRET": 16,
+    "ADMIN_PASSWORD": 8,
+    "METRICS_TOKEN": 16,
+}
 # What a value must be, by pydantic's type of error.
 EXPECTED = {
     "int_parsing": "a whole number",
@@ -174,6 +180,22 @@ class Environment:
             self.mistake(name, f"is not a valid URL; it must look like {schemes[0]}://host:port")
             return ""
         return given.rstrip("/")
+
+    def prices(self, name: str) -> dict[str, dict[str, float]]:
+        """Read prices of a million tokens, like `gpt-6-luna=0.25/0.025/2, other=1/1/4`: prompt, cached, completion."""
+        found = {}
+        for given in self.names(name, default=[]):
+            model, _, prices = given.rpartition("=")
+            try:
+                prompt, cached, completion = (float(price) for price in prices.split("/"))
+                is_price = bool(model.strip()) and all(0 <= price < 1e9 for price in (prompt, cached, completion))
+            except ValueError:
+                is_price = False
+            if not is_price:
+                self.mistake(name, f"has {given!r}; it must look like gpt-6-luna=0.25/0.025/2")
+                continue
+            found[model.strip()] = {"prompt": prompt, "cached": cached, "completion": completion}
+        return found
 
     def origins(self, name: str, *, default: list[str], any_origin: bool = False) -> list[str]:
         """Return web origins (scheme, host, perhaps a port) from a JSON list or a comma-separated one; or `*`."""
@@ -326,6 +348,11 @@ def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
         "EMBEDDED_IN": None if given else data_dir / "postgres",
         "POOL_SIZE": pool_size,
     }
+
+
+def email(given: str) -> dict[str, Any]:
+    """Django's settings for sending e-mail by the server of this URL."""
+    return {"EMAIL_USE_TLS": False, "EMAIL_USE_SSL": False} | environ.Env.email_url_config(given or "smtp://localhost")
 
 
 def stored_secret(name: str, *, data_dir: Path) -> str:

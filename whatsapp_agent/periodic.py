@@ -25,6 +25,7 @@ class PeriodicJob:
     every_s: Callable[[], float]
     may_block: bool
     in_each_process: bool = False
+    in_web_processes: bool = False
 
     def run_where_due(self) -> None:
         """Run it, unless another worker runs it at this moment; one that may block arranges that by itself."""
@@ -40,19 +41,30 @@ registry: list[PeriodicJob] = []
 
 
 def periodic(
-    *, every_s: float | Callable[[], float], may_block: bool = False, in_each_process: bool = False
+    *,
+    every_s: float | Callable[[], float],
+    may_block: bool = False,
+    in_each_process: bool = False,
+    in_web_processes: bool = False,
 ) -> Callable[[Function], Function]:
     """Run the decorated function about every `every_s` seconds; pass a callable for an interval that is a setting.
 
     A job that `may_block` (it waits for another server, or others wait for its speed) has a thread of its own; all
     others share one, in which a failing job does not stop the rest. With Celery workers, these run in one worker at a
-    time, but for what concerns the process itself (`in_each_process`).
+    time, but for what concerns the process itself (`in_each_process`). What must run even where no engine does runs
+    `in_web_processes`, too.
     """
 
     def register(function: Function) -> Function:
         interval = every_s if callable(every_s) else lambda: every_s
         registry.append(
-            PeriodicJob(run=function, every_s=interval, may_block=may_block, in_each_process=in_each_process)
+            PeriodicJob(
+                run=function,
+                every_s=interval,
+                may_block=may_block,
+                in_each_process=in_each_process,
+                in_web_processes=in_web_processes,
+            )
         )
         return function
 

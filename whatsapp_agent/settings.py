@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from whatsapp_agent import logging
-from whatsapp_agent.env import STEMMED_LANGUAGES, Environment, database
+from whatsapp_agent.env import STEMMED_LANGUAGES, Environment, database, email
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENVIRONMENT = env = Environment()
@@ -72,6 +72,7 @@ OPENAI_MODEL = env.text("OPENAI_MODEL", default="gpt-6-luna")
 OPENAI_API = env.choice("OPENAI_API", default="chat", choices=("chat", "responses"))
 OPENAI_TRANSCRIPTION_MODEL = env.text("OPENAI_TRANSCRIPTION_MODEL")  # empty: voice notes are not transcribed
 MODEL_TIMEOUT_S = env.number("MODEL_TIMEOUT_S", default=60.0, minimum=0.1)
+MODEL_PRICES = env.prices("MODEL_PRICES")  # of a million tokens, by model: prompt, cached, completion
 
 # --- Memory ------------------------------------------------------------------------------------------------------
 SEARCH_LANGUAGES = env.names_among(
@@ -98,6 +99,17 @@ RETENTION_TOOL_CALLS_DAYS = env.integer("RETENTION_TOOL_CALLS_DAYS", default=0, 
 RETENTION_TURNS_DAYS = env.integer("RETENTION_TURNS_DAYS", default=0, minimum=0, maximum=36500)
 RETENTION_SUMMARIES_DAYS = env.integer("RETENTION_SUMMARIES_DAYS", default=0, minimum=0, maximum=36500)
 RETENTION_COMMAND_RUNS_DAYS = env.integer("RETENTION_COMMAND_RUNS_DAYS", default=0, minimum=0, maximum=36500)
+
+# --- Monitoring --------------------------------------------------------------------------------------------------
+METRICS_TOKEN = env.secret("METRICS_TOKEN", is_required=False)  # empty: there is no /metrics
+EMAIL_URL = env.url("EMAIL_URL", schemes=("smtp", "smtp+tls", "smtps"))  # empty: no e-mail is sent
+EMAIL_FROM = env.text("EMAIL_FROM", default="whatsapp-agent@localhost")
+ALERT_EMAILS = env.names("ALERT_EMAILS", default=[])  # empty: to the addresses of all administrators
+ALERT_UNANSWERED_S = env.integer("ALERT_UNANSWERED_S", default=120, minimum=1)
+ALERT_OFFLINE_S = env.integer("ALERT_OFFLINE_S", default=300, minimum=0)
+ALERT_FAILURES = env.integer("ALERT_FAILURES", default=5, minimum=1)  # within 15 minutes
+ALERT_DISK_FREE_PERCENT = env.integer("ALERT_DISK_FREE_PERCENT", default=10, minimum=0, maximum=99)
+ALERT_CERTIFICATE_DAYS = env.integer("ALERT_CERTIFICATE_DAYS", default=14, minimum=0, maximum=365)
 
 # --- Engine ------------------------------------------------------------------------------------------------------
 AGENT_CONCURRENCY = env.integer("AGENT_CONCURRENCY", default=32, minimum=1)  # turns at once per process
@@ -197,6 +209,13 @@ AUTH_PASSWORD_VALIDATORS = [
 USE_TZ = True
 LANGUAGE_CODE = "en-us"
 FORMAT_MODULE_PATH = ["whatsapp_agent.formats"]
+EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+_mail = email(EMAIL_URL)
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"], _mail["EMAIL_PORT"]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"], _mail["EMAIL_HOST_PASSWORD"]
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail["EMAIL_USE_TLS"], _mail["EMAIL_USE_SSL"]
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = EMAIL_FROM
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 MEDIA_ROOT = DATA_DIR / "media"

@@ -5,6 +5,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from accounts.openapi import SchemaView
+from agent.monitoring.views import metrics
 from agent.server.health import ready
 from agent.staff_inbox.views import admin_index
 from agent.webhooks import webhook
@@ -17,6 +18,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     re_path(r"^health/?$", health),
     re_path(r"^health/ready/?$", ready),
+    re_path(r"^metrics/?$", metrics),
     # Every route is served without its trailing slash too: see http.middleware.optional_trailing_slash.
     re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/(?P<secret>[^/]+)/?$", webhook, name="webhook"),
     re_path(r"^api/v1/webhooks/(?P<slug>[-\w]+)/?$", webhook),

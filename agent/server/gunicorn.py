@@ -19,6 +19,8 @@ from gunicorn.glogging import Logger
 
 from agent import engine, heartbeats
 from agent.models import EngineProcess
+from agent.monitoring.counts import store_counts
+from agent.server import web_jobs
 from agent.server.engine_worker import EngineWorker
 from agent.server.wake_channel import WakeChannel
 from agent.server.wake_publisher import celery_publisher
@@ -131,6 +133,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
             engine.start()
             heartbeats.start(EngineProcess.Kind.ENGINE)
             return
+        web_jobs.start()
         if settings.REDIS_URL:
             publisher = celery_publisher()
             publisher.start()
@@ -162,7 +165,9 @@ def _before_fork(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
 
 
 def _worker_ends(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
+    web_jobs.stop()
     heartbeats.stop()
     engine.stop(timeout_s=ENGINE_STOP_S)
+    engine.attempt(store_counts)
     connections.close_all()
     postgres.close_idle()

@@ -21,6 +21,7 @@ from agent.llm.base import (
     Role,
     Usage,
 )
+from agent.monitoring.instruments import STEP_SECONDS, STEPS, TOKENS
 from agent.turns.prompt import BuiltPrompt
 from agent.turns.tools import Toolbox
 from commands.library.handover import HANDOFF_REPLY
@@ -218,8 +219,23 @@ def ask(prompt: Prompt) -> tuple[Completion, int]:
     """Ask the model without holding a database connection; return the answer and the milliseconds it took."""
     postgres.release()
     started = time.monotonic()
-    completion = llm.model_for_settings().complete(prompt)
-    return completion, round((time.monotonic() - started) * 1000)
+    try:
+        completion = llm.model_for_settings().complete(prompt)
+    except ModelError as exc:
+        _count_step(prompt, result=exc.code, seconds=time.monotonic() - started, usage=exc.usage)
+        raise
+    seconds = time.monotonic() - started
+    _count_step(prompt, result="ok", seconds=seconds, usage=completion.usage)
+    return completion, round(seconds * 1000)
+
+
+def _count_step(prompt: Prompt, *, result: str, seconds: float, usage: Usage) -> None:
+    """Count a request under the model that was asked for: what a server calls it may be anything."""
+    STEPS.add(prompt.model, result)
+    STEP_SECONDS.observe(seconds, prompt.model)
+    TOKENS.add(prompt.model, "prompt", value=max(usage.prompt_tokens - usage.cached_tokens, 0))
+    TOKENS.add(prompt.model, "cached", value=usage.cached_tokens)
+    TOKENS.add(prompt.model, "completion", value=usage.completion_tokens)
 
 
 def _join(texts: Sequence[str]) -> str:

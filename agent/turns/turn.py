@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from agent.llm.base import ContentFiltered, ModelError, ModelRefused
+from agent.monitoring.instruments import TURN_SECONDS, TURNS
 from agent.turns import commands as typed_commands
 from agent.turns import outage, summary
 from agent.turns.filtered import withhold_filtered
@@ -111,6 +112,8 @@ def answer(lease: Lease) -> datetime | None:
             even_if_stale=restart == MAX_RESTARTS or run.turn.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
         )
         if settled is not None:
+            TURNS.add(settled.outcome)
+            TURN_SECONDS.observe((timezone.now() - started_at).total_seconds(), settled.outcome)
             log.info(
                 "turn_settled",
                 conversation=str(lease.conversation_id),

@@ -67,7 +67,7 @@ def test_the_permissions_page_shows_the_matrix():
 
 def test_every_other_route_is_listed_here():
     """A page nobody thought of here is a page nobody thought about."""
-    known = ("api/", "webhooks", "simulator", "admin/", "health", "media/")
+    known = ("api/", "webhooks", "simulator", "admin/", "health", "media/", "metrics")
     assert [path for path, _, _ in routes() if path and not path.startswith(known)] == []  # "" leads to the admin
 
 

@@ -70,10 +70,10 @@ def _parse_address(forwarded_for: str) -> str | None:
 
 
 def health_fast_path(get_response: Handler) -> Handler:
-    """Middleware: answer /health/ for any Host, which later middleware checks: load balancers ask by address."""
+    """Middleware: answer /health/ and /metrics for any Host, which later middleware checks: monitors ask by address."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith("/health"):
+        if not request.path_info.startswith(("/health", "/metrics")):
             return get_response(request)
         try:
             match = resolve(request.path_info)
