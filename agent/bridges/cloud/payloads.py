@@ -78,12 +78,12 @@ def _change(raw: Any) -> list[BridgeEvent]:
         read = FIELDS.get(name)
         if read is None:
             return [Ignored(f"field {name[:50]}")]
-        return list(read(_value(change.object("value"))))
+        return list(read(_value(change.object("value"), field=name)))
     except WrongShape as exc:
         return [Malformed(str(exc))]
 
 
-def _value(fields: Fields) -> Value:
+def _value(fields: Fields, *, field: str) -> Value:
     metadata = fields.maybe_object("metadata") or fields.maybe_object("recipient")
     if metadata is None:
         raise WrongShape("metadata is missing: nobody knows which number it is about")
@@ -93,7 +93,7 @@ def _value(fields: Fields) -> Value:
         session=metadata.needed("phone_number_id", longest=MAX_SESSION_NAME_LENGTH),
         own_phone=phone_of_digits(re.sub(r"\D", "", metadata.short("display_phone_number") or "")),
         contacts=(standby or fields).objects("contacts"),
-        is_standby=standby is not None,
+        is_standby=standby is not None or field == "standby",
     )
 
 
@@ -119,6 +119,8 @@ def person(
         user_id = user_id or contact.short("user_id")
         parent_user_id = parent_user_id or contact.short("parent_user_id")
     digits = digits.removeprefix("+") if digits else None
+    if digits and USER_ID.fullmatch(digits):
+        digits, user_id = None, user_id or digits
     ids = [each for each in (user_id, parent_user_id) if each and USER_ID.fullmatch(each)]
     name = profile.short("name", longest=MAX_NAME_LENGTH) if profile else None
     username = profile.short("username", longest=MAX_NAME_LENGTH) if profile else None
@@ -130,6 +132,13 @@ def person(
     if not others:
         raise WrongShape("from is missing, and from_user_id too")
     return replace(others[0], name=name, alternates=tuple(others[1:]), username=username)
+
+
+def _maybe_person(digits: str | None, user_id: str | None) -> ChatAddress | None:
+    try:
+        return person(digits, user_id)
+    except WrongShape:
+        return None
 
 
 def _contact_of(value: Value, digits: str | None, user_id: str | None) -> Fields | None:
@@ -149,8 +158,6 @@ def _writer(value: Value, raw: Fields) -> ChatAddress:
 def _recipient(value: Value, raw: Fields) -> ChatAddress:
     """Return to whom our number wrote."""
     digits, user_id = raw.short("to"), raw.short("to_user_id") or raw.short("recipient")
-    if digits and not digits.removeprefix("+").isdecimal():
-        digits, user_id = None, digits
     contact = _contact_of(value, digits, user_id)
     return replace(person(digits, user_id, contact=contact), name=None)
 
@@ -248,7 +255,7 @@ def _status(value: Value, raw: Fields) -> BridgeEvent:
     in_group = raw.short("recipient_type") == "group"
     digits = raw.short("recipient_participant_id") if in_group else raw.short("recipient_id")
     user_id = raw.short("recipient_participant_user_id") if in_group else raw.short("recipient_user_id")
-    recipient = person(digits, user_id) if digits or user_id else None
+    recipient = _maybe_person(digits, user_id)
     error = next(iter(raw.objects("errors")), None)
     code = error.integer("code") if error else None
     meaning = meaning_of(code) if error else ""

@@ -197,12 +197,12 @@ def _status(session: str, envelope: Fields, data: Fields) -> BridgeEvent:  # noq
 
 
 def _edited(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
-    key = data.object("key")
     edited = data.maybe_object("editedMessage")
     if edited is None:
         if data.short("type") == "REVOKE" or data.number("type") == 0:
             return _revoked(session, envelope, data)
         return Ignored("a protocol message")
+    key = data.object("key")
     chat = _chat(key)
     if chat is None:
         return Ignored("a story, a broadcast list or a channel")

@@ -37,9 +37,13 @@ def read_person(raw: str, *, alternate: str | None = None, name: str | None = No
     if address is None:
         return None
     if address.phone:
-        return replace(address, address=f"{address.phone.removeprefix('+')}@c.us")
-    other = maybe_person(alternate) if address.kind == AliasKind.LID else None
-    return replace(address, phone=other.phone) if other else address
+        address = replace(address, address=f"{address.phone.removeprefix('+')}@c.us")
+    other = maybe_person(alternate)
+    if other is None or address.is_group or other.is_group:
+        return address
+    if address.kind == AliasKind.LID:
+        return replace(address, phone=other.phone)
+    return replace(address, alternates=(other,)) if other.kind == AliasKind.LID else address
 
 
 def maybe_person(raw: str | None) -> ChatAddress | None:

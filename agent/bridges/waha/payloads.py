@@ -230,7 +230,8 @@ def _kind_and_details(payload: Fields, content: Content, text: str) -> tuple[Kin
     web_type = data.short("type") if data else None
     exact = content.kind if content.key else WEB_KINDS.get(web_type or "", Kind.UNKNOWN)
     if payload.flag("hasMedia") or ((media := payload.maybe_object("media")) and "url" in media):
-        return (exact if exact in MEDIA else _kind_of_media(payload)), {}
+        kind = exact if exact in MEDIA else _kind_of_media(payload)
+        return (Kind.TEXT if kind == Kind.UNKNOWN and text else kind), {}
     if exact not in MEDIA and exact not in {Kind.UNKNOWN, Kind.TEXT}:
         return exact, content.details
     if web_type is not None and web_type not in WEB_KINDS:
@@ -249,10 +250,14 @@ def _kind_of_media(payload: Fields) -> Kind:
 
 
 def _media(payload: Fields, kind: Kind) -> MediaRef | None:
-    """What is attached. Without `url` the file was not downloaded; it may be asked for by the message's id."""
+    """What is attached. Without `url` the file was not downloaded; it may be asked for by the message's id.
+
+    Old releases have the address as `mediaUrl`, and no `media`.
+    """
     media = payload.maybe_object("media")
     if media is None:
-        return MediaRef() if payload.flag("hasMedia") or kind in MEDIA else None
+        url = payload.short("mediaUrl", longest=2000)
+        return MediaRef(ref=url, downloadable=url is not None) if payload.flag("hasMedia") or kind in MEDIA else None
     url = media.short("url", longest=2000)
     if url is None and not payload.flag("hasMedia") and kind not in MEDIA:
         return None

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.bridges.base import FetchedMedia, Health, KnownNumber, Sent, SessionState
+from agent.bridges import ADAPTERS
+from agent.bridges.base import BridgeConfig, FetchedMedia, Health, KnownNumber, Sent, SessionState
 from agent.bridges.events import (
     AliasKind,
     BridgeEvent,
@@ -35,7 +36,7 @@ def iso(at: datetime | None) -> str | None:
 
 
 def _status(link: Link) -> str:
-    return "qr" if link == Link.QR_WAITING else link.value
+    return {Link.QR_WAITING: "qr", Link.INITIALIZING: Link.CONNECTING.value}.get(link, link.value)
 
 
 def address_in_words(address: ChatAddress | None) -> dict[str, Any] | None:
@@ -56,6 +57,7 @@ def address_in_words(address: ChatAddress | None) -> dict[str, Any] | None:
 def _parties(event: Any) -> dict[str, Any]:
     return {
         "direction": "outbound" if event.outbound else "inbound",
+        "aliases": [value for _, value in event.chat.aliases] if event.chat else [],
         "sender": address_in_words(event.sender),
         "chat": address_in_words(event.chat),
         "is_group": bool(event.chat and event.chat.is_group),
@@ -186,14 +188,20 @@ def _message_in_words(event: MessageReceived, bridge: str) -> dict[str, Any]:
         "media": media,
         "sent_at": iso(event.sent_at or event.posted_at),
         "quoted_id": event.quoted_id,
-        # Whether groups are answered is for the agent profile to say; the index takes its default.
-        "answerable": event.answerable and not event.chat.is_group,
+        # Whether groups are answered is for the agent profile to say; the index takes its default. Whether the bridge
+        # can write there is found out in the turn, which asks for a person's attention if it cannot.
+        "answerable": event.answerable and not event.chat.is_group and _is_reachable(event.chat, bridge),
         "forwarded": event.forwarded,
         "echo": event.is_echo,
         "standby": event.is_standby,
         "phone_number_id": event.session,
         "referral_source_id": referral.get("source_id"),
     }
+
+
+def _is_reachable(chat: ChatAddress, bridge: str) -> bool:
+    adapter = ADAPTERS[bridge](BridgeConfig())
+    return adapter.why_unreachable(address=chat.address, is_group=chat.is_group) is None
 
 
 def result_in_words(result: Any) -> dict[str, Any]:
