@@ -1,0 +1,14 @@
+"""How staff share conversations; the functions of `actions` are importable from here."""
+
+from messaging.teamwork.actions import (
+    add_note,
+    assign,
+    colleagues,
+    finish,
+    reopen,
+    reopen_snoozed,
+    set_labels,
+    snooze,
+)
+
+__all__ = ["add_note", "assign", "colleagues", "finish", "reopen", "reopen_snoozed", "set_labels", "snooze"]
