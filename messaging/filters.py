@@ -1,12 +1,25 @@
 """What contacts, conversations, messages and turns may be filtered by."""
 
-from django.db.models import QuerySet
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from django.db.models import Q, QuerySet
 from django_filters import UUIDFilter
 
-from messaging.models import Contact, Conversation, Message, Turn, WebhookDelivery
+from messaging.models import STATUSES, Contact, Conversation, Message, Turn, WebhookDelivery
 from messaging.search.people import contact_matches, filter_by_phone
 from messaging.search.ranking import with_words
-from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since
+from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since, UserFilter
+
+
+class Assignee(UserFilter):
+    """Conversations of a user: `me`, `none` or an id."""
+
+    def filter_for(self, conversations: QuerySet, value: Any, user: Any) -> QuerySet:
+        if value == "none":
+            return conversations.filter(assigned_to=None)
+        return conversations.filter(assigned_to=user.pk if value == "me" else value)
 
 
 class ContactFilters(FilterSet):
@@ -37,6 +50,13 @@ class ConversationFilters(FilterSet):
     unread = Flag(method="by_unread", label="Whether something in it has not been read.")
     needs_attention = Flag()
     attention_reason = AnyOf(choices=Conversation.Attention.choices, label="Why staff is asked to look.")
+    assignee = Assignee(label="`me`, `none`, or the id of the user it is assigned to.")
+    label = Exactly(method="by_label", label="With this label.")
+    status = AnyOf(
+        choices=[(name, name) for name in STATUSES],
+        method="by_status",
+        label="Whether it waits for later (`snoozed`), is `done`, or neither (`open`).",
+    )
     is_group = Flag(field_name="contact__is_group")
     latest_since = Since("latest_at", label="The last message said at this time or later.")
     latest_before = Before("latest_at", label="The last message said before this time.")
@@ -45,6 +65,12 @@ class ConversationFilters(FilterSet):
     class Meta:
         model = Conversation
         fields: list[str] = []
+
+    def by_label(self, conversations: QuerySet, name: str, label: str) -> QuerySet:  # noqa: ARG002
+        return conversations.filter(~Q(labels=[]), labels__contains=[label])  # as the index has it
+
+    def by_status(self, conversations: QuerySet, name: str, statuses: list[str]) -> QuerySet:  # noqa: ARG002
+        return conversations.filter(reduce(or_, (STATUSES[status] for status in statuses)))
 
     def by_unread(self, conversations: QuerySet, name: str, is_unread: bool) -> QuerySet:  # noqa: ARG002
         return conversations.filter(unread_count__gt=0) if is_unread else conversations.filter(unread_count=0)

@@ -169,6 +169,8 @@ class ConversationSerializer(serializers.ModelSerializer):
         allow_blank=True,
         help_text="Why staff is asked to look; empty if nobody is asked.",
     )
+    assigned_to = UserBriefSerializer(allow_null=True, help_text="Who takes care of it; null: nobody in particular.")
+    labels = serializers.ListField(child=serializers.CharField())
     last_message = MessageBriefSerializer(allow_null=True)
 
     class Meta:
@@ -185,6 +187,11 @@ class ConversationSerializer(serializers.ModelSerializer):
             "needs_attention",
             "attention_reason",
             "attention_note",
+            "assigned_to",
+            "labels",
+            "snoozed_until",
+            "done_at",
+            "done_reason",
             "summary",
             "last_message",
             "last_message_at",

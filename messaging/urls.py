@@ -4,6 +4,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from messaging.events.views import EventFeed
+from messaging.teamwork.views import NoteViewSet, SavedReplyViewSet
 from messaging.views import (
     ContactViewSet,
     ConversationMessagesViewSet,
@@ -19,6 +20,7 @@ router.register("contacts", ContactViewSet, basename="contact")
 router.register("conversations", ConversationViewSet, basename="conversation")
 router.register("media", MediaViewSet, basename="media")
 router.register("messages", MessageViewSet, basename="message")
+router.register("saved-replies", SavedReplyViewSet, basename="saved-reply")
 router.register("webhook-endpoints", EndpointViewSet, basename="webhook-endpoint")
 router.register("webhook-deliveries", DeliveryViewSet, basename="webhook-delivery")
 router.register("turns", TurnViewSet, basename="turn")
@@ -28,6 +30,11 @@ urlpatterns = [
         "conversations/<uuid:conversation_id>/messages/",
         ConversationMessagesViewSet.as_view({"get": "list", "post": "create"}),
         name="conversation-messages",
+    ),
+    path(
+        "conversations/<uuid:conversation_id>/notes/",
+        NoteViewSet.as_view({"get": "list", "post": "create"}),
+        name="conversation-notes",
     ),
     path("events/", EventFeed.as_view(), name="events"),
     *router.urls,

@@ -54,6 +54,7 @@ from messaging.serializers import (
     TurnSerializer,
     UploadSerializer,
 )
+from messaging.teamwork.views import TeamworkActions
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.api.fields import refuse_fields, valid
@@ -125,7 +126,7 @@ class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, FastListMixin, Generi
         return contacts.select_related("conversation").prefetch_related("aliases")
 
 
-class ConversationViewSet(RetrieveModelMixin, FastListMixin, GenericViewSet):
+class ConversationViewSet(TeamworkActions, RetrieveModelMixin, FastListMixin, GenericViewSet):
     serializer_class = ConversationSerializer
     filterset_class = ConversationFilters
     newest_by = ("latest_at", "id")

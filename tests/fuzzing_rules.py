@@ -36,11 +36,13 @@ REASONS = [
     ("(POST|PATCH) /api/v1/webhook-endpoints/.*", "invalid", "sessions", "There is no such session."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "tools", "There is no tool .*"),
     (SENDING, "invalid", "reply_to", "There is no such message in this conversation."),
+    ("POST /api/v1/conversations/{id}/assign/", "invalid", "user", "This person may not answer in this conversation."),
+    ("POST /api/v1/saved-replies/", "invalid", "session", "There is no such session."),
     # So does the time.
     ("POST /api/v1/auth/keys/", "invalid", "expires_at", "Must be in the future."),
-    ("POST /api/v1/conversations/{id}/takeover/", "invalid", "until", "Must be in the future."),
+    ("POST /api/v1/conversations/{id}/(takeover|snooze)/", "invalid", "until", "Must be in the future."),
     (
-        "POST /api/v1/(auth/keys|conversations/{id}/takeover)/",
+        "POST /api/v1/(auth/keys|conversations/{id}/(takeover|snooze))/",
         "invalid",
         "expires_at|until",
         "Datetime value out of range.",
@@ -55,6 +57,7 @@ REASONS = [
     (SENDING, "invalid", "text", "Not together with `(location|contact)`."),
     (SENDING, "invalid", "filename", "Only together with `media_url`."),
     ("POST /api/v1/conversations/{id}/takeover/", "invalid", "minutes", "Give `until` or `minutes`, not both."),
+    ("POST /api/v1/conversations/{id}/snooze/", "invalid", "until", "Give either `until` or `minutes`."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "debounce_max_s", "Must not be less than `debounce_s`."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "loop_repeats", "Must be 0 .off. or at least 3."),
     # The time zones are those of the server's database.

@@ -92,6 +92,11 @@ if PUBLIC_URL and (_public := urlsplit(PUBLIC_URL).hostname) not in ALLOWED_HOST
 WEBHOOK_ALLOW_PRIVATE_NETWORKS = env.boolean("WEBHOOK_ALLOW_PRIVATE_NETWORKS", default=False)
 WEBHOOK_TIMEOUT_S = env.number("WEBHOOK_TIMEOUT_S", default=10.0, minimum=0.1)
 
+# --- Staff -------------------------------------------------------------------------------------------------------
+ASSIGNMENT_TIMEOUT_MINUTES = env.integer(
+    "ASSIGNMENT_TIMEOUT_MINUTES", default=60, minimum=0, maximum=525600
+)  # 0: never
+
 # --- Retention: days, 0 keeps for good ---------------------------------------------------------------------------
 RETENTION_MESSAGES_DAYS = env.integer("RETENTION_MESSAGES_DAYS", default=0, minimum=0, maximum=36500)
 RETENTION_MEDIA_DAYS = env.integer("RETENTION_MEDIA_DAYS", default=0, minimum=0, maximum=36500)

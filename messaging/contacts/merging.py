@@ -11,7 +11,7 @@ from django.db.models import F, Max, Q
 
 from agent.bridges.events import AliasKind
 from messaging.contacts.phones import canonical_phone, owner_spellings, phone_spellings
-from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Summary
+from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Presence, Summary
 from messaging.search.index import list_moved_messages
 
 
@@ -63,7 +63,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
     )
     Message.objects.filter(conversation=lose, provider_message_id__in=known_ids).update(provider_message_id=None)
     list_moved_messages(lose.pk, to=keep.pk)
-    _move_references(lose, to=keep, but=(Summary,))
+    _move_references(lose, to=keep, but=(Summary, Presence))
     stricter = max(keep, lose, key=_strictness)
     Conversation.objects.filter(pk=keep.pk).update(
         control=stricter.control,
@@ -80,6 +80,7 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         last_message_at=max(filter(None, [keep.last_message_at, lose.last_message_at]), default=None),
         context_from=max(filter(None, [keep.context_from, lose.context_from]), default=None),
         assigned_to=keep.assigned_to_id or lose.assigned_to_id,
+        assigned_at=keep.assigned_at if keep.assigned_to_id else lose.assigned_at,
         labels=sorted({*keep.labels, *lose.labels}),
         snoozed_until=None,  # the merged conversation is open: one of the two may be
         done_at=None,

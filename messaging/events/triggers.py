@@ -1,7 +1,7 @@
 """The triggers that write events, as the database has them. A test compares the two.
 
 Each table writes the events of its own changes, whichever statement makes them. Conditions stand in WHEN, so that an
-update that is no event does not call a function. Migrations install them (0018_event_trigger_names).
+update that is no event does not call a function. Migrations install them (0018_event_trigger_names, 0024_teamwork).
 """
 
 from whatsapp_agent.postgres.triggers import TriggerFunction
@@ -62,7 +62,7 @@ EXECUTE FUNCTION {function}()""",
         ),
     },
 )
-ATTENTION = TriggerFunction(  # only for reasons that no other event reports: message.failed, turn.finished, …
+ATTENTION = TriggerFunction(
     name="messaging_write_attention_event",
     body="""
 BEGIN
@@ -75,11 +75,59 @@ END """,
             "messaging_conversation",
             """AFTER UPDATE OF needs_attention ON {table}
 FOR EACH ROW WHEN (NEW.needs_attention
-                   AND NEW.attention_reason IN ('unanswered', 'bridge_key', 'model_refuses', 'loop', 'other_program',
-                                                'clock')
                    AND (NOT OLD.needs_attention OR NEW.attention_reason IS DISTINCT FROM OLD.attention_reason))
 EXECUTE FUNCTION {function}()""",
         ),
+    },
+)
+# `status`: as in `messaging.models.conversations.STATUSES`.
+TEAMWORK = TriggerFunction(
+    name="messaging_write_teamwork_event",
+    body="""
+BEGIN
+    INSERT INTO messaging_event (type, session_id, conversation_id, data)
+    VALUES ('conversation.' || TG_ARGV[0], NEW.session_id, NEW.id, CASE TG_ARGV[0]
+        WHEN 'assigned' THEN jsonb_build_object('assigned_to', NEW.assigned_to_id, 'previous', OLD.assigned_to_id)
+        WHEN 'labels_changed' THEN jsonb_build_object('labels', NEW.labels, 'previous', OLD.labels)
+        ELSE jsonb_build_object(
+            'status', CASE WHEN NEW.done_at IS NOT NULL THEN 'done'
+                           WHEN NEW.snoozed_until IS NOT NULL THEN 'snoozed' ELSE 'open' END,
+            'previous', CASE WHEN OLD.done_at IS NOT NULL THEN 'done'
+                             WHEN OLD.snoozed_until IS NOT NULL THEN 'snoozed' ELSE 'open' END,
+            'until', NEW.snoozed_until) END);
+    RETURN NULL;
+END """,
+    triggers={
+        "write_assignment_event": (
+            "messaging_conversation",
+            """AFTER UPDATE OF assigned_to_id ON {table}
+FOR EACH ROW WHEN (NEW.assigned_to_id IS DISTINCT FROM OLD.assigned_to_id) EXECUTE FUNCTION {function}('assigned')""",
+        ),
+        "write_labels_event": (
+            "messaging_conversation",
+            """AFTER UPDATE OF labels ON {table}
+FOR EACH ROW WHEN (NEW.labels IS DISTINCT FROM OLD.labels) EXECUTE FUNCTION {function}('labels_changed')""",
+        ),
+        "write_conversation_status_event": (
+            "messaging_conversation",
+            """AFTER UPDATE OF done_at, snoozed_until ON {table}
+FOR EACH ROW WHEN ((NEW.done_at, NEW.snoozed_until) IS DISTINCT FROM (OLD.done_at, OLD.snoozed_until))
+EXECUTE FUNCTION {function}('status_changed')""",
+        ),
+    },
+)
+NOTE = TriggerFunction(
+    name="messaging_write_note_event",
+    body="""
+BEGIN
+    INSERT INTO messaging_event (type, session_id, conversation_id, data)
+    SELECT 'conversation.note_added', session_id, NEW.conversation_id,
+           jsonb_build_object('note', NEW.id, 'by', NEW.author_id)
+      FROM messaging_conversation WHERE id = NEW.conversation_id;
+    RETURN NULL;
+END """,
+    triggers={
+        "write_note_event": ("messaging_note", "AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"),
     },
 )
 TURN = TriggerFunction(
@@ -118,4 +166,4 @@ FOR EACH ROW WHEN (NEW.status IS DISTINCT FROM OLD.status) EXECUTE FUNCTION {fun
         ),
     },
 )
-TRIGGERS = (MESSAGE, CONTROL, ATTENTION, TURN, SESSION)
+TRIGGERS = (MESSAGE, CONTROL, ATTENTION, TEAMWORK, NOTE, TURN, SESSION)

@@ -78,8 +78,35 @@ EVENT_TYPES = (
     ),
     EventType(
         "conversation.needs_attention",
-        "A person should look at a conversation, for a reason that no other event reports.",
-        {"reason": "`unanswered`, `bridge_key`, `model_refuses`, `loop`, `other_program` or `clock`"},
+        "A person should look at a conversation, or has another reason to.",
+        {"reason": "the conversation's `attention_reason`: `handoff`, `turn_failed`, `not_sent`, …"},
+    ),
+    EventType(
+        "conversation.assigned",
+        "A conversation was assigned to a colleague, or back to everyone.",
+        {
+            "assigned_to": "id of the user, or null for everyone",
+            "previous": "id of the user before, or null",
+        },
+    ),
+    EventType(
+        "conversation.status_changed",
+        "A conversation was snoozed, done or opened again, by staff, by its time or by the contact's next message.",
+        {
+            "status": "`open`, `snoozed` or `done`",
+            "previous": "the status before",
+            "until": "when a snoozed conversation opens again, or null",
+        },
+    ),
+    EventType(
+        "conversation.labels_changed",
+        "The labels of a conversation changed.",
+        {"labels": "the labels", "previous": "the labels before"},
+    ),
+    EventType(
+        "conversation.note_added",
+        "A colleague wrote a note. Its text is in `conversations/{id}/notes/`.",
+        {"note": "id of the note", "by": "id of its author, or null for the system"},
     ),
     EventType(
         "session.status_changed",

@@ -24,7 +24,7 @@ from whatsapp_agent.api.lists import rows_by_key
 
 MAX_WAIT_S = 30
 POLL_INTERVAL_S = 0.5
-EXPANDABLE = ("message",)
+INCLUDABLE = ("message",)
 
 # A waiting request holds a thread of the web server; half of the threads stay free for other requests.
 waiting_places = threading.BoundedSemaphore(max(settings.WEB_THREADS // 2, 1))
@@ -73,11 +73,12 @@ class FeedQuery(StrictSerializer):
         help_text="When there are no events, wait up to this many seconds for one. When too many requests wait "
         "already, the answer comes at once.",
     )
-    expand = CommaSeparatedField(
-        EXPANDABLE,
+    include = CommaSeparatedField(
+        INCLUDABLE,
         required=False,
         help_text="`message`: add each event's message as it is now; null if it was deleted.",
     )
+    expand = CommaSeparatedField(INCLUDABLE, required=False, help_text="The former name of `include`.")
 
 
 class EventSerializer(serializers.Serializer):
@@ -87,7 +88,7 @@ class EventSerializer(serializers.Serializer):
     data = serializers.DictField(  # type: ignore[assignment]
         help_text="`session` and `conversation`, where the event belongs to one, and the fields of its type."
     )
-    message = MessageSerializer(required=False, allow_null=True, help_text="Only with `expand=message`.")
+    message = MessageSerializer(required=False, allow_null=True, help_text="Only with `include=message`.")
 
 
 class FeedPageSerializer(serializers.Serializer):
@@ -101,7 +102,8 @@ class FeedPageSerializer(serializers.Serializer):
 PARAMETERS: list[Any] = [
     FeedQuery,
     _list_parameter("types", types.EVENT_TYPE_NAMES),
-    _list_parameter("expand", EXPANDABLE),
+    _list_parameter("include", INCLUDABLE),
+    _list_parameter("expand", INCLUDABLE),
 ]
 
 
@@ -115,12 +117,13 @@ class EventFeed(APIView):
         form = FeedQuery(data=request.query_params)
         form.is_valid(raise_exception=True)
         query = form.validated_data
-        if "message" in query.get("expand", ()) and (refusal := denial_reason(request.user, request.auth, READ)):
+        has_messages = "message" in (*query.get("include", ()), *query.get("expand", ()))
+        if has_messages and (refusal := denial_reason(request.user, request.auth, READ)):
             raise PermissionDenied(refusal)
         reader = Reader.of(request.user)
         page = _read(query, reader=reader, after=_position(query.get("after")))
         results = [event.as_dict() for event in page.events]
-        if "message" in query.get("expand", ()):
+        if has_messages:
             _add_messages(results, request=request)
         return Response({"results": results, "cursor": str(page.end), "has_more": page.has_more})
 

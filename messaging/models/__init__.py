@@ -1,7 +1,7 @@
 """The models of the app; each module holds one area, and everything is importable from here."""
 
 from messaging.models.contacts import Contact, ContactAlias, ContactQuerySet
-from messaging.models.conversations import Conversation, ConversationQuerySet, Note, NoteQuerySet
+from messaging.models.conversations import STATUSES, Conversation, ConversationQuerySet, Note, NoteQuerySet
 from messaging.models.events import CurrentTransaction, Event, EventQuerySet, webhook_id_of
 from messaging.models.memory import Fact, Summary
 from messaging.models.messages import (
@@ -15,6 +15,7 @@ from messaging.models.messages import (
     media_path,
 )
 from messaging.models.search import Embedding, EmbeddingModel, Real, SearchEntry, UnembeddedMessage, UnindexedMessage
+from messaging.models.teamwork import SHORTCUT_PATTERN, Presence, SavedReply, SavedReplyQuerySet
 from messaging.models.turns import ToolCall, Turn, TurnQuerySet
 from messaging.models.webhooks import (
     WebhookAttempt,
@@ -25,6 +26,8 @@ from messaging.models.webhooks import (
 )
 
 __all__ = [
+    "SHORTCUT_PATTERN",
+    "STATUSES",
     "CallEvent",
     "Contact",
     "ContactAlias",
@@ -45,7 +48,10 @@ __all__ = [
     "MessageQuerySet",
     "Note",
     "NoteQuerySet",
+    "Presence",
     "Real",
+    "SavedReply",
+    "SavedReplyQuerySet",
     "SearchEntry",
     "Summary",
     "ToolCall",

@@ -4,6 +4,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Case, F, Q, Value, When, Window
 from django.db.models.functions import Coalesce, Concat, Now, RowNumber
@@ -17,6 +18,13 @@ NO_ATTENTION = {"needs_attention": False, "attention_reason": "", "attention_not
 
 # Open, and waiting for a person: the agent asked for one, or someone wrote while a person has control.
 NEEDS_PERSON = Q(done_at=None, snoozed_until=None) & (Q(needs_attention=True) | Q(control="human", unread_count__gt=0))
+
+# Whether staff have put a conversation aside. The event `conversation.status_changed` knows the same rule.
+STATUSES = {
+    "open": Q(done_at=None, snoozed_until=None),
+    "snoozed": Q(done_at=None, snoozed_until__isnull=False),
+    "done": Q(done_at__isnull=False),
+}
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -123,6 +131,7 @@ class Conversation(models.Model):
 
     # How staff share the work. Done and snoozed conversations are open again with the contact's next message.
     assigned_to = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    assigned_at = models.DateTimeField(null=True, blank=True, editable=False)
     snoozed_until = models.DateTimeField(null=True, blank=True)
     done_at = models.DateTimeField(null=True, blank=True)
     done_reason = models.CharField(max_length=200, blank=True, default="", db_default="")
@@ -144,6 +153,7 @@ class Conversation(models.Model):
                 fields=["-last_message_at"], condition=Q(snoozed_until__isnull=False), name="conversation_snoozed"
             ),
             models.Index(fields=["-last_message_at"], condition=Q(done_at__isnull=False), name="conversation_done"),
+            GinIndex(fields=["labels"], condition=~Q(labels=[]), name="conversation_labels"),
         ]
 
     def __str__(self) -> str:

@@ -7,8 +7,19 @@ from messaging.teamwork.actions import (
     finish,
     reopen,
     reopen_snoozed,
+    return_unanswered,
     set_labels,
     snooze,
 )
 
-__all__ = ["add_note", "assign", "colleagues", "finish", "reopen", "reopen_snoozed", "set_labels", "snooze"]
+__all__ = [
+    "add_note",
+    "assign",
+    "colleagues",
+    "finish",
+    "reopen",
+    "reopen_snoozed",
+    "return_unanswered",
+    "set_labels",
+    "snooze",
+]

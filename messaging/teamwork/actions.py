@@ -1,8 +1,10 @@
 """How staff share conversations: assignment, labels, notes, snooze and done."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.conf import settings
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -34,7 +36,7 @@ def assign(*, conversation: Conversation, to: User | None) -> None:
     """Give the conversation to a colleague, or back to everyone. Raises InvalidInput for someone who may not."""
     if to is not None and (to.role < Role.OPERATOR or to not in colleagues(conversation)):
         raise InvalidInput("This person may not answer in this conversation.", field="user")
-    _update(conversation, assigned_to=to)
+    _update(conversation, assigned_to=to, assigned_at=timezone.now() if to else None)
 
 
 def set_labels(*, conversation: Conversation, labels: Sequence[str]) -> None:
@@ -88,6 +90,48 @@ def reopen(*, conversation: Conversation) -> None:
 def reopen_snoozed() -> int:
     """Open the conversations whose time has come; return how many."""
     return Conversation.objects.filter(snoozed_until__lte=timezone.now()).update(snoozed_until=None)
+
+
+# `waiting`: assigned for longer than the limit, and waiting for a person. The assignee's answer is a message of staff,
+# or one typed on the phone, after the contact's last message.
+RETURN_UNANSWERED = """
+WITH waiting AS (
+    SELECT conversation.id FROM messaging_conversation conversation
+     WHERE assigned_to_id IS NOT NULL AND done_at IS NULL AND snoozed_until IS NULL
+       AND (needs_attention OR control = 'human')
+       AND COALESCE(assigned_at, '-infinity') < %(before)s
+       AND %(before)s > ALL (SELECT said_at FROM messaging_message message
+                              WHERE message.conversation_id = conversation.id AND direction = 'inbound'
+                              ORDER BY said_at DESC LIMIT 1)
+       AND (SELECT author NOT IN ('staff', 'phone') FROM messaging_message message
+             WHERE message.conversation_id = conversation.id AND author IN ('contact', 'staff', 'phone')
+             ORDER BY said_at DESC LIMIT 1)
+     ORDER BY assigned_at LIMIT 1000
+       FOR UPDATE SKIP LOCKED
+), returned AS (
+    UPDATE messaging_conversation conversation SET assigned_to_id = NULL, assigned_at = NULL
+      FROM waiting WHERE conversation.id = waiting.id
+    RETURNING conversation.id
+)
+SELECT id FROM returned
+"""
+
+
+@periodic(every_s=30)
+def return_unanswered() -> int:
+    """Give back to everyone what its assignee has not answered in ASSIGNMENT_TIMEOUT_MINUTES; return how many.
+
+    A note in the conversation tells colleagues.
+    """
+    if not (minutes := settings.ASSIGNMENT_TIMEOUT_MINUTES):
+        return 0
+    before = timezone.now() - timedelta(minutes=minutes)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(RETURN_UNANSWERED, {"before": before})
+        ids = [row[0] for row in cursor.fetchall()]
+        text = f"Not answered for {minutes} minutes: assigned to nobody again."
+        Note.objects.bulk_create([Note(conversation_id=each, text=text) for each in ids])
+    return len(ids)
 
 
 def _update(conversation: Conversation, **values: object) -> None:

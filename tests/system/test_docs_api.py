@@ -24,7 +24,7 @@ def application(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page calls with curl")
 def test_the_calls_of_the_page_work_in_order(application: Application, tmp_path: Path) -> None:
     blocks = BLOCK.findall(PAGE.read_text())
-    assert len(blocks) == 11, "the login and ten calls"
+    assert len(blocks) == 12, "the login and eleven parts"
     environment = {
         "PATH": os.environ["PATH"],
         "BASE": application.url,

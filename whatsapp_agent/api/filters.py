@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC
 from functools import cache
 from typing import Any
+from uuid import UUID
 
+from django import forms
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
@@ -14,6 +16,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 PAGING = frozenset({"cursor", "page_size"})
 MAX_SEARCH_LENGTH = 500  # percent-encoded in UTF-8 it still fits into a request line
 
@@ -53,7 +56,11 @@ def _filtered(
     if errors:
         raise ValidationError(errors)
     for name, value in values.items():
-        queryset = filters_by[name].filter(queryset, value)
+        filter_ = filters_by[name]
+        if isinstance(filter_, UserFilter):
+            queryset = filter_.filter_for(queryset, value, request.user)
+        else:
+            queryset = filter_.filter(queryset, value)
     return queryset
 
 
@@ -111,6 +118,30 @@ class AnyOf(filters.MultipleChoiceFilter):
     def __init__(self, *args: Any, choices: Any, **kwargs: Any) -> None:
         super().__init__(*args, choices=choices, **kwargs)
         self.distinct = False  # it filters a column of the row itself, without a join
+
+
+class UserField(forms.CharField):
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        if text in {"", "me", "none"}:
+            return text
+        try:
+            return UUID(text)
+        except ValueError as exc:
+            raise DjangoValidationError("Must be `me`, `none` or the id of a user.", code="invalid") from exc
+
+
+class UserFilter(filters.Filter):
+    """A user: `me`, `none` or an id. A subclass says in `filter_for` which rows are the user's."""
+
+    field_class = UserField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, strip=False, **kwargs)
+        _set_schema(self, type="string", pattern=f"^(me|none|{UUID_PATTERN})$")
+
+    def filter_for(self, queryset: QuerySet, value: Any, user: Any) -> QuerySet:
+        raise NotImplementedError
 
 
 class TimeField(IsoDateTimeField):

@@ -86,7 +86,7 @@ def test_a_send_that_is_tried_again_is_no_news_until_it_fails(conversation):
     outbox.mark_not_sent(outbox.claim_next_message(conversation.pk), code="bridge_unreachable", error="")
     Message.objects.update(next_try_at=None)
     outbox.mark_failed(outbox.claim_next_message(conversation.pk), code="invalid", error="It says no.")
-    assert event_types(start) == ["message.queued", "message.failed"]
+    assert event_types(start) == ["message.queued", "conversation.needs_attention", "message.failed"]
     assert feed.read(reader=EVERYTHING, after=start).events[-1].data["error_code"] == "invalid"
 
 
@@ -96,7 +96,9 @@ def test_an_unconfirmed_send_and_its_retry_are_events(conversation):
     outbox.mark_unconfirmed(outbox.claim_next_message(conversation.pk), code="timeout", error="")
     message.refresh_from_db()
     send_again(message=message)
-    assert event_types(start) == ["message.queued", "message.unconfirmed", "message.queued"]
+    assert event_types(start) == [
+        "message.queued", "conversation.needs_attention", "message.unconfirmed", "message.queued"
+    ]  # fmt: skip
 
 
 def test_an_edit_and_a_revocation_are_events(says, bridge):

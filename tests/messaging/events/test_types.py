@@ -9,9 +9,10 @@ from django.db import connection
 import commands.triggers
 import messaging.events.triggers
 import messaging.search.triggers
+from accounts.models import User
 from commands.models import CommandRun
 from messaging.events.types import EVENT_TYPES, as_markdown
-from messaging.models import Conversation, Event
+from messaging.models import Conversation, Event, Note
 from whatsapp_agent.postgres.triggers import TriggerFunction
 
 EVENTS_PAGE = Path(__file__).resolve().parents[3] / "docs" / "events.md"
@@ -63,10 +64,12 @@ def _written_by_triggers() -> dict[str, list[str]]:
 
 
 @pytest.mark.django_db
-def test_events_have_the_fields_that_their_types_declare(conversation: Conversation, says: Any) -> None:
+def test_events_have_the_fields_that_their_types_declare(conversation: Conversation, says: Any, admin: User) -> None:
     says("Hello")
     Conversation.objects.update(control="human")
     Conversation.objects.update(needs_attention=True, attention_reason="loop")
+    Conversation.objects.update(assigned_to=admin, labels=["vip"], done_at=conversation.created_at)
+    Note.objects.create(conversation=conversation, author=admin, text="Call back")
     conversation.session.status = "disconnected"
     conversation.session.save()
     conversation.turns.create(outcome="answered", started_at=conversation.created_at)
