@@ -156,6 +156,7 @@ RESPONSE_EXAMPLES: dict[str, dict[str, Any]] = {
         "delivered_at": None,
         "read_at": None,
         "edited_at": None,
+        "earlier_texts": [],
         "revoked_at": None,
     },
     "Conversation": {

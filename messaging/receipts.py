@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, Value
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -178,16 +178,42 @@ def settle_early_receipts() -> None:
 
 # --- edits --------------------------------------------------------------------------------------------------------
 
+MAX_EARLIER_TEXTS = 20
+EDIT_MESSAGES = """
+UPDATE messaging_message
+   SET text = %(text)s, edited_at = statement_timestamp(),
+       earlier_texts = CASE WHEN jsonb_array_length(earlier_texts) < %(max_texts)s THEN
+           earlier_texts || jsonb_build_object('text', text, 'until', statement_timestamp()) ELSE earlier_texts END
+ WHERE id = ANY(%(ids)s::uuid[]) AND text <> %(text)s
+"""
+
 
 def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
-    """Store the text that the writer edited; the model sees the new one. Ignores an unknown message."""
-    _find_target(bridge=bridge, event=event).update(text=event.text, edited_at=timezone.now())
+    """Store the text that the writer edited; the model sees the new one, staff those before too.
+
+    Ignores an unknown message, and an edit that came before.
+    """
+    ids = list(_find_target(bridge=bridge, event=event).exclude(text=event.text).values_list("pk", flat=True))
+    with transaction.atomic():
+        _make_drafts_stale(Message.objects.filter(pk__in=ids))
+        with connection.cursor() as cursor:
+            cursor.execute(EDIT_MESSAGES, {"ids": ids, "text": event.text, "max_texts": MAX_EARLIER_TEXTS})
 
 
 def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
     """Mark a message that its writer revoked: still stored, never answered, not shown to the model again."""
     revoked = Message.objects.filter(pk__in=list(_find_target(bridge=bridge, event=event).values_list("pk", flat=True)))
-    revoked.update(revoked_at=timezone.now())
-    revoked.filter(status=Message.Status.RECEIVED).update(
-        status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
-    )
+    with transaction.atomic():
+        _make_drafts_stale(revoked)
+        revoked.update(revoked_at=Coalesce("revoked_at", timezone.now()))
+        revoked.filter(status=Message.Status.RECEIVED).update(
+            status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
+        )
+
+
+def _make_drafts_stale(changed: MessageQuerySet) -> None:
+    """Lock the conversations of messages; where one waits for its answer, a turn under way starts again."""
+    conversations = Conversation.objects.filter(pk__in=list(changed.values_list("conversation_id", flat=True)))
+    list(conversations.select_for_update().order_by("pk").values_list("pk"))
+    waiting = changed.filter(status=Message.Status.RECEIVED).values("conversation_id")
+    conversations.filter(pk__in=waiting).update(inbound_count=F("inbound_count") + 1)

@@ -126,6 +126,9 @@ class MessageSerializer(serializers.ModelSerializer):
     )
     media = MediaSerializer(help_text="The attached file, or null.", allow_null=True)
     reply_to = serializers.UUIDField(source="quoted_id", allow_null=True, help_text="The message that this one quotes.")
+    earlier_texts = serializers.JSONField(
+        help_text="What it said before its writer edited it, oldest first: `[{text, until}]`. Never shown to the model."
+    )
 
     class Meta:
         model = Message
@@ -155,6 +158,7 @@ class MessageSerializer(serializers.ModelSerializer):
             "delivered_at",
             "read_at",
             "edited_at",
+            "earlier_texts",
             "revoked_at",
         ]
         read_only_fields = fields

@@ -64,6 +64,7 @@ def exported_messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
             "delivered_at": message.delivered_at,
             "read_at": message.read_at,
             "edited_at": message.edited_at,
+            "earlier_texts": message.earlier_texts,
             "revoked_at": message.revoked_at,
             "media": None
             if media is None
@@ -71,6 +72,10 @@ def exported_messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
                 "filename": media.filename,
                 "mime_type": media.mime_type,
                 "size_bytes": media.size_bytes,
+                "status": media.status,
+                "transcript": media.transcript,
+                "extract": media.extract,
+                "error": media.error,
                 "path": f"media/{media.pk.hex}{_suffix(media.file.name)}" if media.file else "",
                 "stored_as": media.file.name or "",
             },
@@ -121,10 +126,13 @@ def _shown(message: dict[str, Any]) -> str:
         parts.append(f"<{message['kind']}>")
     if message["text"]:
         parts.append(message["text"])
+    if message["media"] and (words := message["media"]["transcript"] or message["media"]["extract"]):
+        parts.append(f"\n{words}\n")
     if message["details"] and message["kind"] in {"location", "contact", "reaction", "order"}:
         parts.append(json.dumps(message["details"], ensure_ascii=False))
     if message["edited_at"]:
         parts.append("(edited)")
+        parts += [f"(before: {each['text']})" for each in message["earlier_texts"]]
     if message["revoked_at"]:
         parts.append("(deleted by its author)")
     if message["status"] in {"failed", "cancelled", "unconfirmed"}:

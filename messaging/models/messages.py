@@ -120,6 +120,8 @@ class Message(models.Model):
     delivered_at = models.DateTimeField(null=True, blank=True)
     read_at = models.DateTimeField(null=True, blank=True)
     edited_at = models.DateTimeField(null=True, blank=True)
+    # For staff, never for the model: [{"text", "until"}], oldest first.
+    earlier_texts = models.JSONField(default=list, db_default=[], blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     objects = MessageQuerySet.as_manager()

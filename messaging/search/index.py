@@ -21,6 +21,7 @@ BATCH = 500
 SWEEP_BATCH = 200  # at each sweep of the engine: receiving and answering come first
 MAX_WORDS = 2000  # of one message; a longer one is found by its beginning
 MAX_TEXT_CHARS = 40_000  # of one message; the rest is not indexed
+CONTENT = ("text", "details", "media__filename", "media__transcript", "media__extract")
 
 # The sweep skips rows that another process is indexing; a search waits for those of its conversation.
 TAKE_WAITING = """
@@ -93,7 +94,7 @@ def _index(ids: list[UUID]) -> int:
     """Write the entries of these messages, in the transaction that took them from the list, so that none is lost."""
     if not ids:
         return 0
-    rows = Message.objects.filter(pk__in=ids).values_list("id", "conversation_id", "text", "details", "media__filename")
+    rows = Message.objects.filter(pk__in=ids).values_list("id", "conversation_id", *CONTENT)
     words: dict[UUID, list[str]] = {}
     conversations: dict[UUID, UUID] = {}
     for message_id, conversation_id, *content in rows:
@@ -115,11 +116,11 @@ def _index(ids: list[UUID]) -> int:
     return len(ids)
 
 
-def searchable_text(text: str, details: dict[str, Any] | None, filename: str | None) -> str:
-    """Return all searchable text of a message: its text, location, contact cards and file name."""
+def searchable_text(text: str, details: dict[str, Any] | None, *of_file: str | None) -> str:
+    """Return all searchable text of a message: its text, location, contact cards; `of_file`: name, words and text."""
     parts = [location_of(details), *contact_cards(details)]
     names = [part.get(key) for part in parts for key in ("name", "address", "phone")]
-    return " \n".join([text[:MAX_TEXT_CHARS], filename or "", *(str(name) for name in names if name)])
+    return " \n".join([text[:MAX_TEXT_CHARS], *filter(None, of_file), *(str(name) for name in names if name)])
 
 
 def conversation_lexeme(conversation_id: UUID) -> str:

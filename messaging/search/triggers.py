@@ -23,4 +23,22 @@ EXECUTE FUNCTION {function}()""",
         ),
     },
 )
-TRIGGERS = (UNINDEXED_MESSAGE,)
+UNINDEXED_MEDIA = TriggerFunction(
+    name="messaging_list_unindexed_media",
+    body="""
+BEGIN
+    INSERT INTO messaging_unindexedmessage (message_id, conversation_id)
+    SELECT id, conversation_id FROM messaging_message WHERE id = NEW.message_id
+    ON CONFLICT (message_id) DO NOTHING;
+    RETURN NULL;
+END """,
+    triggers={
+        "messaging_media_was_read": (
+            "messaging_media",
+            """AFTER UPDATE OF filename, transcript, extract ON {table}
+FOR EACH ROW WHEN (OLD.transcript <> NEW.transcript OR OLD.extract <> NEW.extract OR OLD.filename <> NEW.filename)
+EXECUTE FUNCTION {function}()""",
+        ),
+    },
+)
+TRIGGERS = (UNINDEXED_MESSAGE, UNINDEXED_MEDIA)
