@@ -29,7 +29,7 @@ from messaging import inbound, receipts
 from messaging.contacts.lookup import record_changed_id
 from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
-from sessions_app.bridges import adapter_for
+from sessions_app.bridges import adapter_for, ensure_unchanged
 from sessions_app.models import Bridge
 from sessions_app.services import record_session_change, register_session
 from whatsapp_agent import wakeups
@@ -49,15 +49,19 @@ def process_webhook_request(
 ) -> dict[str, int]:
     """Store every event of one webhook request; return how many were `kept`, `ignored` and `malformed`.
 
-    One bad event does not lose the others. Raises WebhookUnauthorized and UnreadableWebhookRequest; NotStored or a
-    database error when the bridge must send the request again.
+    One bad event does not lose the others. Raises WebhookUnauthorized and UnreadableWebhookRequest; BridgeChanged if
+    the remembered `bridge` has changed, perhaps with some events stored; NotStored or a database error when the bridge
+    must send the request again.
     """
     adapter = adapter_for(bridge)
     request = WebhookRequest(body=body, headers=headers, query=query or {})
     if not adapter.is_authentic(request):
         raise WebhookUnauthorized()
     counts = {"kept": 0, "ignored": 0, "malformed": 0, "not_kept": 0}
-    for event in adapter.parse_webhook(request):
+    events = adapter.parse_webhook(request)
+    if not all(isinstance(event, MessageReceived) and not event.outbound for event in events):
+        ensure_unchanged(bridge)  # inbound messages do it themselves
+    for event in events:
         result = _store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=event))
         BRIDGE_EVENTS.add(type(event).__name__, result)
         counts[result] += 1

@@ -28,6 +28,7 @@ from messaging.events.types import CALL_CHANGED
 from messaging.media import fetching
 from messaging.models import CallEvent, Contact, Conversation, Event, HeldMessage, Message
 from messaging.receipts import record_sent
+from sessions_app.bridges import BridgeChanged
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, register_session
 from whatsapp_agent import wakeups
@@ -41,9 +42,12 @@ COMMAND_MARKS = ("/", "#")
 ECHO_WITHIN = timedelta(minutes=10)  # of a send, as two clocks tell it; the same words at another time are a person's
 
 # One round trip, because every webhook request waits for it: find the conversation by the chat's alias, insert the
-# message once, and move the conversation's due time. Returns no row when the contact is unknown.
+# message once, and move the conversation's due time. The conversation is null when the contact is unknown.
 INSERT_INBOUND_MESSAGE = Statement("""
-WITH target AS (
+WITH bridge AS (  -- nothing is stored if it is not as it was when the request was authenticated
+    SELECT id FROM sessions_app_bridge
+     WHERE id = %(bridge_id)s AND %(bridge_version)s IN ('', ROW(xmin, ctid)::text)
+), target AS (
     SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
            profile.debounce_s, profile.debounce_max_s,
            -- Clocks differ: what comes now is ordered as it comes, only imported history as it was written.
@@ -59,13 +63,14 @@ WITH target AS (
                    THEN 'stale'
                ELSE ''
            END AS unanswered
-      FROM sessions_app_whatsappsession session
+      FROM bridge
+      JOIN sessions_app_whatsappsession session ON session.bridge_id = bridge.id
       JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
       JOIN messaging_contactalias alias
         ON alias.session_id = session.id AND alias.kind = %(alias_kind)s AND alias.value = %(alias_value)s
       JOIN messaging_contact contact ON contact.id = alias.contact_id
       JOIN messaging_conversation conversation ON conversation.contact_id = alias.contact_id
-     WHERE session.bridge_id = %(bridge_id)s AND session.name = %(session)s
+     WHERE session.name = %(session)s
        AND conversation.address = %(address)s
        AND (%(name)s = '' OR contact.bridge_name = %(name)s)
        AND NOT EXISTS (  -- the bridge ties an address to this contact that we do not know yet
@@ -107,9 +112,9 @@ WITH target AS (
      WHERE conversation.id = inserted.conversation_id
     RETURNING conversation.id, conversation.due_at
 )
-SELECT target.conversation_id, target.session_id, inserted.conversation_id IS NOT NULL, moved.due_at,
-       inserted.unanswered = '', target.link
-  FROM target LEFT JOIN inserted ON true LEFT JOIN moved ON true
+SELECT EXISTS (SELECT FROM bridge), target.conversation_id, target.session_id, inserted.conversation_id IS NOT NULL,
+       moved.due_at, inserted.unanswered = '', target.link
+  FROM (VALUES (1)) AS one LEFT JOIN target ON true LEFT JOIN inserted ON true LEFT JOIN moved ON true
 """)
 
 
@@ -127,7 +132,8 @@ class ReceiveResult:
 def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
     """Store an inbound message once, and return when its conversation is due.
 
-    Raises Conversation.DoesNotExist when the conversation changes meanwhile (a merge, another address): try again.
+    Raises Conversation.DoesNotExist when the conversation changes meanwhile (a merge, another address): try again; and
+    BridgeChanged, with nothing stored.
     """
     result = _insert(bridge=bridge, event=event) or _insert_with_new_contact(bridge=bridge, event=event)
     if result is None:
@@ -168,6 +174,7 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
     parameters = {
         "id": message_id,
         "bridge_id": bridge.pk,
+        "bridge_version": bridge.row_version,
         "session": event.session,
         "alias_kind": alias_kind.value,
         "alias_value": alias_value,
@@ -186,10 +193,12 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
         "max_debounce_s": _debounce_s(event.text),
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
-        rows = INSERT_INBOUND_MESSAGE.rows(**parameters)
-        if not rows:
+        (row,) = INSERT_INBOUND_MESSAGE.rows(**parameters)
+        is_unchanged, conversation_id, session_id, is_new, due_at, is_due, link = row
+        if not is_unchanged:
+            raise BridgeChanged
+        if conversation_id is None:
             return None
-        conversation_id, session_id, is_new, due_at, is_due, link = rows[0]
         if is_new and event.media:
             fetching.add_received(message_id=message_id, bridge=bridge, media=event.media, is_history=event.is_history)
         elif event.media:

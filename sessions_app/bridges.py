@@ -21,6 +21,7 @@ from whatsapp_agent.postgres.row_cache import VersionedRowCache
 BRIDGE_OF_SLUG = Statement("SELECT id, ROW(xmin, ctid)::text FROM sessions_app_bridge WHERE slug = %(slug)s")
 
 bridge_cache = VersionedRowCache(Bridge)
+_remembered: dict[str, Bridge] = {}
 
 
 def values_of_settings() -> dict[str, str]:
@@ -41,8 +42,30 @@ def follows_settings(bridge: Bridge) -> bool:
 def bridge_of_slug(slug: str) -> Bridge | None:
     """Return the bridge with this slug, or None. All threads share the cached object: do not change it."""
     for pk, version in BRIDGE_OF_SLUG.rows(slug=slug):
-        return bridge_cache.get(pk, version)
+        bridge = bridge_cache.get(pk, version)
+        bridge.row_version = version
+        _remembered[slug] = bridge
+        return bridge
+    _remembered.pop(slug, None)
     return None
+
+
+class BridgeChanged(Exception):
+    """A remembered bridge is not as the database has it now: read it again with `bridge_of_slug`."""
+
+
+def remembered_bridge(slug: str) -> Bridge | None:
+    """Return the bridge with this slug as this process read it last, or None.
+
+    It may have changed or gone since: its `row_version` has to be compared with the row before anything is stored.
+    """
+    return _remembered.get(slug)
+
+
+def ensure_unchanged(bridge: Bridge) -> None:
+    """Raises BridgeChanged if a remembered bridge has changed."""
+    if bridge.row_version and (bridge.pk, bridge.row_version) not in BRIDGE_OF_SLUG.rows(slug=bridge.slug):
+        raise BridgeChanged
 
 
 def adapter_for(bridge: Bridge) -> BridgeAdapter:

@@ -61,6 +61,8 @@ class Bridge(models.Model):
     clock_offset_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    row_version = ""  # of a remembered bridge (`sessions_app.bridges`); its row may have changed since
+
     def __str__(self) -> str:
         return f"{self.slug} ({self.kind})"
 

@@ -9,11 +9,12 @@ import pytest
 import structlog
 from django.conf import settings
 from django.db import OperationalError, connection, connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agent import inbox
 from agent.bridges.zapw import ZapwBridge
-from messaging.models import Message
+from messaging.models import Contact, Message
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import message_event
 from tests.support.messaging.zapw_events import text_event
@@ -44,6 +45,46 @@ def test_a_stranger_is_refused_and_nothing_is_stored(post, slug, secret):
     assert (response.status_code, response.json()["code"]) == (401, "webhook_unauthorized")
     assert not Message.objects.exists()
     assert not WhatsAppSession.objects.exists()
+
+
+def test_a_webhook_request_with_a_known_contacts_text_takes_one_query(post):
+    post(text_event())
+    with CaptureQueriesContext(connection) as queries:
+        assert post(text_event(messageId="3EB0SECOND")).json()["kept"] == 1
+    assert len(queries) == 1
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        text_event(messageId="3EB0SECOND"),
+        text_event(messageId="3EB0SECOND", **{"from": "5511888880000@s.whatsapp.net", "chatId": None}),
+        json.loads((PAYLOADS / "status_read.json").read_text()),
+    ],
+    ids=["known contact", "new contact", "status"],
+)
+def test_a_secret_that_was_changed_elsewhere_is_refused_at_once(post, event):
+    """Another process changes the row: this one has no other way to learn of it than the row itself."""
+    assert post(text_event()).status_code == 200
+    Bridge.objects.update(webhook_secret="another-secret")
+    before = Message.objects.count(), Contact.objects.count()
+    assert post(event).status_code == 401
+    assert (Message.objects.count(), Contact.objects.count()) == before
+    assert post(event, secret="another-secret").status_code == 200
+
+
+def test_a_bridge_that_was_deleted_is_refused_at_once(post):
+    other = Bridge.objects.create(slug="other", kind="zapw", webhook_secret="other-secret")
+    assert post(text_event(), slug="other", secret="other-secret").status_code == 200
+    WhatsAppSession.objects.filter(bridge=other).update(bridge=Bridge.objects.get(slug="default"))
+    other.delete()
+    assert post(text_event(messageId="3EB0SECOND"), slug="other", secret="other-secret").status_code == 401
+
+
+def test_a_bridge_that_changed_otherwise_is_read_again(post):
+    post(text_event())
+    Bridge.objects.update(synced_at=timezone.now())
+    assert post(text_event(messageId="3EB0SECOND")).json()["kept"] == 1
 
 
 @pytest.mark.parametrize("path", ["/api/v1/webhooks/default", "/api/v1/webhooks/default/"])

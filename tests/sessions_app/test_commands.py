@@ -119,9 +119,16 @@ def test_a_timeout_leaves_no_session(zapw: FakeZapw, zapw_bridge: Bridge) -> Non
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_no_session(zapw: FakeZapw, zapw_bridge: Bridge, how: signal.Signals) -> None:
-    threading.Timer(0.4, os.kill, (os.getpid(), how)).start()
+    terminal = Terminal()
+
+    def interrupt_once_shown() -> None:
+        while "Valid until" not in terminal.getvalue():
+            time.sleep(0.05)
+        os.kill(os.getpid(), how)
+
+    threading.Thread(target=interrupt_once_shown, daemon=True).start()
     with pytest.raises(SystemExit) as stopped:
-        _run("link_session", "shop", timeout=20)
+        _run("link_session", "shop", terminal=terminal, timeout=20)
     assert stopped.value.code == 130
     assert "shop" not in zapw.sessions
     assert not WhatsAppSession.objects.live().exists()
