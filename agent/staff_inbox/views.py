@@ -48,10 +48,13 @@ def inbox(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResp
             context["missing"], status = str(exc), 404
     if conversation is not None:
         _look(request, conversation)
+    # The versions are read before what they stand for: a poll then notices what changes while the page is drawn.
+    state = read_state(user, query, conversation_id=conversation.pk if conversation else None)
+    if conversation is not None:
+        conversation = visible_conversation(request, conversation.pk)
         context |= transcript_context(conversation, may_operate=context["may_operate"])
         context |= contact_context(conversation, user=user)
         context["hours"] = hour_choices()
-    state = read_state(user, query, conversation_id=conversation.pk if conversation else None)
     context |= list_context(state, query) | {"conversation_version": state.conversation_version}
     sessions = WhatsAppSession.objects.visible_to(user).live().order_by("name")[:200]
     context["sessions"] = [(str(row.pk), row.name) for row in sessions]

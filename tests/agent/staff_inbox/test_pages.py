@@ -149,6 +149,45 @@ def test_a_poll_brings_a_new_message(conversation: Conversation, says: Says, sta
     assert ("Fresh words" in changed["messages"], "Fresh words" in changed["rows"]) == (True, True)
 
 
+def test_a_message_that_arrives_while_the_page_is_drawn_is_brought_by_the_next_poll(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    client = log_in(staff_member)
+    with CaptureQueriesContext(connection) as queries:
+        client.get(page_of(conversation))
+    missed = []
+    for number in range(len(queries)):
+        page = page_during(lambda: says(f"Fresh words {number}."), client, conversation, after=number)  # noqa: B023
+        known = {"open": str(conversation.pk), "seen": page.context["conversation_version"]}
+        polled = client.get(reverse("inbox-poll"), known)
+        shown = "".join(entry["html"] for entry in page.context["entries"]) + (
+            polled.json().get("messages", "") if polled.content else ""
+        )
+        if f"Fresh words {number}." not in shown:
+            missed.append(number)
+    assert missed == []
+
+
+def page_during(happens: Callable[[], Any], client: Any, conversation: Conversation, *, after: int) -> Any:
+    """Get the page of a conversation; something happens after so many of its queries."""
+    executed = 0
+    is_inside = False
+
+    def count(execute: Any, *arguments: Any) -> Any:
+        nonlocal executed, is_inside
+        result = execute(*arguments)
+        if not is_inside:
+            executed += 1
+            if executed == after + 1:
+                is_inside = True
+                happens()
+                is_inside = False
+        return result
+
+    with connection.execute_wrapper(count):
+        return client.get(page_of(conversation))
+
+
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_words_are_shown_as_text(
     conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, text: str

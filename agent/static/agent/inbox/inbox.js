@@ -254,9 +254,10 @@ document.addEventListener("submit", async (event) => {
   if (form.dataset.ask && !window.confirm(form.dataset.ask)) return;
   const button = event.submitter;
   const place = form.querySelector(".trouble");
+  const values = new FormData(form, button?.name ? button : undefined); // a disabled button has no value
   if (button) button.disabled = true;
   try {
-    const { said, go } = await post(form.action, new FormData(form, button?.name ? button : undefined));
+    const { said, go } = await post(form.action, values);
     document.activeElement?.blur();
     say(said);
     if (go) location.href = go;

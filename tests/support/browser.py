@@ -1,0 +1,69 @@
+"""The inbox in a real browser: Debian's Chromium, steered by Playwright."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+FLAGS = [
+    "--no-sandbox",  # tests run as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+PHONE = {"width": 390, "height": 844}
+LAPTOP = {"width": 1366, "height": 768}
+expect.set_options(timeout=20_000)  # on a busy machine too
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class StaffBrowser:
+    """A person's browser: pages of one login. What the scripts complain about is gathered in `complaints`."""
+
+    def __init__(self, browser: Browser, *, url: str, viewport: dict[str, int] | None = None, **options: Any) -> None:
+        self.url = url
+        self.complaints: list[str] = []
+        self.context: BrowserContext = browser.new_context(
+            base_url=url, viewport=viewport or LAPTOP, locale="en-US", **options
+        )
+        self.context.set_default_timeout(20_000)
+        self.context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        self.context.on("console", lambda line: self._gather(line))
+
+    def _gather(self, line: Any) -> None:
+        if line.type == "error" and "Failed to load resource" not in line.text and "ERR_" not in line.text:
+            self.complaints.append(line.text)
+
+    def page(self, path: str = "/admin/inbox/") -> Page:
+        page = self.context.new_page()
+        page.goto(path)
+        return page
+
+    def log_in(self, username: str, password: str) -> Page:
+        """Log in as people do, and return the page where that leads."""
+        page = self.page("/admin/login/?next=/admin/")
+        page.fill("input[name=username]", username)
+        page.fill("input[name=password]", password)
+        page.press("input[name=password]", "Enter")
+        page.wait_for_url("**/admin/inbox/**")
+        return page
+
+    def close(self) -> None:
+        self.context.close()

@@ -1,0 +1,109 @@
+"""What staff do all day, in a real browser: read, reply, take over, share the work."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser import StaffBrowser
+from tests.support.fake_openai import FakeOpenAI
+
+People = Callable[..., StaffBrowser]
+
+
+def becomes_true(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> bool:
+    give_up_at = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def write(page: Page, text: str) -> None:
+    page.fill("#text", text)
+    page.press("#text", "Enter")
+
+
+def test_someone_who_logs_in_finds_the_inbox_with_its_list(people: People, contact: Any) -> None:
+    contact.says("Where is my parcel?")
+    page = people("olga").page("/admin/")
+    row = page.locator(f'a.row[href*="{contact.path}"]')
+    expect(row).to_contain_text("Where is my parcel?")
+    row.click()
+    expect(page.locator(".bubble.theirs")).to_contain_text("Where is my parcel?")
+
+
+def test_a_message_appears_within_two_seconds_without_a_reload(opened: Page, contact: Any) -> None:
+    opened.evaluate("window.wasNotReloaded = true")
+    contact.says("Are you open on Sunday?")
+    started_at = time.monotonic()
+    opened.locator(".bubble.theirs", has_text="Are you open on Sunday?").wait_for()
+    assert time.monotonic() - started_at < 4  # two, and as much again for a busy machine
+    assert opened.evaluate("window.wasNotReloaded")
+
+
+def test_a_reply_reaches_the_contact_and_takes_the_conversation_over(opened: Page, contact: Any) -> None:
+    write(opened, "We open at nine.")
+    expect(opened.locator(".bubble.by-staff")).to_contain_text("We open at nine.")
+    expect(opened.locator("#said")).to_contain_text("You have taken over")
+    expect(opened.locator("#text")).to_have_value("")
+    assert becomes_true(lambda: "We open at nine." in contact.heard)
+    assert contact.row("control") == ("human",)
+
+
+def test_the_answer_that_the_agent_is_writing_dies_when_someone_takes_over(
+    opened: Page, contact: Any, model: FakeOpenAI
+) -> None:
+    model.latency_s = 3
+    contact.says("What does it cost?")
+    opened.locator("#activity", has_text="The agent is writing").wait_for()
+    opened.get_by_role("button", name="Take over").click()
+    expect(opened.locator("#head")).to_contain_text("olga has taken over")
+    asked = model.count
+    time.sleep(3.5)  # the model's answer has come meanwhile
+    assert (len(contact.heard), model.count) == (1, asked)
+
+
+def test_a_released_conversation_is_answered_by_the_agent_again(opened: Page, contact: Any, model: FakeOpenAI) -> None:
+    write(opened, "One moment.")
+    opened.get_by_role("button", name="Release").click()
+    expect(opened.locator("#head")).to_contain_text("The agent answers")
+    model.say("The agent is back.")
+    contact.says("Thanks")
+    expect(opened.locator(".bubble.by-agent", has_text="The agent is back.")).to_be_visible()
+
+
+def test_a_conversation_is_assigned_to_a_colleague_who_finds_it(opened: Page, people: People, contact: Any) -> None:
+    opened.select_option("select[name=user]", label="pedro")
+    expect(opened.locator(f'a.row[href*="{contact.path}"] .badge.person')).to_have_text("pedro")
+    page = people("pedro").page("/admin/inbox/?tab=mine")
+    expect(page.locator(f'a.row[href*="{contact.path}"]')).to_be_visible()
+
+
+def test_a_note_is_seen_by_colleagues_and_never_sent(opened: Page, people: People, contact: Any) -> None:
+    opened.fill("#text", "She paid twice, be kind")
+    opened.click("#as-note")
+    expect(opened.locator(".bubble.colleague")).to_contain_text("She paid twice, be kind")
+    page = people("pedro").page(contact.path)
+    expect(page.locator(".bubble.colleague")).to_contain_text("olga")
+    assert len(contact.heard) == 1
+
+
+@pytest.mark.parametrize("tab", ["snoozed", "done"])
+def test_a_finished_conversation_comes_back_with_the_next_message(opened: Page, contact: Any, tab: str) -> None:
+    if tab == "done":
+        opened.fill("input[name=reason]", "solved")
+        opened.locator("#contact").get_by_role("button", name="Done").click()
+    else:
+        opened.locator("#contact").get_by_role("button", name="Snooze").click()
+    row = opened.locator(f'#rows a.row[href*="{contact.path}"]')
+    expect(row).to_have_count(0)
+    opened.goto(f"/admin/inbox/?tab={tab}")
+    expect(row).to_have_count(1)
+    contact.says("One more thing")
+    expect(row).to_have_count(0)
+    opened.goto("/admin/inbox/")
+    expect(row).to_contain_text("One more thing")
