@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from agent.server.backup import create_backup
+from agent.backups.create import create_backup
 from whatsapp_agent.terminal import OperatorCommand, read_passphrase
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from agent.server.backup import SECRETS
-from agent.server.restore import check_target, restore, verified
+from agent.backups.create import SECRETS
+from agent.backups.restore import check_target, restore, verified
 from whatsapp_agent.terminal import OperatorCommand, read_passphrase
 from whatsapp_agent.whole_file import whole_file
 

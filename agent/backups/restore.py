@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection
 from packaging.version import InvalidVersion, Version
 
-from agent.server.backup import DATABASE, FORMAT, MANIFEST, MEDIA, SECRET_NAMES, SECRETS, run_postgres
+from agent.backups.create import DATABASE, FORMAT, MANIFEST, MEDIA, SECRET_NAMES, SECRETS, run_postgres
 from agent.server.version import newest_migrations
 from whatsapp_agent.errors import Conflict, InvalidInput
 from whatsapp_agent.private_files import mend
