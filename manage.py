@@ -18,11 +18,12 @@ from whatsapp_agent import env
 from whatsapp_agent.postgres import embedded
 
 # All others work with data that exists: in an empty DATA_DIR, most likely, somebody forgot to say which one.
-MAY_CREATE_DATA = ("up", "link_session", "restore", "test")
+MAY_CREATE_DATA = ("up", "link_session", "test")
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp_agent.settings")
     env.creates_data = sys.argv[1:2] != [] and sys.argv[1] in MAY_CREATE_DATA
+    env.restores_data = sys.argv[1:2] == ["restore"]
     try:
         if sys.argv[1:2] == ["version"]:  # Django would print its own
             django.setup()

@@ -17,6 +17,7 @@ import environ
 from pydantic import Field, TypeAdapter, ValidationError
 
 creates_data = True  # manage.py sets it to False for commands that only work with data that exists
+restores_data = False  # manage.py sets it to True for `restore`, which brings secrets with it
 
 DOTENV_LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)")
 # As shells and container tools read it: a comment behind a value, after a space, is no part of it.
@@ -30,6 +31,7 @@ STEMMED_LANGUAGES = (
     "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
     "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
 )  # fmt: skip
+RESTORE = "restore"  # the directory in DATA_DIR that exists while a restore is under way, or was interrupted
 GENERATED = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
 IF_LOST = {
     "SECRET_KEY": "then give the bridges their keys again",
@@ -268,14 +270,21 @@ class Environment:
         The file has mode 0600 and is moved into place, so that a crash leaves no partial file. Of processes that start
         at once, the first one generates. Where data exists already, a missing secret is a mistake: a new one would not
         fit. Where there is none and this process may not create any (`creates_data`), they last as long as the process.
+        Nothing but `restore` runs where a restore is under way (`agent.backups.restore`).
         """
+        if os.path.isdir(data_dir / RESTORE) and not restores_data:
+            self.mistake(
+                "DATA_DIR",
+                f"{data_dir} holds a restore that is under way or was interrupted. Wait for it, or finish or undo it: "
+                "manage.py restore --recover",
+            )
         if not generate or self._is_mistaken("DATA_DIR"):
             return
         path = data_dir / "secrets.env"
         try:
             stored = _read_secrets(path)
             missing = [name for name in GENERATED if name not in stored and not self.text(name)]
-            if missing and (data_dir / "postgres" / "PG_VERSION").is_file():
+            if missing and not restores_data and (data_dir / "postgres" / "PG_VERSION").is_file():
                 lost = [name for name in missing if name in IF_LOST]
                 for name in lost:
                     self.mistake(

@@ -21,6 +21,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agent.server.version import newest_migrations
+from sessions_app.models import Bridge
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.postgres import embedded
 from whatsapp_agent.sealed_file import SealedWriter
@@ -63,7 +64,11 @@ def create_backup(path: Path, *, passphrase: str = "") -> Iterator[str]:
 def _parts(dump: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield what goes into the archive. Files come after the database, whose rows name only files that are stored."""
     yield DATABASE, dump
-    lines = (f"{name}={value}\n" for name in SECRET_NAMES if (value := getattr(settings, name)))
+    values = {name: getattr(settings, name) for name in SECRET_NAMES}
+    if not values["WHATSAPP_WEBHOOK_SECRET"]:  # with DATABASE_URL it may have been generated into the bridge's row
+        default = Bridge.objects.filter(slug=Bridge.DEFAULT).first()
+        values["WHATSAPP_WEBHOOK_SECRET"] = default.webhook_secret if default else ""
+    lines = (f"{name}={value}\n" for name, value in values.items() if value)
     yield SECRETS, io.BytesIO("".join(lines).encode())
     for name in _stored_files(""):
         try:
@@ -105,8 +110,8 @@ def _add(archive: tarfile.TarFile, name: str, content: IO[bytes]) -> str:
     return source.digest.hexdigest()
 
 
-def run_postgres(program: str, *arguments: str, connect: bool = True, **streams: Any) -> None:
-    """Run one of PostgreSQL's programs on the database. Raises BackupFailed with what it printed."""
+def postgres_command(program: str, *arguments: str, connect: bool) -> tuple[list[str], dict[str, str]]:
+    """Return the command line and the environment of one of PostgreSQL's programs, with `connect` for the database."""
     environment = {"PATH": os.defpath, "LC_ALL": "C"}
     if connect:
         connection.ensure_connection()
@@ -117,9 +122,13 @@ def run_postgres(program: str, *arguments: str, connect: bool = True, **streams:
             environment["PGPASSWORD"] = str(password)
         host = environment.get("PGHOST", "")
         environment["PGHOST"] = host.replace("/proc/self/", f"/proc/{os.getpid()}/", 1)
-    done = subprocess.run(  # noqa: S603
-        [embedded.program(program), *arguments], env=environment, stderr=subprocess.PIPE, check=False, **streams
-    )
+    return [str(embedded.program(program)), *arguments], environment
+
+
+def run_postgres(program: str, *arguments: str, connect: bool = True, **streams: Any) -> None:
+    """Run one of PostgreSQL's programs on the database. Raises BackupFailed with what it printed."""
+    command, environment = postgres_command(program, *arguments, connect=connect)
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=False, **streams)  # noqa: S603
     if done.returncode:
         printed = " ".join(done.stderr.decode(errors="replace").split())
         raise BackupFailed(f"{program} failed: {printed[:500]}")

@@ -1,32 +1,43 @@
-"""Restore a backup: verify all of it first, then replace the database in one transaction, or nothing."""
+"""Replace an installation by a backup: all of it or nothing, also if this process is killed in the middle.
 
-import hashlib
+The database is replaced in one transaction, which also writes the restore's id into it; only then are media and secrets
+moved into place. Meanwhile DATA_DIR/restore holds them with the id: while it exists nothing starts
+(`Environment.prepare_secrets`), and whether the database has the id decides whether an interrupted restore is finished
+or undone.
+"""
+
+import fcntl
 import json
 import os
 import shutil
-import tarfile
+import signal
+import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
 
 from django.conf import settings
 from django.db import connection
-from packaging.version import InvalidVersion, Version
 
-from agent.backups.create import DATABASE, FORMAT, MANIFEST, MEDIA, SECRET_NAMES, SECRETS, run_postgres
-from agent.server.version import newest_migrations
-from whatsapp_agent.errors import Conflict, InvalidInput
+from agent.backups.archive import UNPACKED, Archive
+from agent.backups.create import DATABASE, SECRET_NAMES, SECRETS, BackupFailed, postgres_command, run_postgres
+from agent.server.startup import database_location
+from whatsapp_agent import env
+from whatsapp_agent.errors import Conflict
+from whatsapp_agent.postgres import embedded
 from whatsapp_agent.private_files import mend
-from whatsapp_agent.sealed_file import MAGIC, SealedReader
-from whatsapp_agent.version import VERSION
 
-MAX_MANIFEST_BYTES = 256 * 1024 * 1024
-COPY_BYTES = 1024 * 1024
-# Everything of the schema but what belongs to an extension.
+STATE = "restore.json"
+BEFORE, MEDIA = "before", "media"
+# What a restore may create in DATA_DIR.
+CREATED = (MEDIA, SECRETS, "postgres", "postgres.new", "postgres.users", "postgres.lock")
+# Everything of the schema but what belongs to an extension. The lock lasts as long as the transaction.
 EMPTY_DATABASE = """
+BEGIN;
+SELECT pg_advisory_xact_lock(hashtextextended('restore', 0));
 DO $$ DECLARE item record; BEGIN
     FOR item IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
         EXECUTE format('DROP TABLE IF EXISTS %I CASCADE', item.tablename);
@@ -46,87 +57,32 @@ UPDATE messaging_conversation SET lease_token = NULL, lease_expires_at = NULL WH
 UPDATE messaging_message SET status = 'unconfirmed', error_code = 'restored',
        error = 'Restored from a backup: it may have been sent since.'
  WHERE direction = 'outbound' AND status IN ('queued', 'sending');
+COMMENT ON TABLE messaging_message IS 'restore {id}';
+COMMIT;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A verified archive, unpacked into a private directory."""
-
-    directory: Path
-    manifest: dict[str, Any]
-
-    @property
-    def secrets(self) -> dict[str, str]:
-        lines = (self.directory / SECRETS).read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)
+WAIT_FOR_RESTORE = "SELECT pg_advisory_xact_lock(hashtextextended('restore', 0))"
+SELECT_RESTORED = "SELECT obj_description(to_regclass('messaging_message'), 'pg_class')"
 
 
 @contextmanager
-def verified(path: Path, *, passphrase: str = "") -> Iterator[Archive]:
-    """Unpack the archive beside the data, and verify it. Raises InvalidInput if it cannot be restored here."""
-    settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix="restore-") as name, path.open("rb") as file:
-        directory = Path(name)
-        is_sealed = file.read(len(MAGIC)) == MAGIC
-        if is_sealed and not passphrase:
-            raise InvalidInput("This backup is encrypted: give its passphrase.")
-        if not is_sealed:
-            file.seek(0)
-        source = SealedReader(file, passphrase) if is_sealed else file
-        try:
-            digests = _unpack(cast(IO[bytes], source), directory)
-        except (tarfile.TarError, EOFError) as exc:
-            raise InvalidInput(f"{path} is not a whole backup: {exc}.") from exc
-        yield Archive(directory, _checked_manifest(directory, digests, path=path))
-
-
-def _unpack(source: IO[bytes], directory: Path) -> dict[str, str]:
-    digests: dict[str, str] = {}
-    with tarfile.open(mode="r|", fileobj=source) as archive:
-        for entry in archive:
-            name = PurePosixPath(entry.name)
-            is_ours = entry.name in {DATABASE, SECRETS, MANIFEST} or entry.name.startswith(MEDIA)
-            leads_out = name.is_absolute() or ".." in name.parts or "\\" in entry.name or "\0" in entry.name
-            if not entry.isfile() or not is_ours or leads_out or entry.name in digests:
-                raise InvalidInput(f"The archive is refused: {entry.name!r} does not belong into a backup.")
-            target = directory / name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            content, digest = archive.extractfile(entry), hashlib.sha256()
-            assert content is not None
-            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
-                while data := content.read(COPY_BYTES):
-                    digest.update(data)
-                    copy.write(data)
-            digests[entry.name] = digest.hexdigest()
-    while source.read(COPY_BYTES):  # to the end, so that a shortened encrypted file is noticed
-        pass
-    return digests
-
-
-def _checked_manifest(directory: Path, digests: dict[str, str], *, path: Path) -> dict[str, Any]:
-    digests.pop(MANIFEST, None)
+def one_restore() -> Iterator[list[str]]:
+    """Let no other restore run into DATA_DIR; yield what it holds. Raises Conflict."""
+    data_dir = Path(settings.DATA_DIR)
+    is_new = not data_dir.exists()
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(data_dir, os.O_RDONLY)
     try:
-        manifest = json.loads((directory / MANIFEST).read_bytes())
-        expected, version = dict(manifest["sha256"]), Version(manifest["version"])
-        migrations = dict(manifest["migrations"])
-    except FileNotFoundError as exc:
-        raise InvalidInput(f"{path} is not a whole backup: its end is missing.") from exc
-    except (ValueError, KeyError, TypeError, InvalidVersion) as exc:
-        raise InvalidInput(f"{path} is not a backup of this project.") from exc
-    if manifest.get("format") != FORMAT or version > Version(VERSION):
-        raise InvalidInput(
-            f"The backup is of version {version}, newer than this one ({VERSION}). Install that version."
-        )
-    known = newest_migrations()
-    if any(int(name[:4]) > int(known[app][:4]) for app, name in migrations.items() if app in known) or (
-        set(migrations) - set(known)
-    ):
-        raise InvalidInput("The backup's database is newer than this version. Install the version it was made with.")
-    if expected != digests or not {DATABASE, SECRETS} <= set(digests):
-        raise InvalidInput(f"{path} is damaged: its contents do not match its manifest.")
-    run_postgres("pg_restore", "--list", str(directory / DATABASE), connect=False, stdout=-3)
-    return cast(dict[str, Any], manifest)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in data_dir.glob(f"{UNPACKED}*"):  # by a restore that was killed before it changed anything
+            shutil.rmtree(left)
+        yield sorted(path.name for path in data_dir.iterdir())
+    except BlockingIOError as exc:
+        raise Conflict(f"Another restore or a first start is running in {data_dir}.") from exc
+    finally:
+        os.close(lock)
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                data_dir.rmdir()
 
 
 def check_target(archive: Archive, *, replace: bool) -> None:
@@ -143,57 +99,136 @@ def check_target(archive: Archive, *, replace: bool) -> None:
         raise Conflict(f"The database is in use ({users} connections). Stop the application first.")
     if has_tables and not replace:
         raise Conflict("The database holds an installation already. Restore into an empty one, or add --replace.")
-    if not settings.EMBEDDED and archive.secrets.get("SECRET_KEY") != settings.SECRET_KEY:
+    is_given = settings.ENVIRONMENT.source("SECRET_KEY") != str(settings.DATA_DIR / SECRETS)
+    if is_given and archive.secrets.get("SECRET_KEY") != settings.SECRET_KEY:
         raise Conflict(
             "SECRET_KEY differs from that of the backup, whose credentials could not be read. Set the secrets of the "
             "backup: restore FILE --secrets NEW_FILE writes them."
         )
 
 
-def restore(archive: Archive) -> None:
-    """Replace database, media and secrets by the archive's. If it fails, everything is as it was before."""
-    script = archive.directory / "restore.sql"
-    before, after = archive.directory / "before.sql", archive.directory / "after.sql"
-    toc, wanted = archive.directory / "toc", archive.directory / "wanted"
+def restore(archive: Archive, *, found: Sequence[str], replace: bool) -> None:
+    """Replace database, media and secrets by the archive's; `found` is what DATA_DIR held before.
+
+    If it fails, everything is as it was. Raises Conflict or BackupFailed.
+    """
+    directory, restore_id = archive.directory, uuid4().hex
+    secrets = "".join(f"{name}={archive.secrets[name]}\n" for name in SECRET_NAMES if archive.secrets.get(name))
+    (directory / SECRETS).write_text(secrets)
+    (directory / MEDIA).mkdir(exist_ok=True)
+    state = {"id": restore_id, "found": list(found), "database": database_location()}
+    (directory / STATE).write_text(json.dumps(state))
+    os.sync()  # before the database says that it is restored
+    under_way = directory.rename(settings.DATA_DIR / env.RESTORE)
+    try:
+        check_target(archive, replace=replace)
+        _replace_database(under_way / DATABASE, restore_id)
+    except BaseException:
+        if not settle():
+            raise
+    else:
+        settle()
+
+
+def settle() -> bool:
+    """Finish a restore that has replaced the database, or undo what it has done; return whether it is finished."""
+    under_way = settings.DATA_DIR / env.RESTORE
+    state = json.loads((under_way / STATE).read_text())
+    if state["database"] != database_location():
+        raise Conflict(f"That restore was into {state['database']}. Set DATABASE_URL and DATA_DIR as they were then.")
+    ignored = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ignored)
+    try:
+        if is_restored := _has_id(state["id"]):
+            _place_files(under_way)
+        else:
+            leave_as_found(state["found"])
+        done = under_way.rename(under_way.with_name(f"{UNPACKED}{state['id']}"))
+        shutil.rmtree(done)
+        return is_restored
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _has_id(restore_id: str) -> bool:
+    """Return whether the database was replaced by this restore, once none is replacing it any more."""
+    connection.close()
+    if settings.EMBEDDED and not (settings.DATA_DIR / "postgres").exists():
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(WAIT_FOR_RESTORE)
+        cursor.execute(SELECT_RESTORED)
+        return bool(cursor.fetchone()[0] == f"restore {restore_id}")
+
+
+def _place_files(under_way: Path) -> None:
+    """Move media and secrets into place. Done again after an interruption, it goes on where it stopped."""
+    data_dir, before = Path(settings.DATA_DIR), under_way / BEFORE
+    before.mkdir(exist_ok=True)
+    for name in [MEDIA, *([SECRETS] if settings.EMBEDDED else [])]:
+        if (under_way / name).exists():
+            if (data_dir / name).exists():
+                (data_dir / name).rename(before / name)
+            (under_way / name).rename(data_dir / name)
+    mend(data_dir, but=("postgres",))
+    os.sync()
+
+
+def leave_as_found(found: Sequence[str]) -> None:
+    """Remove what a restore or its check has created in DATA_DIR."""
+    data_dir = Path(settings.DATA_DIR)
+    created = [name for name in CREATED if name not in found and (data_dir / name).exists()]
+    if "postgres" in created:
+        connection.close()
+        if not embedded.stop(data_dir / "postgres"):
+            return  # somebody else uses it
+    for name in created:
+        path = data_dir / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _replace_database(dump: Path, restore_id: str) -> None:
+    """Replace the database in one transaction, which ends in nothing unless this process lives to commit it."""
+    toc, wanted = dump.with_name("toc"), dump.with_name("wanted")
     with toc.open("wb") as file:
-        run_postgres("pg_restore", "--list", str(archive.directory / DATABASE), connect=False, stdout=file)
+        run_postgres("pg_restore", "--list", str(dump), connect=False, stdout=file)
     lines = toc.read_text().splitlines(keepends=True)
     wanted.write_text("".join(line for line in lines if " EXTENSION " not in line and " SCHEMA " not in line))
-    with script.open("wb") as file:
-        run_postgres(
-            "pg_restore", "--no-owner", "--no-privileges", f"--use-list={wanted}", "--file=-",
-            str(archive.directory / DATABASE), connect=False, stdout=file,
-        )  # fmt: skip
-    before.write_text(EMPTY_DATABASE)
-    after.write_text(SETTLE)
-    with _files_in_place(archive):
-        run_postgres(
-            "psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1",
-            f"--file={before}", f"--file={script}", f"--file={after}", stdout=-3,
-        )  # fmt: skip
+    script = ("pg_restore", "--no-owner", "--no-privileges", f"--use-list={wanted}", "--file=-", str(dump))
+    session = ("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-")
+    with _running(*session, connect=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as psql:
+        assert psql.stdin is not None
+        with suppress(BrokenPipeError):  # its exit code and output say why
+            psql.stdin.write(EMPTY_DATABASE.encode())
+            with _running(*script, connect=False, stdout=subprocess.PIPE) as reading:
+                assert reading.stdout is not None
+                shutil.copyfileobj(reading.stdout, psql.stdin, 1024 * 1024)
+            psql.stdin.write(SETTLE.format(id=restore_id).encode())
+        with suppress(BrokenPipeError):
+            psql.stdin.close()
     connection.close()
 
 
 @contextmanager
-def _files_in_place(archive: Archive) -> Iterator[None]:
-    """Put media and secrets into place; put those from before back if the block fails."""
-    data_dir, saved = Path(settings.DATA_DIR), archive.directory / "saved"
-    saved.mkdir()
-    secrets = "".join(f"{name}={archive.secrets[name]}\n" for name in SECRET_NAMES if archive.secrets.get(name))
-    (archive.directory / SECRETS).write_text(secrets)
-    (archive.directory / "media").mkdir(exist_ok=True)
-    names = ["media", *(["secrets.env"] if settings.EMBEDDED else [])]
-    try:
-        for name in names:
-            if (data_dir / name).exists():
-                (data_dir / name).rename(saved / name)
-            (archive.directory / name).rename(data_dir / name)
-        yield
-    except BaseException:
-        for name in names:
-            if (saved / name).exists():
-                if (data_dir / name).is_dir():
-                    shutil.rmtree(data_dir / name)
-                (saved / name).replace(data_dir / name)
-        raise
-    mend(data_dir, but=("postgres",))
+def _running(program: str, *arguments: str, connect: bool, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one of PostgreSQL's programs beside the block, and wait for it. Raises BackupFailed with what it printed."""
+    command, environment = postgres_command(program, *arguments, connect=connect)
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(command, env=environment, stderr=printed, **streams)  # noqa: S603
+        try:
+            yield process
+            returned = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with suppress(OSError):
+                        stream.close()
+        if returned:
+            printed.seek(0)
+            raise BackupFailed(f"{program} failed: {_shortened(printed)}")
+
+
+def _shortened(printed: IO[bytes]) -> str:
+    return " ".join(printed.read(2000).decode(errors="replace").split())[:500]

@@ -134,7 +134,7 @@ def _use(data_dir: Path) -> None:
 
 def _leave(data_dir: Path, pid: int) -> None:
     if pid == os.getpid():  # a forked child runs these too, and shares its parent's lock
-        with suppress(NotStarted):
+        with suppress(NotStarted, KeyboardInterrupt):
             stop(data_dir)
 
 

@@ -2,52 +2,20 @@
 
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
-import psycopg2
 import pytest
 
-from tests.support.application import ROOT, SECRETS, copy_data, open_to_all
-from whatsapp_agent.postgres import embedded
-
-SEED = ("seed_demo", "--messages", "300", "--conversations", "10", "--sessions", "1")
-GENERATED = ["SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD"]
-
-
-def manage(data_dir: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {name: value for name, value in os.environ.items() if name not in {*GENERATED, "DATABASE_URL"}}
-    return subprocess.run(
-        [sys.executable, "manage.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False,
-        env=own | {"DATA_DIR": str(data_dir)} | environment,
-    )  # fmt: skip
-
-
-def received(data_dir: Path, **environment: str) -> tuple[int, dict[str, int]]:
-    done = manage(data_dir, "stats", "--since", "3000d", "--json", **environment)
-    assert done.returncode == 0, done.stderr
-    data = json.loads(done.stdout)
-    return data["conversations"]["total"], data["messages"]["inbound"]
+from tests.support.application import SECRETS, open_to_all
+from tests.support.operators import installation, manage, postgres_server, received
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Path:
     """An installation with messages, one file and secrets of its own."""
-    data_dir = open_to_all(tmp_path_factory.mktemp("source"))
-    copy_data(prepared_data, data_dir)
-    (data_dir / "secrets.env").write_text("".join(f"{name}={value}\n" for name, value in SECRETS.items()))
-    media = data_dir / "media" / "2026" / "11"
-    media.mkdir(parents=True)
-    (media / "photo.png").write_bytes(b"a photo")
-    done = manage(data_dir, *SEED)
-    assert done.returncode == 0, done.stderr
-    return data_dir
+    return installation(tmp_path_factory.mktemp("source"), prepared_data, messages=300)
 
 
 @pytest.fixture(scope="module")
@@ -147,17 +115,8 @@ def test_a_backup_does_not_overwrite_a_file(source: Path, backup: Path) -> None:
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> Iterator[str]:
-    """An empty database on a server that the application does not manage."""
-    place = open_to_all(tmp_path) / "server"
-    place.mkdir()
-    server = embedded.ensure_running(place / "postgres")
-    connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname="postgres")
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE agent")
-    connection.close()
-    yield f"postgres://{embedded.SUPERUSER}@{quote(str(server.socket_dir), safe='')}:5432/agent"
-    os.kill(int((place / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGQUIT)
+    with postgres_server(tmp_path) as url:
+        yield url
 
 
 def test_a_backup_restores_into_an_external_postgresql_with_the_same_secrets(
