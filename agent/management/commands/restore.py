@@ -34,6 +34,12 @@ class Command(OperatorCommand):
         if file is None and not recover:
             raise CommandError("Name the backup: manage.py restore FILE.")
         env.creates_data = True  # the database; until now nothing was created
+        try:
+            self._handle(file, recover=recover, dry_run=dry_run, **options)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left is to stop the embedded database
+
+    def _handle(self, file: Path | None, *, recover: bool, dry_run: bool, **options: Any) -> None:
         with one_restore() as found:
             if env.RESTORE in found:
                 if dry_run:
