@@ -1,4 +1,4 @@
-"""The processes that take turns and send, in the admin."""
+"""The processes that take turns and send, and alerts, in the admin."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
-from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, ReadOnlyAdmin
 from agent import heartbeats
-from agent.models import STALLED_S, EngineProcess, EngineProcessQuerySet
+from agent.models import STALLED_S, Alert, EngineProcess, EngineProcessQuerySet
 
 
 @admin.register(EngineProcess)
@@ -41,3 +41,18 @@ class EngineProcessAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
         if not works:
             messages.warning(request, f"{text[0].upper()}{text[1:]}. {heartbeats.remedy()}")
         return super().changelist_view(request, extra_context)
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin, AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
+    """Read only: `agent.monitoring.alerts` writes them."""
+
+    list_display = ["rule", "subject", "detail", "fired_at", "lasts", "recovered_at"]
+    list_filter = ["rule"]
+    ordering = ["-fired_at"]
+    fields = ["rule", "subject", "detail", "fired_at", "last_seen_at", "recovered_at"]
+    readonly_fields = fields
+
+    @admin.display(boolean=True)
+    def lasts(self, row: Alert) -> bool:
+        return row.recovered_at is None

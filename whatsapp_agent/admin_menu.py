@@ -26,6 +26,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "auth.Group": "group",
         "accounts.ApiKey": "key",
         "agent.EngineProcess": "memory",
+        "agent.Alert": "notification_important",
     },
 }
 OTHER_ICON = "database"

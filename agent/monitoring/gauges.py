@@ -8,6 +8,7 @@ from django.db.models import Count, Min, Sum
 from prometheus_client.core import GaugeMetricFamily
 
 from agent.models import STALLED_S, Alert, EngineProcess
+from agent.monitoring.alert_rules import RULES
 from messaging.models import Conversation, Media, Message, WebhookDelivery
 from messaging.models.conversations import NEEDS_PERSON
 from sessions_app.models import WhatsAppSession
@@ -54,8 +55,9 @@ def read_gauges() -> Iterator[GaugeMetricFamily]:
     yield gauge("database_max_connections", "How many connections the database server takes.", max_connections)
     yield gauge("database_size_bytes", "Size of the database.", size_bytes)
     yield from _disk()
-    firing = Alert.objects.filter(recovered_at=None).order_by("rule").values_list("rule").annotate(count=Count("pk"))
-    yield by_label("alerts", "Alerts that last, by rule.", "rule", dict(firing))
+    lasting = dict(Alert.objects.filter(recovered_at=None).order_by().values_list("rule").annotate(count=Count("pk")))
+    alerts = {rule.name: lasting.get(rule.name, 0) for rule in RULES}
+    yield by_label("alerts", "Alerts that last, by rule.", "rule", alerts)
 
 
 def _queues(now: datetime) -> Iterator[GaugeMetricFamily]:

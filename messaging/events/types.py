@@ -55,6 +55,19 @@ ENDPOINT_TEST = EventType(
     ENDPOINT_PAYLOAD,
     is_subscribable=False,
 )
+ALERT_PAYLOAD = {
+    "alert": "id of the alert, the same in both events",
+    "rule": "`number_offline`, `turns_fail`, `sends_fail`, `messages_wait`, `no_worker`, `disk_nearly_full`, "
+    "`bridge_unreachable`, `certificate_expires` or `quota_used_up`",
+    "detail": "what is wrong, as a sentence",
+}
+ALERT_FIRED = EventType(
+    "alert.fired",
+    "Something is wrong that an administrator should look at. Of a number, who sees it receives this; else each "
+    "administrator does, as an event of their own.",
+    ALERT_PAYLOAD,
+)
+ALERT_RECOVERED = EventType("alert.recovered", "What an `alert.fired` reported is no longer so.", ALERT_PAYLOAD)
 EVENT_TYPES = (
     _message("received", "A message of a contact was stored."),
     _message("queued", "A message was queued for sending; again when a failed one is retried."),
@@ -129,6 +142,8 @@ EVENT_TYPES = (
         },
     ),
     CALL_CHANGED,
+    ALERT_FIRED,
+    ALERT_RECOVERED,
     ENDPOINT_DISABLED,
     ENDPOINT_TEST,
 )

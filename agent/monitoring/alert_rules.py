@@ -1,0 +1,213 @@
+"""The conditions that administrators are alerted of: one table, each with the function that finds it."""
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from cryptography import x509
+from django.conf import settings
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+
+from agent import heartbeats
+from agent.models import EngineProcess
+from messaging.models import Conversation, Message, Turn
+from messaging.models.turns import TurnQuerySet
+from sessions_app.bridges import bridge_health
+from sessions_app.models import Bridge, WhatsAppSession
+from whatsapp_agent import disk, postgres
+
+WINDOW = timedelta(minutes=15)  # in which failures are counted
+LONGEST_TURN = timedelta(hours=1)
+MIN_FAILED_SHARE = 0.2  # of all turns within the window: a few of thousands are no outage
+CONNECT_TIMEOUT_S = 10
+OPENAI_URL = "https://api.openai.com"
+QUOTA_CODE = "insufficient_quota"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """That a condition is given. `subject` tells several of one rule apart; `detail` has no numbers, texts or names."""
+
+    detail: str
+    subject: str = ""
+    session_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`find` says what is wrong now. What is no longer found recovers, if it is of `my_subject` where that is given."""
+
+    name: str
+    title: str
+    find: Callable[[], Sequence[Finding]]
+    remedy: str
+    my_subject: Callable[[], str] | None = None
+    asks_others: bool = False  # another server, which may take its time
+
+
+def _offline() -> list[Finding]:
+    """Find numbers that were linked and lost their link some time ago."""
+    Status = WhatsAppSession.Status
+    since = timezone.now() - timedelta(seconds=settings.ALERT_OFFLINE_S)
+    is_lost = Q(status__in=[Status.DISCONNECTED, Status.LOGGED_OUT]) | Q(
+        status__in=[Status.QR_WAITING, Status.CONNECTING], linked_at__isnull=False
+    )
+    rows = WhatsAppSession.objects.live().filter(is_lost, status_changed_at__lte=since).order_by("name")
+    return [
+        Finding(f"It is {status} since {_time(at)}.", subject=name, session_id=pk)
+        for pk, name, status, at in rows.values_list("pk", "name", "status", "status_changed_at")
+    ]
+
+
+def _turns_fail() -> list[Finding]:
+    counted = _recent_turns().aggregate(total=Count("pk"), failed=Count("pk", filter=Q(outcome=Turn.Outcome.FAILED)))
+    failed, total = counted["failed"], counted["total"]
+    if failed < settings.ALERT_FAILURES or failed < total * MIN_FAILED_SHARE:
+        return []
+    return [Finding(f"{failed} of {total} turns of the last 15 minutes failed.")]
+
+
+def _recent_turns() -> TurnQuerySet:
+    """Return the turns that ended within the window, by their ids: a UUIDv7 begins with the time of its creation."""
+    now = timezone.now()
+    first = UUID(int=int((now - WINDOW - LONGEST_TURN).timestamp() * 1000) << 80)
+    return Turn.objects.filter(pk__gte=first, created_at__gte=now - WINDOW)
+
+
+def _sends_fail() -> list[Finding]:
+    bad = [Message.Status.FAILED, Message.Status.UNCONFIRMED]
+    count = Message.objects.filter(status__in=bad, said_at__gte=timezone.now() - WINDOW).count()
+    if count < settings.ALERT_FAILURES:
+        return []
+    return [Finding(f"{count} messages of the last 15 minutes were not sent, or may not have been.")]
+
+
+def _messages_wait() -> list[Finding]:
+    """Find the oldest message to be answered whose turn does not begin, or fails again and again."""
+    before = timezone.now() - timedelta(seconds=settings.ALERT_UNANSWERED_S)
+    late = Conversation.objects.filter(
+        Q(due_at__lt=before) | Q(retry_at__isnull=False, burst_started_at__lt=before),
+        control=Conversation.Control.AGENT,
+        due_at__isnull=False,
+    ).aggregate(count=Count("pk"), oldest=Min("burst_started_at"), due=Min("due_at"))
+    if not late["count"]:
+        return []
+    oldest = late["oldest"] or late["due"]
+    return [Finding(f"{late['count']} conversations wait for an answer, the first since {_time(oldest)}.")]
+
+
+def _no_worker() -> list[Finding]:
+    if EngineProcess.objects.working().exists():
+        return []
+    return [Finding("Nothing is answered and nothing is sent.")]
+
+
+def _disk_full() -> list[Finding]:
+    usage = disk.usage()
+    if usage is None or usage.free * 100 >= usage.total * settings.ALERT_DISK_FREE_PERCENT:
+        return []
+    return [Finding(f"{usage.free * 100 // usage.total}% of the disk of DATA_DIR is free.", subject=_this_machine())]
+
+
+def _this_machine() -> str:
+    return socket.gethostname()[:255]
+
+
+def _quota() -> list[Finding]:
+    """Find conversations that wait because the model's account has nothing left, or turns that failed for it."""
+    waiting = Conversation.objects.filter(
+        due_at__isnull=False,
+        retry_at__isnull=False,
+        attention_reason=Conversation.Attention.MODEL_REFUSES,
+        attention_note__contains=f"({QUOTA_CODE})",
+    )
+    failed = _recent_turns().filter(outcome=Turn.Outcome.FAILED, reason__startswith=f"{QUOTA_CODE}:")
+    if not waiting.exists() and not failed.exists():
+        return []
+    return [Finding("The model's server says that the account has nothing left.")]
+
+
+def _bridges() -> list[Finding]:
+    bridges = list(Bridge.objects.order_by("slug"))
+    postgres.release()
+    return [
+        Finding(f"The bridge ({bridge.kind}) does not answer as it should.", subject=bridge.slug)
+        for bridge in bridges
+        if not bridge_health(bridge).is_well
+    ]
+
+
+def _certificates() -> list[Finding]:
+    return list(_expiring(settings.OPENAI_BASE_URL or (OPENAI_URL if settings.OPENAI_API_KEY else "")))
+
+
+def _expiring(url: str) -> Iterator[Finding]:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        return
+    expires_at = certificate_expiry(parts.hostname, parts.port or 443)
+    if expires_at is None or expires_at > timezone.now() + timedelta(days=settings.ALERT_CERTIFICATE_DAYS):
+        return
+    verb = "expires" if expires_at > timezone.now() else "has expired"
+    yield Finding(f"It {verb} at {_time(expires_at)}.", subject=parts.hostname)
+
+
+def certificate_expiry(host: str, port: int) -> datetime | None:
+    """Return until when the certificate of a TLS server is valid; None if the server cannot be reached."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # one that has expired is looked at, too; nothing is sent
+    try:
+        with (
+            socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as connected,
+            context.wrap_socket(connected, server_hostname=host) as tls,
+        ):
+            encoded = tls.getpeercert(binary_form=True)
+    except OSError:
+        return None  # turns fail, which has a rule of its own
+    return x509.load_der_x509_certificate(encoded).not_valid_after_utc if encoded else None
+
+
+def _time(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else "an unknown time"
+
+
+RULES = (
+    Rule(
+        "number_offline",
+        "A number is offline",
+        _offline,
+        "Link it again: manage.py link_session, or Connect in the admin. What is queued is sent then.",
+    ),
+    Rule("turns_fail", "Turns fail", _turns_fail, "See them in the admin (Turns); manage.py doctor asks the model."),
+    Rule("sends_fail", "Messages are not sent", _sends_fail, "See them in the admin; manage.py doctor asks bridges."),
+    Rule("messages_wait", "Messages wait for an answer", _messages_wait, "manage.py doctor says what is in the way."),
+    Rule("no_worker", "No process takes turns and sends", _no_worker, heartbeats.remedy()),
+    Rule(
+        "disk_nearly_full",
+        "The disk is nearly full",
+        _disk_full,
+        "Delete something, enlarge it, or set RETENTION_...: manage.py prune --dry-run counts.",
+        my_subject=_this_machine,
+    ),
+    Rule(
+        "bridge_unreachable",
+        "A bridge does not answer",
+        _bridges,
+        "Does it run, and does it take our key? See its log.",
+        asks_others=True,
+    ),
+    Rule(
+        "certificate_expires",
+        "The certificate of the model's server expires",
+        _certificates,
+        "Have its operator renew it; afterwards no turn can be answered.",
+        asks_others=True,
+    ),
+    Rule("quota_used_up", "The model's quota is used up", _quota, "Add credit to the account of OPENAI_API_KEY."),
+)
