@@ -22,7 +22,7 @@ WHO = ("admin", "operator", "stranger")
 WORLD = f"""
 from django.contrib.auth.models import Group
 from accounts.models import User
-from messaging.management.demo_data import seed
+from messaging.management.seeding import seed
 from sessions_app.models import Membership, WhatsAppSession
 list(seed(messages=300, conversations=20, sessions=2))
 for name in ("operator", "stranger"):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from messaging.management.demo_data import seed
+from messaging.management.seeding import seed
 from sessions_app.services import ensure_default_bridges
 
 
