@@ -26,6 +26,7 @@ from agent.bridges.events import (
 from agent.monitoring.instruments import BRIDGE_EVENTS
 from commands.parsing import read_command
 from messaging import inbound, receipts
+from messaging.calls.recording import record_call
 from messaging.contacts.lookup import record_changed_id
 from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
@@ -79,6 +80,8 @@ def _on_our_clock(*, bridge: Bridge, event: BridgeEvent) -> BridgeEvent:
                 observe(bridge, BridgeClock.MESSAGES, event.sent_at)
             sent_at = on_our_clock(bridge, BridgeClock.MESSAGES, event.sent_at)
             return replace(event, sent_at=sent_at or on_our_clock(bridge, BridgeClock.EVENTS, event.posted_at))
+        case CallChanged():
+            return replace(event, at=on_our_clock(bridge, BridgeClock.MESSAGES, event.at))
         case StatusChanged() | SessionChanged():
             observe(bridge, BridgeClock.EVENTS, event.at)
             return replace(event, at=on_our_clock(bridge, BridgeClock.EVENTS, event.at))
@@ -134,7 +137,7 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
         case SessionChanged():
             record_session_change(bridge=bridge, event=event)
         case CallChanged():
-            inbound.record_call(bridge=bridge, event=event)
+            record_call(bridge=bridge, event=event)
         case HandoverChanged():
             inbound.record_handover(bridge=bridge, event=event)
         case ContactIdChanged(old=old, new=new):

@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 from uuid_utils.compat import uuid7
 
 from agent.bridges.events import (
-    CallChanged,
     ChatAddress,
     HandoverChanged,
     Kind,
@@ -24,9 +23,8 @@ from messaging import control
 from messaging.contacts.creation import create_contact
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.phones import owner_spellings
-from messaging.events.types import CALL_CHANGED
 from messaging.media import fetching
-from messaging.models import CallEvent, Contact, Conversation, Event, HeldMessage, Message
+from messaging.models import Contact, Conversation, HeldMessage, Message
 from messaging.receipts import record_sent
 from sessions_app.bridges import BridgeChanged
 from sessions_app.models import Bridge, WhatsAppSession
@@ -351,32 +349,6 @@ def record_handover(*, bridge: Bridge, event: HandoverChanged) -> None:
         control.mute(conversation=row, reason=HELD_BY_PLATFORM)
     elif event.is_ours and row.control_reason == HELD_BY_PLATFORM:
         control.release(conversation=row, reason="given back by the platform")
-
-
-@transaction.atomic
-def record_call(*, bridge: Bridge, event: CallChanged) -> None:
-    """Write a call to the event feed, each of its statuses once. It is no message, and no turn follows."""
-    session = register_session(bridge=bridge, name=event.session)
-    contact = resolve_contact(session=session, address=event.chat)
-    conversation = resolve_conversation(contact=contact, address=event.chat.address)
-    _, is_new = CallEvent.objects.get_or_create(
-        session=session,
-        provider_call_id=event.call_id,
-        status=event.status.value,
-        defaults={"conversation": conversation, "at": event.at or timezone.now()},
-    )
-    if not is_new:
-        return
-    data = {
-        "session": str(session.pk),
-        "conversation": str(conversation.pk),
-        "call": event.call_id,
-        "status": event.status.value,
-        "direction": "outbound" if event.outbound else "inbound",
-        "is_video": event.is_video,
-        "duration_s": event.duration_s,
-    }
-    Event.objects.create(type=CALL_CHANGED.name, session_id=session.pk, conversation_id=conversation.pk, data=data)
 
 
 def _store_own_message(

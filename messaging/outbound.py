@@ -59,10 +59,12 @@ def send_text(
     by: User | None = None,
     quoted: Message | None = None,
     message_id: UUID | None = None,
+    control_epoch: int | None = None,
 ) -> Message:
     """Queue a text. A message of staff takes the conversation over.
 
     `message_id`: given by the caller, so that a repeated request raises IntegrityError instead of sending twice.
+    `control_epoch`: of the conversation, for what the agent says: a takeover cancels it.
     Raises SessionNotConnected, NotSupportedByBridge, InvalidInput or ConversationGone, and then queues nothing.
     """
     adapter = adapter_for(conversation.session.bridge)
@@ -70,7 +72,15 @@ def send_text(
     if not text.strip():
         raise InvalidInput("The text is empty.", field="text")
     _check_length(text, most=adapter.max_text_length)
-    return _queue(conversation=conversation, author=author, by=by, quoted=quoted, message_id=message_id, text=text)
+    return _queue(
+        conversation=conversation,
+        author=author,
+        by=by,
+        quoted=quoted,
+        message_id=message_id,
+        text=text,
+        control_epoch=control_epoch,
+    )
 
 
 def send_media(
@@ -183,7 +193,8 @@ def _queue(
         quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
         **values,
     )
-    seen: dict[str, Any] = {} if author == Message.Author.SYSTEM else {"unread_count": 0} | NO_ATTENTION
+    by_itself = author in {Message.Author.SYSTEM, Message.Author.AGENT}
+    seen: dict[str, Any] = {} if by_itself else {"unread_count": 0} | NO_ATTENTION
     Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
     wakeups.notify(conversation.pk, session_id=conversation.session_id)
     return message

@@ -171,6 +171,12 @@ class AgentProfile(models.Model):
         default=DEFAULT_VOICE_FALLBACK_TEXT,
         help_text="Sent when a voice note cannot be transcribed. Empty: the model is told that there is one.",
     )
+    missed_call_text = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Sent to who called and was not answered, once for each call. Empty: nothing is sent.",
+    )
     tools = models.JSONField(
         default=default_tools, blank=True, help_text="Names of the tools that the model may call. Empty: none."
     )

@@ -33,6 +33,7 @@ VERSIONED = (
     "shows_typing",
     "fallback_text",
     "voice_fallback_text",
+    "missed_call_text",
     "tools",
 )
 

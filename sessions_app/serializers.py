@@ -33,6 +33,7 @@ class AgentProfileSerializer(StrictSerializer, serializers.ModelSerializer):
             "instructions": {"max_length": 100_000, "required": False},
             "fallback_text": {"max_length": 4096},
             "voice_fallback_text": {"max_length": 4096},
+            "missed_call_text": {"max_length": 4096},
             "history_tokens": {"max_value": 1_000_000},
             "max_output_tokens": {"min_value": 1, "max_value": 1_000_000},
             "max_answer_age_s": {"max_value": 7 * 24 * 3600},

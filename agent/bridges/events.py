@@ -208,7 +208,10 @@ class CallStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallChanged:
-    """A call. `is_offline`: it happened while the bridge was not connected."""
+    """A call. `is_offline`: it happened while the bridge was not connected. `is_group`: several are called.
+
+    `duration_s` is set where somebody picked it up, if the bridge says so.
+    """
 
     session: str
     call_id: str
@@ -220,6 +223,7 @@ class CallChanged:
     at: datetime | None = None
     duration_s: int | None = None
     is_offline: bool = False
+    is_group: bool = False
 
 
 @dataclass(frozen=True, slots=True)

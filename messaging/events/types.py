@@ -35,7 +35,8 @@ def _message(name: str, description: str) -> EventType:
 
 CALL_CHANGED = EventType(
     "call.changed",
-    "Somebody called the number, or a call ended. It is never answered by the agent.",
+    "Somebody called the number, or a call ended. No turn follows. "
+    "The message of the call (its `kind` is `call`) has the last status in its `details`.",
     {
         "call": "the bridge's id of the call",
         "status": "`ringing`, `accepted`, `rejected`, `missed` or `ended`",

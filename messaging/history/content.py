@@ -15,6 +15,23 @@ def contact_cards(details: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
 
 
+def call_text(details: dict[str, Any] | None, *, is_inbound: bool = True) -> str:
+    """Return what became of a call in words: "missed voice call", "video call, 3 min"."""
+    call = (details or {}).get("call")
+    call = call if isinstance(call, dict) else {}
+    medium = "video call" if call.get("is_video") else "voice call"
+    medium = medium if is_inbound else f"{medium} that we made"
+    match call.get("status"):
+        case "missed":
+            return f"missed {medium}"
+        case "rejected":
+            return f"declined {medium}"
+        case "ringing":
+            return f"{medium}, ringing"
+    minutes = round((call.get("duration_s") or 0) / 60)
+    return f"{medium}, {minutes} min" if minutes else medium
+
+
 def poll_text(details: dict[str, Any] | None) -> str:
     """Return the question of a poll and its options; empty for what is no poll."""
     poll = (details or {}).get("poll")

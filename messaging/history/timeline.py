@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Concat, Left
 from django.utils import timezone
 
-from messaging.history.content import contact_cards_text, location_text, poll_text
+from messaging.history.content import call_text, contact_cards_text, location_text, poll_text
 from messaging.models import Conversation, Message, Turn
 from whatsapp_agent.text.truncate import truncate
 
@@ -109,6 +109,9 @@ def describe_content(message: Message) -> str:
             return ", ".join(filter(None, ["Location", location_text(details)]))
         case Message.Kind.CONTACT:
             return f"Contact: {contact_cards_text(details)}"
+        case Message.Kind.CALL:
+            words = call_text(details, is_inbound=message.direction == Message.Direction.INBOUND)
+            return words[:1].upper() + words[1:]
         case Message.Kind.REACTION:
             return f"Reacted with {details['emoji']}" if details.get("emoji") else "Took a reaction back"
         case Message.Kind.UNKNOWN if poll := poll_text(details):

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Case, Q, QuerySet, TextField, Value, When
 from django.db.models.functions import Concat, Left
 
-from messaging.history.content import contact_cards_text, location_text, poll_text
+from messaging.history.content import call_text, contact_cards_text, location_text, poll_text
 from messaging.history.visibility import VISIBLE_MESSAGE, visible
 from messaging.models import Conversation, Media, Message
 from whatsapp_agent.postgres.batches import Batched
@@ -311,6 +311,8 @@ def _label(message: HistoryMessage) -> str:
             return f"contact: {contact_cards_text(message.details)}"
         case Message.Kind.DOCUMENT:
             return f"document: {message.media_filename}" if message.media_filename else "document"
+        case Message.Kind.CALL:
+            return call_text(message.details, is_inbound=message.is_inbound)
         case Message.Kind.REACTION:
             return f"reaction: {(message.details or {}).get('emoji') or 'taken back'}"
         case Message.Kind.UNKNOWN if poll := poll_text(message.details):

@@ -11,6 +11,7 @@ from django.core.files.storage import default_storage
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.html import escape
 
+from messaging.history.content import call_text
 from messaging.media.files import clean_name
 from messaging.models import Conversation, Message
 from whatsapp_agent.errors import NotFound
@@ -122,6 +123,8 @@ def _shown(message: dict[str, Any]) -> str:
     parts = []
     if message["media"]:
         parts.append(f"<{message['kind']}: {message['media']['filename'] or message['media']['mime_type'] or 'file'}>")
+    elif message["kind"] == "call":
+        parts.append(f"<{call_text(message['details'], is_inbound=message['direction'] == 'inbound')}>")
     elif message["kind"] != "text":
         parts.append(f"<{message['kind']}>")
     if message["text"]:

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -60,6 +61,7 @@ class Message(models.Model):
         ORDER = BridgeKind.ORDER.value
         UNSUPPORTED = BridgeKind.UNSUPPORTED.value
         UNKNOWN = BridgeKind.UNKNOWN.value
+        CALL = "call"  # one for each call: see `messaging.calls`
 
     class Status(models.TextChoices):
         RECEIVED = "received", "received, to be answered"
@@ -230,11 +232,13 @@ class CallEvent(models.Model):
     provider_call_id = models.CharField(max_length=255)
     status = models.CharField(max_length=8)
     at = models.DateTimeField()
+    recorded_at = models.DateTimeField(default=timezone.now, db_default=Now())
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["session", "provider_call_id", "status"], name="call_event_once")
         ]
+        indexes = [models.Index(fields=["recorded_at"], condition=Q(status="ringing"), name="call_ringing")]
 
     def __str__(self) -> str:
         return f"{self.status} call"

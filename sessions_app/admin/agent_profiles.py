@@ -76,7 +76,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
                 ]
             },
         ),
-        ("When it does not", {"fields": ["takeover_s", "fallback_text", "voice_fallback_text"]}),
+        ("When it does not", {"fields": ["takeover_s", "fallback_text", "voice_fallback_text", "missed_call_text"]}),
         (
             "Loop detection",
             {"fields": ["loop_repeats", "loop_fast_replies", "loop_max_turns", "loop_window_s", "loop_pause_s"]},

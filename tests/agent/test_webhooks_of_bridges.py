@@ -289,7 +289,9 @@ def test_a_person_who_has_control_keeps_it_when_metas_agent_takes_the_chat(clien
         ("evolution", "call_timeout.json", "missed"),
     ],
 )
-def test_a_call_is_an_event_once_and_no_message(client: Client, profile: Any, kind: str, file: str, status: str):
+def test_a_call_is_an_event_once_and_one_message_that_nobody_answers(
+    client: Client, profile: Any, kind: str, file: str, status: str
+):
     bridge = make_bridge(kind)
     fixture = next(each for each in webhooks_of(kind) if each["file"] == file)
 
@@ -298,8 +300,10 @@ def test_a_call_is_an_event_once_and_no_message(client: Client, profile: Any, ki
 
     event = Event.objects.get(type="call.changed")
     assert (event.data["status"], event.data["direction"]) == (status, "inbound")
-    assert event.conversation_id == Conversation.objects.get().pk
-    assert not Message.objects.exists()
+    conversation = Conversation.objects.get()
+    assert (event.conversation_id, conversation.due_at) == (conversation.pk, None)
+    message = Message.objects.get()
+    assert (message.kind, message.status, message.unanswered) == ("call", "handled", "kind")
 
 
 @pytest.mark.django_db

@@ -337,7 +337,7 @@ def _call(value: Value, raw: Fields) -> BridgeEvent:
         sender=value.own() if outbound else other,
         outbound=outbound,
         at=raw.time("timestamp"),
-        duration_s=raw.integer("duration") if "start_time" in raw else None,
+        duration_s=(raw.integer("duration") or 0) if "start_time" in raw else None,
     )
 
 

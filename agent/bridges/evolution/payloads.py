@@ -287,6 +287,7 @@ def _call(session: str, envelope: Fields, data: Fields) -> BridgeEvent:  # noqa:
         chat=chat or sender,
         sender=sender,
         is_video=data.flag("isVideo"),
+        is_group=data.flag("isGroup"),
         at=data.time("date"),
         is_offline=data.flag("offline"),
     )

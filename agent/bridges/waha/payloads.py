@@ -389,6 +389,7 @@ def _call(envelope: Fields, payload: Fields) -> BridgeEvent:
         chat=sender,
         sender=sender,
         is_video=payload.flag("isVideo"),
+        is_group=payload.flag("isGroup"),
         at=payload.time("timestamp"),
     )
 
