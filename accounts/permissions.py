@@ -57,6 +57,8 @@ MATRIX: dict[str, dict[str, Access]] = {
     "agent-detail": {"GET": SEE_SESSIONS, "PATCH": MANAGE_ALL, "DELETE": MANAGE_ALL},
     "agent-versions": {"GET": SEE_SESSIONS},
     "agent-rollback": {"POST": MANAGE_ALL},
+    "agent-draft": {"GET": SEE_SESSIONS, "PATCH": MANAGE_ALL, "DELETE": MANAGE_ALL},
+    "agent-publish": {"POST": MANAGE_ALL},
     "contact-list": {"GET": READ},
     "contact-detail": {"GET": READ, "PATCH": CONTROL},
     "conversation-list": {"GET": READ},

@@ -91,18 +91,25 @@ def validate_loop_limit(value: int) -> None:
 
 
 class AgentProfileQuerySet(models.QuerySet["AgentProfile"]):
+    def live(self) -> Self:
+        """Leave out drafts."""
+        return self.filter(draft_of=None)
+
     def visible_to(self, user: Any) -> Self:
-        """Return the profiles of the sessions the user may see; all for administrators."""
+        """Return the profiles of the sessions the user may see, without drafts; all for administrators."""
         if user.is_authenticated and user.sees_everything:
-            return self
-        return self.filter(pk__in=WhatsAppSession.objects.visible_to(user).values("agent_profile"))
+            return self.live()
+        return self.live().filter(pk__in=WhatsAppSession.objects.visible_to(user).values("agent_profile"))
 
 
 class AgentProfile(models.Model):
     """Who answers, and how: name, instructions, model, tools and limits."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=100, unique=True)
+    name = models.CharField(max_length=100)
+    draft_of = models.OneToOneField(
+        "self", null=True, blank=True, editable=False, on_delete=models.CASCADE, related_name="draft"
+    )  # of a draft: the profile that it becomes when it is published; see `sessions_app.drafts`
     purpose = models.CharField(max_length=200, blank=True, help_text="For staff: what this agent is for.")
     instructions = models.TextField(default=DEFAULT_INSTRUCTIONS)
     model = models.CharField(max_length=100, blank=True, help_text="Empty: OPENAI_MODEL.")
@@ -180,6 +187,7 @@ class AgentProfile(models.Model):
     tools = models.JSONField(
         default=default_tools, blank=True, help_text="Names of the tools that the model may call. Empty: none."
     )
+    has_knowledge = models.BooleanField(default=False, db_default=False, editable=False)  # see `messaging.knowledge`
     is_default = models.BooleanField(
         default=False, help_text="Used by sessions that are linked without naming a profile."
     )
@@ -191,6 +199,12 @@ class AgentProfile(models.Model):
 
     class Meta:
         constraints = [
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=models.Q(draft_of=None),
+                name="profile_name_once",
+                violation_error_message="A profile with this name exists already.",
+            ),
             models.UniqueConstraint(
                 fields=["is_default"], condition=models.Q(is_default=True), name="one_default_profile"
             ),
@@ -206,6 +220,7 @@ class AgentProfileVersion(models.Model):
     profile = models.ForeignKey(AgentProfile, on_delete=models.CASCADE, related_name="versions")
     version = models.PositiveIntegerField()
     values = models.JSONField()
+    message = models.CharField(max_length=200, blank=True, default="", db_default="")
     changed_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

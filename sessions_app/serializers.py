@@ -4,13 +4,14 @@ import base64
 from typing import Any
 
 from django.core.validators import URLValidator
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from sessions_app import profiles
+from sessions_app import drafts, profiles
 from sessions_app.bridges import adapter_for
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from sessions_app.services import current_qr
-from whatsapp_agent.api.fields import PartialUpdateSerializer, StrictSerializer
+from whatsapp_agent.api.fields import PartialUpdateSerializer, SingleLineField, StrictSerializer
 
 
 class AgentProfileSerializer(StrictSerializer, serializers.ModelSerializer):
@@ -55,25 +56,70 @@ class AgentProfileSerializer(StrictSerializer, serializers.ModelSerializer):
         return attrs
 
 
+class FieldChangeSerializer(serializers.Serializer):
+    """A field, and its value before and after."""
+
+    field = serializers.CharField(source="name")
+    before = serializers.JSONField(allow_null=True)
+    after = serializers.JSONField(allow_null=True)
+
+
 class AgentProfileVersionSerializer(serializers.ModelSerializer):
     changed_by = serializers.CharField(source="changed_by.username", allow_null=True, default=None)
+    message = serializers.CharField(help_text="Why it was changed; may be empty.")
     values = serializers.JSONField(help_text="The values of the profile's fields in this version, by field name.")
+    changes = serializers.SerializerMethodField(help_text="How it differs from the version before.")
 
     class Meta:
         model = AgentProfileVersion
-        fields = ["version", "values", "changed_by", "created_at"]
+        fields = ["version", "message", "values", "changes", "changed_by", "created_at"]
         read_only_fields = fields
+
+    @extend_schema_field(FieldChangeSerializer(many=True))
+    def get_changes(self, version: AgentProfileVersion) -> list[dict[str, Any]]:
+        before = getattr(version, "values_before", None)
+        changes = profiles.compare(before, version.values) if before is not None else []
+        return FieldChangeSerializer(changes, many=True).data  # type: ignore[return-value]
+
+
+MAX_VERSION = 2**31 - 1
+
+
+class DraftSerializer(AgentProfileSerializer):
+    """The draft of a profile: what is tried before it is published."""
+
+    changes = serializers.SerializerMethodField(help_text="How it differs from what is live. Empty: it does not.")
+
+    class Meta(AgentProfileSerializer.Meta):
+        fields = [*profiles.VERSIONED, "version", "changes", "updated_at"]
+
+    @extend_schema_field(FieldChangeSerializer(many=True))
+    def get_changes(self, draft: AgentProfile) -> list[dict[str, Any]]:
+        return FieldChangeSerializer(drafts.changes_of(self.context["profile"], draft), many=True).data  # type: ignore[return-value]
+
+
+class PublishSerializer(StrictSerializer):
+    """Makes the draft live."""
+
+    message = SingleLineField(required=False, allow_blank=True, max_length=200, help_text="Why, for colleagues.")
+    draft_version = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=MAX_VERSION,
+        help_text="The version of the draft that you have seen; 409 if it is another one now.",
+    )
 
 
 class RollbackSerializer(StrictSerializer):
-    version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+    version = serializers.IntegerField(min_value=1, max_value=MAX_VERSION)
+    message = SingleLineField(required=False, allow_blank=True, max_length=200, help_text="Why, for colleagues.")
 
 
 class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
     """A session. Its QR code is at `sessions/{id}/qr/`."""
 
     bridge = serializers.CharField(source="bridge.slug", read_only=True)
-    agent_profile = serializers.PrimaryKeyRelatedField(queryset=AgentProfile.objects.all())
+    agent_profile = serializers.PrimaryKeyRelatedField(queryset=AgentProfile.objects.live())
     agent_profile_name = serializers.CharField(source="agent_profile.name", read_only=True)
 
     class Meta:
@@ -185,7 +231,7 @@ class SessionCreateSerializer(StrictSerializer):
         help_text="The bridge's slug. Default: `default`.",
     )
     agent_profile = serializers.PrimaryKeyRelatedField(
-        queryset=AgentProfile.objects.all(), required=False, help_text="Default: the default profile."
+        queryset=AgentProfile.objects.live(), required=False, help_text="Default: the default profile."
     )
 
 

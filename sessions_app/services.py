@@ -65,7 +65,7 @@ def ensure_default_bridges() -> None:
 
 def default_profile() -> AgentProfile:
     """Return the default profile, else the oldest; create one if there is none."""
-    profile = AgentProfile.objects.order_by("-is_default", "created_at").first()
+    profile = AgentProfile.objects.live().order_by("-is_default", "created_at").first()
     if profile is None:
         profile, _ = AgentProfile.objects.get_or_create(is_default=True, defaults={"name": "Assistant"})
         profiles.save_version(profile)

@@ -14,7 +14,7 @@ from rest_framework.serializers import BaseSerializer
 
 from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
-from sessions_app import bridges, profiles, services
+from sessions_app import bridges, drafts, profiles, services
 from sessions_app.filters import AgentProfileFilters, SessionFilters
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.serializers import (
@@ -22,7 +22,9 @@ from sessions_app.serializers import (
     AgentProfileVersionSerializer,
     BridgeSerializer,
     BridgeSetupSerializer,
+    DraftSerializer,
     LinkingSessionSerializer,
+    PublishSerializer,
     QRSerializer,
     RollbackSerializer,
     SessionCreateSerializer,
@@ -194,7 +196,7 @@ class AgentProfileViewSet(
     @action(detail=True, newest_by=("version",), filterset_class=None)
     def versions(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """List all versions of this profile, the current one first."""
-        versions = self.get_object().versions.select_related("changed_by")
+        versions = profiles.with_values_before(self.get_object().versions.select_related("changed_by"))
         page = self.paginate_queryset(StrictFilters().apply(request, versions, self))
         return self.get_paginated_response(AgentProfileVersionSerializer(page, many=True).data)
 
@@ -207,3 +209,40 @@ class AgentProfileViewSet(
             profile=self.get_object(), by=user_of(request), **valid(RollbackSerializer, request)
         )
         return Response(self.get_serializer(profile).data)
+
+    @extend_schema(responses=DraftSerializer)
+    @action(detail=True)
+    def draft(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Return the draft, with how it differs from what is live."""
+        profile = self.get_object()
+        return self._draft_response(profile, drafts.load_draft(profile) or profile)
+
+    @extend_schema(request=DraftSerializer(partial=True), responses=DraftSerializer)
+    @draft.mapping.patch
+    def change_draft(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Change the draft. Nobody is answered by it until it is published."""
+        profile = self.get_object()
+        draft = drafts.load_draft(profile) or profile
+        form = DraftSerializer(draft, data=request.data, partial=True, context={"profile": profile})
+        form.is_valid(raise_exception=True)
+        draft = drafts.save_draft(profile=profile, by=user_of(request), **form.validated_data)
+        return self._draft_response(profile, draft)
+
+    @extend_schema(responses={204: None})
+    @draft.mapping.delete
+    def discard_draft(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Discard the draft."""
+        drafts.discard_draft(profile=self.get_object(), by=user_of(request))
+        return Response(status=204)
+
+    @extend_schema(request=PublishSerializer, responses=AgentProfileSerializer)
+    @idempotent
+    @action(detail=True, methods=["post"])
+    def publish(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Make the draft live, as a new version."""
+        profile = self.get_object()
+        form = valid(PublishSerializer, request)
+        return Response(self.get_serializer(drafts.publish_draft(profile=profile, by=user_of(request), **form)).data)
+
+    def _draft_response(self, profile: AgentProfile, draft: AgentProfile) -> Response:
+        return Response(DraftSerializer(draft, context={"profile": profile}).data)

@@ -33,6 +33,7 @@ urlpatterns = [
     path("media/<str:token>/", public_media, name="media-public"),
     path("simulator/", include("agent.simulator.urls")),
     path("admin/inbox/", include("agent.staff_inbox.urls")),
+    path("admin/profiles/", include("agent.profile_tests.urls")),
     path("admin/", admin_index),
     path("admin/", admin.site.urls),
 ]

@@ -53,5 +53,5 @@ def _change(session: WhatsAppSession, *, instructions: str, by: User | None) -> 
 
 
 def _free_name(name: str) -> str:
-    is_taken = AgentProfile.objects.filter(name=name).exists()
+    is_taken = AgentProfile.objects.live().filter(name=name).exists()
     return f"{name} {timezone.now():%Y%m%d%H%M%S}" if is_taken else name

@@ -1,5 +1,6 @@
 """Admin pages of agent profiles and their versions."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.widgets import (
@@ -18,15 +20,24 @@ from unfold.widgets import (
 
 from accounts.admin_pages import FastChangeList, SingleLineAdmin, StaffOnlyAdmin, is_administrator, staff_user
 from agent import llm
-from sessions_app import profiles
+from sessions_app import drafts, profiles
+from sessions_app.admin.differences import describe_changes
 from sessions_app.models import AgentProfile, default_tools
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.text.sanitize import storable
 
 MAX_VERSIONS = 20
+MAX_MESSAGE_LENGTH = 200
+MAX_DIGITS = 10
 
 
 def _tool_choices() -> list[tuple[str, str]]:
     return [(tool.name, f"{tool.name}: {tool.description}") for tool in sorted(profiles.list_tools())]
+
+
+def _message(request: HttpRequest) -> str:
+    """Return why staff make a change, as one line."""
+    return " ".join(storable(request.POST.get("message", "")).split())[:MAX_MESSAGE_LENGTH]
 
 
 class AgentProfileForm(forms.ModelForm):
@@ -34,7 +45,7 @@ class AgentProfileForm(forms.ModelForm):
         choices=_tool_choices,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="The tools that the model may call.",
+        help_text="What the agent may do by itself while it answers.",
     )
 
     class Meta:
@@ -104,39 +115,113 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
         return f"{name} {'; '.join(limits)}." if limits else "Nothing was found out so far."
 
     def get_urls(self) -> list[URLPattern]:
-        back = self.admin_site.admin_view(require_POST(self.roll_back_view))
-        return [path("<uuid:object_id>/versions/<int:version>/", back, name="profile-roll-back"), *super().get_urls()]
+        def view(name: str, route: str, function: Any) -> URLPattern:
+            return path(f"<uuid:object_id>/{route}", self.admin_site.admin_view(require_POST(function)), name=name)
+
+        return [
+            view("profile-roll-back", "versions/<int:version>/", self.roll_back_view),
+            view("profile-publish", "publish/", self.publish_view),
+            view("profile-discard", "discard/", self.discard_view),
+            *super().get_urls(),
+        ]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> AgentProfile | None:
+        """Return the profile with the values of its draft, which are what the page edits."""
+        profile: AgentProfile | None = super().get_object(request, object_id, from_field)
+        draft = drafts.load_draft(profile) if profile is not None else None
+        if profile is not None and draft is not None:
+            for name, value in profiles.values_of(draft).items():
+                setattr(profile, name, value)
+        return profile
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponseBase:
-        profile = self.get_object(request, object_id)
-        versions = profile.versions.select_related("changed_by")[:MAX_VERSIONS] if profile else []
-        context = {"profile": profile, "versions": versions, "may_change": self.has_change_permission(request)}
-        return super().change_view(request, object_id, form_url, (extra_context or {}) | context)
+        profile = super().get_object(request, object_id)
+        return super().change_view(
+            request, object_id, form_url, (extra_context or {}) | self._context(request, profile)
+        )
+
+    def _context(self, request: HttpRequest, profile: AgentProfile | None) -> dict[str, Any]:
+        if profile is None:
+            return {}
+        draft = drafts.load_draft(profile)
+        rows: Any = profiles.with_values_before(profile.versions.select_related("changed_by"))[:MAX_VERSIONS]
+        return {
+            "profile": profile,
+            "draft": draft,
+            "draft_differences": describe_changes(drafts.changes_of(profile, draft)),
+            "versions": [
+                (row, describe_changes(profiles.compare(row.values_before, row.values)) if row.values_before else [])
+                for row in rows
+            ],
+            "may_change": self.has_change_permission(request),
+        }
 
     def roll_back_view(self, request: HttpRequest, object_id: UUID, version: int) -> HttpResponse:
         """Restore an old version."""
+
+        def roll_back(profile: AgentProfile) -> str:
+            profiles.roll_back(profile=profile, version=version, by=staff_user(request), message=_message(request))
+            return _("Restored version %(version)s; it is live.") % {"version": version}
+
+        return self._act(request, object_id, roll_back)
+
+    def publish_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """Make the draft live."""
+        seen = request.POST.get("draft_version", "")
+
+        def publish(profile: AgentProfile) -> str:
+            published = drafts.publish_draft(
+                profile=profile,
+                by=staff_user(request),
+                message=_message(request),
+                draft_version=int(seen) if seen.isdecimal() and len(seen) < MAX_DIGITS else None,
+            )
+            return _("Published as version %(version)s.") % {"version": published.version}
+
+        return self._act(request, object_id, publish)
+
+    def discard_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """Discard the draft."""
+
+        def discard(profile: AgentProfile) -> str:
+            drafts.discard_draft(profile=profile, by=staff_user(request))
+            return _("The draft was discarded.")
+
+        return self._act(request, object_id, discard)
+
+    def _act(self, request: HttpRequest, object_id: UUID, act: Callable[[AgentProfile], str]) -> HttpResponse:
+        """Do something with a profile that the user may change, tell its result and show the page again."""
         profile = self.get_queryset(request).filter(pk=object_id).first()
         if profile is None or not self.has_change_permission(request):
             raise Http404
         try:
-            profile = profiles.roll_back(profile=profile, version=version, by=staff_user(request))
+            result = act(profile)
         except AppError as exc:
             self.message_user(request, str(exc), messages.ERROR)
         else:
-            self.log_change(request, profile, f"Restored version {version}.")
-            self.message_user(request, f"{profile} has the values of version {version} again.")
+            self.log_change(request, profile, result)
+            self.message_user(request, result)
         return HttpResponseRedirect(reverse("admin:sessions_app_agentprofile_change", args=[object_id]))
 
     def save_model(self, request: HttpRequest, obj: AgentProfile, form: Any, change: bool) -> None:
-        """Save through the service, which stores versions. The form has checked that the name is free."""
+        """Save what answers people as a draft, and the name at once. The form has checked that the name is free."""
         values = {name: form.cleaned_data[name] for name in form.changed_data}
-        if change:
-            saved = profiles.change_profile(profile=obj, by=staff_user(request), **values)
-        else:
-            saved = profiles.create_profile(by=staff_user(request), **values)
-        obj.pk = saved.pk
+        if not change:
+            obj.pk = profiles.create_profile(by=staff_user(request), **values).pk
+            return
+        if "name" in values:
+            profiles.change_profile(profile=obj, by=staff_user(request), name=values.pop("name"))
+        if values:
+            drafts.save_draft(profile=obj, by=staff_user(request), **values)
+
+    def response_change(self, request: HttpRequest, obj: AgentProfile) -> HttpResponse:
+        """Stay on the page: the draft is tried and published there."""
+        if "_addanother" in request.POST or "_popup" in request.POST:
+            return super().response_change(request, obj)
+        self.message_user(request, _("Saved as a draft. Try it below; nobody is answered by it until you publish it."))
+        return HttpResponseRedirect(reverse("admin:sessions_app_agentprofile_change", args=[obj.pk]))
 
     @admin.action(description="Make it the default", permissions=["change"])
     def make_default(self, request: HttpRequest, queryset: QuerySet[AgentProfile]) -> None:

@@ -111,6 +111,11 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False  # sessions are ended, not deleted
 
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "agent_profile":
+            kwargs["queryset"] = AgentProfile.objects.live().order_by("name")
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
     # --- pages ----------------------------------------------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -240,7 +245,7 @@ class LinkForm(forms.Form):
     )
     bridge = forms.ModelChoiceField(Bridge.objects.order_by("slug"), widget=UnfoldAdminSelectWidget)
     agent_profile = forms.ModelChoiceField(
-        AgentProfile.objects.order_by("-is_default", "name"),
+        AgentProfile.objects.live().order_by("-is_default", "name"),
         widget=UnfoldAdminSelectWidget,
         help_text="The profile that answers messages to this number.",
     )

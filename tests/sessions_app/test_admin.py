@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from sessions_app import profiles
+from sessions_app import drafts, profiles
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from tests.support.fake_zapw import FakeZapw
 
@@ -153,7 +153,7 @@ def test_bridges_of_the_environment_are_read_only(bridges: None, admin: User, lo
 # --- profiles -----------------------------------------------------------------------------------------------------
 
 
-def test_every_change_of_a_profile_is_a_new_version(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+def test_what_is_saved_is_a_draft_until_it_is_published(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
     form = client.get(_page(profile)).context["adminform"].form
     values = {name: "" if (value := form[name].value()) is None else value for name in form.fields}
@@ -161,7 +161,30 @@ def test_every_change_of_a_profile_is_a_new_version(profile: AgentProfile, admin
     answers = [client.post(_page(profile), values | {"purpose": purpose}) for purpose in ("Sales", "Sales")]
     profile.refresh_from_db()
     assert [answer.status_code for answer in answers] == [302, 302]
-    assert (profile.purpose, profile.version) == ("Sales", 2)
+    assert (profile.purpose, profile.version, profile.draft.purpose) == ("", 1, "Sales")
+    page = client.get(_page(profile))
+    assert page.context["adminform"].form["purpose"].value() == "Sales"
+    client.post(reverse("admin:profile-publish", args=[profile.pk]), {"message": "For  the\nshop"})
+    profile.refresh_from_db()
+    assert (profile.purpose, profile.version, profile.versions.first().message) == ("Sales", 2, "For the shop")
+
+
+def test_a_draft_is_discarded_in_the_admin(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+    drafts.save_draft(profile=profile, purpose="Sales")
+    client = log_in(admin)
+    assert "Sales" in client.get(_page(profile)).content.decode()
+    client.post(reverse("admin:profile-discard", args=[profile.pk]))
+    assert client.get(_page(profile)).context["adminform"].form["purpose"].value() == ""
+
+
+def test_a_version_is_shown_with_what_it_changed(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+    profiles.change_profile(profile=profile, instructions="One\nTwo\n<b>Three</b>", message="first", by=admin)
+    profiles.change_profile(profile=profile, instructions="One\n2\n<b>Three</b>", message="second", by=admin)
+    (_, differences), *_ = log_in(admin).get(_page(profile)).context["versions"]
+    assert [(line.sign, line.text) for line in differences[0].lines] == [
+        ("", "One"), ("-", "Two"), ("+", "2"), ("", "<b>Three</b>")
+    ]  # fmt: skip
+    assert "<b>Three" not in log_in(admin).get(_page(profile)).content.decode()
 
 
 def test_the_tools_of_a_profile_are_checkboxes(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
@@ -174,7 +197,7 @@ def test_the_tools_of_a_profile_are_checkboxes(profile: AgentProfile, admin: Use
     answer = client.post(_page(profile), values | {"tools": ["remember", "hand_off"]})
     profile.refresh_from_db()
     assert (ticked, refused.status_code, answer.status_code) == (["search_messages"], 200, 302)
-    assert profile.tools == ["remember", "hand_off"]
+    assert profile.draft.tools == ["remember", "hand_off"]
 
 
 def test_an_administrator_restores_an_old_version(profile: AgentProfile, admin: User, log_in: LogIn) -> None:

@@ -1,0 +1,63 @@
+"""A test chat with the draft of a profile: a conversation at the simulator, from which nothing leaves."""
+
+import json
+from uuid import uuid4
+
+from django.utils import timezone
+
+from accounts.models import User
+from agent import inbox
+from agent.bridges.addresses import read_address
+from messaging import control
+from messaging.contacts.lookup import resolve_contact, resolve_conversation
+from messaging.models import Conversation
+from sessions_app.drafts import ensure_draft
+from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
+from sessions_app.services import start_session
+from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.text.sanitize import storable
+
+MAX_TEXT_LENGTH = 4000
+LID_DIGITS = 10**14  # addresses without a phone number, which belong to nobody
+
+
+def open_chat(*, profile: AgentProfile, user: User) -> Conversation:
+    """Return the user's conversation with the draft of a profile; the first time its session is created."""
+    draft = ensure_draft(profile)
+    name = f"test-{profile.pk.hex[-12:]}"
+    bridge = Bridge.objects.get(slug=Bridge.SIMULATOR)
+    session = WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None).first()
+    if session is None:
+        session = start_session(name=name, bridge=bridge, agent_profile=draft, user=user)
+        WhatsAppSession.objects.filter(pk=session.pk).update(display_name=f"Test of {profile.name}"[:200])
+    address = read_address(f"{LID_DIGITS + user.pk.int % LID_DIGITS}@lid")
+    if address is None:
+        raise InvalidInput
+    contact = resolve_contact(session=session, address=address)
+    return resolve_conversation(contact=contact, address=address.address)
+
+
+def say(conversation: Conversation, text: str) -> None:
+    """Write as a contact. A person's control ends: the draft is to answer. Raises InvalidInput."""
+    text = storable(text).strip()
+    if not text:
+        raise InvalidInput("Write a message.", field="text")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise InvalidInput(f"A message may have {MAX_TEXT_LENGTH} characters here.", field="text")
+    if conversation.control != Conversation.Control.AGENT:
+        control.release(conversation=conversation, reason="test chat")
+    event = {
+        "event": "message",
+        "session": conversation.session.name,
+        "id": uuid4().hex.upper(),
+        "chat": conversation.address,
+        "text": text,
+    }
+    inbox.process_webhook_request(bridge=conversation.session.bridge, headers={}, body=json.dumps(event).encode())
+
+
+def start_over(conversation: Conversation) -> None:
+    """Begin anew: neither the page nor the model shows what was said before."""
+    Conversation.objects.filter(pk=conversation.pk).update(
+        context_from=timezone.now(), summary="", summary_until=None, needs_attention=False, attention_note=""
+    )

@@ -1,0 +1,100 @@
+"""Trying the draft of a profile: the test chat, from which nothing leaves, and the replay of real questions."""
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from agent.turns.turn import take_turn
+from messaging.models import Conversation, Message, Turn
+from sessions_app import drafts
+from sessions_app.models import WhatsAppSession
+
+
+@pytest.fixture
+def browser(admin, log_in):
+    return log_in(admin)
+
+
+def address(name, profile, *args):
+    return reverse(f"profile-test{name}", args=[profile.pk, *args])
+
+
+def answer_of_chat(browser, profile):
+    take_turn(Conversation.objects.get(session__agent_profile__draft_of=profile).pk)
+    return browser.get(address("-messages", profile)).content.decode()
+
+
+def test_the_test_chat_is_answered_by_the_draft(browser, profile, simulator, model):
+    drafts.save_draft(profile=profile, instructions="Answer like a pirate.", debounce_s=0, debounce_max_s=0)
+    browser.post(address("-say", profile), {"text": "Hello <b>you</b>"})
+    shown = answer_of_chat(browser, profile)
+    assert "Answer like a pirate." in str(model.requests[-1])
+    assert "Hello &lt;b&gt;you&lt;/b&gt;" in shown
+    assert Message.objects.filter(direction="outbound").count() == 1
+    assert WhatsAppSession.objects.get().bridge == simulator
+
+
+def test_starting_over_shows_the_model_and_the_page_nothing_said_before(browser, profile, model):
+    browser.post(address("-say", profile), {"text": "Remember the word plum"})
+    answer_of_chat(browser, profile)
+    emptied = browser.post(address("-start-over", profile)).content.decode()
+    assert "plum" not in emptied
+    browser.post(address("-say", profile), {"text": "Which word?"})
+    answer_of_chat(browser, profile)
+    assert "plum" not in str(model.requests[-1])
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 4001])
+def test_a_text_that_cannot_be_said_is_refused_where_it_was_typed(browser, profile, text):
+    answer = browser.post(address("-say", profile), {"text": text})
+    assert 'role="alert"' in answer.content.decode()
+    assert Message.objects.count() == 0
+
+
+@pytest.fixture
+def answered(conversation, profile, says):
+    """A question that the live profile has answered."""
+    asked = says("When do you open?")
+    turn = Turn.objects.create(
+        conversation=conversation, agent_profile=profile, outcome="answered", started_at=timezone.now()
+    )
+    Message.objects.filter(pk=asked.message_id).update(turn=turn, status="handled")
+    Message.objects.create(
+        session=conversation.session, conversation=conversation, direction="outbound", author="agent", status="sent",
+        text="At nine.", turn=turn,
+    )  # fmt: skip
+    return turn
+
+
+def test_a_question_is_replayed_with_the_draft_and_changes_nothing(browser, profile, answered, model, settings):
+    settings.MODEL_PRICES = {settings.OPENAI_MODEL: {"prompt": 1000.0, "cached": 0.0, "completion": 0.0}}
+    drafts.save_draft(profile=profile, instructions="Answer like a pirate.")
+    counts = Message.objects.count(), Turn.objects.count()
+    page = browser.get(address("", profile)).content.decode()
+    assert ("When do you open?" in page, "At nine." in page) == (True, True)
+    shown = browser.post(address("-replay", profile, answered.pk)).content.decode()
+    request = model.requests[-1]
+    assert ("pirate" in str(request), "At nine." in str(request)) == (True, False)
+    assert "tokens" in shown
+    assert (Message.objects.count(), Turn.objects.count()) == counts
+
+
+def test_a_failing_model_is_told_beside_the_question(browser, profile, answered, settings):
+    settings.OPENAI_BASE_URL, settings.MODEL_TIMEOUT_S = "http://127.0.0.1:9", 1.0
+    assert 'role="alert"' in browser.post(address("-replay", profile, answered.pk)).content.decode()
+
+
+def test_a_turn_of_another_profile_is_not_replayed(browser, profile, answered):
+    other = drafts.ensure_draft(profile)
+    Turn.objects.update(agent_profile=other)
+    assert browser.post(address("-replay", profile, answered.pk)).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["", "-messages", "-say", "-start-over"])
+def test_only_administrators_try_drafts(name, profile, staff_member, staff_viewer, log_in, client):
+    for user in (staff_member, staff_viewer):
+        browser = log_in(user)
+        assert {browser.get(address(name, profile)).status_code, browser.post(address(name, profile)).status_code} <= {
+            404, 405,
+        }  # fmt: skip
+    assert Conversation.objects.count() == 0
