@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from agent import sender, webhook_sender
 from agent.turns import summary
-from agent.turns.turn import give_back_held, take_turn
+from agent.turns.turn import release_held_leases, take_turn
 from agent.worker_pool import Job, Load, WorkerPool
 from messaging import outbox
 from messaging.media import fetching
@@ -83,7 +83,7 @@ class Engine:
             self._timer_added.notify()
         deadline = time.monotonic() + timeout_s
         if not self._turns.close(timeout_s=timeout_s):
-            log.info("leases_given_back", count=give_back_held())
+            log.info("leases_released", count=release_held_leases())
         self._sends.close(timeout_s=max(deadline - time.monotonic(), 1.0))
         self._media.close(timeout_s=max(deadline - time.monotonic(), 0.0))
         self._endpoints.close(timeout_s=max(deadline - time.monotonic(), 0.0))

@@ -87,7 +87,7 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
 def _call(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> Sent:
     """Call the bridge. Raises NotSent, Refused or another BridgeError."""
     adapter = adapter_for(bridge)
-    denial_reason = adapter.why_unreachable(address=claimed.address, is_group=claimed.is_group)
+    denial_reason = adapter.unreachable_reason(address=claimed.address, is_group=claimed.is_group)
     if denial_reason:
         raise Refused(denial_reason, code=NOT_SUPPORTED)
     if not is_window_open(conversation_id, reply_window=adapter.reply_window):

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any, Literal
 
 from benchmarks import fairness, usage
-from benchmarks.outside import Bridge, Model, Webhooks
+from benchmarks.fakes import Bridge, Model, Webhooks
 from tests.support.application import Application
 
 LATENCY_S = 1.0
@@ -258,7 +258,7 @@ async def measure(arguments: argparse.Namespace, data_dir: Path) -> int:
     application = Application(data_dir, **environment)
     await asyncio.to_thread(application.start)
     try:
-        past = f"from benchmarks.past import make_past; make_past({CONVERSATIONS}, messages={HISTORY})"
+        past = f"from benchmarks.seed import seed_history; seed_history({CONVERSATIONS}, messages={HISTORY})"
         await asyncio.to_thread(application.manage, "shell", "-v0", "-c", past)
         if arguments.sql:
             application.rows(arguments.sql)

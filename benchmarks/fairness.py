@@ -3,7 +3,7 @@
 import asyncio
 from typing import Literal
 
-from benchmarks.outside import Server, Webhooks
+from benchmarks.fakes import Server, Webhooks
 from tests.support.application import Application
 
 HUNG_CONVERSATIONS = 150

@@ -22,7 +22,7 @@ from agent.bridges.addresses import read_address
 from agent.bridges.events import Kind, MessageReceived
 from agent.turns.summary import compact_early, schedule
 from agent.turns.turn import take_turn
-from benchmarks.past import NO_LOOP_LIMITS
+from benchmarks.seed import NO_LOOP_LIMITS
 from messaging.history.facts import remember
 from messaging.inbound import receive_message
 from messaging.models import Contact, Fact

@@ -25,7 +25,7 @@ from django.db import connection
 from uuid_utils.compat import uuid7
 
 from messaging.models import Contact, Conversation
-from messaging.search.index import index_again
+from messaging.search.index import reindex
 from messaging.search.ranking import search
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges, register_session
@@ -197,7 +197,7 @@ def main() -> int:
     print(f"  {options.messages} messages laid down in {time.perf_counter() - began:.0f} s")
     began = time.perf_counter()
     done = 0
-    for done in index_again():
+    for done in reindex():
         print(f"\r  {done} messages indexed", end="", flush=True)
     print(f", {done / (time.perf_counter() - began):.0f}/s")
     with connection.cursor() as cursor:

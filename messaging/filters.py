@@ -9,7 +9,7 @@ from django_filters import UUIDFilter
 
 from messaging.models import STATUSES, Contact, Conversation, Message, Turn, WebhookDelivery
 from messaging.search.people import contact_matches, filter_by_phone
-from messaging.search.ranking import with_words
+from messaging.search.ranking import filter_by_words
 from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since, UserFilter
 
 
@@ -24,61 +24,61 @@ class Assignee(UserFilter):
 
 class ContactFilters(FilterSet):
     session = UUIDFilter(field_name="session_id")
-    phone = Exactly(method="by_phone", label="With its country code, in any spelling: `+5511988887777`.")
+    phone = Exactly(method="filter_phone", label="With its country code, in any spelling: `+5511988887777`.")
     is_group = Flag()
     is_blocked = Flag()
     is_allowed = Flag()
-    search = Search(method="by_words", label="In name and phone.")
+    search = Search(method="filter_search", label="In name and phone.")
 
     class Meta:
         model = Contact
         fields: list[str] = []
 
-    def by_words(self, contacts: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
+    def filter_search(self, contacts: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
         return contacts.filter(contact_matches(words))
 
-    def by_phone(self, contacts: QuerySet, name: str, phone: str) -> QuerySet:  # noqa: ARG002
+    def filter_phone(self, contacts: QuerySet, name: str, phone: str) -> QuerySet:  # noqa: ARG002
         return filter_by_phone(contacts, phone)
 
 
 class ConversationFilters(FilterSet):
     session = UUIDFilter(field_name="session_id")
     contact = UUIDFilter(field_name="contact_id")
-    phone = Exactly(method="by_phone", label="Of the contact, with its country code, in any spelling.")
+    phone = Exactly(method="filter_phone", label="Of the contact, with its country code, in any spelling.")
     control = AnyOf(choices=Conversation.Control.choices)
     controlled_by = UUIDFilter(field_name="controlled_by_id")
-    unread = Flag(method="by_unread", label="Whether something in it has not been read.")
+    unread = Flag(method="filter_unread", label="Whether something in it has not been read.")
     needs_attention = Flag()
     attention_reason = AnyOf(choices=Conversation.Attention.choices, label="Why staff is asked to look.")
     assignee = Assignee(label="`me`, `none`, or the id of the user it is assigned to.")
-    label = Exactly(method="by_label", label="With this label.")
+    label = Exactly(method="filter_label", label="With this label.")
     status = AnyOf(
         choices=[(name, name) for name in STATUSES],
-        method="by_status",
+        method="filter_status",
         label="Whether it waits for later (`snoozed`), is `done`, or neither (`open`).",
     )
     is_group = Flag(field_name="contact__is_group")
     latest_since = Since("latest_at", label="The last message said at this time or later.")
     latest_before = Before("latest_at", label="The last message said before this time.")
-    search = Search(method="by_words", label="In name and phone of the contact.")
+    search = Search(method="filter_search", label="In name and phone of the contact.")
 
     class Meta:
         model = Conversation
         fields: list[str] = []
 
-    def by_label(self, conversations: QuerySet, name: str, label: str) -> QuerySet:  # noqa: ARG002
+    def filter_label(self, conversations: QuerySet, name: str, label: str) -> QuerySet:  # noqa: ARG002
         return conversations.filter(~Q(labels=[]), labels__contains=[label])  # as the index has it
 
-    def by_status(self, conversations: QuerySet, name: str, statuses: list[str]) -> QuerySet:  # noqa: ARG002
+    def filter_status(self, conversations: QuerySet, name: str, statuses: list[str]) -> QuerySet:  # noqa: ARG002
         return conversations.filter(reduce(or_, (STATUSES[status] for status in statuses)))
 
-    def by_unread(self, conversations: QuerySet, name: str, is_unread: bool) -> QuerySet:  # noqa: ARG002
+    def filter_unread(self, conversations: QuerySet, name: str, is_unread: bool) -> QuerySet:  # noqa: ARG002
         return conversations.filter(unread_count__gt=0) if is_unread else conversations.filter(unread_count=0)
 
-    def by_words(self, conversations: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
+    def filter_search(self, conversations: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
         return conversations.filter(contact_matches(words, path="contact__"))
 
-    def by_phone(self, conversations: QuerySet, name: str, phone: str) -> QuerySet:  # noqa: ARG002
+    def filter_phone(self, conversations: QuerySet, name: str, phone: str) -> QuerySet:  # noqa: ARG002
         return filter_by_phone(conversations, phone, path="contact__")
 
 
@@ -93,14 +93,14 @@ class MessageFilters(FilterSet):
     status = AnyOf(choices=Message.Status.choices)
     since = Since("said_at", label="Arrived or queued at this time or later; imported history: written.")
     before = Before("said_at", label="Arrived or queued before this time; imported history: written.")
-    search = Search(method="by_words", label="With all of these words, in any of their forms.")
+    search = Search(method="filter_search", label="With all of these words, in any of their forms.")
 
     class Meta:
         model = Message
         fields: list[str] = []
 
-    def by_words(self, messages: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
-        return with_words(messages, words)
+    def filter_search(self, messages: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
+        return filter_by_words(messages, words)
 
 
 class TurnFilters(FilterSet):

@@ -96,7 +96,7 @@ def send_media(
     """Queue a file. `message_id` and errors are as of `send_text`."""
     adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)
-    denial_reason = adapter.why_not_file(
+    denial_reason = adapter.file_denial_reason(
         kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(settings.PUBLIC_URL)
     )
     if denial_reason:
@@ -230,7 +230,7 @@ def is_window_open(conversation_id: UUID, *, reply_window: timedelta | None) -> 
 
 def check_reachable(*, conversation: Conversation) -> None:
     """Raises NotSupportedByBridge when the bridge cannot write to this contact."""
-    why = adapter_for(conversation.session.bridge).why_unreachable(
+    why = adapter_for(conversation.session.bridge).unreachable_reason(
         address=conversation.address, is_group=conversation.contact.is_group
     )
     if why:

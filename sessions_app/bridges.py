@@ -163,7 +163,7 @@ def bridge_health(bridge: Bridge) -> Health:
     try:
         return call_bridge(bridge, adapter_for(bridge).health())
     except BridgeError:  # not even a request could be made
-        return Health(is_well=False)
+        return Health(is_healthy=False)
 
 
 @cache

@@ -333,7 +333,7 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     """
     adapter = adapter_for(bridge)
     report: dict[str, list[str]] = {"added": [], "updated": [], "missing": []}
-    if not adapter.keeps_sessions:
+    if not adapter.stores_sessions:
         return report
     postgres.release()
     asked_at = timezone.now()  # an event received meanwhile is newer than the response
@@ -379,7 +379,7 @@ def _list_states(bridge: Bridge) -> list[SessionState]:
 def sync_due_bridges() -> None:
     """Reconcile each bridge every SYNC_INTERVAL_S, in one process: a bridge that died sends no webhook request."""
     due = Q(synced_at=None) | Q(synced_at__lt=timezone.now() - timedelta(seconds=SYNC_INTERVAL_S))
-    kinds = [kind for kind, adapter in ADAPTERS.items() if adapter.keeps_sessions]
+    kinds = [kind for kind, adapter in ADAPTERS.items() if adapter.stores_sessions]
     for bridge in Bridge.objects.filter(due, kind__in=kinds):
         if not Bridge.objects.filter(due, pk=bridge.pk).update(synced_at=timezone.now()):
             continue

@@ -41,7 +41,7 @@ class PrivateStorage(FileSystemStorage):
         return saved
 
 
-def mend(data_dir: Path, *, but: tuple[str, ...] = ()) -> None:
+def restrict(data_dir: Path, *, but: tuple[str, ...] = ()) -> None:
     """Close DATA_DIR to other users, with all in it but the named entries. Raises NotOurs.
 
     A directory that everyone may write to, such as /tmp, is not ours to close: only what we made in it is.

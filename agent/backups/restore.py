@@ -28,7 +28,7 @@ from agent.server.startup import database_location
 from whatsapp_agent import env
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.postgres import embedded
-from whatsapp_agent.private_files import mend
+from whatsapp_agent.private_files import restrict
 
 STATE = "restore.json"
 BEFORE, MEDIA = "before", "media"
@@ -170,7 +170,7 @@ def _place_files(under_way: Path) -> None:
             if (data_dir / name).exists():
                 (data_dir / name).rename(before / name)
             (under_way / name).rename(data_dir / name)
-    mend(data_dir, but=("postgres",))
+    restrict(data_dir, but=("postgres",))
     os.sync()
 
 

@@ -91,7 +91,7 @@ class SessionState:
 class Health:
     """Whether the bridge answers. `at` is what its clock shows as it does so; None if it does not say."""
 
-    is_well: bool
+    is_healthy: bool
     at: datetime | None = None
 
 
@@ -221,7 +221,7 @@ class BridgeAdapter(ABC):
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
     media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: it is not said
     fetches_by_message: ClassVar[bool] = False  # True: a file can be asked for without a `ref`, by its message
-    keeps_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
+    stores_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
     lists_sessions: ClassVar[bool] = True  # False: it can only be asked for one that we name
 
     def __init__(self, config: BridgeConfig) -> None:
@@ -260,7 +260,7 @@ class BridgeAdapter(ABC):
         """Return the address of the person with this phone, in the one form that this bridge's events use."""
         return f"{digits}@s.whatsapp.net"
 
-    def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
+    def unreachable_reason(self, *, address: str, is_group: bool) -> str | None:
         """Why this bridge cannot write to `address`, in words for staff; None when it can."""
         if is_group and Capability.SEND_TO_GROUP not in self.capabilities:
             return "This bridge cannot write to groups."
@@ -313,7 +313,7 @@ class BridgeAdapter(ABC):
         """Ask whether a phone (E.164) is on WhatsApp."""
         raise self._cannot("look numbers up")
 
-    def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
+    def file_denial_reason(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
         """Why this bridge cannot send such a file, in words for staff; None when it can.
 
         `has_url`: whether it may be fetched from us rather than handed over.

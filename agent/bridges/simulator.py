@@ -83,12 +83,12 @@ class SimulatorBridge(BridgeAdapter):
         {"event": "session", "session": "main", "status": "connected", "phone", "name", "code", "will_reconnect"}
 
     Sends are taken at once, and their ids begin with `sim-`. It keeps no sessions: one is connected as soon as it is
-    started, and `list_sessions` is empty (`keeps_sessions`). So that linking can be tried, a session whose name begins
+    started, and `list_sessions` is empty (`stores_sessions`). So that linking can be tried, a session whose name begins
     with `qr-` first shows a code, which scans itself after some seconds.
     """
 
     kind = "simulator"
-    keeps_sessions = False
+    stores_sessions = False
     capabilities = frozenset(
         {
             Capability.SEND_TEXT,
@@ -197,7 +197,7 @@ class SimulatorBridge(BridgeAdapter):
         return self.delete_session(name=name)
 
     def health(self) -> Steps[Health]:
-        return without_request(Health(is_well=True))
+        return without_request(Health(is_healthy=True))
 
 
 def _png(code: str) -> bytes:

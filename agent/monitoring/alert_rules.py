@@ -138,7 +138,7 @@ def _bridges() -> list[Finding]:
     return [
         Finding(f"The bridge ({bridge.kind}) does not answer as it should.", subject=bridge.slug)
         for bridge in bridges
-        if not bridge_health(bridge).is_well
+        if not bridge_health(bridge).is_healthy
     ]
 
 

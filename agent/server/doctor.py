@@ -43,7 +43,7 @@ class Finding:
     """The result of one check. `remedy` says what to do if it failed."""
 
     about: str
-    is_well: bool
+    is_healthy: bool
     text: str
     remedy: str = ""
 
@@ -58,7 +58,7 @@ def findings(*, forget_limits: bool = False) -> Iterator[Finding]:
     database = _database()
     yield database
     yield _disk()
-    if database.is_well:
+    if database.is_healthy:
         yield _clock()
         yield from _engine()
         yield from _bridges()
@@ -190,7 +190,7 @@ def _bridge(bridge: Bridge, health: Health) -> Finding:
         text = "A variable WHATSAPP_… of the bridge has changed since the last start"
         return Finding(about, False, text, "Start again: manage.py up applies the change.")
     at = f"{bridge.kind} at {bridge.base_url}" if bridge.base_url else bridge.kind
-    if not health.is_well:
+    if not health.is_healthy:
         return Finding(
             about, False, f"{at} does not answer as it should", "Does it run, and is WHATSAPP_API_URL right?"
         )
@@ -252,7 +252,7 @@ def _models() -> Iterator[Finding]:
     for name in sorted(named | {settings.OPENAI_MODEL}):
         answers = _answers(name)
         yield answers
-        if answers.is_well:
+        if answers.is_healthy:
             yield _tools(name)
             yield _pictures(name)
             if limits := describe_limits(name):

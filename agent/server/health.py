@@ -35,6 +35,6 @@ def ready(request: HttpRequest) -> HttpResponse:
         postgres.release()
         for bridge in bridges:
             state = bridge_health(bridge)
-            checks[f"bridge:{bridge.slug}"] = state.is_well
+            checks[f"bridge:{bridge.slug}"] = state.is_healthy
             checks[f"clock:{bridge.slug}"] = not bridge_clocks.differences(bridge, state)
     return health.report(checks)

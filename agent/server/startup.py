@@ -174,7 +174,7 @@ def _fingerprint_of_static_files() -> str:
 def close_data_directory() -> None:
     """Let nobody but its owner read DATA_DIR. Raises CannotStart if parts of it belong to somebody else."""
     try:
-        private_files.mend(settings.DATA_DIR, but=("postgres", "postgres.new"))
+        private_files.restrict(settings.DATA_DIR, but=("postgres", "postgres.new"))
     except private_files.NotOurs as exc:
         raise CannotStart(str(exc)) from exc
     except OSError as exc:

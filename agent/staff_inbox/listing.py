@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from accounts.models import User
 from messaging.models import Conversation, Message, Note, Turn
 from messaging.models.conversations import NEEDS_PERSON
-from messaging.search.find import conversations_called, matching
+from messaging.search.find import matching_conversations, matching_messages
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.truncate import truncate
@@ -148,9 +148,9 @@ def _filtered(visible: QuerySet[Conversation], query: ListQuery, *, user: User) 
 def _found_ids(text: str, user: User) -> list[UUID]:
     """Return the conversations of people so called, and those in which the words were said."""
     sessions = None if user.sees_everything else list(_visible_session_ids(user))
-    messages = Message.objects.filter(matching(text, sessions=sessions)).visible_to(user)
+    messages = Message.objects.filter(matching_messages(text, sessions=sessions)).visible_to(user)
     newest = messages.order_by("-said_at", "-id").values_list("conversation_id", flat=True)[:MAX_FOUND]
-    return list(dict.fromkeys([*conversations_called(text, sessions=sessions), *newest]))
+    return list(dict.fromkeys([*matching_conversations(text, sessions=sessions), *newest]))
 
 
 def _visible_session_ids(user: User) -> QuerySet:

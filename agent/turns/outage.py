@@ -55,7 +55,7 @@ def wait(lease: Lease, *, conversation: Conversation, exc: ModelError, delay_s: 
     row.ask_for_attention(
         Conversation.Attention.MODEL_REFUSES, note=f"{ATTENTION_NOTE} ({exc.code}); it is asked again for an hour."
     )
-    if parts := unheard_fallback(conversation):
+    if parts := new_fallback(conversation):
         Message.objects.bulk_create(
             Message(
                 session_id=conversation.session_id,
@@ -74,7 +74,7 @@ def wait(lease: Lease, *, conversation: Conversation, exc: ModelError, delay_s: 
     return leases.postpone(lease, delay_s=delay_s, forgive=True)
 
 
-def unheard_fallback(conversation: Conversation) -> list[str]:
+def new_fallback(conversation: Conversation) -> list[str]:
     """Return the parts of the fallback text; nothing if the contact has heard it since the agent's last answer."""
     parts = split_text(conversation.session.agent_profile.fallback_text)
     if not parts:

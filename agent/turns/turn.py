@@ -196,11 +196,11 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
         return _ignored(turn_input, turn, reason="nothing left to answer")
     if not conversation.is_answered:
         return _ignored(turn_input, turn, reason="this contact is no longer answered")
-    why_unreachable = adapter_for(conversation.session.bridge).why_unreachable(
+    unreachable_reason = adapter_for(conversation.session.bridge).unreachable_reason(
         address=conversation.address, is_group=conversation.contact.is_group
     )
-    if why_unreachable:
-        return replace(_ignored(turn_input, turn, reason=why_unreachable), needs_attention=True)
+    if unreachable_reason:
+        return replace(_ignored(turn_input, turn, reason=unreachable_reason), needs_attention=True)
     if lease.tries > settings.AGENT_MAX_TRIES:
         reason = "interrupted: begun too often without coming to an end"
         return _with_tool_calls(_failed(turn_input, turn, reason=reason), toolbox)
@@ -281,7 +281,7 @@ def _ignored(turn_input: TurnInput, turn: Turn, *, reason: str) -> Settlement:
 def _failed(turn_input: TurnInput, turn: Turn, *, reason: str) -> Settlement:
     """Return a failed turn that needs attention. In an outage the fallback text is sent once."""
     turn.outcome, turn.reason = Turn.Outcome.FAILED, reason
-    fallback = outage.unheard_fallback(turn_input.conversation)
+    fallback = outage.new_fallback(turn_input.conversation)
     return replace(_settlement(turn_input, turn), replies=fallback, needs_attention=True)
 
 
@@ -297,7 +297,7 @@ def renew_held() -> None:
         leases.renew(*held)
 
 
-def give_back_held() -> int:
+def release_held_leases() -> int:
     """Release every lease, so that another process need not wait for its expiry; return how many."""
     with _held_lock:
         held = list(_held_leases.values())

@@ -14,7 +14,7 @@ from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, i
 from messaging.admin.shared import EXCERPT_LENGTH, format_time, link_to, searchable_sessions
 from messaging.models import Media, Message
 from messaging.outbound import SENDABLE_AGAIN, send_again
-from messaging.search.find import matching
+from messaging.search.find import matching_messages
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.text.sanitize import storable
@@ -73,7 +73,9 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
         text = storable(search_term).strip()
-        return (queryset.filter(matching(text, sessions=searchable_sessions(request))) if text else queryset), False
+        if text:
+            queryset = queryset.filter(matching_messages(text, sessions=searchable_sessions(request)))
+        return queryset, False
 
     @admin.action(description="Send again", permissions=["operate"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:

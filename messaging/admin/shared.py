@@ -15,7 +15,7 @@ from django.utils.html import format_html, format_html_join
 
 from accounts.admin_pages import is_administrator
 from messaging.models import ContactAlias, Message
-from messaging.search.find import conversations_called
+from messaging.search.find import matching_conversations
 from messaging.search.people import contact_matches
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.text.sanitize import storable
@@ -60,7 +60,7 @@ class ContactSearchAdmin:
         if not text:
             return queryset, False
         return queryset.filter(
-            conversation__in=conversations_called(text, sessions=searchable_sessions(request))
+            conversation__in=matching_conversations(text, sessions=searchable_sessions(request))
         ), False
 
 

@@ -27,7 +27,7 @@ POLL_INTERVAL_S = 0.5
 INCLUDABLE = ("message",)
 
 # A waiting request holds a thread of the web server; half of the threads stay free for other requests.
-waiting_places = threading.BoundedSemaphore(max(settings.WEB_THREADS // 2, 1))
+long_poll_slots = threading.BoundedSemaphore(max(settings.WEB_THREADS // 2, 1))
 
 
 class CommaSeparatedField(serializers.CharField):
@@ -143,7 +143,7 @@ def _read(query: dict[str, Any], *, reader: Reader, after: Position) -> Page:
     filters: dict[str, Any] = {name: query.get(name) for name in ("limit", "types", "session", "conversation")}
     give_up_at = time.monotonic() + query["wait"]
     page = feed.read(reader=reader, after=after, **filters)
-    if page.events or page.has_more or not query["wait"] or not waiting_places.acquire(blocking=False):
+    if page.events or page.has_more or not query["wait"] or not long_poll_slots.acquire(blocking=False):
         return page
     try:
         while not page.events and not page.has_more and (left_s := give_up_at - time.monotonic()) > 0:
@@ -151,7 +151,7 @@ def _read(query: dict[str, Any], *, reader: Reader, after: Position) -> Page:
             time.sleep(min(POLL_INTERVAL_S, left_s))
             page = feed.read(reader=reader, after=page.end, **filters)
     finally:
-        waiting_places.release()
+        long_poll_slots.release()
     return page
 
 

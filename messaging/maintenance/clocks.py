@@ -33,7 +33,7 @@ last_seen: tuple[datetime, float] | None = None  # the database's time, and our 
 
 
 @periodic(every_s=5)
-def bring_back_postponed() -> None:
+def advance_postponed() -> None:
     """Bring back times and leases that only a clock set back can have put so far into the future."""
     global last_seen
     with connection.cursor() as cursor:
@@ -57,7 +57,7 @@ def bring_back_postponed() -> None:
 def _update(model: type[models.Model], field: str, *, later_than: datetime, to: Any) -> None:
     count = model._default_manager.filter(**{f"{field}__gt": later_than}).update(**{field: to})
     if count:
-        log.warning("times_brought_back", table=model._meta.db_table, field=field, count=count)
+        log.warning("times_advanced", table=model._meta.db_table, field=field, count=count)
 
 
 _asked_until: dict[UUID, datetime] = {}

@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from messaging.models import Conversation, Message
 from messaging.search.people import contact_matches
-from messaging.search.ranking import all_of
+from messaging.search.ranking import all_words_query
 
 MAX_FOUND_MESSAGES = 1000
 MAX_CONVERSATIONS = 200
@@ -24,17 +24,17 @@ SELECT entry.message_id FROM messaging_searchentry entry
 """
 
 
-def matching(text: str, *, sessions: Collection[UUID] | None) -> Q:
+def matching_messages(text: str, *, sessions: Collection[UUID] | None) -> Q:
     """What messages have to be: with all of the words, or of a contact so called, or of that id.
 
     Bounded: the latest messages and conversations of many. `sessions` None looks in all.
     """
     ids = {*_by_words(text, sessions), *_by_id(text, sessions)}
-    return Q(pk__in=ids) | Q(conversation_id__in=conversations_called(text, sessions=sessions))
+    return Q(pk__in=ids) | Q(conversation_id__in=matching_conversations(text, sessions=sessions))
 
 
 def _by_words(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
-    terms = all_of(text)
+    terms = all_words_query(text)
     if not terms:
         return []
     parameters: dict[str, Any] = {
@@ -58,7 +58,7 @@ def _by_id(text: str, sessions: Collection[UUID] | None) -> list[UUID]:
         return found
 
 
-def conversations_called(text: str, *, sessions: Collection[UUID] | None) -> list[UUID]:
+def matching_conversations(text: str, *, sessions: Collection[UUID] | None) -> list[UUID]:
     """Return the latest conversations with contacts of this name or phone."""
     rows = Conversation.objects.filter(contact_matches(text, path="contact__", min_digits=MIN_PHONE_DIGITS))
     rows = rows if sessions is None else rows.filter(session_id__in=sessions)

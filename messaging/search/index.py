@@ -68,7 +68,7 @@ def list_moved_messages(conversation_id: UUID, *, to: UUID) -> None:
         cursor.execute(LIST_MOVED_MESSAGES, {"conversation": conversation_id, "to": to})
 
 
-def index_again() -> Iterator[int]:
+def reindex() -> Iterator[int]:
     """Index every message again, newest first; yield after each batch how many are done."""
     done = 0
     before: UUID | None = None

@@ -188,12 +188,12 @@ def search(
     ]
 
 
-def with_words(messages: QuerySet[Message], query: str) -> QuerySet[Message]:
+def filter_by_words(messages: QuerySet[Message], query: str) -> QuerySet[Message]:
     """Return the messages, of all conversations, with every significant word of a query; none if it has no word.
 
     A batch of waiting messages is indexed first, newest first.
     """
-    wanted = all_of(query)
+    wanted = all_words_query(query)
     if not wanted:
         return messages.none()
     index_waiting()
@@ -219,7 +219,7 @@ def _expected(wanted: str, cursor: Any) -> int:
     return int(plan["Plan"]["Plan Rows"])
 
 
-def all_of(query: str) -> str:
+def all_words_query(query: str) -> str:
     """Return a `tsquery` for every significant word of a query, in any of its forms; empty when it has none."""
     return " & ".join(f"({_any_of(lexemes)})" for _, lexemes in _distinct(significant_words(query, limit=MAX_WORDS)))
 

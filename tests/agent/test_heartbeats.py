@@ -70,7 +70,7 @@ def test_readiness_with_redis_needs_a_worker_that_works(client, simulator, with_
 def test_doctor_says_that_without_a_worker_nothing_is_answered(db, with_redis):
     process(seen_s_ago=60)
     found = finding("workers")
-    assert not found.is_well
+    assert not found.is_healthy
     assert "nothing is answered" in found.text
     assert "manage.py worker" in found.remedy
 
@@ -78,7 +78,7 @@ def test_doctor_says_that_without_a_worker_nothing_is_answered(db, with_redis):
 def test_doctor_names_the_workers_that_work(db, with_redis):
     process(turns_running=3)
     found = finding("workers")
-    assert found.is_well
+    assert found.is_healthy
     assert "4711 on machine-1 (3 turns)" in found.text
 
 
@@ -86,7 +86,7 @@ def test_doctor_reports_a_worker_that_lives_and_ends_no_turn(db, with_redis):
     process(pid=1)
     process(pid=2, stalled_s=STALLED_S + 1)
     found = finding("workers")
-    assert not found.is_well
+    assert not found.is_healthy
     assert "stalled: Celery worker 2" in found.text
 
 

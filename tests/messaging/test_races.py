@@ -23,7 +23,7 @@ from messaging.receipts import record_sent
 from messaging.search.index import index_waiting
 from sessions_app.models import WhatsAppSession
 from tests.conftest import message_event
-from tests.support.aside import Aside
+from tests.support.background import BackgroundCall
 from tests.support.messaging.turns import settle
 from tests.support.messaging.zapw_events import text_event
 from whatsapp_agent.errors import NotFound
@@ -49,8 +49,8 @@ def test_a_message_that_arrives_while_its_contact_is_merged_is_stored(bridge, se
     keep, lose = both(session, says)
     with transaction.atomic():
         merge_contacts(keep=keep, lose=lose)
-        delivery = Aside(lambda: deliver(bridge, text="late", **{"from": HIDDEN.address}))
-        delivery.until_it_waits()
+        delivery = BackgroundCall(lambda: deliver(bridge, text="late", **{"from": HIDDEN.address}))
+        delivery.wait_for_lock()
     assert delivery.result()["kept"] == 1
     assert Message.objects.get(text="late").conversation == Conversation.objects.get()
 
@@ -62,12 +62,12 @@ def test_a_message_of_our_phone_that_arrives_while_its_contact_is_merged_is_stor
     own = {"event": "message", "session": session.name, "id": "OWN", "chat": HIDDEN.address, "text": "me"}
     with transaction.atomic():
         merge_contacts(keep=keep, lose=lose)
-        delivery = Aside(
+        delivery = BackgroundCall(
             lambda: inbox.process_webhook_request(
                 bridge=simulator, headers={}, body=json.dumps(own | {"outbound": True}).encode()
             )
         )
-        delivery.until_it_waits()
+        delivery.wait_for_lock()
     assert delivery.result()["kept"] == 1
     assert Message.objects.get(text="me").conversation.control == "human"
 
@@ -80,10 +80,10 @@ def test_a_message_and_the_merging_of_its_contact_do_not_wait_for_each_other(bri
     keep, lose = both(session, says)
     with transaction.atomic():
         locked(lose.conversation)
-        delivery = Aside(lambda: deliver(bridge, text="late", **{"from": HIDDEN.address}))
-        delivery.until_it_waits()
-        merging = Aside(lambda: merge_contacts(keep=keep, lose=lose))
-        merging.until_it_waits(how_many=2)
+        delivery = BackgroundCall(lambda: deliver(bridge, text="late", **{"from": HIDDEN.address}))
+        delivery.wait_for_lock()
+        merging = BackgroundCall(lambda: merge_contacts(keep=keep, lose=lose))
+        merging.wait_for_lock(count=2)
     assert delivery.result()["kept"] == 1
     merging.result()
     assert Message.objects.get(text="late").conversation == Conversation.objects.get()
@@ -95,8 +95,8 @@ def test_what_the_bridge_took_is_sent_also_when_its_contact_is_merged_at_that_mo
     claimed = outbox.claim_next_message(lose.conversation.pk)
     with transaction.atomic():
         merge_contacts(keep=keep, lose=lose)
-        recording = Aside(lambda: record_sent(message_id=claimed.message_id, provider_message_id="TAKEN"))
-        recording.until_it_waits()
+        recording = BackgroundCall(lambda: record_sent(message_id=claimed.message_id, provider_message_id="TAKEN"))
+        recording.wait_for_lock()
     recording.result()
     message = Message.objects.get(provider_message_id="TAKEN")
     assert (message.status, message.conversation) == ("sent", keep.conversation)
@@ -110,8 +110,8 @@ def test_a_change_at_the_moment_of_a_merge_is_refused_with_the_reason(simulator,
     other = Conversation.objects.select_related("contact", "session__bridge").get(contact=lose)
     with transaction.atomic():
         merge_contacts(keep=keep, lose=lose)
-        stepping_in = Aside(lambda: act(conversation=other))
-        stepping_in.until_it_waits()
+        stepping_in = BackgroundCall(lambda: act(conversation=other))
+        stepping_in.wait_for_lock()
     with pytest.raises(NotFound, match="merged into another"):
         stepping_in.result()
     act(conversation=there)
@@ -123,8 +123,10 @@ def test_a_command_at_the_moment_of_a_merge_leaves_nothing_behind(session, says,
     caller = Caller(by=By.STAFF, user=admin)
     with transaction.atomic():
         merge_contacts(keep=keep, lose=lose)
-        running = Aside(lambda: run(get("human"), arguments={}, caller=caller, conversation=other, surface="api"))
-        running.until_it_waits()
+        running = BackgroundCall(
+            lambda: run(get("human"), arguments={}, caller=caller, conversation=other, surface="api")
+        )
+        running.wait_for_lock()
     with pytest.raises(control.ConversationGone):
         running.result()
     assert not CommandRun.objects.exists()
@@ -150,8 +152,8 @@ def test_a_takeover_and_the_end_of_a_send_do_not_wait_for_each_other(session, sa
     claimed = an_answer_in_parts(says, conversation)
     with transaction.atomic():
         locked(conversation)
-        recording = Aside(lambda: note(claimed, code="odd", error="Odd."))
-        recording.until_it_waits()
+        recording = BackgroundCall(lambda: note(claimed, code="odd", error="Odd."))
+        recording.wait_for_lock()
         control.take_over(conversation=conversation)
     recording.result()
     assert Message.objects.get(text="part two").status == "cancelled"
@@ -162,8 +164,8 @@ def test_an_echo_and_the_giving_up_of_its_send_do_not_wait_for_each_other(bridge
     Message.objects.update(sending_at=timezone.now() - timedelta(minutes=1))
     with transaction.atomic():
         locked(conversation)
-        giving_up = Aside(outbox.give_up_stuck)
-        giving_up.until_it_waits()
+        giving_up = BackgroundCall(outbox.give_up_stuck)
+        giving_up.wait_for_lock()
         receive_own_message(bridge=bridge, event=message_event("part one", number=9, outbound=True))
     giving_up.result()
     settle_held_messages()

@@ -10,7 +10,7 @@ from agent.bridges import simulator as simulator_module
 from sessions_app.models import AgentProfile, WhatsAppSession
 from sessions_app.serializers import SessionSerializer
 from tests.conftest import as_user
-from tests.support.aside import Aside
+from tests.support.background import BackgroundCall
 
 URL = "/api/v1/sessions/"
 
@@ -49,7 +49,7 @@ def test_a_name_in_use_is_a_conflict(admin, linking):
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_requests_for_one_name_link_it_once_and_the_others_conflict(admin, simulator):
     body = {"name": "shop", "bridge": "simulator"}
-    calls = [Aside(lambda: as_user(admin).post(URL, body, format="json").status_code) for _ in range(8)]
+    calls = [BackgroundCall(lambda: as_user(admin).post(URL, body, format="json").status_code) for _ in range(8)]
     assert sorted(call.result() for call in calls) == [201, *[409] * 7]
 
 

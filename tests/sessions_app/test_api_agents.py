@@ -5,7 +5,7 @@ import pytest
 from sessions_app import profiles
 from sessions_app.models import AgentProfile, AgentProfileVersion
 from tests.conftest import as_user
-from tests.support.aside import Aside
+from tests.support.background import BackgroundCall
 
 URL = "/api/v1/agents/"
 
@@ -165,8 +165,8 @@ def test_concurrent_requests_for_a_name_or_the_default_succeed_once_and_the_othe
     def create(body):
         return as_user(admin).post(URL, body, format="json").status_code
 
-    names = [Aside(lambda: create({"name": "Night shift"})) for _ in range(8)]
+    names = [BackgroundCall(lambda: create({"name": "Night shift"})) for _ in range(8)]
     assert sorted(each.result() for each in names) == [201, *[409] * 7]
-    defaults = [Aside(lambda n=n: create({"name": f"default {n}", "is_default": True})) for n in range(8)]
+    defaults = [BackgroundCall(lambda n=n: create({"name": f"default {n}", "is_default": True})) for n in range(8)]
     assert {each.result() for each in defaults} == {201}
     assert AgentProfile.objects.filter(is_default=True).count() == 1

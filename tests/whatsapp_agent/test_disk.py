@@ -62,7 +62,7 @@ def test_a_database_that_is_away_for_another_reason_is_unavailable():
 def test_readiness_and_doctor_tell_of_a_full_disk(full, rf):
     answer = ready(rf.get("/health/ready/"))
     assert (answer.status_code, json.loads(answer.content)["checks"]["disk"]) == (503, False)
-    assert not next(finding for finding in doctor.findings() if finding.about == "disk").is_well
+    assert not next(finding for finding in doctor.findings() if finding.about == "disk").is_healthy
 
 
 @pytest.mark.django_db
@@ -72,7 +72,7 @@ def test_readiness_and_doctor_tell_of_clocks_that_differ(ahead_s, rf, monkeypatc
     monkeypatch.setattr(time, "time", lambda: real() - ahead_s)
     answer = ready(rf.get("/health/ready/"))
     assert (answer.status_code, json.loads(answer.content)["checks"]["clock"]) == (503, False)
-    assert not next(finding for finding in doctor.findings() if finding.about == "clock").is_well
+    assert not next(finding for finding in doctor.findings() if finding.about == "clock").is_healthy
 
 
 def test_exceptions_that_led_to_each_other_are_each_looked_at_once():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.files.base import ContentFile
 
-from whatsapp_agent.private_files import NotOurs, PrivateStorage, mend
+from whatsapp_agent.private_files import NotOurs, PrivateStorage, restrict
 
 
 def mode(path: Path) -> int:
@@ -27,7 +27,7 @@ def data_dir(tmp_path) -> Path:
 
 
 def test_a_file_that_others_can_read_is_made_private(data_dir):
-    mend(data_dir, but=("postgres",))
+    restrict(data_dir, but=("postgres",))
     assert [mode(data_dir / path) for path in ("", "media", "media/2026")] == [0o700] * 3
     assert mode(data_dir / "media" / "2026" / "a.jpg") == 0o600
     assert mode(data_dir / "postgres") == 0o755
@@ -36,7 +36,7 @@ def test_a_file_that_others_can_read_is_made_private(data_dir):
 def test_a_shared_directory_keeps_its_mode_and_only_our_files_are_closed(data_dir):
     data_dir.chmod(0o1777)
     (data_dir / "somebody").mkdir(0o755)
-    mend(data_dir)
+    restrict(data_dir)
     assert (mode(data_dir), mode(data_dir / "somebody"), mode(data_dir / "media")) == (0o1777, 0o755, 0o700)
 
 
@@ -50,7 +50,7 @@ def test_a_stored_file_is_private(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_stored_by_root_belongs_to_the_owner_of_the_directory(data_dir):
     os.chown(data_dir, 12345, 12345)
-    mend(data_dir)
+    restrict(data_dir)
     storage = PrivateStorage(location=data_dir / "media")
     storage.save("2027/b.jpg", ContentFile(b"b"))
     for path in ("media", "media/2026/a.jpg", "media/2027", "media/2027/b.jpg"):
@@ -66,6 +66,6 @@ def test_files_of_another_user_are_named_with_the_remedy(data_dir):
     os.seteuid(12345)
     try:
         with pytest.raises(NotOurs, match="chown -R"):
-            mend(data_dir)
+            restrict(data_dir)
     finally:
         os.seteuid(0)

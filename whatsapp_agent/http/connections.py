@@ -36,8 +36,8 @@ def quick_transport(library: ModuleType, *, keepalive_s: float) -> Any:
     class Body(library.SyncByteStream):  # type: ignore[misc, name-defined]
         """A response's body; once it is closed its connection is free."""
 
-        def __init__(self, stream: Any, *, give_back: Callable[[], None]) -> None:
-            self._stream, self._give_back = stream, give_back
+        def __init__(self, stream: Any, *, release: Callable[[], None]) -> None:
+            self._stream, self._release = stream, release
             self._is_open = True
 
         def __iter__(self) -> Iterator[bytes]:
@@ -47,7 +47,7 @@ def quick_transport(library: ModuleType, *, keepalive_s: float) -> Any:
             if self._is_open:
                 self._is_open = False
                 self._stream.close()
-                self._give_back()
+                self._release()
 
     class Transport(library.BaseTransport):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -61,7 +61,7 @@ def quick_transport(library: ModuleType, *, keepalive_s: float) -> Any:
             except BaseException:
                 transport.close()
                 raise
-            response.stream = Body(response.stream, give_back=lambda: self._give_back(transport))
+            response.stream = Body(response.stream, release=lambda: self._release(transport))
             return response
 
         def _take(self) -> Any:
@@ -70,7 +70,7 @@ def quick_transport(library: ModuleType, *, keepalive_s: float) -> Any:
             except IndexError:
                 return library.HTTPTransport(verify=tls_context(library), trust_env=False, limits=self._limits)
 
-        def _give_back(self, transport: Any) -> None:
+        def _release(self, transport: Any) -> None:
             now = time.monotonic()
             self._idle.append((now, transport))
             while self._idle[0][0] < now - keepalive_s:

@@ -89,7 +89,7 @@ class Pool:
             idle.close()
         return None
 
-    def give_back(self, lent: Any) -> None:
+    def put_back(self, lent: Any) -> None:
         slots = lent.slots  # read now: once it is idle, another thread may write its own there
         try:
             if not lent.closed and lent.info.transaction_status == TRANSACTION_STATUS_IDLE:
@@ -173,7 +173,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                     lent.rollback()
                 except psycopg2.Error:
                     lent.close()
-            self._lent_by.give_back(lent)
+            self._lent_by.put_back(lent)
 
     def close_pool(self) -> None:
         """Django calls this before it drops or copies a test database."""

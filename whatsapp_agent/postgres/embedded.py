@@ -191,7 +191,7 @@ def _start(data_dir: Path) -> None:
     with _explained(data_dir):
         if not data_dir.exists() or (data_dir.is_dir() and not any(data_dir.iterdir())):
             _create(data_dir)
-        _mend_owner_and_mode(data_dir)
+        _correct_owner_and_mode(data_dir)
         _require_version(data_dir)
         _require_whole(data_dir)
     _clear_stale_locks(data_dir)
@@ -215,7 +215,7 @@ def _explained(data_dir: Path) -> Iterator[None]:
         ) from exc
 
 
-def _mend_owner_and_mode(data_dir: Path) -> None:
+def _correct_owner_and_mode(data_dir: Path) -> None:
     """Give the data the mode that PostgreSQL demands, and as root an owner that it may run as."""
     data, above = data_dir.stat(), data_dir.parent.stat()
     if os.geteuid() == 0 and (data.st_uid == 0 or above.st_uid not in {0, data.st_uid}):

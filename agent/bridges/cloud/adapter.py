@@ -121,10 +121,10 @@ class CloudBridge(BridgeAdapter):
     def person_address(self, digits: str) -> str:
         return digits
 
-    def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
+    def unreachable_reason(self, *, address: str, is_group: bool) -> str | None:
         if address.endswith(("@lid", "@g.us")):
             return "The Cloud API does not know this address: it belongs to a linked phone."
-        return super().why_unreachable(address=address, is_group=is_group)
+        return super().unreachable_reason(address=address, is_group=is_group)
 
     # --- sending -------------------------------------------------------------------------------------------------
     def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:
@@ -136,7 +136,7 @@ class CloudBridge(BridgeAdapter):
         self, *, session: str, address: str, file: OutgoingFile, caption: str = "", quoted: MessageRef | None = None
     ) -> Steps[Sent]:
         """Upload a file, then send it by its id."""
-        denial_reason = self.why_not_file(
+        denial_reason = self.file_denial_reason(
             kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(file.url)
         )
         if denial_reason:
@@ -163,7 +163,7 @@ class CloudBridge(BridgeAdapter):
         except Unconfirmed as exc:
             raise NotSent(str(exc), code="upload_failed") from exc
 
-    def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:  # noqa: ARG002
+    def file_denial_reason(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:  # noqa: ARG002
         types = MIME_TYPES.get(kind)
         if types and not mime_type.startswith(types):
             return f"The Cloud API sends a file of kind {kind.value} only as {', '.join(types)}."
@@ -290,8 +290,8 @@ class CloudBridge(BridgeAdapter):
             response = yield Request("GET", "/", timeout_s=min(5.0, self.config.timeout_s))
             response.object()
         except (BridgeError, WrongShape):
-            return Health(is_well=False)
-        return Health(is_well=True)
+            return Health(is_healthy=False)
+        return Health(is_healthy=True)
 
     def _cannot_send(self, reason: str) -> Refused:
         return Refused(reason, code="not_supported")

@@ -277,7 +277,7 @@ class EvolutionBridge(BridgeAdapter):
             response = yield Request("GET", "/instance/fetchInstances", timeout_s=min(5.0, self.config.timeout_s))
             return Health(response.is_success and isinstance(response.json(), list))
         except (BridgeError, WrongShape):
-            return Health(is_well=False)
+            return Health(is_healthy=False)
 
 
 # --- what requests say --------------------------------------------------------------------------------------------

@@ -281,7 +281,7 @@ class WahaBridge(BridgeAdapter):
             response = yield Request("GET", "/ping", timeout_s=min(5.0, self.config.timeout_s))
             return Health(response.is_success and response.object().short("message") == "pong")
         except (BridgeError, WrongShape):
-            return Health(is_well=False)
+            return Health(is_healthy=False)
 
 
 def _name(session: str) -> str:

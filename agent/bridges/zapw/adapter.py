@@ -82,8 +82,8 @@ class ZapwBridge(BridgeAdapter):
             return [Malformed(str(exc))]
 
     # --- addresses -----------------------------------------------------------------------------------------------
-    def why_unreachable(self, *, address: str, is_group: bool) -> str | None:
-        if reason := super().why_unreachable(address=address, is_group=is_group or address.endswith("@g.us")):
+    def unreachable_reason(self, *, address: str, is_group: bool) -> str | None:
+        if reason := super().unreachable_reason(address=address, is_group=is_group or address.endswith("@g.us")):
             return reason
         return None if reachable_digits(address) else "This bridge can only write to a person's phone number."
 
@@ -105,7 +105,7 @@ class ZapwBridge(BridgeAdapter):
         quoted: MessageRef | None = None,  # noqa: ARG002
     ) -> Steps[Sent]:
         """Send a file: inline if it is small, else zapw fetches it from `file.url`."""
-        denial_reason = self.why_not_file(
+        denial_reason = self.file_denial_reason(
             kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(file.url)
         )
         if denial_reason:
@@ -121,7 +121,7 @@ class ZapwBridge(BridgeAdapter):
             body["caption"] = caption
         return self._send(session, address, body)
 
-    def why_not_file(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
+    def file_denial_reason(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
         """zapw sets the MIME type by itself: a file of another type would arrive mislabelled."""
         if mime_type not in SUPPORTED_MIME_TYPES.get(kind, ()):
             return "zapw sends only images (JPEG, PNG), videos (MP4), audio (Ogg) and documents (PDF)."
@@ -206,9 +206,9 @@ class ZapwBridge(BridgeAdapter):
             response = yield Request("GET", "/health", timeout_s=min(HEALTH_TIMEOUT_S, self.config.timeout_s))
             state = Fields(_data(response))
         except (BridgeError, WrongShape):
-            return Health(is_well=False)
-        is_well = response.status == HTTPStatus.OK and state.short("status") == "ok"
-        return Health(is_well, at=state.time("timestamp"))
+            return Health(is_healthy=False)
+        is_healthy = response.status == HTTPStatus.OK and state.short("status") == "ok"
+        return Health(is_healthy, at=state.time("timestamp"))
 
 
 # --- answers: `{"status": "success", "data": …}`, or `{"status": "error", "error": …}` with 4xx and 5xx ------------

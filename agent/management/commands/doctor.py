@@ -22,9 +22,9 @@ class Command(BaseCommand):
     def handle(self, *, forget_limits: bool, **options: Any) -> None:  # noqa: ARG002
         wrong = 0
         for finding in findings(forget_limits=forget_limits):
-            mark = self.style.SUCCESS("OK   ") if finding.is_well else self.style.ERROR("WRONG")
+            mark = self.style.SUCCESS("OK   ") if finding.is_healthy else self.style.ERROR("WRONG")
             self.stdout.write(f"{mark} {finding.about}: {finding.text}")
-            if not finding.is_well:
+            if not finding.is_healthy:
                 wrong += 1
                 self.stdout.write(f"      -> {finding.remedy}")
             self.stdout.flush()

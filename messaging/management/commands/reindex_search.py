@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from messaging.models import Message
-from messaging.search.index import index_again
+from messaging.search.index import reindex
 
 
 class Command(BaseCommand):
@@ -14,7 +14,7 @@ class Command(BaseCommand):
     def handle(self, **_options: Any) -> None:
         total = Message.objects.count()
         done = 0
-        for done in index_again():
+        for done in reindex():
             if self.stdout.isatty():
                 self.stdout.write(f"{done} of {total} messages\r", ending="")
                 self.stdout.flush()

@@ -28,7 +28,7 @@ class Command(BaseCommand):
             raise CommandError(f"Not reconciled: {', '.join(failed)}. Is the bridge running? See manage.py doctor.")
 
     def _reconcile(self, bridge: Bridge) -> bool:
-        if not bridges.adapter_for(bridge).keeps_sessions:
+        if not bridges.adapter_for(bridge).stores_sessions:
             self.stdout.write(f"{bridge}: keeps no sessions of its own; nothing to do.")
             return True
         try:

@@ -432,7 +432,7 @@ def test_logging_out_and_restarting_reach_the_bridge(request, kind):
 
 
 def test_a_bridge_that_answers_is_healthy(pair: Pair):
-    healthy = pair.bridge.health().is_well
+    healthy = pair.bridge.health().is_healthy
     pair.server.down()
 
-    assert (healthy, pair.bridge.health().is_well) == (True, False)
+    assert (healthy, pair.bridge.health().is_healthy) == (True, False)

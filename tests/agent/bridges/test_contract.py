@@ -29,7 +29,7 @@ def test_a_phone_becomes_an_address_that_can_be_written_to(bridge: LiveBridge):
     assert sent.at is not None
     assert sent.at.tzinfo is not None
     assert address.aliases == ((AliasKind.PHONE, PHONE),)
-    assert bridge.why_unreachable(address=address.address, is_group=False) is None
+    assert bridge.unreachable_reason(address=address.address, is_group=False) is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_bridge_can_write_to_whom_it_says_it_can(bridge: LiveBridge, capabilit
     address, is_group = UNUSUAL[capability]
     can = capability in bridge.capabilities
 
-    assert (bridge.why_unreachable(address=address, is_group=is_group) is None) == can
+    assert (bridge.unreachable_reason(address=address, is_group=is_group) is None) == can
     if can:
         assert bridge.send_text(session="sales", address=address, text="Oi")
     else:
@@ -80,7 +80,7 @@ def test_a_started_session_is_told_of_until_it_is_deleted(bridge: LiveBridge):
     assert started.name == "ops"
     assert state is not None
     assert state.status in {Link.QR_WAITING, Link.CONNECTED}
-    if bridge.keeps_sessions:
+    if bridge.stores_sessions:
         assert bridge.session_state(name="ops") is None
 
 
@@ -104,4 +104,4 @@ def test_what_a_bridge_lacks_is_refused(bridge: LiveBridge, capability, ask):
 
 
 def test_a_bridge_that_answers_is_healthy(bridge: LiveBridge):
-    assert bridge.health().is_well
+    assert bridge.health().is_healthy

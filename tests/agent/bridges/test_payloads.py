@@ -11,8 +11,8 @@ import pytest
 from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeAdapter, BridgeConfig, WebhookRequest
 from agent.bridges.exchange import BridgeError, Request, Response, Steps
+from tests.support.bridges.descriptions import assert_matches, describe_event, describe_failure, describe_result
 from tests.support.bridges.recorded_calls import steps_of
-from tests.support.bridges.words import assert_means, event_in_words, failure_in_words, result_in_words
 from whatsapp_agent.errors import UnreadableWebhookRequest
 
 PAYLOADS = Path(os.environ.get("PAYLOADS", Path(__file__).parents[2] / "payloads"))
@@ -42,13 +42,13 @@ def body_of(bridge: str, fixture: dict[str, Any]) -> bytes:
 
 
 # --- webhook requests ---------------------------------------------------------------------------------------------
-def events_in_words(bridge: str, fixture: dict[str, Any]) -> list[dict[str, Any]]:
+def describe_events(bridge: str, fixture: dict[str, Any]) -> list[dict[str, Any]]:
     request = WebhookRequest(body_of(bridge, fixture), fixture["headers"])
     try:
         events = adapter_of(bridge).parse_webhook(request)
     except UnreadableWebhookRequest:
         return [{"event": "malformed"}]
-    return [event_in_words(event, bridge=bridge) for event in events]
+    return [describe_event(event, bridge=bridge) for event in events]
 
 
 @pytest.mark.parametrize(("bridge", "fixture"), fixtures("webhook"))
@@ -61,7 +61,7 @@ def test_a_recorded_webhook_means_what_its_index_says(bridge: str, fixture: dict
     if not expected:
         pytest.skip("the index says that it is refused")
 
-    assert_means(events_in_words(bridge, fixture), expected)
+    assert_matches(describe_events(bridge, fixture), expected)
 
 
 @pytest.mark.parametrize(("bridge", "fixture"), fixtures("webhook"))
@@ -100,9 +100,9 @@ def answered(steps: Steps[Any], responses: list[Response], *, then: Response) ->
         while True:
             requests.append(steps.send(next(answers, then)))
     except StopIteration as done:
-        return requests, result_in_words(done.value)
+        return requests, describe_result(done.value)
     except BridgeError as failure:
-        return requests, failure_in_words(failure)
+        return requests, describe_failure(failure)
 
 
 @pytest.mark.parametrize(("bridge", "fixture"), fixtures("api_response"))
@@ -121,7 +121,7 @@ def test_a_recorded_answer_means_what_its_index_says(bridge: str, fixture: dict[
         meant = expected  # a session that could not be started is no session here: starting it raises
     if meant == {"result": "ok"} and expected.get("error") == "not_found":
         meant = {"result": "error", "error": "not_found", "retryable": False}  # a state is None then
-    assert_means(meant, expected)
+    assert_matches(meant, expected)
     made, recorded = requests[len(before)], fixture["request"]
     prefix = urlsplit(adapter.base_url).path
     path = unquote(urlsplit(recorded["path"]).path)

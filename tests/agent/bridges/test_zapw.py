@@ -134,12 +134,12 @@ def test_who_cannot_be_written_to_is_refused_before_the_bridge_is_asked(zapw, za
 
     assert caught.value.code == "unsupported_recipient"
     assert not zapw_server.requests
-    assert zapw.why_unreachable(address=address, is_group=False)
+    assert zapw.unreachable_reason(address=address, is_group=False)
 
 
 @pytest.mark.parametrize("address", [ANA, "5511988887777@c.us", "5511988887777", "+5511988887777"])
 def test_a_persons_phone_is_sent_as_digits(zapw, zapw_server, address):
-    assert zapw.why_unreachable(address=address, is_group=False) is None
+    assert zapw.unreachable_reason(address=address, is_group=False) is None
 
     sent = zapw.send_text(session="sales", address=address, text="Olá 👋")
 

@@ -134,10 +134,10 @@ def test_what_zapw_cannot_do_is_refused(zapw):
 
 
 def test_health_is_whether_zapw_itself_answers(zapw, zapw_server):
-    healthy = zapw.health().is_well
+    healthy = zapw.health().is_healthy
     zapw_server.fail("answer", call="health", status=200, body="<html>")
-    another = zapw.health().is_well
+    another = zapw.health().is_healthy
     zapw_server.down()
-    down = zapw.health().is_well
+    down = zapw.health().is_healthy
 
     assert (healthy, another, down) == (True, False, False)

@@ -43,12 +43,12 @@ def model(settings) -> Iterator[FakeOpenAI]:
 def found(about: str) -> Finding:
     """The first thing found about `about` that is not well, else the first."""
     everything = [finding for finding in doctor.findings() if finding.about == about]
-    return next((finding for finding in everything if not finding.is_well), everything[0])
+    return next((finding for finding in everything if not finding.is_healthy), everything[0])
 
 
 def test_the_database_is_named_with_its_version_and_pgvector(db):
     finding = found("database")
-    assert finding.is_well
+    assert finding.is_healthy
     assert "PostgreSQL 18" in finding.text
     assert "pgvector" in finding.text
 
@@ -58,12 +58,12 @@ def test_doctor_reports_https_without_a_host_name(settings):
     assert "ALLOWED_HOSTS" in found("configuration").remedy
 
     settings.ALLOWED_HOSTS.append("agent.example.com")
-    assert found("configuration").is_well
+    assert found("configuration").is_healthy
 
 
 def test_a_bridge_that_accepts_our_key_is_ok(zapw):
     ensure_default_bridges()
-    assert found("bridge default").is_well
+    assert found("bridge default").is_healthy
 
 
 def test_doctor_reports_a_refused_bridge_key_without_the_key(zapw, settings):
@@ -71,7 +71,7 @@ def test_doctor_reports_a_refused_bridge_key_without_the_key(zapw, settings):
     ensure_default_bridges()
 
     finding = found("bridge default")
-    assert not finding.is_well
+    assert not finding.is_healthy
     assert "WHATSAPP_API_KEY" in finding.remedy
     assert "hush" not in str(finding)
 
@@ -96,14 +96,14 @@ def test_doctor_reports_credentials_encrypted_with_another_secret_key(bridges, s
 
 
 def test_a_model_that_answers_is_ok(model, bridges, settings):
-    assert found(f"model {settings.OPENAI_MODEL}").is_well
+    assert found(f"model {settings.OPENAI_MODEL}").is_healthy
 
 
 def test_doctor_reports_a_refused_model_key_without_the_key(model, bridges, settings):
     settings.OPENAI_API_KEY = "hush-hush-wrong"
 
     finding = found(f"model {settings.OPENAI_MODEL}")
-    assert not finding.is_well
+    assert not finding.is_healthy
     assert "OPENAI_API_KEY" in finding.remedy
     assert "hush" not in str(finding)
 
@@ -114,7 +114,7 @@ def test_doctor_reports_that_a_model_calls_tools_and_sees_images(model, bridges,
     model.say("OK")
     model.call_tools(("say", {"word": "OK"}))
     model.say("Red.")
-    findings = {finding.about: (finding.is_well, finding.text) for finding in doctor.findings()}
+    findings = {finding.about: (finding.is_healthy, finding.text) for finding in doctor.findings()}
     assert findings["tools of one"] == (True, "it calls them")
     assert findings["pictures before one"] == (True, "it sees them")
     assert "data:image/png;base64," in str(model.requests[-1].body)
@@ -128,7 +128,7 @@ def test_doctor_reports_that_a_model_supports_neither_tools_nor_images(model, br
     for _ in range(3):  # with tools, once more without, and with the picture
         model.answer({"error": {"message": "unsupported"}}, status=400)
     findings = {finding.about: finding for finding in doctor.findings()}
-    assert not findings["tools of one"].is_well
+    assert not findings["tools of one"].is_healthy
     assert findings["tools of one"].remedy.endswith("agent profiles: Helper.")
     assert findings["pictures before one"].text.startswith("it takes none")
 
@@ -148,12 +148,12 @@ def test_doctor_reports_the_known_limits_of_a_model(model, bridges, settings, ap
 def test_doctor_reports_a_model_that_misuses_a_tool(model, bridges, settings, calls):
     model.say("OK")
     model.call_tools(*calls, text="OK")
-    assert not found(f"tools of {settings.OPENAI_MODEL}").is_well
+    assert not found(f"tools of {settings.OPENAI_MODEL}").is_healthy
 
 
 def test_a_model_without_tools_is_ok_if_no_profile_uses_tools(model, bridges, settings):
     AgentProfile.objects.update(tools=[])
-    assert found(f"tools of {settings.OPENAI_MODEL}").is_well
+    assert found(f"tools of {settings.OPENAI_MODEL}").is_healthy
 
 
 def test_a_model_that_cannot_read_the_image_has_no_image_input(model, bridges, settings):
@@ -168,13 +168,13 @@ def test_a_model_that_does_not_answer_gets_no_further_requests(model, bridges, s
 
 
 def test_doctor_reports_full_text_search_without_an_embedding_model(bridges):
-    assert found("embeddings").is_well
+    assert found("embeddings").is_healthy
 
 
 def test_an_embedding_model_that_answers_is_ok(model, bridges, settings):
     settings.OPENAI_EMBEDDING_MODEL = "small"
     finding = found("embeddings small")
-    assert finding.is_well
+    assert finding.is_healthy
     assert "256 numbers" in finding.text
 
 
@@ -182,7 +182,7 @@ def test_doctor_reports_an_embedding_model_that_does_not_answer(model, bridges, 
     settings.OPENAI_EMBEDDING_MODEL = "small"
     model.fail("not_found")
     finding = found("embeddings small")
-    assert not finding.is_well
+    assert not finding.is_healthy
     assert finding.remedy
 
 
@@ -256,7 +256,7 @@ def test_doctor_reports_messages_without_receipts_where_the_bridge_has_receipts(
 
     reported = [finding for finding in doctor.findings() if finding.about == "receipts"]
 
-    assert [finding.is_well for finding in reported] == [False] * is_reported
+    assert [finding.is_healthy for finding in reported] == [False] * is_reported
 
 
 def test_doctor_counts_what_meta_charges_for_this_month(session, conversation):

@@ -271,7 +271,7 @@ def test_leases_of_running_turns_are_given_back_at_a_stop(says, conversation, mo
     asked = model_run.ask
 
     def stopped(asking):
-        assert turns.give_back_held() == 1
+        assert turns.release_held_leases() == 1
         return asked(asking)
 
     monkeypatch.setattr(model_run, "ask", stopped)

@@ -133,8 +133,8 @@ def test_waiting_ends_when_something_happens(client, says, monkeypatch):
 def test_waiting_ends_when_nothing_happens_and_only_so_many_may_wait(client, says, monkeypatch):
     cursor = read(client, after="latest")["cursor"]
     assert read(client, after=cursor, wait=1)["results"] == []
-    monkeypatch.setattr(views, "waiting_places", threading.BoundedSemaphore(1))
-    views.waiting_places.acquire()
+    monkeypatch.setattr(views, "long_poll_slots", threading.BoundedSemaphore(1))
+    views.long_poll_slots.acquire()
     assert read(client, after=cursor, wait=30)["results"] == []  # the test would not end in time otherwise
 
 

@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from messaging.models import Contact, Conversation, Media, Message, SearchEntry, UnindexedMessage
-from messaging.search.index import conversation_lexeme, index_again, index_waiting
-from messaging.search.ranking import MAX_RESULTS, Hit, search, with_words
+from messaging.search.index import conversation_lexeme, index_waiting, reindex
+from messaging.search.ranking import MAX_RESULTS, Hit, filter_by_words, search
 
 BEGINNING = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -290,7 +290,7 @@ def test_messages_of_one_instant_are_each_other_s_neighbours(conversation, talk)
 def test_indexing_everything_again_changes_nothing_that_is_found(conversation, talk):
     talk(*FILLER, "The kayak is blue")
     before = texts(search(conversation=conversation, query="kayak"))
-    assert list(index_again()) == [len(FILLER) + 1]
+    assert list(reindex()) == [len(FILLER) + 1]
     assert texts(search(conversation=conversation, query="kayak")) == before
 
 
@@ -302,7 +302,7 @@ def test_a_list_finds_common_words_and_rare_ones_alike_and_gathers_only_the_rare
 
     def found(words):
         with CaptureQueriesContext(connection) as asked:
-            messages = set(with_words(Message.objects.all(), words))
+            messages = set(filter_by_words(Message.objects.all(), words))
         return messages, any("LIMIT 5001" in query["sql"] for query in asked)
 
     assert found("kayak") == (set(said[1::2]), False)

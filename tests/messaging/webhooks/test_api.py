@@ -14,7 +14,7 @@ from messaging.models import Event, WebhookAttempt, WebhookDelivery, WebhookEndp
 from messaging.webhooks import deliveries, endpoints
 from sessions_app.models import Membership, WhatsAppSession
 from tests.conftest import as_user
-from tests.support.aside import Aside
+from tests.support.background import BackgroundCall
 
 ENDPOINTS, DELIVERIES = "/api/v1/webhook-endpoints/", "/api/v1/webhook-deliveries/"
 URL = "https://nobody.invalid/hook"
@@ -219,14 +219,14 @@ def test_an_endpoint_is_deleted_while_something_is_being_queued_for_it(member, e
     url = f"{ENDPOINTS}{endpoint.pk}/"
     with transaction.atomic():
         deliveries.send_test(endpoint)
-        deleting = Aside(lambda: as_user(member).delete(url).status_code)
-        deleting.until_it_waits()
+        deleting = BackgroundCall(lambda: as_user(member).delete(url).status_code)
+        deleting.wait_for_lock()
     assert deleting.result() == 204
     with transaction.atomic():
         again = endpoints.create_endpoint(owner=member, url=URL)
     with transaction.atomic():
         endpoints.delete_endpoint(again)
-        testing = Aside(lambda: as_user(member).post(f"{ENDPOINTS}{again.pk}/test/").status_code)
-        testing.until_it_waits()
+        testing = BackgroundCall(lambda: as_user(member).post(f"{ENDPOINTS}{again.pk}/test/").status_code)
+        testing.wait_for_lock()
     assert testing.result() == 404
     assert not WebhookDelivery.objects.exists()

@@ -5,7 +5,7 @@ from typing import Any
 
 from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeConfig, WebhookRequest
-from tests.support.bridges.words import event_in_words
+from tests.support.bridges.descriptions import describe_event
 from whatsapp_agent.errors import UnreadableWebhookRequest
 
 OWN = "5511999990000"
@@ -24,7 +24,7 @@ def meanings(kind: str, body: Any) -> list[dict[str, Any]]:
         events = adapter.parse_webhook(WebhookRequest(json.dumps(body).encode()))
     except UnreadableWebhookRequest:
         return [{"event": "malformed"}]
-    return [event_in_words(event, bridge=kind) for event in events]
+    return [describe_event(event, bridge=kind) for event in events]
 
 
 def waha(event: str, payload: Any, **envelope: Any) -> dict[str, Any]:

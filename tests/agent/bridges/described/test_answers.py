@@ -8,8 +8,8 @@ import pytest
 from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeConfig
 from agent.bridges.exchange import BridgeError, Response
+from tests.support.bridges.descriptions import assert_matches, describe_failure, describe_result
 from tests.support.bridges.recorded_calls import steps_of
-from tests.support.bridges.words import assert_means, failure_in_words, result_in_words
 
 HTML = b"<!doctype html><html><body>502 Bad Gateway</body></html>"
 SEND = {
@@ -49,9 +49,9 @@ def meaning(kind: str, request: dict[str, Any], status: int, answer: Any) -> dic
         while True:
             steps.send(next(answers, Response(status, body)))
     except StopIteration as done:
-        return result_in_words(done.value)
+        return describe_result(done.value)
     except BridgeError as failure:
-        return failure_in_words(failure)
+        return describe_failure(failure)
 
 
 def waha_failure(message: str) -> dict[str, Any]:
@@ -195,7 +195,7 @@ SENT = {
 def test_the_answer_to_a_send_means_what_the_page_says(kind: str, case: str):
     status, answer, expected = SENT[kind, case]
 
-    assert_means(meaning(kind, SEND[kind], status, answer), expected)
+    assert_matches(meaning(kind, SEND[kind], status, answer), expected)
 
 
 @pytest.mark.parametrize("kind", SEND)
@@ -204,13 +204,13 @@ def test_the_answer_to_a_send_means_what_the_page_says(kind: str, case: str):
 )
 @pytest.mark.parametrize("status", [200, 201, 502])
 def test_a_send_answered_with_nonsense_may_have_been_sent(kind: str, answer: bytes, status: int):
-    assert_means(meaning(kind, SEND[kind], status, answer), UNKNOWN)
+    assert_matches(meaning(kind, SEND[kind], status, answer), UNKNOWN)
 
 
 @pytest.mark.parametrize("kind", STATE)
 @pytest.mark.parametrize("answer", [HTML, b"", b"[]", b'"ok"', b"\xff\xfe"], ids=repr)
 def test_a_state_answered_with_nonsense_is_a_failure_of_the_bridge(kind: str, answer: bytes):
-    assert_means(meaning(kind, STATE[kind], 200, answer), {"result": "error", "error": "bridge_failure"})
+    assert_matches(meaning(kind, STATE[kind], 200, answer), {"result": "error", "error": "bridge_failure"})
 
 
 @pytest.mark.parametrize("kind", HEALTH)
@@ -260,7 +260,7 @@ STATES = {
 def test_a_state_means_what_the_page_says(kind: str, case: str):
     answer, status = STATES[kind, case]
 
-    assert_means(meaning(kind, STATE[kind], 200, answer), {"result": "session", "status": status})
+    assert_matches(meaning(kind, STATE[kind], 200, answer), {"result": "session", "status": status})
 
 
 CONNECT = {"method": "GET", "path": "/instance/connect/sales"}
@@ -278,7 +278,7 @@ CONNECT = {"method": "GET", "path": "/instance/connect/sales"}
     ids=repr,
 )
 def test_evolutions_connect_means_what_the_page_says(answer: dict[str, Any], expected: dict[str, Any]):
-    assert_means(meaning("evolution", CONNECT, 200, answer), expected)
+    assert_matches(meaning("evolution", CONNECT, 200, answer), expected)
 
 
 @pytest.mark.parametrize("kind", ["zapw", "waha", "evolution"])
@@ -291,7 +291,7 @@ def test_deleting_a_session_that_is_gone_is_no_failure(kind: str):
     }
 
     assert meaning(kind, {"method": "DELETE", "path": paths[kind]}, 404, answers[kind]) == {"result": "ok"}
-    assert_means(meaning(kind, {"method": "DELETE", "path": paths[kind]}, 404, HTML), {"result": "error"})
+    assert_matches(meaning(kind, {"method": "DELETE", "path": paths[kind]}, 404, HTML), {"result": "error"})
 
 
 def test_a_code_that_waha_gives_as_an_image_is_read_as_well():
@@ -331,7 +331,7 @@ def test_the_answer_about_a_number_means_what_the_page_says(case: str):
     waha = {"method": "GET", "path": "/api/contacts/check-exists?phone=5511987654321&session=sales"}
     evolution = {"method": "POST", "path": "/chat/whatsappNumbers/sales", "body": {"numbers": ["5511987654321"]}}
 
-    assert_means(meaning(kind, waha if kind == "waha" else evolution, 200, answer), {"result": "number"} | expected)
+    assert_matches(meaning(kind, waha if kind == "waha" else evolution, 200, answer), {"result": "number"} | expected)
 
 
 def test_a_hidden_number_that_waha_does_not_know_has_no_phone():

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.bridges.described import ANA, AT, AT_ISO, OWN, cloud, cloud_message, meanings
-from tests.support.bridges.words import assert_means
+from tests.support.bridges.descriptions import assert_matches
 
 USER = "BR.11223344556677889900"
 GROUP = "Y2FwaV9ncm91cDo1NTExOTk5OTkwMDAwOjEyMDM2MzA0"
@@ -379,7 +379,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_another_event_means_what_the_page_says(case: str):
     body, expected = OTHERS[case]
 
-    assert_means(meanings("cloud", body), [expected])
+    assert_matches(meanings("cloud", body), [expected])
 
 
 def test_every_item_of_a_batch_is_read_in_order():
@@ -399,7 +399,7 @@ def test_every_item_of_a_batch_is_read_in_order():
         {"event": "status", "status": "played"},
     ]
 
-    assert_means(meanings("cloud", body), expected)
+    assert_matches(meanings("cloud", body), expected)
 
 
 @pytest.mark.parametrize("name", ["messages", "statuses", "contacts", "errors"])
@@ -414,6 +414,6 @@ def test_a_list_that_is_none_loses_nothing_else(name: str, value: Any):
 
 
 def test_a_message_without_a_sender_is_malformed():
-    assert_means(
+    assert_matches(
         meanings("cloud", one(without(cloud_message("text", OI), "from"), contacts=[])), [{"event": "malformed"}]
     )

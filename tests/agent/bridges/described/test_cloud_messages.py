@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.bridges.described import ANA, AT_ISO, OWN, cloud, cloud_message, meanings
-from tests.support.bridges.words import assert_means
+from tests.support.bridges.descriptions import assert_matches
 
 USER = "BR.11223344556677889900"
 PARENT = "BR.ENT.44556677889900112233"
@@ -311,4 +311,4 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_a_message_means_what_the_page_says(case: str):
     body, expected = MESSAGES[case]
 
-    assert_means(meanings("cloud", body), [{"event": "message"} | expected])
+    assert_matches(meanings("cloud", body), [{"event": "message"} | expected])

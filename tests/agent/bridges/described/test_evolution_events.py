@@ -15,7 +15,7 @@ from tests.support.bridges.described import (
     evolution_message,
     meanings,
 )
-from tests.support.bridges.words import assert_means
+from tests.support.bridges.descriptions import assert_matches
 
 JID = f"{ANA}@s.whatsapp.net"
 PERSON = {"address": JID, "phone": f"+{ANA}"}
@@ -307,7 +307,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_another_event_means_what_the_page_says(case: str):
     body, expected = OTHERS[case]
 
-    assert_means(meanings("evolution", body), [expected])
+    assert_matches(meanings("evolution", body), [expected])
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_another_event_means_what_the_page_says(case: str):
     ids=repr,
 )
 def test_a_message_that_names_no_chat_or_id_is_malformed(data: Any):
-    assert_means(meanings("evolution", evolution("messages.upsert", data)), [{"event": "malformed"}])
+    assert_matches(meanings("evolution", evolution("messages.upsert", data)), [{"event": "malformed"}])
 
 
 def test_the_clock_of_the_envelope_is_not_used():

@@ -16,7 +16,7 @@ from tests.support.bridges.described import (
     evolution_message,
     meanings,
 )
-from tests.support.bridges.words import assert_means
+from tests.support.bridges.descriptions import assert_matches
 
 JID = f"{ANA}@s.whatsapp.net"
 PERSON = {"address": JID, "phone": f"+{ANA}"}
@@ -222,4 +222,4 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_a_message_means_what_the_page_says(case: str):
     data, expected = MESSAGES[case]
 
-    assert_means(meanings("evolution", evolution("messages.upsert", data)), [{"event": "message"} | expected])
+    assert_matches(meanings("evolution", evolution("messages.upsert", data)), [{"event": "message"} | expected])

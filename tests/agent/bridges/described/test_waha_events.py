@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.bridges.described import ANA, AT, AT_ISO, GROUP, LID, OWN, meanings, waha, waha_message
-from tests.support.bridges.words import assert_means
+from tests.support.bridges.descriptions import assert_matches
 
 PERSON = {"address": f"{ANA}@c.us", "phone": f"+{ANA}"}
 OURSELVES = {"address": f"{OWN}@c.us", "phone": f"+{OWN}"}
@@ -366,7 +366,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_another_event_means_what_the_page_says(case: str):
     body, expected = OTHERS[case]
 
-    assert_means(meanings("waha", body), [expected])
+    assert_matches(meanings("waha", body), [expected])
 
 
 def test_an_envelope_that_knows_its_worker_is_read():
@@ -378,4 +378,4 @@ def test_an_envelope_that_knows_its_worker_is_read():
         "worker": {"id": "w"},
     }
 
-    assert_means(meanings("waha", waha("message", waha_message(), environment=environment, engine="WPP")), [TEXT])
+    assert_matches(meanings("waha", waha("message", waha_message(), environment=environment, engine="WPP")), [TEXT])

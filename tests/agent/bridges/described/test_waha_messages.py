@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.bridges.described import ANA, AT_ISO, GROUP, LIA, LID, OWN, meanings, waha, waha_message
-from tests.support.bridges.words import assert_means
+from tests.support.bridges.descriptions import assert_matches
 
 PERSON = {"address": f"{ANA}@c.us", "phone": f"+{ANA}"}
 LIA_BY_LID = {"address": LID, "phone": f"+{LIA}"}
@@ -293,13 +293,13 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_a_message_means_what_the_page_says(event: str, case: str):
     payload, expected = MESSAGES[case]
 
-    assert_means(meanings("waha", waha(event, payload)), [expected | {"event": "message"}])
+    assert_matches(meanings("waha", waha(event, payload)), [expected | {"event": "message"}])
 
 
 def test_what_we_typed_is_known_before_the_session_knows_its_own_number():
     payload = waha_message(id=f"true_{ANA}@c.us_3EB0A1", fromMe=True)
 
-    assert_means(meanings("waha", waha("message.any", payload, me=None)), [{"direction": "outbound", "chat": PERSON}])
+    assert_matches(meanings("waha", waha("message.any", payload, me=None)), [{"direction": "outbound", "chat": PERSON}])
 
 
 def test_a_hidden_number_and_its_phone_are_one_person_whichever_the_message_names():

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.bridges.described import ANA, AT, AT_ISO, GROUP, LID, OWN, meanings, zapw, zapw_message
-from tests.support.bridges.words import assert_means
+from tests.support.bridges.descriptions import assert_matches
 
 PERSON = {"address": f"{ANA}@s.whatsapp.net", "phone": f"+{ANA}"}
 TEXT = {"event": "message", "kind": "text", "text": "Oi", "direction": "inbound", "answerable": True, "sent_at": AT_ISO}
@@ -85,7 +85,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_a_message_means_what_the_page_says(case: str):
     data, expected = MESSAGES[case]
 
-    assert_means(meanings("zapw", zapw("message.received", data)), [expected])
+    assert_matches(meanings("zapw", zapw("message.received", data)), [expected])
 
 
 def closed(code: Any = None, **reason: Any) -> dict[str, Any]:
@@ -141,7 +141,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_another_event_means_what_the_page_says(case: str):
     body, expected = OTHERS[case]
 
-    assert_means(meanings("zapw", body), [expected])
+    assert_matches(meanings("zapw", body), [expected])
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_another_event_means_what_the_page_says(case: str):
     ids=repr,
 )
 def test_a_message_that_lacks_what_it_is_known_by_is_malformed(data: Any):
-    assert_means(meanings("zapw", zapw("message.received", data)), [{"event": "malformed"}])
+    assert_matches(meanings("zapw", zapw("message.received", data)), [{"event": "malformed"}])
 
 
 def test_a_session_that_never_connected_tells_no_number():
     """`origin` is the session's own id then, and an id may consist of digits."""
     body = zapw("message.received", zapw_message(), sessionId="5511900001111", origin="5511900001111")
 
-    assert_means(meanings("zapw", body), [TEXT])
+    assert_matches(meanings("zapw", body), [TEXT])
 
 
 def test_the_time_of_a_message_comes_before_that_of_its_envelope():

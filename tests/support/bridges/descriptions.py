@@ -39,7 +39,7 @@ def _status(link: Link) -> str:
     return {Link.QR_WAITING: "qr", Link.INITIALIZING: Link.CONNECTING.value}.get(link, link.value)
 
 
-def address_in_words(address: ChatAddress | None) -> dict[str, Any] | None:
+def describe_address(address: ChatAddress | None) -> dict[str, Any] | None:
     if address is None:
         return None
     both = (address, *address.alternates)
@@ -58,14 +58,14 @@ def _parties(event: Any) -> dict[str, Any]:
     return {
         "direction": "outbound" if event.outbound else "inbound",
         "aliases": [value for _, value in event.chat.aliases] if event.chat else [],
-        "sender": address_in_words(event.sender),
-        "chat": address_in_words(event.chat),
+        "sender": describe_address(event.sender),
+        "chat": describe_address(event.chat),
         "is_group": bool(event.chat and event.chat.is_group),
         "answerable": False,
     }
 
 
-def event_in_words(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
+def describe_event(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
     match event:
         case MessageReceived(kind=Kind.REACTION):
             target = event.details["target_id"]
@@ -79,14 +79,14 @@ def event_in_words(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
                 "sent_at": iso(event.sent_at),
             }
         case MessageReceived():
-            return _message_in_words(event, bridge)
+            return _describe_message(event, bridge)
         case StatusChanged():
             error = {"code": event.error_code, "retryable": event.is_retryable, "meaning": event.error_meaning}
             return {
                 **_message_ids(event, bridge),
                 "event": "status",
                 "status": event.status.value,
-                "recipient": address_in_words(event.recipient),
+                "recipient": describe_address(event.recipient),
                 "at": iso(event.at),
                 "error": error if event.error_code is not None else None,
                 "pricing": event.pricing,
@@ -128,7 +128,7 @@ def event_in_words(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
                 "event": "handover",
                 "type": event.type,
                 "owner": "us" if event.is_ours else "other",
-                "chat": address_in_words(event.chat),
+                "chat": describe_address(event.chat),
                 "previous_owner_role": event.previous_owner_role,
                 "new_owner_role": event.new_owner_role,
                 "at": iso(event.at),
@@ -138,8 +138,8 @@ def event_in_words(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
         case ContactIdChanged():
             return {
                 "event": "contact_changed_number" if event.is_number else "contact_changed_user_id",
-                "from": address_in_words(event.old),
-                "to": address_in_words(event.new),
+                "from": describe_address(event.old),
+                "to": describe_address(event.new),
                 "provider_message_id": event.provider_message_id,
                 "sent_at": iso(event.at),
                 "answerable": False,
@@ -147,9 +147,9 @@ def event_in_words(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
         case GroupChanged():
             return {
                 "event": "group",
-                "chat": address_in_words(event.chat),
+                "chat": describe_address(event.chat),
                 "action": event.action,
-                "participants": [address_in_words(each) for each in event.participants],
+                "participants": [describe_address(each) for each in event.participants],
                 "at": iso(event.at),
             }
         case HistorySynced():
@@ -169,7 +169,7 @@ def _message_ids(event: Any, bridge: str) -> dict[str, Any]:
     return ids | {"stanza_id": event.provider_message_id} if bridge == "waha" else ids
 
 
-def _message_in_words(event: MessageReceived, bridge: str) -> dict[str, Any]:
+def _describe_message(event: MessageReceived, bridge: str) -> dict[str, Any]:
     media = event.media and {
         "mime_type": event.media.mime_type,
         "filename": event.media.filename,
@@ -201,10 +201,10 @@ def _message_in_words(event: MessageReceived, bridge: str) -> dict[str, Any]:
 
 def _is_reachable(chat: ChatAddress, bridge: str) -> bool:
     adapter = ADAPTERS[bridge](BridgeConfig())
-    return adapter.why_unreachable(address=chat.address, is_group=chat.is_group) is None
+    return adapter.unreachable_reason(address=chat.address, is_group=chat.is_group) is None
 
 
-def result_in_words(result: Any) -> dict[str, Any]:
+def describe_result(result: Any) -> dict[str, Any]:
     match result:
         case Sent():
             return {
@@ -225,7 +225,7 @@ def result_in_words(result: Any) -> dict[str, Any]:
                 "pairing_code": result.pairing_code,
             }
         case [SessionState(), *_]:
-            sessions = [result_in_words(each) | {"session": each.name} for each in result]
+            sessions = [describe_result(each) | {"session": each.name} for each in result]
             return {"result": "sessions", "count": len(result), "sessions": sessions}
         case [dict() as limit, *_]:
             if limit["kind"] == "timelock":
@@ -236,7 +236,7 @@ def result_in_words(result: Any) -> dict[str, Any]:
         case FetchedMedia():
             return {"result": "media", "mime_type": result.mime_type, "bytes": len(result.content)}
         case Health():
-            return {"result": "healthy" if result.is_well else "unhealthy"}
+            return {"result": "healthy" if result.is_healthy else "unhealthy"}
         case bytes():
             return {"result": "qr", "qr": result}
         case str() if result.startswith("+"):
@@ -248,7 +248,7 @@ def result_in_words(result: Any) -> dict[str, Any]:
     raise AssertionError(result)
 
 
-def failure_in_words(failure: BridgeError) -> dict[str, Any]:
+def describe_failure(failure: BridgeError) -> dict[str, Any]:
     if isinstance(failure, Unconfirmed) or type(failure) is BridgeError:
         return {"result": "error", "error": failure.code, "retryable": "unknown"}
     assert isinstance(failure, NotSent | Refused)
@@ -258,10 +258,10 @@ def failure_in_words(failure: BridgeError) -> dict[str, Any]:
     return {"result": "error", "error": failure.code, "retryable": retryable, "wait_s": wait_s}
 
 
-SAID_IN_PROSE = {"reason", "next", "token"}
+FREE_TEXT_KEYS = {"reason", "next", "token"}
 
 
-def assert_means(meant: Any, expected: Any, where: str = "") -> None:
+def assert_matches(meant: Any, expected: Any, where: str = "") -> None:
     """Check that `meant` has everything that an index expects; it may have more."""
     if isinstance(expected, dict):
         assert isinstance(meant, dict), where
@@ -270,11 +270,11 @@ def assert_means(meant: Any, expected: Any, where: str = "") -> None:
                 assert meant["qr"].startswith(b"\x89PNG"), where
             elif key == "retryable" and str(value).startswith("unknown"):
                 assert meant[key] == "unknown", where
-            elif key not in SAID_IN_PROSE:
-                assert_means(meant.get(key), value, f"{where}.{key}")
+            elif key not in FREE_TEXT_KEYS:
+                assert_matches(meant.get(key), value, f"{where}.{key}")
     elif isinstance(expected, list):
         assert len(meant) == len(expected), where
         for number, (one, wanted) in enumerate(zip(meant, expected, strict=True)):
-            assert_means(one, wanted, f"{where}[{number}]")
+            assert_matches(one, wanted, f"{where}[{number}]")
     else:
         assert meant == expected, where

@@ -8,8 +8,8 @@ from typing import Any
 from django.db import connection
 
 
-class Aside(threading.Thread):
-    """A thread that runs `act`. `until_it_waits` returns once `how_many` backends wait for a lock, or it has ended."""
+class BackgroundCall(threading.Thread):
+    """A thread that runs `act`. `wait_for_lock` returns once `count` backends wait for a lock, or it has ended."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -26,12 +26,12 @@ class Aside(threading.Thread):
         finally:
             connection.close()
 
-    def until_it_waits(self, *, how_many: int = 1) -> None:
+    def wait_for_lock(self, *, count: int = 1) -> None:
         deadline = time.monotonic() + 10
         with connection.cursor() as cursor:
             while self.is_alive():
                 cursor.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
-                if cursor.fetchone()[0] >= how_many:
+                if cursor.fetchone()[0] >= count:
                     return
                 assert time.monotonic() < deadline, "it neither waited nor ended"
                 time.sleep(0.01)

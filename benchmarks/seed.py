@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.db import connection
 from django.utils import timezone
 
-from benchmarks.outside import phone
+from benchmarks.fakes import phone
 from messaging.models import Contact, ContactAlias, Conversation, Message
 from sessions_app.models import AgentProfile, Bridge
 from sessions_app.services import register_session
@@ -14,7 +14,7 @@ from sessions_app.services import register_session
 NO_LOOP_LIMITS = {"loop_repeats": 0, "loop_fast_replies": 0, "loop_max_turns": 0}
 
 
-def make_past(conversations: int, *, messages: int) -> None:
+def seed_history(conversations: int, *, messages: int) -> None:
     """Create conversations with a history, half of it ours, and turn the limits on loops off."""
     AgentProfile.objects.update(**NO_LOOP_LIMITS)
     session = register_session(bridge=Bridge.objects.get(slug=Bridge.DEFAULT), name="sales", phone="+5511999990000")
