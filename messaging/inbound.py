@@ -56,7 +56,14 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
                WHEN %(is_history)s THEN 'history'
                WHEN contact.is_blocked OR session.ended_at IS NOT NULL OR session.access_policy = 'nobody'
                     OR (session.access_policy = 'listed' AND NOT contact.is_allowed) THEN 'policy'
-               WHEN contact.is_group AND NOT profile.answers_groups THEN 'group'
+               WHEN contact.is_group AND session.group_policy <> 'all' AND NOT (
+                       session.group_policy = 'mention'
+                       AND (%(calls_us)s OR session.phone = ANY(%(called)s::text[])
+                            OR session.lid = ANY(%(called)s::text[])
+                            OR EXISTS (SELECT FROM messaging_message ours
+                                        WHERE ours.provider_message_id = %(quoted_id)s
+                                          AND ours.conversation_id = conversation.id AND ours.direction = 'outbound')))
+                   THEN 'group'
                WHEN %(written_at)s < statement_timestamp() - make_interval(secs => profile.max_answer_age_s)
                    THEN 'stale'
                ELSE ''
@@ -169,6 +176,7 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
         return None  # the writer has to be looked up first
     (alias_kind, alias_value), *alternates = event.chat.aliases
     message_id = uuid7()
+    called = _called(event)
     parameters = {
         "id": message_id,
         "bridge_id": bridge.pk,
@@ -185,6 +193,8 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
         "details": Json(_details(event)),
         "provider_message_id": event.provider_message_id,
         "quoted_id": event.quoted_id,
+        "calls_us": bool({event.own_phone, event.own_lid} & set(called)),
+        "called": called,
         "written_at": event.sent_at or timezone.now(),
         "answerable": event.answerable and event.kind is not Kind.REACTION,
         "is_history": event.is_history,
@@ -215,6 +225,11 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
         is_new=is_new,
         due_at=due_at if is_due else None,
     )
+
+
+def _called(event: MessageReceived) -> list[str]:
+    """Return whom a message in a group calls, phones in each spelling that is the same number."""
+    return [each for called in event.called for each in (owner_spellings(called) if called[0] == "+" else [called])]
 
 
 def _mark_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
@@ -287,6 +302,8 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     Returns the stored message; None for one already stored, held, or our own echo.
     """
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
+    if event.own_lid and event.own_lid != session.lid:
+        WhatsAppSession.objects.filter(pk=session.pk).update(lid=event.own_lid)
     contact = resolve_contact(session=session, address=_chat_without_our_name(event))
     conversation = resolve_conversation(contact=contact, address=event.chat.address)
     Conversation.objects.select_for_update().get(pk=conversation.pk)

@@ -160,7 +160,6 @@ class AgentProfile(models.Model):
         validators=[MaxValueValidator(365 * 24 * 3600)],
         help_text="How long a loop pauses the agent, in seconds. 0: until it is released by hand.",
     )
-    answers_groups = models.BooleanField(default=False)
     marks_read = models.BooleanField(
         default=False, help_text="The contact sees that their message was read, once the agent writes its answer."
     )
@@ -287,6 +286,11 @@ class WhatsAppSession(models.Model):
         LISTED = "listed", "only contacts marked as allowed are answered"
         NOBODY = "nobody", "nobody is answered"
 
+    class GroupPolicy(models.TextChoices):
+        OFF = "off", "groups are not answered"
+        MENTION = "mention", "answered where it is mentioned or replied to"
+        ALL = "all", "every message of a group is answered"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     bridge = models.ForeignKey(Bridge, on_delete=models.PROTECT, related_name="sessions")
     name = models.CharField(max_length=100, help_text="The session's id at the bridge.")
@@ -295,6 +299,9 @@ class WhatsAppSession(models.Model):
     status_changed_at = models.DateTimeField(null=True, blank=True)
     phone = models.CharField(max_length=16, blank=True, help_text="E.164.")
     display_name = models.CharField(max_length=200, blank=True)
+    lid = models.CharField(  # the number's own hidden address, by which groups mention it
+        max_length=64, blank=True, default="", db_default="", editable=False
+    )
     owner_phone = models.CharField(
         max_length=16,
         blank=True,
@@ -318,6 +325,13 @@ class WhatsAppSession(models.Model):
     qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     agent_profile = models.ForeignKey(AgentProfile, on_delete=models.PROTECT, related_name="sessions")
     access_policy = models.CharField(max_length=10, choices=AccessPolicy, default=AccessPolicy.EVERYONE)
+    group_policy = models.CharField(
+        max_length=7,
+        choices=GroupPolicy,
+        default=GroupPolicy.OFF,
+        db_default=GroupPolicy.OFF,
+        help_text="What the agent answers in groups.",
+    )
     members = models.ManyToManyField(User, through="Membership", related_name="whatsapp_sessions")
     linked_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)

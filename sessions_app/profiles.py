@@ -29,7 +29,6 @@ VERSIONED = (
     "loop_max_turns",
     "loop_window_s",
     "loop_pause_s",
-    "answers_groups",
     "marks_read",
     "shows_typing",
     "fallback_text",

@@ -139,6 +139,7 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "agent_profile",
             "agent_profile_name",
             "access_policy",
+            "group_policy",
             "linked_at",
             "ended_at",
             "created_at",

@@ -1,7 +1,10 @@
 """Parse WhatsApp addresses, and the phone numbers in them."""
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
 import phonenumbers
 
@@ -11,8 +14,11 @@ from whatsapp_agent.text.single_line import without_marks
 
 _JID = re.compile(r"([0-9A-Za-z.-]{1,64})(?:_[0-9]{1,4})?(?::[0-9]{1,5})?@([a-z.]{1,32})")
 _DIGITS = re.compile(r"\+?([0-9]{5,20})")
+_MENTION = re.compile(r"(?<!\w)@([0-9]{5,20})(?![0-9@])")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 _REACHABLE = re.compile(r"\+?([1-9][0-9]{7,14})(?:@(?:s\.whatsapp\.net|c\.us))?")
+
+MAX_CALLED = 50  # of one message
 
 
 def read_address(raw: str, *, name: str | None = None) -> ChatAddress | None:
@@ -41,6 +47,22 @@ def read_address(raw: str, *, name: str | None = None) -> ChatAddress | None:
         case "hosted":
             return _person(f"{user}@s.whatsapp.net", user, name)
     return ChatAddress(address, AliasKind.JID, name=name)
+
+
+def called_persons(jids: Iterable[Any], *, text: str = "") -> tuple[str, ...]:
+    """Return who is mentioned: phones where they are known, else addresses. What is no address is left out.
+
+    A text names whom it mentions by the digits of their address, phone or LID alike: `@5511999990000`.
+    """
+    named = [jid for jid in jids if isinstance(jid, str)][:MAX_CALLED]
+    found: list[str] = []
+    for jid in named:
+        with suppress(WrongShape):
+            if (address := read_address(jid)) is not None and not address.is_group:
+                found.append(address.phone or address.address)
+    for digits in _MENTION.findall(text)[:MAX_CALLED]:
+        found += [f"+{digits}", f"{digits}@lid"]
+    return tuple(dict.fromkeys(found))
 
 
 def _person(address: str, digits: str, name: str | None) -> ChatAddress:

@@ -62,6 +62,7 @@ class Content:
     size_bytes: int | None = None
     quoted_id: str | None = None
     forwarded: bool = False
+    called: tuple[str, ...] = ()  # addresses of whom it mentions and whom it answers
 
     @property
     def has_media(self) -> bool:
@@ -99,7 +100,16 @@ def read_content(message: Fields) -> Content:
         size_bytes=part.integer("fileLength"),
         quoted_id=context.short("stanzaId") if context else None,
         forwarded=bool(context and context.flag("isForwarded")),
+        called=read_called(context),
     )
+
+
+def read_called(context: Fields | None) -> tuple[str, ...]:
+    """Return the addresses of whom a message mentions, and of whose message it answers."""
+    if context is None:
+        return ()
+    named = [*context.listed("mentionedJid"), *context.listed("mentionedJID"), context.short("participant")]
+    return tuple(jid for jid in named if isinstance(jid, str))
 
 
 def _poll(message: Fields) -> dict[str, Any]:

@@ -87,6 +87,9 @@ class MessageReceived:
     unknown kinds, texts without a visible character. `is_history` marks messages of a history sync, `is_standby` those
     of a chat that another agent of the platform holds.
 
+    `called` are those whom a message in a group mentions, and whose message it answers: phones (E.164) and addresses.
+    `own_lid` is the session's own hidden address, if the event holds it.
+
     `provider_message_id` is WhatsApp's own id, unique within a chat; `full_id` is the form in which the bridge takes it
     as a parameter, where that is another one.
     """
@@ -111,6 +114,8 @@ class MessageReceived:
     is_echo: bool = False
     is_typed: bool = False
     is_standby: bool = False
+    called: tuple[str, ...] = ()
+    own_lid: str | None = None
 
 
 class Receipt(StrEnum):

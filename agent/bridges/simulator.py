@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import segno
 
-from agent.bridges.addresses import phone_of_digits, read_address
+from agent.bridges.addresses import called_persons, phone_of_digits, read_address
 from agent.bridges.base import (
     BridgeAdapter,
     BridgeConfig,
@@ -73,6 +73,7 @@ class SimulatorBridge(BridgeAdapter):
             history      true: the past being synchronised
             forwarded    true
             quoted_id    id of the message this one answers
+            mentions     addresses of whom it mentions in a group; a text may also name them: @5511999990000
             emoji, target_id   of a reaction; no emoji takes it away
             media        {mime_type, filename}
             location     {latitude, longitude, name, address}
@@ -298,6 +299,7 @@ def _message(raw: Fields) -> BridgeEvent:
         else None,
         details=_details(kind, raw),
         quoted_id=raw.short("quoted_id"),
+        called=called_persons(raw.listed("mentions"), text=text) if chat.is_group else (),
         answerable=is_answerable(kind, text),
         is_history=raw.flag("history"),
         forwarded=raw.flag("forwarded"),

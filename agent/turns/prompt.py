@@ -15,7 +15,15 @@ from uuid import UUID
 from agent.llm.base import Prompt, PromptMessage, Role
 from agent.llm.tokens import PICTURE_TOKENS, estimate_tokens
 from messaging.history.facts import MAX_FACTS
-from messaging.history.transcript import HistoryMessage, describe, escape_fences, is_withheld, shows_time, time_of
+from messaging.history.transcript import (
+    HistoryMessage,
+    describe,
+    escape_fences,
+    is_withheld,
+    name_of,
+    shows_time,
+    time_of,
+)
 from messaging.media.reading import load_preview
 from messaging.models import Conversation, Message
 from messaging.search.ranking import Hit, search
@@ -139,6 +147,7 @@ def build_prompt(
             memories=memories,
             completed_calls=completed_calls,
             is_shortened=is_shortened,
+            group=_group_line(conversation, lines=shown, burst=set(burst)),
         ),
         temperature=profile.temperature,
         max_output_tokens=profile.max_output_tokens,
@@ -236,8 +245,11 @@ def _notes_block(
     memories: Sequence[Hit],
     completed_calls: Sequence[tuple[str, dict[str, Any]]],
     is_shortened: bool,
+    group: str = "",
 ) -> str:
     lines = [f"Now: {in_zone(now, zone):%A} {format_minute_with_zone(now, zone=zone)}.", *_fact_lines(facts)]
+    if group:
+        lines.append(group)
     if is_shortened:
         lines.append(SHORTENED)
     if memories:
@@ -249,6 +261,14 @@ def _notes_block(
             for name, arguments in completed_calls
         ]
     return "\n".join(["<notes>", *lines, "</notes>"])
+
+
+def _group_line(conversation: Conversation, *, lines: Sequence[Line], burst: set[UUID]) -> str:
+    """Return who is to be answered in a group; empty in a conversation with one person."""
+    if not conversation.contact.is_group:
+        return ""
+    names = dict.fromkeys(name_of(line.message) for line in lines if line.message.id in burst)
+    return f"A group: each message begins with its writer's name. Answer what {' and '.join(names)} wrote last to you."
 
 
 def _load_facts(conversation: Conversation, *, budget: float) -> tuple[list[KnownFact], list[KnownFact]]:

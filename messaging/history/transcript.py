@@ -252,7 +252,8 @@ def describe(message: HistoryMessage, *, with_name: bool = False) -> str:
 def name_of(message: HistoryMessage) -> str:
     if not message.is_inbound:
         return "we"
-    return _one_line(message.sender_name or message.sender_phone or "someone", MAX_NAME_LENGTH)
+    name = (message.sender_name or message.sender_phone or "someone").replace(":", " ")  # it ends at the colon
+    return _one_line(name, MAX_NAME_LENGTH)
 
 
 def time_of(message: HistoryMessage, *, zone: tzinfo) -> str:

@@ -20,7 +20,7 @@ UNANSWERED = {
     "history": "It came with a history sync, or was imported: the past is not answered.",
     "stale": "It was older than the profile's max_answer_age_s ({profile.max_answer_age_s} s).",
     "kind": "Its kind ({message.kind}) is nothing that the agent answers.",
-    "group": "It was written in a group, and the profile's answers_groups is off.",
+    "group": "It was written in a group, and the session's group_policy ({session.group_policy}) left it out.",
     "policy": "The contact was blocked, the session ended, or its access_policy ({session.access_policy}) left the "
     "contact out.",
     "person": "A person answered it.",

@@ -164,6 +164,8 @@ class Conversation(models.Model):
         """Whether this contact is answered at all: what `receive` asks when a message comes, and a turn once more."""
         policy = self.session.access_policy
         is_let_in = policy == "everyone" or (policy == "listed" and self.contact.is_allowed)
+        if self.contact.is_group and self.session.group_policy == WhatsAppSession.GroupPolicy.OFF:
+            return False
         return is_let_in and not self.contact.is_blocked and self.session.ended_at is None
 
 

@@ -63,8 +63,8 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
     """Staff see the profiles of their sessions. Only administrators change them: other sessions may use them too."""
 
     form = AgentProfileForm
-    list_display = ["name", "purpose", "model", "answers_groups", "is_default", "version", "updated_at"]
-    list_filter = ["is_default", "answers_groups"]
+    list_display = ["name", "purpose", "model", "is_default", "version", "updated_at"]
+    list_filter = ["is_default"]
     search_fields = ["name", "purpose"]
     ordering = ["name"]
     actions = ["make_default"]
@@ -81,7 +81,6 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
                     "debounce_s",
                     "debounce_max_s",
                     "max_answer_age_s",
-                    "answers_groups",
                     "marks_read",
                     "shows_typing",
                 ]

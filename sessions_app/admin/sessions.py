@@ -65,9 +65,19 @@ class SessionForm(forms.ModelForm):
         help_text="Messages from this number may run the owner's commands, as may this session's own number.",
     )
 
+    group_policy = forms.ChoiceField(
+        choices=WhatsAppSession.GroupPolicy.choices,
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text=WhatsAppSession._meta.get_field("group_policy").help_text,
+    )
+
     class Meta:
         model = WhatsAppSession
-        fields = ["agent_profile", "access_policy", "owner_phone", "time_zone", "send_rate_per_minute"]
+        fields = ["agent_profile", "access_policy", "group_policy", "owner_phone", "time_zone", "send_rate_per_minute"]
+
+    def clean_group_policy(self) -> str:
+        return self.cleaned_data["group_policy"] or self.instance.group_policy
 
     def clean_owner_phone(self) -> str:
         given = self.cleaned_data["owner_phone"]
@@ -95,8 +105,8 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         "ended_at", "created_at", "conversations_link",
     ]  # fmt: skip
     fieldsets = [
-        (None, {"fields": ["agent_profile", "access_policy", "owner_phone", "time_zone", "send_rate_per_minute",
-                           "conversations_link"]}),
+        (None, {"fields": ["agent_profile", "access_policy", "group_policy", "owner_phone", "time_zone",
+                           "send_rate_per_minute", "conversations_link"]}),
         ("From the bridge", {"fields": ["bridge", "name", "phone", "display_name", "status", "status_reason",
                                              "status_changed_at", "linked_at", "ended_at", "created_at"]}),
     ]  # fmt: skip

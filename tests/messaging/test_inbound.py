@@ -129,7 +129,7 @@ def test_only_listed_contacts_are_answered_where_the_session_says_so(says, sessi
 
 
 def test_a_group_is_answered_when_the_profile_says_so(says, profile):
-    AgentProfile.objects.update(answers_groups=True)
+    WhatsAppSession.objects.update(group_policy="all")
     received = says("Hello all", chat="120363041234567890@g.us", sender=CUSTOMER)
     message = Message.objects.get()
     assert received.due_at is not None

@@ -128,7 +128,7 @@ def test_two_profiles_cannot_have_the_same_name(client, agent):
         ({"tools": ["serach"]}, "tools"),
         ({"instructions": "a\x00b"}, "instructions"),
         ({"instructions": ["x"]}, "instructions"),
-        ({"answers_groups": "yes"}, "answers_groups"),
+        ({"marks_read": "often"}, "marks_read"),
         ({"version": 7}, "version"),
         ({"temprature": 1}, "temprature"),
     ],

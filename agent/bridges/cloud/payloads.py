@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from agent.bridges.addresses import phone_of_digits
+from agent.bridges.addresses import called_persons, phone_of_digits
 from agent.bridges.cloud.content import read_content
 from agent.bridges.cloud.errors import RETRYABLE, error_text, meaning_of
 from agent.bridges.common import is_answerable
@@ -221,6 +221,7 @@ def _said(
         answerable=not outbound and not value.is_standby and is_answerable(what.kind, what.text),
         forwarded=forwarded,
         own_phone=value.own_phone,
+        called=called_persons([context.short("from") if context else None], text=what.text),
         is_echo=outbound and value.is_standby,
         is_typed=outbound and not value.is_standby,
         is_standby=value.is_standby,

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from agent.bridges.addresses import phone_of_digits, read_address
-from agent.bridges.baileys import Content, read_content
+from agent.bridges.addresses import called_persons, phone_of_digits, read_address
+from agent.bridges.baileys import Content, read_called, read_content
 from agent.bridges.common import is_answerable, read_png
 from agent.bridges.events import (
     AliasKind,
@@ -143,7 +143,15 @@ def _message(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
         answerable=not from_me and is_answerable(content.kind, content.text),
         forwarded=content.forwarded,
         own_phone=own.phone if own else None,
+        own_lid=_own_lid(key) if from_me else None,
+        called=called_persons((*read_called(context), *content.called), text=content.text) if chat.is_group else (),
     )
+
+
+def _own_lid(key: Fields) -> str | None:
+    """Return the hidden address that our own message in a group names as its writer's."""
+    writer = _maybe_address(key.short("participant"))
+    return writer.address if writer and writer.kind == AliasKind.LID else None
 
 
 def _media(content: Content, message_id: str, *, is_inline: bool) -> MediaRef | None:

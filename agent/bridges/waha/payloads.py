@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agent.bridges.addresses import read_address
+from agent.bridges.addresses import called_persons, read_address
 from agent.bridges.baileys import Content, read_content
 from agent.bridges.common import is_answerable, read_place
 from agent.bridges.events import (
@@ -197,10 +197,26 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
         answerable=not parties.from_me and is_answerable(kind, text),
         forwarded=content.forwarded or _is_forwarded(payload),
         own_phone=own.phone if own else None,
+        own_lid=_own_lid(envelope),
+        called=_called(payload, content, quoted, text=text) if parties.chat.is_group else (),
         posted_at=envelope.time("timestamp"),
         is_echo=parties.from_me and payload.short("source") == "api",
         is_typed=parties.from_me and payload.short("source") == "app",
     )
+
+
+def _own_lid(envelope: Fields) -> str | None:
+    me = envelope.maybe_object("me")
+    return me.short("lid") if me else None
+
+
+def _called(payload: Fields, content: Content, quoted: Fields | None, *, text: str) -> tuple[str, ...]:
+    """Return whom a message in a group mentions, and whose message it answers. Each engine has it elsewhere."""
+    data = payload.maybe_object("_data")
+    lists = [each.listed(name) for each in (payload, data) if each for name in ("mentionedIds", "mentionedJidList")]
+    named = [jid.get("_serialized") if isinstance(jid, dict) else jid for each in lists for jid in each]
+    answered = quoted.short("participant") if quoted else None
+    return called_persons([*named, *content.called, answered], text=text)
 
 
 def _content(payload: Fields) -> Content:

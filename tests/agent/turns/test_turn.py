@@ -247,7 +247,7 @@ def test_a_revoked_message_is_not_shown_to_the_model(says, conversation, model):
 
 
 def test_the_writer_of_each_message_in_a_group_is_named(says, profile, model, session):
-    AgentProfile.objects.update(answers_groups=True)
+    WhatsAppSession.objects.update(group_policy="all")
     session.bridge.kind = "simulator"
     session.bridge.save()
     kept = says("Who is coming?", chat="120363041234567890@g.us", sender="5511988887777@s.whatsapp.net")
