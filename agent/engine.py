@@ -100,8 +100,9 @@ class Engine:
         self._turns.submit(conversation_id, session_id)
 
     def load(self) -> Load:
-        """Return how many turns run and wait here."""
-        return self._turns.load()
+        """Return how many turns run and wait here; it stalls when turns do, or sends."""
+        turns = self._turns.load()
+        return turns._replace(stalled_s=max(turns.stalled_s, self._sends.load().stalled_s))
 
     def _take_turn(self, conversation_id: UUID, session_id: UUID) -> datetime | None:
         again_at = take_turn(conversation_id)

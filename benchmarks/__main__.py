@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any, Literal
 
 from benchmarks import fairness, usage
-from benchmarks.fakes import Bridge, Model, Webhooks
+from benchmarks.fakes import SEED, Bridge, Model, Webhooks
 from tests.support.application import Application
 
 LATENCY_S = 1.0
@@ -258,8 +258,7 @@ async def measure(arguments: argparse.Namespace, data_dir: Path) -> int:
     application = Application(data_dir, **environment)
     await asyncio.to_thread(application.start)
     try:
-        past = f"from benchmarks.seed import seed_history; seed_history({CONVERSATIONS}, messages={HISTORY})"
-        await asyncio.to_thread(application.manage, "shell", "-v0", "-c", past)
+        await asyncio.to_thread(application.manage, "shell", "-v0", "-c", SEED.format(CONVERSATIONS, HISTORY))
         if arguments.sql:
             application.rows(arguments.sql)
         bench = Bench(application, model=model, seconds=arguments.seconds, processes=arguments.processes)

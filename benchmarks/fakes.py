@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 PHONE = 5511900000000
+SEED = "from benchmarks.seed import seed_history; seed_history({}, messages={})"  # for `manage.py shell -c`
 
 
 def phone(conversation: int) -> str:

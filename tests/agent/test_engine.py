@@ -12,8 +12,9 @@ from agent import engine
 from messaging import control
 from messaging.models import Contact, Conversation, Message, Turn
 from messaging.outbound import send_text
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import Bridge, WhatsAppSession
 from tests.support.fake_openai import FakeOpenAI
+from tests.support.fake_zapw import FakeZapw
 from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.periodic import PeriodicJob
 
@@ -98,6 +99,24 @@ def test_a_stop_gives_the_leases_of_unfinished_turns_back(sales, says, conversat
     assert conversation.lease_token is None
     assert conversation.tries == 0
     assert conversation.due_at <= timezone.now()
+
+
+def test_an_engine_stalls_when_its_sends_do_not_end(session, conversation, settings):
+    settings.AGENT_CONCURRENCY = 1
+    with FakeZapw() as zapw:
+        zapw.fail("hang")
+        zapw.add_session(session.name, phone="5511999990000")
+        Bridge.objects.update(kind="zapw", base_url=zapw.url, api_key=zapw.api_key)
+        one = engine.Engine()
+        for number in range(2):
+            contact = Contact.objects.create(session=session, phone=f"+551198888660{number}")
+            talk = Conversation.objects.create(
+                session=session, contact=contact, address=f"551198888660{number}@s.whatsapp.net"
+            )
+            message = send_text(conversation=talk, text="Hello")
+            one.notify(talk.pk, message.session_id, None)
+        assert eventually(lambda: one.load().stalled_s > 0.1)
+        assert one.load().waiting == 0  # turns
 
 
 def test_two_engines_on_one_database_answer_each_burst_once(sales, says, conversation, settings):

@@ -1,0 +1,134 @@
+"""The publisher of wake-ups to Celery: nobody waits for Redis, and what it misses is swept afterwards."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.utils import timezone
+
+from agent.server import wake_publisher
+from agent.server.wake_publisher import WakePublisher
+
+SESSION = uuid4()
+
+
+class Broker:
+    """What a publisher calls; it may fail or hang."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, UUID | None]] = []
+        self.error: Exception | None = None
+        self.may_return = threading.Event()
+        self.may_return.set()
+        self.calls = 0
+
+    def call(self, name: str, conversation_id: UUID | None = None) -> None:
+        self.calls += 1
+        self.may_return.wait(20)
+        if self.error is not None:
+            raise self.error
+        self.published.append((name, conversation_id))
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def publisher(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[WakePublisher]:
+    monkeypatch.setattr(wake_publisher, "BREAKER_S", 0.2)
+    publisher = WakePublisher(
+        take_turn=lambda conversation, _: broker.call("take_turn", conversation),
+        deliver=lambda conversation, _: broker.call("deliver", conversation),
+        sweep=lambda: broker.call("sweep"),
+    )
+    publisher.start()
+    yield publisher
+    broker.may_return.set()
+    publisher.stop()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def test_a_wake_up_without_a_time_sends_and_one_with_a_time_takes_a_turn(broker, publisher):
+    first, second = uuid4(), uuid4()
+    publisher.send(first, SESSION)
+    publisher.send(second, SESSION, timezone.now())
+    wait_until(lambda: len(broker.published) == 2)
+    assert set(broker.published) == {("deliver", first), ("take_turn", second)}
+
+
+def test_a_wake_up_is_published_when_it_is_due_and_not_before(broker, publisher):
+    conversation = uuid4()
+    due_at = timezone.now() + timedelta(seconds=0.4)
+    publisher.send(conversation, SESSION, due_at)
+    publisher.send(uuid4(), SESSION)
+    wait_until(lambda: ("take_turn", conversation) in broker.published)
+    assert timezone.now() >= due_at
+    assert broker.published[0][0] == "deliver"
+
+
+def test_of_a_burst_only_the_latest_time_is_published(broker, publisher):
+    conversation = uuid4()
+    for delay_s in (0.2, 0.3, 0.4):
+        publisher.send(conversation, SESSION, timezone.now() + timedelta(seconds=delay_s))
+    last = uuid4()
+    publisher.send(last, SESSION, timezone.now() + timedelta(seconds=0.6))
+    wait_until(lambda: ("take_turn", last) in broker.published)
+    assert broker.published == [("take_turn", conversation), ("take_turn", last)]
+
+
+def test_sending_does_not_wait_for_a_broker_that_hangs(broker, publisher):
+    broker.may_return.clear()
+    publisher.send(uuid4(), SESSION)
+    wait_until(lambda: broker.calls == 1)
+    started = time.monotonic()
+    for _ in range(1000):
+        publisher.send(uuid4(), SESSION)
+    assert time.monotonic() - started < 1
+    assert broker.published == []
+
+
+def test_after_a_failure_nothing_is_published_for_a_while_and_then_a_sweep_comes_first(broker, publisher):
+    broker.error = ConnectionError("refused")
+    publisher.send(uuid4(), SESSION)
+    wait_until(lambda: broker.calls == 1)
+    publisher.send(uuid4(), SESSION)
+    time.sleep(0.05)
+    assert broker.calls == 1  # the breaker is open
+    broker.error = None
+    time.sleep(0.3)
+    conversation = uuid4()
+    publisher.send(conversation, SESSION)
+    wait_until(lambda: len(broker.published) == 2)
+    assert broker.published == [("sweep", None), ("deliver", conversation)]
+    publisher.send(conversation, SESSION)
+    wait_until(lambda: len(broker.published) == 3)
+    assert broker.published[2] == ("deliver", conversation)  # and once only
+
+
+def test_what_is_too_much_for_its_memory_is_left_to_the_sweep(broker, publisher, monkeypatch):
+    monkeypatch.setattr(wake_publisher, "MAX_WAITING", 2)
+    later = timezone.now() + timedelta(seconds=0.3)
+    conversations = [uuid4() for _ in range(3)]
+    for conversation in conversations:
+        publisher.send(conversation, SESSION, later)
+    wait_until(lambda: len(broker.published) == 2)
+    time.sleep(0.1)
+    assert {conversation for _, conversation in broker.published} == set(conversations[:2])
+
+
+def test_a_stopped_publisher_ends_its_thread(broker, publisher):
+    publisher.send(uuid4(), SESSION)
+    wait_until(lambda: len(broker.published) == 1)
+    publisher.stop()
+    wait_until(lambda: not any(thread.name == "wake_publisher" for thread in threading.enumerate()))
