@@ -4,6 +4,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from messaging.events.views import EventFeed
+from messaging.knowledge.views import KnowledgeViewSet
 from messaging.teamwork.views import NoteViewSet, SavedReplyViewSet
 from messaging.views import (
     ContactViewSet,
@@ -18,6 +19,7 @@ from messaging.webhooks.views import DeliveryViewSet, EndpointViewSet
 router = SimpleRouter()
 router.register("contacts", ContactViewSet, basename="contact")
 router.register("conversations", ConversationViewSet, basename="conversation")
+router.register("knowledge", KnowledgeViewSet, basename="knowledge")
 router.register("media", MediaViewSet, basename="media")
 router.register("messages", MessageViewSet, basename="message")
 router.register("saved-replies", SavedReplyViewSet, basename="saved-reply")

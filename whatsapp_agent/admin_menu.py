@@ -21,6 +21,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Set up": {
         "sessions_app.WhatsAppSession": "smartphone",
         "sessions_app.AgentProfile": "smart_toy",
+        "messaging.Knowledge": "menu_book",
         "sessions_app.Bridge": "lan",
         "accounts.User": "person",
         "auth.Group": "group",

@@ -307,6 +307,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "MediaStatus": "messaging.models.Media.Status",
         "MessageKind": "messaging.models.Message.Kind",
         "ToolCallStatus": "messaging.models.ToolCall.Status",
+        "KnowledgeKind": "messaging.models.Knowledge.Kind",
         "AliasKind": "messaging.models.ContactAlias.Kind",
         "Scope": "accounts.models.Scope",
     },

@@ -24,6 +24,7 @@ from messaging.history.transcript import (
     shows_time,
     time_of,
 )
+from messaging.knowledge.search import KnowledgeHit, search_knowledge
 from messaging.media.reading import load_preview
 from messaging.models import Conversation, Message
 from messaging.search.ranking import Hit, search
@@ -50,6 +51,8 @@ NO_EARLIER = "<earlier>\nNothing: you wrote first.\n</earlier>"
 SHORTENED = "The contact's last messages are too long to be shown whole: each is shown, shortened where it says so."
 MAX_PICTURES = 6  # the newest
 MAX_MEMORIES = 3
+MAX_KNOWLEDGE = 5  # parts of what the profile knows
+MAX_KNOWLEDGE_TOKENS = 1500
 MAX_MEMORY_CHARS = 160
 MIN_SHARED_WORDS = 2
 MIN_QUERY_CHARS = 12  # "ok, thanks" is no query
@@ -132,9 +135,11 @@ def build_prompt(
     old: list[KnownFact] = []
     new: list[KnownFact] = []
     memories: list[Hit] = []
+    knowledge: list[KnowledgeHit] = []
     if history_share:
         old, new = _load_facts(conversation, budget=profile.history_tokens * FACTS_SHARE)
         memories = _find_memories(conversation, lines=lines, shown=shown, burst=set(burst))
+        knowledge = _find_knowledge(conversation, lines=lines, burst=set(burst))
     past_summary = conversation.summary if history_share else ""
     system = PromptMessage(role=Role.SYSTEM, text=f"{profile.instructions.strip()}\n\n{HOUSE_RULES}")
     prompt = Prompt(
@@ -145,6 +150,7 @@ def build_prompt(
             zone=conversation.session.zone,
             facts=new,
             memories=memories,
+            knowledge=knowledge,
             completed_calls=completed_calls,
             is_shortened=is_shortened,
             group=_group_line(conversation, lines=shown, burst=set(burst)),
@@ -156,6 +162,7 @@ def build_prompt(
         "messages": [str(line.message.id) for line in shown],
         "facts": [str(fact.id) for fact in (*old, *new)],
         "memories": [str(hit.message.pk) for hit in memories],
+        "knowledge": [hit.part_id for hit in knowledge],
         "summary_version": conversation.summary_version if past_summary else None,
         "now": now.isoformat(),
     }
@@ -243,6 +250,7 @@ def _notes_block(
     zone: tzinfo,
     facts: Sequence[KnownFact],
     memories: Sequence[Hit],
+    knowledge: Sequence[KnowledgeHit],
     completed_calls: Sequence[tuple[str, dict[str, Any]]],
     is_shortened: bool,
     group: str = "",
@@ -254,6 +262,9 @@ def _notes_block(
         lines.append(SHORTENED)
     if memories:
         lines += ["Said before:", *(f"- {_memory_line(hit.message, zone=zone)}" for hit in memories)]
+    if knowledge:
+        lines += ["From the texts of this business, each after its source in brackets:"]
+        lines += [f"- [{escape_fences(hit.title)}] {escape_fences(hit.text)}" for hit in knowledge]
     if completed_calls:
         lines += ["Done already for what was said last, and not to be done again:"]
         lines += [
@@ -318,6 +329,22 @@ def _find_memories(
     )
     past = (hit for hit in hits if hit.message.pk not in burst and not is_withheld(hit.message.details))
     return [hit for hit in past if _is_relevant(hit)][:MAX_MEMORIES]
+
+
+def _find_knowledge(conversation: Conversation, *, lines: Sequence[Line], burst: set[UUID]) -> list[KnowledgeHit]:
+    """Search what the profile knows for what is asked; within MAX_KNOWLEDGE_TOKENS. No query where it knows nothing."""
+    profile = conversation.session.agent_profile
+    if not profile.has_knowledge:
+        return []
+    query = " ".join(line.message.text for line in lines if line.message.id in burst)[-MAX_QUERY_CHARS:]
+    left = MAX_KNOWLEDGE_TOKENS
+    found = []
+    for hit in search_knowledge(profile=profile, query=query, limit=MAX_KNOWLEDGE):
+        left -= estimate_tokens(hit.title) + estimate_tokens(hit.text) + MESSAGE_OVERHEAD_TOKENS
+        if left < 0:
+            break
+        found.append(hit)
+    return found
 
 
 def _is_relevant(hit: Hit) -> bool:

@@ -7,15 +7,16 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from messaging.history.transcript import HistoryMessage, describe, latest
-from messaging.models import Fact, Message, Summary, Turn
+from messaging.models import Fact, KnowledgePart, Message, Summary, Turn
 from sessions_app.models import AgentProfileVersion
 
 
 def prompt_parts(turn: Turn) -> dict[str, Any]:
-    """Return `{"tools", "instructions", "summary", "messages", "facts", "memories", "now"}`, in the prompt's order.
+    """Return `{"tools", "instructions", "summary", "messages", "facts", "memories", "knowledge", "now"}`.
 
     `tools` and `instructions` are those of the profile version, null if it was deleted; `summary` replaced older
-    messages. `messages` and `memories` are `[{"id", "direction", "said_at", "text"}]`, `facts` are `[{"id", "text"}]`.
+    messages. `messages` and `memories` are `[{"id", "direction", "said_at", "text"}]`, `facts` are `[{"id", "text"}]`,
+    `knowledge` is `[{"id", "title", "text"}]`: parts of texts, with their source.
     What was edited or deleted since is shown as it is now.
     """
     used = turn.used
@@ -28,6 +29,7 @@ def prompt_parts(turn: Turn) -> dict[str, Any]:
         "messages": _messages(conversation_id, used.get("messages", ())),
         "facts": [{"id": str(fact.pk), "text": fact.text} for fact in load_facts(turn)],
         "memories": _messages(conversation_id, used.get("memories", ())),
+        "knowledge": _knowledge(used.get("knowledge", ())),
         "now": used.get("now"),
     }
 
@@ -56,6 +58,16 @@ def load_facts(turn: Turn) -> QuerySet[Fact]:
     """Return the facts in the prompt; only those of the turn's contact, whatever the ids are."""
     facts = Fact.objects.filter(contact__conversation=turn.conversation_id, pk__in=turn.used.get("facts", ()))
     return facts.order_by("created_at", "id")
+
+
+def _knowledge(ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the parts of texts in the prompt, with their source; those that were changed since are gone."""
+    parts = KnowledgePart.objects.select_related("knowledge").in_bulk(list(ids)) if ids else {}
+    return [
+        {"id": str(part.knowledge_id), "title": part.knowledge.title, "text": part.text}
+        for part in (parts.get(each) for each in ids)
+        if part is not None
+    ]
 
 
 def _messages(conversation_id: UUID, ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from messaging.models.contacts import Contact, ContactAlias, ContactQuerySet
 from messaging.models.conversations import STATUSES, Conversation, ConversationQuerySet, Note, NoteQuerySet
 from messaging.models.events import CurrentTransaction, Event, EventQuerySet, webhook_id_of
+from messaging.models.knowledge import Knowledge, KnowledgePart, KnowledgeQuerySet
 from messaging.models.memory import Fact, Summary
 from messaging.models.messages import (
     CallEvent,
@@ -42,6 +43,9 @@ __all__ = [
     "EventQuerySet",
     "Fact",
     "HeldMessage",
+    "Knowledge",
+    "KnowledgePart",
+    "KnowledgeQuerySet",
     "Media",
     "MediaQuerySet",
     "Message",

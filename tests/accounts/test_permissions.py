@@ -18,7 +18,7 @@ from accounts.credentials.keys import create_key
 from accounts.models import Role, Scope, User
 from accounts.permissions import MATRIX, as_markdown
 from commands.models import CommandRun
-from messaging.models import Contact, Conversation, Media, Message, SavedReply, Turn
+from messaging.models import Contact, Conversation, Knowledge, Media, Message, SavedReply, Turn
 from messaging.webhooks.deliveries import send_test
 from messaging.webhooks.endpoints import create_endpoint
 from sessions_app.models import AgentProfile, Membership, WhatsAppSession
@@ -115,6 +115,7 @@ def world(simulator, profile, settings, tmp_path):
                 conversation=conversation, name="facts", surface="api", caller="staff", status="done"
             ).pk,
             "key": key.pk,
+            "knowledge": Knowledge.objects.create(agent_profile=own_profile, title="Opening", text="At nine.").pk,
             "saved-reply": SavedReply.objects.create(session=session, shortcut="hours", text="We open at 9.").pk,
             "media": Media.objects.create(message=message, file=ContentFile(b"%PDF-", name="receipt.pdf")).pk,
             "webhook-endpoint": endpoint.pk,

@@ -1,0 +1,1 @@
+"""What an agent profile knows: question-answer pairs and documents, and their search."""

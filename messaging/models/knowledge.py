@@ -1,0 +1,56 @@
+"""What an agent profile knows, and the parts of it that are searched."""
+
+from typing import Any, Self
+
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+from uuid_utils.compat import uuid7
+
+from accounts.models import User
+from sessions_app.models import AgentProfile
+
+
+class KnowledgeQuerySet(models.QuerySet["Knowledge"]):
+    def visible_to(self, user: Any) -> Self:
+        """Return what the profiles know whose sessions the user may see; all for administrators."""
+        return self.filter(agent_profile__in=AgentProfile.objects.visible_to(user))
+
+
+class Knowledge(models.Model):
+    """A question with its answer, or a document. The model is given the parts that fit what it is asked."""
+
+    class Kind(models.TextChoices):
+        ANSWER = "answer", "question and answer"
+        DOCUMENT = "document"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    agent_profile = models.ForeignKey(AgentProfile, on_delete=models.CASCADE, related_name="knowledge")
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.ANSWER)
+    title = models.CharField(max_length=200, help_text="The question, or the name of the document.")
+    text = models.TextField(help_text="The answer, or the document's text.")
+    is_enabled = models.BooleanField(default=True, help_text="Whether the model is given it.")
+    changed_by = models.ForeignKey(User, null=True, editable=False, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = KnowledgeQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "knowledge"
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class KnowledgePart(models.Model):
+    """A part of a text, of the size that a prompt takes, with its words as `messaging.search` knows them."""
+
+    knowledge = models.ForeignKey(Knowledge, on_delete=models.CASCADE, related_name="parts")
+    agent_profile_id = models.UUIDField(editable=False, db_index=True)  # of `knowledge`: a search reads its rows alone
+    position = models.PositiveIntegerField()
+    text = models.TextField()
+    word_count = models.PositiveIntegerField()
+    terms = SearchVectorField()
+
+    def __str__(self) -> str:
+        return f"part {self.position} of {self.knowledge_id}"
