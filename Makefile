@@ -80,7 +80,7 @@ clean:
 	@$(IN_VENV) -m pip install $(PIP_FLAGS) -r requirements.txt
 	@touch $@
 
-.venv/.ready-to-test: .venv/.ready-to-run requirements-dev.txt
+.venv/.ready-to-test: .venv/.ready-to-run requirements-dev.txt requirements-monitoring.txt
 	@echo "Installing what tests and checks need (requirements-dev.txt) ..."
 	@$(IN_VENV) -m pip install $(PIP_FLAGS) -r requirements-dev.txt
 	@touch $@

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 from django.db import DataError, IntegrityError
+from django.utils import timezone
 
 from agent.bridges.base import WebhookRequest
 from agent.bridges.events import (
@@ -28,12 +30,13 @@ from commands.parsing import read_command
 from messaging import inbound, receipts
 from messaging.calls.recording import record_call
 from messaging.contacts.lookup import record_changed_id
+from messaging.inbound import ReceiveResult
 from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
 from sessions_app.bridges import adapter_for, ensure_unchanged
 from sessions_app.models import Bridge
 from sessions_app.services import record_session_change, register_session
-from whatsapp_agent import wakeups
+from whatsapp_agent import tracing, wakeups
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 
 log = structlog.get_logger(__name__)
@@ -125,7 +128,10 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
         case MessageReceived(outbound=True) if not _is_own_command(bridge=bridge, event=event):
             inbound.receive_own_message(bridge=bridge, event=event)
         case MessageReceived():
+            started_at = timezone.now()
             result = inbound.receive_message(bridge=bridge, event=event)
+            if result.is_new:
+                _trace(result, bridge=bridge, started_at=started_at)
             if result.is_new and result.due_at is not None:
                 wakeups.notify(result.conversation_id, session_id=result.session_id, due_at=result.due_at)
         case StatusChanged():
@@ -143,6 +149,19 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
         case ContactIdChanged(old=old, new=new):
             session = register_session(bridge=bridge, name=event.session)
             record_changed_id(session=session, old=old, new=new)
+
+
+def _trace(result: ReceiveResult, *, bridge: Bridge, started_at: datetime) -> None:
+    """Begin the trace of a message, whose id it has."""
+    with tracing.part(
+        "receive",
+        trace=result.message_id,
+        own=result.message_id,
+        started_at=started_at,
+        bridge=bridge.kind,
+        conversation=result.conversation_id,
+    ):
+        pass
 
 
 def _is_own_command(*, bridge: Bridge, event: MessageReceived) -> bool:

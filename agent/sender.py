@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import structlog
 from django.db import InterfaceError, OperationalError
+from structlog.contextvars import bound_contextvars
 
 from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, MessageRef, Place, Sent
 from agent.bridges.events import Kind, Link, SessionChanged
@@ -23,7 +25,7 @@ from messaging.outbox import Claimed, Paced
 from sessions_app.bridges import adapter_for, bridge_cache, call_bridge
 from sessions_app.models import Bridge
 from sessions_app.services import NOT_CONNECTED, record_key_refused, record_session_change
-from whatsapp_agent import postgres
+from whatsapp_agent import postgres, tracing
 from whatsapp_agent.errors import WindowClosed
 
 log = structlog.get_logger(__name__)
@@ -42,7 +44,10 @@ def deliver(conversation_id: UUID) -> datetime | None:
         if isinstance(claimed, Paced):
             return claimed.until
         bridge = bridge_cache.get(claimed.bridge_id, claimed.bridge_version)
-        more = _send(claimed, conversation_id=conversation_id, bridge=bridge)
+        with bound_contextvars(
+            conversation=str(conversation_id), message=str(claimed.message_id), turn=str(claimed.turn_id or "")
+        ):
+            more = _send(claimed, conversation_id=conversation_id, bridge=bridge)
         if not more:
             return None
         if (at := outbox.pause_after_send(conversation_id)) is not None:
@@ -59,7 +64,8 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
         SEND_SECONDS.observe(time.monotonic() - started, bridge.kind)
 
     try:
-        sent = _call(claimed, conversation_id=conversation_id, bridge=bridge)
+        with _trace(claimed, conversation_id=conversation_id, bridge=bridge):
+            sent = _call(claimed, conversation_id=conversation_id, bridge=bridge)
     except NotSent as exc:
         count("not_sent")
         _record(partial(outbox.mark_not_sent, claimed, code=exc.code, error=str(exc), retry_after_s=exc.retry_after_s))
@@ -82,6 +88,25 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
         return True
     count("sent")
     return _record(partial(outbox.mark_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
+
+
+def _trace(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> AbstractContextManager[Any]:
+    """Continue the trace of the message that this one answers, which costs a query; without a turn, begin one."""
+    own, parent = claimed.message_id, None
+    trace: UUID | None = own
+    if claimed.turn_id is not None and tracing.is_on():
+        burst = Message.objects.filter(turn_id=claimed.turn_id, direction=Message.Direction.INBOUND)
+        if (trace := burst.order_by("said_at", "id").values_list("pk", flat=True).first()) is not None:
+            parent = claimed.turn_id
+    return tracing.part(
+        "send",
+        trace=trace or own,
+        own=own,
+        parent=parent,
+        bridge=bridge.kind,
+        conversation=conversation_id,
+        message=claimed.message_id,
+    )
 
 
 def _call(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> Sent:

@@ -15,6 +15,7 @@ from agent import engine, heartbeats
 from agent.models import EngineProcess
 from agent.monitoring.counts import store_counts
 from messaging.models import Conversation
+from whatsapp_agent import tracing
 
 STOP_S = 10.0
 
@@ -61,3 +62,4 @@ def stop_engine(**_: Any) -> None:
     heartbeats.stop()
     engine.stop(timeout_s=STOP_S)
     engine.attempt(store_counts)
+    tracing.stop()

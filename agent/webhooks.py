@@ -12,6 +12,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import Resolver404, resolve
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
+from structlog.contextvars import bind_contextvars, unbind_contextvars
+from uuid_utils.compat import uuid7
 
 from agent import inbox
 from agent.monitoring.instruments import WEBHOOK_REQUESTS, WEBHOOK_SECONDS
@@ -41,7 +43,11 @@ def webhook_fast_path(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
             except Resolver404:
                 return get_response(request)
             if match.func is webhook:
-                response = webhook(request, **match.kwargs)
+                bind_contextvars(request_id=str(uuid7()))
+                try:
+                    response = webhook(request, **match.kwargs)
+                finally:
+                    unbind_contextvars("request_id")
                 response.headers["Content-Length"] = str(len(response.content))
                 return response
         return get_response(request)

@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -357,6 +358,13 @@ def database(given: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
         "EMBEDDED_IN": None if given else data_dir / "postgres",
         "POOL_SIZE": pool_size,
     }
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # one of the packages that it is in
+        return False
 
 
 def email(given: str) -> dict[str, Any]:

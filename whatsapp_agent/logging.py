@@ -20,6 +20,10 @@ PRIVATE = (
 )
 
 
+FIRST_WORDS = {"api", "v1", "admin", "media", "simulator", "static", "webhooks"}  # of a path that is no route
+UUID_FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
 def redact(_logger: Any, _method: str, line: Any) -> str:
     """Remove webhook secrets, phone numbers and the rows that PostgreSQL refused, which error texts may hold."""
     line = str(line)
@@ -29,9 +33,18 @@ def redact(_logger: Any, _method: str, line: Any) -> str:
 
 
 def without_traceback(record: Any) -> bool:
-    """Drop the traceback of a DisallowedHost: anybody can cause one, and the line says everything."""
+    """Drop the traceback of a DisallowedHost: anybody can cause one, and the line says everything but numbers in it."""
     record.exc_info = None
+    record.msg, record.args = re.sub(r"\d{6,}", "...", record.getMessage()), ()
     return True
+
+
+def loggable_path(request: HttpRequest) -> str:
+    """Return the path with the words of its route and with ids; what else a client wrote there may be private."""
+    match = request.resolver_match
+    words = FIRST_WORDS.union(re.findall(r"[\w-]+", match.route) if match else ())
+    parts = request.path.split("/")
+    return "/".join(part if part in words or UUID_FORM.fullmatch(part) else part and "..." for part in parts)
 
 
 def logging(*, level: str, fmt: str) -> dict[str, Any]:
@@ -78,6 +91,7 @@ def logging(*, level: str, fmt: str) -> dict[str, Any]:
             "httpx": {"level": "WARNING"},
             "httpx2": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
+            "httpcore2": {"level": "WARNING"},
             "openai": {"level": "WARNING"},
             "django_structlog": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},  # two lines for each wake-up
@@ -100,4 +114,4 @@ class RequestLog(RequestMiddleware):
 
     @staticmethod
     def format_request(request: HttpRequest) -> str:
-        return f"{request.method} {request.path}"
+        return f"{request.method} {loggable_path(request)}"

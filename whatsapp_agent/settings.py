@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from whatsapp_agent import logging
-from whatsapp_agent.env import STEMMED_LANGUAGES, Environment, database, email
+from whatsapp_agent.env import STEMMED_LANGUAGES, Environment, database, email, is_installed
+from whatsapp_agent.error_reports import start_error_reports
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENVIRONMENT = env = Environment()
@@ -115,6 +116,10 @@ ALERT_OFFLINE_S = env.integer("ALERT_OFFLINE_S", default=300, minimum=0)
 ALERT_FAILURES = env.integer("ALERT_FAILURES", default=5, minimum=1)  # within 15 minutes
 ALERT_DISK_FREE_PERCENT = env.integer("ALERT_DISK_FREE_PERCENT", default=10, minimum=0, maximum=99)
 ALERT_CERTIFICATE_DAYS = env.integer("ALERT_CERTIFICATE_DAYS", default=14, minimum=0, maximum=365)
+OTEL_EXPORTER_OTLP_ENDPOINT = env.url("OTEL_EXPORTER_OTLP_ENDPOINT", schemes=("http", "https"))  # empty: no traces
+OTEL_EXPORTER_OTLP_HEADERS = env.names("OTEL_EXPORTER_OTLP_HEADERS", default=[])
+OTEL_SERVICE_NAME = env.text("OTEL_SERVICE_NAME", default="whatsapp-agent")
+SENTRY_DSN = env.url("SENTRY_DSN", schemes=("http", "https"))  # empty: errors are logged alone
 
 # --- Engine ------------------------------------------------------------------------------------------------------
 AGENT_CONCURRENCY = env.integer("AGENT_CONCURRENCY", default=32, minimum=1)  # turns at once per process
@@ -139,6 +144,12 @@ if OPENAI_EMBEDDING_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
     env.mistake("OPENAI_EMBEDDING_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
 if OPENAI_TRANSCRIPTION_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
     env.mistake("OPENAI_TRANSCRIPTION_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
+for _name, _module in {
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "opentelemetry.exporter.otlp.proto.http",
+    "SENTRY_DSN": "sentry_sdk",
+}.items():
+    if env.text(_name) and not is_installed(_module):
+        env.mistake(_name, "is set, but its packages are missing: pip install -r requirements-monitoring.txt")
 env.stop_on_mistakes()
 
 # --- Django ------------------------------------------------------------------------------------------------------
@@ -356,3 +367,6 @@ UNFOLD: dict[str, Any] = {
 }
 
 LOGGING = logging.logging(level=LOG_LEVEL, fmt=LOG_FORMAT)
+
+if SENTRY_DSN:
+    start_error_reports(SENTRY_DSN)

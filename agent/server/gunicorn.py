@@ -25,7 +25,7 @@ from agent.server.engine_worker import EngineWorker
 from agent.server.wake_channel import WakeChannel
 from agent.server.wake_publisher import celery_publisher
 from agent.server.worker import BufferingWorker
-from whatsapp_agent import periodic, wakeups
+from whatsapp_agent import periodic, tracing, wakeups
 from whatsapp_agent.http.request_body import with_content_length
 from whatsapp_agent.postgres import base as postgres
 
@@ -169,5 +169,6 @@ def _worker_ends(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
     heartbeats.stop()
     engine.stop(timeout_s=ENGINE_STOP_S)
     engine.attempt(store_counts)
+    tracing.stop()
     connections.close_all()
     postgres.close_idle()

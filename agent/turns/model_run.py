@@ -29,7 +29,7 @@ from messaging import leases
 from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.leases import Lease, LeaseLost
 from messaging.models import Turn
-from whatsapp_agent import postgres
+from whatsapp_agent import postgres, tracing
 from whatsapp_agent.text.split import end_at_sentence, join_continuation
 
 log = structlog.get_logger(__name__)
@@ -220,7 +220,9 @@ def ask(prompt: Prompt) -> tuple[Completion, int]:
     postgres.release()
     started = time.monotonic()
     try:
-        completion = llm.model_for_settings().complete(prompt)
+        with tracing.span("model", model=prompt.model) as add:
+            completion = llm.model_for_settings().complete(prompt)
+            add(prompt_tokens=completion.usage.prompt_tokens, completion_tokens=completion.usage.completion_tokens)
     except ModelError as exc:
         _count_step(prompt, result=exc.code, seconds=time.monotonic() - started, usage=exc.usage)
         raise

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.utils import timezone
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from agent.llm.base import ContentFiltered, ModelError, ModelRefused
 from agent.monitoring.instruments import TURN_SECONDS, TURNS
@@ -31,6 +33,7 @@ from messaging.leases import Lease, LeaseLost, Settlement
 from messaging.media.fetching import PENDING
 from messaging.models import Conversation, Message, Turn
 from sessions_app.bridges import adapter_for
+from whatsapp_agent import tracing
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.text.markdown import to_whatsapp
@@ -67,15 +70,22 @@ def take_turn(conversation_id: UUID) -> datetime | None:
         return None
     with _held_lock:
         _held_leases[lease.token] = lease
+    bind_contextvars(conversation=str(conversation_id))
     try:
         return None if leases.pause_if_looping(lease) else answer(lease)
     finally:
+        unbind_contextvars("conversation", "turn")
         with _held_lock:
             _held_leases.pop(lease.token, None)
 
 
 def answer(lease: Lease) -> datetime | None:
     """Answer the leased conversation; return as `take_turn`."""
+    with ExitStack() as trace:
+        return _answer(lease, trace)
+
+
+def _answer(lease: Lease, trace: ExitStack) -> datetime | None:
     started_at = timezone.now()
     for restart in range(MAX_RESTARTS + 1):
         try:
@@ -83,6 +93,8 @@ def answer(lease: Lease) -> datetime | None:
             if _waits_for_media(turn_input):
                 return leases.postpone(lease, delay_s=MEDIA_POLL_S, forgive=True)
             run = ModelRun(_new_turn(turn_input, started_at=started_at))
+            bind_contextvars(turn=str(run.turn.pk))
+            _trace(trace, turn_input, run.turn)
             toolbox = Toolbox(
                 conversation=turn_input.conversation,
                 lease=lease,
@@ -129,6 +141,26 @@ def answer(lease: Lease) -> datetime | None:
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None  # a person took over, or the lease expired and another worker took it
     return None
+
+
+def _trace(trace: ExitStack, turn_input: TurnInput, turn: Turn) -> None:
+    """Continue the trace of the burst's first message, and end the draft before this one, if there was one."""
+    trace.close()
+    if turn_input.burst:
+        first = turn_input.burst[0]
+        add = trace.enter_context(
+            tracing.part(
+                "turn",
+                trace=first,
+                own=turn.pk,
+                parent=first,
+                started_at=turn.started_at,
+                conversation=turn.conversation_id,
+                turn=turn.pk,
+                messages=len(turn_input.burst),
+            )
+        )
+        trace.callback(lambda: add(outcome=turn.outcome or "dropped"))
 
 
 def _waits_for_media(turn_input: TurnInput) -> bool:
