@@ -29,9 +29,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import IdempotentRequest
-from whatsapp_agent.encryption import decrypt, encrypt
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.periodic import periodic
+from whatsapp_agent.storage.encryption import decrypt, encrypt
 
 RETENTION = timedelta(hours=24)
 CLAIM_TTL_S = 120  # longer than any bridge request; then the claiming process counts as dead

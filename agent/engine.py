@@ -22,9 +22,10 @@ from messaging import outbox
 from messaging.media import fetching
 from messaging.models import Conversation
 from messaging.webhooks import deliveries
-from whatsapp_agent import disk, periodic, wakeups
+from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.periodic import PeriodicJob
 from whatsapp_agent.postgres.advisory import try_lock
+from whatsapp_agent.storage import disk
 
 log = structlog.get_logger(__name__)
 

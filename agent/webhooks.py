@@ -19,9 +19,9 @@ from agent import inbox
 from agent.monitoring.instruments import WEBHOOK_REQUESTS, WEBHOOK_SECONDS
 from sessions_app.bridges import BridgeChanged, adapter_for, bridge_of_slug, remembered_bridge
 from sessions_app.models import Bridge
-from whatsapp_agent import disk
 from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
+from whatsapp_agent.storage import disk
 
 log = structlog.get_logger(__name__)
 

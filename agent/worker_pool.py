@@ -11,8 +11,8 @@ from uuid import UUID
 import structlog
 from django.db import InterfaceError, OperationalError, connections
 
-from whatsapp_agent import disk
 from whatsapp_agent.postgres.base import mark_background_thread
+from whatsapp_agent.storage import disk
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import models
 
-from whatsapp_agent.encryption import decrypt, encrypt
+from whatsapp_agent.storage.encryption import decrypt, encrypt
 
 
 class EncryptedTextField(models.TextField):

@@ -236,7 +236,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 MEDIA_ROOT = DATA_DIR / "media"
 STORAGES = {
-    "default": {"BACKEND": "whatsapp_agent.private_files.PrivateStorage"},
+    "default": {"BACKEND": "whatsapp_agent.storage.private_files.PrivateStorage"},
     "staticfiles": {"BACKEND": "whatsapp_agent.http.static_files.StaticFilesStorage"},
 }
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
@@ -347,8 +347,8 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": f"Times are {TIME_ZONE}",
     "SITE_SYMBOL": "forum",
     "SITE_URL": None,
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "whatsapp_agent.admin_menu.icon"}],
-    "SIDEBAR": {"navigation": "whatsapp_agent.admin_menu.navigation"},
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "accounts.admin_menu.icon"}],
+    "SIDEBAR": {"navigation": "accounts.admin_menu.navigation"},
     "COLORS": {
         "primary": {
             "50": "oklch(97.9% .021 166.1)",

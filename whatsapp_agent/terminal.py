@@ -14,8 +14,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from whatsapp_agent import disk
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.storage import disk
 
 Item = TypeVar("Item")
 

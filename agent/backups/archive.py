@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 from agent.backups.create import DATABASE, FORMAT, MANIFEST, MEDIA, SECRETS, run_postgres
 from agent.server.version import newest_migrations
 from whatsapp_agent.errors import InvalidInput
-from whatsapp_agent.sealed_file import MAGIC, SealedReader
+from whatsapp_agent.storage.sealed_file import MAGIC, SealedReader
 from whatsapp_agent.version import VERSION
 
 COPY_BYTES = 1024 * 1024

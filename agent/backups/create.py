@@ -24,9 +24,9 @@ from agent.server.version import newest_migrations
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.postgres import embedded
-from whatsapp_agent.sealed_file import SealedWriter
+from whatsapp_agent.storage.sealed_file import SealedWriter
+from whatsapp_agent.storage.whole_file import whole_file
 from whatsapp_agent.version import VERSION
-from whatsapp_agent.whole_file import whole_file
 
 FORMAT = 1
 DATABASE, SECRETS, MANIFEST, MEDIA = "database.dump", "secrets.env", "manifest.json", "media/"

@@ -28,7 +28,7 @@ from agent.server.startup import database_location
 from whatsapp_agent import env
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.postgres import embedded
-from whatsapp_agent.private_files import restrict
+from whatsapp_agent.storage.private_files import restrict
 
 STATE = "restore.json"
 BEFORE, MEDIA = "before", "media"

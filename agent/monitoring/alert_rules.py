@@ -19,7 +19,8 @@ from messaging.models import Conversation, Message, Turn
 from messaging.models.turns import TurnQuerySet
 from sessions_app.bridges import bridge_health
 from sessions_app.models import Bridge, WhatsAppSession
-from whatsapp_agent import disk, postgres
+from whatsapp_agent import postgres
+from whatsapp_agent.storage import disk
 
 WINDOW = timedelta(minutes=15)  # in which failures are counted
 LONGEST_TURN = timedelta(hours=1)

@@ -12,7 +12,7 @@ from agent.monitoring.alert_rules import RULES
 from messaging.models import Conversation, Media, Message, WebhookDelivery
 from messaging.models.conversations import NEEDS_PERSON
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent import disk
+from whatsapp_agent.storage import disk
 from whatsapp_agent.version import VERSION
 
 PREFIX = "whatsapp_agent_"

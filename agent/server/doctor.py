@@ -29,8 +29,8 @@ from sessions_app import bridge_clocks, model_limits
 from sessions_app.bridges import adapter_for, bridge_health, call_bridge, follows_settings
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession, WhatsAppSessionQuerySet
 from sessions_app.services import KEY_REFUSED
-from whatsapp_agent import disk
 from whatsapp_agent.postgres import clock, embedded
+from whatsapp_agent.storage import disk
 
 LATE = timedelta(minutes=2)
 RECENTLY = timedelta(days=1)

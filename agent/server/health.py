@@ -12,10 +12,11 @@ from messaging.models import Conversation
 from sessions_app import bridge_clocks
 from sessions_app.bridges import bridge_health
 from sessions_app.models import Bridge
-from whatsapp_agent import disk, postgres
+from whatsapp_agent import postgres
 from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.http import health
 from whatsapp_agent.postgres import clock
+from whatsapp_agent.storage import disk
 
 LATE = timedelta(minutes=2)
 

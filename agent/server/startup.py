@@ -21,8 +21,8 @@ from psycopg2.errors import InsufficientPrivilege
 
 from accounts.services import ensure_first_staff_user
 from sessions_app.services import ensure_default_bridges
-from whatsapp_agent import private_files
 from whatsapp_agent.postgres import embedded
+from whatsapp_agent.storage import private_files
 
 Report = Callable[[str], None]
 

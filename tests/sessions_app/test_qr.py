@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import segno
 
-from sessions_app.qr import BLACK_ON_WHITE, RESET, UnreadableCode, draw, read_modules
+from sessions_app.management.qr import BLACK_ON_WHITE, RESET, UnreadableCode, draw, read_modules
 
 PAYLOADS = Path(__file__).parent.parent / "payloads" / "zapw"
 

@@ -27,9 +27,9 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 from rest_framework.views import set_rollback
 
-from whatsapp_agent import disk
 from whatsapp_agent.api.json import BodyTooLarge
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.storage import disk
 
 log = structlog.get_logger(__name__)
 

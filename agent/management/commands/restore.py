@@ -13,8 +13,8 @@ from agent.backups.archive import verified
 from agent.backups.create import SECRETS
 from agent.backups.restore import check_target, leave_as_found, one_restore, restore, settle
 from whatsapp_agent import env
+from whatsapp_agent.storage.whole_file import whole_file
 from whatsapp_agent.terminal import OperatorCommand, read_passphrase
-from whatsapp_agent.whole_file import whole_file
 
 
 class Command(OperatorCommand):

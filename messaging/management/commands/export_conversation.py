@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from messaging.maintenance.export import FORMATS, find_conversation, write_conversation, write_zip
+from whatsapp_agent.storage.whole_file import whole_file
 from whatsapp_agent.terminal import OperatorCommand
-from whatsapp_agent.whole_file import whole_file
 
 
 class Command(OperatorCommand):

@@ -16,7 +16,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from agent.bridges.simulator import SimulatorBridge
-from sessions_app import qr, services
+from sessions_app import services
+from sessions_app.management import qr
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres

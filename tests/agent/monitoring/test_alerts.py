@@ -1,19 +1,12 @@
 """Alerts: each condition fires once and recovers once, whoever looks; what is told of it, to whom."""
 
-import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
@@ -27,6 +20,7 @@ from messaging.models import Conversation, Event, Message, Turn
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.support.fake_smtp import FakeSmtp
 from tests.support.fake_zapw import FakeZapw
+from tests.support.tls_server import TlsServer
 
 PASSWORD = "for-tests-only-password"
 
@@ -432,46 +426,3 @@ def test_an_alert_holds_no_phone_number_and_no_text(conversation, zapw, admin, s
     shown = [str(each) for each in smtp.mails] + [str(event.data) for event in Event.objects.filter(type="alert.fired")]
     assert len(Alert.objects.all()) == len(RULES)
     assert not [each for each in shown if "5511" in each or "Ana" in each]
-
-
-class TlsServer:
-    """A server with a certificate of its own making; it takes connections and says nothing."""
-
-    def __init__(self, *, valid_for: timedelta) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.renew(valid_for=valid_for)
-
-    def start(self) -> "TlsServer":
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def renew(self, *, valid_for: timedelta) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-        until = datetime.now(UTC) + valid_for
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(until - timedelta(days=365))
-            .not_valid_after(until)
-            .sign(key, hashes.SHA256())
-        )
-        encoded = serialization.Encoding.PEM
-        private = key.private_bytes(encoded, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        path = Path(settings.DATA_DIR) / f"certificate-{self.port}.pem"
-        path.write_bytes(private + certificate.public_bytes(encoded))
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(path)
-
-    def _serve(self) -> None:
-        while True:
-            connected, _ = self._listener.accept()
-            try:
-                with self._context.wrap_socket(connected, server_side=True) as tls:
-                    tls.recv(1)
-            except OSError:
-                continue

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from agent.server import doctor
 from agent.server.health import ready
-from whatsapp_agent import disk
+from whatsapp_agent.storage import disk
 
 Usage = namedtuple("Usage", "total used free")
 

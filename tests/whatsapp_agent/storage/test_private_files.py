@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.files.base import ContentFile
 
-from whatsapp_agent.private_files import NotOurs, PrivateStorage, restrict
+from whatsapp_agent.storage.private_files import NotOurs, PrivateStorage, restrict
 
 
 def mode(path: Path) -> int:

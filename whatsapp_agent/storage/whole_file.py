@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from whatsapp_agent.errors import Conflict
-from whatsapp_agent.private_files import FILE_MODE
+from whatsapp_agent.storage.private_files import FILE_MODE
 
 
 @contextmanager
