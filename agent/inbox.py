@@ -36,8 +36,9 @@ from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
 from sessions_app.bridges import adapter_for, ensure_unchanged
 from sessions_app.models import Bridge
 from sessions_app.services import record_session_change, register_session
-from whatsapp_agent import tracing, wakeups
+from whatsapp_agent import wakeups
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
+from whatsapp_agent.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 

@@ -61,7 +61,7 @@ class EngineProcess(models.Model):
 
 
 class MetricTotal(models.Model):
-    """What all processes counted of one metric under these labels: see `whatsapp_agent.metrics`."""
+    """What all processes counted of one metric under these labels: see `whatsapp_agent.telemetry.metrics`."""
 
     name = models.CharField(max_length=60)
     labels = ArrayField(models.CharField(max_length=200), default=list)

@@ -25,8 +25,9 @@ from messaging.outbox import Claimed, Paced
 from sessions_app.bridges import adapter_for, bridge_cache, call_bridge
 from sessions_app.models import Bridge
 from sessions_app.services import NOT_CONNECTED, record_key_refused, record_session_change
-from whatsapp_agent import postgres, tracing
+from whatsapp_agent import postgres
 from whatsapp_agent.errors import WindowClosed
+from whatsapp_agent.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from agent import engine, heartbeats
 from agent.models import EngineProcess
 from agent.monitoring.counts import store_counts
 from messaging.models import Conversation
-from whatsapp_agent import tracing
+from whatsapp_agent.telemetry import tracing
 
 STOP_S = 10.0
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from whatsapp_agent import logging
 from whatsapp_agent.env import STEMMED_LANGUAGES, Environment, database, email, is_installed
-from whatsapp_agent.error_reports import start_error_reports
+from whatsapp_agent.telemetry.error_reports import start_error_reports
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENVIRONMENT = env = Environment()

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from django.db import connection, transaction
 
-from whatsapp_agent import metrics
-from whatsapp_agent.metrics import Counted
 from whatsapp_agent.periodic import periodic
+from whatsapp_agent.telemetry import metrics
+from whatsapp_agent.telemetry.metrics import Counted
 
 STORE_EVERY_S = 5
 # Rows in one order, so that two processes do not wait for each other.

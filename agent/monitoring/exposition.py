@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 from agent.models import MetricTotal
 from agent.monitoring import instruments
 from agent.monitoring.gauges import PREFIX, read_gauges
-from whatsapp_agent import metrics
-from whatsapp_agent.metrics import Counter, Histogram
+from whatsapp_agent.telemetry import metrics
+from whatsapp_agent.telemetry.metrics import Counter, Histogram
 
 Totals = dict[str, list[tuple[list[str], list[float]]]]
 TOKENS_PER_PRICE = 1_000_000

@@ -1,6 +1,6 @@
 """What is counted as it happens. What the database knows anyway is read from it: see `agent.monitoring.gauges`."""
 
-from whatsapp_agent.metrics import Counter, Histogram
+from whatsapp_agent.telemetry.metrics import Counter, Histogram
 
 WEBHOOK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 WAITING_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0)

@@ -25,9 +25,10 @@ from agent.server.engine_worker import EngineWorker
 from agent.server.wake_channel import WakeChannel
 from agent.server.wake_publisher import celery_publisher
 from agent.server.worker import BufferingWorker
-from whatsapp_agent import periodic, tracing, wakeups
+from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.http.request_body import with_content_length
 from whatsapp_agent.postgres import base as postgres
+from whatsapp_agent.telemetry import tracing
 
 STOP_S = 20  # for requests, turns and sends that are under way
 ENGINE_STOP_S = 10.0

@@ -29,7 +29,8 @@ from messaging import leases
 from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.leases import Lease, LeaseLost
 from messaging.models import Turn
-from whatsapp_agent import postgres, tracing
+from whatsapp_agent import postgres
+from whatsapp_agent.telemetry import tracing
 from whatsapp_agent.text.split import end_at_sentence, join_continuation
 
 log = structlog.get_logger(__name__)

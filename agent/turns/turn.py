@@ -33,9 +33,9 @@ from messaging.leases import Lease, LeaseLost, Settlement
 from messaging.media.fetching import PENDING
 from messaging.models import Conversation, Message, Turn
 from sessions_app.bridges import adapter_for
-from whatsapp_agent import tracing
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
+from whatsapp_agent.telemetry import tracing
 from whatsapp_agent.text.markdown import to_whatsapp
 from whatsapp_agent.text.split import split_text
 

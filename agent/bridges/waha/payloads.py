@@ -1,11 +1,11 @@
 """The webhook requests of WAHA: https://waha.devlike.pro/docs/how-to/events/ (2026.8.1, all four engines)."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agent.bridges.addresses import called_persons, read_address
-from agent.bridges.baileys import Content, read_content
-from agent.bridges.common import is_answerable, read_place
+from agent.bridges.baileys import Content
+from agent.bridges.common import is_answerable
 from agent.bridges.events import (
     BridgeEvent,
     CallChanged,
@@ -15,7 +15,6 @@ from agent.bridges.events import (
     Ignored,
     Kind,
     Link,
-    MediaRef,
     MessageEdited,
     MessageReceived,
     MessageRevoked,
@@ -25,13 +24,11 @@ from agent.bridges.events import (
 )
 from agent.bridges.parsing import (
     MAX_ID_LENGTH,
-    MAX_MIME_TYPE_LENGTH,
     MAX_NAME_LENGTH,
     MAX_SESSION_NAME_LENGTH,
     Fields,
-    WrongShape,
 )
-from agent.bridges.vcards import read_card
+from agent.bridges.waha.content import is_forwarded, kind_and_details, own_content, read_media
 from agent.bridges.waha.ids import MessageId, maybe_person, read_person, split_id
 from agent.bridges.waha.limits import read_restriction
 
@@ -60,26 +57,6 @@ RECEIPT_NAMES = {
     "READ": Receipt.READ,
     "PLAYED": Receipt.PLAYED,
 }
-# The types of WhatsApp Web, which the engines WEBJS and WPP pass on.
-WEB_KINDS = {
-    "chat": Kind.TEXT,
-    "image": Kind.IMAGE,
-    "video": Kind.VIDEO,
-    "ptv": Kind.VIDEO,
-    "ptt": Kind.VOICE,
-    "audio": Kind.AUDIO,
-    "document": Kind.DOCUMENT,
-    "sticker": Kind.STICKER,
-    "location": Kind.LOCATION,
-    "vcard": Kind.CONTACT,
-    "multi_vcard": Kind.CONTACT,
-    "list_response": Kind.INTERACTIVE,
-    "buttons_response": Kind.INTERACTIVE,
-    "template_button_reply": Kind.INTERACTIVE,
-    "order": Kind.ORDER,
-}
-MEDIA = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMENT, Kind.STICKER})
-KINDS_OF_TYPES = {"image": Kind.IMAGE, "video": Kind.VIDEO, "audio": Kind.AUDIO}
 CALLS = {
     "call.received": CallStatus.RINGING,
     "call.accepted": CallStatus.ACCEPTED,
@@ -173,11 +150,11 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
     parties = _parties(envelope, payload)
     if parties is None:
         return Ignored("a story, a broadcast list or a channel")
-    content = _content(payload)
+    content = own_content(payload)
     if content.kind == Kind.REACTION:
         return Ignored("a reaction, which message.reaction reports")
     text = payload.text("body")
-    kind, details = _kind_and_details(payload, content, text)
+    kind, details = kind_and_details(payload, content, text)
     text = "" if kind in {Kind.LOCATION, Kind.CONTACT} else text
     quoted = payload.maybe_object("replyTo")
     own = _own(envelope)
@@ -191,11 +168,11 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
         text=text,
         outbound=parties.from_me,
         sent_at=payload.time("timestamp"),
-        media=_media(payload, kind),
+        media=read_media(payload, kind),
         details=details,
         quoted_id=split_id(quoted.short("id") or "").stanza_id or None if quoted else None,
         answerable=not parties.from_me and is_answerable(kind, text),
-        forwarded=content.forwarded or _is_forwarded(payload),
+        forwarded=content.forwarded or is_forwarded(payload),
         own_phone=own.phone if own else None,
         own_lid=_own_lid(envelope),
         called=_called(payload, content, quoted, text=text) if parties.chat.is_group else (),
@@ -217,72 +194,6 @@ def _called(payload: Fields, content: Content, quoted: Fields | None, *, text: s
     named = [jid.get("_serialized") if isinstance(jid, dict) else jid for each in lists for jid in each]
     answered = quoted.short("participant") if quoted else None
     return called_persons([*named, *content.called, answered], text=text)
-
-
-def _content(payload: Fields) -> Content:
-    """Return what the engine's own object says of the content; an empty one where that says nothing we know."""
-    data = payload.maybe_object("_data")
-    message = (data.maybe_object("message") or data.maybe_object("Message")) if data else None
-    try:
-        return read_content(message) if message else Content()
-    except WrongShape:
-        return Content()
-
-
-def _is_forwarded(payload: Fields) -> bool:
-    data = payload.maybe_object("_data")
-    return bool(data and data.flag("isForwarded"))
-
-
-def _kind_and_details(payload: Fields, content: Content, text: str) -> tuple[Kind, dict[str, Any]]:
-    """WAHA names no type: the kind follows from what is there, and from the engine's own object where it says more."""
-    if place := payload.maybe_object("location"):
-        details = read_place(place)
-        details["name"] = details["name"] or place.short("description", longest=MAX_NAME_LENGTH)
-        return Kind.LOCATION, {"location": details}
-    if cards := [card for card in payload.listed("vCards") if isinstance(card, str)]:
-        return Kind.CONTACT, {"contacts": [read_card(card) for card in cards]}
-    data = payload.maybe_object("_data")
-    web_type = data.short("type") if data else None
-    exact = content.kind if content.key else WEB_KINDS.get(web_type or "", Kind.UNKNOWN)
-    if payload.flag("hasMedia") or ((media := payload.maybe_object("media")) and "url" in media):
-        kind = exact if exact in MEDIA else _kind_of_media(payload)
-        return (Kind.TEXT if kind == Kind.UNKNOWN and text else kind), {}
-    if exact not in MEDIA and exact not in {Kind.UNKNOWN, Kind.TEXT}:
-        return exact, content.details
-    if web_type is not None and web_type not in WEB_KINDS:
-        return Kind.UNKNOWN, {}  # a poll, a deleted message, a notice
-    return (Kind.TEXT, {}) if text else (exact, content.details)
-
-
-def _kind_of_media(payload: Fields) -> Kind:
-    media = payload.maybe_object("media")
-    mime_type = (media.short("mimetype") if media else None) or ""
-    if mime_type.startswith("image/webp"):
-        return Kind.STICKER
-    if not mime_type:
-        return Kind.UNKNOWN
-    return KINDS_OF_TYPES.get(mime_type.partition("/")[0], Kind.DOCUMENT)
-
-
-def _media(payload: Fields, kind: Kind) -> MediaRef | None:
-    """What is attached. Without `url` the file was not downloaded; it may be asked for by the message's id.
-
-    Old releases have the address as `mediaUrl`, and no `media`.
-    """
-    media = payload.maybe_object("media")
-    if media is None:
-        url = payload.short("mediaUrl", longest=2000)
-        return MediaRef(ref=url, downloadable=url is not None) if payload.flag("hasMedia") or kind in MEDIA else None
-    url = media.short("url", longest=2000)
-    if url is None and not payload.flag("hasMedia") and kind not in MEDIA:
-        return None
-    return MediaRef(
-        mime_type=media.short("mimetype", longest=MAX_MIME_TYPE_LENGTH),
-        filename=media.short("filename"),
-        ref=url,
-        downloadable=url is not None and "error" not in media,
-    )
 
 
 def _reaction(envelope: Fields, payload: Fields) -> BridgeEvent:

@@ -15,8 +15,8 @@ from agent.monitoring.counts import store_counts
 from agent.monitoring.instruments import BRIDGE_EVENTS, TOKENS, TURN_SECONDS, TURNS
 from messaging.models import Conversation, Message
 from tests.support.messaging.zapw_events import text_event
-from whatsapp_agent import metrics
-from whatsapp_agent.metrics import MAX_LABEL_VALUES, Counter, Histogram
+from whatsapp_agent.telemetry import metrics
+from whatsapp_agent.telemetry.metrics import MAX_LABEL_VALUES, Counter, Histogram
 
 TOKEN = "a-token-of-tests-0123456789"
 
