@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from typing import Any, overload
 from uuid import UUID, uuid4
@@ -263,6 +263,19 @@ def _parts(value: Any) -> Iterator[bytes]:
     yield json.dumps([value.name, value.content_type, value.size]).encode()
     yield from value.chunks()
     value.seek(0)
+
+
+def forget_answers(needles: Collection[str]) -> int:
+    """Replace stored responses that contain one of these texts, so that none is replayed; return how many.
+
+    The key stays: a request that is sent again must not run again.
+    """
+    count = 0
+    gone = encrypt(json.dumps({"detail": "What this request was about was deleted.", "code": "gone"}))
+    for pk, answer in IdempotentRequest.objects.exclude(answer="").values_list("pk", "answer").iterator():
+        if any(needle and needle in decrypt(answer) for needle in needles):
+            count += IdempotentRequest.objects.filter(pk=pk).update(answer=gone, status_code=410, location="")
+    return count
 
 
 @periodic(every_s=5)

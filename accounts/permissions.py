@@ -27,6 +27,7 @@ class Access:
 OPEN = Access(role=None)
 OWN = Access(Role.VIEWER)
 READ = Access(Role.VIEWER, Scope.MESSAGES_READ)
+EXPORT = Access(Role.ADMIN, Scope.MESSAGES_READ)
 SEND = Access(Role.OPERATOR, Scope.MESSAGES_SEND)
 CONTROL = Access(Role.OPERATOR, Scope.CONVERSATIONS_CONTROL)
 SEE_SESSIONS = Access(Role.VIEWER, Scope.SESSIONS_READ)
@@ -61,8 +62,11 @@ MATRIX: dict[str, dict[str, Access]] = {
     "agent-publish": {"POST": MANAGE_ALL},
     "contact-list": {"GET": READ},
     "contact-detail": {"GET": READ, "PATCH": CONTROL},
+    "contact-export": {"GET": EXPORT},
+    "contact-forget": {"POST": MANAGE_SESSIONS},
     "conversation-list": {"GET": READ},
     "conversation-detail": {"GET": READ},
+    "conversation-export": {"GET": EXPORT},
     "conversation-search-messages": {"GET": READ},
     "conversation-messages": {"GET": READ, "POST": SEND},
     "conversation-takeover": {"POST": CONTROL},

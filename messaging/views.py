@@ -37,6 +37,7 @@ from messaging.outbound import (
     send_media,
     send_text,
 )
+from messaging.people.views import ExportAction, PersonActions
 from messaging.search.ranking import Hit, search
 from messaging.serializers import (
     ContactSerializer,
@@ -116,8 +117,8 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
     retrieve=extend_schema(description="One contact or group, with every id it was seen under."),
     partial_update=extend_schema(description="Rename, block or allow a contact."),
 )
-class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, FastListMixin, GenericViewSet):
-    http_method_names = ["get", "head", "patch"]
+class ContactViewSet(PersonActions, RetrieveModelMixin, UpdateModelMixin, FastListMixin, GenericViewSet):
+    http_method_names = ["get", "head", "patch", "post"]
     serializer_class = ContactSerializer
     filterset_class = ContactFilters
 
@@ -126,7 +127,7 @@ class ContactViewSet(RetrieveModelMixin, UpdateModelMixin, FastListMixin, Generi
         return contacts.select_related("conversation").prefetch_related("aliases")
 
 
-class ConversationViewSet(TeamworkActions, RetrieveModelMixin, FastListMixin, GenericViewSet):
+class ConversationViewSet(ExportAction, TeamworkActions, RetrieveModelMixin, FastListMixin, GenericViewSet):
     serializer_class = ConversationSerializer
     filterset_class = ConversationFilters
     newest_by = ("latest_at", "id")

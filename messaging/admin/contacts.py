@@ -12,6 +12,7 @@ from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin
 from messaging.admin.shared import ContactMatchAdmin, link_to
 from messaging.history.facts import forget
 from messaging.models import Contact, ContactAlias, Fact
+from messaging.people.admin import PersonPages
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 
 
@@ -43,7 +44,7 @@ class FactInline(ReadOnlyAdmin, TabularInline):
 
 
 @admin.register(Contact)
-class ContactAdmin(ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+class ContactAdmin(PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     list_display = ["__str__", "phone", "session", "is_group", "is_blocked", "is_allowed", "created_at"]
     list_select_related = ["session"]
     list_filter = [("session", VisibleSessionsFilter), "is_group", "is_blocked", "is_allowed"]
@@ -52,7 +53,16 @@ class ContactAdmin(ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastCha
         "is_blocked", "is_allowed", "conversation_link", "name", "bridge_name", "phone", "is_group", "session",
         "created_at",
     ]  # fmt: skip
-    readonly_fields = ["conversation_link", "name", "bridge_name", "phone", "is_group", "session", "created_at"]
+    readonly_fields = [
+        "conversation_link",
+        "name",
+        "bridge_name",
+        "phone",
+        "is_group",
+        "session",
+        "created_at",
+        "personal_data",
+    ]
     inlines = [AliasInline, FactInline]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002

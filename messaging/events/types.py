@@ -145,6 +145,11 @@ EVENT_TYPES = (
     CALL_CHANGED,
     ALERT_FIRED,
     ALERT_RECOVERED,
+    EventType(
+        "contact.forgotten",
+        "Everything of a contact was deleted. Delete what you have stored of them.",
+        {"contact": "id that the contact had"},
+    ),
     ENDPOINT_DISABLED,
     ENDPOINT_TEST,
 )

@@ -9,6 +9,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from django.core.files.storage import default_storage
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import QuerySet
 from django.utils.html import escape
 
 from messaging.history.content import call_text
@@ -41,18 +42,17 @@ def find_conversation(text: str) -> Conversation:
     return found
 
 
-def exported_messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
-    """Yield every message, oldest first. `media.path` is where a .zip holds its file; empty if there is none."""
-    related = ("sender", "sent_by", "media")
-    rows = Message.objects.filter(conversation=conversation).select_related(*related).order_by("said_at", "id")
-    for message in rows.iterator(chunk_size=1000):
+def exported_messages(rows: QuerySet[Message]) -> Iterator[dict[str, Any]]:
+    """Yield these messages, oldest first. `media.path` is where a .zip holds its file; empty if there is none."""
+    related = ("sender", "sent_by", "media", "conversation__contact")
+    for message in rows.select_related(*related).order_by("said_at", "id").iterator(chunk_size=1000):
         media = getattr(message, "media", None)
         yield {
             "id": message.pk,
             "provider_message_id": message.provider_message_id,
             "direction": message.direction,
             "author": message.author,
-            "author_name": _author_name(conversation, message),
+            "author_name": _author_name(message),
             "kind": message.kind,
             "status": message.status,
             "unanswered": message.unanswered,
@@ -83,9 +83,9 @@ def exported_messages(conversation: Conversation) -> Iterator[dict[str, Any]]:
         }
 
 
-def _author_name(conversation: Conversation, message: Message) -> str:
+def _author_name(message: Message) -> str:
     if message.direction == Message.Direction.INBOUND:
-        return str(message.sender or conversation.contact)
+        return str(message.sender or message.conversation.contact)
     return message.sent_by.username if message.sent_by else message.author
 
 
@@ -107,15 +107,20 @@ def write_zip(conversation: Conversation, file: IO[bytes], *, format: str) -> It
         name = f"conversation.{EXTENSION[format]}"
         with archive.open(ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), "w", force_zip64=True) as part:
             yield from write_conversation(conversation, part, format=format)
-        for message in exported_messages(conversation):
-            media = message["media"]
-            if media and media["path"] and default_storage.exists(media["stored_as"]):
-                entry = ZipInfo(media["path"], date_time=(1980, 1, 1, 0, 0, 0))
-                entry.compress_type = ZIP_STORED
-                with default_storage.open(media["stored_as"], "rb") as source, archive.open(entry, "w") as target:
-                    for chunk in source.chunks():
-                        target.write(chunk)
-                yield
+        yield from add_files(archive, exported_messages(conversation.messages.all()))
+
+
+def add_files(archive: ZipFile, messages: Iterator[dict[str, Any]]) -> Iterator[None]:
+    """Add the stored files of these messages; yield once for each."""
+    for message in messages:
+        media = message["media"]
+        if media and media["path"] and default_storage.exists(media["stored_as"]):
+            entry = ZipInfo(media["path"], date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = ZIP_STORED
+            with default_storage.open(media["stored_as"], "rb") as source, archive.open(entry, "w") as target:
+                for chunk in source.chunks():
+                    target.write(chunk)
+            yield
 
 
 def _shown(message: dict[str, Any]) -> str:
@@ -157,22 +162,22 @@ def _as_json(conversation: Conversation) -> Iterator[str]:
         "facts": list(conversation.contact.facts.filter(forgotten_at=None).values("text", "proposed_by", "created_at")),
         "notes": list(conversation.notes.values("author__username", "text", "created_at")),
     }
-    yield _dump(head)[:-1] + ', "messages": ['
+    yield dump(head)[:-1] + ', "messages": ['
     separator = "\n"
-    for message in exported_messages(conversation):
-        yield separator + _dump(message)
+    for message in exported_messages(conversation.messages.all()):
+        yield separator + dump(message)
         separator = ",\n"
     yield "\n]}\n"
 
 
-def _dump(data: Any) -> str:
+def dump(data: Any) -> str:
     return json.dumps(data, cls=DjangoJSONEncoder, ensure_ascii=False)
 
 
 def _as_text(conversation: Conversation) -> Iterator[str]:
     zone = conversation.session.zone
     yield f"Conversation {conversation.pk} with {conversation.contact}, session {conversation.session}, {zone}\n"
-    for message in exported_messages(conversation):
+    for message in exported_messages(conversation.messages.all()):
         lines = without_marks(_shown(message)).splitlines() or [""]
         yield (
             f"[{format_minute(message['said_at'], zone=zone)}] {message['author_name']}: " + "\n    ".join(lines) + "\n"
@@ -187,7 +192,7 @@ def _as_html(conversation: Conversation) -> Iterator[str]:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{title}</title>'
         f"<style>{STYLE}</style><h1>{title}</h1>\n"
     )
-    for message in exported_messages(conversation):
+    for message in exported_messages(conversation.messages.all()):
         head = f"{message['author_name']}, {format_minute_with_zone(message['said_at'], zone=zone)}"
         yield (
             f'<article class="{message["direction"]}" id="{message["id"]}"><header>{escape(head)}</header>'

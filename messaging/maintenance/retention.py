@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -75,22 +76,26 @@ def prune(ages: Mapping[str, timedelta], *, now: datetime) -> Iterator[tuple[str
     """Delete what is older; yield the kind and the number of rows after each batch. Two at once share the work."""
     for name in kinds:
         if name in ages:
-            for count in _batches(kinds[name], before=now - ages[name]):
+            expired = partial(kinds[name].expired, now - ages[name])
+            for count in in_batches(expired, kinds[name].delete):
                 yield name, count
     if "media" in ages or "messages" in ages:
         for name in unused():  # also what an interrupted run has left
             default_storage.delete(name)
 
 
-def _batches(kind: Kind, *, before: datetime) -> Iterator[int]:
+def in_batches(rows: Callable[[], QuerySet[Any]], delete: Callable[[list[Any]], None]) -> Iterator[int]:
+    """Lock and delete rows in small transactions until there are none; yield the size of each batch.
+
+    Rows that another transaction has locked are left to it, or to the next call.
+    """
     size = MAX_BATCH // 5
     while True:
         started_at = time.monotonic()
         with transaction.atomic():
-            rows = kind.expired(before).select_for_update(skip_locked=True, of=("self",))
-            ids = list(rows.values_list("pk", flat=True)[:size])
+            ids = list(rows().select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:size])
             if ids:
-                kind.delete(ids)
+                delete(ids)
         if not ids:
             return
         yield len(ids)
@@ -119,8 +124,8 @@ def prune_daily() -> None:
 # --- the kinds of this app; the order is that of deletion ---------------------------------------------------------
 
 
-def _delete_messages(ids: list[Any]) -> None:
-    files = _files_of(Media.objects.filter(message__in=ids))
+def delete_messages(ids: list[Any]) -> None:
+    files = files_of(Media.objects.filter(message__in=ids))
     Message.objects.filter(quoted__in=ids).update(quoted=None)
     _delete(SearchEntry.objects.filter(message__in=ids))
     _delete(Embedding.objects.filter(message__in=ids))
@@ -153,14 +158,14 @@ def _delete_files(names: list[str]) -> None:
         default_storage.delete(name)
 
 
-def _files_of(rows: QuerySet[Media]) -> list[str]:
+def files_of(rows: QuerySet[Media]) -> list[str]:
     """Return the names of what is stored of these: the files, and the previews of images."""
     return [name for names in rows.values_list("file", "preview") for name in names if name]
 
 
 def _empty_media(ids: list[Any]) -> None:
     rows = Media.objects.filter(pk__in=ids)
-    files = _files_of(rows)
+    files = files_of(rows)
     rows.update(file="", preview="", ref="", downloadable=False, next_try_at=None)
     transaction.on_commit(lambda: _delete_files(files))
 
@@ -171,7 +176,7 @@ def _expired_turns(before: datetime) -> QuerySet[Turn]:
     return Turn.objects.filter(~Exists(used), created_at__lt=before).order_by("created_at")
 
 
-def _delete_turns(ids: list[Any]) -> None:
+def delete_turns(ids: list[Any]) -> None:
     _delete(ToolCall.objects.filter(turn__in=ids))
     _release_references(Turn, ids)
     _delete(Turn.objects.filter(pk__in=ids))
@@ -200,7 +205,7 @@ register(
         lambda before: (
             Message.objects.filter(said_at__lt=before).exclude(status__in=UNFINISHED).order_by(F("said_at").asc(), "id")
         ),
-        _delete_messages,
+        delete_messages,
     )
 )
 register(
@@ -210,5 +215,5 @@ register(
         lambda ids: _delete(ToolCall.objects.filter(pk__in=ids)),
     )
 )
-register(Kind("turns", _expired_turns, _delete_turns))
+register(Kind("turns", _expired_turns, delete_turns))
 register(Kind("summaries", _expired_summaries, lambda ids: _delete(Summary.objects.filter(pk__in=ids))))

@@ -27,9 +27,19 @@ class Contact(models.Model):
     is_group = models.BooleanField(default=False)
     is_blocked = models.BooleanField(default=False, help_text="Kept, never answered.")
     is_allowed = models.BooleanField(default=False, help_text="Answered where only listed contacts are.")
+    forget_requested_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.people`
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ContactQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["forget_requested_at"],
+                condition=models.Q(forget_requested_at__isnull=False),
+                name="contact_to_forget",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name or self.phone or ("group" if self.is_group else "hidden number")

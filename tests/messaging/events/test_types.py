@@ -84,6 +84,6 @@ def test_events_have_the_fields_that_their_types_declare(conversation: Conversat
     declared = {
         each.name: sorted(each.payload)
         for each in EVENT_TYPES
-        if not each.name.startswith(("endpoint.", "call.", "alert."))
+        if not each.name.startswith(("endpoint.", "call.", "alert.", "contact."))
     }
     assert _written_by_triggers() == declared

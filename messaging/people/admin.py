@@ -1,0 +1,74 @@
+"""Pages of a contact in the admin: export and forget a person. For administrators."""
+
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_GET, require_http_methods
+from unfold.decorators import display
+
+from accounts.admin_pages import is_administrator
+from messaging.models import Contact, Message
+from messaging.people.forgetting import request_forgetting
+from messaging.people.views import contact_zip
+
+
+class PersonPages:
+    """The part of the contacts' admin by which people's data is exported and forgotten."""
+
+    def get_urls(self: Any) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("<uuid:object_id>/export/", view(require_GET(self.export_view)), name="contact-export"),
+            path(
+                "<uuid:object_id>/forget/",
+                view(require_http_methods(["GET", "POST"])(self.forget_view)),
+                name="contact-forget",
+            ),
+            *super().get_urls(),  # type: ignore[misc]
+        ]
+
+    def get_fields(self: Any, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_fields(request, obj)  # type: ignore[misc]
+        return [*fields, "personal_data"] if is_administrator(request) else fields
+
+    @display(description="personal data")
+    def personal_data(self, contact: Contact) -> str:
+        if contact.forget_requested_at:
+            return "is being deleted"
+        return format_html(
+            '<a href="{}">Export everything</a> · <a href="{}">Forget this person</a>',
+            reverse("admin:contact-export", args=[contact.pk]),
+            reverse("admin:contact-forget", args=[contact.pk]),
+        )
+
+    def export_view(self: Any, request: HttpRequest, object_id: UUID) -> Any:
+        contact = self._contact_of_administrator(request, object_id)
+        return contact_zip(contact)
+
+    def forget_view(self: Any, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """Ask, then forget: there is no undo."""
+        contact = self._contact_of_administrator(request, object_id)
+        if request.method == "POST":
+            request_forgetting(contact=contact)
+            self.message_user(request, "The person is being forgotten. A long history takes minutes.")
+            return HttpResponseRedirect(reverse("admin:messaging_contact_changelist"))
+        count = Message.objects.filter(conversation__contact=contact)[:10000].count()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Forget this person",
+            "contact": contact,
+            "count": f"{count:,}" if count < 10000 else "10,000 or more",
+        }
+        return render(request, "messaging/forget.html", context)
+
+    def _contact_of_administrator(self: Any, request: HttpRequest, object_id: UUID) -> Contact:
+        """Raises Http404 where the user sees no such contact, PermissionDenied for all but administrators."""
+        contact: Contact = self.visible_or_404(request, object_id)
+        if not is_administrator(request):
+            raise PermissionDenied
+        return contact

@@ -1,0 +1,156 @@
+"""Replace a person's numbers and names in rows that stay because they belong to others.
+
+Which columns can hold text is read from the models, so that a new model is covered: every text, list and JSON column
+without choices, of every model from which foreign keys lead to a session.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.apps import apps
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import CharField, JSONField, Q, TextField
+from django.db.models.functions import Cast
+
+from messaging.contacts.phones import phone_spellings
+from messaging.models import Contact, Conversation
+from sessions_app.models import WhatsAppSession
+
+REMOVED = "[removed]"
+APPS = ("messaging", "commands", "agent")
+# Identities of others, and ids that others have given.
+NOT_TEXT = {
+    "messaging.Contact": {"phone"},
+    "messaging.ContactAlias": {"kind", "value"},
+    "messaging.Conversation": {"address"},
+    "messaging.Message": {"provider_message_id"},
+    "messaging.CallEvent": {"provider_call_id"},
+    "messaging.EarlyReceipt": {"provider_message_id"},
+    "messaging.Media": {"ref", "file", "preview"},
+    "messaging.ToolCall": {"call_id"},
+    "commands.CommandRun": {"key"},
+}
+MIN_NUMBER_DIGITS = 7
+MIN_NAME_LENGTH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a person is recognised by: a regular expression that Python and PostgreSQL read alike; None: by nothing."""
+
+    numbers: str | None
+    names: str | None
+
+
+def marks_of(contact: Contact) -> Marks:
+    ids: set[str] = set()
+    for kind, value in [*contact.aliases.values_list("kind", "value"), ("phone", contact.phone)]:
+        ids |= set(phone_spellings(value)) if kind == "phone" and value else {value.partition("@")[0]}
+    ids = {each.lstrip("+").partition(":")[0] for each in ids}
+    digits = sorted(each for each in ids if each.isdigit() and len(each) >= MIN_NUMBER_DIGITS)
+    others = sorted(each for each in ids if not each.isdigit() and len(each) >= MIN_NUMBER_DIGITS)
+    numbers = [r"(?<![0-9])\+?" + r"[ ().-]{0,3}".join(each) + r"(?![0-9])" for each in digits]
+    names = {each.strip() for each in (contact.name, contact.bridge_name) if len(each.strip()) >= MIN_NAME_LENGTH}
+    return Marks(
+        numbers="|".join([*numbers, *map(_escaped, others)]) or None,
+        names="|".join(rf"(?<!\w){_escaped(name)}(?!\w)" for name in sorted(names, key=len, reverse=True)) or None,
+    )
+
+
+def _escaped(text: str) -> str:
+    return "".join(
+        each if each.isalnum() or each == " " else rf"\u{ord(each):04x}" for each in text if ord(each) < 65536
+    )
+
+
+def redact_numbers(contact: Contact) -> Iterator[int]:
+    """Replace the person's numbers in all rows of the session; yield the number of changed rows.
+
+    Each row is changed by a statement of its own.
+    """
+    if pattern := marks_of(contact).numbers:
+        for model in text_models():
+            if path := path_to(model, WhatsAppSession):
+                yield from _redact(model, pattern, model._default_manager.filter(**{path: contact.session_id}))
+
+
+def redact_names(contact: Contact, *, group: UUID) -> Iterator[int]:
+    """Replace the person's names in the rows of a conversation, as `redact_numbers` does."""
+    if pattern := marks_of(contact).names:
+        for model in text_models():
+            if path := path_to(model, Conversation):
+                yield from _redact(model, pattern, model._default_manager.filter(**{path: group}))
+
+
+def _redact(model: type[models.Model], pattern: str, rows: Any) -> Iterator[int]:
+    fields = text_fields(model)
+    rows = rows.annotate(**{f"{field.name}_as_text": Cast(field.name, TextField()) for field in fields})
+    wanted = Q()
+    for field in fields:
+        wanted |= Q(**{f"{field.name}_as_text__iregex": pattern})
+    found = re.compile(pattern, re.IGNORECASE)
+    for pk in list(rows.filter(wanted).values_list("pk", flat=True)):
+        row = model._default_manager.filter(pk=pk).values(*(field.name for field in fields)).first()
+        changes = {name: new for name, value in (row or {}).items() if (new := _replaced(value, found)) != value}
+        for field in fields:
+            if field.name in changes and isinstance(field, CharField) and field.max_length:
+                changes[field.name] = changes[field.name][: field.max_length]
+        if changes:
+            yield model._default_manager.filter(pk=pk).update(**changes)
+
+
+def _replaced(value: Any, found: re.Pattern[str]) -> Any:
+    if isinstance(value, str):
+        return found.sub(REMOVED, value)
+    if isinstance(value, list):
+        return [_replaced(each, found) for each in value]
+    if isinstance(value, dict):
+        return {_replaced(name, found): _replaced(each, found) for name, each in value.items()}
+    return value
+
+
+@cache
+def text_models() -> tuple[type[models.Model], ...]:
+    """Return the models with text that may be about a person."""
+    return tuple(model for label in APPS for model in apps.get_app_config(label).get_models() if text_fields(model))
+
+
+@cache
+def text_fields(model: type[models.Model]) -> tuple[Any, ...]:
+    left_out = NOT_TEXT.get(model._meta.label, set())
+    return tuple(
+        field
+        for field in model._meta.local_concrete_fields
+        if isinstance(field, CharField | TextField | JSONField | ArrayField)
+        and not field.choices
+        and field.name not in left_out
+        and (not isinstance(field, ArrayField) or isinstance(field.base_field, CharField | TextField))
+    )
+
+
+@cache
+def path_to(model: type[models.Model], target: type[models.Model]) -> str:
+    """Return the lookup from `model` to the id of `target` by foreign keys; empty if there is none."""
+    paths: list[tuple[type[models.Model], str]] = [(model, "")]
+    plain = {WhatsAppSession: "session_id", Conversation: "conversation_id"}[target]
+    for found, prefix in paths:  # the list grows: breadth first
+        if found is target:
+            return f"{prefix}pk"
+        fields = found._meta.local_concrete_fields
+        if any(field.name == plain for field in fields):  # an id without a foreign key
+            return f"{prefix}{plain}"
+        if prefix.count("__") < 4:
+            followed: Any = (field for field in fields if field.related_model is not found and _is_followed(field))
+            paths += [(field.related_model, f"{prefix}{field.name}__") for field in followed]
+    return ""
+
+
+def _is_followed(field: Any) -> bool:
+    if not field.is_relation:
+        return False
+    return field.related_model is WhatsAppSession or field.related_model._meta.app_label in APPS

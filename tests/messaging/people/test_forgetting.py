@@ -1,0 +1,226 @@
+"""Forgetting a person leaves nothing of theirs in any table or file, and everything of others."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from accounts.models import IdempotentRequest
+from messaging.models import Contact, Conversation, Event, Media, Message, Summary
+from messaging.people.forgetting import forget_contact, forget_requested, request_forgetting
+from messaging.search.index import index_waiting
+from tests.messaging.people.conftest import NAME, NUMBER, SECRET, WORDS
+from whatsapp_agent.encryption import decrypt
+
+pytestmark = pytest.mark.django_db(transaction=True)
+TRACES = re.compile(
+    "|".join(map(re.escape, (WORDS, NAME, NUMBER, "97777-6666", "pelargonium", "zuleika", "quintanilha"))),
+    re.IGNORECASE,
+)
+# Tables that cannot hold anything of a contact. A new table is not among them: fill it in conftest.py, or list it.
+WITHOUT_PERSONS = {
+    "accounts_apikey", "accounts_loginfailures", "accounts_requestrate", "accounts_user", "accounts_user_groups",
+    "accounts_user_user_permissions", "agent_alert", "agent_engineprocess", "agent_metrictotal", "auth_group",
+    "auth_group_permissions", "auth_permission", "django_content_type", "django_migrations", "django_session",
+    "messaging_earlyreceipt", "messaging_knowledge", "messaging_knowledgepart", "messaging_savedreply", "messaging_webhookendpoint_sessions", "sessions_app_agentprofile",
+    "sessions_app_agentprofileversion", "sessions_app_bridge", "sessions_app_membership", "sessions_app_modellimit",
+    "sessions_app_whatsappsession", "token_blacklist_blacklistedtoken", "token_blacklist_outstandingtoken",
+}  # fmt: skip
+EMPTIED = {"messaging_unindexedmessage", "messaging_unembeddedmessage"}  # by the engine, a moment later
+
+
+def tables() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY 1"
+        )
+        return [name for (name,) in cursor.fetchall()]
+
+
+def rows_of(table: str) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT t::text FROM {connection.ops.quote_name(table)} t")  # noqa: S608
+        return [text for (text,) in cursor.fetchall()]
+
+
+def traces() -> dict[str, list[str]]:
+    """Return for each table the rows that hold something of the person, encrypted responses too."""
+    found = {table: [row for row in rows_of(table) if TRACES.search(row)] for table in tables()}
+    found["accounts_idempotentrequest"] += [
+        text
+        for answer in IdempotentRequest.objects.values_list("answer", flat=True)
+        if TRACES.search(text := decrypt(answer))
+    ]
+    return {table: rows for table, rows in found.items() if rows}
+
+
+def files() -> list[Path]:
+    return [path for path in Path(default_storage.location).rglob("*") if path.is_file()]
+
+
+def forget(contact: Contact) -> Any:
+    return list(forget_contact(contact))[-1]
+
+
+def test_every_table_that_can_hold_something_of_a_person_is_filled_by_these_tests(person):
+    empty = {table for table in tables() if not rows_of(table)}
+    assert empty - WITHOUT_PERSONS - EMPTIED == set(), (
+        "fill them in conftest.py, or say that they hold nothing of a contact"
+    )
+    assert len(traces()) >= 15
+    assert len(files()) == 4
+
+
+def test_nothing_of_a_forgotten_person_is_left_in_any_table_or_file(person):
+    forget(person)
+    index_waiting(limit=500)
+    assert traces() == {}
+    assert files() == []
+    ids = [str(person.pk)]
+    with_id = {table for table in tables() if any(ids[0] in row for row in rows_of(table))}
+    assert with_id == {"messaging_event"}
+    assert Event.objects.filter(data__contact=ids[0]).get().type == "contact.forgotten"
+
+
+def test_what_others_have_stays(person, conversation, says):
+    other = Message.objects.get(pk=says("Is my order ready?").message_id)
+    group = Conversation.objects.get(contact__is_group=True)
+    forget(person)
+    other.refresh_from_db()
+    assert other.text == "Is my order ready?"
+    kept = Message.objects.get(conversation=group)
+    assert kept.text == "Thank you [removed], I will call [removed]"
+    assert kept.details == {"mentions": ["[removed]@s.whatsapp.net"]}
+    assert Conversation.objects.filter(pk=conversation.pk).exists()
+
+
+def test_the_summaries_of_groups_are_made_again_from_what_is_left(person):
+    group = Conversation.objects.get(contact__is_group=True)
+    forget(person)
+    group.refresh_from_db()
+    assert (group.summary, group.summary_until, group.summary_version) == ("", None, 2)
+    assert not Summary.objects.exists()
+
+
+def test_the_receipt_counts_and_says_nothing_of_the_person(person):
+    receipt = forget(person)
+    text = json.dumps(receipt.as_dict(), default=str)
+    assert not TRACES.search(text)
+    assert (receipt.messages, receipt.files, receipt.turns, receipt.summaries_reset) == (4, 4, 1, 1)
+    assert receipt.forgotten_at is not None
+
+
+def test_a_person_who_writes_meanwhile_is_forgotten_with_that_too(person):
+    own = Conversation.objects.get(contact=person)
+    for number, _ in enumerate(forget_contact(person)):
+        if number in {2, 5}:
+            Message.objects.create(
+                session=own.session, conversation=own, sender=person, direction="inbound", author="contact",
+                status="received", text=SECRET,
+            )  # fmt: skip
+    assert not Contact.objects.filter(pk=person.pk).exists()
+    index_waiting(limit=500)
+    assert traces() == {}
+
+
+@pytest.mark.parametrize("steps", range(1, 14, 2))
+def test_an_interrupted_forgetting_is_completed_by_the_next(person, steps):
+    forgetting = forget_contact(person)
+    for _ in range(steps):
+        next(forgetting, None)
+    forgetting.close()
+    if Contact.objects.filter(pk=person.pk).exists():
+        forget(person)
+    index_waiting(limit=500)
+    assert traces() == {}
+    assert files() == []
+
+
+def test_a_stored_response_about_the_person_is_not_replayed_nor_run_again(person):
+    forget(person)
+    stored = IdempotentRequest.objects.get()
+    assert (stored.status_code, stored.location) == (410, "")
+    assert json.loads(decrypt(stored.answer))["code"] == "gone"
+
+
+def test_another_persons_similar_number_stays(person, session):
+    similar = Contact.objects.create(session=session, phone="+55119777766661", name="Rui")
+    own = Conversation.objects.create(session=session, contact=similar, address="55119777766661@s.whatsapp.net")
+    message = Message.objects.create(
+        session=session,
+        conversation=own,
+        direction="inbound",
+        author="contact",
+        status="handled",
+        text="55119777766661",
+    )
+    forget(person)
+    message.refresh_from_db()
+    assert message.text == "55119777766661"
+
+
+def test_a_request_of_staff_is_carried_out_by_the_engine(person):
+    request_forgetting(contact=person)
+    assert Contact.objects.filter(pk=person.pk).exists()
+    forget_requested()
+    assert not Contact.objects.filter(pk=person.pk).exists()
+    index_waiting(limit=500)
+    assert traces() == {}
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> tuple[str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    call_command("forget_contact", *arguments, stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
+
+
+@pytest.mark.parametrize("spelling", [f"+{NUMBER}", "+55 11 97777-6666", "id"])
+def test_the_command_forgets_a_person_by_id_or_phone(person, spelling):
+    out, err = command(str(person.pk) if spelling == "id" else spelling, "--yes", "--json")
+    (receipt,) = json.loads(out)
+    assert receipt["messages"] == 4
+    assert not TRACES.search(out + err)
+    assert not Contact.objects.filter(pk=person.pk).exists()
+
+
+def test_a_dry_run_counts_and_deletes_nothing(person):
+    out, err = command(str(person.pk), "--dry-run")
+    assert "Nothing was deleted" in out
+    assert "2 messages in the conversation, 1 in groups" in err
+    assert Message.objects.filter(sender=person).count() == 2
+
+
+def test_nothing_is_deleted_without_a_yes(person):
+    with pytest.raises(CommandError, match="add --yes"):
+        command(str(person.pk))
+    assert Contact.objects.filter(pk=person.pk).exists()
+
+
+@pytest.mark.parametrize("wrong", ["+5511900000000", "01a2060c-0186-76a7-9642-3a280e006d9b"])
+def test_an_unknown_contact_ends_the_command_with_an_error(db, wrong):
+    with pytest.raises(CommandError, match="no such contact"):
+        command(wrong, "--yes")
+
+
+def test_what_is_neither_an_id_nor_a_phone_ends_the_command_with_an_error(db):
+    with pytest.raises(CommandError, match="Invalid phone number"):
+        command("nonsense", "--yes")
+
+
+def test_media_that_was_stored_for_others_stays(person, conversation, says):
+    other = Message.objects.get(pk=says("A photo").message_id)
+    media = Media.objects.create(message=other, filename="mine.png", mime_type="image/png")
+    media.file.save("mine.png", ContentFile(b"mine"))
+    forget(person)
+    assert [path.read_bytes() for path in files()] == [b"mine"]
