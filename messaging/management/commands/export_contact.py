@@ -8,8 +8,8 @@ from django.core.management.base import CommandError, CommandParser
 from messaging.people.export import write_contact
 from messaging.people.find import find_contacts
 from sessions_app.members import find_session
+from whatsapp_agent.storage.whole_file import whole_file
 from whatsapp_agent.terminal import OperatorCommand
-from whatsapp_agent.whole_file import whole_file
 
 
 class Command(OperatorCommand):

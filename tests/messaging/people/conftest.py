@@ -32,7 +32,7 @@ from messaging.models import (
     WebhookEndpoint,
 )
 from messaging.search.index import index_waiting
-from whatsapp_agent.encryption import encrypt
+from whatsapp_agent.storage.encryption import encrypt
 
 # No text of the person stands anywhere else, so that whatever finds one of these has found a trace.
 NAME = "Zuleika Quintanilha"

@@ -17,7 +17,7 @@ from messaging.models import Contact, Conversation, Event, Media, Message, Summa
 from messaging.people.forgetting import forget_contact, forget_requested, request_forgetting
 from messaging.search.index import index_waiting
 from tests.messaging.people.conftest import NAME, NUMBER, SECRET, WORDS
-from whatsapp_agent.encryption import decrypt
+from whatsapp_agent.storage.encryption import decrypt
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TRACES = re.compile(
