@@ -4,11 +4,13 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import django
 from django.core.management import call_command
 
 _directory = tempfile.mkdtemp(prefix="benchmark-")
+POSTGRES = Path(_directory) / "postgres"  # the server's data directory
 atexit.register(shutil.rmtree, _directory, ignore_errors=True)  # runs after the server's own end, which is noted later
 os.environ |= {"DATA_DIR": _directory, "DATABASE_URL": "", "DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings"}
 os.environ.setdefault("LOG_LEVEL", "WARNING")
