@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.core.files.base import File
+from django.db import InterfaceError, OperationalError
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -107,6 +108,11 @@ def process(media_id: UUID) -> None:
             _try_later(media, code=exc.code, error=str(exc))
     except OSError as exc:  # the disk is full, the storage away
         _try_later(media, code="storage", error=type(exc).__name__)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # a bug here or in a library: the turn must not wait for a file that nobody works on
+        log.exception("media_not_processed", media=str(media.pk))
+        _fail(media, code="internal", error="It could not be opened because of an error in this program.")
 
 
 def _fetch(media: Media) -> bool:

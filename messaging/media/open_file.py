@@ -159,6 +159,16 @@ def write_text(pieces: Iterator[str], output: IO[bytes], *, max_chars: int) -> N
         raise Unreadable("no_text")
 
 
+def reason_of(exc: Exception) -> str:
+    """Return why a library gave up; some say that a document is damaged where memory was not enough."""
+    name = type(exc).__name__
+    if "Password" in name or "NotDecrypted" in name:
+        return "password"
+    used_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    is_too_large = "DecompressionBomb" in name or "LimitReached" in name or used_bytes > MAX_MEMORY_BYTES * 0.9
+    return "too_large" if is_too_large else "damaged"
+
+
 def main(task: str, *arguments: str) -> int:
     set_limits()
     try:
@@ -172,8 +182,7 @@ def main(task: str, *arguments: str) -> int:
     except MemoryError:
         code = "too_large"
     except Exception as exc:  # noqa: BLE001  libraries raise anything on hostile input
-        password = "Password" in type(exc).__name__ or "NotDecrypted" in type(exc).__name__
-        code = "password" if password else "too_large" if "DecompressionBomb" in type(exc).__name__ else "damaged"
+        code = reason_of(exc)
     else:
         return 0
     sys.stderr.write(code)

@@ -44,6 +44,8 @@ def read(media: Media) -> dict[str, str]:
     try:
         if media.mime_type in IMAGES:
             return {"preview": _make_preview(media)}
+        if media.mime_type.startswith("image/") and media.message.kind == Message.Kind.IMAGE:
+            raise ReadFailed("Images of this type cannot be opened here.", code="unsupported_image")
         if (format := FORMATS.get(media.mime_type)) is not None:
             return {"extract": _extract(media, format=format)}
         if media.mime_type.startswith("audio/") and _may_transcribe(media):

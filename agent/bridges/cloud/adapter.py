@@ -248,8 +248,12 @@ class CloudBridge(BridgeAdapter):
 
     def _is_metas(self, url: str) -> bool:
         """Return whether our token may be sent there: to Meta's host for files, or to the bridge itself."""
-        parts, own = urlsplit(url), urlsplit(self.base_url)
-        is_media_host = parts.scheme == "https" and parts.hostname == MEDIA_HOST and parts.port in {None, 443}
+        own = urlsplit(self.base_url)
+        try:
+            parts = urlsplit(url)
+            is_media_host = parts.scheme == "https" and parts.hostname == MEDIA_HOST and parts.port in {None, 443}
+        except ValueError:
+            return False
         return is_media_host or (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
 
     # --- sessions ------------------------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 import hashlib
 import hmac
+import re
 from base64 import b64encode
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from agent.bridges.base import (
     BridgeAdapter,
@@ -312,10 +313,14 @@ def _full_id(address: str, message: MessageRef) -> str:
 
 def _file_request(url: str, max_bytes: int) -> Request:
     """Ask our bridge for the path of the URL, whatever host it names: no address that a payload gives is called."""
-    parts = urlsplit(url)
+    unknown = Refused("WAHA gave the file's address in an unknown format.", code="not_found")
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:
+        raise unknown from exc
     path = "/" + parts.path.lstrip("/")
-    if not path.startswith(FILES) or ".." in path.split("/"):
-        raise Refused("WAHA gave the file's address in an unknown format.", code="not_found")
+    if not path.startswith(FILES) or ".." in re.split(r"[/\\]", unquote(unquote(path))):
+        raise unknown
     return file_request(f"{path}?{parts.query}" if parts.query else path, max_bytes=max_bytes)
 
 
