@@ -74,23 +74,29 @@ UPDATE messaging_conversation SET lease_expires_at = statement_timestamp() + mak
 """
 # In one round trip: everything, or nothing if the lease or the control is lost. The burst is over if no message came
 # meanwhile, or if the turn may not start again: then what came stays due.
-# The one way in which replies are queued: FROM `of` (whose they are) and `reply` (id, text).
+# The one way in which replies are queued: FROM `of` (whose they are), `reply` (id, text, number) and QUOTED.
 INSERT_REPLIES = """INSERT INTO messaging_message (
         id, session_id, conversation_id, turn_id, direction, author, kind, status, unanswered, text, details,
-        quoted_provider_id, control_epoch, tries, error_code, error, said_at, created_at)
+        quoted_id, quoted_provider_id, control_epoch, tries, error_code, error, said_at, created_at)
     SELECT reply.id, of.session_id, of.conversation_id, of.turn_id, 'outbound', 'agent', 'text', 'queued', '',
-           reply.text, jsonb_build_object(), '', of.epoch, 0, '', '', of.at, of.at"""
+           reply.text, jsonb_build_object(), quoted.id, COALESCE(quoted.provider_message_id, ''), of.epoch, 0, '', '',
+           of.at, of.at"""
+QUOTED = """LEFT JOIN messaging_message quoted  -- by the first part alone, and not what its writer deleted
+         ON reply.number = 1 AND quoted.id = of.quoted_id AND quoted.conversation_id = of.conversation_id
+        AND quoted.revoked_at IS NULL AND quoted.provider_message_id IS NOT NULL"""
 QUEUE_REPLIES = Statement(f"""
 {INSERT_REPLIES}
   FROM (SELECT %(session_id)s::uuid AS session_id, %(conversation_id)s::uuid AS conversation_id,
-               %(turn_id)s::uuid AS turn_id, %(epoch)s::int AS epoch, %(at)s::timestamptz AS at) AS of,
-       unnest(%(ids)s::uuid[], %(texts)s::text[]) AS reply(id, text)
+               %(turn_id)s::uuid AS turn_id, %(epoch)s::int AS epoch, %(at)s::timestamptz AS at,
+               %(quoted_id)s::uuid AS quoted_id) AS of
+ CROSS JOIN unnest(%(ids)s::uuid[], %(texts)s::text[]) WITH ORDINALITY AS reply(id, text, number)
+  {QUOTED}
 """)
 COMPLETE_TURNS = f"""
 WITH item AS (
     SELECT * FROM json_to_recordset(%(items)s::json) AS item(
         number int, conversation_id uuid, token uuid, epoch int, seen int, even_if_stale bool, needs_attention bool,
-        speaks bool, turn json, burst uuid[], reply_ids uuid[], replies text[])
+        speaks bool, turn json, burst uuid[], reply_ids uuid[], replies text[], quotable_id uuid, quotes bool)
 ), held AS (
     SELECT item.number, item.conversation_id
       FROM item JOIN messaging_conversation conversation ON conversation.id = item.conversation_id
@@ -114,7 +120,8 @@ WITH item AS (
       FROM item JOIN free USING (number)
      WHERE conversation.id = item.conversation_id AND lease_token = item.token AND control_epoch = item.epoch
        AND control = 'agent' AND (inbound_count = item.seen OR item.even_if_stale)
-    RETURNING item.number, conversation.id AS conversation_id, conversation.session_id
+    RETURNING item.number, conversation.id AS conversation_id, conversation.session_id,
+              CASE WHEN item.quotes OR inbound_count <> item.seen THEN item.quotable_id END AS quoted_id
 ), turn AS (
     INSERT INTO messaging_turn
     SELECT new.* FROM settled JOIN item USING (number), json_populate_record(NULL::messaging_turn, item.turn) AS new
@@ -127,8 +134,9 @@ WITH item AS (
     {INSERT_REPLIES}
       FROM settled JOIN item USING (number) JOIN turn ON turn.conversation_id = settled.conversation_id
      CROSS JOIN LATERAL (SELECT settled.session_id, settled.conversation_id, turn.id AS turn_id, item.epoch,
-                                (item.turn->>'created_at')::timestamptz AS at) AS of,
-           unnest(item.reply_ids, item.replies) AS reply(id, text)
+                                (item.turn->>'created_at')::timestamptz AS at, settled.quoted_id) AS of
+     CROSS JOIN LATERAL unnest(item.reply_ids, item.replies) WITH ORDINALITY AS reply(id, text, number)
+      {QUOTED}
 )
 SELECT item.number, held.number IS NOT NULL AND free.number IS NULL, settled.session_id
   FROM item LEFT JOIN held USING (number) LEFT JOIN free USING (number) LEFT JOIN settled USING (number)
@@ -268,12 +276,16 @@ class Settlement:
 
     `replies` are the parts to send, in order; `burst` the inbound messages that are handled; `seen` the conversation's
     `inbound_count` when they were read. `apply_effects` runs in the same transaction and returns more replies.
+    `quotable` is the message of the burst that the first reply may quote, if the bridge can; it does if `quotes`, or if
+    the contact has written more meanwhile.
     """
 
     turn: Turn
     burst: Sequence[UUID]
     seen: int
     replies: Sequence[str] = ()
+    quotable: UUID | None = None
+    quotes: bool = False
     needs_attention: bool = False
     tool_calls: Sequence[ToolCall] = ()
     apply_effects: Callable[[Turn], Sequence[str]] | None = None
@@ -301,6 +313,8 @@ def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn
         "burst": settlement.burst,
         "reply_ids": [uuid7() for _ in replies],
         "replies": replies,
+        "quotable_id": settlement.quotable,
+        "quotes": settlement.quotes,
     }
     with transaction.atomic() if more else nullcontext():  # one statement is a transaction of its own
         session_id = _complete_batched(item)
@@ -343,6 +357,7 @@ def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> N
         at=turn.created_at,
         ids=[uuid7() for _ in replies],
         texts=replies,
+        quoted_id=settlement.quotable if settlement.quotes else None,
     )
 
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
+from agent.bridges.base import Capability
 from agent.llm.base import ContentFiltered, ModelError, ModelRefused
 from agent.monitoring.instruments import TURN_SECONDS, TURNS
 from agent.turns import commands as typed_commands
@@ -287,7 +288,8 @@ def _decide_command(turn_input: TurnInput, message: HistoryMessage, typed: Typed
     turn.outcome, turn.reason = Turn.Outcome.COMMAND, command.reason
     settlement = _settlement(turn_input, turn)
     seen = settlement.seen - (len(turn_input.burst) - 1)
-    return replace(settlement, burst=[message.id], seen=seen, apply_effects=command.apply_effects)
+    quotable = settlement.quotable and message.id
+    return replace(settlement, burst=[message.id], seen=seen, quotable=quotable, apply_effects=command.apply_effects)
 
 
 def _new_turn(turn_input: TurnInput, *, started_at: datetime) -> Turn:
@@ -302,7 +304,24 @@ def _new_turn(turn_input: TurnInput, *, started_at: datetime) -> Turn:
 
 def _settlement(turn_input: TurnInput, turn: Turn) -> Settlement:
     turn.created_at = timezone.now()
-    return Settlement(turn=turn, burst=turn_input.burst, seen=turn_input.conversation.inbound_count)
+    conversation, burst = turn_input.conversation, turn_input.burst
+    can_quote = bool(burst) and Capability.QUOTE in adapter_for(conversation.session.bridge).capabilities
+    return Settlement(
+        turn=turn,
+        burst=burst,
+        seen=conversation.inbound_count,
+        quotable=burst[-1] if can_quote else None,
+        quotes=conversation.contact.is_group or _was_written_since(turn_input),
+    )
+
+
+def _was_written_since(turn_input: TurnInput) -> bool:
+    """Return whether somebody here wrote after the last message of the burst, so that a reply needs its question."""
+    written_at = {message.id: message.said_at for message in turn_input.history}
+    asked_at = written_at.get(turn_input.burst[-1]) if turn_input.burst else None
+    return asked_at is not None and any(
+        message.said_at > asked_at for message in turn_input.history if not message.is_inbound
+    )
 
 
 def _ignored(turn_input: TurnInput, turn: Turn, *, reason: str) -> Settlement:

@@ -241,7 +241,7 @@ def describe(message: HistoryMessage, *, with_name: bool = False) -> str:
     if message.media_text:
         text = f"{text}\n{message.media_text}"
     text = escape_fences(shorten(text, MAX_MESSAGE_CHARS))
-    if text and message.quoted_kind is not None:
+    if text and message.quoted_kind is not None and message.is_inbound:  # the model would write such marks itself
         quoted = _one_line(_quoted(message), MAX_QUOTE_CHARS)
         text = f"(in reply to “{quoted}”) {text}"
     if text and with_name and message.is_inbound:
