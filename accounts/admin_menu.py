@@ -46,6 +46,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         for title, names in GROUPS.items()
     ]
     menu[0]["items"].insert(0, {"title": "Inbox", "icon": "inbox", "link": reverse("inbox")})
+    menu[0]["items"].insert(1, {"title": "Dashboard", "icon": "monitoring", "link": reverse("dashboard")})
     menu[0]["items"].append({"title": "Phone simulator", "icon": "phone_iphone", "link": reverse("simulator")})
     menu.append({"title": "More", "items": [_item(model, OTHER_ICON) for model in allowed.values()]})
     return [group for group in menu if group["items"]]

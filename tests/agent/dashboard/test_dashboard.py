@@ -1,0 +1,169 @@
+"""The dashboard: its figures, who sees whose, and where each leads."""
+
+import re
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from agent.dashboard.charts import Series, draw, starts_of
+from agent.dashboard.figures import read_figures
+from agent.dashboard.views import duration, period_of
+from commands.models import CommandRun
+from messaging.models import Contact, Conversation, Message, Turn
+
+URL = "/admin/dashboard/"
+
+
+@pytest.fixture
+def write(conversation):
+    """Store a message that was said so many seconds ago: `write("inbound", 60)`."""
+
+    def store(direction, age_s, *, author=None, to=conversation, **values):
+        return Message.objects.create(
+            session=to.session,
+            conversation=to,
+            direction=direction,
+            author=author or {"inbound": "contact", "outbound": "agent"}[direction],
+            status=values.pop("status", {"inbound": "handled", "outbound": "sent"}[direction]),
+            said_at=timezone.now() - timedelta(seconds=age_s),
+            text="x",
+            **values,
+        )
+
+    return store
+
+
+def figures(user, name="24h"):
+    return read_figures(user, period_of(name, now=timezone.localtime()))
+
+
+def test_answer_times_are_of_a_contacts_first_message_to_the_next_answer(write, admin):
+    write("inbound", 300)
+    write("inbound", 290)
+    write("outbound", 280)
+    write("outbound", 270)
+    write("inbound", 200)
+    write("outbound", 100, author="staff", sent_by=admin)
+    write("inbound", 50)
+    exchanges = figures(admin).exchanges
+    assert (exchanges["total"], exchanges["agent"], exchanges["people"], exchanges["unanswered"]) == (3, 1, 1, 1)
+    assert (round(exchanges["median_s"]), round(exchanges["first_median_s"])) == (60, 20)
+
+
+def test_what_was_not_sent_is_no_answer(write, admin):
+    write("inbound", 300)
+    write("outbound", 280, status="failed")
+    write("outbound", 270, status="unconfirmed")
+    found = figures(admin)
+    assert (found.exchanges["agent"], found.trouble) == (1, {"failed": 1, "unconfirmed": 1})
+    assert round(found.exchanges["median_s"]) == 30
+
+
+def test_a_message_that_nobody_asked_for_is_no_exchange(write, admin):
+    write("outbound", 300)
+    assert figures(admin).exchanges["total"] == 0
+
+
+def test_two_conversations_are_not_mixed(write, session, admin):
+    other = Conversation.objects.create(
+        session=session, contact=Contact.objects.create(session=session, name="Bia"), address="x"
+    )
+    write("inbound", 300)
+    write("outbound", 290, to=other)
+    write("outbound", 200)
+    assert (figures(admin).exchanges["total"], round(figures(admin).exchanges["median_s"])) == (1, 100)
+
+
+def test_figures_of_staff_profiles_handoffs_and_waiting(write, conversation, profile, admin):
+    write("outbound", 100, author="staff", sent_by=admin)
+    Turn.objects.create(
+        conversation=conversation, agent_profile=profile, outcome="answered", started_at=timezone.now(),
+        prompt_tokens=1200, completion_tokens=30,
+    )  # fmt: skip
+    CommandRun.objects.create(conversation=conversation, name="human", surface="tool", caller="model", status="done")
+    Conversation.objects.update(needs_attention=True, attention_reason="handoff")
+    found = figures(admin)
+    assert [(row["username"], row["messages"]) for row in found.staff] == [("admin", 1)]
+    assert [(row["name"], row["prompt_tokens"]) for row in found.profiles] == [(profile.name, 1200)]
+    assert (found.handoffs, found.waiting, found.outcomes) == (1, 1, {"answered": 1})
+    assert found.sessions == [{"status": "connected", "n": 1}]
+
+
+def test_what_is_older_than_the_period_does_not_count(write, admin):
+    write("inbound", 3 * 24 * 3600)
+    assert (figures(admin, "24h").exchanges["total"], figures(admin, "7d").exchanges["total"]) == (0, 1)
+
+
+def test_staff_see_only_the_figures_of_their_sessions(write, conversation, member, stranger):
+    write("inbound", 100)
+    Turn.objects.create(conversation=conversation, outcome="failed", started_at=timezone.now())
+    Conversation.objects.update(needs_attention=True)
+    mine, others = figures(member), figures(stranger)
+    assert (mine.exchanges["total"], mine.outcomes, mine.waiting) == (1, {"failed": 1}, 1)
+    assert (others.exchanges["total"], others.outcomes, others.waiting, others.sessions) == (0, {}, 0, [])
+
+
+@pytest.mark.parametrize("period", ["24h", "7d", "30d", "", "x", "\x00"])
+def test_each_number_leads_to_a_list_that_opens(write, conversation, profile, admin, log_in, period):
+    write("inbound", 100)
+    write("outbound", 50, status="failed")
+    write("outbound", 40, author="staff", sent_by=admin)
+    Turn.objects.create(conversation=conversation, agent_profile=profile, outcome="answered", started_at=timezone.now())
+    browser = log_in(admin)
+    page = browser.get(URL, {"period": period}).content.decode()
+    links = {
+        unescape(link)
+        for link in re.findall(r'href="(/admin/(?:messaging|commands|sessions_app|inbox)[^"]*\?[^"]*)"', page)
+    }
+    assert len(links) > 8
+    assert {browser.get(link).status_code for link in links} == {200}
+
+
+def test_the_list_behind_a_number_has_its_rows(write, admin, log_in):
+    failed = write("outbound", 50, status="failed")
+    write("outbound", 40)
+    browser = log_in(admin)
+    page = browser.get(URL).content.decode()
+    (link,) = {unescape(each) for each in re.findall(r'href="([^"]*status__exact=failed[^"]*)"', page)}
+    assert [row.pk for row in browser.get(link).context["cl"].result_list] == [failed.pk]
+
+
+def test_the_dashboard_takes_few_statements(write, admin, log_in, django_assert_max_num_queries):
+    write("inbound", 100)
+    browser = log_in(admin)
+    browser.get(URL)
+    with django_assert_max_num_queries(15):
+        browser.get(URL)
+
+
+def test_others_are_led_to_the_login(client, member, log_in):
+    assert "/admin/login/" in client.get(URL).headers["Location"]
+    assert log_in(member).get(URL).status_code == 302
+
+
+def test_hostile_names_are_shown_as_text(write, conversation, profile, admin, log_in):
+    type(profile).objects.filter(pk=profile.pk).update(name="<script>alert(1)</script>")
+    Turn.objects.create(conversation=conversation, agent_profile=profile, outcome="answered", started_at=timezone.now())
+    assert "<script>alert(1)" not in log_in(admin).get(URL).content.decode()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "–"), (0.4, "0 s"), (99, "99 s"), (150, "2 min"), (7200, "2 h")])
+def test_a_time_span_is_said_as_people_say_it(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_chart_has_a_place_for_each_hour_and_nothing_leaves_it():
+    now = timezone.localtime()
+    period = period_of("24h", now=now)
+    starts = starts_of(period.since, period.until, bucket="hour")
+    rows = [{"at": starts[3].timestamp(), "n": 1_234_567}]
+    chart = draw("x", rows=rows, series=[Series("n", "n", "red")], starts=starts, label=str, link=str)
+    (part,) = [part for bar in chart.bars for part in bar.parts]
+    assert (len(chart.bars), part.y >= 0, part.x + part.width <= chart.width) == (24, True, True)
+
+
+def test_the_menu_leads_to_the_dashboard(admin, log_in):
+    assert f'href="{URL}"' in log_in(admin).get(reverse("admin:messaging_contact_changelist")).content.decode()
