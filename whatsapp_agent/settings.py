@@ -10,7 +10,10 @@ from whatsapp_agent import logging
 from whatsapp_agent.env import STEMMED_LANGUAGES, Environment, database, email, is_installed
 from whatsapp_agent.telemetry.error_reports import start_error_reports
 
+# Where .env and .data are: this checkout, or the current directory if the package is installed.
 BASE_DIR = Path(__file__).resolve().parent.parent
+if not (BASE_DIR / "manage.py").is_file():
+    BASE_DIR = Path.cwd()
 ENVIRONMENT = env = Environment()
 env.read_dotenv(BASE_DIR / ".env")
 
