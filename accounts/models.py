@@ -74,12 +74,15 @@ class ApiKey(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=100, help_text="For people: which program has it.")
+    name = models.CharField(max_length=100, help_text="A label: which program uses the key.")
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     secret_hash = models.BinaryField(max_length=32, editable=False)
     scopes = ArrayField(models.CharField(max_length=30, choices=Scope))
     session_ids = ArrayField(
-        models.UUIDField(), default=list, blank=True, help_text="The sessions it may see. Empty: all its user sees."
+        models.UUIDField(),
+        default=list,
+        blank=True,
+        help_text="The sessions the key may access. Empty: all that its user may see.",
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -117,8 +120,8 @@ class IdempotentRequest(models.Model):
     caller = models.CharField(max_length=50)
     route = models.CharField(max_length=200)
     key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64, help_text="Of what was asked: SHA-256.")
-    token = models.UUIDField(help_text="Of whoever runs it now.")
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the request.")
+    token = models.UUIDField(help_text="Identifies the worker that runs the request now.")
     claimed_at = models.DateTimeField()
     created_at = models.DateTimeField(db_index=True)
     status_code = models.PositiveSmallIntegerField(null=True)  # null: running, or its process died
@@ -136,7 +139,7 @@ class RequestRate(models.Model):
     """The used part of a caller's rate limit. The table is UNLOGGED: losing it costs nothing."""
 
     caller = models.CharField(primary_key=True, max_length=64)
-    used_until = models.DateTimeField(help_text="When the allowance is whole again.")
+    used_until = models.DateTimeField(help_text="When the full allowance is available again.")
 
     def __str__(self) -> str:
         return self.caller

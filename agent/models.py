@@ -40,7 +40,7 @@ class EngineProcess(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = models.CharField(max_length=10, choices=Kind)
-    host = models.CharField(max_length=255, help_text="The machine.")
+    host = models.CharField(max_length=255, help_text="Host name of the machine.")
     pid = models.PositiveIntegerField("process id")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(help_text="The last heartbeat.")
@@ -79,12 +79,12 @@ class Alert(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     rule = models.CharField(max_length=40)
-    subject = models.CharField(max_length=255, blank=True, help_text="What it is about: a session, or a machine.")
+    subject = models.CharField(max_length=255, blank=True, help_text="The session or the machine concerned.")
     session_id = models.UUIDField(null=True, editable=False)  # no foreign key: the alert outlives its session
     detail = models.CharField(max_length=300)
     fired_at = models.DateTimeField(help_text="When the condition was first seen.")
     last_seen_at = models.DateTimeField(help_text="When the condition was last seen.")
-    recovered_at = models.DateTimeField(null=True, help_text="Empty: it lasts.")
+    recovered_at = models.DateTimeField(null=True, help_text="Empty: still active.")
     mailed_fired_at = models.DateTimeField(null=True, editable=False)
     mailed_recovered_at = models.DateTimeField(null=True, editable=False)
     mail_claimed_until = models.DateTimeField(null=True, editable=False)

@@ -48,7 +48,7 @@ class CommandRun(models.Model):
     contact = models.ForeignKey(Contact, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     arguments = models.JSONField(default=dict, blank=True)
     status = models.CharField(max_length=7, choices=Status)
-    text = models.TextField(blank=True, help_text="The result, for people.")
+    text = models.TextField(blank=True, help_text="The result as text.")
     data = models.JSONField(default=dict, blank=True)  # for programs; {"fields": {name: [errors]}} if invalid
     error_code = models.CharField(max_length=50, blank=True)
     error = models.CharField(max_length=300, blank=True)

@@ -49,11 +49,11 @@ class Bridge(models.Model):
     webhook_secret = EncryptedTextField(help_text="The last part of the webhook address.")
     signing_key = EncryptedTextField(
         blank=True,
-        help_text="What its webhook requests are signed with: WAHA's HMAC key, Meta's app secret, the value of "
+        help_text="The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
         "Evolution's X-Webhook-Secret. Empty: the secret in the address is the only proof.",
     )
     verify_token = EncryptedTextField(
-        blank=True, help_text="Answers Meta's verification of the webhook. Empty: the webhook secret."
+        blank=True, help_text="The token for Meta's verification of the webhook. Empty: the webhook secret."
     )
     synced_at = models.DateTimeField(null=True, editable=False)
     # By how many seconds the times of its messages are ahead of our clock, as last measured (`bridge_clocks`).
@@ -115,7 +115,7 @@ class AgentProfile(models.Model):
     model = models.CharField(max_length=100, blank=True, help_text="Empty: OPENAI_MODEL.")
     temperature = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(2)])
     history_tokens = models.PositiveIntegerField(
-        default=4000, validators=[MinValueValidator(200)], help_text="How much of the conversation the model is shown."
+        default=4000, validators=[MinValueValidator(200)], help_text="Tokens of the history that is shown to the model."
     )
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the model's own limit.")
     debounce_s = models.FloatField(
@@ -138,7 +138,7 @@ class AgentProfile(models.Model):
     loop_repeats = models.PositiveSmallIntegerField(
         default=5,
         validators=[validate_loop_limit, MaxValueValidator(50)],
-        help_text="The agent is paused when nearly the same text comes this often. 0: never.",
+        help_text="The agent is paused when nearly the same text arrives this often. 0: never.",
     )
     loop_fast_replies = models.PositiveSmallIntegerField(
         default=12,
@@ -170,18 +170,18 @@ class AgentProfile(models.Model):
     fallback_text = models.TextField(
         blank=True,
         default=DEFAULT_FALLBACK_TEXT,
-        help_text="Sent once when the model stays without an answer. Empty: nothing is sent.",
+        help_text="Sent once when the model does not answer. Empty: nothing is sent.",
     )
     voice_fallback_text = models.TextField(
         blank=True,
         default=DEFAULT_VOICE_FALLBACK_TEXT,
-        help_text="Sent when a voice note cannot be transcribed. Empty: the model is told that there is one.",
+        help_text="Sent when a voice note cannot be transcribed. Empty: the model answers without its text.",
     )
     missed_call_text = models.TextField(
         blank=True,
         default="",
         db_default="",
-        help_text="Sent to who called and was not answered, once for each call. Empty: nothing is sent.",
+        help_text="Sent once after each missed call. Empty: nothing is sent.",
     )
     tools = models.JSONField(
         default=default_tools, blank=True, help_text="Names of the tools that the model may call. Empty: none."
@@ -232,9 +232,9 @@ class AgentProfileVersion(models.Model):
 
 
 class ModelLimit(models.Model):
-    """What a model server was found not to take for a model. `agent.llm.capabilities` says which names there are."""
+    """A parameter or feature that a model was found not to support: see `agent.llm.capabilities`."""
 
-    address = models.CharField(max_length=500, help_text="The URL that is asked, without secrets.")
+    address = models.CharField(max_length=500, help_text="URL of the model server, without secrets.")
     model = models.CharField(max_length=200)
     name = models.CharField(max_length=40)
     value = models.JSONField()

@@ -21,12 +21,12 @@ class Contact(models.Model):
     session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="contacts")
     name = models.CharField(max_length=200, blank=True)  # what staff called them; else what the bridge does
     bridge_name = models.CharField(
-        max_length=200, blank=True, help_text="What they call themselves, as the bridge last said it."
+        max_length=200, blank=True, help_text="The profile name that the bridge reported last."
     )
-    phone = models.CharField(max_length=16, blank=True, help_text="E.164; empty when it is hidden, or a group.")
+    phone = models.CharField(max_length=16, blank=True, help_text="E.164. Empty if it is hidden, and for groups.")
     is_group = models.BooleanField(default=False)
-    is_blocked = models.BooleanField(default=False, help_text="Kept, never answered.")
-    is_allowed = models.BooleanField(default=False, help_text="Answered where only listed contacts are.")
+    is_blocked = models.BooleanField(default=False, help_text="Messages are stored and never answered.")
+    is_allowed = models.BooleanField(default=False, help_text="Answered in sessions that answer only listed contacts.")
     forget_requested_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.people`
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -61,7 +61,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
 
 class Conversation(models.Model):
-    """Everything between one session and one contact, and who speaks there now."""
+    """Everything between one session and one contact, and who answers there now."""
 
     class Control(models.TextChoices):
         AGENT = "agent"
@@ -71,7 +71,7 @@ class Conversation(models.Model):
     class Attention(models.TextChoices):
         """Why staff is asked to look."""
 
-        HANDOFF = "handoff", "a person was asked for"
+        HANDOFF = "handoff", "a person was requested"
         TURN_FAILED = "turn_failed", "the agent could not answer"
         UNANSWERED = "unanswered", "a takeover ended with an old question"
         NOT_SENT = "not_sent", "a message was not sent"
@@ -80,7 +80,7 @@ class Conversation(models.Model):
         MODEL_REFUSES = "model_refuses", "the model refuses its key, its name or the account"
         LOOP = "loop", "the other side seems to be a machine"
         OTHER_PROGRAM = "other_program", "another program answers on this number"
-        CLOCK = "clock", "a message was taken for old while a clock was wrong"
+        CLOCK = "clock", "a message seemed old because a clock was wrong"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(
@@ -91,7 +91,7 @@ class Conversation(models.Model):
     )
     contact = models.OneToOneField(Contact, on_delete=models.CASCADE, related_name="conversation")
     address = models.CharField(
-        max_length=255, help_text="What the bridge is told to write to: the address last written from."
+        max_length=255, help_text="Where the bridge sends to: the address of the latest inbound message."
     )
 
     control = models.CharField(max_length=6, choices=Control, default=Control.AGENT)
@@ -112,10 +112,10 @@ class Conversation(models.Model):
         default=0, editable=False
     )  # the burst watermark: inbound_count when answered
 
-    summary = models.TextField(blank=True, help_text="What was said up to `summary_until`, for the model.")
+    summary = models.TextField(blank=True, help_text="Summary of the messages up to `summary_until`, for the model.")
     summary_until = models.DateTimeField(null=True, blank=True, editable=False)
     summary_version = models.PositiveIntegerField(default=0, editable=False)
-    context_from = models.DateTimeField(null=True, blank=True, help_text="The model is shown nothing said before.")
+    context_from = models.DateTimeField(null=True, blank=True, help_text="Older messages are not shown to the model.")
     unread_count = models.PositiveIntegerField(default=0)
     needs_attention = models.BooleanField(default=False)
     attention_reason = models.CharField(
@@ -124,9 +124,9 @@ class Conversation(models.Model):
         default="",
         db_default="",
         choices=Attention,
-        help_text="Why staff is asked to look; empty if nobody is asked.",
+        help_text="Why the conversation needs attention. Empty if it does not.",
     )
-    attention_note = models.TextField(blank=True, help_text="Why staff is asked to look, in two lines.")
+    attention_note = models.TextField(blank=True, help_text="Explanation for staff, in at most two lines.")
     last_message_at = models.DateTimeField(null=True, blank=True)
 
     # How staff share the work. Done and snoozed conversations are open again with the contact's next message.

@@ -20,7 +20,7 @@ class CurrentTransaction(models.Func):
 
 class EventQuerySet(models.QuerySet["Event"]):
     def visible_to(self, user: Any) -> Self:
-        """Those of sessions the user may see, and those that concern nobody but the user."""
+        """Return the events of sessions the user may see, and those for this user alone."""
         if not user.is_authenticated:
             return self.none()
         sessions = WhatsAppSession.objects.visible_to(user).values_list("pk", flat=True)
@@ -28,7 +28,7 @@ class EventQuerySet(models.QuerySet["Event"]):
 
 
 class Event(models.Model):
-    """Something that happened, for programs that follow along: ids and facts, never what was said.
+    """Something that happened, for programs that follow the feed: ids and facts, never message texts.
 
     Rows are written by triggers (migration 0002), so that no way of changing a message, a conversation or a session can
     forget to tell of it, and telling costs no round trip. `messaging.events.feed` says how they are read in order.
@@ -42,7 +42,7 @@ class Event(models.Model):
     # No foreign keys: checking them costs as much as the row, and what happened stays true when its subject is gone.
     session_id = models.UUIDField(null=True)
     conversation_id = models.UUIDField(null=True)
-    user_id = models.UUIDField(null=True, help_text="Whom alone it concerns, when it is of no session.")
+    user_id = models.UUIDField(null=True, help_text="The only user who may see the event, if it belongs to no session.")
     data = models.JSONField()
 
     objects = EventQuerySet.as_manager()

@@ -28,7 +28,7 @@ class Knowledge(models.Model):
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.ANSWER)
     title = models.CharField(max_length=200, help_text="The question, or the name of the document.")
     text = models.TextField(help_text="The answer, or the document's text.")
-    is_enabled = models.BooleanField(default=True, help_text="Whether the model is given it.")
+    is_enabled = models.BooleanField(default=True, help_text="Whether it may be used in prompts.")
     changed_by = models.ForeignKey(User, null=True, editable=False, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -12,10 +12,10 @@ from messaging.models.messages import Message
 
 
 class Fact(models.Model):
-    """A small sentence known about a contact. It is that contact's alone, and never shown in another conversation."""
+    """A short sentence about a contact. It is never shown in another contact's conversation."""
 
     class Source(models.TextChoices):
-        CONTACT = "contact", "told by the contact"
+        CONTACT = "contact", "stated by the contact"
         MODEL = "model", "noted by the model"
         OWNER = "owner", "noted by the owner of the number"
         STAFF = "staff", "noted by staff"
@@ -43,14 +43,16 @@ class Fact(models.Model):
 
 
 class Summary(models.Model):
-    """What the model was told of the older part of a conversation, from one fold to the next. The newest is in use."""
+    """A summary of the older part of a conversation, one row for each compaction. The newest is in use."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="summaries")
     version = models.PositiveIntegerField()
     text = models.TextField()
-    until = models.DateTimeField(help_text="It tells what was said up to then.")
-    is_plain = models.BooleanField(default=False, help_text="Excerpts only: the model did not answer.")
+    until = models.DateTimeField(help_text="Covers the messages up to this time.")
+    is_plain = models.BooleanField(
+        default=False, help_text="Excerpts instead of a summary, because the model did not answer."
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

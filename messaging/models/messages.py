@@ -78,10 +78,10 @@ class Message(models.Model):
     class Unanswered(models.TextChoices):
         """Why an inbound message is not for the agent to answer."""
 
-        HISTORY = "history", "from the past, synchronised"
+        HISTORY = "history", "history, synchronised by the bridge"
         STALE = "stale", "too old when it arrived"
         KIND = "kind", "nothing to answer"
-        GROUP = "group", "said in a group"
+        GROUP = "group", "sent in a group"
         POLICY = "policy", "this contact is not answered"
         PERSON = "person", "answered by a person"
 
@@ -115,7 +115,9 @@ class Message(models.Model):
 
     # Its place in the conversation: when it arrived or was queued here; of imported history, the writer's time.
     said_at = models.DateTimeField(default=timezone.now)
-    written_at = models.DateTimeField(null=True, blank=True, help_text="By the writer's clock, as the bridge tells it.")
+    written_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it was written, by the sender's clock, as the bridge reports it."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     sending_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
@@ -189,13 +191,13 @@ class Media(models.Model):
     downloadable = models.BooleanField(default=False)
     status = models.CharField(max_length=7, choices=Status, blank=True, db_default="", default="")
     preview = models.FileField(upload_to=preview_path, blank=True, editable=False, db_default="", default="")
-    transcript = models.TextField(blank=True, db_default="", default="", help_text="What is said in it.")
-    extract = models.TextField(blank=True, db_default="", default="", help_text="The beginning of its text.")
+    transcript = models.TextField(blank=True, db_default="", default="", help_text="Text of the speech.")
+    extract = models.TextField(blank=True, db_default="", default="", help_text="Beginning of the document's text.")
     error_code = models.CharField(max_length=50, blank=True, db_default="", default="")
     error = models.CharField(max_length=300, blank=True, db_default="", default="")
     tries = models.PositiveSmallIntegerField(db_default=0, default=0, editable=False)
     next_try_at = models.DateTimeField(null=True, blank=True, editable=False)
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Until when the bridge keeps the file.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="When the bridge deletes the file.")
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = MediaQuerySet.as_manager()
@@ -211,9 +213,9 @@ class Media(models.Model):
 
 
 class HeldMessage(models.Model):
-    """A message of our own number that came while a send's answer was awaited: its echo, or typed on the phone.
+    """An outbound message reported while the answer to a send is awaited: its echo, or typed on the phone.
 
-    The answer tells which. Until it is known, nothing more is sent in the conversation. `event` is a MessageReceived.
+    The answer decides which. Until it is known, nothing more is sent in the conversation. `event` is a MessageReceived.
     """
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="held_messages")
@@ -245,7 +247,7 @@ class CallEvent(models.Model):
 
 
 class EarlyReceipt(models.Model):
-    """A receipt that overtook the answer to our own send: applied as soon as we learn the message's id."""
+    """A receipt that arrived before the answer to our send. It is applied once the message's id is known."""
 
     session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="+")
     provider_message_id = models.CharField(max_length=255)

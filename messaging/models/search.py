@@ -12,7 +12,7 @@ from messaging.models.messages import Message
 
 
 class SearchEntry(models.Model):
-    """The words of a message in the forms search looks for. It may lag behind the message: `messaging.search.index`.
+    """The lexemes of a message. It is written after the message: see `messaging.search.index`.
 
     It carries what ranking needs, so that thousands of candidates are weighed without reading their messages.
     """
@@ -29,21 +29,21 @@ class SearchEntry(models.Model):
         indexes = [GinIndex(fields=["terms"], name="search_terms", fastupdate=False)]
 
     def __str__(self) -> str:
-        return f"words of {self.message_id}"
+        return f"search entry of {self.message_id}"
 
 
 class UnindexedMessage(models.Model):
-    """A message that is new, or whose words changed. A trigger of the database writes these, however it came."""
+    """A message that is new, or whose text changed. Written by a database trigger, on every code path."""
 
     message_id = models.UUIDField(primary_key=True, editable=False)
     conversation_id = models.UUIDField(editable=False, db_index=True)
 
     def __str__(self) -> str:
-        return f"words of {self.message_id}, to be indexed"
+        return f"unindexed message {self.message_id}"
 
 
 class EmbeddingModel(models.Model):
-    """A model that turned messages into vectors. Of one name the newest counts: what is behind it may change."""
+    """An embedding model. Only the newest row of a name is used, because a server may change what a name stands for."""
 
     name = models.CharField(max_length=200)
     dimension = models.PositiveSmallIntegerField()
@@ -64,7 +64,7 @@ class Real(models.FloatField):
 
 
 class Embedding(models.Model):
-    """What a message means, as a vector. Kept as plain numbers: a server without pgvector can have the table too."""
+    """The embedding of a message, as plain numbers, so that the table exists without pgvector, too."""
 
     message = models.OneToOneField(Message, on_delete=models.CASCADE, primary_key=True, related_name="embedding")
     conversation_id = models.UUIDField(editable=False, db_index=True)
@@ -76,7 +76,7 @@ class Embedding(models.Model):
 
 
 class UnembeddedMessage(models.Model):
-    """A message that waits to be embedded. Whoever is at it has put `not_before` into the future."""
+    """A message that waits to be embedded. The worker that claims it moves `not_before` into the future."""
 
     message_id = models.UUIDField(primary_key=True, editable=False)
     not_before = models.DateTimeField(default=timezone.now, db_index=True)

@@ -16,7 +16,7 @@ class TurnQuerySet(models.QuerySet["Turn"]):
 
 
 class Turn(models.Model):
-    """One burst of inbound messages and what came of it."""
+    """The answering of one burst of inbound messages, and its outcome."""
 
     class Outcome(models.TextChoices):
         ANSWERED = "answered"
@@ -32,7 +32,7 @@ class Turn(models.Model):
     outcome = models.CharField(max_length=8, choices=Outcome)
     reason = models.CharField(max_length=300, blank=True)
     tries = models.PositiveSmallIntegerField(default=1)
-    steps = models.PositiveSmallIntegerField(default=0, help_text="How often the model was asked.")
+    steps = models.PositiveSmallIntegerField(default=0, help_text="Number of model calls.")
     used = models.JSONField(default=dict, blank=True)  # {"messages": [ids of what the model was shown, oldest first]}
     prompt_tokens = models.PositiveIntegerField(default=0)
     completion_tokens = models.PositiveIntegerField(default=0)
@@ -51,7 +51,7 @@ class Turn(models.Model):
 
 
 class ToolCall(models.Model):
-    """The model asking us to run a function in a turn, and what came of it."""
+    """A function that the model called in a turn, and the result."""
 
     class Status(models.TextChoices):
         DONE = "done"

@@ -15,7 +15,7 @@ from sessions_app.models import WhatsAppSession
 
 class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
     def visible_to(self, user: Any) -> Self:
-        """A user's own; all for those who administrate; through an API key for some sessions those of these alone."""
+        """Return the user's own endpoints; all for administrators; for an API key with sessions, only theirs."""
         if not user.is_authenticated:
             return self.none()
         if user.restricted_to is not None:
@@ -25,14 +25,14 @@ class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
 
 
 class WebhookEndpoint(models.Model):
-    """An address that is told what happens, as its owner may see it. `messaging.webhooks.endpoints` says how."""
+    """A URL that receives the events its owner may see: see `messaging.webhooks.endpoints`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="webhook_endpoints")
     url = models.CharField(max_length=2000)
     description = models.CharField(max_length=200, blank=True)
-    types = models.JSONField(default=list, blank=True, help_text="Types of events to be told of. Empty: all.")
-    all_sessions = models.BooleanField(default=True, help_text="Told of every session the owner may see.")
+    types = models.JSONField(default=list, blank=True, help_text="Event types to deliver. Empty: all.")
+    all_sessions = models.BooleanField(default=True, help_text="Deliver events of every session the owner may see.")
     sessions = models.ManyToManyField(WhatsAppSession, blank=True, related_name="+")
     secret = EncryptedTextField(editable=False)
     former_secret = EncryptedTextField(blank=True, editable=False)
@@ -42,7 +42,7 @@ class WebhookEndpoint(models.Model):
     disabled_reason = models.CharField(max_length=200, blank=True)
     disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
     failing_since = models.DateTimeField(null=True, blank=True, editable=False)
-    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Attempts in a row that failed.")
+    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Consecutive failed attempts.")
     next_try_at = models.DateTimeField(null=True, blank=True, editable=False)  # nothing is sent before
     last_success_at = models.DateTimeField(null=True, blank=True, editable=False)
 
@@ -66,12 +66,12 @@ class WebhookDeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
 
 
 class WebhookDelivery(models.Model):
-    """One event on its way to one endpoint."""
+    """The attempts to post one event to one endpoint."""
 
     class Status(models.TextChoices):
         PENDING = "pending"
         DELIVERED = "delivered"
-        FAILED = "failed", "failed: given up"
+        FAILED = "failed", "failed, not retried"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
@@ -98,14 +98,14 @@ class WebhookDelivery(models.Model):
 
 
 class WebhookAttempt(models.Model):
-    """One time an endpoint was asked to take an event, and what it answered."""
+    """One POST of an event to an endpoint, and the response."""
 
     delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts")
     at = models.DateTimeField()
     duration_ms = models.PositiveIntegerField()
-    status_code = models.PositiveSmallIntegerField(null=True, help_text="Empty: no answer came.")
+    status_code = models.PositiveSmallIntegerField(null=True, help_text="Empty if there was no response.")
     error = models.CharField(max_length=30, blank=True)
-    answer = models.CharField(max_length=500, blank=True, help_text="How the answer's body begins.")
+    answer = models.CharField(max_length=500, blank=True, help_text="Beginning of the response body.")
 
     class Meta:
         ordering = ["at", "id"]
