@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from accounts.admin_pages import staff_user
+from accounts.admin_pages import is_administrator, staff_user
 from accounts.models import User
 from agent.staff_inbox.access import part, visible_conversation
 from commands import run
@@ -21,15 +21,18 @@ from commands.callers import caller_of_user
 from commands.models import CommandRun
 from commands.parsing import read_command
 from messaging import control, teamwork
+from messaging.history.facts import remember
 from messaging.leases import answer_again
 from messaging.media.files import take
-from messaging.models import Contact, Conversation, Message, Turn
+from messaging.models import Contact, Conversation, Fact, Message, Turn
 from messaging.outbound import conversation_by_phone, parse_recipient, send_again, send_media, send_text
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
+from sessions_app.profiles import change_profile
+from whatsapp_agent.errors import Conflict, Forbidden, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
 
 HOURS = {"1", "8", "24"}
+BUTTONS = {"draft", "summarize", "tasks"}
 SNOOZE_HOURS = {"1", "4", "24", "168"}
 
 
@@ -44,7 +47,7 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     text = storable(request.POST.get("text", "")).replace("\r\n", "\n")
     upload = request.FILES.get("file")
     if not upload and read_command(text) is not None:
-        return JsonResponse({"said": _run_command(text, conversation=conversation, by=by)})
+        return JsonResponse({"said": _run_command(text, conversation=conversation, by=by).text})
     key = _uuid(request.POST.get("key", ""))
     earlier = Message.objects.filter(pk=key).first() if key else None
     if earlier is not None and (earlier.conversation_id, earlier.sent_by_id) == (conversation.pk, by.pk):
@@ -67,8 +70,8 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     return JsonResponse({"said": said})
 
 
-def _run_command(text: str, *, conversation: Conversation, by: User) -> str:
-    """Run a typed command and return its result. Raises InvalidInput for one that is unknown, refused or failed."""
+def _run_command(text: str, *, conversation: Conversation, by: User) -> CommandRun:
+    """Run a typed command and return its record. Raises InvalidInput for one that is unknown, refused or failed."""
     typed = read_command(text)
     if typed is None or typed.command is None:
         raise InvalidInput(_("There is no such command. It was not sent to the contact."))
@@ -81,7 +84,18 @@ def _run_command(text: str, *, conversation: Conversation, by: User) -> str:
     )
     if done.status != CommandRun.Status.DONE:
         raise InvalidInput(done.text or done.error or _("The command failed. It was not sent to the contact."))
-    return done.text
+    return done
+
+
+@require_POST
+@part
+def ask(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
+    """Run one of the commands that have a button, and return its result to be read or sent."""
+    conversation = visible_conversation(request, conversation_id)
+    if name not in BUTTONS:
+        raise NotFound
+    done = _run_command(f"/{name}", conversation=conversation, by=staff_user(request))
+    return JsonResponse({"text": done.text, "draft": done.data.get("draft", "")})
 
 
 def _check_epoch(request: HttpRequest, conversation: Conversation) -> None:
@@ -156,6 +170,11 @@ def _assign(request: HttpRequest, conversation: Conversation) -> None:
 
 
 def _labels(request: HttpRequest, conversation: Conversation) -> None:
+    seen = request.POST.get("seen_labels")
+    if seen is not None and seen != ", ".join(conversation.labels):
+        raise Conflict(
+            _("Meanwhile someone changed the labels: %(labels)s.") % {"labels": ", ".join(conversation.labels)}
+        )
     teamwork.set_labels(conversation=conversation, labels=storable(request.POST.get("labels", "")).split(","))
 
 
@@ -164,7 +183,15 @@ def _note(request: HttpRequest, conversation: Conversation) -> str:
     return _("The note is stored. Only colleagues see it.")
 
 
+def _check_last(request: HttpRequest, conversation: Conversation) -> None:
+    """Raise Conflict if a message came that the page did not show: nobody finishes what they have not read."""
+    last = conversation.last_message_at
+    if request.POST.get("last", "") not in {"", last.isoformat() if last else ""}:
+        raise Conflict(_("Meanwhile a new message came. Look, then try again."))
+
+
 def _done(request: HttpRequest, conversation: Conversation) -> str:
+    _check_last(request, conversation)
     teamwork.finish(conversation=conversation, reason=request.POST.get("reason", ""))
     return _("Done. The next message opens it again.")
 
@@ -173,6 +200,7 @@ def _snooze(request: HttpRequest, conversation: Conversation) -> str:
     hours = request.POST.get("hours", "")
     if hours not in SNOOZE_HOURS:
         raise InvalidInput(_("Choose a time."))
+    _check_last(request, conversation)
     teamwork.snooze(conversation=conversation, until=timezone.now() + timedelta(hours=int(hours)))
     return _("Snoozed. The next message opens it again.")
 
@@ -211,6 +239,38 @@ def _settle(request: HttpRequest, conversation: Conversation) -> str:
     return _("Marked as sent.")
 
 
+def _correct(request: HttpRequest, conversation: Conversation) -> str:
+    """Keep what the agent should have said: as a fact about the contact, or as a line of its instructions."""
+    message = Message.objects.filter(conversation=conversation, pk=_row(request)).first()
+    if message is None:
+        raise NotFound
+    text, by = storable(request.POST.get("text", "")).strip(), staff_user(request)
+    match request.POST.get("as"):
+        case "fact":
+            remember(contact=conversation.contact, text=text, proposed_by=Fact.Source.STAFF, message=message, by=by)
+            return _("Stored as a fact about this contact.")
+        case "instruction":
+            if not is_administrator(request):
+                raise Forbidden(_("Only administrators change what the agent is told."))
+            return _add_instruction(request, conversation, text=text)
+    raise InvalidInput(_("Choose where to keep it."))
+
+
+def _add_instruction(request: HttpRequest, conversation: Conversation, *, text: str) -> str:
+    line = " ".join(text.split())
+    if not line:
+        raise InvalidInput(_("Write what the agent should know."))
+    profile = conversation.session.agent_profile
+    if request.POST.get("version", "") not in {"", str(profile.version)}:
+        raise Conflict(_("Meanwhile someone changed the profile. Look, then try again."))
+    instructions = f"{profile.instructions.rstrip()}\n{line}".strip()
+    changed = change_profile(profile=profile, by=staff_user(request), instructions=instructions)
+    return _("Stored: version %(version)d of %(profile)s says so.") % {
+        "version": changed.version,
+        "profile": changed.name,
+    }
+
+
 ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
     "control": _control,
     "assign": _assign,
@@ -222,6 +282,7 @@ ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
     "block": _block,
     "retry": _retry,
     "settle": _settle,
+    "correct": _correct,
 }
 
 

@@ -2,25 +2,28 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import orjson
 from django.core.exceptions import EmptyResultSet
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce, JSONObject, Left
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, JSONObject, Left, Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.models import User
+from agent.staff_inbox.finding import around, find, texts_of
+from agent.staff_inbox.presence import describe_others, others_at, record_presence
 from messaging.models import Conversation, Message, Note, Turn
 from messaging.models.conversations import NEEDS_PERSON
-from messaging.search.find import matching_conversations, matching_messages
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.truncate import truncate
@@ -29,12 +32,16 @@ PAGE_SIZE = 50
 MAX_PAGES = 20
 MAX_COUNT = 1000  # of a tab: counting more takes long and tells nobody more
 MAX_SEARCH_LENGTH = 200
-MAX_FOUND = 1000  # messages that a search reads, newest first
 WATCHED_MESSAGES = 80  # of the open conversation: a poll notices their changes
 EXCERPT_CHARS = 160
+LABELLED_CONVERSATIONS = 1000  # whose labels the filter offers
+MAX_LABELS = 100
+NEWEST_FIRST = Coalesce("last_message_at", "created_at").desc()
 OPEN = Q(done_at=None, snoozed_until=None)
 MEDIA_ICONS = {"image": "📷", "video": "🎬", "audio": "🎵", "voice": "🎤", "document": "📄", "sticker": "🖼",
                "location": "📍", "contact": "👤", "interactive": "☰", "order": "🛒"}  # fmt: skip
+TICKS = {"queued": "◷", "sending": "◷", "sent": "✓", "delivered": "✓✓", "read": "✓✓"}
+HUES = 8
 TABS = {
     "needs": gettext_lazy("Needs a person"),
     "mine": gettext_lazy("Mine"),
@@ -56,6 +63,25 @@ class ListQuery:
     label: str = ""
     pages: int = 1
 
+    @property
+    def link(self) -> str:
+        """The query string of this list, without its pages: links of the list keep what was chosen."""
+        return self._link(tab=self.tab)
+
+    @property
+    def tab_link(self) -> str:
+        """The query string without the tab and the search; ends so that `tab=` can be added."""
+        return f"{filters}&" if (filters := self._link(tab="", search="")) else ""
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.session or self.control or self.label)
+
+    def _link(self, **changes: str) -> str:
+        values = {"tab": self.tab, "search": self.search, "session": self.session, "control": self.control,
+                  "label": self.label} | changes  # fmt: skip
+        return urlencode([("q" if name == "search" else name, value) for name, value in values.items() if value])
+
     @classmethod
     def read(cls, parameters: Any) -> "ListQuery":
         """Return the query of a request; what is not understood is left out."""
@@ -64,7 +90,7 @@ class ListQuery:
         return cls(
             tab=tab if tab in TABS else "all",
             search=storable(parameters.get("q", "")).strip()[:MAX_SEARCH_LENGTH],
-            session=session if _is_uuid(session) else "",
+            session=session if is_uuid(session) else "",
             control=control if control in Conversation.Control.values else "",
             label=storable(parameters.get("label", ""))[:40],
             pages=min(max(int(pages), 1), MAX_PAGES) if pages.isascii() and pages.isdecimal() and len(pages) < 4 else 1,
@@ -79,15 +105,34 @@ class InboxState:
     has_more: bool
     counts: dict[str, str]
     waiting: int
+    mine: int
     offline: list[dict[str, Any]]
+    others: str
     list_version: str
     conversation_version: str
 
 
-def read_state(user: User, query: ListQuery, *, conversation_id: UUID | None = None) -> InboxState:
-    """Read the list, the counts and the version of the open conversation in one statement; a search takes two more."""
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """The conversation that the user has open, and whether it is to be recorded that they look at it or type."""
+
+    conversation_id: UUID
+    is_here: bool = False
+    is_typing: bool = False
+
+
+def read_state(user: User, query: ListQuery, *, looking: Looking | None = None) -> InboxState:
+    """Read the list, the counts and the version of the open conversation in one statement; a search takes some more.
+
+    The same statement records that the user looks at the conversation, and reads who else does.
+    """
     visible = Conversation.objects.visible_to(user)
-    rows = _filtered(visible, query, user=user)
+    hits: dict[UUID, UUID] = {}
+    if query.search:
+        hits, ids = find(query.search, user)
+        rows = _filtered(visible.filter(pk__in=ids), query)
+    else:
+        rows = _filtered(visible.filter(condition(query.tab, user)), query)
     limit = PAGE_SIZE * query.pages
     parts: dict[str, QuerySet] = {"rows": _row_values(rows)[: limit + 1]}
     for tab in TABS:
@@ -98,19 +143,29 @@ def read_state(user: User, query: ListQuery, *, conversation_id: UUID | None = N
         .exclude(status=WhatsAppSession.Status.CONNECTED)
         .values(key=F("pk"), title=F("name"), link=F("status"))[:20]
     )
-    if conversation_id is not None:
-        parts |= _watched(visible.filter(pk=conversation_id))
-    found = _read(parts)
+    opened = visible.filter(pk=looking.conversation_id) if looking else None
+    if opened is not None:
+        parts |= _watched(opened) | {"others": others_at(opened, user)}
+    record = None
+    if opened is not None and looking is not None and (looking.is_here or looking.is_typing):
+        record = record_presence(opened, user, is_typing=looking.is_typing)
+    found = _read(parts, first=record)
     shown, counts = found["rows"], {tab: found[f"count_{tab}"] for tab in TABS}
     watched = [found[name] for name in parts if name.startswith("watched_")]
     now = timezone.now()
+    hit_texts = texts_of(hits[UUID(row["key"])] for row in shown[:limit] if UUID(row["key"]) in hits)
     listed = [_row(row, now=now) for row in shown[:limit]]
+    for row in listed:
+        if (hit := hits.get(UUID(row["key"]))) and hit in hit_texts:
+            row |= {"hit": str(hit), "words": around(hit_texts[hit], query.search), "writer": "", "icon": "🔍"}
     return InboxState(
         rows=listed,
         has_more=len(shown) > limit,
         counts={tab: _count_text(count) for tab, count in counts.items()},
         waiting=counts["needs"],
+        mine=counts["mine"],
         offline=found["offline"],
+        others=describe_others(found.get("others", ())),
         list_version=_version([listed, counts, found["offline"], len(shown) > limit]),
         conversation_version=_version(watched) if watched else "",
     )
@@ -132,29 +187,14 @@ def condition(tab: str, user: User) -> Q:
     return OPEN
 
 
-def _filtered(visible: QuerySet[Conversation], query: ListQuery, *, user: User) -> QuerySet[Conversation]:
-    rows = visible if query.search else visible.filter(condition(query.tab, user))
+def _filtered(rows: QuerySet[Conversation], query: ListQuery) -> QuerySet[Conversation]:
     if query.session:
         rows = rows.filter(session_id=UUID(query.session))
     if query.control:
         rows = rows.filter(control=query.control)
     if query.label:
         rows = rows.filter(labels__contains=[query.label])
-    if query.search:
-        rows = rows.filter(pk__in=_found_ids(query.search, user))
     return rows
-
-
-def _found_ids(text: str, user: User) -> list[UUID]:
-    """Return the conversations of people so called, and those in which the words were said."""
-    sessions = None if user.sees_everything else list(_visible_session_ids(user))
-    messages = Message.objects.filter(matching_messages(text, sessions=sessions)).visible_to(user)
-    newest = messages.order_by("-said_at", "-id").values_list("conversation_id", flat=True)[:MAX_FOUND]
-    return list(dict.fromkeys([*matching_conversations(text, sessions=sessions), *newest]))
-
-
-def _visible_session_ids(user: User) -> QuerySet:
-    return WhatsAppSession.objects.visible_to(user).values_list("pk", flat=True)
 
 
 def _row_values(rows: QuerySet[Conversation]) -> QuerySet:
@@ -172,7 +212,7 @@ def _row_values(rows: QuerySet[Conversation]) -> QuerySet:
             )
         )[:1]
     )
-    return rows.order_by(Coalesce("last_message_at", "created_at").desc(), F("pk").desc()).values(
+    return rows.order_by(NEWEST_FIRST, F("pk").desc()).values(
         key=F("pk"),
         name=F("contact__name"),
         phone=F("contact__phone"),
@@ -205,17 +245,22 @@ def _watched(conversation: QuerySet[Conversation]) -> dict[str, QuerySet]:
         ),
         "watched_messages": Message.objects.filter(**within).order_by("-said_at", "-id").values(
             key=F("pk"), state=F("status"), edited=F("edited_at"), revoked=F("revoked_at"), why=F("unanswered"),
-            wrong=F("error"),
+            wrong=F("error"), file=F("media__status"), heard=Length("media__transcript"),
         )[:WATCHED_MESSAGES],
-        "watched_turns": Turn.objects.filter(**within).order_by("-created_at", "-id").values(key=F("pk"))[:1],
+        "watched_turns": Turn.objects.filter(**within).order_by("-created_at", "-id").values(
+            key=F("pk"), left=Exists(Message.objects.filter(turn=OuterRef("pk"), direction="inbound")),
+        )[:5],
         "watched_notes": Note.objects.filter(**within).order_by("-created_at").values(key=F("pk"))[:20],
     }  # fmt: skip
 
 
-def _read(parts: dict[str, QuerySet]) -> dict[str, Any]:
-    """Read several querysets (of `values()`) in one statement: rows as JSON, or how many for `count_…`."""
+def _read(parts: dict[str, QuerySet], *, first: tuple[str, Sequence[Any]] | None = None) -> dict[str, Any]:
+    """Read several querysets (of `values()`) in one statement: rows as JSON, or how many for `count_…`.
+
+    `first` is a common table expression with its parameters, executed by the same statement.
+    """
     statements: list[str] = []
-    parameters: list[Any] = []
+    with_clause, parameters = (f"WITH {first[0]} ", list(first[1])) if first else ("", [])
     for name, queryset in parts.items():
         try:
             sql, values = queryset.query.sql_with_params()
@@ -225,7 +270,7 @@ def _read(parts: dict[str, QuerySet]) -> dict[str, Any]:
         statements.append(f"(SELECT {result} FROM ({sql}) part)")  # noqa: S608  Django's own SQL
         parameters.extend(values)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(statements)}", parameters)
+        cursor.execute(f"{with_clause}SELECT {', '.join(statements)}", parameters)
         row = cursor.fetchone()
     return {
         name: orjson.loads(value) if isinstance(value, str) else value for name, value in zip(parts, row, strict=True)
@@ -240,11 +285,12 @@ def _row(row: dict[str, Any], *, now: datetime) -> dict[str, Any]:
         "key": row["key"],
         "name": name,
         "letter": first_letter(name),
-        "hue": int(row["key"][-2:], 16) % 8,
+        "hue": hue_of(row["key"]),
         "icon": MEDIA_ICONS.get(last.get("kind", ""), ""),
         "words": _last_words(last),
         "writer": _writer(last),
-        "ticks": last.get("status", "") if last.get("author") not in {None, "contact"} else "",
+        "ticks": status if (status := last.get("status", "")) in TICKS and last["author"] != "contact" else "",
+        "tick": TICKS.get(last.get("status", ""), ""),
         "age": age(datetime.fromisoformat(row["at"]), now=now),
         "at": row["at"],
         "unread": row["unread"],
@@ -259,6 +305,11 @@ def _row(row: dict[str, Any], *, now: datetime) -> dict[str, Any]:
         "is_done": bool(row["done"]),
         "is_snoozed": bool(row["snoozed"]),
     }
+
+
+def hue_of(key: str) -> int:
+    """Return which colour the circle of a conversation has."""
+    return int(key[-2:], 16) % HUES
 
 
 def first_letter(name: str) -> str:
@@ -304,6 +355,13 @@ def age(at: datetime, *, now: datetime) -> str:
     return f"{timezone.localtime(at):%d.%m.%y}"
 
 
+def labels_in_use(user: User) -> list[str]:
+    """Return the labels of the latest conversations, for the filter."""
+    latest = Conversation.objects.visible_to(user).order_by(NEWEST_FIRST, F("pk").desc())
+    rows = latest.values_list("labels", flat=True)[:LABELLED_CONVERSATIONS]
+    return sorted({label for labels in rows for label in labels}, key=str.casefold)[:MAX_LABELS]
+
+
 def _count_text(count: int) -> str:
     return f"{MAX_COUNT - 1}+" if count >= MAX_COUNT else str(count)
 
@@ -312,7 +370,7 @@ def _version(shown: Any) -> str:
     return hashlib.sha256(json.dumps(shown, cls=DjangoJSONEncoder, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
     try:
         UUID(text)
     except ValueError:

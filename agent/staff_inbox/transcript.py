@@ -3,15 +3,18 @@
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
 from agent.bridges.events import Kind
+from agent.staff_inbox.listing import TICKS, first_letter, hue_of
+from agent.staff_inbox.texts import ACTIVITIES, UNANSWERED, describe_turn
 from messaging.history.content import location_of
-from messaging.history.timeline import Activity, activity_of, describe_content, excerpt_of, read_timeline
+from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Fact, Message, Note, Turn
 from messaging.outbound import SENDABLE_AGAIN
 from messaging.teamwork import colleagues
@@ -22,22 +25,25 @@ MAX_SHOWN_LENGTH = 1200  # of a message; "More" shows the rest
 MAX_SHOWN_LINES = 18
 MAX_NOTES = 100
 MAX_FACTS = 20
-TICKS = {
-    Message.Status.QUEUED: "◷", Message.Status.SENDING: "◷", Message.Status.SENT: "✓", Message.Status.DELIVERED: "✓✓",
-    Message.Status.READ: "✓✓",
-}  # fmt: skip
 SHOWN_INLINE = {"image/jpeg", "image/png", "image/webp", "image/gif"}
-ACTIVITIES = {
-    Activity.WRITING: "The agent is writing …",
-    Activity.DUE: "The agent is about to answer …",
-    Activity.COLLECTING: "The agent waits for more messages …",
-}
 
 
 def transcript_context(
-    conversation: Conversation, *, may_operate: bool, before: Message | None = None
+    conversation: Conversation,
+    *,
+    user: User,
+    may_operate: bool,
+    before: Message | None = None,
+    around: Message | None = None,
 ) -> dict[str, Any]:
-    """Return the newest messages, or those older than `before`, oldest first."""
+    """Return the newest messages, or those older than `before`, or those `around` one; oldest first.
+
+    `is_past`: newer messages follow that are not returned.
+    """
+    is_past = False
+    if around is not None:
+        before = _newer_than(around)
+        is_past = before is not None
     timeline = read_timeline(conversation, limit=PAGE_SIZE, before=before)
     oldest = next((entry for entry in timeline.entries if isinstance(entry, Message)), None)
     notes = _notes_between(conversation, since=oldest if timeline.is_cut_off else None, before=before)
@@ -47,8 +53,25 @@ def transcript_context(
         "may_operate": may_operate,
         "entries": [_entry(entry, conversation) for entry in entries],
         "older": oldest.pk if timeline.is_cut_off and oldest is not None else None,
-        "activity": ACTIVITIES.get(activity_of(conversation), "") if before is None else "",
+        "activity": str(ACTIVITIES.get(activity_of(conversation), "")) if before is None else "",
+        "is_past": is_past,
+        "user": user,
     }
+
+
+def _newer_than(message: Message) -> Message | None:
+    """Return the first message that is not shown with this one in the middle of a page; None at the end."""
+    newer = Q(said_at__gt=message.said_at) | Q(said_at=message.said_at, pk__gt=message.pk)
+    rows = Message.objects.filter(newer, conversation=message.conversation_id).order_by("said_at", "id")
+    return next(iter(rows[PAGE_SIZE // 2 : PAGE_SIZE // 2 + 1]), None)
+
+
+def find_message(conversation: Conversation, key: str) -> Message | None:
+    """Return the message of the conversation with this id, if there is one."""
+    try:
+        return Message.objects.filter(conversation=conversation, pk=UUID(key)).first()
+    except ValueError:
+        return None
 
 
 def _notes_between(conversation: Conversation, *, since: Message | None, before: Message | None) -> Iterable[Note]:
@@ -68,7 +91,7 @@ def _entry(entry: Message | Turn | Note, conversation: Conversation) -> dict[str
     at = timezone.localtime(_at(entry)[0])
     shown: dict[str, Any] = {"key": entry.pk, "at": at, "day": at.date()}
     if isinstance(entry, Turn):
-        return shown | {"type": "turn", "turn": entry, "is_failed": entry.outcome == Turn.Outcome.FAILED}
+        return shown | describe_turn(entry)
     if isinstance(entry, Note):
         return shown | {"type": "note", "author": entry.author or _("someone"), "html": whatsapp_html(entry.text)}
     return shown | _message(entry, conversation)
@@ -87,14 +110,22 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
         "content": "" if message.revoked_at else describe_content(message),
         "quoted": " ".join((getattr(message, "quoted_excerpt", "") or "").split()),
         "is_quoting": bool(message.quoted_id),
-        "ticks": TICKS.get(Message.Status(message.status), "") if is_outbound else "",
+        "ticks": TICKS.get(message.status, "") if is_outbound else "",
         "is_own": is_outbound,
         "is_in_trouble": message.status in {Message.Status.FAILED, Message.Status.UNCONFIRMED},
         "can_be_resent": is_outbound and message.status in SENDABLE_AGAIN,
         "has_turn": is_outbound and message.author == Message.Author.AGENT and message.turn_id is not None,
         "media": None if message.revoked_at else media_of(message),
         "map_link": _map_link(message),
+        "heard": _heard(message),
+        "earlier": [] if message.revoked_at else message.earlier_texts,
+        "reason": UNANSWERED.get(message.unanswered, "") if not is_outbound else "",
     }
+
+
+def _heard(message: Message) -> str:
+    """Return what is said in a recording, or the beginning of a document's text."""
+    return " ".join((getattr(message, "media_excerpt", None) or "").split()) if not message.revoked_at else ""
 
 
 def shorten(text: str) -> str:
@@ -154,14 +185,15 @@ def _map_link(message: Message) -> str:
 
 def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]:
     """Return what the pane beside the conversation shows of the contact and of the work on it."""
+    reason = conversation.attention_reason
     facts: QuerySet[Fact] = Fact.objects.filter(contact=conversation.contact, forgotten_at=None)
     return {
         "facts": list(facts.order_by("-created_at").values_list("text", flat=True)[:MAX_FACTS]),
         "colleagues": colleagues(conversation),
         "is_mine": conversation.assigned_to_id == user.pk,
-        "letter_of": str(conversation.contact),
+        "last": conversation.last_message_at.isoformat() if conversation.last_message_at else "",
+        "labels_text": ", ".join(conversation.labels),
+        "letter": first_letter(str(conversation.contact)),
+        "hue": hue_of(str(conversation.pk)),
+        "attention": Conversation.Attention(reason).label if reason in Conversation.Attention.values else "",
     }
-
-
-def hour_choices() -> list[tuple[str, str]]:
-    return [("", _("until released")), ("1", _("for an hour")), ("8", _("for 8 hours")), ("24", _("for a day"))]

@@ -6,6 +6,7 @@ from agent.staff_inbox import actions, views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
+    path("manifest.webmanifest", views.manifest, name="inbox-manifest"),
     path("poll/", views.poll, name="inbox-poll"),
     path("start/", actions.start, name="inbox-start"),
     path("media/<uuid:media_id>/", views.media, name="inbox-media"),
@@ -13,6 +14,8 @@ urlpatterns = [
     path("<uuid:conversation_id>/older/<uuid:message_id>/", views.older, name="inbox-older"),
     path("<uuid:conversation_id>/text/<uuid:message_id>/", views.whole_text, name="inbox-text"),
     path("<uuid:conversation_id>/why/<uuid:message_id>/", views.why, name="inbox-why"),
+    path("<uuid:conversation_id>/replies/", views.replies, name="inbox-replies"),
+    path("<uuid:conversation_id>/ask/<slug:name>/", actions.ask, name="inbox-ask"),
     path("<uuid:conversation_id>/reply/", actions.reply, name="inbox-reply"),
     path("<uuid:conversation_id>/<slug:name>/", actions.act, name="inbox-act"),
 ]

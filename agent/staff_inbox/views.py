@@ -7,22 +7,30 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.templatetags.static import static
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET
 
-from accounts.admin_pages import is_operator, staff_user
+from accounts.admin_pages import is_administrator, is_operator, staff_user
 from agent.staff_inbox.access import page, part, visible_conversation
-from agent.staff_inbox.listing import TABS, InboxState, ListQuery, read_state
-from agent.staff_inbox.transcript import contact_context, hour_choices, transcript_context
+from agent.staff_inbox.listing import TABS, InboxState, ListQuery, Looking, is_uuid, labels_in_use, read_state
+from agent.staff_inbox.texts import hour_choices, strings
+from agent.staff_inbox.transcript import contact_context, find_message, transcript_context
 from messaging.history.prompt_parts import prompt_parts
+from messaging.maintenance.explanation import explain
 from messaging.models import Conversation, Media, Message
 from messaging.outbound import mark_read
+from messaging.teamwork.saved_replies import suggest
 from messaging.views import file_response
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import NotFound
 from whatsapp_agent.text.whatsapp_html import whatsapp_html
+
+MAX_SESSIONS = 200
+MAX_SHORTCUT = 40
 
 
 def admin_index(request: HttpRequest) -> HttpResponse:
@@ -36,7 +44,7 @@ def admin_index(request: HttpRequest) -> HttpResponse:
 @ensure_csrf_cookie
 @page
 def inbox(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
-    """Render the inbox, with a conversation if one is open."""
+    """Render the inbox, with a conversation if one is open, at its newest messages or around the message `at`."""
     user, query = staff_user(request), ListQuery.read(request.GET)
     context: dict[str, Any] = {"may_operate": is_operator(request), "user": user, "query": query}
     status = 200
@@ -49,41 +57,47 @@ def inbox(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResp
     if conversation is not None:
         _look(request, conversation)
     # The versions are read before what they stand for: a poll then notices what changes while the page is drawn.
-    state = read_state(user, query, conversation_id=conversation.pk if conversation else None)
+    state = read_state(user, query, looking=Looking(conversation.pk, is_here=True) if conversation else None)
     if conversation is not None:
         conversation = visible_conversation(request, conversation.pk)
-        context |= transcript_context(conversation, may_operate=context["may_operate"])
-        context |= contact_context(conversation, user=user)
-        context["hours"] = hour_choices()
+        hit = find_message(conversation, request.GET.get("at", ""))
+        context |= transcript_context(conversation, user=user, may_operate=context["may_operate"], around=hit)
+        context |= contact_context(conversation, user=user) | {"hours": hour_choices(), "hit": hit}
     context |= list_context(state, query) | {"conversation_version": state.conversation_version}
-    sessions = WhatsAppSession.objects.visible_to(user).live().order_by("name")[:200]
+    sessions = WhatsAppSession.objects.visible_to(user).live().order_by("name")[:MAX_SESSIONS]
     context["sessions"] = [(str(row.pk), row.name) for row in sessions]
+    context |= {"labels": labels_in_use(user), "controls": Conversation.Control.choices, "strings": strings()}
     return render(request, "agent/inbox/page.html", context, status=status)
 
 
 @require_GET
 @part
 def poll(request: HttpRequest) -> HttpResponse:
-    """Return the parts of the page that have changed since the versions `list` and `seen`; 204 if none has."""
+    """Return the parts of the page that have changed since the versions `list` and `seen`; 204 if none has.
+
+    `visible=1`: somebody looks at the conversation `open`; `typing=1`: and types. `others` is what is shown of others.
+    """
     user, query = staff_user(request), ListQuery.read(request.GET)
     opened = request.GET.get("open", "")
-    try:
-        conversation_id = UUID(opened) if opened else None
-    except ValueError:
-        conversation_id = None
-    state = read_state(user, query, conversation_id=conversation_id)
+    looking = None
+    if is_uuid(opened):
+        is_here, is_typing = (request.GET.get(name) == "1" for name in ("visible", "typing"))
+        looking = Looking(UUID(opened), is_here=is_here, is_typing=is_typing)
+    state = read_state(user, query, looking=looking)
     changed: dict[str, Any] = {}
     if request.GET.get("list") != state.list_version:
-        context = list_context(state, query) | {"open_key": str(conversation_id or "")}
+        context = list_context(state, query) | {"open_key": str(looking.conversation_id) if looking else ""}
         changed["rows"] = render_to_string("agent/inbox/rows.html", context, request)
         changed["tabs"] = render_to_string("agent/inbox/tabs.html", context, request)
-        changed["list"], changed["waiting"] = state.list_version, state.waiting
-    if conversation_id is not None and request.GET.get("seen") != state.conversation_version:
-        conversation = visible_conversation(request, conversation_id)
-        if request.GET.get("visible") == "1":
+        changed |= {"list": state.list_version, "waiting": state.waiting, "mine": state.mine}
+    if looking is not None and request.GET.get("others", "") != state.others:
+        changed["others"] = state.others
+    if looking is not None and request.GET.get("seen") != state.conversation_version:
+        conversation = visible_conversation(request, looking.conversation_id)
+        if looking.is_here:
             _look(request, conversation)
-        context = transcript_context(conversation, may_operate=is_operator(request))
-        context |= contact_context(conversation, user=user) | {"hours": hour_choices()}
+        context = transcript_context(conversation, user=user, may_operate=is_operator(request))
+        context |= contact_context(conversation, user=user) | {"hours": hour_choices(), "query": query}
         changed["messages"] = render_to_string("agent/inbox/messages.html", context, request)
         changed["head"] = render_to_string("agent/inbox/head.html", context, request)
         changed["contact"] = render_to_string("agent/inbox/contact.html", context, request)
@@ -115,7 +129,9 @@ def older(request: HttpRequest, conversation_id: UUID, message_id: UUID) -> Http
     """Return the messages before this one."""
     conversation = visible_conversation(request, conversation_id)
     before = _message(conversation, message_id)
-    context = transcript_context(conversation, may_operate=is_operator(request), before=before)
+    context = transcript_context(
+        conversation, user=staff_user(request), may_operate=is_operator(request), before=before
+    )
     return render(request, "agent/inbox/messages.html", context)
 
 
@@ -130,13 +146,48 @@ def whole_text(request: HttpRequest, conversation_id: UUID, message_id: UUID) ->
 @require_GET
 @part
 def why(request: HttpRequest, conversation_id: UUID, message_id: UUID) -> HttpResponse:
-    """Explain an answer of the agent: what the model was given, which tools it called, how long it took."""
-    message = _message(visible_conversation(request, conversation_id), message_id)
+    """Explain an answer of the agent: what the model was given, which tools it called, how long it took.
+
+    For a message of the contact: what became of it, and why it has no answer.
+    """
+    conversation = visible_conversation(request, conversation_id)
+    message = _message(conversation, message_id)
     turn = message.turn
-    if turn is None:
+    context: dict[str, Any] = {"turn": turn, "message": message, "conversation": conversation}
+    if message.direction == Message.Direction.INBOUND:
+        context["reasons"] = explain(message)["reasons"]
+    elif turn is None:
         raise NotFound(_("No turn of the agent belongs to this message."))
-    context = {"turn": turn, "parts": prompt_parts(turn), "tool_calls": list(turn.tool_calls.all())}
+    if turn is not None:
+        context |= {"parts": prompt_parts(turn), "tool_calls": list(turn.tool_calls.all())}
+        context["started_at"] = timezone.localtime(turn.started_at)
+    context |= {"may_operate": is_operator(request), "may_instruct": is_administrator(request)}
     return render(request, "agent/inbox/why.html", context)
+
+
+@require_GET
+def manifest(request: HttpRequest) -> JsonResponse:  # noqa: ARG001
+    """Describe the inbox as an app that a phone can install. It holds nothing that a login protects."""
+    icons = [{"src": static("agent/icon.svg"), "sizes": "any", "type": "image/svg+xml", "purpose": "any"}]
+    icons += [
+        {"src": static(f"agent/icon-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png", "purpose": purpose}
+        for size, purpose in ((192, "any"), (512, "any"), (512, "maskable"))
+    ]
+    values = {
+        "name": "WhatsApp Agent", "short_name": str(_("Inbox")), "start_url": reverse("inbox"), "scope": "/admin/",
+        "display": "standalone", "background_color": "#ffffff", "theme_color": "#0b7a5b", "icons": icons,
+    }  # fmt: skip
+    return JsonResponse(values, content_type="application/manifest+json")
+
+
+@require_GET
+@part
+def replies(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Return the saved replies whose shortcut begins with `q`, with the contact's name filled in."""
+    found = suggest(
+        conversation=visible_conversation(request, conversation_id), prefix=request.GET.get("q", "")[:MAX_SHORTCUT]
+    )
+    return JsonResponse({"replies": [{"shortcut": reply.shortcut, "text": reply.text} for reply in found]})
 
 
 @require_GET

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Concat, Left
 from django.utils import timezone
 
@@ -60,6 +60,8 @@ class Timeline:
 def read_timeline(conversation: Conversation, *, limit: int, before: Message | None = None) -> Timeline:
     """Load the latest messages, at most `limit`, in two queries. Each has an `excerpt`; `text` is deferred.
 
+    A turn has `has_burst`: false once its messages were given to another turn, as when it is run again.
+
     `before`: only what is older than this message of the conversation.
     """
     rows = (
@@ -80,6 +82,7 @@ def read_timeline(conversation: Conversation, *, limit: int, before: Message | N
     turns = (
         Turn.objects.filter(conversation=conversation)
         .exclude(outcome__in=HIDDEN_OUTCOMES)
+        .annotate(has_burst=Exists(Message.objects.filter(turn=OuterRef("pk"), direction=Message.Direction.INBOUND)))
         .order_by("-created_at", "-id")
     )
     if is_cut_off:

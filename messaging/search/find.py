@@ -29,8 +29,13 @@ def matching_messages(text: str, *, sessions: Collection[UUID] | None) -> Q:
 
     Bounded: the latest messages and conversations of many. `sessions` None looks in all.
     """
-    ids = {*_by_words(text, sessions), *_by_id(text, sessions)}
+    ids = set(messages_with(text, sessions=sessions))
     return Q(pk__in=ids) | Q(conversation_id__in=matching_conversations(text, sessions=sessions))
+
+
+def messages_with(text: str, *, sessions: Collection[UUID] | None) -> list[UUID]:
+    """Return the latest messages with all of the words, or with that id. `sessions` None looks in all."""
+    return [*_by_words(text, sessions), *_by_id(text, sessions)]
 
 
 def _by_words(text: str, sessions: Collection[UUID] | None) -> list[UUID]:

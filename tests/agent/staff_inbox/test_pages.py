@@ -115,6 +115,8 @@ def test_an_unchanged_inbox_is_polled_in_three_queries(
         "open": str(conversation.pk),
         "list": page.context["state"].list_version,
         "seen": page.context["conversation_version"],
+        "visible": "1",
+        "typing": "1",
     }
     with CaptureQueriesContext(connection) as queries:
         answer = client.get(reverse("inbox-poll"), known)

@@ -102,15 +102,25 @@ def model_as_usual(model: FakeOpenAI, zapw: FakeZapw) -> None:
     zapw.heal()
 
 
+@pytest.fixture(scope="package")
+def logins() -> dict[str, Any]:
+    """The cookies of those who have logged in already: a password takes its time."""
+    return {}
+
+
 @pytest.fixture
-def people(application: Application, browser: Browser) -> Iterator[Callable[..., StaffBrowser]]:
+def people(application: Application, browser: Browser, logins: dict[str, Any]) -> Iterator[Callable[..., StaffBrowser]]:
     """Open a browser for somebody: `people("olga")`, already logged in. The test fails if a script complained."""
     opened: list[StaffBrowser] = []
 
     def open_for(name: str, **options: Any) -> StaffBrowser:
+        if name in logins:
+            options["storage_state"] = logins[name]
         person = StaffBrowser(browser, url=application.url, **options)
         opened.append(person)
-        person.log_in(name, SECRETS["ADMIN_PASSWORD"] if name == "admin" else PASSWORD).close()
+        if name not in logins:
+            person.log_in(name, SECRETS["ADMIN_PASSWORD"] if name == "admin" else PASSWORD).close()
+            logins[name] = person.context.storage_state()
         return person
 
     yield open_for

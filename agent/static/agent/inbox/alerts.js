@@ -1,0 +1,79 @@
+// Alerts of this browser: the count in the title and the icon, and, if switched on, a sound and a notification.
+
+import { $, page, strings } from "./server.js";
+
+const key = (name) => `inbox alert ${name} ${page.user}`;
+
+function isOn(name) {
+  try {
+    return localStorage.getItem(key(name)) === "1";
+  } catch {
+    return false;
+  }
+}
+
+export function showCount(waiting) {
+  document.title = `${waiting ? `(${waiting}) ` : ""}${document.title.replace(/^\(\d+\) /, "")}`;
+  $("icon").href = waiting ? page.iconWaiting : page.icon;
+}
+
+/** Alert once when more conversations need a person, or are assigned to the user, than before. */
+export function alertOf({ waiting, mine }) {
+  const needs = waiting > Number(page.waiting);
+  const assigned = mine > Number(page.mine);
+  page.waiting = waiting;
+  page.mine = mine;
+  if (!needs && !assigned) return;
+  if (isOn("sound")) playSound();
+  if (isOn("notification") && window.Notification?.permission === "granted") {
+    const notification = new Notification(needs ? strings.waiting : strings.assigned, {
+      icon: page.icon,
+      tag: "inbox",
+    });
+    notification.onclick = () => window.focus();
+  }
+}
+
+/** Two short tones; browsers play them once the page was clicked. */
+function playSound() {
+  try {
+    const context = new AudioContext();
+    for (const [start, hertz] of [
+      [0, 660],
+      [0.16, 880],
+    ]) {
+      const tone = context.createOscillator();
+      const volume = context.createGain();
+      volume.gain.value = 0.08;
+      tone.frequency.value = hertz;
+      tone.connect(volume).connect(context.destination);
+      tone.start(context.currentTime + start);
+      tone.stop(context.currentTime + start + 0.12);
+    }
+    setTimeout(() => context.close(), 1000);
+  } catch {
+    // without sound: the count is shown all the same
+  }
+}
+
+export function startAlerts() {
+  for (const box of document.querySelectorAll("[data-alert]")) {
+    const name = box.dataset.alert;
+    box.checked = isOn(name);
+    box.addEventListener("change", async () => {
+      const place = box.closest("dialog").querySelector(".trouble");
+      place.hidden = true;
+      if (box.checked && name === "notification" && (await window.Notification?.requestPermission()) !== "granted") {
+        box.checked = false;
+        place.textContent = strings.blocked;
+        place.hidden = false;
+      }
+      if (box.checked && name === "sound") playSound();
+      try {
+        localStorage.setItem(key(name), box.checked ? "1" : "");
+      } catch {
+        // a browser that stores nothing forgets the choice with the page
+      }
+    });
+  }
+}

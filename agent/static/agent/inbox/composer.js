@@ -1,0 +1,258 @@
+// Writing: drafts that survive a reload, files, quotes, saved replies and emoji. What is typed is cleared only once
+// the server has it.
+
+import { pollSoon, toEnd } from "./live.js";
+import { $, ask, page, post, say, shared, strings } from "./server.js";
+
+const EMOJI = [
+  ..."😀😄😅😂🙂😉😊😍😘🤔😎😢😭😡😮🥳🙏👍👎👏🙌💪👋🤝👌✌❤💚💙⭐🔥🎉🎁✅❌⚠❓❗📞📷📍📦🚚🛒💳💶🕒📅🌞🌧☕🍕🐶🌸",
+];
+const REPLIES_MS = 150;
+const text = $("text");
+const draftKey = `inbox draft ${page.user} ${page.open}`;
+let messageKey = newKey();
+let quoted = "";
+let attached = null;
+let repliesTimer = 0;
+
+function newKey() {
+  return crypto.randomUUID?.() ?? "";
+}
+
+export function grow() {
+  text.style.height = "auto";
+  text.style.height = `${text.scrollHeight + 2}px`;
+}
+
+function keepDraft() {
+  try {
+    if (text.value || quoted) localStorage.setItem(draftKey, JSON.stringify({ text: text.value, quoted }));
+    else localStorage.removeItem(draftKey);
+  } catch {
+    // a browser that stores nothing keeps the draft only while the page is open
+  }
+}
+
+function readDraft() {
+  try {
+    const draft = JSON.parse(localStorage.getItem(draftKey) ?? "{}");
+    text.value = draft.text ?? "";
+    const bubble = draft.quoted && $(`m-${draft.quoted}`);
+    if (bubble) quote(draft.quoted, wordsOf(bubble));
+  } catch {
+    text.value = "";
+  }
+}
+
+function clear() {
+  text.value = "";
+  messageKey = newKey();
+  quote("", "");
+  attach(null);
+  closeReplies();
+  keepDraft();
+  grow();
+}
+
+export function wordsOf(bubble) {
+  return bubble.querySelector(".text, .description")?.textContent ?? "…";
+}
+
+export function quote(id, words) {
+  quoted = id;
+  $("quoting").hidden = !id;
+  $("quoting").firstElementChild.textContent = words;
+  keepDraft();
+}
+
+function attach(file) {
+  attached = file;
+  $("attached").hidden = !file;
+  $("attached").firstElementChild.textContent = file?.name ?? "";
+  if (!file) $("file").value = "";
+}
+
+/** Put a text where the cursor is. */
+export function insert(piece) {
+  text.setRangeText(piece, text.selectionStart, text.selectionEnd, "end");
+  text.focus();
+  text.dispatchEvent(new Event("input"));
+}
+
+async function submitText(url) {
+  if (!text.value.trim() && !attached) return;
+  const form = new FormData();
+  form.set("text", text.value);
+  form.set("key", messageKey);
+  form.set("epoch", page.epoch);
+  if (quoted) form.set("quoted", quoted);
+  if (attached) form.set("file", attached);
+  const sent = text.value;
+  $("send").disabled = true;
+  try {
+    const { said } = await post(url, form);
+    say(said);
+    if (text.value === sent) clear();
+    else messageKey = newKey(); // what was typed meanwhile is the next message
+    if (page.past) location.href = location.pathname;
+    toEnd();
+  } catch (error) {
+    say(error.message, true);
+  } finally {
+    $("send").disabled = false;
+    pollSoon();
+  }
+}
+
+// --- saved replies --------------------------------------------------------------------------------------------------
+
+function closeReplies() {
+  clearTimeout(repliesTimer);
+  $("replies").hidden = true;
+  $("replies").replaceChildren();
+}
+
+/** `/` at the beginning, with no space yet: the saved replies that begin like that. */
+function lookForReplies() {
+  const typed = /^\/([\w-]{0,40})$/.exec(text.value);
+  if (!typed) return closeReplies();
+  clearTimeout(repliesTimer);
+  repliesTimer = setTimeout(async () => {
+    try {
+      const { replies } = await ask(`${$("composer").dataset.replies}?q=${encodeURIComponent(typed[1])}`);
+      if (text.value === typed[0]) showReplies(replies);
+    } catch {
+      closeReplies(); // the page says already what is wrong with the connection
+    }
+  }, REPLIES_MS);
+}
+
+function showReplies(replies) {
+  const options = replies.map((reply, index) => {
+    const option = document.createElement("li");
+    option.setAttribute("role", "option");
+    option.setAttribute("aria-selected", index === 0 ? "true" : "false");
+    const shortcut = document.createElement("strong");
+    shortcut.textContent = `/${reply.shortcut}`;
+    option.append(shortcut, ` ${reply.text}`);
+    option.addEventListener("mousedown", (event) => {
+      event.preventDefault(); // the box keeps the focus
+      takeReply(reply.text);
+    });
+    option.dataset.text = reply.text;
+    return option;
+  });
+  $("replies").replaceChildren(...options);
+  $("replies").hidden = !options.length;
+}
+
+function takeReply(reply) {
+  text.value = reply;
+  closeReplies();
+  text.dispatchEvent(new Event("input"));
+  text.focus();
+}
+
+/** Keys while replies are offered. Returns whether the key was for them. */
+function chooseReply(event) {
+  const options = [...$("replies").children];
+  if ($("replies").hidden || !options.length) return false;
+  const index = options.findIndex((option) => option.getAttribute("aria-selected") === "true");
+  const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (move) {
+    options[index].setAttribute("aria-selected", "false");
+    const next = options[(index + move + options.length) % options.length];
+    next.setAttribute("aria-selected", "true");
+    next.scrollIntoView({ block: "nearest" });
+  } else if (event.key === "Tab" || event.key === "Enter") takeReply(options[index].dataset.text);
+  else if (event.key === "Escape") closeReplies();
+  else return false;
+  event.preventDefault();
+  return true;
+}
+
+// --- emoji ----------------------------------------------------------------------------------------------------------
+
+function toggleEmoji() {
+  const panel = $("emoji");
+  if (!panel.children.length)
+    for (const emoji of EMOJI) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = emoji;
+      button.addEventListener("click", () => insert(emoji));
+      panel.append(button);
+    }
+  panel.hidden = !panel.hidden;
+  $("emoji-button").setAttribute("aria-expanded", String(!panel.hidden));
+}
+
+// --- what the model drafts or sums up -------------------------------------------------------------------------------
+
+/** Ask for a draft, a summary or the tasks. A draft goes into an empty box; everything else is shown first. */
+export async function askFor(button) {
+  const title = button.textContent;
+  button.disabled = true;
+  say(strings.working);
+  try {
+    const { text: answer, draft } = await post(button.dataset.askFor, new FormData());
+    say("");
+    if (draft && !text.value) return insert(draft);
+    $("result-title").textContent = title;
+    $("result").textContent = answer;
+    $("result-dialog").showModal();
+  } catch (error) {
+    say(error.message, true);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+export function startComposer() {
+  if (!text) return;
+  readDraft();
+  grow();
+  text.addEventListener("input", () => {
+    grow();
+    keepDraft();
+    lookForReplies();
+    if (text.value) shared.typedAt = Date.now();
+  });
+  text.addEventListener("keydown", (event) => {
+    if (event.isComposing || chooseReply(event)) return;
+    if (event.key === "Escape") text.blur();
+    if (event.key !== "Enter" || event.shiftKey) return;
+    event.preventDefault();
+    if (!$("send").disabled) $("composer").requestSubmit();
+  });
+  text.addEventListener("blur", closeReplies);
+  text.addEventListener("paste", (event) => {
+    const file = event.clipboardData?.files[0];
+    if (!file) return;
+    event.preventDefault();
+    attach(file);
+  });
+  $("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    submitText($("composer").action);
+  });
+  $("as-note").addEventListener("click", () => submitText($("composer").action.replace(/reply\/$/, "note/")));
+  $("file").addEventListener("change", () => attach($("file").files[0] ?? null));
+  $("quoting").lastElementChild.addEventListener("click", () => quote("", ""));
+  $("attached").lastElementChild.addEventListener("click", () => attach(null));
+  $("emoji-button").addEventListener("click", toggleEmoji);
+  $("insert").addEventListener("click", () => {
+    $("result-dialog").close();
+    insert($("result").textContent);
+  });
+  for (const place of [$("scroller"), $("composer")]) {
+    place.addEventListener("dragover", (event) => event.preventDefault());
+    place.addEventListener("drop", (event) => {
+      event.preventDefault();
+      if (event.dataTransfer.files[0]) attach(event.dataTransfer.files[0]);
+    });
+  }
+  window.addEventListener("beforeunload", (event) => {
+    if (attached) event.preventDefault(); // a file cannot be kept as a draft
+  });
+}

@@ -1,0 +1,193 @@
+// What keeps the page up to date: polls what has changed and puts it in place.
+// HTML comes from our templates, which escape every text.
+
+import { alertOf, showCount } from "./alerts.js";
+import { $, ask, page, shared, trouble } from "./server.js";
+
+const IDLE_MS = 1950; // with the time of an answer at most five requests in ten seconds
+const BUSY_MS = 800; // after an action, until its effects have shown
+const HIDDEN_MS = 20000;
+const BUSY_FOR_MS = 4000;
+const TYPING_FOR_MS = 5000;
+const NEAR_END_PX = 80;
+const shown = new WeakMap(); // element -> a copy of what the server sent for it
+let timer = 0;
+let isPolling = false;
+let busyUntil = 0;
+let startedAt = 0;
+let isFollowing = true; // the end of the conversation stays in view
+
+export function pollSoon() {
+  busyUntil = Date.now() + BUSY_FOR_MS;
+  if (!isPolling) poll();
+}
+
+function pollAfter(ms) {
+  clearTimeout(timer);
+  timer = setTimeout(poll, Math.max(ms, 0));
+}
+
+async function poll() {
+  clearTimeout(timer);
+  if (isPolling) return;
+  isPolling = true;
+  startedAt = Date.now();
+  const parameters = new URLSearchParams(location.search);
+  parameters.delete("at");
+  const { list, open, seen, others } = page;
+  const typing = startedAt - shared.typedAt < TYPING_FOR_MS ? "1" : "";
+  const values = { list, open, seen: page.past ? "" : seen, others, visible: document.hidden ? "" : "1", typing };
+  for (const [name, value] of Object.entries(values)) if (value) parameters.set(name, value);
+  try {
+    const changed = await ask(`${page.poll}?${parameters}`);
+    trouble(null);
+    if (changed) apply(changed);
+  } catch (error) {
+    trouble(error);
+  } finally {
+    isPolling = false;
+    const pause = document.hidden ? HIDDEN_MS : Date.now() < busyUntil ? BUSY_MS : IDLE_MS + 100;
+    pollAfter(startedAt + pause - Date.now());
+  }
+}
+
+function apply(changed) {
+  if (changed.rows !== undefined) {
+    morph($("rows"), changed.rows);
+    $("tabs").replaceChildren(...parse(changed.tabs));
+    page.list = changed.list;
+    alertOf(changed);
+    showCount(changed.waiting);
+  }
+  if (changed.others !== undefined && $("others")) {
+    page.others = changed.others;
+    $("others").textContent = changed.others;
+  }
+  if (changed.messages === undefined || !$("messages")) return;
+  for (const id of ["head", "contact"]) replaceUnlessInUse($(id), changed[id]);
+  page.epoch = changed.epoch;
+  if (page.past) return; // newer messages do not follow those that are shown
+  const hasNew = morph($("messages"), changed.messages, true);
+  $("activity").textContent = changed.activity;
+  page.seen = changed.seen;
+  if (isFollowing) toEnd();
+  else if (hasNew) $("newest").hidden = false;
+}
+
+/** Put in the new HTML, unless somebody is filling in a form there: what they have begun stays. */
+function replaceUnlessInUse(element, html) {
+  const active = document.activeElement;
+  const isInUse = element.contains(active) && active.matches("input, select, textarea");
+  if (!isInUse) element.replaceChildren(...parse(html));
+}
+
+export function toEnd() {
+  const scroller = $("scroller");
+  if (scroller) scroller.scrollTop = scroller.scrollHeight;
+  isFollowing = true;
+}
+
+/** Return the elements of a part that our templates made: scripts in it do not run. */
+function parse(html) {
+  return [...new DOMParser().parseFromString(html, "text/html").body.children];
+}
+
+/** Make the children of `parent` those of the HTML, by their keys. Unchanged ones stay, so that a selection and
+ * loaded text survive. `keepOlder`: children before the first of the HTML stay. Returns whether one was added. */
+function morph(parent, html, keepOlder = false) {
+  const wanted = parse(html);
+  const existing = new Map([...parent.children].map((element) => [element.dataset.key, element]));
+  const oldest = wanted.find((element) => Number(element.dataset.at) > 0)?.dataset.at;
+  const isOlder = (element) => keepOlder && oldest && Number(element.dataset.at) < Number(oldest);
+  const hasOlder =
+    keepOlder && [...parent.children].some((element) => Number(element.dataset.at) > 0 && isOlder(element));
+  let isAdded = false;
+  const result = wanted
+    .filter((element) => !(hasOlder && element.dataset.key === "older"))
+    .map((element) => {
+      const before = existing.get(element.dataset.key);
+      if (before && shown.get(before)?.isEqualNode(element)) return before;
+      shown.set(element, element.cloneNode(true));
+      isAdded ||= !before;
+      return element;
+    });
+  const kept = hasOlder ? [...parent.children].filter((element) => isOlder(element) && !result.includes(element)) : [];
+  const all = [...kept, ...result];
+  const focused = parent.contains(document.activeElement) ? keyOf(document.activeElement) : "";
+  for (const element of [...parent.children]) if (!all.includes(element)) element.remove();
+  all.forEach((element, index) => {
+    if (parent.children[index] !== element) parent.insertBefore(element, parent.children[index] ?? null);
+  });
+  for (const element of result) window.htmx?.process(element);
+  if (focused && !parent.contains(document.activeElement))
+    all
+      .find((element) => element.dataset.key === focused)
+      ?.querySelector("a.row, button")
+      ?.focus();
+  return isAdded;
+}
+
+function keyOf(element) {
+  return element.closest("[data-key]")?.dataset.key ?? "";
+}
+
+/** Mark the words that were looked for in the message that was found. */
+function markHit() {
+  const hit = document.querySelector(".bubble.hit");
+  if (!hit) return;
+  const words = $("messages").dataset.find.toLowerCase().split(/\s+/).filter(Boolean);
+  const walker = document.createTreeWalker(hit.querySelector(".text") ?? hit, NodeFilter.SHOW_TEXT);
+  const nodes = [];
+  while (walker.nextNode()) nodes.push(walker.currentNode);
+  for (const node of nodes) {
+    const text = node.data.toLowerCase();
+    const word = words.find((each) => text.length === node.data.length && text.includes(each));
+    if (!word) continue;
+    const found = node.splitText(text.indexOf(word));
+    found.splitText(word.length);
+    const mark = document.createElement("mark");
+    found.replaceWith(mark);
+    mark.append(found);
+  }
+  isFollowing = false;
+  hit.scrollIntoView({ block: "center" });
+}
+
+export function startLive() {
+  const scroller = $("scroller");
+  if (scroller) {
+    toEnd();
+    markHit();
+    // A picture that has loaded, or a long text that was opened, does not push the end out of view.
+    new ResizeObserver(() => isFollowing && toEnd()).observe($("messages"));
+    scroller.addEventListener("scroll", () => {
+      isFollowing = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
+      if (isFollowing) $("newest").hidden = true;
+    });
+    $("newest").addEventListener("click", toEnd);
+  }
+  for (const element of document.querySelectorAll("#rows > *, #messages > *"))
+    shown.set(element, element.cloneNode(true));
+
+  // Older messages are put above what one reads: the reading place stays.
+  let heightBefore = 0;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target.dataset.key === "older") heightBefore = scroller.scrollHeight;
+  });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (event.target.closest?.("#messages") && heightBefore) {
+      scroller.scrollTop += scroller.scrollHeight - heightBefore;
+      heightBefore = 0;
+    }
+    const list = $("list-body")?.dataset.list;
+    if (event.target.id === "list-body" && list) page.list = list;
+  });
+  document.addEventListener("htmx:responseError", () => pollSoon());
+  document.addEventListener("htmx:sendError", () => pollSoon());
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) poll();
+  });
+  window.addEventListener("online", () => poll());
+  window.addEventListener("offline", () => poll());
+  pollAfter(IDLE_MS);
+}

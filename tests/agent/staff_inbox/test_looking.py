@@ -1,0 +1,188 @@
+"""What the inbox shows beside the messages: filters, hits of a search, reasons, colleagues, corrections."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from messaging.models import Conversation, Fact, Message, Presence, Turn
+from messaging.search.index import index_waiting
+from sessions_app.models import AgentProfile, Membership, WhatsAppSession
+from tests.support.messaging.admin import LogIn, create_outbound
+
+Says = Callable[..., Any]
+
+
+def page_of(conversation: Conversation) -> str:
+    return reverse("inbox-conversation", args=[conversation.pk])
+
+
+def said(received: Any) -> Message:
+    return Message.objects.get(pk=received.message_id)
+
+
+def do(client: Any, conversation: Conversation, name: str, **values: Any) -> Any:
+    return client.post(reverse("inbox-act", args=[conversation.pk, name]), values)
+
+
+@pytest.mark.parametrize(("wanted", "found"), [
+    ({"control": "human"}, 1), ({"control": "agent"}, 0), ({"label": "vip"}, 1), ({"label": "sale"}, 0),
+    ({"label": "vip", "control": "muted"}, 0),
+])  # fmt: skip
+def test_a_list_is_narrowed_by_label_and_control(
+    conversation: Conversation, staff_member: User, log_in: LogIn, wanted: dict[str, str], found: int
+) -> None:
+    Conversation.objects.update(control="human", labels=["vip"])
+    answer = log_in(staff_member).get(reverse("inbox"), wanted)
+    assert len(answer.context["rows"]) == found
+    assert all(f"{name}={value}" in answer.content.decode() for name, value in wanted.items())
+
+
+def test_a_found_message_is_shown_amid_its_neighbours(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    hit = said(says("The zebra has stripes"))
+    now = timezone.now()
+    for number in range(100):
+        create_outbound(conversation, status="sent", text=f"Line {number}", said_at=now + timedelta(seconds=number))
+    index_waiting()
+    client = log_in(staff_member)
+    (row,) = client.get(reverse("inbox"), {"q": "zebra"}).context["rows"]
+    answer = client.get(page_of(conversation), {"q": "zebra", "at": row["hit"]})
+    shown = [entry["message"].text for entry in answer.context["entries"]]
+    assert (row["hit"], row["words"]) == (str(hit.pk), "The zebra has stripes")
+    assert ("Line 5" in shown, "Line 99" in shown, answer.context["is_past"]) == (True, False, True)
+    assert f' hit" data-key="{hit.pk}"' in answer.content.decode()
+
+
+def test_a_stranger_is_shown_no_hit(
+    conversation: Conversation, says: Says, staff_stranger: User, log_in: LogIn
+) -> None:
+    says("The zebra has stripes")
+    index_waiting()
+    assert log_in(staff_stranger).get(reverse("inbox"), {"q": "zebra"}).context["rows"] == []
+
+
+def test_a_message_of_another_conversation_is_not_opened_here(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    other = said(says("Elsewhere", chat="5511955554444@s.whatsapp.net"))
+    answer = log_in(staff_member).get(page_of(conversation), {"at": str(other.pk)})
+    assert (answer.status_code, answer.context["hit"]) == (200, None)
+
+
+def test_who_looks_and_who_types_is_shown_to_others(
+    conversation: Conversation, staff_member: User, admin: User, log_in: LogIn
+) -> None:
+    poll = {"open": str(conversation.pk), "visible": "1"}
+    log_in(admin).get(reverse("inbox-poll"), poll | {"typing": "1"})
+    changed = log_in(staff_member).get(reverse("inbox-poll"), poll).json()
+    assert changed["others"] == "admin is typing …"
+    again = log_in(staff_member).get(reverse("inbox-poll"), poll | {"others": changed["others"]}).json()
+    assert "others" not in again
+
+
+def test_a_stranger_is_not_recorded_as_looking(conversation: Conversation, staff_stranger: User, log_in: LogIn) -> None:
+    log_in(staff_stranger).get(reverse("inbox-poll"), {"open": str(conversation.pk), "visible": "1"})
+    assert not Presence.objects.exists()
+
+
+def test_a_message_without_an_answer_says_why(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    message = said(says("Old news", age=timedelta(days=3)))
+    answer = log_in(staff_member).get(reverse("inbox-why", args=[conversation.pk, message.pk]))
+    assert "max_answer_age_s" in answer.content.decode()
+
+
+def test_a_failed_turn_is_told_in_staffs_words(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    Turn.objects.create(
+        conversation=conversation,
+        outcome="failed",
+        reason="timeout: The model took too long.",
+        started_at=timezone.now(),
+    )
+    page = log_in(staff_member).get(page_of(conversation)).content.decode()
+    assert "the language model did not answer" in page
+    assert ("It was run again." in page, "Run again" in page) == (True, False)  # no message is left to answer
+
+
+@pytest.mark.parametrize(("role", "kept_as", "status"), [
+    ("operator", "fact", 200), ("operator", "instruction", 403), ("admin", "instruction", 200), ("admin", "song", 400),
+])  # fmt: skip
+def test_a_correction_is_kept_where_one_may_keep_it(
+    conversation: Conversation, says: Says, staff_member: User, admin: User, log_in: LogIn, role: str, kept_as: str,
+    status: int,
+) -> None:  # fmt: skip
+    message = create_outbound(conversation, status="sent")
+    client = log_in(admin if role == "admin" else staff_member)
+    values = {"row": str(message.pk), "text": "We open at nine.", "as": kept_as}
+    assert do(client, conversation, "correct", **values).status_code == status
+    is_fact = Fact.objects.filter(text="We open at nine.", contact=conversation.contact).exists()
+    profile = AgentProfile.objects.get(pk=conversation.session.agent_profile_id)
+    is_instruction = profile.instructions.endswith("We open at nine.")
+    assert (is_fact, is_instruction) == (
+        status == 200 and kept_as == "fact",
+        status == 200 and kept_as == "instruction",
+    )
+    assert profile.version == (2 if is_instruction else 1)
+
+
+def test_a_correction_of_a_profile_changed_meanwhile_is_refused(
+    conversation: Conversation, admin: User, log_in: LogIn
+) -> None:
+    message = create_outbound(conversation, status="sent")
+    values = {"row": str(message.pk), "text": "We open at nine.", "as": "instruction", "version": "7"}
+    assert do(log_in(admin), conversation, "correct", **values).status_code == 409
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("done", {"last": "2026-01-01T00:00:00+00:00"}),
+    ("snooze", {"last": "2026-01-01T00:00:00+00:00", "hours": "1"}),
+    ("labels", {"seen_labels": "vip", "labels": "sale"}),
+])  # fmt: skip
+def test_a_stale_page_overwrites_nothing(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, name: str, values: dict[str, str]
+) -> None:
+    says("New words")
+    answer = do(log_in(staff_member), conversation, name, **values)
+    conversation.refresh_from_db()
+    assert (answer.status_code, conversation.done_at, conversation.snoozed_until, conversation.labels) == (
+        409, None, None, [],
+    )  # fmt: skip
+
+
+def test_what_a_message_said_before_its_edit_is_shown(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    message = said(says("Five chairs"))
+    Message.objects.filter(pk=message.pk).update(
+        edited_at=timezone.now(), text="Six chairs", earlier_texts=[{"text": "Five <b>chairs", "until": "2026"}]
+    )
+    page = log_in(staff_member).get(page_of(conversation)).content.decode()
+    assert ("Five &lt;b&gt;chairs" in page, "Six chairs" in page) == (True, True)
+    Message.objects.filter(pk=message.pk).update(revoked_at=timezone.now())
+    assert "chairs" not in log_in(staff_member).get(page_of(conversation)).content.decode()
+
+
+@pytest.mark.parametrize("name", ["draft", "summarize", "tasks", "reset"])
+def test_buttons_run_only_the_commands_that_have_one_and_viewers_none(
+    conversation: Conversation, session: WhatsAppSession, says: Says, staff_member: User, staff_viewer: User,
+    log_in: LogIn, name: str,
+) -> None:  # fmt: skip
+    says("Hello")
+    Membership.objects.create(session=session, user=staff_viewer)
+    route = reverse("inbox-ask", args=[conversation.pk, name])
+    assert log_in(staff_viewer).post(route).status_code == 403
+    assert log_in(staff_member).post(route).status_code == (404 if name == "reset" else 200)
+    assert not Message.objects.filter(direction="outbound").exists()
+
+
+def test_the_app_can_be_installed_from_its_manifest(client: Any, uncollected: None) -> None:
+    values = client.get(reverse("inbox-manifest")).json()
+    assert (values["start_url"], values["display"]) == (reverse("inbox"), "standalone")
+    assert {icon["sizes"] for icon in values["icons"]} >= {"192x192", "512x512"}

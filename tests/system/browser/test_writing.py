@@ -1,0 +1,231 @@
+"""Writing and finding in a real browser: drafts, files, quotes, saved replies, search, and the keyboard alone."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.support.application import Application
+from tests.support.browser import PHONE, StaffBrowser
+from tests.support.fake_openai import FakeOpenAI
+from tests.support.fake_zapw import FakeZapw
+
+People = Callable[..., StaffBrowser]
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738"
+    "550000000049454e44ae426082"
+)
+
+
+def becomes_true(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> bool:
+    give_up_at = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_draft_survives_a_reload_a_click_and_another_conversation(
+    opened: Page, contact: Any, new_contact: Callable[[], Any]
+) -> None:
+    opened.fill("#text", "I will look it up")
+    opened.get_by_role("button", name="Take over").click()
+    expect(opened.locator("#head")).to_contain_text("olga has taken over")
+    expect(opened.locator("#text")).to_have_value("I will look it up")
+    other = new_contact()
+    other.says("Hello")
+    opened.locator(f'a.row[href*="{other.path}"]').click()
+    expect(opened.locator("#text")).to_have_value("")
+    opened.goto(contact.path)
+    opened.reload()
+    expect(opened.locator("#text")).to_have_value("I will look it up")
+
+
+def test_a_saved_reply_is_chosen_by_its_shortcut_with_the_contacts_name(
+    opened: Page, application: Application, contact: Any
+) -> None:
+    application.rows(
+        "INSERT INTO messaging_savedreply (id, session_id, shortcut, text, created_at, updated_at)"
+        " VALUES (gen_random_uuid(), NULL, %s, 'Hello {name}! Until six.', now(), now())",
+        f"hours{contact.phone}",
+    )
+    application.rows("UPDATE messaging_contact SET name = 'Ana' WHERE phone = %s", f"+{contact.phone}")
+    opened.locator("#text").press_sequentially(f"/hours{contact.phone[-4:]}"[:6])
+    option = opened.locator("#replies li", has_text="Until six").first
+    expect(option).to_contain_text("Hello Ana! Until six.")
+    opened.press("#text", "Enter")
+    expect(opened.locator("#text")).to_have_value("Hello Ana! Until six.")
+    opened.press("#text", "Enter")
+    expect(opened.locator(".bubble.by-staff")).to_contain_text("Hello Ana! Until six.")
+
+
+def test_pictures_go_both_ways(opened: Page, contact: Any, zapw: FakeZapw, tmp_path: Path) -> None:
+    picture = tmp_path / "a chair.png"
+    picture.write_bytes(PNG)
+    opened.set_input_files("#file", picture)
+    expect(opened.locator("#attached")).to_contain_text("a chair.png")
+    opened.fill("#text", "This one?")
+    opened.press("#text", "Enter")
+    image = opened.locator(".bubble.by-staff img")
+    image.wait_for()
+    assert becomes_true(lambda: image.evaluate("image => image.complete && image.naturalWidth === 1"))
+    expect(opened.locator("#attached")).to_be_hidden()
+    assert becomes_true(lambda: any(sent["type"] == "image" for sent in zapw.sent if sent["jid"][:13] == contact.phone))
+    contact.says("And this", kind="image", mimetype="image/png")
+    expect(opened.locator(".bubble.theirs", has_text="And this")).to_be_visible()
+
+
+def test_a_pasted_and_a_dropped_file_is_attached(opened: Page) -> None:
+    for kind in ("paste", "drop"):
+        opened.evaluate(
+            """kind => {
+            const data = new DataTransfer();
+            data.items.add(new File(["a,b"], `${kind}.csv`, {type: "text/csv"}));
+            const event = kind === "paste" ? new ClipboardEvent("paste", {clipboardData: data, cancelable: true})
+                : new DragEvent("drop", {dataTransfer: data, cancelable: true, bubbles: true});
+            document.getElementById(kind === "paste" ? "text" : "scroller").dispatchEvent(event);
+        }""",
+            kind,
+        )
+        expect(opened.locator("#attached")).to_contain_text(f"{kind}.csv")
+        opened.get_by_role("button", name="Remove the file").click()
+
+
+def test_a_quoted_message_is_shown_with_the_reply(opened: Page) -> None:
+    bubble = opened.locator(".bubble.theirs")
+    bubble.hover()
+    bubble.get_by_role("button", name="Quote").click()
+    expect(opened.locator("#quoting")).to_contain_text("Good morning")
+    opened.get_by_role("button", name="Emoji").click()
+    opened.locator("#emoji button", has_text="👍").click()
+    expect(opened.locator("#text")).to_have_value("👍")
+
+
+def test_the_page_says_why_the_agent_said_that_and_takes_a_correction(opened: Page, contact: Any) -> None:
+    bubble = opened.locator(".bubble.by-agent")
+    bubble.hover()
+    bubble.get_by_role("button", name="Why?").click()
+    why = opened.locator("#why")
+    expect(why).to_contain_text("version 1")
+    expect(why).to_contain_text("Messages that it was shown (1)")
+    why.locator("textarea").fill("Is called Dr. Silva")
+    why.get_by_role("button", name="Keep as a fact").click()
+    expect(opened.locator("#said")).to_contain_text("Stored as a fact")
+    opened.reload()
+    expect(opened.locator("#contact")).to_contain_text("Is called Dr. Silva")
+
+
+def test_a_draft_of_the_model_is_put_into_the_empty_box(opened: Page, model: FakeOpenAI, contact: Any) -> None:
+    model.say("Gladly, on Tuesday.")
+    opened.get_by_role("button", name="Draft a reply").click()
+    expect(opened.locator("#text")).to_have_value("Gladly, on Tuesday.")
+    model.say("They greeted us.")
+    opened.get_by_role("button", name="Summarize").click()
+    expect(opened.locator("#result")).to_contain_text("They greeted us.")
+    assert len(contact.heard) == 1
+
+
+def test_a_search_opens_the_message_with_the_word_marked(olga: StaffBrowser, contact: Any) -> None:
+    contact.says("The xylophone has arrived")
+    for number in range(3):
+        contact.says(f"Something else {number}")
+    page = olga.page("/admin/inbox/")
+    row = page.locator(f'a.row[href*="{contact.path}"][href*="at="]')
+    for _ in range(20):  # the index is filled a moment later
+        page.fill("#q", "")
+        page.fill("#q", "xylophone")
+        page.wait_for_url("**q=xylophone**")
+        page.wait_for_timeout(500)
+        if row.count():
+            break
+    expect(row).to_contain_text("xylophone")
+    row.click()
+    expect(page.locator(".bubble.hit mark")).to_have_text("xylophone")
+
+
+def test_older_messages_are_read_on_scroll_without_a_jump(
+    olga: StaffBrowser, application: Application, contact: Any
+) -> None:
+    contact.says("Newest")
+    page = olga.page(contact.path)
+    page.locator(".bubble.by-agent").wait_for()
+    application.rows(
+        "INSERT INTO messaging_message (id, session_id, conversation_id, direction, author, kind, status, unanswered,"
+        " text, details, quoted_provider_id, tries, error_code, error, said_at, created_at, provider_message_id)"
+        " SELECT gen_random_uuid(), session_id, id, 'inbound', 'contact', 'text', 'handled', 'history',"
+        " 'Line ' || number, '{}', '', 0, '', '', now() - interval '1 hour' - number * interval '1 minute', now(),"
+        " 'old-' || number || address"
+        " FROM messaging_conversation, generate_series(1, 150) number WHERE address LIKE %s",
+        f"{contact.phone}@%",
+    )
+    page.reload()
+    expect(page.locator(".bubble")).to_have_count(60)
+    page.locator("#scroller").evaluate("scroller => { scroller.scrollTop = 150 }")
+    first = page.locator(".bubble").first
+    text = first.locator(".text").inner_text()
+    page.locator("#scroller").evaluate("scroller => { scroller.scrollTop = 0 }")
+    expect(page.locator(".bubble")).not_to_have_count(60)
+    same = page.locator(".bubble", has=page.get_by_text(text, exact=True))
+    expect(same).to_be_in_viewport()
+    contact.says("While you read")
+    expect(page.locator("#newest")).to_be_visible()
+    expect(same).to_be_in_viewport()
+    page.click("#newest")
+    expect(page.locator(".bubble", has_text="While you read").first).to_be_in_viewport()
+
+
+def test_all_is_done_with_the_keyboard_alone(olga: StaffBrowser, contact: Any, new_contact: Callable[[], Any]) -> None:
+    contact.says("First")
+    other = new_contact()
+    other.says("Second")
+    page = olga.page("/admin/inbox/")
+    page.locator(f'a.row[href*="{contact.path}"]').wait_for()
+    page.keyboard.press("?")
+    expect(page.locator("#keys-dialog")).to_contain_text("Assign to me")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    focused = page.locator("a.row:focus")
+    assert focused.get_attribute("href") == page.locator("a.row").first.get_attribute("href")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/inbox/[0-9a-f-]{36}/"))
+    page.locator("#assign-me").wait_for()
+    page.keyboard.press("a")
+    expect(page.locator("#assign-me")).to_have_count(0)
+    page.keyboard.press("r")
+    page.keyboard.type("Typed, not clicked")
+    page.keyboard.press("Enter")
+    expect(page.locator(".bubble.by-staff")).to_contain_text("Typed, not clicked")
+    page.keyboard.press("Escape")
+    page.keyboard.press("e")
+    expect(page.locator("#head")).to_contain_text("Done")
+
+
+def test_at_least_six_conversations_are_visible_on_a_phone(people: People, new_contact: Callable[[], Any]) -> None:
+    for number in range(7):
+        new_contact().says(f"Question {number}")
+    page = people("olga", viewport=PHONE).page("/admin/inbox/")
+    page.locator("a.row").nth(6).wait_for()
+    bottoms = page.locator("a.row").evaluate_all("rows => rows.map(row => row.getBoundingClientRect().bottom)")
+    assert sum(bottom <= PHONE["height"] for bottom in bottoms) >= 6
+    page.locator("a.row").first.click()
+    expect(page.locator("#send")).to_be_in_viewport()
+    page.get_by_role("button", name="Contact").click()
+    expect(page.locator("#contact")).to_be_visible()
+    page.locator("#contact").get_by_role("button", name="Close").click()
+    page.locator("a.back").click()
+    expect(page.locator("a.row").first).to_be_visible()
+
+
+def test_an_idle_inbox_asks_at_most_five_times_in_ten_seconds(opened: Page) -> None:
+    opened.wait_for_timeout(5000)  # what has just been done is over
+    asked: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.wait_for_timeout(10_000)
+    assert 1 <= len(asked) <= 5, asked
