@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "messaging.Turn": "neurology",
         "commands.CommandRun": "terminal",
         "messaging.Media": "attach_file",
+        "messaging.LibraryFile": "folder_open",
     },
     "Set up": {
         "sessions_app.WhatsAppSession": "smartphone",

@@ -85,6 +85,8 @@ MATRIX: dict[str, dict[str, Access]] = {
     "knowledge-list": {"GET": SEE_SESSIONS, "POST": MANAGE_ALL},
     "knowledge-detail": {"GET": SEE_SESSIONS, "PATCH": MANAGE_ALL, "DELETE": MANAGE_ALL},
     "knowledge-search": {"GET": SEE_SESSIONS},
+    "library-file-list": {"GET": SEE_SESSIONS, "POST": MANAGE_ALL},
+    "library-file-detail": {"GET": SEE_SESSIONS, "PATCH": MANAGE_ALL, "DELETE": MANAGE_ALL},
     "media-detail": {"GET": READ},
     "media-content": {"GET": READ},
     "message-list": {"GET": READ, "POST": SEND},

@@ -101,6 +101,7 @@ class ChatCommand:
 
     `allowed`: who may run it. `reads_only`: no effect, may be run again. `asks_model`: reads only and waits for the
     model, so it runs outside of any transaction. `changes_control`: as a tool it takes effect together with the answer.
+    `offer`: what the model is told of the tool in a conversation, None where it cannot be used.
     """
 
     name: str
@@ -115,6 +116,7 @@ class ChatCommand:
     reads_only: bool = False
     asks_model: bool = False
     changes_control: bool = False
+    offer: Callable[[Conversation, ToolSpec], ToolSpec | None] | None = None
 
     @property
     def tool_name(self) -> str:
@@ -128,6 +130,10 @@ class ChatCommand:
             case By.ADMIN:
                 return bool(self.allowed & {By.ADMIN, By.STAFF})
         return by in self.allowed
+
+    def tool_spec_for(self, conversation: Conversation) -> ToolSpec | None:
+        """Return the tool as it is offered in this conversation; None if it has nothing to do there."""
+        return self.tool_spec() if self.offer is None else self.offer(conversation, self.tool_spec())
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the arguments."""

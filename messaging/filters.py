@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django_filters import UUIDFilter
 
-from messaging.models import STATUSES, Contact, Conversation, Knowledge, Message, Turn, WebhookDelivery
+from messaging.models import STATUSES, Contact, Conversation, Knowledge, LibraryFile, Message, Turn, WebhookDelivery
 from messaging.search.people import contact_matches, filter_by_phone
 from messaging.search.ranking import filter_by_words
 from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since, UserFilter
@@ -80,6 +80,14 @@ class ConversationFilters(FilterSet):
 
     def filter_phone(self, conversations: QuerySet, name: str, phone: str) -> QuerySet:  # noqa: ARG002
         return filter_by_phone(conversations, phone, path="contact__")
+
+
+class LibraryFilters(FilterSet):
+    agent_profile = UUIDFilter(field_name="agent_profile_id")
+
+    class Meta:
+        model = LibraryFile
+        fields: list[str] = []
 
 
 class KnowledgeFilters(FilterSet):

@@ -92,8 +92,9 @@ def send_media(
     by: User | None = None,
     quoted: Message | None = None,
     message_id: UUID | None = None,
+    control_epoch: int | None = None,
 ) -> Message:
-    """Queue a file. `message_id` and errors are as of `send_text`."""
+    """Queue a file. `message_id`, `control_epoch` and errors are as of `send_text`."""
     adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)
     denial_reason = adapter.file_denial_reason(
@@ -113,6 +114,7 @@ def send_media(
             message_id=message_id,
             text=caption.strip(),
             kind=file.kind.value,
+            control_epoch=control_epoch,
         )
         media = Media(
             message=message,
@@ -121,6 +123,10 @@ def send_media(
             size_bytes=file.size_bytes,
             downloadable=True,
         )
+        if file.stored_as:
+            media.file.name = file.stored_as
+            media.save()
+            return message
         media.file.save(file.filename, file.content, save=False)
         try:
             media.save()

@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from messaging.events.views import EventFeed
 from messaging.knowledge.views import KnowledgeViewSet
+from messaging.library.views import LibraryFileViewSet
 from messaging.teamwork.views import NoteViewSet, SavedReplyViewSet
 from messaging.views import (
     ContactViewSet,
@@ -20,6 +21,7 @@ router = SimpleRouter()
 router.register("contacts", ContactViewSet, basename="contact")
 router.register("conversations", ConversationViewSet, basename="conversation")
 router.register("knowledge", KnowledgeViewSet, basename="knowledge")
+router.register("library-files", LibraryFileViewSet, basename="library-file")
 router.register("media", MediaViewSet, basename="media")
 router.register("messages", MessageViewSet, basename="message")
 router.register("saved-replies", SavedReplyViewSet, basename="saved-reply")

@@ -38,6 +38,8 @@ REASONS = [
     (SENDING, "invalid", "reply_to", "There is no such message in this conversation."),
     ("POST /api/v1/conversations/{id}/assign/", "invalid", "user", "This person may not answer in this conversation."),
     ("POST /api/v1/knowledge/", "invalid", "agent_profile", "There is no such profile."),
+    ("POST /api/v1/library-files/", "invalid", "agent_profile", "There is no such profile."),
+    ("POST /api/v1/library-files/", "invalid", "file", "The file is empty."),
     ("POST /api/v1/saved-replies/", "invalid", "session", "There is no such session."),
     # So does the time.
     ("POST /api/v1/auth/keys/", "invalid", "expires_at", "Must be in the future."),

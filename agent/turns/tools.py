@@ -66,7 +66,8 @@ class Toolbox:
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
-        return tuple(command.tool_spec() for command in self._commands.values())
+        specs = (command.tool_spec_for(self._conversation) for command in self._commands.values())
+        return tuple(spec for spec in specs if spec is not None)
 
     @property
     def defers_handoff(self) -> bool:
@@ -107,6 +108,9 @@ class Toolbox:
         )
         done_now = CommandRun.objects.filter(pk__in=[done.pk for done in (*self._runs, *unrepeated)], turn=None)
         done_now.update(turn=turn)
+        sent = [done.data["message"] for done in (*self._runs, *unrepeated) if done.data.get("message")]
+        if sent:  # what a tool sent belongs to this answer
+            Message.objects.filter(pk__in=sent, conversation=self._conversation, turn=None).update(turn=turn)
         return []
 
     def _run_call(self, request: ToolRequest, *, position: int) -> PromptMessage:

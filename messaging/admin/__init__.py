@@ -1,5 +1,5 @@
 """The admin pages of this app: importing this package registers them."""
 
-from messaging.admin import contacts, conversations, events, knowledge, messages, teamwork, turns, webhooks
+from messaging.admin import contacts, conversations, events, knowledge, library, messages, teamwork, turns, webhooks
 
-__all__ = ["contacts", "conversations", "events", "knowledge", "messages", "teamwork", "turns", "webhooks"]
+__all__ = ["contacts", "conversations", "events", "knowledge", "library", "messages", "teamwork", "turns", "webhooks"]

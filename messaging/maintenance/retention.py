@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from messaging.media.files import unused
+from messaging.media.files import LIBRARY, unused
 from messaging.models import (
     Conversation,
     Embedding,
@@ -159,8 +159,9 @@ def _delete_files(names: list[str]) -> None:
 
 
 def files_of(rows: QuerySet[Media]) -> list[str]:
-    """Return the names of what is stored of these: the files, and the previews of images."""
-    return [name for names in rows.values_list("file", "preview") for name in names if name]
+    """Return the names of what is stored of these alone: the files, and the previews of images."""
+    names = (name for names in rows.values_list("file", "preview") for name in names if name)
+    return [name for name in names if not name.startswith(f"{LIBRARY}/")]  # may be sent again
 
 
 def _empty_media(ids: list[Any]) -> None:

@@ -20,12 +20,13 @@ from django.utils import timezone
 from agent.bridges.base import OutgoingFile
 from agent.bridges.events import Kind
 from messaging.media.types import EXTENSIONS, HEAD_BYTES, OTHER, PLAIN_TEXT, SUPPORTED, detect
-from messaging.models import Media
+from messaging.models import LibraryFile, Media
 from whatsapp_agent.errors import AppError, InvalidInput, NotFound
 from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, fetch
 
 MAX_NAME_LENGTH = 100
 PUBLIC_FOR_S = 3600
+LIBRARY = "library"
 UNUSED_AFTER = timedelta(days=1)
 FETCH_TIMEOUT_S = 30.0
 OWN_NAME = frozenset({OTHER, PLAIN_TEXT})  # many kinds of files: none has to be called .bin or .txt
@@ -42,13 +43,14 @@ class FileTooLarge(AppError):
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file that came in and may leave."""
+    """A file that came in and may leave. `stored_as`: its name in the storage, if it is there already."""
 
     content: File
     kind: Kind
     mime_type: str
     filename: str
     size_bytes: int
+    stored_as: str = ""
 
 
 def take(content: IO[bytes], *, name: str, size_bytes: int) -> NewFile:
@@ -175,8 +177,8 @@ def unused() -> Iterator[str]:
     A file younger than UNUSED_AFTER may belong to a message that is just being queued.
     """
     before = timezone.now() - UNUSED_AFTER
-    for folder in _months():
-        used = {
+    for folder in (*_months(), *_other_folders()):
+        used = set(LibraryFile.objects.filter(file__startswith=f"{folder}/").values_list("file", flat=True)) | {
             name
             for field in ("file", "preview")
             for name in Media.objects.filter(**{f"{field}__startswith": f"{folder}/"}).values_list(field, flat=True)
@@ -185,6 +187,12 @@ def unused() -> Iterator[str]:
             kept = f"{folder}/{name}"
             if kept not in used and default_storage.get_modified_time(kept) < before:
                 yield kept
+
+
+def _other_folders() -> Iterator[str]:
+    """Yield the folders besides: what agent profiles may send (`library_path`)."""
+    if default_storage.exists("") and LIBRARY in default_storage.listdir("")[0]:
+        yield LIBRARY
 
 
 def _months() -> Iterator[str]:

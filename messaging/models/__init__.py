@@ -4,6 +4,7 @@ from messaging.models.contacts import Contact, ContactAlias, ContactQuerySet
 from messaging.models.conversations import STATUSES, Conversation, ConversationQuerySet, Note, NoteQuerySet
 from messaging.models.events import CurrentTransaction, Event, EventQuerySet, webhook_id_of
 from messaging.models.knowledge import Knowledge, KnowledgePart, KnowledgeQuerySet
+from messaging.models.library import LibraryFile, LibraryFileQuerySet
 from messaging.models.memory import Fact, Summary
 from messaging.models.messages import (
     CallEvent,
@@ -46,6 +47,8 @@ __all__ = [
     "Knowledge",
     "KnowledgePart",
     "KnowledgeQuerySet",
+    "LibraryFile",
+    "LibraryFileQuerySet",
     "Media",
     "MediaQuerySet",
     "Message",

@@ -18,7 +18,7 @@ from accounts.credentials.keys import create_key
 from accounts.models import Role, Scope, User
 from accounts.permissions import MATRIX, as_markdown
 from commands.models import CommandRun
-from messaging.models import Contact, Conversation, Knowledge, Media, Message, SavedReply, Turn
+from messaging.models import Contact, Conversation, Knowledge, LibraryFile, Media, Message, SavedReply, Turn
 from messaging.webhooks.deliveries import send_test
 from messaging.webhooks.endpoints import create_endpoint
 from sessions_app.models import AgentProfile, Membership, WhatsAppSession
@@ -116,6 +116,9 @@ def world(simulator, profile, settings, tmp_path):
             ).pk,
             "key": key.pk,
             "knowledge": Knowledge.objects.create(agent_profile=own_profile, title="Opening", text="At nine.").pk,
+            "library-file": LibraryFile.objects.create(
+                agent_profile=own_profile, name="prices", kind="document", mime_type="application/pdf", size_bytes=5
+            ).pk,
             "saved-reply": SavedReply.objects.create(session=session, shortcut="hours", text="We open at 9.").pk,
             "media": Media.objects.create(message=message, file=ContentFile(b"%PDF-", name="receipt.pdf")).pk,
             "webhook-endpoint": endpoint.pk,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.management import call_command
 
 from accounts.models import User
@@ -14,10 +15,13 @@ from agent.turns.turn import take_turn
 from commands.models import CommandRun
 from commands.registry import By, all_commands, get
 from messaging import control
+from messaging.library import entries
+from messaging.media.files import take
 from messaging.models import Conversation, Message, ToolCall
 from sessions_app.models import AgentProfile
 from tests.commands.conftest import History
 from tests.conftest import as_user
+from tests.support.messaging.files import PDF
 
 pytestmark = pytest.mark.usefixtures("profile")
 
@@ -115,6 +119,17 @@ CASES: dict[str, Case] = {
         arguments={"instructions": "You sell tea."},
         typed="You sell tea.",
     ),
+    "file": Case(
+        lambda h: list(h.current().messages.filter(kind="document").values_list("status", flat=True)),
+        ["queued"],
+        arguments={"name": "price list"},
+        typed="price list",
+        given=lambda conversation: entries.add_file(
+            agent_profile=conversation.session.agent_profile,
+            name="price list",
+            file=take(ContentFile(PDF), name="prices.pdf", size_bytes=len(PDF)),
+        ),
+    ),
     "draft": Case(
         lambda h: h.last_data().get("draft"),
         "We will be there.",
@@ -140,7 +155,8 @@ def run_in_chat(says, model) -> Run:
         else:
             received = says(f"/{name} @Ana {case.typed}", chat=OWNER)
         take_turn(received.conversation_id)
-        reply = Message.objects.filter(conversation=received.conversation_id, direction="outbound").latest("created_at")
+        replies = Message.objects.filter(conversation=received.conversation_id, direction="outbound", kind="text")
+        reply = replies.latest("created_at")
         assert reply.text == CommandRun.objects.get().text
 
     return run

@@ -1,0 +1,1 @@
+"""Files that agent profiles may send."""
