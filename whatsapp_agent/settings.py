@@ -19,6 +19,7 @@ env.read_dotenv(BASE_DIR / ".env")
 
 # --- Data --------------------------------------------------------------------------------------------------------
 DATA_DIR = env.directory("DATA_DIR", default=BASE_DIR / ".data")
+STATIC_DIR = env.directory("STATIC_ROOT", default=DATA_DIR / "static")
 DATABASE_URL = env.database_url("DATABASE_URL")  # empty: the embedded server
 DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", default=20, minimum=2)  # connections per process
 TIME_ZONE = env.time_zone("TIME_ZONE")  # of the admin and the agent; the API and the database use UTC
@@ -237,7 +238,7 @@ EMAIL_USE_TLS, EMAIL_USE_SSL = _mail["EMAIL_USE_TLS"], _mail["EMAIL_USE_SSL"]
 EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = EMAIL_FROM
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = STATIC_DIR
 MEDIA_ROOT = DATA_DIR / "media"
 STORAGES = {
     "default": {"BACKEND": "whatsapp_agent.storage.private_files.PrivateStorage"},

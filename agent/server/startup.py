@@ -167,7 +167,8 @@ def _fingerprint_of_static_files() -> str:
     for finder in get_finders():
         for name, storage in finder.list([]):
             found = Path(storage.path(name)).stat()
-            digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+            # Whole seconds: an image that is pulled has no fractions.
+            digest.update(f"{name}\0{found.st_size}\0{int(found.st_mtime)}\n".encode())
     return digest.hexdigest()
 
 

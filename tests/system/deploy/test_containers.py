@@ -1,0 +1,112 @@
+"""compose.yaml, the Dockerfile and the systemd units: what holds of them without running them."""
+
+import re
+from configparser import ConfigParser
+from typing import Any
+
+import pytest
+import yaml
+from django.core.management import get_commands
+
+from tests.support.application import ROOT
+
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+KNOWN = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+
+
+def instructions(name: str) -> list[str]:
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return [line.partition(" ")[2].strip() for line in joined.splitlines() if line.startswith(f"{name} ")]
+
+
+def test_nothing_but_the_web_port_is_published_and_that_on_this_machine_alone() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {name: ["${PUBLISH:-127.0.0.1:8000}:8000"] for name in ("agent", "web")}
+    assert not [name for name, service in SERVICES.items() if service.get("network_mode") or service.get("privileged")]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_starts_by_its_profile_and_again_when_it_ends(name: str) -> None:
+    service = SERVICES[name]
+    assert len(service["profiles"]) == 1
+    assert service["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize(
+    ("profile", "services"),
+    [
+        ("plain", {"agent"}),
+        ("scale", {"web", "worker", "database", "redis"}),
+        ("waha", {"waha"}),
+        ("evolution", {"evolution", "evolution-database"}),
+        ("zapw", {"zapw"}),
+    ],
+)
+def test_a_profile_is_complete(profile: str, services: set[str]) -> None:
+    assert {name for name, service in SERVICES.items() if service["profiles"] == [profile]} == services
+    wanted = {needed for name in services for needed in SERVICES[name].get("depends_on", {})}
+    assert wanted <= services
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if "depends_on" in SERVICES[name]])
+def test_a_service_waits_until_what_it_needs_is_healthy(name: str) -> None:
+    for needed, how in SERVICES[name]["depends_on"].items():
+        assert how == {"condition": "service_healthy"}
+        assert "healthcheck" in SERVICES[needed] or ("build" in SERVICES[needed] and instructions("HEALTHCHECK"))
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|KEY|SECRET|TOKEN", variable):
+                assert re.fullmatch(r"\$\{[A-Z_]+:-\}", str(value)), f"{name}: {variable}"
+    assert not re.search(r"://\w+:\w+@", (ROOT / "compose.yaml").read_text())
+
+
+def test_every_variable_of_the_file_is_documented() -> None:
+    page = (ROOT / "docs" / "containers.md").read_text()
+    used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text()))
+    assert {name for name in used if name not in KNOWN and f"`{name}`" not in page} == set()
+
+
+@pytest.mark.parametrize("name", ["agent", "web", "worker"])
+def test_our_services_are_given_settings_that_exist_and_time_to_end(name: str) -> None:
+    service = SERVICES[name]
+    assert set(service["environment"]) <= KNOWN
+    assert service["stop_grace_period"] == "30s"
+    assert service["env_file"] == ".env"
+    assert "files:/srv/agent/data" in service["volumes"]
+    assert service.get("command", ["up"])[0] in get_commands()
+
+
+def test_the_image_runs_as_a_user_of_its_own_and_says_whether_it_is_well() -> None:
+    assert len(instructions("FROM")) == 2
+    assert DOCKERFILE.index("\nUSER agent") < DOCKERFILE.index("\nENTRYPOINT")
+    assert "USER root" not in DOCKERFILE
+    (check,) = instructions("HEALTHCHECK")
+    assert "/health/" in check
+    given = {pair.partition("=")[0] for line in instructions("ENV") for pair in line.split()}
+    assert given - {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"} - KNOWN <= {
+        "PIP_NO_CACHE_DIR",
+        "PIP_DISABLE_PIP_VERSION_CHECK",
+    }
+
+
+def test_no_secret_and_no_data_goes_into_the_image() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".env", ".data*", ".git", ".venv"} <= set(ignored)
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_systemd_unit_runs_a_command_that_exists_and_lets_it_end(path: Any) -> None:
+    unit = ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(path)
+    service = unit["Service"]
+    assert service["ExecStart"].split()[1] in get_commands()
+    assert (service["KillMode"], service["User"]) == ("mixed", "whatsapp-agent")
+    assert int(service["TimeoutStopSec"]) >= 40
+    assert {pair.partition("=")[0] for pair in service["Environment"].split()} - {"PYTHONUNBUFFERED"} <= KNOWN
