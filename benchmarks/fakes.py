@@ -164,8 +164,9 @@ class Poster(asyncio.Protocol):
 class Webhooks:
     """Posts message.received events over a few kept-alive connections, as zapw's one process does."""
 
-    def __init__(self, *, port: int, path: str) -> None:
+    def __init__(self, *, port: int, path: str, session: str = "sales") -> None:
         self._port = port
+        self._session = session
         self._head = (
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
             "X-Webhook-Event: message.received\r\nContent-Length: "
@@ -178,7 +179,7 @@ class Webhooks:
     def message(self, conversation: int, text: str = "When are you open on Saturday, please") -> bytes:
         now_ms = int(time.time() * 1000)
         body = (
-            f'{{"sessionId":"sales","origin":"5511999990000","eventType":"message.received","timestamp":{now_ms},'
+            f'{{"sessionId":"{self._session}","origin":"5511999990000","eventType":"message.received","timestamp":{now_ms},'
             f'"data":{{"from":"{phone(conversation)}@s.whatsapp.net","to":"5511999990000:12@s.whatsapp.net",'
             f'"messageId":"3EB0{self._run:X}{next(self._count):08X}","timestamp":{now_ms // 1000 * 1000},'
             f'"isGroup":false,"type":"text","text":"{text}"}}}}'

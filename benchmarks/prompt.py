@@ -22,6 +22,7 @@ from agent.bridges.addresses import read_address
 from agent.bridges.events import Kind, MessageReceived
 from agent.turns.summary import compact_early, schedule
 from agent.turns.turn import take_turn
+from benchmarks.chart import Panel, draw
 from benchmarks.seed import NO_LOOP_LIMITS
 from messaging.history.facts import remember
 from messaging.inbound import receive_message
@@ -115,51 +116,17 @@ def report(asked: Sequence[Asked]) -> bool:
     return median(shares) >= TARGET
 
 
-# --- the chart ----------------------------------------------------------------------------------------------------
-
-WIDTH, HEIGHT, LEFT, GAP = 900, 190, 60, 60
-
-
 def chart(asked: Sequence[Asked]) -> str:
     """Both as an SVG, one above the other."""
-    sizes = [one.size / 1024 for one in asked]
-    most = max(10, -(-int(max(sizes) + 1) // 10) * 10)
-    shares = [100 * one.share for one in asked]
     folds = [number for number, one in enumerate(asked) if one.is_folded]
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {2 * (HEIGHT + GAP)}" font-family="sans-serif" '
-        'font-size="12"><rect width="100%" height="100%" fill="white"/>',
-        *_panel(0, "Size of the prompt (KiB); a mark for each fold", sizes, most, marks=folds, colour="#1f6f54"),
-        *_panel(1, "Share that is the beginning of the prompt before (%)", shares, 100, marks=folds, colour="#8a4b08"),
-        "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
-
-
-def _panel(
-    row: int, title: str, values: Sequence[float], most: float, *, marks: Sequence[int], colour: str
-) -> list[str]:
-    top = 40 + row * (HEIGHT + GAP)
-    wide = WIDTH - LEFT - 20
-
-    def at(number: int, value: float) -> str:
-        return f"{LEFT + wide * number / max(1, len(values) - 1):.1f},{top + HEIGHT - HEIGHT * value / most:.1f}"
-
-    lines = [f'<text x="{LEFT}" y="{top - 12}" font-weight="bold">{title}</text>']
-    for step in range(5):
-        value = most * step / 4
-        y = top + HEIGHT - HEIGHT * step / 4
-        lines.append(f'<line x1="{LEFT}" x2="{LEFT + wide}" y1="{y}" y2="{y}" stroke="#ddd"/>')
-        lines.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{value:g}</text>')
-    for number in marks:
-        x = at(number, 0).split(",")[0]
-        lines.append(f'<line x1="{x}" x2="{x}" y1="{top + HEIGHT}" y2="{top + HEIGHT + 5}" stroke="#555"/>')
-    path = " ".join(at(number, value) for number, value in enumerate(values))
-    lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1" points="{path}"/>')
-    for number in range(0, len(values) + 1, max(1, len(values) // 5)):
-        x = LEFT + wide * min(number, len(values) - 1) / max(1, len(values) - 1)
-        lines.append(f'<text x="{x:.0f}" y="{top + HEIGHT + 18}" text-anchor="middle">{number}</text>')
-    return lines
+    sizes = [(number, one.size / 1024) for number, one in enumerate(asked)]
+    shares = [(number, 100 * one.share) for number, one in enumerate(asked)]
+    return draw(
+        [
+            Panel("Size of the prompt (KiB); a mark for each summary", {"": sizes}, marks=folds),
+            Panel("Share that is the beginning of the prompt before (%)", {"": shares}, max_y=100, marks=folds),
+        ]
+    )
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.stored`: what a turn costs with 1,000, 100,000 and 1,000,000 stored conversations.
+"""`python -m benchmarks.engine.stored`: what a turn costs with 1,000, 100,000 and 1,000,000 stored conversations.
 
 A turn is everything but HTTP: store the message, take the turn with the scripted model, send to the simulator, record
 it. One conversation after the other, chosen from all over the table, each a few times.
@@ -78,7 +78,7 @@ def measure(rounds: int) -> tuple[float, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stored", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.stored", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

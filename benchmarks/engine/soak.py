@@ -1,4 +1,4 @@
-"""`python -m benchmarks.soak`: a steady load for half an hour; what grows: memory, connections, threads, files, leases.
+"""`python -m benchmarks.engine.soak`: a steady load for half an hour; what grows: memory, connections, threads, files, leases.
 
 One line a minute, then the slopes, without the first five minutes, in which caches fill.
 """
@@ -136,7 +136,7 @@ async def run(arguments: argparse.Namespace, data_dir: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, default=10, help="messages a second")
     arguments = parser.parse_args()

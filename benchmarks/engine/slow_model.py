@@ -1,4 +1,4 @@
-"""`python -m benchmarks.slow_model`: 1,000 conversations on a model that takes 20 s, with processes of several kinds.
+"""`python -m benchmarks.engine.slow_model`: 1,000 conversations on a model that takes 20 s, with processes of several kinds.
 
 Each conversation writes again as soon as it is answered: at most 50 answers a second. Printed are answers a second,
 database connections and memory, for one engine process, two, and two Celery workers.
@@ -106,7 +106,7 @@ def _connections(application: Application) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.slow_model", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.slow_model", description=__doc__)
     parser.add_argument("--seconds", type=float, default=40)
     arguments = parser.parse_args()
     for name in KINDS:
