@@ -1,4 +1,4 @@
-"""`python -m benchmarks.engine.pace FILE.svg`: what hung sessions do to the answers of another one, and how sends are paced.
+"""`python -m benchmarks.engine.pace FILE.svg`: what hung sessions do to another one, and how sends are paced.
 
 For half a minute each: a session alone; beside one whose bridge takes requests and never answers; beside one whose
 model does, too. In the same time another session, with 60 sends a minute, answers 80 people who wrote at once.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.engine.slow_model`: 1,000 conversations on a model that takes 20 s, with processes of several kinds.
+"""`python -m benchmarks.engine.slow_model`: 1,000 conversations on a model of 20 s, with several kinds of processes.
 
 Each conversation writes again as soon as it is answered: at most 50 answers a second. Printed are answers a second,
 database connections and memory, for one engine process, two, and two Celery workers.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.engine.soak`: a steady load for half an hour; what grows: memory, connections, threads, files, leases.
+"""`python -m benchmarks.engine.soak`: what grows under a steady load: memory, connections, threads, files, leases.
 
 One line a minute, then the slopes, without the first five minutes, in which caches fill.
 """
