@@ -12,6 +12,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "messaging.Conversation": "forum",
         "messaging.Message": "chat",
         "messaging.Contact": "contacts",
+        "messaging.ContactMerge": "merge",
         "messaging.SavedReply": "quickreply",
         "messaging.Fact": "lightbulb",
         "messaging.Turn": "neurology",

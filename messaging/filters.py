@@ -7,7 +7,17 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django_filters import UUIDFilter
 
-from messaging.models import STATUSES, Contact, Conversation, Knowledge, LibraryFile, Message, Turn, WebhookDelivery
+from messaging.models import (
+    STATUSES,
+    Contact,
+    ContactMerge,
+    Conversation,
+    Knowledge,
+    LibraryFile,
+    Message,
+    Turn,
+    WebhookDelivery,
+)
 from messaging.search.people import contact_matches, filter_by_phone
 from messaging.search.ranking import filter_by_words
 from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since, UserFilter
@@ -39,6 +49,16 @@ class ContactFilters(FilterSet):
 
     def filter_phone(self, contacts: QuerySet, name: str, phone: str) -> QuerySet:  # noqa: ARG002
         return filter_by_phone(contacts, phone)
+
+
+class ContactMergeFilters(FilterSet):
+    session = UUIDFilter(field_name="session_id")
+    contact = UUIDFilter(field_name="contact_id", label="The contact that is kept.")
+    status = AnyOf(choices=ContactMerge.Status.choices)
+
+    class Meta:
+        model = ContactMerge
+        fields: list[str] = []
 
 
 class ConversationFilters(FilterSet):

@@ -85,11 +85,12 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
 ), inserted AS (
     INSERT INTO messaging_message (
         id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
-        provider_message_id, quoted_id, quoted_provider_id, tries, error_code, error, said_at, written_at, created_at)
+        provider_message_id, address, quoted_id, quoted_provider_id, tries, error_code, error, said_at, written_at,
+        created_at)
     SELECT %(id)s::uuid, session_id, conversation_id, COALESCE(%(sender_id)s::uuid, contact_id),
            'inbound', 'contact', %(kind)s::text,
            CASE unanswered WHEN '' THEN 'received' ELSE 'handled' END, unanswered, %(text)s::text,
-           %(details)s::jsonb, %(provider_message_id)s::text,
+           %(details)s::jsonb, %(provider_message_id)s::text, %(address)s::text,
            (SELECT quoted.id FROM messaging_message quoted
              WHERE quoted.session_id = target.session_id AND quoted.provider_message_id = %(quoted_id)s
                AND quoted.conversation_id = target.conversation_id),  -- nobody reads along elsewhere by answering it
@@ -144,7 +145,7 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
     if result is None:
         with transaction.atomic():
             sender_id = _ensure_conversation(bridge=bridge, event=event)
-            result = _insert(bridge=bridge, event=event, sender_id=sender_id)
+            result = _insert(bridge=bridge, event=event, sender_id=sender_id, is_resolved=True)
             if result is None:
                 raise Conversation.DoesNotExist("the conversation was created a line above, and has changed since")
     return result
@@ -171,10 +172,16 @@ def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> UUID | No
     return None
 
 
-def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None) -> ReceiveResult | None:
+def _insert(
+    *, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None, is_resolved: bool = False
+) -> ReceiveResult | None:
+    """Store the message, if its contact and conversation are known; return None if they have to be looked up first.
+
+    `is_resolved`: they were, so that an alias which belongs to somebody else does not matter.
+    """
     if event.chat.is_group and sender_id is None:
         return None  # the writer has to be looked up first
-    (alias_kind, alias_value), *alternates = event.chat.aliases
+    alias_kind, alias_value = event.chat.aliases[0]
     message_id = uuid7()
     called = _called(event)
     parameters = {
@@ -184,7 +191,7 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
         "session": event.session,
         "alias_kind": alias_kind.value,
         "alias_value": alias_value,
-        "alternates": [value for _, value in alternates] + [name for name in (event.chat.username,) if name],
+        "alternates": [] if is_resolved else _further_names(event.chat),
         "address": event.chat.address,
         "name": (event.chat.name or "")[:200],
         "sender_id": sender_id,
@@ -230,6 +237,10 @@ def _insert(*, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = 
 def _called(event: MessageReceived) -> list[str]:
     """Return whom a message in a group calls, phones in each spelling that is the same number."""
     return [each for called in event.called for each in (owner_spellings(called) if called[0] == "+" else [called])]
+
+
+def _further_names(chat: ChatAddress) -> list[str]:
+    return [value for _, value in chat.aliases[1:]] + ([chat.username] if chat.username else [])
 
 
 def _mark_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
@@ -385,6 +396,7 @@ def _store_own_message(
         text=event.text,
         details=_details(event),
         provider_message_id=event.provider_message_id,
+        address=event.chat.address,
         quoted_provider_id=event.quoted_id or "",
         quoted=Message.objects.filter(conversation=conversation, provider_message_id=event.quoted_id or "").first(),
         said_at=said_at,

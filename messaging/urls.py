@@ -3,12 +3,12 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from messaging.contacts.views import ContactMergeViewSet, ContactViewSet
 from messaging.events.views import EventFeed
 from messaging.knowledge.views import KnowledgeViewSet
 from messaging.library.views import LibraryFileViewSet
 from messaging.teamwork.views import NoteViewSet, SavedReplyViewSet
 from messaging.views import (
-    ContactViewSet,
     ConversationMessagesViewSet,
     ConversationViewSet,
     MediaViewSet,
@@ -19,6 +19,7 @@ from messaging.webhooks.views import DeliveryViewSet, EndpointViewSet
 
 router = SimpleRouter()
 router.register("contacts", ContactViewSet, basename="contact")
+router.register("contact-merges", ContactMergeViewSet, basename="merge")
 router.register("conversations", ConversationViewSet, basename="conversation")
 router.register("knowledge", KnowledgeViewSet, basename="knowledge")
 router.register("library-files", LibraryFileViewSet, basename="library-file")

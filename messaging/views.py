@@ -1,4 +1,4 @@
-"""`contacts/`, `conversations/`, `messages/`, `media/` and `turns/`."""
+"""`conversations/`, `messages/`, `media/` and `turns/`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,7 +12,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
-from rest_framework.mixins import RetrieveModelMixin, UpdateModelMixin
+from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,9 +24,9 @@ from accounts.models import ApiKey
 from agent.bridges.base import Card, Place
 from messaging import control, leases
 from messaging.contacts.phones import parse_phone
-from messaging.filters import ContactFilters, ConversationFilters, MessageFilters, TurnFilters
+from messaging.filters import ConversationFilters, MessageFilters, TurnFilters
 from messaging.media.files import by_token, fetch_file, take
-from messaging.models import Contact, Conversation, Media, Message, Turn
+from messaging.models import Conversation, Media, Message, Turn
 from messaging.outbound import (
     conversation_by_phone,
     mark_read,
@@ -37,10 +37,9 @@ from messaging.outbound import (
     send_media,
     send_text,
 )
-from messaging.people.views import ExportAction, PersonActions
+from messaging.people.views import ExportAction
 from messaging.search.ranking import Hit, search
 from messaging.serializers import (
-    ContactSerializer,
     ConversationSerializer,
     MessageCreateSerializer,
     MessageMediaSerializer,
@@ -110,21 +109,6 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
     if "file" in form:
         return send_media(file=form["file"], caption=form.get("text", ""), **options)
     return send_text(text=form["text"], **options)
-
-
-@extend_schema_view(
-    list=extend_schema(description="Contacts and groups, newest first."),
-    retrieve=extend_schema(description="One contact or group, with every id it was seen under."),
-    partial_update=extend_schema(description="Rename, block or allow a contact."),
-)
-class ContactViewSet(PersonActions, RetrieveModelMixin, UpdateModelMixin, FastListMixin, GenericViewSet):
-    http_method_names = ["get", "head", "patch", "post"]
-    serializer_class = ContactSerializer
-    filterset_class = ContactFilters
-
-    def get_queryset(self) -> QuerySet[Contact]:
-        contacts = Contact.objects.visible_to(self.request.user)
-        return contacts.select_related("conversation").prefetch_related("aliases")
 
 
 class ConversationViewSet(ExportAction, TeamworkActions, RetrieveModelMixin, FastListMixin, GenericViewSet):

@@ -1,19 +1,24 @@
 """Contacts and the facts known about them."""
 
+from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin
+from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, staff_user
 from messaging.admin.shared import ContactMatchAdmin, link_to
+from messaging.contacts.merging import merge_contacts
+from messaging.contacts.proposals import accept_merge, refuse_merge
+from messaging.contacts.unmerging import unmerge
 from messaging.history.facts import forget
-from messaging.models import Contact, ContactAlias, Fact
+from messaging.models import Contact, ContactAlias, ContactMerge, Fact
 from messaging.people.admin import PersonPages
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
+from whatsapp_agent.errors import AppError
 
 
 class AliasInline(ReadOnlyAdmin, TabularInline):
@@ -64,6 +69,22 @@ class ContactAdmin(PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedA
         "personal_data",
     ]
     inlines = [AliasInline, FactInline]
+    actions = ["merge"]
+
+    @admin.action(description="Merge (they are one person)", permissions=["operate"])
+    def merge(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
+        """Merge the selected contacts into the one that was here first."""
+        keep, *others = queryset.order_by("created_at", "id")
+        if not others:
+            self.message_user(request, "Select at least two contacts.", messages.WARNING)
+            return
+        merged = 0
+        try:
+            for other in others:
+                merged += merge_contacts(keep=keep, lose=other, by=staff_user(request)) is not None
+        except AppError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+        self.message_user(request, f"{merged} contacts were merged into {keep}. Undo it on the page Contact merges.")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
@@ -78,6 +99,56 @@ class ContactAdmin(PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedA
     def conversation_link(self, contact: Contact) -> str:
         conversation = getattr(contact, "conversation", None)
         return link_to(conversation, "Open the conversation") if conversation else "-"
+
+
+@admin.register(ContactMerge)
+class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+    list_display = [
+        "created_at", "contact_link", "merged_name", "merged_phone", "status", "reason", "decided_by", "undone_by",
+    ]  # fmt: skip
+    list_display_links = ["created_at"]
+    list_select_related = ["contact", "decided_by", "undone_by"]
+    list_filter = [("session", VisibleSessionsFilter), "status", "reason"]
+    ordering = ["-id"]  # ids grow with time and are indexed
+    fields = readonly_fields = [
+        "contact_link", "merged_name", "merged_phone", "merged_id", "status", "reason", "session", "decided_by",
+        "decided_at", "undone_by", "undone_at", "created_at",
+    ]  # fmt: skip
+    actions = ["accept", "refuse", "undo"]
+
+    @display(description="kept contact")
+    def contact_link(self, merge: ContactMerge) -> str:
+        return link_to(merge.contact)
+
+    @admin.action(description="Accept: they are one person", permissions=["operate"])
+    def accept(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
+        self._decide(request, queryset, lambda row: accept_merge(proposal=row, by=staff_user(request)), "merged")
+
+    @admin.action(description="Refuse: they are two people", permissions=["operate"])
+    def refuse(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
+        self._decide(request, queryset, lambda row: refuse_merge(proposal=row, by=staff_user(request)), "refused")
+
+    @admin.action(description="Undo the merge", permissions=["operate"])
+    def undo(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
+        latest_first = queryset.order_by("-decided_at")
+        self._decide(request, latest_first, lambda row: unmerge(merge=row, by=staff_user(request)), "taken back")
+
+    def _decide(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[ContactMerge],
+        decide: Callable[[ContactMerge], object],
+        what: str,
+    ) -> None:
+        done = 0
+        for row in queryset:
+            try:
+                decide(row)
+            except AppError as exc:
+                self.message_user(request, f"{row}: {exc}", messages.ERROR)
+            else:
+                done += 1
+        self.message_user(request, f"{done} were {what}.")
 
 
 @admin.register(Fact)

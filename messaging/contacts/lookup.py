@@ -3,27 +3,37 @@
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from agent.bridges.events import AliasKind, ChatAddress
-from messaging.contacts.merging import merge_contacts
 from messaging.contacts.phones import canonical_phone, phone_spellings
-from messaging.models import Contact, ContactAlias, Conversation
+from messaging.contacts.proposals import join, propose_merge
+from messaging.models import Contact, ContactAlias, ContactMerge, Conversation
 from sessions_app.models import WhatsAppSession
+
+log = structlog.get_logger(__name__)
 
 
 def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
     """Return the contact of an address; create it if there is none.
 
-    Contacts whose addresses the bridge names together are merged. A phone is also found under its other spelling.
+    The first alias that is known decides, in the order of `ChatAddress.aliases`: phone, hidden number or
+    business-scoped id, then the further addresses. A phone is also found under its other spelling. Contacts whose
+    addresses the bridge names together are merged; if they have two phone numbers, a person decides.
     """
-    contacts, known_aliases = _find_contacts(session=session, address=address)
-    if not contacts:
+    found, known_aliases = _find_contacts(session=session, address=address)
+    if not found:
         return _create_contact(session=session, address=address)
-    contact = contacts[0]
-    for other in contacts[1:]:
-        merge_contacts(keep=contact, lose=other)
+    (contact, decided_by), *others = found.items()
+    log.info(
+        "contact_resolved", session=str(session.pk), contact=str(contact.pk), decided_by=decided_by, others=len(others)
+    )
+    for other, _ in others:
+        join(keep=contact, other=other)
+    if others:
+        contact.refresh_from_db()
     _update_contact(
         contact=contact, address=address, new=[alias for alias in address.aliases if alias not in known_aliases]
     )
@@ -32,8 +42,9 @@ def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
 
 def _find_contacts(
     *, session: WhatsAppSession, address: ChatAddress
-) -> tuple[list[Contact], dict[tuple[AliasKind, str], Contact]]:
-    """Return the contacts that have one of the address's aliases, and the contact of each known alias.
+) -> tuple[dict[Contact, str], dict[tuple[AliasKind, str], Contact]]:
+    """Return the contacts that have one of the address's aliases, each with what decided it, and the contact of each
+    known alias.
 
     The contact of the address's own alias comes first. The other spelling of a phone is used only if no contact has
     the phone itself: two contacts that have one each are merged by staff alone (`manage.py contacts_doctor`).
@@ -45,11 +56,13 @@ def _find_contacts(
     owners = {
         (AliasKind(row.kind), row.value): row.contact for row in rows.select_related("contact").order_by("created_at")
     }
-    contacts = [
-        next((owners[kind, value] for value in values if (kind, value) in owners), None)
-        for (kind, _), values in spellings.items()
-    ]
-    return list(dict.fromkeys(contact for contact in contacts if contact is not None)), owners
+    contacts: dict[Contact, str] = {}
+    for (kind, written), values in spellings.items():
+        known = next((value for value in values if (kind, value) in owners), None)
+        if known is not None:
+            decided_by = kind.value if known == written else f"{kind.value}_spelling"
+            contacts.setdefault(owners[kind, known], decided_by)
+    return contacts, owners
 
 
 def alias_spellings(kind: AliasKind, value: str) -> list[str]:
@@ -100,14 +113,18 @@ def lock_phones(*, session_id: UUID, address: ChatAddress) -> bool:
 def record_changed_id(*, session: WhatsAppSession, old: ChatAddress, new: ChatAddress) -> None:
     """Let the contact with the old address be found by the new one too, and be written to there.
 
-    Changes nothing if no contact has the old address, or if another contact has the new one: numbers pass to other
-    people, so only staff can say that the two are one (`manage.py contacts_doctor`).
+    Changes nothing if no contact has the old address. If another contact has the new one, a person decides whether the
+    two are one: numbers pass to other people.
     """
     contacts, _ = _find_contacts(session=session, address=old)
     others, _ = _find_contacts(session=session, address=new)
-    if len(contacts) != 1 or any(other != contacts[0] for other in others):
+    if len(contacts) != 1:
         return
-    contact = contacts[0]
+    (contact,) = contacts
+    if strangers := [other for other in others if other != contact]:
+        for other in strangers:
+            propose_merge(keep=contact, lose=other, reason=ContactMerge.Reason.NUMBER_CHANGED)
+        return
     _update_contact(contact=contact, address=new, new=list(new.aliases))
     if phone_of(new):
         Contact.objects.filter(pk=contact.pk).update(phone=phone_of(new))

@@ -1,37 +1,73 @@
-"""Contacts that turn out to be one person: merge them, and list those that may be."""
+"""Contacts that turn out to be one person: merge them.
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+A merge is a row of ContactMerge, whose `undo` says what every changed row was before (`messaging.contacts.journal`).
+Lock order: conversations, then contacts, as when a message is received.
+"""
+
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from django.db import models, transaction
-from django.db.models import F, Max, Q
+import structlog
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
 
-from agent.bridges.events import AliasKind
-from messaging.contacts.phones import canonical_phone, owner_spellings, phone_spellings
-from messaging.models import Contact, ContactAlias, Conversation, Fact, Message, Presence, Summary
-from messaging.search.index import list_moved_messages
+from accounts.models import User
+from messaging.contacts.journal import Journal
+from messaging.events.types import CONTACT_MERGED, EventType
+from messaging.models import (
+    Contact,
+    ContactMerge,
+    Conversation,
+    Embedding,
+    Event,
+    Media,
+    Message,
+    SearchEntry,
+    Summary,
+)
+from messaging.search.index import list_messages_again
+from whatsapp_agent.errors import InvalidInput
+
+log = structlog.get_logger(__name__)
+
+Status, Reason = ContactMerge.Status, ContactMerge.Reason
+CONTROL_COLUMNS = frozenset(
+    {"control", "control_until", "control_reason", "control_epoch", "controlled_by_id", "due_at", "burst_started_at"}
+)
+COUNTERS = frozenset({"inbound_count", "unread_count", "summary_version"})
+CANCELLED = {"status": Message.Status.CANCELLED, "error_code": "taken_over", "error": "A person took over first."}
+NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
 
 
 @transaction.atomic
-def merge_contacts(*, keep: Contact, lose: Contact) -> None:
-    """Move everything of `lose` to `keep`, and delete `lose`. Does nothing if one of them was merged meanwhile."""
-    _lock_conversations(keep, lose)  # lock order: conversations, then contacts, as when a message is received
+def merge_contacts(
+    *, keep: Contact, lose: Contact, by: User | None = None, reason: str = Reason.PERSON
+) -> ContactMerge | None:
+    """Move everything of `lose` to `keep`, and delete `lose`; return the merge, which `unmerge` takes back.
+
+    Returns None if one of them was merged meanwhile. Raises InvalidInput for contacts that cannot be one person.
+    """
+    if keep.pk == lose.pk or keep.session_id != lose.session_id or keep.is_group != lose.is_group:
+        raise InvalidInput("Only two people, or two groups, of the same session can be merged.", field="contact")
+    lock_conversations(keep, lose)
     both = {row.pk: row for row in Contact.objects.select_for_update().filter(pk__in=[keep.pk, lose.pk]).order_by("pk")}
     if keep.pk not in both or lose.pk not in both:
-        return  # another transaction has merged them
-    conversations = _lock_conversations(keep, lose)  # again: one may have been created in between
+        return None
+    conversations = lock_conversations(keep, lose)  # again: one may have been created in between
+    keep, lose = both[keep.pk], both[lose.pk]
+    merge = ContactMerge.objects.of_pair(keep.pk, lose.pk).filter(status=Status.PROPOSED).first() or ContactMerge()
+    journal = Journal()
+    journal.watch(keep)
     theirs, ours = conversations.get(lose.pk), conversations.get(keep.pk)
     if theirs is not None and ours is None:
-        Conversation.objects.filter(pk=theirs.pk).update(contact=keep)
+        journal.move(Conversation.objects.filter(pk=theirs.pk), "contact", to=keep)
     elif theirs is not None and ours is not None:
-        _merge_conversations(keep=ours, lose=theirs)
-    known = Fact.objects.filter(contact=keep, forgotten_at=None).values("text")
-    Fact.objects.filter(contact=lose).exclude(forgotten_at=None, text__in=known).update(contact=keep)
-    _move_references(lose, to=keep, but=(Conversation, Fact))
-    keep, lose = both[keep.pk], both[lose.pk]  # re-read under the lock
+        journal.watch(ours)
+        _merge_conversations(journal, keep=ours, lose=theirs)
+    journal.move(ContactMerge.objects.filter(contact=lose).exclude(pk=merge.pk), "contact", to=keep)
+    journal.move_references(lose, to=keep, but=(Conversation, ContactMerge))
     by_staff = [each.name for each in (keep, lose) if each.name not in {"", each.bridge_name}]
     Contact.objects.filter(pk=keep.pk).update(
         name=(by_staff or [keep.name or lose.name])[0],
@@ -40,30 +76,40 @@ def merge_contacts(*, keep: Contact, lose: Contact) -> None:
         is_blocked=keep.is_blocked or lose.is_blocked,
         is_allowed=keep.is_allowed or lose.is_allowed,
     )
-    lose.delete()
+    proposals = ContactMerge.objects.filter(merged_id=lose.pk, status=Status.PROPOSED).exclude(contact=keep)
+    journal.change(proposals, merged_id=keep.pk)  # they are about the contact that has everything of it now
+    journal.delete(Contact.objects.filter(pk=lose.pk))
+    merge.session_id, merge.contact, merge.merged_id = keep.session_id, keep, lose.pk
+    merge.merged_name, merge.merged_phone = lose.name, lose.phone
+    merge.status, merge.reason, merge.decided_by, merge.decided_at = Status.MERGED, reason, by, timezone.now()
+    merge.undo = journal.finish() | {"merged_conversation": str(theirs.pk) if theirs else None}
+    merge.save()
+    write_merge_event(CONTACT_MERGED, merge, conversation=ours or theirs)
+    log.info("contacts_merged", contact=str(keep.pk), merged=str(lose.pk), reason=str(merge.reason))
+    return merge
 
 
-def _lock_conversations(*contacts: Contact) -> dict[UUID, Conversation]:
+def lock_conversations(*contacts: Contact) -> dict[UUID, Conversation]:
     rows = Conversation.objects.select_for_update().filter(contact__in=contacts).order_by("pk")
     return {row.contact_id: row for row in rows}
 
 
-def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
+def _merge_conversations(journal: Journal, *, keep: Conversation, lose: Conversation) -> None:
     """Merge two conversations. The lease ends, because the turn in progress knows one half of the history; queued
     replies are still sent, unless a person has control of either."""
     agent_speaks = {keep.control, lose.control} == {Conversation.Control.AGENT}
     epoch = max(keep.control_epoch, lose.control_epoch) + 1
-    queued = Message.objects.filter(conversation__in=[keep, lose], status=Message.Status.QUEUED)
-    if agent_speaks:
-        queued.exclude(control_epoch=None).update(control_epoch=epoch)
-    else:
-        queued.cancel_queued_replies()
-    known_ids = (
-        Message.objects.filter(conversation=keep).exclude(provider_message_id=None).values("provider_message_id")
+    replies = Message.objects.filter(
+        conversation__in=[keep, lose], status=Message.Status.QUEUED, control_epoch__isnull=False
     )
-    Message.objects.filter(conversation=lose, provider_message_id__in=known_ids).update(provider_message_id=None)
-    list_moved_messages(lose.pk, to=keep.pk)
-    _move_references(lose, to=keep, but=(Summary, Presence))
+    if agent_speaks:
+        journal.change(replies, control_epoch=epoch)
+    else:
+        journal.change(replies, **CANCELLED)
+    removed = _remove_repetitions(journal, keep=keep, lose=lose)
+    moved = list(Message.objects.filter(conversation=lose).values_list("pk", flat=True))
+    journal.move_references(lose, to=keep, but=(Summary,))
+    list_messages_again(moved, conversation_id=keep.pk)
     stricter = max(keep, lose, key=_strictness)
     Conversation.objects.filter(pk=keep.pk).update(
         control=stricter.control,
@@ -73,14 +119,13 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         control_epoch=epoch,
         due_at=min(filter(None, [keep.due_at, lose.due_at]), default=None) if agent_speaks else None,
         inbound_count=F("inbound_count") + lose.inbound_count,
-        unread_count=F("unread_count") + lose.unread_count,
+        unread_count=F("unread_count") + max(0, lose.unread_count - removed),
         needs_attention=keep.needs_attention or lose.needs_attention,
         attention_reason=(keep if keep.needs_attention else lose).attention_reason,
         attention_note="\n".join(dict.fromkeys(filter(None, [keep.attention_note, lose.attention_note]))),
         last_message_at=max(filter(None, [keep.last_message_at, lose.last_message_at]), default=None),
         context_from=max(filter(None, [keep.context_from, lose.context_from]), default=None),
         assigned_to=keep.assigned_to_id or lose.assigned_to_id,
-        assigned_at=keep.assigned_at if keep.assigned_to_id else lose.assigned_at,
         labels=sorted({*keep.labels, *lose.labels}),
         snoozed_until=None,  # the merged conversation is open: one of the two may be
         done_at=None,
@@ -88,10 +133,37 @@ def _merge_conversations(*, keep: Conversation, lose: Conversation) -> None:
         summary="",  # it covers one half, and would hide older messages of the other
         summary_until=None,
         summary_version=F("summary_version") + 1,
-        lease_token=None,
-        lease_expires_at=None,
+        **NO_LEASE,
     )
-    lose.delete()
+    Conversation.objects.filter(pk=lose.pk).update(**NO_LEASE)
+    journal.delete(Conversation.objects.filter(pk=lose.pk))
+
+
+def _remove_repetitions(journal: Journal, *, keep: Conversation, lose: Conversation) -> int:
+    """Delete what came under both addresses of the person: messages of `lose` that `keep` has under the same id.
+
+    Returns how many of them were inbound. Other messages that have an id of `keep` by chance stay, without their id,
+    because ids are unique within a chat.
+    """
+    ids = Message.objects.filter(conversation=lose).exclude(provider_message_id=None).values("provider_message_id")
+    known = {
+        message.provider_message_id: message
+        for message in Message.objects.filter(conversation=keep, provider_message_id__in=ids)
+    }
+    inbound = 0
+    for message in Message.objects.filter(conversation=lose, provider_message_id__in=list(known)):
+        first = known[message.provider_message_id]
+        if _content(message) != _content(first):
+            journal.change(Message.objects.filter(pk=message.pk), provider_message_id=None)
+            continue
+        inbound += message.direction == Message.Direction.INBOUND
+        journal.move_references(message, to=first, but=(Media, SearchEntry, Embedding))
+        journal.delete(Message.objects.filter(pk=message.pk))
+    return inbound
+
+
+def _content(message: Message) -> tuple[str, str, str]:
+    return message.direction, message.kind, message.text
 
 
 def _strictness(conversation: Conversation) -> tuple[bool, bool, datetime, bool]:
@@ -101,39 +173,17 @@ def _strictness(conversation: Conversation) -> tuple[bool, bool, datetime, bool]
     return is_silent, conversation.control_until is None, until, conversation.control == Conversation.Control.MUTED
 
 
-def _move_references(lose: models.Model, *, to: models.Model, but: tuple[type[models.Model], ...]) -> None:
-    """Point every foreign key to `lose`, in any app, at `to`; leave out the models in `but`."""
-    for relation in lose._meta.get_fields(include_hidden=True):
-        if isinstance(relation, models.ForeignObjectRel) and relation.related_model not in but:
-            rows = relation.related_model._default_manager.filter(**{relation.field.name: lose})
-            rows.update(**{relation.field.name: to})
-
-
-@dataclass(frozen=True, slots=True)
-class Twins:
-    """Contacts of one session that are likely one person, the one to keep first.
-
-    `is_sure` is false if both have written and the two spellings may be two people's phones (Argentina).
-    """
-
-    contacts: Sequence[Contact]
-    is_sure: bool
-
-
-def find_twins() -> list[Twins]:
-    """Return the contacts that share a phone in two spellings. `resolve_contact` no longer creates such contacts."""
-    rows = ContactAlias.objects.filter(kind=AliasKind.PHONE).values_list("session_id", "value", "contact_id")
-    groups: dict[tuple[UUID, str], set[UUID]] = defaultdict(set)
-    for session_id, phone, contact_id in rows.iterator():
-        if len(phone_spellings(phone)) > 1:
-            groups[session_id, canonical_phone(phone)].add(contact_id)
-    inbound = Max("conversation__messages__created_at", filter=Q(conversation__messages__direction="inbound"))
-    twins = []
-    for (_, phone), ids in sorted(groups.items(), key=str):
-        if len(ids) < 2:
-            continue
-        found = Contact.objects.filter(pk__in=ids).select_related("session").annotate(last_inbound_at=inbound)
-        contacts = list(found.order_by(F("last_inbound_at").desc(nulls_last=True), "created_at"))
-        have_written = sum(contact.last_inbound_at is not None for contact in contacts)
-        twins.append(Twins(contacts, is_sure=len(owner_spellings(phone)) > 1 or have_written < 2))
-    return twins
+def write_merge_event(event_type: EventType, merge: ContactMerge, *, conversation: Conversation | None) -> None:
+    Event.objects.create(
+        type=event_type.name,
+        session_id=merge.session_id,
+        conversation_id=conversation.pk if conversation else None,
+        data={
+            "session": str(merge.session_id),
+            "conversation": str(conversation.pk) if conversation else None,
+            "merge": str(merge.pk),
+            "contact": str(merge.contact_id),
+            "merged_contact": str(merge.merged_id),
+            "reason": merge.reason,
+        },
+    )

@@ -45,6 +45,25 @@ CALL_CHANGED = EventType(
         "duration_s": "how long it lasted, if the bridge says",
     },
 )
+MERGE_PAYLOAD = {
+    "merge": "id of the merge, of `contact-merges/`",
+    "contact": "id of the contact that is kept",
+    "merged_contact": "id of the other contact",
+    "reason": "`addresses`, `spelling`, `phones`, `number_changed` or `person`",
+}
+CONTACT_MERGED = EventType(
+    "contact.merged",
+    "Two contacts are one person: everything of the one belongs to the other now.",
+    MERGE_PAYLOAD,
+)
+CONTACT_UNMERGED = EventType(
+    "contact.unmerged", "A merge was taken back: the two contacts are two again, as they were.", MERGE_PAYLOAD
+)
+CONTACT_MERGE_PROPOSED = EventType(
+    "contact.merge_proposed",
+    "Two contacts may be one person, and a person has to decide: they have two phone numbers.",
+    MERGE_PAYLOAD,
+)
 ENDPOINT_DISABLED = EventType(
     "endpoint.disabled",
     "A webhook endpoint was disabled, by us or by staff. Only its owner receives this.",
@@ -150,6 +169,9 @@ EVENT_TYPES = (
         "Everything of a contact was deleted. Delete what you have stored of them.",
         {"contact": "id that the contact had"},
     ),
+    CONTACT_MERGED,
+    CONTACT_UNMERGED,
+    CONTACT_MERGE_PROPOSED,
     ENDPOINT_DISABLED,
     ENDPOINT_TEST,
 )

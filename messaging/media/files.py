@@ -20,7 +20,7 @@ from django.utils import timezone
 from agent.bridges.base import OutgoingFile
 from agent.bridges.events import Kind
 from messaging.media.types import EXTENSIONS, HEAD_BYTES, OTHER, PLAIN_TEXT, SUPPORTED, detect
-from messaging.models import LibraryFile, Media
+from messaging.models import ContactMerge, LibraryFile, Media
 from whatsapp_agent.errors import AppError, InvalidInput, NotFound
 from whatsapp_agent.http.outbound import FetchFailed, UnsafeUrl, fetch
 
@@ -177,6 +177,7 @@ def unused() -> Iterator[str]:
     A file younger than UNUSED_AFTER may belong to a message that is just being queued.
     """
     before = timezone.now() - UNUSED_AFTER
+    restorable = set(_files_of_merges())
     for folder in (*_months(), *_other_folders()):
         used = set(LibraryFile.objects.filter(file__startswith=f"{folder}/").values_list("file", flat=True)) | {
             name
@@ -185,7 +186,7 @@ def unused() -> Iterator[str]:
         }
         for name in sorted(default_storage.listdir(folder)[1]):
             kept = f"{folder}/{name}"
-            if kept not in used and default_storage.get_modified_time(kept) < before:
+            if kept not in used | restorable and default_storage.get_modified_time(kept) < before:
                 yield kept
 
 
@@ -193,6 +194,15 @@ def _other_folders() -> Iterator[str]:
     """Yield the folders besides: what agent profiles may send (`library_path`)."""
     if default_storage.exists("") and LIBRARY in default_storage.listdir("")[0]:
         yield LIBRARY
+
+
+def _files_of_merges() -> Iterator[str]:
+    """Yield the files of messages that taking a merge of contacts back would restore."""
+    merges = ContactMerge.objects.filter(status=ContactMerge.Status.MERGED)
+    for rows in merges.exclude(undo__deleted=[]).values_list("undo__deleted", flat=True).iterator():
+        for entry in rows:
+            if entry["model"] == Media._meta.label:
+                yield from (entry["row"][name] for name in ("file", "preview") if entry["row"][name])
 
 
 def _months() -> Iterator[str]:

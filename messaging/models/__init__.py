@@ -6,6 +6,7 @@ from messaging.models.events import CurrentTransaction, Event, EventQuerySet, we
 from messaging.models.knowledge import Knowledge, KnowledgePart, KnowledgeQuerySet
 from messaging.models.library import LibraryFile, LibraryFileQuerySet
 from messaging.models.memory import Fact, Summary
+from messaging.models.merges import ContactMerge, ContactMergeQuerySet
 from messaging.models.messages import (
     CallEvent,
     EarlyReceipt,
@@ -33,6 +34,8 @@ __all__ = [
     "CallEvent",
     "Contact",
     "ContactAlias",
+    "ContactMerge",
+    "ContactMergeQuerySet",
     "ContactQuerySet",
     "Conversation",
     "ConversationQuerySet",

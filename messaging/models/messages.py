@@ -101,6 +101,14 @@ class Message(models.Model):
     details = models.JSONField(default=dict, blank=True)  # a location, contacts, an emoji: as agent.bridges.events says
     # null until the bridge gives one: many may wait for theirs, and the constraint below lets nulls be many
     provider_message_id = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    address = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="The address that it came from.",
+    )  # which of a contact's aliases it was: what a merge of contacts is taken back by
     quoted = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replies")
     quoted_provider_id = models.CharField(max_length=255, blank=True)
 

@@ -24,6 +24,7 @@ from messaging import control
 from messaging.maintenance.retention import PAUSE_S, delete_messages, delete_turns, files_of, in_batches
 from messaging.models import (
     Contact,
+    ContactMerge,
     Conversation,
     Event,
     Fact,
@@ -156,6 +157,7 @@ class _Forgetting:
                 if isinstance(relation, models.ForeignObjectRel) and relation.related_model not in OWN_STEP:
                     manager: Any = relation.related_model._default_manager
                     yield from self._delete_rows(manager.filter(**{relation.field.name: row}))
+        yield from self._delete_rows(ContactMerge.objects.filter(merged_id=self.contact.pk))
 
     def _events(self) -> Iterator[None]:
         """Delete the conversation's events with their deliveries."""

@@ -4,7 +4,7 @@ A trigger (`messaging.search.triggers`) lists each of them in UnindexedMessage. 
 list; a search first indexes what is left of its own conversation, so that it misses nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -41,9 +41,9 @@ ON CONFLICT (message_id) DO UPDATE
    SET conversation_id = EXCLUDED.conversation_id, said_at = EXCLUDED.said_at, word_count = EXCLUDED.word_count,
        terms = EXCLUDED.terms
 """
-LIST_MOVED_MESSAGES = """
+LIST_AGAIN = """
 INSERT INTO messaging_unindexedmessage (message_id, conversation_id)
-SELECT id, %(to)s FROM messaging_message WHERE conversation_id = %(conversation)s
+SELECT id, %(conversation)s FROM unnest(%(ids)s::uuid[]) AS id
 ON CONFLICT (message_id) DO UPDATE SET conversation_id = EXCLUDED.conversation_id
 """
 
@@ -62,10 +62,10 @@ def index_conversation(conversation_id: UUID, *, limit: int = 4 * BATCH) -> None
             _index(_take(TAKE_WAITING_OF_CONVERSATION, limit=limit, conversation=conversation_id))
 
 
-def list_moved_messages(conversation_id: UUID, *, to: UUID) -> None:
-    """List all messages of a conversation that is about to be merged into another, to be found there."""
+def list_messages_again(ids: Sequence[UUID | str], *, conversation_id: UUID) -> None:
+    """List messages that were moved to this conversation, to be found there."""
     with connection.cursor() as cursor:
-        cursor.execute(LIST_MOVED_MESSAGES, {"conversation": conversation_id, "to": to})
+        cursor.execute(LIST_AGAIN, {"conversation": conversation_id, "ids": [str(each) for each in ids]})
 
 
 def reindex() -> Iterator[int]:

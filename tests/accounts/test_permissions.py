@@ -18,7 +18,17 @@ from accounts.credentials.keys import create_key
 from accounts.models import Role, Scope, User
 from accounts.permissions import MATRIX, as_markdown
 from commands.models import CommandRun
-from messaging.models import Contact, Conversation, Knowledge, LibraryFile, Media, Message, SavedReply, Turn
+from messaging.models import (
+    Contact,
+    ContactMerge,
+    Conversation,
+    Knowledge,
+    LibraryFile,
+    Media,
+    Message,
+    SavedReply,
+    Turn,
+)
 from messaging.webhooks.deliveries import send_test
 from messaging.webhooks.endpoints import create_endpoint
 from sessions_app.models import AgentProfile, Membership, WhatsAppSession
@@ -107,6 +117,9 @@ def world(simulator, profile, settings, tmp_path):
             "agent": own_profile.pk,
             "contact": contact.pk,
             "conversation": conversation.pk,
+            "merge": ContactMerge.objects.create(
+                session=session, contact=contact, merged_id=contact.pk, status="proposed", reason="phones"
+            ).pk,
             "message": message.pk,
             "turn": turn.pk,
             "command": "facts",

@@ -14,6 +14,7 @@ from commands.models import CommandRun
 from messaging.models import (
     CallEvent,
     Contact,
+    ContactMerge,
     Conversation,
     Embedding,
     EmbeddingModel,
@@ -97,6 +98,12 @@ def _fill(conversation: Conversation, contact: Contact, admin: Any, *, is_group:
     Embedding.objects.create(message=asked, conversation_id=conversation.pk, model=name, vector=[0.1, 0.2])
     index_waiting(limit=500)
     if not is_group:
+        stranger = Contact.objects.create(session=session, name="Nobody")
+        for kept, merged in ((contact, stranger), (stranger, contact)):  # taken back, one in either direction
+            ContactMerge.objects.create(
+                session=session, contact=kept, merged_id=merged.pk, merged_name=NAME, merged_phone=f"+{NUMBER}"[:16],
+                status="undone", reason="person", undo={"deleted": [{"text": SECRET}]},
+            )  # fmt: skip
         HeldMessage.objects.create(conversation=conversation, event={"text": SECRET})
         endpoint = WebhookEndpoint.objects.create(owner=admin, url="https://example.com/", secret="whsec_x")
         event = Event.objects.create(
