@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy
 from accounts.models import User
 from agent.staff_inbox.finding import around, find, texts_of
 from agent.staff_inbox.presence import describe_others, others_at, record_presence
+from agent.staff_inbox.texts import ATTENTION, KINDS
 from messaging.models import Conversation, Message, Note, Turn
 from messaging.models.conversations import NEEDS_PERSON
 from sessions_app.models import WhatsAppSession
@@ -296,9 +297,7 @@ def _row(row: dict[str, Any], *, now: datetime) -> dict[str, Any]:
         "unread": row["unread"],
         "who": row["who"],
         "has_it": row["assignee"] or (row["controller"] if row["who"] == "human" else "") or "",
-        "attention": (Conversation.Attention(reason).label if reason in Conversation.Attention.values else _("look"))
-        if row["attention"]
-        else "",
+        "attention": str(ATTENTION.get(reason) or _("Look here")) if row["attention"] else "",
         "labels": row["tags"],
         "number": row["number"],
         "is_blocked": row["is_blocked"],
@@ -323,7 +322,7 @@ def _last_words(last: dict[str, Any]) -> str:
     if last["revoked"]:
         return _("This message was deleted")
     words = " ".join(last["text"].split())
-    return truncate(words, EXCERPT_CHARS) if words else str(Message.Kind(last["kind"]).label)
+    return truncate(words, EXCERPT_CHARS) if words else str(KINDS.get(last["kind"]) or _("Other content"))
 
 
 def _writer(last: dict[str, Any]) -> str:

@@ -6,12 +6,45 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from messaging.history.timeline import Activity
-from messaging.models import Message, Turn
+from messaging.models import Conversation, Message, Turn
 
 ACTIVITIES = {
     Activity.WRITING: gettext_lazy("The agent is writing …"),
     Activity.DUE: gettext_lazy("The agent is about to answer …"),
     Activity.COLLECTING: gettext_lazy("The agent waits for more messages …"),
+}
+ATTENTION: dict[str, Any] = {  # why staff is asked to look
+    Conversation.Attention.HANDOFF: gettext_lazy("A person was asked for"),
+    Conversation.Attention.TURN_FAILED: gettext_lazy("The agent could not answer"),
+    Conversation.Attention.UNANSWERED: gettext_lazy("A takeover ended with an old question"),
+    Conversation.Attention.NOT_SENT: gettext_lazy("A message was not sent"),
+    Conversation.Attention.UNCONFIRMED: gettext_lazy("A message may not have been sent"),
+    Conversation.Attention.BRIDGE_KEY: gettext_lazy("The bridge refuses its key"),
+    Conversation.Attention.MODEL_REFUSES: gettext_lazy("The language model refuses its key, its name or the account"),
+    Conversation.Attention.LOOP: gettext_lazy("The other side seems to be a machine"),
+    Conversation.Attention.OTHER_PROGRAM: gettext_lazy("Another program answers on this number"),
+    Conversation.Attention.CLOCK: gettext_lazy("A message was taken for old while a clock was wrong"),
+}
+STATUSES: dict[str, Any] = {
+    Message.Status.QUEUED: gettext_lazy("waits to be sent"),
+    Message.Status.SENDING: gettext_lazy("being sent"),
+    Message.Status.SENT: gettext_lazy("sent"),
+    Message.Status.DELIVERED: gettext_lazy("delivered"),
+    Message.Status.READ: gettext_lazy("read"),
+    Message.Status.FAILED: gettext_lazy("not sent"),
+    Message.Status.UNCONFIRMED: gettext_lazy("may have been sent: look on the phone"),
+    Message.Status.CANCELLED: gettext_lazy("cancelled"),
+}
+KINDS: dict[str, Any] = {  # what a message without text is called in the list
+    Message.Kind.IMAGE: gettext_lazy("Picture"),
+    Message.Kind.VIDEO: gettext_lazy("Video"),
+    Message.Kind.AUDIO: gettext_lazy("Audio"),
+    Message.Kind.VOICE: gettext_lazy("Voice message"),
+    Message.Kind.DOCUMENT: gettext_lazy("Document"),
+    Message.Kind.STICKER: gettext_lazy("Sticker"),
+    Message.Kind.LOCATION: gettext_lazy("Location"),
+    Message.Kind.CONTACT: gettext_lazy("Contact"),
+    Message.Kind.REACTION: gettext_lazy("Reaction"),
 }
 UNANSWERED: dict[str, Any] = {
     Message.Unanswered.HISTORY: gettext_lazy("from the past: not answered"),
@@ -71,11 +104,8 @@ def strings() -> dict[str, str]:
         "unreadable": _("The server's answer could not be read."),
         "answered": _("The server answered with an error. Reload the page; what you typed is kept."),
         "logIn": _("Log in again"),
-        "noReplies": _("No saved reply begins like that."),
         "waiting": _("Somebody needs a person"),
         "assigned": _("A conversation was assigned to you"),
         "blocked": _("The browser does not let this page show notifications. Allow it in the browser's settings."),
-        "insert": _("Insert"),
         "working": _("One moment …"),
-        "leave": _("You have a file that is not sent."),
     }

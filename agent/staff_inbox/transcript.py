@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from agent.bridges.events import Kind
 from agent.staff_inbox.listing import TICKS, first_letter, hue_of
-from agent.staff_inbox.texts import ACTIVITIES, UNANSWERED, describe_turn
+from agent.staff_inbox.texts import ACTIVITIES, ATTENTION, STATUSES, UNANSWERED, describe_turn
 from messaging.history.content import location_of
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Fact, Message, Note, Turn
@@ -112,6 +112,7 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
         "is_quoting": bool(message.quoted_id),
         "ticks": TICKS.get(message.status, "") if is_outbound else "",
         "is_own": is_outbound,
+        "status": STATUSES.get(message.status, "") if is_outbound else "",
         "is_in_trouble": message.status in {Message.Status.FAILED, Message.Status.UNCONFIRMED},
         "can_be_resent": is_outbound and message.status in SENDABLE_AGAIN,
         "has_turn": is_outbound and message.author == Message.Author.AGENT and message.turn_id is not None,
@@ -195,5 +196,5 @@ def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]
         "labels_text": ", ".join(conversation.labels),
         "letter": first_letter(str(conversation.contact)),
         "hue": hue_of(str(conversation.pk)),
-        "attention": Conversation.Attention(reason).label if reason in Conversation.Attention.values else "",
+        "attention": ATTENTION.get(reason, ""),
     }

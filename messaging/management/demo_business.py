@@ -64,11 +64,10 @@ def chats(now: datetime) -> list[Chat]:
             Line(1490, "mara", "This one came in this morning", {"media": "image"}),
             Line(1488, "contact", "Lovely!! My daughter will be thrilled", {"quotes": -1}),
             Line(52, "contact", "", {"media": "voice"}),
-            Line(51, "agent", "We can keep it until Saturday. A helmet in size S is £24.90; shall I put one aside too?",
-                 {"turn": True}),
+            Line(51, "agent", "We can keep it until Saturday. A helmet in size S is £24.90; shall I keep one too?"),
             Line(4, "contact", "Yes, the yellow one. Can I pay by card when I pick it up?"),
             Line(3, "agent", "Of course: card, cash or transfer. We are here until 18:00 today.",
-                 {"turn": True, "status": Status.DELIVERED}),
+                 {"status": Status.DELIVERED}),
         ], {"labels": ["sale", "kids"]}, [(1489, "mara", "Green one is in the back, tag 118.")],
             ["Buys a bicycle for her daughter, who is eight.", "Prefers green."]),
         Chat("Tom Okafor", [
@@ -238,8 +237,8 @@ class _Writer:
             values |= {"kind": Message.Kind.LOCATION, "details": {"location": place}}
         if media := line.more.get("media"):
             values["kind"] = media
-        if line.more.get("turn"):
-            values["turn"] = self._turn(conversation, at, earlier, with_tools=line.more["turn"] == "tools")
+        if line.who == "agent" and line.text:
+            values["turn"] = self._turn(conversation, at, earlier, with_tools=line.more.get("turn") == "tools")
         message = Message.objects.create(
             session=self.session,
             conversation=conversation,
@@ -272,6 +271,8 @@ class _Writer:
             started_at=at - timedelta(seconds=2),
             created_at=at,
         )
+        burst = Message.objects.filter(conversation=conversation, direction=Message.Direction.INBOUND, turn=None)
+        burst.update(turn=turn)
         if with_tools:
             ToolCall.objects.create(
                 turn=turn, name="handoff", status=ToolCall.Status.DONE, duration_ms=12,
