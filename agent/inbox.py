@@ -26,6 +26,7 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from agent.monitoring.instruments import BRIDGE_EVENTS
+from agent.turns.presence import react
 from commands.parsing import read_command
 from messaging import inbound, receipts
 from messaging.calls.recording import record_call
@@ -133,6 +134,8 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
             result = inbound.receive_message(bridge=bridge, event=event)
             if result.is_new:
                 _trace(result, bridge=bridge, started_at=started_at)
+            if result.reaction:
+                react(bridge, event, emoji=result.reaction)
             if result.is_new and result.due_at is not None:
                 wakeups.notify(result.conversation_id, session_id=result.session_id, due_at=result.due_at)
         case StatusChanged():

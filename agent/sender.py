@@ -78,6 +78,9 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
         log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
         return False
     except Refused as exc:
+        if claimed.kind == Kind.VOICE and _record(partial(outbox.write_instead, claimed)):
+            log.warning("voice_refused", message=str(claimed.message_id), code=exc.code)
+            return True  # its words are next
         count("failed")
         _record(partial(outbox.mark_failed, claimed, code=exc.code, error=str(exc)))
         log.warning("message_refused", message=str(claimed.message_id), code=exc.code)

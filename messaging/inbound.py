@@ -47,7 +47,7 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
      WHERE id = %(bridge_id)s AND %(bridge_version)s IN ('', ROW(xmin, ctid)::text)
 ), target AS (
     SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
-           profile.debounce_s, profile.debounce_max_s,
+           profile.debounce_s, profile.debounce_max_s, profile.instant_reaction,
            -- Clocks differ: what comes now is ordered as it comes, only imported history as it was written.
            CASE WHEN %(is_history)s THEN LEAST(%(written_at)s, statement_timestamp()) ELSE statement_timestamp() END
                AS said_at,
@@ -116,23 +116,29 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
                          ELSE due_at END
       FROM inserted, target
      WHERE conversation.id = inserted.conversation_id
-    RETURNING conversation.id, conversation.due_at
+    RETURNING conversation.id, conversation.due_at,
+              control = 'agent' AND inserted.unanswered = '' AND burst_started_at = statement_timestamp() AS begins
 )
 SELECT EXISTS (SELECT FROM bridge), target.conversation_id, target.session_id, inserted.conversation_id IS NOT NULL,
-       moved.due_at, inserted.unanswered = '', target.link
+       moved.due_at, inserted.unanswered = '', target.link,
+       CASE WHEN moved.begins THEN target.instant_reaction ELSE '' END
   FROM (VALUES (1)) AS one LEFT JOIN target ON true LEFT JOIN inserted ON true LEFT JOIN moved ON true
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiveResult:
-    """The result of storing an inbound message. `due_at` is when its conversation is due, None if it is not."""
+    """The result of storing an inbound message. `due_at` is when its conversation is due, None if it is not.
+
+    `reaction` is the emoji to put on it at once: set on the first message of a burst that is going to be answered.
+    """
 
     message_id: UUID
     conversation_id: UUID
     session_id: UUID
     is_new: bool
     due_at: datetime | None
+    reaction: str = ""
 
 
 def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
@@ -209,7 +215,7 @@ def _insert(
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
         (row,) = INSERT_INBOUND_MESSAGE.rows(**parameters)
-        is_unchanged, conversation_id, session_id, is_new, due_at, is_due, link = row
+        is_unchanged, conversation_id, session_id, is_new, due_at, is_due, link, reaction = row
         if not is_unchanged:
             raise BridgeChanged
         if conversation_id is None:
@@ -231,6 +237,7 @@ def _insert(
         session_id=session_id,
         is_new=is_new,
         due_at=due_at if is_due else None,
+        reaction=reaction,
     )
 
 
@@ -411,6 +418,7 @@ def _store_own_message(
         last_message_at=max(filter(None, [conversation.last_message_at, said_at]))
     )
     is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
-    if is_fresh and not event.is_history and not event.is_echo and not _is_own_number(session, contact):
+    is_reply = event.kind is not Kind.REACTION  # which may be our own, from a bridge that does not tell echoes apart
+    if is_fresh and is_reply and not (event.is_history or event.is_echo) and not _is_own_number(session, contact):
         control.record_human_reply(conversation=conversation, reason="typed on the phone")
     return message

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import orjson
 import structlog
 from django.conf import settings
+from django.core.files.base import ContentFile
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -20,7 +21,7 @@ from uuid_utils.compat import uuid7
 from messaging import control, loops
 from messaging.history.conversation import build_conversation, columns_of, joins_of
 from messaging.history.transcript import HISTORY_COLUMNS, MAX_MESSAGES, HistoryMessage, history_of, parse_history
-from messaging.models import Conversation, Message, ToolCall, Turn
+from messaging.models import Conversation, Media, Message, ToolCall, Turn
 from messaging.models.conversations import NO_ATTENTION
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import Conflict
@@ -271,6 +272,16 @@ def postpone(lease: Lease, *, delay_s: float, forgive: bool = False) -> datetime
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """An answer that is spoken: the sound, and its words."""
+
+    content: bytes = field(repr=False)
+    text: str
+    mime_type: str
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """The result of a turn: the Turn to be stored, and what follows from it.
 
@@ -286,6 +297,7 @@ class Settlement:
     replies: Sequence[str] = ()
     quotable: UUID | None = None
     quotes: bool = False
+    voice: Voice | None = None  # sent in place of written replies
     needs_attention: bool = False
     tool_calls: Sequence[ToolCall] = ()
     apply_effects: Callable[[Turn], Sequence[str]] | None = None
@@ -299,7 +311,7 @@ def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn
     """
     turn = settlement.turn
     turn.conversation_id, turn.tries = lease.conversation_id, lease.tries
-    more = bool(settlement.tool_calls) or settlement.apply_effects is not None
+    more = bool(settlement.tool_calls or settlement.voice) or settlement.apply_effects is not None
     replies = settlement.replies if settlement.apply_effects is None else ()
     item = {
         "conversation_id": lease.conversation_id,
@@ -308,7 +320,7 @@ def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn
         "seen": settlement.seen,
         "even_if_stale": even_if_stale,
         "needs_attention": settlement.needs_attention,
-        "speaks": bool(settlement.replies) or settlement.apply_effects is not None,
+        "speaks": bool(settlement.replies or settlement.voice) or settlement.apply_effects is not None,
         "turn": {field.column: _cut(getattr(turn, field.attname), field.max_length) for field in _TURN_FIELDS},
         "burst": settlement.burst,
         "reply_ids": [uuid7() for _ in replies],
@@ -344,9 +356,10 @@ def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> N
     for tool_call in settlement.tool_calls:
         tool_call.turn = turn
     ToolCall.objects.bulk_create(settlement.tool_calls)
-    if settlement.apply_effects is None:
+    if settlement.apply_effects is None and settlement.voice is None:
         return
-    replies = [*settlement.replies, *settlement.apply_effects(turn)]
+    effects = settlement.apply_effects(turn) if settlement.apply_effects is not None else ()
+    replies = [*settlement.replies, *effects]
     # A hand-off has raised the epoch: its own reply leaves under the new one, everything older is cancelled.
     epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=turn.conversation_id)
     QUEUE_REPLIES.rows(
@@ -359,6 +372,41 @@ def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> N
         texts=replies,
         quoted_id=settlement.quotable if settlement.quotes else None,
     )
+    if settlement.voice is not None:
+        _queue_voice(settlement, turn=turn, session_id=session_id, epoch=epoch)
+
+
+def _queue_voice(settlement: Settlement, *, turn: Turn, session_id: UUID, epoch: int) -> None:
+    """Queue the spoken answer. Its words are the transcript: what staff read, and what is sent if no voice can be."""
+    voice = settlement.voice
+    assert voice is not None
+    quoted = None
+    if settlement.quotes and settlement.quotable:
+        quoted = Message.objects.filter(pk=settlement.quotable, revoked_at=None).first()
+    message = Message.objects.create(
+        session_id=session_id,
+        conversation_id=turn.conversation_id,
+        turn=turn,
+        direction=Message.Direction.OUTBOUND,
+        author=Message.Author.AGENT,
+        kind=Message.Kind.VOICE,
+        status=Message.Status.QUEUED,
+        quoted=quoted,
+        quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
+        control_epoch=epoch,
+        said_at=turn.created_at,
+        created_at=turn.created_at,
+    )
+    media = Media(
+        message=message,
+        mime_type=voice.mime_type,
+        filename=voice.filename,
+        size_bytes=len(voice.content),
+        downloadable=True,
+        transcript=voice.text,
+    )
+    media.file.save(voice.filename, ContentFile(voice.content), save=False)
+    media.save()
 
 
 @transaction.atomic

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from messaging.attention import withdraw_attention
-from messaging.models import Conversation, Message
+from messaging.models import Conversation, Media, Message
 from messaging.receipts import MOVES_FROM, record_sent
 from sessions_app.services import KEY_REFUSED
 from whatsapp_agent.backoff import backoff_s
@@ -266,6 +266,18 @@ def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
         Message.objects.filter(turn_id=claimed.turn_id, status=Message.Status.QUEUED).update(
             status=Message.Status.CANCELLED, error_code="earlier_part_failed", error="An earlier part was not sent."
         )
+
+
+@transaction.atomic
+def write_instead(claimed: Claimed) -> bool:
+    """Turn a spoken answer of the agent that was not sent into its words, queued; return False if there are none."""
+    _lock_conversations(_claimed_rows(claimed))
+    media = Media.objects.filter(message__in=_claimed_rows(claimed).filter(author=Message.Author.AGENT)).first()
+    if media is None or not media.transcript:
+        return False
+    _claimed_rows(claimed).update(kind=Message.Kind.TEXT, text=media.transcript, status=Message.Status.QUEUED)
+    media.delete()
+    return True
 
 
 @transaction.atomic

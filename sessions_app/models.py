@@ -84,6 +84,11 @@ def default_debounce_max_s() -> float:
     return settings.AGENT_DEBOUNCE_MAX_S
 
 
+def validate_emoji(text: str) -> None:
+    if text.isascii() or any(character.isspace() or character.isalpha() for character in text):
+        raise ValidationError("Must be an emoji.")
+
+
 def validate_loop_limit(value: int) -> None:
     """Refuse 1 and 2, which no conversation could stay below; 0 turns a limit off."""
     if value in {1, 2}:
@@ -166,6 +171,19 @@ class AgentProfile(models.Model):
     shows_typing = models.BooleanField(
         default=True,
         help_text="The contact sees that somebody is typing while the agent writes. On cloud it marks as read, too.",
+    )
+    instant_reaction = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[validate_emoji],
+        help_text="An emoji put at once on the first message that is going to be answered, like 👀. Empty: none.",
+    )
+    answers_with_voice = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="A voice note is answered by a voice note, spoken by OPENAI_SPEECH_MODEL.",
     )
     fallback_text = models.TextField(
         blank=True,

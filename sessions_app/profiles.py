@@ -31,6 +31,8 @@ VERSIONED = (
     "loop_pause_s",
     "marks_read",
     "shows_typing",
+    "instant_reaction",
+    "answers_with_voice",
     "fallback_text",
     "voice_fallback_text",
     "missed_call_text",

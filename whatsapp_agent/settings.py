@@ -76,6 +76,8 @@ OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", schemes=("http", "https"))
 OPENAI_MODEL = env.text("OPENAI_MODEL", default="gpt-6-luna")
 OPENAI_API = env.choice("OPENAI_API", default="chat", choices=("chat", "responses"))
 OPENAI_TRANSCRIPTION_MODEL = env.text("OPENAI_TRANSCRIPTION_MODEL")  # empty: voice notes are not transcribed
+OPENAI_SPEECH_MODEL = env.text("OPENAI_SPEECH_MODEL")  # empty: voice notes are answered in writing
+OPENAI_SPEECH_VOICE = env.text("OPENAI_SPEECH_VOICE", default="alloy")
 MODEL_TIMEOUT_S = env.number("MODEL_TIMEOUT_S", default=60.0, minimum=0.1)
 MODEL_PRICES = env.prices("MODEL_PRICES")  # of a million tokens, by model: prompt, cached, completion
 
@@ -148,6 +150,8 @@ if OPENAI_EMBEDDING_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
     env.mistake("OPENAI_EMBEDDING_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
 if OPENAI_TRANSCRIPTION_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
     env.mistake("OPENAI_TRANSCRIPTION_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
+if OPENAI_SPEECH_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
+    env.mistake("OPENAI_SPEECH_MODEL", "is set, but neither OPENAI_API_KEY nor OPENAI_BASE_URL is")
 for _name, _module in {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "opentelemetry.exporter.otlp.proto.http",
     "SENTRY_DSN": "sentry_sdk",

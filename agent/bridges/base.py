@@ -220,6 +220,7 @@ class BridgeAdapter(ABC):
     default_base_url: ClassVar[str] = ""
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
     media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: it is not said
+    typing_lasts_s: ClassVar[float] = 10.0  # then the contact sees it no longer
     fetches_by_message: ClassVar[bool] = False  # True: a file can be asked for without a `ref`, by its message
     stores_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
     lists_sessions: ClassVar[bool] = True  # False: it can only be asked for one that we name

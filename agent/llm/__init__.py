@@ -12,6 +12,7 @@ from agent.llm.embeddings import Embedder
 from agent.llm.model_server import ModelServer
 from agent.llm.responses import ResponsesModel
 from agent.llm.scripted import ScriptedModel
+from agent.llm.speech import Speaker
 from agent.llm.transcription import Transcriber
 
 
@@ -84,3 +85,21 @@ def transcriber_for_settings() -> Transcriber | None:
 @cache
 def _transcriber(*, base_url: str, api_key: str, model: str, timeout_s: float) -> Transcriber:
     return Transcriber(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model)
+
+
+def speaker_for_settings() -> Speaker | None:
+    """Return the speech model that OPENAI_SPEECH_MODEL names; None if it is empty."""
+    if not settings.OPENAI_SPEECH_MODEL:
+        return None
+    return _speaker(
+        base_url=settings.OPENAI_BASE_URL,
+        api_key=settings.OPENAI_API_KEY,
+        model=settings.OPENAI_SPEECH_MODEL,
+        voice=settings.OPENAI_SPEECH_VOICE,
+        timeout_s=settings.MODEL_TIMEOUT_S,
+    )
+
+
+@cache
+def _speaker(*, base_url: str, api_key: str, model: str, voice: str, timeout_s: float) -> Speaker:
+    return Speaker(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model, voice=voice)

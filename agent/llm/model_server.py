@@ -83,9 +83,20 @@ class ModelServer:
             lambda: self._client.post(path, body=fields, files={"file": file}, cast_to=httpx2.Response, options=options)
         )
 
+    def post_for_bytes(self, path: str, body: dict[str, Any]) -> bytes:
+        """Return the body of an answer that is no JSON, like a sound; otherwise as `post`."""
+        content = json.dumps(body).encode()
+        response = self._respond(
+            lambda: self._client.post(path, content=content, cast_to=httpx2.Response, options=self._options)
+        )
+        return response.content
+
     def _answer(self, request: Callable[[], httpx2.Response]) -> dict[str, Any]:
+        return _json_object(self._respond(request))
+
+    def _respond(self, request: Callable[[], httpx2.Response]) -> httpx2.Response:
         try:
-            response = request()
+            return request()
         except openai.APITimeoutError as exc:
             raise ModelUnavailable("The model server did not answer in time.", code="timeout") from exc
         except openai.APIConnectionError as exc:
@@ -93,7 +104,6 @@ class ModelServer:
         except openai.APIStatusError as exc:
             # Without its cause: the SDK's error carries the server's text, which may quote the prompt.
             raise _status_error(exc.response) from None
-        return _json_object(response)
 
 
 class _BoundedStream(httpx2.SyncByteStream):

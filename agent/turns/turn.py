@@ -20,9 +20,10 @@ from agent.turns import commands as typed_commands
 from agent.turns import outage, summary
 from agent.turns.filtered import withhold_filtered
 from agent.turns.model_run import ModelRun, run_model
-from agent.turns.presence import show_presence
+from agent.turns.presence import end_typing, show_presence
 from agent.turns.prompt import BuiltPrompt, Line, build_prompt, to_lines
 from agent.turns.tools import Toolbox
+from agent.turns.voice import speak_answer
 from commands.library.handover import HANDOFF_REPLY
 from commands.parsing import Typed
 from messaging import leases
@@ -78,6 +79,7 @@ def take_turn(conversation_id: UUID) -> datetime | None:
         unbind_contextvars("conversation", "turn")
         with _held_lock:
             _held_leases.pop(lease.token, None)
+        end_typing(lease, is_answered=False)
 
 
 def answer(lease: Lease) -> datetime | None:
@@ -125,6 +127,7 @@ def _answer(lease: Lease, trace: ExitStack) -> datetime | None:
             even_if_stale=restart == MAX_RESTARTS or run.turn.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
         )
         if settled is not None:
+            end_typing(lease, is_answered=settled.outcome == Turn.Outcome.ANSWERED)
             TURNS.add(settled.outcome)
             TURN_SECONDS.observe((timezone.now() - started_at).total_seconds(), settled.outcome)
             log.info(
@@ -264,7 +267,7 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
 
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens, share=summary.EARLY_SHARE):
         summary.schedule(conversation.pk, conversation.session_id)
-    show_presence(conversation, last=turn_input.burst[-1])
+    show_presence(conversation, last=turn_input.burst[-1], lease=lease)
     run_model(run, build=build, toolbox=toolbox, lease=lease)
     if run.filtered is not None:
         withhold_filtered(conversation, shown=run.filtered["messages"], burst=turn_input.burst)
@@ -273,6 +276,8 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
         turn.reason = "length: the answer reached the model's length limit"
         turn.used = turn.used | {"was_cut_off": True}
     settlement = replace(_settlement(turn_input, turn), replies=split_text(to_whatsapp(run.text)))
+    if (voice := speak_answer(conversation, history=turn_input.history, text=run.text)) is not None:
+        settlement = replace(settlement, replies=(), voice=voice)
     return _with_tool_calls(settlement, toolbox)
 
 

@@ -238,7 +238,11 @@ def describe(message: HistoryMessage, *, with_name: bool = False) -> str:
     if is_withheld(message.details):
         return WITHHELD
     text = message.text if message.kind == Message.Kind.TEXT else f"{_placeholder(message)} {message.text}".strip()
-    if message.media_text:
+    if not message.is_inbound and message.kind == Message.Kind.REACTION:
+        return ""  # the model would write such marks itself
+    if not message.is_inbound and message.kind == Message.Kind.VOICE and message.media_text:
+        text = message.media_text  # what we said
+    elif message.media_text:
         text = f"{text}\n{message.media_text}"
     text = escape_fences(shorten(text, MAX_MESSAGE_CHARS))
     if text and message.quoted_kind is not None and message.is_inbound:  # the model would write such marks itself

@@ -83,6 +83,8 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
                     "max_answer_age_s",
                     "marks_read",
                     "shows_typing",
+                    "instant_reaction",
+                    "answers_with_voice",
                 ]
             },
         ),

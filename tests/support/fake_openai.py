@@ -50,6 +50,7 @@ from tests.support.openai_formats import (
     read_chat,
     read_responses,
     response_object,
+    speech_answer,
     transcription_answer,
 )
 
@@ -257,6 +258,8 @@ class FakeOpenAI(ThreadedServer):
                 problem, last_message, tools = read_chat(body)
             case ("POST", "/v1/responses"):
                 problem, last_message, tools = read_responses(body)
+            case ("POST", "/v1/audio/speech"):
+                return speech_answer(body)
             case ("POST", "/v1/embeddings"):
                 is_queued = self.next_answers and isinstance(self.next_answers[0], Answer)
                 return self.next_answers.popleft() if is_queued else embeddings_answer(body)

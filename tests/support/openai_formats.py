@@ -216,6 +216,13 @@ def transcription_answer(content_type: str, body: bytes, *, transcript: str) -> 
     return plain({"text": transcript})
 
 
+def speech_answer(body: dict[str, Any]) -> Answer:
+    """Answer a text, a model and a voice with something that begins like an Ogg file."""
+    if not all(isinstance(body.get(name), str) and body[name] for name in ("model", "voice", "input")):
+        return error(400, "model, voice and input are needed.")
+    return Answer(200, b"OggS" + body["input"].encode())
+
+
 # --- Embeddings ------------------------------------------------------------------------------------------------------
 def embeddings_answer(body: dict[str, Any]) -> Answer:
     texts_or_text = body["input"]

@@ -68,6 +68,7 @@ class CloudBridge(BridgeAdapter):
     default_base_url = "https://graph.facebook.com/v26.0"
     lists_sessions = False
     reply_window = timedelta(hours=24)
+    typing_lasts_s = 25.0
     media_ttl = timedelta(days=7)
     capabilities = frozenset(
         {

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.turns import model_run, presence
 from agent.turns import turn as turns
+from messaging import control
 from messaging.models import Turn
 from sessions_app.models import AgentProfile, Bridge
 from tests.support.bridges.fake_waha import FakeWaha
@@ -103,3 +105,58 @@ def test_a_bridge_that_cannot_show_it_is_not_asked(says, conversation, bridge, w
 
     time.sleep(0.2)
     assert not waha.requests
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """Seconds that pass for what repeats typing."""
+    passed = [0.0]
+    monotonic = time.monotonic
+    monkeypatch.setattr(presence.time, "monotonic", lambda: monotonic() + passed[0])
+    return passed
+
+
+def during_the_model(monkeypatch, act) -> None:
+    asked = model_run.ask
+
+    def interrupted(asking):
+        answer = asked(asking)
+        act()
+        return answer
+
+    monkeypatch.setattr(model_run, "ask", interrupted)
+
+
+def test_typing_is_shown_again_while_the_model_works_for_long(says, conversation, waha, model, monkeypatch, clock):
+    def wait() -> None:
+        calls(waha, 1)
+        presence.repeat_typing()
+        clock[0] += 8
+        presence.repeat_typing()
+        calls(waha, 2)
+
+    during_the_model(monkeypatch, wait)
+    says("Hello")
+    turns.take_turn(conversation.pk)
+    presence.repeat_typing()
+    assert calls(waha, 2) == ["/api/startTyping", "/api/startTyping"]
+
+
+def test_typing_ends_when_a_person_takes_over(says, conversation, waha, model, monkeypatch):
+    def take_over() -> None:
+        calls(waha, 1)
+        control.take_over(conversation=conversation)
+        presence.repeat_typing()
+        calls(waha, 2)
+
+    during_the_model(monkeypatch, take_over)
+    says("Hello")
+    turns.take_turn(conversation.pk)
+    assert calls(waha, 2) == ["/api/startTyping", "/api/stopTyping"]
+
+
+def test_typing_ends_when_no_answer_follows(says, conversation, waha, model):
+    model.fail("error_500", times=1)
+    says("Hello")
+    turns.take_turn(conversation.pk)
+    assert sorted(calls(waha, 2)) == ["/api/startTyping", "/api/stopTyping"]
