@@ -71,11 +71,20 @@ class Application:
     """`environment` holds variables beside DATA_DIR, PORT and SECRETS. The output is written to `log`.
 
     The embedded database survives `kill`, as it survives a crash. `prepared` is a directory that `prepare_data` filled:
-    the application starts faster on a copy of it.
+    the application starts faster on a copy of it. `source` is the checkout that runs: another version, perhaps.
     """
 
-    def __init__(self, data_dir: Path, *, port: int = 0, prepared: Path | None = None, **environment: Any) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int = 0,
+        prepared: Path | None = None,
+        source: Path = ROOT,
+        **environment: Any,
+    ) -> None:
         self.data_dir = data_dir
+        self.source = source
         if prepared:
             copy_data(prepared, data_dir)
         self.port = port or free_port()
@@ -107,7 +116,7 @@ class Application:
         with self.log.open("ab") as log:
             self._started = subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--no-self-check"],
-                cwd=ROOT,
+                cwd=self.source,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
