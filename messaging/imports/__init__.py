@@ -1,0 +1,1 @@
+"""Import chats that WhatsApp's "Export chat" has written."""

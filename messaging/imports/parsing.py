@@ -1,0 +1,316 @@
+"""Parse an exported chat: lines into messages, with everything that could not be read.
+
+Formats, with either order of day and month, any of / . - between them, 24 hours or am and pm:
+
+    [27/11/2026, 09:30:15] Ana: Hello           iOS
+    27/11/2026, 09:30 - Ana: Hello              Android
+
+Further lines of a message have no such head. Marks of direction and narrow spaces (U+200E, U+200F, U+202F) may stand
+anywhere in a head.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from agent.bridges.events import Kind
+from messaging.imports import phrases
+from messaging.imports.phrases import plain, without_marks
+from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.text.sanitize import storable
+
+DATE_ORDERS = ("dmy", "mdy", "ymd")
+M = f"[{phrases.MARKS}]*"
+S = f"[ \u00a0\u202f\u2009{phrases.MARKS}]"
+_HALVES = "|".join(re.escape(each) for each in (*phrases.MORNING, *phrases.EVENING)).replace(r"\ ", f"{S}?")
+HEAD = re.compile(
+    rf"{M}(?P<bracket>\[)?{M}(?P<a>\d{{1,4}}){M}(?P<sign>[./-]){S}?{M}(?P<b>\d{{1,2}}){M}[./-]{S}?{M}(?P<c>\d{{1,4}})"
+    rf"{M}\.?[,،]?{S}+(?:[^\W\d_]{{1,4}}{S}+)??(?:(?P<before>{_HALVES}){S}*)?"
+    rf"(?P<hour>\d{{1,2}}){M}[:.]{M}(?P<minute>\d{{2}})(?:{M}[:.]{M}(?P<second>\d{{2}}))?"
+    rf"(?:{S}*(?P<half>{_HALVES}))?{M}(?:(?P<end>\]){S}*|{S}+[-\u2013]{S}+)(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+IOS_ATTACHED = re.compile(rf"{M}<{M}[^<>:\n]{{2,30}}:{M}\s*(?P<name>[^<>\n]+\.\w{{2,5}})>", re.IGNORECASE)
+ANDROID_ATTACHED = re.compile(rf"{M}(?P<name>\S[^\n]{{0,250}}\.\w{{2,5}}){M}\s\({M}(?P<words>[^()\n]{{3,40}})\)")
+OWN_NAME = re.compile(r"(IMG|VID|AUD|PTT|STK|DOC|GIF)-\d{8}-WA\d+\.", re.IGNORECASE)
+KIND_OF_NAME = (
+    (re.compile(r"^(PTT)|\.opus$|-AUDIO-.*\.opus$", re.IGNORECASE), Kind.VOICE),
+    (re.compile(r"^STK|-STICKER-|\.webp$", re.IGNORECASE), Kind.STICKER),
+    (re.compile(r"\.(jpe?g|png|heic)$", re.IGNORECASE), Kind.IMAGE),
+    (re.compile(r"\.(mp4|3gp|mov|gif)$", re.IGNORECASE), Kind.VIDEO),
+    (re.compile(r"\.(mp3|m4a|aac|ogg|amr)$", re.IGNORECASE), Kind.AUDIO),
+    (re.compile(r"\.vcf$", re.IGNORECASE), Kind.CONTACT),
+)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One message of the export. `author` is "" for what WhatsApp itself says."""
+
+    line: int
+    at: datetime  # of the phone, without a zone
+    author: str
+    text: str = ""
+    kind: Kind = Kind.TEXT
+    filename: str = ""
+    is_edited: bool = False
+    is_deleted: bool = False
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    line: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Chat:
+    entries: list[Entry]
+    unreadable: list[Unreadable]
+    date_order: str
+    is_order_sure: bool
+
+    @property
+    def messages(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.author]
+
+    @property
+    def authors(self) -> list[str]:
+        """Return who wrote, who wrote most first."""
+        return [name for name, _ in Counter(entry.author for entry in self.messages).most_common()]
+
+
+@dataclass(slots=True)
+class _Raw:
+    line: int
+    head: re.Match[str]
+    lines: list[str]
+
+
+def parse_chat(lines: Iterable[tuple[str, str]], *, date_order: str = "") -> Chat:
+    """Parse lines, each with why it may be misread ("" if it is not). Raises InvalidInput if there is no message."""
+    unreadable: list[Unreadable] = []
+    raws: list[_Raw] = []
+    is_bracketed: bool | None = None
+    for number, (line, problem) in enumerate(lines, start=1):
+        if problem:
+            unreadable.append(Unreadable(number, problem))
+        head = _head_of(line)
+        if head and is_bracketed is None:
+            is_bracketed = head["bracket"] is not None
+        if head and (head["bracket"] is not None) == is_bracketed:
+            raws.append(_Raw(number, head, [head["rest"]]))
+        elif raws:
+            raws[-1].lines.append(line)
+        elif without_marks(line).strip():
+            unreadable.append(Unreadable(number, "it stands before the first message"))
+    if not raws:
+        raise InvalidInput("This is no exported chat: it has no line that begins with a date and a time.")
+    order, is_sure = (date_order, True) if date_order else _date_order(raws)
+    entries = []
+    for raw in raws:
+        at = _time_of(raw.head, order)
+        if at is None:
+            unreadable.append(Unreadable(raw.line, f"its date or time does not exist ({order})"))
+        else:
+            entries.append(_entry(raw, at))
+    if not entries:
+        raise InvalidInput(f"No date of this chat exists when it is read as {order}. Give --date-order.")
+    return Chat(entries, sorted(unreadable, key=lambda each: each.line), order, is_sure)
+
+
+def _head_of(line: str) -> re.Match[str] | None:
+    if not any(each.isdigit() for each in line[:12]):
+        return None
+    head = HEAD.fullmatch(line)
+    if head is None or (head["bracket"] is None) != (head["end"] is None):
+        return None
+    return head
+
+
+# --- dates --------------------------------------------------------------------------------------------------------
+
+
+def _number(text: str) -> int:
+    return int("".join(str(unicodedata.decimal(each)) for each in text))
+
+
+def _time_of(head: re.Match[str], order: str) -> datetime | None:
+    parts = [_number(head[name]) for name in ("a", "b", "c")]
+    day, month, year = (parts[order.index(letter)] for letter in "dmy")
+    hour, minute = _number(head["hour"]), _number(head["minute"])
+    half = plain(head["half"] or head["before"] or "")
+    if half and hour <= 12:
+        hour = hour % 12 + (12 if half in _EVENING_PLAIN else 0)
+    try:
+        return datetime(  # noqa: DTZ001  the phone's time; the zone is the session's
+            year + 2000 if year < 100 else year, month, day, hour, minute, _number(head["second"] or "0")
+        )
+    except ValueError:
+        return None
+
+
+_EVENING_PLAIN = {plain(each) for each in phrases.EVENING}
+
+
+def _date_order(raws: Sequence[_Raw]) -> tuple[str, bool]:
+    """Decide from all dates what day and month are; the second value is False if it is a guess."""
+    heads = [raw.head for raw in raws]
+    if sum(len(head["a"]) == 4 for head in heads) * 2 > len(heads):
+        return "ymd", True
+    times = {order: [_time_of(head, order) for head in heads] for order in ("dmy", "mdy")}
+    impossible = {order: each.count(None) for order, each in times.items()}
+    if impossible["dmy"] != impossible["mdy"]:
+        return min(impossible, key=lambda order: impossible[order]), True
+    soon = datetime.now() + timedelta(days=2)  # noqa: DTZ005
+    wrong = {order: _unlikely(times[order], soon) for order in times}
+    if wrong["dmy"] != wrong["mdy"]:
+        return min(wrong, key=lambda order: wrong[order]), True
+    span = {order: _span(times[order]) for order in times}
+    if span["dmy"] * 3 < span["mdy"] or span["mdy"] * 3 < span["dmy"]:  # days that follow each other
+        return min(span, key=lambda order: span[order]), True
+    head = heads[0]
+    is_american = (
+        head["sign"] == "/"
+        and len(head["c"]) == 2
+        and any(each["half"] for each in heads)
+        and not any(each["a"].startswith("0") or each["b"].startswith("0") for each in heads)
+    )
+    return ("mdy" if is_american else "dmy"), head["sign"] == "." or times["dmy"] == times["mdy"]
+
+
+def _unlikely(times: Sequence[datetime | None], soon: datetime) -> int:
+    """Count the steps back in time, and the times in the future."""
+    known = [each for each in times if each is not None]
+    back = sum(later < earlier - timedelta(hours=3) for earlier, later in pairwise(known))  # clocks are set back
+    return back + sum(each > soon for each in known)
+
+
+def _span(times: Sequence[datetime | None]) -> float:
+    known = [each for each in times if each is not None]
+    return (max(known) - min(known)).total_seconds() if known else 0.0
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+
+
+def _entry(raw: _Raw, at: datetime) -> Entry:
+    first, *further = raw.lines
+    author, separator, text = first.partition(": ")
+    if not separator and first.rstrip().endswith(":"):  # a message that begins with an empty line
+        author, separator, text = first.rstrip()[:-1], ":", ""
+    author = without_marks(author).strip().removeprefix("~").strip(" \u00a0\u202f")
+    body = "\n".join([text, *further]).rstrip()
+    if not separator or not author or _is_system(author) or _is_ios_system(raw, text):
+        return Entry(raw.line, at, author="", text="\n".join(raw.lines).strip())
+    entry = Entry(raw.line, at, author=author[:200], text=body)
+    _read_edit(entry)
+    _read_deletion(entry)
+    _read_media(entry)
+    if found := phrases.LOCATION.match(without_marks(entry.text).strip()):
+        entry.kind = Kind.LOCATION
+        entry.details = {"location": {"latitude": float(found[1]), "longitude": float(found[2])}}
+        entry.text = ""
+    entry.text = storable(entry.text.lstrip("\u200e\ufeff"))
+    return entry
+
+
+def _is_system(author: str) -> bool:
+    """Return whether what stands before a colon is a sentence of WhatsApp's, and no name."""
+    if len(author) > 100:
+        return True
+    words = plain(author)
+    return any(each in words for each in phrases.SYSTEM_PLAIN)
+
+
+def _is_ios_system(raw: _Raw, text: str) -> bool:
+    """On iOS these lines have an author, the group or the contact, and begin with U+200E."""
+    if raw.head["bracket"] is None or not text.startswith("\u200e") or len(raw.lines) > 1:
+        return False
+    words = plain(text)
+    return any(each in words for each in phrases.SYSTEM_PLAIN) and words not in phrases.OMITTED_PLAIN
+
+
+def _read_edit(entry: Entry) -> None:
+    before, opening, mark = entry.text.rpartition("<")
+    if opening and plain(mark.rstrip(f" {phrases.MARKS}").removesuffix(">")) in phrases.EDITED_PLAIN:
+        entry.is_edited, entry.text = True, before.rstrip(f" \u00a0{phrases.MARKS}\n")
+
+
+def _read_deletion(entry: Entry) -> None:
+    words = plain(entry.text)
+    by_admin = words.startswith("this message was deleted by admin")
+    if words in phrases.DELETED_PLAIN or by_admin:
+        entry.is_deleted, entry.text = True, ""
+
+
+def _read_media(entry: Entry) -> None:
+    first, _, caption = entry.text.partition("\n")
+    words = plain(first)
+    if kind := phrases.OMITTED_PLAIN.get(words):
+        entry.kind, entry.text = kind, caption
+        return
+    for phrase in _OMITTED_DOCUMENTS:  # "Offer.pdf • 3 pages document omitted"
+        if words.endswith(f" {phrase}"):
+            name = re.split(r"\s*[•\u200e]", without_marks_but_lrm(first), maxsplit=1)[0].strip()
+            entry.kind, entry.filename, entry.text = Kind.DOCUMENT, name[:255], caption
+            return
+    if found := IOS_ATTACHED.search(entry.text):
+        entry.filename = without_marks(found["name"]).strip()
+        entry.kind = kind_of(entry.filename)
+        entry.text = "\n".join(
+            filter(None, (entry.text[: found.start()].strip(), entry.text[found.end() :].strip()))
+        ).lstrip("\u200e")
+        if entry.kind == Kind.DOCUMENT and " • " in entry.text:  # "Offer.pdf • 3 pages"
+            entry.text = ""
+    elif (found := ANDROID_ATTACHED.fullmatch(first.rstrip())) and (
+        plain(found["words"]) in phrases.ATTACHED_PLAIN or OWN_NAME.match(without_marks(found["name"]))
+    ):
+        entry.filename = without_marks(found["name"]).strip()
+        entry.kind, entry.text = kind_of(entry.filename), caption
+
+
+_OMITTED_DOCUMENTS = tuple(phrase for phrase, kind in phrases.OMITTED_PLAIN.items() if kind is Kind.DOCUMENT)
+
+
+def without_marks_but_lrm(text: str) -> str:
+    return text.lstrip("\u200e")
+
+
+def kind_of(filename: str) -> Kind:
+    return next((kind for pattern, kind in KIND_OF_NAME if pattern.search(filename)), Kind.DOCUMENT)
+
+
+# --- lines --------------------------------------------------------------------------------------------------------
+
+
+ENCODINGS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+def decode_lines(content: bytes) -> Iterator[tuple[str, str]]:
+    """Yield each line, and why it may be misread ("" if it is not). Every line may have its own encoding."""
+    marked = next((mark for mark in ENCODINGS if content.startswith(mark)), b"")
+    content = content.removeprefix(marked)
+    head = content[:2000]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    guessed = "utf-16-le" if odd * 3 > len(head) else "utf-16-be" if even * 3 > len(head) else "utf-8"
+    encoding = ENCODINGS.get(marked, guessed)
+    if encoding != "utf-8":
+        for line in content.decode(encoding, "replace").split("\n"):
+            yield line.rstrip("\r"), "its encoding is damaged" if "\ufffd" in line else ""
+        return
+    for raw in content.split(b"\n"):
+        raw = raw.rstrip(b"\r")
+        try:
+            yield raw.decode(), ""
+        except UnicodeDecodeError:
+            try:
+                yield raw.decode("cp1252"), ""
+            except UnicodeDecodeError:
+                yield raw.decode("utf-8", "replace"), "its encoding is neither UTF-8 nor Windows-1252"

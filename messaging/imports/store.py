@@ -1,0 +1,316 @@
+"""Store the messages of an exported chat in a conversation, each once, as history that nobody answers.
+
+A message is known already if the conversation has one of the same minute, side and content, whether an earlier import
+or the bridge brought it. Rows are inserted in batches, so that no long transaction holds up the event feed; if the
+import fails or is stopped, what it has inserted is deleted again, and if it is killed, importing again completes it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+from django.db.models import Max
+from django.db.models.functions import Coalesce, Greatest
+from django.utils import timezone
+
+from agent.bridges.events import Kind
+from messaging.contacts.lookup import find_contact_by_phone
+from messaging.contacts.phones import parse_phone
+from messaging.imports.archives import Export
+from messaging.imports.parsing import Chat, Entry
+from messaging.media.files import FileTooLarge, UnsupportedFile, take
+from messaging.models import Contact, Conversation, Media, Message
+from messaging.outbound import conversation_by_phone
+from messaging.people.find import find_contacts
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.errors import Conflict, InvalidInput
+
+BATCH = 1000
+ONE_IMPORT = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+END_IMPORT = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of the entries. `skipped_files` are names with the reason."""
+
+    new: int = 0
+    known: int = 0
+    changed: int = 0  # edited or deleted since
+    system: int = 0
+    files: int = 0
+    skipped_files: list[tuple[str, str]] = field(default_factory=list)
+
+
+def find_conversation(*, session: WhatsAppSession, contact: str) -> Conversation | None:
+    """Return the conversation with a phone number or a contact's id; None if the number is new. Raises NotFound."""
+    try:
+        UUID(contact.strip())
+    except ValueError:
+        found = find_contact_by_phone(session=session, phone=parse_phone(contact, field="contact"))
+    else:
+        found = find_contacts(contact, session=session)[0]
+    return Conversation.objects.select_related("contact", "session").filter(contact=found).first() if found else None
+
+
+def own_name(chat: Chat, *, me: str, session: WhatsAppSession, contact: Contact | None) -> str:
+    """Return under which name this number wrote. Raises InvalidInput if `me` is no author, or if it cannot be told."""
+    authors = chat.authors
+    if me:
+        found = [name for name in authors if name.casefold() == me.strip().casefold()]
+        if not found and len(authors) > 1:
+            raise InvalidInput(f"{me!r} has written nothing. Authors: {', '.join(authors[:10])}.", field="me")
+        return found[0] if found else me
+    ours = {session.display_name.casefold(), _digits(session.phone)} - {""}
+    theirs = (
+        {contact.name.casefold(), contact.bridge_name.casefold(), _digits(contact.phone)} - {""} if contact else set()
+    )
+    mine = [name for name in authors if name.casefold() in ours or _digits(name) in ours]
+    others = [name for name in authors if name.casefold() in theirs or _digits(name) in theirs]
+    if len(mine) == 1:
+        return mine[0]
+    if len(authors) == 2 and len(others) == 1:
+        return next(name for name in authors if name not in others)
+    raise InvalidInput(
+        f"Say who of the authors is this number: {', '.join(authors[:10])} (--me NAME; in the API the field me).",
+        field="me",
+    )
+
+
+def _digits(text: str) -> str:
+    found = "".join(each for each in text if each.isdecimal())
+    return found if len(found) >= 7 else ""
+
+
+def check_authors(chat: Chat, *, me: str, is_group: bool) -> None:
+    """Raise InvalidInput for the chat of a group that is to become one person's."""
+    others = [name for name in chat.authors if name != me]
+    if len(others) > 1 and not is_group:
+        raise InvalidInput(
+            f"This is a group's chat ({', '.join(others[:10])}). Give the id of the group's contact, not a phone.",
+            field="contact",
+        )
+
+
+def import_chat(
+    chat: Chat, export: Export, *, session: WhatsAppSession, contact: str, me: str, dry_run: bool = False
+) -> Iterator[Imported]:
+    """Store the chat's messages; yield what became of them so far, complete at the end. Raises Conflict."""
+    conversation = find_conversation(session=session, contact=contact)
+    if conversation is None and not dry_run:
+        conversation = conversation_by_phone(session=session, phone=parse_phone(contact, field="contact"))
+    with _one_import(conversation):
+        yield from _Import(chat, export, session=session, conversation=conversation, me=me, dry_run=dry_run).run()
+
+
+@contextmanager
+def _one_import(conversation: Conversation | None) -> Iterator[None]:
+    name = f"import:{conversation.pk if conversation else ''}"
+    lock = connection.copy()  # a connection of its own: it holds the lock until the end, or until this process dies
+    try:
+        with lock.cursor() as cursor:
+            cursor.execute(ONE_IMPORT, [name])
+            if not cursor.fetchone()[0]:
+                raise Conflict("Another import into this conversation is running.")
+        yield
+        with lock.cursor() as cursor:
+            cursor.execute(END_IMPORT, [name])
+    finally:
+        lock.close()
+
+
+Known = dict[tuple[bool, datetime], list[dict[str, Any]]]
+
+
+class _Import:
+    def __init__(
+        self,
+        chat: Chat,
+        export: Export,
+        *,
+        session: WhatsAppSession,
+        conversation: Conversation | None,
+        me: str,
+        dry_run: bool,
+    ) -> None:
+        self.chat, self.export, self.me, self.dry_run = chat, export, me, dry_run
+        self.session, self.conversation = session, conversation
+        self.result = Imported(system=len(chat.entries) - len(chat.messages))
+        self.inserted: list[UUID] = []
+        self.stored: list[str] = []
+        self.senders: dict[str, Contact | None] = {}
+
+    def run(self) -> Iterator[Imported]:
+        try:
+            known = self._known()
+            waiting: list[tuple[Message, Entry]] = []
+            for entry in self.chat.messages:
+                if message := self._new_message(entry, known):
+                    waiting.append((message, entry))
+                if len(waiting) == BATCH:
+                    self._insert(waiting)
+                    waiting = []
+                    yield self.result
+            self._insert(waiting)
+            self._update_conversation()
+        except BaseException:
+            self._take_back()
+            raise
+        yield self.result
+
+    def _known(self) -> Known:
+        """Return the conversation's messages by side and minute."""
+        known: Known = defaultdict(list)
+        if self.conversation is None:
+            return known
+        rows = Message.objects.filter(conversation=self.conversation).order_by("said_at", "id")
+        fields = ("id", "direction", "kind", "text", "revoked_at", "edited_at", "earlier_texts", "media__filename")
+        times = {"at": Coalesce("written_at", "sent_at", "said_at")}
+        for row in rows.annotate(**times).values("at", *fields).iterator(chunk_size=5000):
+            minute = row["at"].replace(second=0, microsecond=0)
+            known[row["direction"] == Message.Direction.OUTBOUND, minute].append(row)
+        return known
+
+    def _new_message(self, entry: Entry, known: Known) -> Message | None:
+        """Return the message to insert; None if it is known, in which case a later edit or deletion is stored."""
+        is_ours = entry.author == self.me
+        at = _moment(entry.at, self.session.zone)
+        rows = known.get((is_ours, at.replace(second=0, microsecond=0)), [])
+        found = next((row for row in rows if _is_same(row, entry)), None)
+        if found is None and (entry.is_edited or entry.is_deleted):
+            found = next((row for row in rows if _may_have_become(row, entry)), None)
+            if found is not None:
+                self._change(found, entry, at)
+        if found is not None:
+            rows.remove(found)
+            self.result.known += 1
+            return None
+        self.result.new += 1
+        if self.dry_run or self.conversation is None:
+            return None
+        return self._message(entry, at, is_ours=is_ours)
+
+    def _message(self, entry: Entry, at: datetime, *, is_ours: bool) -> Message:
+        assert self.conversation is not None
+        sender = None if is_ours else self._sender(entry.author)
+        details = dict(entry.details)
+        if not is_ours and sender is None:
+            details["author"] = entry.author
+        return Message(
+            session=self.session,
+            conversation=self.conversation,
+            sender=sender,
+            direction=Message.Direction.OUTBOUND if is_ours else Message.Direction.INBOUND,
+            author=Message.Author.PHONE if is_ours else Message.Author.CONTACT,
+            kind=entry.kind.value,
+            status=Message.Status.SENT if is_ours else Message.Status.HANDLED,
+            unanswered="" if is_ours else Message.Unanswered.HISTORY,
+            text=entry.text,
+            details=details,
+            said_at=at,
+            written_at=at,
+            sent_at=at if is_ours else None,
+            edited_at=at if entry.is_edited else None,
+            revoked_at=at if entry.is_deleted else None,
+        )
+
+    def _sender(self, author: str) -> Contact | None:
+        """Return the contact of an author; in a group only one who is named by a phone number is known."""
+        assert self.conversation is not None
+        contact = self.conversation.contact
+        if not contact.is_group:
+            return contact
+        if author not in self.senders:
+            self.senders[author] = None
+            if author.lstrip().startswith("+"):
+                try:
+                    self.senders[author] = find_contact_by_phone(session=self.session, phone=parse_phone(author))
+                except InvalidInput:
+                    self.senders[author] = None
+        return self.senders[author]
+
+    def _change(self, row: dict[str, Any], entry: Entry, at: datetime) -> None:
+        self.result.changed += 1
+        if self.dry_run:
+            return
+        changes: dict[str, Any] = {"revoked_at": at}
+        if entry.is_edited:
+            earlier = [*row["earlier_texts"], {"text": row["text"], "until": at.isoformat()}]
+            changes = {"text": entry.text, "edited_at": at, "earlier_texts": earlier}
+        Message.objects.filter(pk=row["id"]).update(**changes)
+
+    def _insert(self, waiting: Sequence[tuple[Message, Entry]]) -> None:
+        if not waiting:
+            return
+        with transaction.atomic():
+            self.inserted += [message.pk for message, _ in waiting]
+            Message.objects.bulk_create([message for message, _ in waiting])
+            media = [self._media(message, entry) for message, entry in waiting if _has_file(entry)]
+            Media.objects.bulk_create(media)
+
+    def _media(self, message: Message, entry: Entry) -> Media:
+        media = Media(message=message, filename=entry.filename)
+        if entry.filename and entry.filename in self.export.files:
+            try:
+                size_bytes = self.export.files[entry.filename].file_size
+                with self.export.open(entry.filename) as content:
+                    file = take(content, name=entry.filename, size_bytes=size_bytes)
+                    media.file.save(file.filename, File(file.content), save=False)
+            except (UnsupportedFile, FileTooLarge, InvalidInput) as exc:
+                self.result.skipped_files.append((entry.filename, str(exc)))
+            else:
+                media.mime_type, media.size_bytes, media.status = file.mime_type, size_bytes, Media.Status.STORED
+                self.stored.append(str(media.file.name))
+                self.result.files += 1
+        return media
+
+    def _update_conversation(self) -> None:
+        if self.dry_run or self.conversation is None or not self.inserted:
+            return
+        latest = Message.objects.filter(conversation=self.conversation).aggregate(at=Max("said_at"))["at"]
+        Conversation.objects.filter(pk=self.conversation.pk).update(
+            last_message_at=Greatest("last_message_at", timezone.now() if latest is None else latest)
+        )
+
+    def _take_back(self) -> None:
+        for start in range(0, len(self.inserted), BATCH):
+            batch = self.inserted[start : start + BATCH]
+            with transaction.atomic():
+                Media.objects.filter(message__in=batch).delete()
+                Message.objects.filter(pk__in=batch).delete()
+        for name in self.stored:
+            default_storage.delete(name)
+
+
+def _has_file(entry: Entry) -> bool:
+    return bool(entry.filename) or entry.kind in {
+        Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.STICKER, Kind.DOCUMENT,
+    }  # fmt: skip
+
+
+def _moment(at: datetime, zone: ZoneInfo) -> datetime:
+    return at.replace(tzinfo=zone).astimezone(UTC)
+
+
+def _is_same(row: dict[str, Any], entry: Entry) -> bool:
+    if entry.is_deleted or row["revoked_at"] is not None:
+        return entry.is_deleted and row["revoked_at"] is not None
+    if entry.filename and row["media__filename"]:
+        return bool(row["media__filename"] == entry.filename and row["text"] == entry.text)
+    is_file = bool(row["media__filename"]) or row["kind"] != Kind.TEXT.value
+    return row["text"] == entry.text and is_file == (entry.kind is not Kind.TEXT)
+
+
+def _may_have_become(row: dict[str, Any], entry: Entry) -> bool:
+    """Return whether the entry may be this message, edited or deleted since."""
+    if row["revoked_at"] is not None:
+        return False
+    return entry.is_deleted or (row["kind"] == entry.kind.value and row["edited_at"] is None)
