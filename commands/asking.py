@@ -176,7 +176,7 @@ def _complete(prompt: Prompt, *, as_json: bool) -> str:
         if text and not completion.dropped_tool_call:
             break
     if not text:
-        raise ModelUnavailable("The model said nothing.", code="empty")
+        raise ModelUnavailable("The model's answer is empty.", code="empty")
     return text
 
 

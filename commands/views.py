@@ -103,7 +103,7 @@ def _conversation(request: Request, conversation_id: UUID) -> Conversation:
     around = ("contact", "session__bridge", "session__agent_profile")
     conversation = visible.select_related(*around).filter(pk=conversation_id).first()
     if conversation is None:
-        raise NotFound("There is no such conversation.", field="conversation")
+        raise NotFound("Conversation not found.", field="conversation")
     return conversation
 
 

@@ -78,8 +78,8 @@ class ConversationFilters(FilterSet):
         label="Whether it waits for later (`snoozed`), is `done`, or neither (`open`).",
     )
     is_group = Flag(field_name="contact__is_group")
-    latest_since = Since("latest_at", label="The last message said at this time or later.")
-    latest_before = Before("latest_at", label="The last message said before this time.")
+    latest_since = Since("latest_at", label="The last message was sent at this time or later.")
+    latest_before = Before("latest_at", label="The last message was sent before this time.")
     search = Search(method="filter_search", label="In name and phone of the contact.")
 
     class Meta:

@@ -127,7 +127,7 @@ class MessageSerializer(serializers.ModelSerializer):
     media = MediaSerializer(help_text="The attached file, or null.", allow_null=True)
     reply_to = serializers.UUIDField(source="quoted_id", allow_null=True, help_text="The message that this one quotes.")
     earlier_texts = serializers.JSONField(
-        help_text="What it said before its writer edited it, oldest first: `[{text, until}]`. Never shown to the model."
+        help_text="Its texts before it was edited, oldest first: `[{text, until}]`. Never shown to the model."
     )
 
     class Meta:
@@ -171,9 +171,9 @@ class ConversationSerializer(serializers.ModelSerializer):
     attention_reason = serializers.ChoiceField(
         Conversation.Attention.choices,
         allow_blank=True,
-        help_text="Why staff is asked to look; empty if nobody is asked.",
+        help_text="Why the conversation needs attention; empty if it does not.",
     )
-    assigned_to = UserBriefSerializer(allow_null=True, help_text="Who takes care of it; null: nobody in particular.")
+    assigned_to = UserBriefSerializer(allow_null=True, help_text="The user it is assigned to, or null.")
     labels = serializers.ListField(child=serializers.CharField())
     last_message = MessageBriefSerializer(allow_null=True)
 
@@ -343,7 +343,7 @@ class TurnDetailSerializer(TurnSerializer):
         help_text="The prompt's parts: tools, instructions, summary, messages, facts, memories and the time."
     )
     tool_calls = ToolCallSerializer(many=True)
-    messages = MessageBriefSerializer(many=True, help_text="The messages it handled and wrote, oldest first.")
+    messages = MessageBriefSerializer(many=True, help_text="The messages it handled and created, oldest first.")
 
     class Meta(TurnSerializer.Meta):
         fields = [*TurnSerializer.Meta.fields, "used", "prompt", "tool_calls", "messages"]
@@ -367,7 +367,7 @@ class HitSerializer(serializers.Serializer):
     neighbours = MessageSerializer(many=True, help_text="The messages around it, oldest first.")
     why = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Why it matches: `says WORD`, `beside WORD` (a neighbour says it), `by NAME`, `similar meaning`.",
+        help_text="Why it matches: `says WORD`, `beside WORD` (a neighbour contains it), `by NAME`, `similar meaning`.",
     )
 
 

@@ -95,7 +95,7 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
     if reply_to := form.get("reply_to"):
         quoted = Message.objects.filter(conversation=conversation, pk=reply_to).first()
         if quoted is None:
-            raise InvalidInput("There is no such message in this conversation.", field="reply_to")
+            raise InvalidInput("Message not found in this conversation.", field="reply_to")
     options: dict[str, Any] = {
         "conversation": conversation,
         "author": author_of(request),
@@ -226,12 +226,12 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
         if "conversation" in self.form:
             conversation = visible_conversations(user).filter(pk=self.form["conversation"]).first()
             if conversation is None:
-                raise NotFound("There is no such conversation.", field="conversation")
+                raise NotFound("Conversation not found.", field="conversation")
             return conversation
         sessions = WhatsAppSession.objects.visible_to(user).select_related("bridge")
         session = sessions.filter(pk=self.form["session"]).first()
         if session is None:
-            raise NotFound("There is no such session.", field="session")
+            raise NotFound("Session not found.", field="session")
         return session
 
     @extend_schema(request=None, responses=MessageSerializer)
@@ -258,7 +258,7 @@ class ConversationMessagesViewSet(MessagesViewSet):
     def find_recipient(self) -> Conversation:
         conversation = visible_conversations(self.request.user).filter(pk=self.kwargs["conversation_id"]).first()
         if conversation is None:
-            raise NotFound("There is no such conversation.")
+            raise NotFound("Conversation not found.")
         return conversation
 
     get_parent = find_recipient

@@ -137,7 +137,7 @@ def delete_bridge(bridge: Bridge) -> None:
 
 
 def setup_bridge(bridge: Bridge) -> list[str]:
-    """Tell the bridge our webhook address for each of its sessions; return in words what was done or is left to do.
+    """Configure our webhook address for each session of the bridge; return what was done, or what to do, as text.
 
     Raises BridgeFailed.
     """
@@ -146,7 +146,7 @@ def setup_bridge(bridge: Bridge) -> list[str]:
     if target is None:
         return ["Set PUBLIC_URL to where the bridge reaches this server; then run this again."]
     if Capability.SET_WEBHOOK not in adapter.capabilities:
-        return [f"The bridge {bridge.slug} cannot be told by a call. Set this address at the bridge: {target.url}"]
+        return [f"The bridge {bridge.slug} has no API call for this. Configure there: {target.url}"]
     sessions = list(bridge.sessions.live().order_by("name"))
     postgres.release()
     try:
@@ -155,7 +155,7 @@ def setup_bridge(bridge: Bridge) -> list[str]:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     if not sessions:
-        return [f"The bridge {bridge.slug} has no sessions yet; each new one is told our webhook address."]
+        return [f"The bridge {bridge.slug} has no sessions yet; each new one is configured when it is linked."]
     return [f"{session.name}: events now come to this server." for session in sessions]
 
 

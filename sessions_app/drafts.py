@@ -69,5 +69,5 @@ def publish_draft(
     if draft is None or not changes_of(profile, draft):
         raise NothingToPublish()
     if draft_version not in {None, draft.version}:
-        raise Conflict("Meanwhile somebody changed the draft. Look at it, then publish it.")
+        raise Conflict("The draft was changed meanwhile. Review it, then publish it.")
     return change_profile(profile=profile, by=by, message=message, **values_of(draft))

@@ -172,7 +172,7 @@ class BridgeSerializer(StrictSerializer, serializers.ModelSerializer):
         required=False,
         allow_blank=True,
         max_length=1000,
-        help_text="What its webhook requests are signed with: WAHA's HMAC key, Meta's app secret, the value of "
+        help_text="The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
         "Evolution's `X-Webhook-Secret`.",
     )
     verify_token = serializers.CharField(

@@ -150,7 +150,7 @@ class BridgeViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Upd
     @idempotent(atomic=False)
     @action(detail=True, methods=["post"], url_path="setup", url_name="setup")
     def set_up(self, request: Request, slug: str) -> Response:  # noqa: ARG002
-        """Tell the bridge our webhook address, or return what to set by hand where it cannot be told."""
+        """Configure our webhook address at the bridge, or return what to set by hand where it cannot be told."""
         refuse_fields(request)
         bridge = self.get_object()
         return Response({"lines": bridges.setup_bridge(bridge), "webhook_path": bridge.webhook_path})

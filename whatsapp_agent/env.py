@@ -391,7 +391,7 @@ def _complete_secrets(path: Path, missing: list[str]) -> dict[str, str]:
         whole = {name: _generate(name) for name in missing} | _read_secrets(path)
         draft = path.with_suffix(".new")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write("# Generated at the first start. Whoever has this file has everything.\n")
+            file.write("# Generated at the first start. Anyone with this file has full access.\n")
             file.writelines(f"{name}={value}\n" for name, value in whole.items())
             file.flush()
             os.fsync(file.fileno())

@@ -42,7 +42,7 @@ class SessionExists(AppError):
 
 class WindowClosed(AppError):
     status, code = 409, "window_closed"
-    detail = "This person last wrote too long ago: the platform now delivers templates alone."
+    detail = "The reply window is closed: the contact's last message is too old. Only templates can be sent now."
 
 
 class NotSupportedByBridge(AppError):

@@ -50,7 +50,7 @@ DESCRIPTIONS: dict[Capability, str] = {
     Capability.LINK_BY_PAIRING_CODE: "link by pairing code",
     Capability.RESTART: "restart a session",
     Capability.LOGOUT: "log a session out",
-    Capability.SET_WEBHOOK: "be told our webhook address by a call",
+    Capability.SET_WEBHOOK: "configure our webhook address by a call",
     Capability.SEND_TEXT: "send texts",
     Capability.SEND_MEDIA: "send images, videos, audio and documents",
     Capability.SEND_VOICE: "send voice notes",
@@ -64,7 +64,7 @@ DESCRIPTIONS: dict[Capability, str] = {
     Capability.MARK_READ: "mark messages as read",
     Capability.SEND_TO_GROUP: "write to groups",
     Capability.SEND_TO_LID: "write to people whose number is hidden (LID)",
-    Capability.CHECK_NUMBER: "tell whether a number is on WhatsApp",
+    Capability.CHECK_NUMBER: "check whether a number is on WhatsApp",
     Capability.RECEIPTS: "report delivered and read",
     Capability.RECEIVE_MEDIA: "hand over received files",
     Capability.OWN_PHONE: "report what is typed on the linked phone",
@@ -353,7 +353,7 @@ class BridgeAdapter(ABC):
 
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
         """Tell the bridge where to post the events of a session."""
-        raise self._cannot("be told a webhook address by a call")
+        raise self._cannot("configure a webhook address by a call")
 
     @abstractmethod
     def health(self) -> Steps[Health]:

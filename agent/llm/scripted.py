@@ -9,7 +9,7 @@ from agent.llm.tokens import estimate_prompt_tokens, estimate_tokens
 from whatsapp_agent.text.truncate import truncate
 
 INTRODUCTION = (
-    "I am the scripted stand-in: no language model is set up yet. "
+    "I am the scripted stand-in: no language model is configured yet. "
     "Set OPENAI_API_KEY or OPENAI_BASE_URL and a real one answers."
 )
 _MAX_ECHO_CHARS = 500
@@ -33,7 +33,7 @@ class ScriptedModel:
         said = _OURS.sub("", "\n".join(message.text for message in _trailing(prompt, Role.USER))).strip()
         if requests := _tool_requests(prompt, said):
             return _completion(prompt, tool_requests=requests)
-        echo = f"You wrote: {truncate(said, _MAX_ECHO_CHARS)}" if said else "You wrote nothing that I can repeat."
+        echo = f"You wrote: {truncate(said, _MAX_ECHO_CHARS)}" if said else "Your message has no text to repeat."
         return _completion(prompt, text=f"{INTRODUCTION}\n\n{echo}")
 
 

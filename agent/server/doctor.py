@@ -181,7 +181,7 @@ def _bridges() -> Iterator[Finding]:
         if bridge.slug == Bridge.DEFAULT and not settings.WHATSAPP_WEBHOOK_SECRET:
             path = reverse("webhook", args=[bridge.slug, bridge.webhook_secret])
             text = f"the bridge posts to {settings.PUBLIC_URL or startup.public_url(settings.PORT)}{path}"
-            yield Finding("webhook", True, f"{text} (its secret was generated; keep it to yourself)")
+            yield Finding("webhook", True, f"{text} (its secret was generated; keep it secret)")
 
 
 def _bridge(bridge: Bridge, health: Health) -> Finding:
@@ -287,7 +287,7 @@ def _tools(name: str) -> Finding:
         if any(request.name == PROBE.name and _says_ok(request.arguments) for request in requests):
             return Finding(about, True, "it calls them")
         takes_none = any(limit.startswith("takes no tools") for limit in describe_limits(name))
-        text = "it calls them wrongly" if requests else "it takes them, and called none when told to"
+        text = "it calls them wrongly" if requests else "it accepts them, but called none when asked to"
         text = "it takes none" if takes_none else text
     profiles = AgentProfile.objects.filter(model__in=[name, ""] if name == settings.OPENAI_MODEL else [name])
     wanted = [profile.name for profile in profiles.order_by("name") if profile.tools]
@@ -320,14 +320,14 @@ def _embeddings() -> Iterator[Finding]:
     """Ask the embedding model, if there is one, for one vector, and check that the database can compare vectors."""
     embedder = embedder_for_settings(timeout_s=settings.MODEL_TIMEOUT_S)
     if embedder is None:
-        yield Finding("embeddings", True, "search uses words alone, until OPENAI_EMBEDDING_MODEL is set")
+        yield Finding("embeddings", True, "search compares words only until OPENAI_EMBEDDING_MODEL is set")
         return
     about = f"embeddings {embedder.model}"
     try:
         embeddings.require_pgvector()
         [vector] = embedder.embed(["OK"])
     except embeddings.NoPgvector as exc:
-        yield Finding(about, False, "search uses words alone", str(exc))
+        yield Finding(about, False, "search compares words only", str(exc))
     except ModelError as exc:
         yield Finding(about, False, str(exc), MODEL_REMEDIES.get(exc.code, "Does the server have embeddings?"))
     else:

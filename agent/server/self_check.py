@@ -76,7 +76,7 @@ def _answer_to(message_id: str, tries_before: int) -> Message | None:
     if answer is not None and answer.sent_at is not None:
         return answer
     if question.conversation.tries > tries_before + 1:
-        raise SelfCheckFailed("The model did not answer twice, and is asked again; the log says why.")
+        raise SelfCheckFailed("The model failed to answer twice and is retried; see the log.")
     turn = Turn.objects.filter(**since).exclude(outcome=Turn.Outcome.ANSWERED).first()
     if turn is not None:
         raise SelfCheckFailed(f"The turn {turn.outcome}: {turn.reason}.")

@@ -43,7 +43,7 @@ def check_address(*, host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except PermissionError as exc:
-        raise CannotStart(f"PORT {port} is for root alone: choose one above 1023, like PORT=8000.") from exc
+        raise CannotStart(f"PORT {port} requires root: choose one above 1023, like PORT=8000.") from exc
     except OSError as exc:
         if isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
             raise CannotStart(f"HOST {host} is no address of this machine; 127.0.0.1 or 0.0.0.0 always is.") from exc

@@ -113,7 +113,7 @@ class _Dialogue:
                 tool_steps += 1
                 if tool_steps == MAX_STEPS:
                     if not self._texts and not self._toolbox.defers_handoff:
-                        raise ModelRefused("The model asked for tools and never answered.", code="too_many_steps")
+                        raise ModelRefused("The model only called tools and never answered.", code="too_many_steps")
                     self._run.text = _join(self._texts) or HANDOFF_REPLY
                     return
                 self._run_tools(completion, is_last=tool_steps == MAX_STEPS - 1)
@@ -124,7 +124,7 @@ class _Dialogue:
             if text and completion.was_cut_off:
                 text = self._complete(completion, text)
             if not text and not self._texts:
-                raise ModelUnavailable("The model said nothing.", code="empty")
+                raise ModelUnavailable("The model's answer is empty.", code="empty")
             self._run.text = _join([*self._texts, *([text] if text else [])])
             return
 

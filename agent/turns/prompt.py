@@ -261,12 +261,12 @@ def _notes_block(
     if is_shortened:
         lines.append(SHORTENED)
     if memories:
-        lines += ["Said before:", *(f"- {_memory_line(hit.message, zone=zone)}" for hit in memories)]
+        lines += ["Relevant earlier messages:", *(f"- {_memory_line(hit.message, zone=zone)}" for hit in memories)]
     if knowledge:
         lines += ["From the texts of this business, each after its source in brackets:"]
         lines += [f"- [{escape_fences(hit.title)}] {escape_fences(hit.text)}" for hit in knowledge]
     if completed_calls:
-        lines += ["Done already for what was said last, and not to be done again:"]
+        lines += ["Already done for the latest messages; do not repeat:"]
         lines += [
             f"- {name} {escape_fences(json.dumps(arguments, ensure_ascii=False))}"
             for name, arguments in completed_calls

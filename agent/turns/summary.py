@@ -34,8 +34,8 @@ TASK = (
     "You keep the running summary of a WhatsApp conversation, for an assistant who will not see these messages again. "
     "<notes> holds the summary so far, if there is one. Write the new one, of what was known and what is new, in at "
     "most {words} words and in the language of the conversation: who the contact is and what they want; what was "
-    "agreed, promised or decided; what is open; names, numbers and dates as they were said. Nothing that was not said, "
-    "and no comment."
+    "agreed, promised or decided; what is open; names, numbers and dates as they were written. Nothing that was not "
+    "written, and no comment."
 )
 
 # Asks the engine for compaction beside the turns. A lost request costs nothing: the turn that needs it compacts.

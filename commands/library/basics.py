@@ -22,7 +22,7 @@ class HelpArguments(Arguments):
 
 @chat_command(
     "help",
-    "Show what can be asked for.",
+    "List the commands.",
     allowed=PEOPLE,
     aliases=("ajuda", "ayuda", "hilfe", "aide", "commands", "start", "menu"),
     examples=("/help summarize",),
@@ -55,12 +55,12 @@ def show_help(call: Call, arguments: HelpArguments) -> Result:
 CONTROL = {
     Conversation.Control.AGENT: "The assistant answers here.",
     Conversation.Control.HUMAN: "A person answers here.",
-    Conversation.Control.MUTED: "Nobody answers here for now.",
+    Conversation.Control.MUTED: "The agent is paused in this conversation.",
 }
 
 
 @chat_command(
-    "status", "Tell who answers here and how things stand.", allowed=PEOPLE, aliases=("estado", "info"), reads_only=True
+    "status", "Show who answers here, and the status.", allowed=PEOPLE, aliases=("estado", "info"), reads_only=True
 )
 def show_status(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     conversation = call.conversation
@@ -85,7 +85,7 @@ def show_status(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     lines.append(f"{data['messages']} messages are stored, {data['unanswered']} wait for an answer.")
     if conversation.context_from:
         since = format_minute_with_zone(conversation.context_from, zone=call.zone)
-        lines.append(f"What was said before {since} is not used.")
+        lines.append(f"Messages before {since} are not used.")
     if call.caller.by != By.CONTACT:
         failed = Turn.objects.filter(conversation=conversation, outcome=Turn.Outcome.FAILED).count()
         data |= {"failed_turns": failed, "needs_attention": conversation.needs_attention}

@@ -30,7 +30,7 @@ class HandoffArguments(Arguments):
 
 @chat_command(
     "human",
-    "Ask for a person to answer.",
+    "Request a person to answer.",
     allowed=READERS,
     aliases=(
         "person",
@@ -59,7 +59,7 @@ def ask_for_person(call: Call, arguments: HandoffArguments) -> Result:
     control.take_over(
         conversation=conversation,
         by=call.caller.user,
-        reason=f"{'handed off by the agent' if by_model else 'a person was asked for'}: {arguments.reason}".rstrip(
+        reason=f"{'handed off by the agent' if by_model else 'a person was requested'}: {arguments.reason}".rstrip(
             ": "
         ),
     )
@@ -74,8 +74,8 @@ def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
     if not summary:
         recent = latest(visible_messages(conversation), limit=12)
         texts = [describe(message) for message in recent if message.is_inbound]
-        summary = " / ".join(texts[-3:]) or "nothing was said yet"
-        summary = f"Last words: {summary}"
+        summary = " / ".join(texts[-3:]) or "there are no messages yet"
+        summary = f"Latest messages: {summary}"
     lines = [reason or f"{conversation.contact} asks for a person.", " ".join(summary.split())]
     return "\n".join(truncate(line, MAX_NOTE_LINE_CHARS) for line in lines)
 

@@ -152,7 +152,7 @@ def _task_line(task: dict[str, Any], *, message: HistoryMessage, zone: tzinfo) -
 
 @chat_command(
     "stats",
-    "Count what was said here.",
+    "Count the messages of this conversation.",
     allowed=READERS,
     aliases=("statistics", "estatisticas", "estadisticas"),
     tool="conversation_stats",

@@ -18,13 +18,13 @@ EXTRA_HITS = 5  # for unanswered messages among the hits, which are left out
 
 
 class SearchArguments(Arguments):
-    words: str = Field(min_length=1, max_length=300, description="What to look for: a few telling words.")
+    words: str = Field(min_length=1, max_length=300, description="What to search for: a few distinctive words.")
     limit: int = Field(default=5, ge=1, le=20, description="How many messages at most.")
 
 
 @chat_command(
     "search",
-    "Search what was said here.",
+    "Search the messages of this conversation.",
     allowed=READERS,
     aliases=("find", "buscar", "procurar", "suche"),
     tool="search_messages",

@@ -42,7 +42,7 @@ CALL_CHANGED = EventType(
         "status": "`ringing`, `accepted`, `rejected`, `missed` or `ended`",
         "direction": "`inbound` or `outbound`",
         "is_video": "whether it is a video call",
-        "duration_s": "how long it lasted, if the bridge says",
+        "duration_s": "its duration, if the bridge reports it",
     },
 )
 MERGE_PAYLOAD = {
@@ -83,11 +83,11 @@ ALERT_PAYLOAD = {
 }
 ALERT_FIRED = EventType(
     "alert.fired",
-    "Something is wrong that an administrator should look at. Of a number, who sees it receives this; else each "
-    "administrator does, as an event of their own.",
+    "The condition of an alert holds. Users who may see the number receive it; an alert without a number is an event "
+    "of its own for each administrator.",
     ALERT_PAYLOAD,
 )
-ALERT_RECOVERED = EventType("alert.recovered", "What an `alert.fired` reported is no longer so.", ALERT_PAYLOAD)
+ALERT_RECOVERED = EventType("alert.recovered", "The condition of an `alert.fired` no longer holds.", ALERT_PAYLOAD)
 EVENT_TYPES = (
     _message("received", "A message of a contact was stored."),
     _message("queued", "A message was queued for sending; again when a failed one is retried."),
@@ -111,7 +111,7 @@ EVENT_TYPES = (
     ),
     EventType(
         "conversation.needs_attention",
-        "A person should look at a conversation, or has another reason to.",
+        "A conversation needs attention, or has another reason to need it.",
         {"reason": "the conversation's `attention_reason`: `handoff`, `turn_failed`, `not_sent`, …"},
     ),
     EventType(

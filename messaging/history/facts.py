@@ -40,7 +40,7 @@ def remember(
         raise InvalidInput(f"A fact has at most {MAX_FACT_CHARS} characters.")
     Contact.objects.select_for_update().get(pk=contact.pk)  # concurrent calls must not exceed MAX_FACTS
     if message is not None and message.conversation.contact_id != contact.pk:
-        raise NotFound("There is no such message in this conversation.")
+        raise NotFound("Message not found in this conversation.")
     if corrects is not None:
         _facts_with_id(contact=contact, fact_id=corrects.pk).update(forgotten_at=timezone.now())
     known = facts_about(contact)
@@ -48,7 +48,7 @@ def remember(
     if same is not None:
         return same
     if len(known) >= MAX_FACTS:
-        raise Conflict(f"{MAX_FACTS} facts are known already; forget some first.")
+        raise Conflict(f"{MAX_FACTS} facts are stored already; forget some first.")
     return Fact.objects.create(
         contact=contact, text=text, proposed_by=proposed_by, message=message, noted_by=by, corrects=corrects
     )
@@ -67,5 +67,5 @@ def forget_all(*, contact: Contact) -> int:
 def _facts_with_id(*, contact: Contact, fact_id: UUID) -> QuerySet[Fact]:
     rows = Fact.objects.filter(pk=fact_id, contact=contact, forgotten_at=None)
     if not rows.exists():
-        raise NotFound("There is no such fact about this contact.")
+        raise NotFound("Fact not found for this contact.")
     return rows

@@ -57,7 +57,7 @@ class KnowledgeQuery(StrictSerializer):
 
 
 @extend_schema_view(
-    list=extend_schema(description="List what the profiles know whose sessions you may see."),
+    list=extend_schema(description="List the knowledge of the profiles whose sessions you may see."),
     retrieve=extend_schema(description="Return one entry with its text."),
 )
 class KnowledgeViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
@@ -76,7 +76,7 @@ class KnowledgeViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         form = valid(KnowledgeSerializer, request)
         profile = AgentProfile.objects.visible_to(request.user).filter(pk=form.pop("agent_profile_id")).first()
         if profile is None:
-            raise InvalidInput("There is no such profile.", field="agent_profile")
+            raise InvalidInput("Profile not found.", field="agent_profile")
         knowledge = entries.create_knowledge(agent_profile=profile, by=user_of(request), **form)
         return Response(self.get_serializer(knowledge).data, status=201)
 
@@ -104,6 +104,6 @@ class KnowledgeViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         query = form.validated_data
         profile = AgentProfile.objects.visible_to(request.user).filter(pk=query["agent_profile"]).first()
         if profile is None:
-            raise NotFound("There is no such profile.", field="agent_profile")
+            raise NotFound("Profile not found.", field="agent_profile")
         hits = search_knowledge(profile=profile, query=query["q"], limit=query["limit"])
         return Response(KnowledgeHitsSerializer({"results": hits}).data)

@@ -80,5 +80,5 @@ def report_stale_messages() -> None:
         )
         Conversation.objects.filter(pk__in=stale.values("conversation")).ask_for_attention(
             Conversation.Attention.CLOCK,
-            note="A message was taken for old and not answered. The bridge's times differ from ours: run doctor.",
+            note="A message seemed old and was not answered. The bridge's clock differs from ours: run doctor.",
         )

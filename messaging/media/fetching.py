@@ -181,7 +181,7 @@ def _detect(head: bytes, *, name: str, claimed: str) -> str:
     name = clean_name(name) or f"file{EXTENSIONS.get(claimed, ('',))[0]}"
     mime_type = None if runs_code(head, name=name) else detect(head, name=name)
     if mime_type is None:
-        reason = "It is a program or a web page, or not what its name says; it is not stored."
+        reason = "It is a program or a web page, or its content does not match its name; it is not stored."
         raise FetchFailed(reason, code="unsupported_file")
     if not any(fnmatch(mime_type, pattern.strip().lower()) for pattern in settings.MEDIA_TYPES):
         raise FetchFailed("Files of this type are not stored here.", code="type_not_allowed")

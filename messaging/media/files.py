@@ -34,7 +34,7 @@ OWN_NAME = frozenset({OTHER, PLAIN_TEXT})  # many kinds of files: none has to be
 
 class UnsupportedFile(AppError):
     status, code = 415, "unsupported_file"
-    detail = f"This file cannot be sent, or is not what its extension says. Sent are {SUPPORTED}."
+    detail = f"Unsupported file type, or its content does not match its extension. Supported: {SUPPORTED}."
 
 
 class FileTooLarge(AppError):

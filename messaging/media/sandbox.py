@@ -17,7 +17,7 @@ EXIT_UNREADABLE = 3  # the program says why
 REASONS = {
     "password": "It is protected by a password.",
     "too_large": "It takes too much memory or time to open.",
-    "damaged": "It is damaged, or not what its name says.",
+    "damaged": "The file is damaged, or its content does not match its name.",
     "no_text": "It holds no text; perhaps it is a scan.",
 }
 

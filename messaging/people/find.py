@@ -8,7 +8,7 @@ from messaging.models import Contact
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import NotFound
 
-UNKNOWN = "There is no such contact. Give the id that the admin and GET /api/v1/contacts/ show, or a phone number."
+UNKNOWN = "Contact not found. Give the id that the admin and GET /api/v1/contacts/ show, or a phone number."
 
 
 def find_contacts(text: str, *, session: WhatsAppSession | None = None) -> list[Contact]:

@@ -118,7 +118,7 @@ class NoteViewSet(ListModelMixin, GenericViewSet):
         conversations = Conversation.objects.visible_to(self.request.user).select_related("contact")
         conversation = conversations.filter(pk=self.kwargs["conversation_id"]).first()
         if conversation is None:
-            raise NotFound("There is no such conversation.")
+            raise NotFound("Conversation not found.")
         return conversation
 
     def list(self, request: Request, conversation_id: UUID) -> Response:  # noqa: ARG002
@@ -156,7 +156,7 @@ class SavedReplyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         if session_id := form.pop("session_id", None):
             session = WhatsAppSession.objects.visible_to(request.user).filter(pk=session_id).first()
             if session is None:
-                raise InvalidInput("There is no such session.", field="session")
+                raise InvalidInput("Session not found.", field="session")
         reply = saved_replies.create_reply(by=user_of(request), session=session, **form)
         return Response(SavedReplySerializer(reply).data, status=201)
 

@@ -104,7 +104,7 @@ def _check_sessions(user: User, wanted: Collection[UUID] | None) -> list[WhatsAp
         return None if user.restricted_to is None else list(visible)
     found = list(visible.filter(pk__in=wanted))
     if len(found) != len(set(wanted)):
-        raise InvalidInput("There is no such session.", field="sessions")
+        raise InvalidInput("Session not found.", field="sessions")
     return found
 
 

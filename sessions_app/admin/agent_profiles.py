@@ -221,7 +221,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
         """Stay on the page: the draft is tried and published there."""
         if "_addanother" in request.POST or "_popup" in request.POST:
             return super().response_change(request, obj)
-        self.message_user(request, _("Saved as a draft. Try it below; nobody is answered by it until you publish it."))
+        self.message_user(request, _("Saved as a draft. Try it below; it answers nobody until you publish it."))
         return HttpResponseRedirect(reverse("admin:sessions_app_agentprofile_change", args=[obj.pk]))
 
     @admin.action(description="Make it the default", permissions=["change"])

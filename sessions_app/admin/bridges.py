@@ -33,7 +33,7 @@ class BridgeForm(forms.ModelForm):
     signing_key = forms.CharField(
         required=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="What its webhook requests are signed with: WAHA's HMAC key, Meta's app secret, the value of "
+        help_text="The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
         "Evolution's X-Webhook-Secret header. Not shown after saving. Leave empty to keep the present key.",
     )
 
@@ -111,7 +111,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
     def webhook_address(self, bridge: Any) -> str:
         return format_html(
             '<code style="user-select: all; overflow-wrap: anywhere">{}</code>'
-            '<p class="mt-2">Keep it secret: whoever knows it can send messages as any contact.</p>',
+            '<p class="mt-2">Keep it secret: with it, anyone can post messages as any contact.</p>',
             bridge.full_webhook_address,
         )
 
@@ -126,7 +126,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             changes = [f"{what}: {', '.join(names)}" for what, names in report.items() if names]
             self.message_user(request, f"{bridge.slug}: {'; '.join(changes) or 'nothing has changed'}.")
 
-    @admin.action(description="Tell the bridge our webhook address")
+    @admin.action(description="Configure our webhook address at the bridge")
     def set_up(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             try:

@@ -223,7 +223,7 @@ def test_sync_sessions_does_not_change_simulator_sessions(zapw_bridge: Bridge) -
     simulator = Bridge.objects.get(slug="simulator")
     start_session(name="phone", bridge=simulator)
     out, _ = _run("sync_sessions")
-    assert "keeps no sessions of its own" in out
+    assert "stores no sessions itself" in out
     assert WhatsAppSession.objects.get(name="phone").status == "connected"
 
 

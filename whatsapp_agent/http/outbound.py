@@ -141,7 +141,7 @@ class _Guarded(httpcore.SyncBackend):
         try:
             addresses = _resolve(host, port, allow_private=self._allow_private)
         except OSError as exc:
-            raise httpcore.ConnectError("the host is not known") from exc
+            raise httpcore.ConnectError("the host name cannot be resolved") from exc
         for address in addresses[:-1]:
             try:
                 return _Bounded(super().connect_tcp(address, port, timeout, local_address, socket_options))

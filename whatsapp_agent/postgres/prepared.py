@@ -48,7 +48,7 @@ class Statement:
                 if not isinstance(exc.__cause__, (InvalidSqlStatementName, DuplicatePreparedStatement)):
                     raise
                 Statement.prepares = False
-                log.warning("statements_not_prepared", why="a connection pooler seems to stand before the database")
+                log.warning("statements_not_prepared", why="a connection pooler seems to be in front of the database")
                 if connection.in_atomic_block:
                     raise  # the transaction is lost; whoever began it tries again
         with connection.cursor() as cursor:

@@ -11,7 +11,7 @@ from whatsapp_agent.terminal import OperatorCommand, read_passphrase
 
 
 class Command(OperatorCommand):
-    help = "Write database, media and secrets into one file, while everything runs. Whoever has it has everything."
+    help = "Write database, media and secrets to one file while the application runs. The file holds every secret."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE", help="a new file")
@@ -28,4 +28,4 @@ class Command(OperatorCommand):
             return
         self.stdout.write(f"Wrote {file}: {size_bytes / 1e6:.1f} MB, {count - 2} media files, in {took_s:.1f} s.")
         if not passphrase:
-            self.stdout.write("It is not encrypted and holds the secrets: keep it where nobody else can read it.")
+            self.stdout.write("It is not encrypted and holds the secrets: store it where nobody else can read it.")

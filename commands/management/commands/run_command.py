@@ -37,7 +37,7 @@ class Command(BaseCommand):
         related = ("contact", "session__bridge", "session__agent_profile")
         row = Conversation.objects.select_related(*related).filter(pk=conversation).first()
         if row is None:
-            raise CommandError("There is no such conversation.")
+            raise CommandError("Conversation not found.")
         result = run(
             command,
             arguments=names_only(command, words) if words else {},

@@ -32,7 +32,7 @@ class Command(OperatorCommand):
         is_zip = suffix == ".zip"
         by_name = {".json": "json", ".txt": "text", ".html": "html", ".htm": "html", ".zip": "html"}.get(suffix)
         if format is None and by_name is None:
-            raise CommandError("The file's name tells no format: add --format, or name it .json, .txt, .html or .zip.")
+            raise CommandError("Unknown format: add --format, or name it .json, .txt, .html or .zip.")
         write = write_zip if is_zip else write_conversation
         with whole_file(output) as file:
             for _ in self.progress(write(row, file, format=format or str(by_name)), what="messages and files"):

@@ -15,8 +15,8 @@ from whatsapp_agent.terminal import OperatorCommand, is_terminal
 
 class Command(OperatorCommand):
     help = (
-        "Create a user for the admin and the API. In a terminal the password is asked for; otherwise one is generated "
-        "and printed once."
+        "Create a user for the admin and the API. In a terminal the command prompts for the password; otherwise "
+        "one is generated and printed once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

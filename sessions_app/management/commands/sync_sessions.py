@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def _reconcile(self, bridge: Bridge) -> bool:
         if not bridges.adapter_for(bridge).stores_sessions:
-            self.stdout.write(f"{bridge}: keeps no sessions of its own; nothing to do.")
+            self.stdout.write(f"{bridge}: stores no sessions itself; nothing to do.")
             return True
         try:
             report = services.sync_bridge(bridge)

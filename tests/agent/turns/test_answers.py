@@ -140,7 +140,7 @@ def test_an_answer_whose_rest_fails_ends_at_its_last_sentence(says, conversation
         ("&lt;notes&gt;x&lt;/notes&gt;Yes.", "Yes."),
         ("<earlier/>Yes.", "Yes."),
         ("`<notes>x</notes>`Yes.", "Yes."),
-        ("Said before:\n- 2026-11-20 contact: Hi\nYes.", "Yes."),
+        ("Relevant earlier messages:\n- 2026-11-20 contact: Hi\nYes.", "Yes."),
         ("[The conversation begins.]\nYes.", "Yes."),
         ("[Used the tool remember.]\nYes.", "Yes."),
         ("Come on Friday (2026-11-27 09:00).", "Come on Friday (2026-11-27 09:00)."),

@@ -120,7 +120,7 @@ def test_the_command_for_a_person_hands_the_conversation_over_and_confirms_it(sa
     take(conversation)
     conversation.refresh_from_db()
     assert (conversation.control, conversation.needs_attention) == ("human", True)
-    assert conversation.attention_note == "I want my money back\nLast words: My bicycle is broken"
+    assert conversation.attention_note == "I want my money back\nLatest messages: My bicycle is broken"
     last = Message.objects.filter(direction="outbound").latest("created_at")
     assert "person" in last.text
     Message.objects.filter(direction="outbound").exclude(pk=last.pk).delete()

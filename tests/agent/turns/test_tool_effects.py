@@ -89,7 +89,7 @@ def test_a_call_from_before_a_crash_is_shown_to_the_model_and_recorded(says, con
     die_before_settling(monkeypatch, conversation)
     model.say("I know.")
     turns.take_turn(conversation.pk)
-    assert "not to be done again:\\n- remember" in json.dumps(model.requests[-1].body)
+    assert "do not repeat:\\n- remember" in json.dumps(model.requests[-1].body)
     turn = Turn.objects.get()
     call = turn.tool_calls.get()
     assert (call.name, call.arguments, call.status) == ("remember", {"fact": "Ana likes tea"}, "done")
