@@ -1,8 +1,8 @@
-"""`python -m benchmarks.api`: what lists of the API take, beside the same questions asked in plain SQL.
+"""`python -m benchmarks.api`: time of the API's lists, compared with the same queries in plain SQL.
 
-A million messages in 20,000 conversations, made by `manage.py seed_demo`; the application as it is run, asked over HTTP
-on a connection that is kept open, by one client. The SQL is what one would write by hand for the same answer, fetched
-over the same socket the application uses. Both are asked in turn, so that whatever else the machine does meets both.
+A million messages in 20,000 conversations, made by `manage.py seed_demo`; the application as it runs, requested over
+HTTP on one connection that stays open. The SQL is what one would write by hand for the same answer, fetched
+over the same socket the application uses. Both are measured in turns, so that other load on the machine affects both.
 """
 
 import argparse
@@ -60,7 +60,7 @@ SELECT conversation.id, session.id, session.name, session.phone, session.status,
 
 @dataclass
 class Case:
-    """One list, as it is asked of the API and as it is asked of the database."""
+    """One list: the API's route, and the same query in SQL."""
 
     name: str
     path: str

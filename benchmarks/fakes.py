@@ -59,7 +59,7 @@ def response(body: bytes) -> bytes:
 
 
 class Model:
-    """An OpenAI-compatible server that always says the same, `latency_s` after it was asked."""
+    """An OpenAI-compatible server that gives the same answer after `latency_s`."""
 
     ANSWER = response(
         b'{"id":"chatcmpl-1","object":"chat.completion","created":1790000000,"model":"bench","choices":[{"index":0,'
@@ -93,7 +93,7 @@ class Model:
 
 
 class Bridge:
-    """A zapw that takes every send and tells `on_send` to whom it went, and when it was asked."""
+    """A zapw that accepts every send and calls `on_send` with recipient and time."""
 
     CONNECTED = response(
         b'{"status":"success","data":[{"id":"sales","status":"connected","phoneNumber":"5511999990000","name":"Bench",'

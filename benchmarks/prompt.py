@@ -1,6 +1,6 @@
 """`python -m benchmarks.prompt`: how large prompts are over a conversation of 1,000 turns, and how alike they begin.
 
-A contact writes, a model on a real socket answers, and each request's body is kept as it was sent: its size in bytes,
+A contact writes, a model on a real socket answers, and each request's body is stored as it was sent: its size in bytes,
 and how many of its first bytes are those of the request before. Folding happens beside the turns, as the engine has it.
 With `--chart FILE` both are drawn.
 """
@@ -32,7 +32,7 @@ from sessions_app.services import ensure_default_bridges
 from tests.support.fake_openai import FakeOpenAI
 
 SYLLABLES = [consonant + vowel for consonant in "bklmnrt" for vowel in "aeiou"]
-WORDS = ["".join(pair) for pair in product(SYLLABLES, repeat=2)]  # 1,225, the first said most often, as in a language
+WORDS = ["".join(pair) for pair in product(SYLLABLES, repeat=2)]  # 1,225, the first is the most frequent
 COMMONNESS = [1 / rank for rank in range(1, len(WORDS) + 1)]
 TARGET = 0.9
 STEADY_AFTER = 100  # turns: before, a prompt is still so short that what is new is a large part of it

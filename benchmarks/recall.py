@@ -1,4 +1,4 @@
-"""`python -m benchmarks.recall FILE`: how often search finds what a question about a long conversation is answered by.
+"""`python -m benchmarks.recall FILE`: how often search finds the evidence for a question about a long conversation.
 
 FILE is JSON in the format of LoCoMo (Maharana et al., 2024): a list of conversations, each with `conversation`
 (`session_N`: [{speaker, dia_id, text, blip_caption?}], `session_N_date_time`) and `qa` (`question`, `evidence`: a list
@@ -42,7 +42,7 @@ TARGET = 0.74
 
 @dataclass
 class Recall:
-    """How many questions were asked, and for how many any or all of the evidence was found within each depth."""
+    """Number of questions, and for how many of them any or all of the evidence was found within each depth."""
 
     asked: int = 0
     any: dict[int, int] = field(default_factory=lambda: dict.fromkeys(DEPTHS, 0))

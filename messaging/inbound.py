@@ -37,7 +37,7 @@ QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
 QUESTION_MARKS = ("?", "？", "؟", "⸮", ";")
 EVENT = TypeAdapter(MessageReceived)
 COMMAND_MARKS = ("/", "#")
-ECHO_WITHIN = timedelta(minutes=10)  # of a send, as two clocks tell it; the same words at another time are a person's
+ECHO_WITHIN = timedelta(minutes=10)  # of a send, by two clocks; the same text at another time is a person's
 
 # One round trip, because every webhook request waits for it: find the conversation by the chat's alias, insert the
 # message once, and move the conversation's due time. The conversation is null when the contact is unknown.
@@ -358,7 +358,7 @@ def _find_unsettled(conversation: Conversation, event: MessageReceived) -> Messa
 
 @periodic(every_s=1)
 def settle_held_messages() -> None:
-    """Store what was held while a send's answer was awaited: by now its id tells whether it is that send's echo."""
+    """Store the messages held while the answer to a send was awaited: their ids now show which are echoes."""
     sending = Message.objects.filter(conversation=OuterRef("conversation"), status=Message.Status.SENDING)
     held_messages = HeldMessage.objects.filter(~Exists(sending)).select_related("conversation__session__bridge")
     for held in held_messages.order_by("id")[:500]:

@@ -37,7 +37,7 @@ class Claimed:
     """A message claimed for sending, with everything the bridge needs."""
 
     message_id: UUID
-    sending_at: datetime  # tells this claim from a later one of the same message
+    sending_at: datetime  # distinguishes this claim from a later one of the same message
     text: str
     quoted_id: str
     tries: int

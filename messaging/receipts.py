@@ -163,7 +163,7 @@ def _hold_conversation_of(message_id: UUID) -> None:
 
 @periodic(every_s=5)
 def settle_early_receipts() -> None:
-    """Apply what came at the very moment in which its message came to be known, and forget what nobody asked for."""
+    """Apply receipts that arrived together with the id of their message, and delete expired ones."""
     messages = Message.objects.filter(
         session=OuterRef("session"),
         provider_message_id=OuterRef("provider_message_id"),

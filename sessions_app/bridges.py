@@ -88,7 +88,7 @@ def call_bridge(bridge: Bridge, steps: Steps[Result]) -> Result:
 
 
 def webhook_target(bridge: Bridge) -> WebhookTarget | None:
-    """Return what the bridge is told about our webhook; None without PUBLIC_URL, because nobody knows its address."""
+    """Return address and keys of our webhook for the bridge; None without PUBLIC_URL."""
     if not settings.PUBLIC_URL:
         return None
     return WebhookTarget(

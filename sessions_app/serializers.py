@@ -213,7 +213,7 @@ class BridgeSerializer(StrictSerializer, serializers.ModelSerializer):
 
 
 class BridgeSetupSerializer(serializers.Serializer):
-    """What was told to the bridge, or what to set by hand."""
+    """What was configured at the bridge, or what to configure there by hand."""
 
     lines = serializers.ListField(child=serializers.CharField(), help_text="For people.")
     webhook_path = serializers.CharField(help_text="Where it posts its events. Keep it secret.")

@@ -133,7 +133,7 @@ class BridgeViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Upd
     @extend_schema(responses={201: BridgeSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        """Add a bridge. `bridges/{slug}/setup/` then tells it where to post its events."""
+        """Add a bridge. `bridges/{slug}/setup/` then configures where it posts its events."""
         bridge = bridges.create_bridge(**valid(BridgeSerializer, request))
         return Response(self.get_serializer(bridge).data, status=201)
 
@@ -150,7 +150,7 @@ class BridgeViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Upd
     @idempotent(atomic=False)
     @action(detail=True, methods=["post"], url_path="setup", url_name="setup")
     def set_up(self, request: Request, slug: str) -> Response:  # noqa: ARG002
-        """Configure our webhook address at the bridge, or return what to set by hand where it cannot be told."""
+        """Configure our webhook address at the bridge, or return what to configure there by hand."""
         refuse_fields(request)
         bridge = self.get_object()
         return Response({"lines": bridges.setup_bridge(bridge), "webhook_path": bridge.webhook_path})

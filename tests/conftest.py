@@ -178,7 +178,7 @@ def session(bridge: Bridge, profile: AgentProfile) -> WhatsAppSession:
 
 @pytest.fixture
 def conversation(session: WhatsAppSession) -> Conversation:
-    """With one contact, and nothing said yet."""
+    """A conversation with one contact and no message."""
     contact = Contact.objects.create(session=session, phone="+5511988887777", name="Ana")
     contact.aliases.create(session=session, kind="phone", value="+5511988887777")
     return Conversation.objects.create(session=session, contact=contact, address=CUSTOMER)
@@ -186,7 +186,7 @@ def conversation(session: WhatsAppSession) -> Conversation:
 
 @pytest.fixture
 def says(session: WhatsAppSession) -> Callable[..., Any]:
-    """Let somebody write: `says("Hello")`; returns what was kept."""
+    """Receive a text from the contact: `says("Hello")`; returns the ReceiveResult."""
     count = 0
 
     def say(text: str = "Hello", **changes: Any) -> Any:

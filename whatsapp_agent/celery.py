@@ -32,7 +32,7 @@ def broker_url(redis_url: str) -> str:
 
 
 def configuration(redis_url: str) -> dict[str, Any]:
-    """Return what Celery is told; `manage.py worker` adds what only its command line takes."""
+    """Return Celery's configuration; `manage.py worker` adds what only its command line takes."""
     return {
         "broker_url": broker_url(redis_url),
         "broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED} if redis_url.startswith("rediss:") else None,

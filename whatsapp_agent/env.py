@@ -256,7 +256,7 @@ class Environment:
         return ""
 
     def time_zone(self, name: str) -> str:
-        """Read the name of a time zone; default: the machine's, or UTC if that cannot be told."""
+        """Read the name of a time zone; default: the machine's, or UTC if that is unknown."""
         given = self.text(name)
         if given and given not in available_timezones():
             self.mistake(name, f"is {given!r}; it must be a name like America/Sao_Paulo or UTC")

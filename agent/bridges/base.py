@@ -156,7 +156,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class FetchedMedia:
-    """An attached file as the bridge gave it. Its type is the sender's claim. Whoever fetched it closes `file`."""
+    """A file as received from the bridge. Its type is the sender's claim. The caller closes `file`."""
 
     file: IO[bytes]
     mime_type: str = ""
@@ -219,7 +219,7 @@ class BridgeAdapter(ABC):
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
-    media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: it is not said
+    media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: undocumented
     typing_lasts_s: ClassVar[float] = 10.0  # then the contact sees it no longer
     fetches_by_message: ClassVar[bool] = False  # True: a file can be asked for without a `ref`, by its message
     stores_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
@@ -352,7 +352,7 @@ class BridgeAdapter(ABC):
         raise self._cannot("link by a pairing code")
 
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
-        """Tell the bridge where to post the events of a session."""
+        """Configure where the bridge posts the events of a session."""
         raise self._cannot("configure a webhook address by a call")
 
     @abstractmethod

@@ -55,7 +55,7 @@ from agent.bridges.parsing import (
 SCANNED_AFTER_S = 5.0
 QR_LIFE = timedelta(seconds=60)
 # When a session's code was shown, by its name's checksum; 0 when never. Web processes are forked from one that has
-# this, so that each of them knows what another showed; two names that meet only wait for one another.
+# this, so that each of them knows what another showed; two names with the same number only wait for each other.
 _shown_since = memoryview(mmap.mmap(-1, 8 * 4096)).cast("d")
 Choice = TypeVar("Choice", bound=StrEnum)
 

@@ -111,7 +111,7 @@ def arrange_messages(prompt: Prompt, can: Capabilities) -> list[PromptMessage]:
 
 
 def _without_tools(message: PromptMessage) -> PromptMessage:
-    """Tell a call and its result in words, for a model that takes neither."""
+    """Describe a tool call and its result as text, for a model without tools."""
     if message.role is Role.TOOL:
         return PromptMessage(role=Role.USER, text=f"[Result of a tool:]\n{message.text}")
     if message.tool_requests:

@@ -139,7 +139,7 @@ class ModelError(Exception):
 
     @property
     def needs_operator(self) -> bool:
-        """True if the key, the model's name or the account has to be mended: it passes, but not by itself."""
+        """True if the key, the model's name or the account has to be corrected by an operator."""
         return self.code in OPERATOR_CODES
 
 

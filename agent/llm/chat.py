@@ -118,7 +118,7 @@ def _completion(answer: dict[str, Any], prompt: Prompt) -> Completion:
 
 
 def _tool_request(index: int, call: Any) -> ToolRequest:
-    """Read a tool call. One of an unknown shape is kept whole, without a name: it is answered with an error."""
+    """Read a tool call. One of an unknown shape is returned whole, without a name: its result is an error."""
     function = call.get("function", call) if isinstance(call, dict) else None
     if isinstance(function, dict) and isinstance(function.get("name"), str):
         name, arguments = function.get("name"), function.get("arguments")

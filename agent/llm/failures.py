@@ -1,4 +1,4 @@
-"""Tell what a model server's failure means, whatever words the server has for it."""
+"""Find out what a model server's failure means, by the many wordings of servers."""
 
 import re
 from collections.abc import Iterator, Mapping

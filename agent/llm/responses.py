@@ -137,7 +137,7 @@ def _completion(answer: dict[str, Any], prompt: Prompt) -> Completion:
 
 
 def _tool_request(index: int, item: dict[str, Any]) -> ToolRequest:
-    """Read a tool call. One of an unknown kind is kept whole, without a name: it is answered with an error."""
+    """Read a tool call. One of an unknown kind is returned whole, without a name: its result is an error."""
     call_id = item.get("call_id") or item.get("id")
     if item["type"] == "function_call":
         return tool_request(index=index, call_id=call_id, name=item.get("name"), arguments=item.get("arguments"))

@@ -19,9 +19,9 @@ _ASKS_FOR_TOOL = re.compile(r"(?:\btool:[ \t]*|\buse[ \t]+)([A-Za-z_][\w-]{0,63}
 
 
 class ScriptedModel:
-    """Answers with what was said to it.
+    """Repeats what it receives.
 
-    A text with `tool:NAME {json}` or `use NAME {json}` asks for a tool that is on offer, as often as it is said;
+    A text with `tool:NAME {json}` or `use NAME {json}` asks for a tool that is on offer, as often as it occurs;
     without JSON the arguments are `{}`. What follows a `{` and is no JSON is passed on as it is up to the end of the
     line, so that malformed calls can be tried too. Once the tools have answered, their results are the answer.
     """

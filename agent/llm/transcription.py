@@ -1,4 +1,4 @@
-"""Transcriptions: what is said in an audio file."""
+"""Transcribe audio files."""
 
 from typing import IO
 

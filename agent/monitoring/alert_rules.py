@@ -32,7 +32,7 @@ QUOTA_CODE = "insufficient_quota"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """That a condition is given. `subject` tells several of one rule apart; `detail` has no numbers, texts or names."""
+    """A condition that holds. `subject` distinguishes those of one rule; `detail` has no numbers, texts or names."""
 
     detail: str
     subject: str = ""

@@ -57,7 +57,7 @@ def say(conversation: Conversation, text: str) -> None:
 
 
 def start_over(conversation: Conversation) -> None:
-    """Begin anew: neither the page nor the model shows what was said before."""
+    """Start over: earlier messages are shown neither on the page nor to the model."""
     Conversation.objects.filter(pk=conversation.pk).update(
         context_from=timezone.now(), summary="", summary_until=None, needs_attention=False, attention_note=""
     )

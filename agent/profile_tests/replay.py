@@ -1,4 +1,4 @@
-"""Ask the draft of a profile what the live profile was asked: one request to the model, and no tool is run."""
+"""Repeat a turn with the draft of its profile: one request to the model; no tool runs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def replay(*, turn: Turn, draft: AgentProfile) -> Replayed:
     conversation = load_conversation(turn.conversation_id)
     conversation.session.agent_profile = draft
     if conversation.summary_until is None or conversation.summary_until >= burst[0].said_at:
-        conversation.summary, conversation.summary_until = "", None  # it may tell the answer
+        conversation.summary, conversation.summary_until = "", None  # it may contain the answer
     rows = visible(Message.objects.filter(conversation=conversation, said_at__lte=burst[-1].said_at))
     if conversation.summary_until is not None:
         rows = rows.filter(said_at__gt=conversation.summary_until)

@@ -240,7 +240,7 @@ def _settle(request: HttpRequest, conversation: Conversation) -> str:
 
 
 def _correct(request: HttpRequest, conversation: Conversation) -> str:
-    """Keep what the agent should have said: as a fact about the contact, or as a line of its instructions."""
+    """Store a correction of the agent's answer: as a fact about the contact, or as a line of its instructions."""
     message = Message.objects.filter(conversation=conversation, pk=_row(request)).first()
     if message is None:
         raise NotFound

@@ -1,4 +1,4 @@
-"""What a search in the inbox finds: messages with the words, and people so called."""
+"""Search of the inbox: messages with these words, and contacts by name or phone."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -19,7 +19,7 @@ EXCERPT_CHARS = 160
 
 
 def find(text: str, user: User) -> tuple[dict[UUID, UUID], list[UUID]]:
-    """Return the latest message with these words by conversation, and the conversations of people so called too."""
+    """Return the latest message with these words by conversation, and those whose contact matches."""
     sessions = None if user.sees_everything else list(_visible_session_ids(user))
     messages = Message.objects.filter(pk__in=messages_with(text, sessions=sessions), revoked_at=None).visible_to(user)
     newest = messages.order_by("-said_at", "-id").values_list("conversation_id", "pk")[:MAX_FOUND]

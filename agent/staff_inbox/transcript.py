@@ -125,7 +125,7 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
 
 
 def _heard(message: Message) -> str:
-    """Return what is said in a recording, or the beginning of a document's text."""
+    """Return the transcript of a recording, or the beginning of a document's text."""
     return " ".join((getattr(message, "media_excerpt", None) or "").split()) if not message.revoked_at else ""
 
 

@@ -156,7 +156,7 @@ class _Dialogue:
                 self._run.filtered = self._built.used
             return self._reduce(to_burst=isinstance(exc, ContentFiltered))
         if exc.code in NOTHING_USABLE and not self._texts:
-            if self._messages and self._tools:  # tools were run, and nothing was said about it
+            if self._messages and self._tools:  # tools were run without an answer to the contact
                 self._tools = ()
                 self._renew()
                 return True

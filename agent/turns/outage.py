@@ -21,7 +21,7 @@ from whatsapp_agent.text.split import split_text
 
 log = structlog.get_logger(__name__)
 
-MAX_WAIT_S = 3600.0  # for an operator to mend the model's key, name or account
+MAX_WAIT_S = 3600.0  # for an operator to correct the model's key, name or account
 MAX_PAUSE_S = 600.0
 MIN_PAUSE_S = 0.001  # above 0, so that the conversation is known to be retried
 FALLBACK_REPEATED_AFTER = timedelta(days=1)  # in an outage that lasts so long
@@ -75,17 +75,17 @@ def wait(lease: Lease, *, conversation: Conversation, exc: ModelError, delay_s: 
 
 
 def new_fallback(conversation: Conversation) -> list[str]:
-    """Return the parts of the fallback text; nothing if the contact has heard it since the agent's last answer."""
+    """Return the parts of the fallback text; none if it was sent since the agent's last answer."""
     parts = split_text(conversation.session.agent_profile.fallback_text)
     if not parts:
         return []
     answers = Turn.objects.filter(conversation=conversation, outcome=Turn.Outcome.ANSWERED)
     answered_at = answers.aggregate(at=Max("created_at"))["at"]
     since = timezone.now() - FALLBACK_REPEATED_AFTER
-    heard = Message.objects.filter(
+    sent = Message.objects.filter(
         Q(details__fallback=True) | Q(text=parts[-1]),
         conversation=conversation,
         author=Message.Author.AGENT,
         created_at__gt=max(since, answered_at) if answered_at else since,
     ).exclude(status__in=[Message.Status.FAILED, Message.Status.CANCELLED])
-    return [] if heard.exists() else parts
+    return [] if sent.exists() else parts

@@ -44,7 +44,7 @@ from whatsapp_agent.text.split import split_text
 log = structlog.get_logger(__name__)
 Attention = Conversation.Attention
 
-MAX_RESTARTS = 2  # drafts dropped because messages arrived meanwhile; the next one is kept
+MAX_RESTARTS = 2  # drafts dropped because messages arrived meanwhile; the next one is sent
 MAX_PAUSE_S = 60.0
 MEDIA_POLL_S = 0.5
 
@@ -178,7 +178,7 @@ def _waits_for_media(turn_input: TurnInput) -> bool:
     return is_waiting and typed_commands.first_command(turn_input.history) is None
 
 
-def _is_unheard_voice(turn_input: TurnInput) -> bool:
+def _is_untranscribed_voice(turn_input: TurnInput) -> bool:
     """Return whether the burst is nothing but voice notes whose words are not known."""
     burst = [message for message in turn_input.history if message.status == Message.Status.RECEIVED]
     return bool(burst) and all(
@@ -243,7 +243,7 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
     if (found := typed_commands.first_command(turn_input.history)) is not None:
         return _decide_command(turn_input, *found, turn=turn)
     profile = conversation.session.agent_profile
-    if profile.voice_fallback_text and _is_unheard_voice(turn_input):
+    if profile.voice_fallback_text and _is_untranscribed_voice(turn_input):
         turn.outcome, turn.reason = Turn.Outcome.ANSWERED, "voice: it could not be transcribed"
         return replace(_settlement(turn_input, turn), replies=split_text(profile.voice_fallback_text))
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens) and summary.compact(

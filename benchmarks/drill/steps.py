@@ -104,7 +104,7 @@ def after_a_handoff_is_completed(drill: Drill, phone: str) -> None:
 
 
 def ask(drill: Drill, phone: str, text: str = "Message") -> None:
-    """Until the model has been asked, and thinks."""
+    """Wait until the model has the request and thinks."""
     drill.write(phone, text)
     wait_until(
         lambda: any(phone.encode() in asked.raw for asked in list(drill.model.requests)), what="the model is asked"
@@ -147,7 +147,7 @@ def step_by_step(drill: Drill, steps: list[Step]) -> list[Check]:
     for step, phone in zip(steps, phones, strict=True):
         step.act(drill, phone)
         drill.application.start()
-        drill.wait_until_quiet("received", "queued", timeout_s=30)  # what it left behind is not to meet the next one
+        drill.wait_until_quiet("received", "queued", timeout_s=30)  # rows of this step must not affect the next one
     drill.wait_until_quiet(*UNDER_WAY, timeout_s=60)
     if drill.has_receipts:
         expected = [[step.final_status(drill)] for step in steps]

@@ -92,7 +92,7 @@ UNION ALL SELECT message.status, count(*) FROM messaging_message message
 
 
 def kill_the_database(drill: Drill) -> None:
-    """The embedded server too may be killed: whoever needs it next starts it."""
+    """The embedded server too may be killed: the next process that needs it starts it."""
     drill.kills += 1
     first = psutil.Process(int((drill.data_dir / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]))
     for process in [first, *first.children(recursive=True)]:

@@ -89,26 +89,26 @@ class Drill:
         self.bridge.__exit__()
         self.model.__exit__()
 
-    def _reply(self, said: str) -> str:
-        """No two replies are alike, and each tells whom it is for."""
+    def _reply(self, text: str) -> str:
+        """Return a reply that is unique and names its recipient."""
         self.answers += 1
         number = self.answers
         is_long = self.long_every and number % self.long_every == 0
         more = " ".join(f"{number}.{point}" for point in range(900)) if is_long else ""  # leaves in two parts
-        return f"Answer {number} to {said.split()[-1]}. {more}".strip()
+        return f"Answer {number} to {text.split()[-1]}. {more}".strip()
 
     def _tools(self) -> dict[str, tuple[str, Any]]:
-        """What the model does on these text; however often it is asked, it never text it the same."""
+        """Return the model's tool calls by word; their arguments differ on every request."""
         numbers = count(1)
         return {
-            TEA: ("remember", lambda said: {"fact": f"{said.split()[-1]} likes tea ({next(numbers)})"}),
-            PERSON: ("hand_off", lambda said: {"reason": f"{said.split()[-1]} is angry ({next(numbers)})"}),
+            TEA: ("remember", lambda text: {"fact": f"{text.split()[-1]} likes tea ({next(numbers)})"}),
+            PERSON: ("hand_off", lambda text: {"reason": f"{text.split()[-1]} is angry ({next(numbers)})"}),
         }
 
     # --- writing --------------------------------------------------------------------------------------------------
 
     def write(self, phone: str, text: str = "Message") -> Future[None]:
-        """Somebody writes; the bridge posts it until it is taken."""
+        """Post a message as the bridge does: again until it is acknowledged."""
         return self.posters.submit(self._write, phone, text)
 
     def _write(self, phone: str, text: str) -> None:
@@ -121,7 +121,7 @@ class Drill:
     # --- killing --------------------------------------------------------------------------------------------------
 
     def kill(self) -> None:
-        """All processes at once; the database forgets whatever they had not committed."""
+        """Kill all processes at once; what they had not committed is rolled back."""
         self.kills += 1
         self.application.kill()
         self.rows(
@@ -134,7 +134,7 @@ class Drill:
 
     @contextmanager
     def lock(self, table: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
-        """Whoever needs the table waits."""
+        """Lock a table, so that statements that need it wait."""
         server = embedded.ensure_running(self.data_dir / "postgres")
         holder = psycopg2.connect(
             **server.address,
@@ -180,7 +180,7 @@ class Drill:
         return [entry | {"to": entry["to"].partition("@")[0]} for entry in list(self.bridge.sent)]
 
     def effects(self, phone: str) -> int:
-        """How many facts are known about somebody, and how often their conversation changed hands."""
+        """Return the number of facts about a contact, and of takeovers of the conversation."""
         rows = self.rows(
             "SELECT (SELECT count(*) FROM messaging_fact WHERE contact_id = conversation.contact_id), control_epoch"
             f" FROM messaging_conversation conversation WHERE id = ({CONVERSATION})",

@@ -1,4 +1,4 @@
-"""Turns: what the model was given, what it did, and what came of it."""
+"""Turns: prompt, tool calls and outcome."""
 
 from typing import Any
 

@@ -39,7 +39,7 @@ def parse_phone(text: str, *, field: str = "to") -> str:
     """Return E.164 of a phone number typed with its country code. Raises InvalidInput for `field`.
 
     Without a `+` only a valid number is taken: `11 98888-7777` lacks its country code, and would be one of another
-    country. Numbers that WhatsApp knows under an older spelling are kept in that spelling.
+    country. Numbers that WhatsApp knows under an older spelling are stored in that spelling.
     """
     text = without_marks(text).strip().removeprefix("tel:")
     has_plus = text.startswith(("+", "\uff0b"))

@@ -229,7 +229,7 @@ def escape_fences(text: str) -> str:
 
 
 def is_withheld(details: dict[str, Any] | None) -> bool:
-    """Return whether the message is kept from the model, because its provider's content filter refuses it."""
+    """Return whether the message is withheld from the model, because its provider's content filter refuses it."""
     return bool(details and details.get("withheld"))
 
 

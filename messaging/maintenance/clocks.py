@@ -48,7 +48,7 @@ def advance_postponed() -> None:
         if step_s < -MIN_STEP_S:
             _update(model, field, later_than=now, to=F(field) + timedelta(seconds=step_s))
         _update(model, field, later_than=now + longest, to=now)
-    lease = timedelta(seconds=settings.AGENT_LEASE_S)  # whoever is alive renews it before
+    lease = timedelta(seconds=settings.AGENT_LEASE_S)  # a worker that is alive renews it earlier
     _update(Conversation, "lease_expires_at", later_than=now + 2 * lease, to=now + lease)
     if step_s < -MIN_STEP_S:
         log.warning("clock_set_back", seconds=round(-step_s))

@@ -1,6 +1,6 @@
-"""Retention: delete what is older than its kind is kept, in small batches, so that nobody waits for a lock.
+"""Retention: delete old rows of each kind in small batches, so that no request waits for a lock.
 
-Each kind has a setting in days, 0 by default: kept for good. What still has to be answered or sent is never deleted.
+Each kind has a setting in days; 0, the default, means for ever. What still has to be answered or sent is never deleted.
 """
 
 import time
@@ -63,7 +63,7 @@ def register(kind: Kind) -> None:
 
 
 def ages_of_settings() -> dict[str, timedelta]:
-    """Return for each kind that is not kept for good how long it is kept."""
+    """Return the retention of each kind that has one."""
     return {name: timedelta(days=days) for name, kind in kinds.items() if (days := getattr(settings, kind.setting))}
 
 

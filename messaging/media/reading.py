@@ -1,4 +1,4 @@
-"""Read a stored file for the model and for staff: a small preview, its text, or what is said in it."""
+"""Read a stored file for the model and for staff: a small preview, its text, or a transcript."""
 
 import shutil
 import tempfile

@@ -167,7 +167,7 @@ def detect(head: bytes, *, name: str = "") -> str | None:
 
 
 def runs_code(head: bytes, *, name: str) -> bool:
-    """Return whether it opens as a program, a script or a page. Staff may send such a file; strangers' are not kept."""
+    """Return whether it opens as a program, a script or a page. Staff may send one; received ones are not stored."""
     return extension_of(name) in RUNS_CODE or head.startswith(PROGRAMS) or is_page(head)
 
 
@@ -204,7 +204,7 @@ def _iso_media(brand: bytes, *, extension: str) -> str:
 
 
 def _zip(head: bytes, *, extension: str) -> str:
-    """Return the type of a zip file: what it names itself, else its extension, else what its folders tell."""
+    """Return the type of a zip file: by its own declaration, else by its extension, else by its folders."""
     if head[30:38] == b"mimetype":  # ODF and EPUB begin with it, uncompressed
         named = head[38:138].split(b"PK")[0].decode("ascii", "replace")
         if named in OFFICE.values():

@@ -34,7 +34,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def ask_for_attention(self, reason: "Conversation.Attention", *, note: str) -> int:
         """Ask staff to look, with a reason programs read and a note people read; return for how many conversations.
 
-        A note that staff has not looked at yet is kept, and the new one added below it, once.
+        A note that staff has not resolved stays, and the new one is added below it, once.
         """
         is_unseen = Q(needs_attention=True) & ~Q(attention_note="")
         return self.update(

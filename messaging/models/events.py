@@ -31,7 +31,7 @@ class Event(models.Model):
     """Something that happened, for programs that follow the feed: ids and facts, never message texts.
 
     Rows are written by triggers (migration 0002), so that no way of changing a message, a conversation or a session can
-    forget to tell of it, and telling costs no round trip. `messaging.events.feed` says how they are read in order.
+    forget it, and it costs no round trip. `messaging.events.feed` says how they are read in order.
     """
 
     id = models.BigAutoField(primary_key=True)

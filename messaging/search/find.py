@@ -1,4 +1,4 @@
-"""Find messages across conversations, for whoever looks through a list: by words, by the contact, by an id."""
+"""Find messages across conversations, for searches in lists: by words, by contact, by id."""
 
 from collections.abc import Collection
 from typing import Any
@@ -25,7 +25,7 @@ SELECT entry.message_id FROM messaging_searchentry entry
 
 
 def matching_messages(text: str, *, sessions: Collection[UUID] | None) -> Q:
-    """What messages have to be: with all of the words, or of a contact so called, or of that id.
+    """Return a condition for messages: with all of the words, of a contact with this name or phone, or with this id.
 
     Bounded: the latest messages and conversations of many. `sessions` None looks in all.
     """

@@ -23,7 +23,7 @@ from messaging.search.words import Forms, significant_words, split_words, strip_
 
 MAX_RESULTS = 50
 MAX_WORDS = 32  # of a query
-MAX_LOOKED_UP = 5_000  # matches that are looked up by id; with more, a scan from the newest soon meets enough
+MAX_LOOKED_UP = 5_000  # matches that are looked up by id; with more, a scan from the newest soon finds enough
 MAX_MATCHES = 40_000  # of all words together; a more common word says little
 MAX_COUNTED_MESSAGES = 10_000  # to compute how rare a word is; more make no difference
 CANDIDATES = 50  # at least this many of the best get the score of their neighbours
@@ -133,13 +133,13 @@ Author = tuple[str, UUID | None, UUID | None]  # author, contact, staff member
 
 @dataclass(slots=True)
 class _Candidate:
-    """A message being scored. `own` and `lent` are bit sets of the query's words: in the message, in its neighbours."""
+    """A message being scored. `own` and `nearby`: bit sets of the query's words in it and in its neighbours."""
 
     said_at: datetime
     author: Author
     score: float
     own: int
-    lent: int = 0
+    nearby: int = 0
     around: list[UUID] = field(default_factory=list)  # its neighbours, oldest first, if they were loaded
 
 
@@ -280,7 +280,7 @@ def _score(
         lends = [(key, beside)] if key in loaded_with_neighbours else [(key, beside), (beside, key)]
         for lender, borrower in lends:
             candidates[borrower].score += NEIGHBOUR_WEIGHT**steps * own[lender]
-            candidates[borrower].lent |= matched[lender]
+            candidates[borrower].nearby |= matched[lender]
     return candidates
 
 
@@ -337,6 +337,6 @@ def _why(
 ) -> list[str]:
     """Return the reasons for a match, for people."""
     said = [f"says {word}" for at, (word, _) in enumerate(words) if found.own >> at & 1]
-    beside = [f"beside {word}" for at, (word, _) in enumerate(words) if (found.lent & ~found.own) >> at & 1]
+    beside = [f"beside {word}" for at, (word, _) in enumerate(words) if (found.nearby & ~found.own) >> at & 1]
     named = [f"by {names[found.author]}"] if found.author in names else []
     return [*said, *beside, *(["similar meaning"] if is_similar else []), *named]

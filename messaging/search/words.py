@@ -74,7 +74,7 @@ _cache_languages: list[tuple[str, ...]] = [()]
 
 
 def forms_of(words: Collection[str]) -> dict[str, Forms]:
-    """Return the forms of each word; those not in the cache are asked of the database."""
+    """Return the forms of each word, from the cache or the database."""
     languages = tuple(settings.SEARCH_LANGUAGES)
     if len(_cache) > CACHED_WORDS or _cache_languages[0] != languages:
         _cache.clear()

@@ -126,7 +126,7 @@ def enable(endpoint: WebhookEndpoint) -> None:
 
 
 def disable(endpoint: WebhookEndpoint, *, reason: str = "") -> None:
-    """Stop delivering to it; its position in the feed stays. With a reason, an event tells its owner."""
+    """Stop delivering to it; its position in the feed stays. With a reason, its owner gets an event."""
     changed = WebhookEndpoint.objects.filter(pk=endpoint.pk, is_enabled=True).update(
         is_enabled=False, disabled_reason=reason[:200], disabled_at=timezone.now()
     )

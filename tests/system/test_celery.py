@@ -1,13 +1,11 @@
 """Celery workers: two of them, with a real Redis, answer what two web processes receive."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support.application import Application, Worker
-from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
 from tests.support.redis_server import RedisServer, require_redis
 
@@ -27,39 +25,10 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def zapw() -> Iterator[FakeZapw]:
-    with FakeZapw() as fake:
-        fake.add_session("sales", phone="5511999990000")
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def application(
-    tmp_path_factory: pytest.TempPathFactory,
-    prepared_data: Path,
-    redis: RedisServer,
-    model: FakeOpenAI,
-    zapw: FakeZapw,
-) -> Iterator[Application]:
-    application = Application(
-        tmp_path_factory.mktemp("celery"),
-        prepared=prepared_data,
-        REDIS_URL=redis.url,
-        WHATSAPP_API_URL=zapw.url,
-        WHATSAPP_API_KEY=zapw.api_key,
-        OPENAI_BASE_URL=model.base_url,
-        AGENT_DEBOUNCE_S=0,
-        AGENT_SWEEP_S=TOO_LONG_FOR_A_SWEEP_S,
-        WEB_PROCESSES=2,
-    )
-    zapw.webhook_url = application.webhook_url
-    with application:
+def application(configure: Callable[..., Application], redis: RedisServer) -> Iterator[Application]:
+    with configure(
+        REDIS_URL=redis.url, AGENT_DEBOUNCE_S=0, AGENT_SWEEP_S=TOO_LONG_FOR_A_SWEEP_S, WEB_PROCESSES=2
+    ) as application:
         yield application
 
 

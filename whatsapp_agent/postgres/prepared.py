@@ -50,7 +50,7 @@ class Statement:
                 Statement.prepares = False
                 log.warning("statements_not_prepared", why="a connection pooler seems to be in front of the database")
                 if connection.in_atomic_block:
-                    raise  # the transaction is lost; whoever began it tries again
+                    raise  # the transaction is lost; its caller tries again
         with connection.cursor() as cursor:
             cursor.execute(self._sql, parameters)
             return cursor.fetchall() if cursor.description else []

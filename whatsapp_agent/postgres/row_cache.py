@@ -13,7 +13,7 @@ class VersionedRowCache(Generic[Row]):
     The version of a row is where PostgreSQL keeps it and who put it there, which every change changes:
     `SELECT id, ROW(xmin, ctid)::text`, https://www.postgresql.org/docs/18/ddl-system-columns.html
 
-    Nothing is ever out of date: whoever asks has just read the version, along with something else it had to read.
+    A row is never out of date: the caller has just read its version, along with other columns.
     """
 
     def __init__(self, model: type[Row]) -> None:

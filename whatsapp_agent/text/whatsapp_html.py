@@ -42,7 +42,7 @@ def _marks(text: str) -> str:
 
 
 def _link(url: str) -> str:
-    """Return a link that tells the other site nothing of us; punctuation after it is not part of it."""
+    """Return a link that sends no referrer to the other site; punctuation after it is not part of it."""
     address = url.rstrip(_TRAILING)
     if address.endswith(")") and "(" not in address:
         address = address[:-1]

@@ -275,7 +275,7 @@ class CloudBridge(BridgeAdapter):
         raise self._cannot("list its numbers")
 
     def list_numbers(self, *, account: str) -> Steps[list[SessionState]]:
-        """Ask for the numbers of a business account (WABA), whose id no session tells."""
+        """Return the numbers of a business account (WABA)."""
         return answers.parse_numbers((yield Request("GET", f"{_path(account)}/phone_numbers")))
 
     def delete_session(self, *, name: str) -> Steps[None]:
@@ -290,7 +290,7 @@ class CloudBridge(BridgeAdapter):
         answers.check((yield Request("POST", _path(name), json={"webhook_configuration": target})))
 
     def health(self) -> Steps[Health]:
-        """Whether Graph answers. What it says of our token and numbers, each session's state tells."""
+        """Return whether Graph answers. Token and numbers are checked with each session's state."""
         try:
             response = yield Request("GET", "/", timeout_s=min(5.0, self.config.timeout_s))
             response.object()

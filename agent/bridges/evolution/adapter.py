@@ -272,7 +272,7 @@ class EvolutionBridge(BridgeAdapter):
         check((yield Request("POST", f"/webhook/set/{_name(name)}", json={"webhook": _webhook(webhook)})))
 
     def health(self) -> Steps[Health]:
-        """Whether it lists its instances; no call of its own tells more."""
+        """Return whether it lists its instances; there is no health endpoint."""
         try:
             response = yield Request("GET", "/instance/fetchInstances", timeout_s=min(5.0, self.config.timeout_s))
             return Health(response.is_success and isinstance(response.json(), list))

@@ -1,4 +1,4 @@
-"""`manage.py prune`: delete what is older than it is to be kept."""
+"""`manage.py prune`: delete rows older than their retention."""
 
 from collections import Counter
 from datetime import timedelta

@@ -148,7 +148,7 @@ class Command(BaseCommand):
         return []
 
     def _write_image(self, session: WhatsAppSession, png: bytes) -> Path:
-        """Write the code to a file and return its path. Readable by its owner only: it links whoever scans it."""
+        """Write the code to a file and return its path. Readable by its owner only: scanning it links a phone."""
         self._image = settings.DATA_DIR / f"qr-{session.pk}.png"
         self._image.unlink(missing_ok=True)
         with os.fdopen(os.open(self._image, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
