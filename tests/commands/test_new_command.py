@@ -56,7 +56,7 @@ def test_a_new_command_runs_in_a_chat(new_command, says, conversation, typed):
 def test_help_lists_a_new_command(new_command, says, conversation):
     says("/help")
     take_turn(conversation.pk)
-    assert "*/price* Tell the price of tea." in Message.objects.get(direction="outbound").text
+    assert "*/price* Show the price of tea." in Message.objects.get(direction="outbound").text
 
 
 def test_a_new_command_runs_by_the_api(new_command, member, conversation):

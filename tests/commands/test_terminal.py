@@ -50,5 +50,5 @@ def test_the_terminal_explains_an_error(history, words, message):
 
 
 def test_the_terminal_refuses_an_unknown_conversation(db):
-    with pytest.raises(CommandError, match="no such conversation"):
+    with pytest.raises(CommandError, match="Conversation not found"):
         run("facts", conversation="01a2060c-0186-76a7-9642-3a280e006d9b")

@@ -109,7 +109,7 @@ def test_the_status_shows_until_when_a_person_answers_in_the_time_of_the_session
 
 def test_the_status_shows_since_when_the_past_is_not_used_in_the_time_of_the_session(conversations, zone):
     Conversation.objects.update(context_from=SAID_AT)
-    assert f"said before {TIMES[zone]} {zone} is" in answer(zone, "/status")
+    assert f"Messages before {TIMES[zone]} {zone} are" in answer(zone, "/status")
 
 
 def test_a_pause_ends_at_a_time_of_the_session(conversations, zone):

@@ -53,6 +53,6 @@ def test_an_export_overwrites_no_file(person, tmp_path):
 
 
 def test_an_unknown_contact_leaves_no_file(db, tmp_path):
-    with pytest.raises(CommandError, match="no such contact"):
+    with pytest.raises(CommandError, match="Contact not found"):
         call_command("export_contact", "+5511900000000", "--output", str(tmp_path / "person.zip"))
     assert not (tmp_path / "person.zip").exists()

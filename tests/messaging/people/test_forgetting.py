@@ -211,7 +211,7 @@ def test_nothing_is_deleted_without_a_yes(person):
 
 @pytest.mark.parametrize("wrong", ["+5511900000000", "01a2060c-0186-76a7-9642-3a280e006d9b"])
 def test_an_unknown_contact_ends_the_command_with_an_error(db, wrong):
-    with pytest.raises(CommandError, match="no such contact"):
+    with pytest.raises(CommandError, match="Contact not found"):
         command(wrong, "--yes")
 
 
