@@ -79,7 +79,7 @@ class LibraryFileViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         form = valid(LibraryUploadSerializer, request)
         profile = AgentProfile.objects.visible_to(request.user).filter(pk=form["agent_profile"]).first()
         if profile is None:
-            raise InvalidInput("There is no such profile.", field="agent_profile")
+            raise InvalidInput("Profile not found.", field="agent_profile")
         upload = form["file"]
         row = entries.add_file(
             agent_profile=profile,
