@@ -1,6 +1,7 @@
 """A bridge without WhatsApp, for the phone simulator, `manage.py chat` and tests. It makes no requests."""
 
 import mmap
+import re
 import uuid
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import segno
+from django.core.files.storage import default_storage
 
 from agent.bridges.addresses import called_persons, phone_of_digits, read_address
 from agent.bridges.base import (
@@ -17,6 +19,7 @@ from agent.bridges.base import (
     BridgeConfig,
     Capability,
     Card,
+    FetchedMedia,
     Health,
     MessageRef,
     OutgoingFile,
@@ -53,6 +56,8 @@ from agent.bridges.parsing import (
 )
 
 SCANNED_AFTER_S = 5.0
+UPLOADS = "simulator"  # folder of the storage for what its page uploads
+UPLOADED = re.compile(UPLOADS + r"/[0-9a-f]{32}(?:\.[0-9a-z]{1,8})?")
 QR_LIFE = timedelta(seconds=60)
 # When a session's code was shown, by its name's checksum; 0 when never. Web processes are forked from one that has
 # this, so that each of them knows what another showed; two names with the same number only wait for each other.
@@ -75,7 +80,7 @@ class SimulatorBridge(BridgeAdapter):
             quoted_id    id of the message this one answers
             mentions     addresses of whom it mentions in a group; a text may also name them: @5511999990000
             emoji, target_id   of a reaction; no emoji takes it away
-            media        {mime_type, filename}
+            media        {mime_type, filename, ref}; `ref` of a file that the simulator's page has uploaded
             location     {latitude, longitude, name, address}
             contacts     [{name, phone}]
         {"event": "status", "session": "main", "id": "sim-…", "status": "delivered" | "read" | "failed", "error": ""}
@@ -96,7 +101,12 @@ class SimulatorBridge(BridgeAdapter):
             Capability.SEND_MEDIA,
             Capability.SEND_LOCATION,
             Capability.SEND_CONTACT,
+            Capability.SEND_VOICE,
             Capability.QUOTE,
+            Capability.REACT,
+            Capability.TYPING,
+            Capability.MARK_READ,
+            Capability.RECEIVE_MEDIA,
             Capability.SEND_TO_GROUP,
             Capability.SEND_TO_LID,
             Capability.RECEIPTS,
@@ -145,6 +155,36 @@ class SimulatorBridge(BridgeAdapter):
 
     def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
         return self._send(address)
+
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:  # noqa: ARG002
+        return without_request(None)
+
+    def show_typing(
+        self,
+        *,
+        session: str,  # noqa: ARG002
+        address: str,  # noqa: ARG002
+        last: MessageRef | None = None,  # noqa: ARG002
+        is_typing: bool = True,  # noqa: ARG002
+    ) -> Steps[None]:
+        return without_request(None)
+
+    def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:  # noqa: ARG002
+        return without_request(None)
+
+    def fetch_media(
+        self,
+        *,
+        session: str,  # noqa: ARG002
+        ref: str,
+        address: str,  # noqa: ARG002
+        message: MessageRef,  # noqa: ARG002
+        max_bytes: int,  # noqa: ARG002  the file was small enough to be uploaded
+    ) -> Steps[FetchedMedia]:
+        """Hand over an uploaded file. The simulator is its own bridge: the file lies in our storage."""
+        if not UPLOADED.fullmatch(ref) or not default_storage.exists(ref):
+            raise Refused("The simulator no longer has this file.", code="not_found")
+        return without_request(FetchedMedia(default_storage.open(ref, "rb")))
 
     def _send(self, address: str) -> Steps[Sent]:
         try:
@@ -293,7 +333,10 @@ def _message(raw: Fields) -> BridgeEvent:
         is_echo=raw.flag("echo"),
         sent_at=raw.time("sent_at") or datetime.now(UTC),
         media=MediaRef(
-            mime_type=media.short("mime_type", longest=MAX_MIME_TYPE_LENGTH), filename=media.short("filename")
+            mime_type=media.short("mime_type", longest=MAX_MIME_TYPE_LENGTH),
+            filename=media.short("filename"),
+            ref=media.short("ref"),
+            downloadable="ref" in media,
         )
         if media
         else None,

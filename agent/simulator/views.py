@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import RequestDataTooBig
+from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -26,12 +28,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.models import Role, User
 from agent import inbox
 from agent.bridges.addresses import read_address
-from agent.bridges.events import ChatAddress
-from agent.bridges.parsing import MAX_NAME_LENGTH, WrongShape, read_json
-from agent.bridges.simulator import SimulatorBridge
+from agent.bridges.events import ChatAddress, Kind
+from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, WrongShape, read_json
+from agent.bridges.simulator import UPLOADS, SimulatorBridge
 from messaging.contacts.lookup import find_contact_by_phone, resolve_contact, resolve_conversation
 from messaging.contacts.phones import parse_phone
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
+from messaging.media.files import clean_name
+from messaging.media.types import HEAD_BYTES, OTHER, detect, extension_of
 from messaging.models import Conversation, Message, Turn
 from messaging.search.people import contact_matches
 from sessions_app.models import Bridge, WhatsAppSession
@@ -219,6 +223,27 @@ def events(request: HttpRequest, session_id: UUID) -> HttpResponse:
         raise InvalidInput(f"Unknown event. It must be one of: {', '.join(EVENT_NAMES)}.")
     raw = json.dumps([event | {"session": session.name} for event in batch]).encode()
     return JsonResponse(inbox.process_webhook_request(bridge=session.bridge, headers={}, body=raw))
+
+
+@require_POST
+@_staff_only
+def files(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    """Store a file that the contact is about to send; return its kind, and the `media` of the event to post."""
+    _session_or_404(request, session_id)
+    upload = request.FILES.get("file")
+    if upload is None:
+        raise InvalidInput("A file is required.")
+    if (upload.size or 0) > settings.MEDIA_MAX_BYTES:
+        raise TooLarge(f"A file may have {settings.MEDIA_MAX_BYTES // 1024 // 1024} MB.")
+    name = clean_name(upload.name or "")
+    mime_type = detect(upload.read(HEAD_BYTES), name=name) or upload.content_type or OTHER
+    suffix = re.sub(r"[^0-9a-z]", "", extension_of(name))[:8]
+    upload.seek(0)
+    ref = default_storage.save(f"{UPLOADS}/{uuid4().hex}" + (f".{suffix}" if suffix else ""), upload)
+    kind = {"image": Kind.IMAGE, "video": Kind.VIDEO, "audio": Kind.AUDIO}.get(mime_type.split("/")[0], Kind.DOCUMENT)
+    kind = Kind.VOICE if mime_type == "audio/ogg" else kind
+    media = {"mime_type": mime_type[:MAX_MIME_TYPE_LENGTH], "filename": name[:100], "ref": ref}
+    return JsonResponse({"kind": kind.value, "media": media}, status=201)
 
 
 @require_GET

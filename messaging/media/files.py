@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from agent.bridges.base import OutgoingFile
 from agent.bridges.events import Kind
+from agent.bridges.simulator import UPLOADS
 from messaging.media.types import EXTENSIONS, HEAD_BYTES, OTHER, PLAIN_TEXT, SUPPORTED, detect
 from messaging.models import ContactMerge, LibraryFile, Media
 from whatsapp_agent.errors import AppError, InvalidInput, NotFound
@@ -191,9 +192,9 @@ def unused() -> Iterator[str]:
 
 
 def _other_folders() -> Iterator[str]:
-    """Yield the folders besides: what agent profiles may send (`library_path`)."""
-    if default_storage.exists("") and LIBRARY in default_storage.listdir("")[0]:
-        yield LIBRARY
+    """Yield the folders besides: what agent profiles may send (`library_path`), what the simulator was given."""
+    folders = default_storage.listdir("")[0] if default_storage.exists("") else []
+    yield from (folder for folder in (LIBRARY, UPLOADS) if folder in folders)
 
 
 def _files_of_merges() -> Iterator[str]:

@@ -12,19 +12,23 @@ export const state = {
 const baseUrl = document.body.dataset.base;
 const csrfToken = document.querySelector("[name=csrfmiddlewaretoken]").value;
 
-/** Ask the server. Return the parsed answer, or null for 204. Throws an Error whose message can be shown. */
+/**
+ * Ask the server. Return the parsed answer, or null for 204. Throws an Error whose message can be shown.
+ * The body is sent as JSON, or as a form if it is FormData.
+ */
 export async function request(path, { method = "GET", body } = {}) {
   const headers = { Accept: "application/json" };
+  const isForm = body instanceof FormData;
   if (body !== undefined) {
-    headers["Content-Type"] = "application/json";
     headers["X-CSRFToken"] = csrfToken;
+    if (!isForm) headers["Content-Type"] = "application/json";
   }
   let response;
   try {
     response = await fetch(baseUrl + path, {
       method,
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined || isForm ? body : JSON.stringify(body),
       credentials: "same-origin",
     });
   } catch {
@@ -46,6 +50,13 @@ export async function request(path, { method = "GET", body } = {}) {
 /** Send bridge events to the session. Return how many were stored, ignored and malformed. */
 export function sendEvents(events) {
   return request(`sessions/${state.session.id}/events/`, { method: "POST", body: events });
+}
+
+/** Upload a file of the contact. Return its kind, and the media of the event to send. */
+export function uploadFile(file) {
+  const body = new FormData();
+  body.append("file", file);
+  return request(`sessions/${state.session.id}/files/`, { method: "POST", body });
 }
 
 export const $ = (id) => document.getElementById(id);

@@ -1,7 +1,7 @@
 // Writing: what the contact types, and a menu of what else a phone or a bridge can send.
 // The events have the form that agent/bridges/simulator.py documents.
 
-import { $, clearError, createElement, sendEvents, showError, state } from "./common.js";
+import { $, clearError, createElement, sendEvents, showError, state, uploadFile } from "./common.js";
 import { lastOutboundMessage, poll } from "./conversation.js";
 
 const MAX_COMPOSER_HEIGHT_PX = 144;
@@ -99,7 +99,23 @@ const PINACOTECA = {
   name: "Pinacoteca",
   address: "Praça da Luz 2, São Paulo",
 };
+/** Upload the chosen files and send each as a message; what is typed becomes the caption of the first. */
+async function sendFiles(files) {
+  for (const file of files) {
+    $("result").textContent = `Uploading ${file.name} …`;
+    try {
+      const uploaded = await uploadFile(file);
+      await sendMessage({ ...uploaded, text: takeText("") });
+    } catch (error) {
+      $("result").textContent = "";
+      showError(error);
+      return;
+    }
+  }
+}
+
 const KINDS = {
+  "A file of yours …": () => $("file").click(),
   Location: () => sendMessage({ kind: "location", location: PINACOTECA }),
   "Image with a caption": sendMedia("image", "image/jpeg", "photo.jpg"),
   "Voice note": sendMedia("voice", "audio/ogg; codecs=opus", ""),
@@ -163,6 +179,17 @@ fillMenu($("menu-unusual"), UNUSUAL);
 fillMenu($("menu-my-last"), ABOUT_MY_LAST_MESSAGE, () => lastEvent);
 fillMenu($("menu-last-answer"), ABOUT_THE_LAST_ANSWER, lastOutboundMessage);
 $("more").addEventListener("click", () => toggleMenu());
+$("file").addEventListener("change", async () => {
+  const files = [...$("file").files];
+  $("file").value = "";
+  await sendFiles(files);
+});
+$("text").addEventListener("paste", (event) => {
+  const files = [...event.clipboardData.files];
+  if (!files.length) return;
+  event.preventDefault();
+  sendFiles(files);
+});
 $("text").addEventListener("input", fitHeight);
 $("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
