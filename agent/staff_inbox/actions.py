@@ -1,7 +1,7 @@
 """What operators do in the inbox. Every action goes through the services that the API uses, and into Django's log."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -197,12 +198,28 @@ def _done(request: HttpRequest, conversation: Conversation) -> str:
 
 
 def _snooze(request: HttpRequest, conversation: Conversation) -> str:
-    hours = request.POST.get("hours", "")
-    if hours not in SNOOZE_HOURS:
+    """Put aside for `hours`, or until the time `until` on the clock of the page's reader."""
+    hours, until = request.POST.get("hours", ""), request.POST.get("until", "")
+    if until:
+        at = _local_time(until)
+    elif hours in SNOOZE_HOURS:
+        at = timezone.now() + timedelta(hours=int(hours))
+    else:
         raise InvalidInput(_("Choose a time."))
     _check_last(request, conversation)
-    teamwork.snooze(conversation=conversation, until=timezone.now() + timedelta(hours=int(hours)))
+    teamwork.snooze(conversation=conversation, until=at)
     return _("Snoozed. The next message opens it again.")
+
+
+def _local_time(text: str) -> datetime:
+    """Return the time that an input of the type datetime-local holds. Raises InvalidInput."""
+    try:
+        at = parse_datetime(text)
+        if at is None or at.tzinfo is not None:
+            raise InvalidInput(_("Choose a time."))
+        return timezone.make_aware(at).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise InvalidInput(_("Choose a time.")) from exc
 
 
 def _reopen(request: HttpRequest, conversation: Conversation) -> None:  # noqa: ARG001

@@ -194,7 +194,7 @@ def _filtered(rows: QuerySet[Conversation], query: ListQuery) -> QuerySet[Conver
     if query.control:
         rows = rows.filter(control=query.control)
     if query.label:
-        rows = rows.filter(labels__contains=[query.label])
+        rows = rows.filter(labels__contains=[query.label]).exclude(labels=[])  # the condition of the index
     return rows
 
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import User
 from messaging.models import Conversation, Message, Note
@@ -168,3 +169,17 @@ def test_a_contact_is_blocked_and_unblocked(conversation: Conversation, staff_me
         conversation.contact.refresh_from_db()
         blocked.append(conversation.contact.is_blocked)
     assert blocked == [True, False]
+
+
+@pytest.mark.parametrize(("until", "status"), [
+    ("2126-05-04T09:30", 200), ("2001-01-01T00:00", 400), ("tomorrow", 400), ("2126-05-04T09:30Z", 400), ("", 400),
+    ("9999-12-31T23:59", 400), ("0001-01-01T00:00", 400), ("2126-13-40T09:30", 400),
+])  # fmt: skip
+def test_a_conversation_is_put_aside_until_a_time_on_the_readers_clock(
+    conversation: Conversation, staff_member: User, log_in: LogIn, until: str, status: int
+) -> None:
+    with timezone.override("America/Sao_Paulo"):
+        answer = do(log_in(staff_member), conversation, "snooze", until=until)
+        at = timezone.localtime(conversation.snoozed_until) if conversation.snoozed_until else None
+    assert answer.status_code == status
+    assert (f"{at:%Y-%m-%dT%H:%M}" if at else None) == (until if status == 200 else None)
