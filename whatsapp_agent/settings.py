@@ -29,6 +29,7 @@ REDIS_URL = env.url("REDIS_URL", schemes=("redis", "rediss", "unix"))
 EMBEDDED = not DATABASE_URL
 env.prepare_secrets(data_dir=DATA_DIR, generate=EMBEDDED)
 SECRET_KEY = env.secret("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.names("SECRET_KEY_FALLBACKS", default=[])  # earlier ones: accepted, see rotate_secrets
 ADMIN_TOKEN_SECRET = env.secret("ADMIN_TOKEN_SECRET")
 # Empty: generated into the bridge's row.
 WHATSAPP_WEBHOOK_SECRET = env.secret("WHATSAPP_WEBHOOK_SECRET", is_required=False)

@@ -65,6 +65,7 @@ def _parts(dump: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield what goes into the archive. Files come after the database, whose rows name only files that are stored."""
     yield DATABASE, dump
     values = {name: getattr(settings, name) for name in SECRET_NAMES}
+    values["SECRET_KEY_FALLBACKS"] = ",".join(settings.SECRET_KEY_FALLBACKS)
     if not values["WHATSAPP_WEBHOOK_SECRET"]:  # with DATABASE_URL it may have been generated into the bridge's row
         default = Bridge.objects.filter(slug=Bridge.DEFAULT).first()
         values["WHATSAPP_WEBHOOK_SECRET"] = default.webhook_secret if default else ""

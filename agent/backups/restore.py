@@ -113,7 +113,11 @@ def restore(archive: Archive, *, found: Sequence[str], replace: bool) -> None:
     If it fails, everything is as it was. Raises Conflict or BackupFailed.
     """
     directory, restore_id = archive.directory, uuid4().hex
-    secrets = "".join(f"{name}={archive.secrets[name]}\n" for name in SECRET_NAMES if archive.secrets.get(name))
+    secrets = "".join(
+        f"{name}={archive.secrets[name]}\n"
+        for name in (*SECRET_NAMES, "SECRET_KEY_FALLBACKS")
+        if archive.secrets.get(name)
+    )
     (directory / SECRETS).write_text(secrets)
     (directory / MEDIA).mkdir(exist_ok=True)
     state = {"id": restore_id, "found": list(found), "database": database_location()}

@@ -23,11 +23,22 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(text: str) -> str:
-    """Return the plain text. Raises ImproperlyConfigured if it was encrypted with another SECRET_KEY."""
+    """Return the plain text. Raises ImproperlyConfigured if no known SECRET_KEY has encrypted it."""
+    for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        try:
+            return _cipher(key).decrypt(text.encode()).decode()
+        except InvalidToken:
+            continue
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not the one that credentials, webhook secrets and stored responses were encrypted with. "
+        "Set the previous one again, or name it in SECRET_KEY_FALLBACKS."
+    )
+
+
+def is_current(text: str) -> bool:
+    """Return whether SECRET_KEY itself has encrypted it, and no earlier one."""
     try:
-        return _cipher(settings.SECRET_KEY).decrypt(text.encode()).decode()
-    except InvalidToken as exc:
-        raise ImproperlyConfigured(
-            "SECRET_KEY is not the one that credentials, webhook secrets and stored responses were encrypted with. "
-            "Set the previous one again."
-        ) from exc
+        _cipher(settings.SECRET_KEY).decrypt(text.encode())
+    except InvalidToken:
+        return False
+    return True
