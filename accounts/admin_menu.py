@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Set up": {
         "sessions_app.WhatsAppSession": "smartphone",
+        "messaging.MessageTemplate": "article",
         "sessions_app.AgentProfile": "smart_toy",
         "messaging.Knowledge": "menu_book",
         "sessions_app.Bridge": "lan",

@@ -13,15 +13,16 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from structlog.contextvars import bound_contextvars
 
-from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, MessageRef, Place, Sent
+from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, MessageRef, Place, Sent, Template
 from agent.bridges.events import Kind, Link, SessionChanged
-from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
+from agent.bridges.exchange import BridgeError, NotSent, PaymentNeeded, Refused, Steps
 from agent.monitoring.instruments import SEND_SECONDS, SENDS
 from messaging import outbox
 from messaging.media.files import outgoing
 from messaging.models import Media, Message
 from messaging.outbound import is_window_open
 from messaging.outbox import Claimed, Paced
+from messaging.receipts import PAYMENT_CODE
 from sessions_app.bridges import adapter_for, bridge_cache, call_bridge
 from sessions_app.models import Bridge
 from sessions_app.services import NOT_CONNECTED, record_key_refused, record_session_change
@@ -82,7 +83,8 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
             log.warning("voice_refused", message=str(claimed.message_id), code=exc.code)
             return True  # its words are next
         count("failed")
-        _record(partial(outbox.mark_failed, claimed, code=exc.code, error=str(exc)))
+        code = PAYMENT_CODE if isinstance(exc, PaymentNeeded) else exc.code
+        _record(partial(outbox.mark_failed, claimed, code=code, error=str(exc)))
         log.warning("message_refused", message=str(claimed.message_id), code=exc.code)
         return True
     except BridgeError as exc:  # Unconfirmed, or a failure of a kind that says less
@@ -119,7 +121,8 @@ def _call(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> Sent:
     denial_reason = adapter.unreachable_reason(address=claimed.address, is_group=claimed.is_group)
     if denial_reason:
         raise Refused(denial_reason, code=NOT_SUPPORTED)
-    if not is_window_open(conversation_id, reply_window=adapter.reply_window):
+    is_template = claimed.kind == Kind.TEXT and "template" in json.loads(claimed.details_json)
+    if not is_template and not is_window_open(conversation_id, reply_window=adapter.reply_window):
         raise Refused(WindowClosed.detail, code=WindowClosed.code)
     try:
         steps = _steps(claimed, adapter=adapter)
@@ -138,9 +141,13 @@ def _steps(claimed: Claimed, *, adapter: BridgeAdapter) -> Steps[Sent]:
     }
     if claimed.kind not in KINDS_WITHOUT_FILE:
         return _steps_with_file(claimed, adapter=adapter, to=to)
+    details = json.loads(claimed.details_json)
+    if claimed.kind == Kind.TEXT and (template := details.get("template")):
+        return adapter.send_template(
+            session=claimed.session_name, address=claimed.address, template=Template(**template)
+        )
     if claimed.kind == Kind.TEXT:
         return adapter.send_text(text=claimed.text, **to)
-    details = json.loads(claimed.details_json)
     if claimed.kind == Kind.LOCATION:
         return adapter.send_location(place=Place(**details["location"]), **to)
     return adapter.send_contact(card=Card(**details["contacts"][0]), **to)

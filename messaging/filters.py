@@ -15,6 +15,7 @@ from messaging.models import (
     Knowledge,
     LibraryFile,
     Message,
+    MessageTemplate,
     Turn,
     WebhookDelivery,
 )
@@ -58,6 +59,14 @@ class ContactMergeFilters(FilterSet):
 
     class Meta:
         model = ContactMerge
+        fields: list[str] = []
+
+
+class TemplateFilters(FilterSet):
+    session = UUIDFilter(field_name="session_id")
+
+    class Meta:
+        model = MessageTemplate
         fields: list[str] = []
 
 

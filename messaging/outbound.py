@@ -72,7 +72,7 @@ def send_text(
     if not text.strip():
         raise InvalidInput("The text is empty.", field="text")
     _check_length(text, most=adapter.max_text_length)
-    return _queue(
+    return queue_message(
         conversation=conversation,
         author=author,
         by=by,
@@ -106,7 +106,7 @@ def send_media(
         raise InvalidInput("Audio has no caption: send the text by itself.", field="text")
     _check_length(caption, most=adapter.max_caption_length)
     with transaction.atomic():
-        message = _queue(
+        message = queue_message(
             conversation=conversation,
             author=author,
             by=by,
@@ -148,7 +148,7 @@ def send_location(
     check_sendable(conversation=conversation)
     _check_capability(conversation, Capability.SEND_LOCATION, "send locations")
     details = {"location": asdict(place)}
-    return _queue(
+    return queue_message(
         conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.LOCATION.value, details=details
     )
 
@@ -165,13 +165,13 @@ def send_contact(
     check_sendable(conversation=conversation)
     _check_capability(conversation, Capability.SEND_CONTACT, "send contacts")
     details = {"contacts": [asdict(card)]}
-    return _queue(
+    return queue_message(
         conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.CONTACT.value, details=details
     )
 
 
 @transaction.atomic
-def _queue(
+def queue_message(
     *,
     conversation: Conversation,
     author: Message.Author,
@@ -180,7 +180,7 @@ def _queue(
     message_id: UUID | None = None,
     **values: Any,
 ) -> Message:
-    """Insert a queued message. If staff wrote it, they take the conversation over."""
+    """Insert a queued message; the caller has checked that it can be sent. Staff who wrote it take over."""
     if quoted is not None:
         _check_capability(conversation, Capability.QUOTE, "reply to a message")
     control.hold(conversation.pk)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from messaging.attention import withdraw_attention
 from messaging.models import Conversation, Media, Message
-from messaging.receipts import MOVES_FROM, record_sent
+from messaging.receipts import MOVES_FROM, PAYMENT_CODE, PAYMENT_NOTE, record_sent
 from sessions_app.services import KEY_REFUSED
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
@@ -260,7 +260,8 @@ def _requeue(claimed: Claimed, *, pause_s: float, code: str, error: str) -> None
 def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
     """Fail a message the bridge refused for good, and cancel the later parts of the same answer."""
     _lock_conversations(_claimed_rows(claimed))
-    _ask_for_attention(_claimed_rows(claimed), Attention.NOT_SENT, note=f"A message was not sent: {code[:50]}.")
+    note = PAYMENT_NOTE if code == PAYMENT_CODE else f"A message was not sent: {code[:50]}."
+    _ask_for_attention(_claimed_rows(claimed), Attention.NOT_SENT, note=note)
     _claimed_rows(claimed).update(status=Message.Status.FAILED, error_code=code[:50], error=error[:300])
     if claimed.turn_id:
         Message.objects.filter(turn_id=claimed.turn_id, status=Message.Status.QUEUED).update(

@@ -27,6 +27,8 @@ MOVES_FROM: dict[str, list[str]] = {
     Receipt.READ.value: ["queued", "sending", "unconfirmed", "sent", "failed", "delivered"],
     Receipt.FAILED.value: ["queued", "sending", "unconfirmed", "sent"],
 }
+PAYMENT_CODE = "payment"  # of a message that was not delivered because the account has no payment method
+PAYMENT_NOTE = "Meta delivers no more answers: the business account needs a payment method (code 131042)."
 STORED_AS = {Receipt.PLAYED: Receipt.READ}
 TIME_OF = {Receipt.SENT.value: "sent_at", Receipt.DELIVERED.value: "delivered_at", Receipt.READ.value: "read_at"}
 
@@ -38,6 +40,7 @@ def record_status(*, bridge: Bridge, event: StatusChanged) -> None:
     session = register_session(bridge=bridge, name=event.session)
     at = event.at or timezone.now()
     status = STORED_AS.get(event.status, event.status).value
+    error_code = PAYMENT_CODE if event.is_payment else event.error_meaning
     known = _find_sent(session.pk, event.provider_message_id, chat=event.chat)
     if not known.exists():
         EarlyReceipt.objects.get_or_create(
@@ -47,16 +50,14 @@ def record_status(*, bridge: Bridge, event: StatusChanged) -> None:
             defaults={
                 "at": at,
                 "error": event.error[:300],
-                "error_code": event.error_meaning[:50],
+                "error_code": error_code[:50],
                 "pricing": event.pricing,
             },
         )
         known = known.all()  # the send's answer may have come between the two: look once more
         if not known.exists():
             return
-    _apply_receipt(
-        known=known, status=status, at=at, error=event.error, error_code=event.error_meaning, pricing=event.pricing
-    )
+    _apply_receipt(known=known, status=status, at=at, error=event.error, error_code=error_code, pricing=event.pricing)
 
 
 def _find_sent(session_id: UUID, provider_message_id: str, *, chat: ChatAddress | None) -> MessageQuerySet:
@@ -109,9 +110,11 @@ def _apply_receipt(
     moved = known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
     if moved and status == Receipt.FAILED.value:
         note = "WhatsApp did not deliver a message."
-        if error_code == "restricted":  # of our account: every later message fails in the same way
+        if error_code in {"restricted", PAYMENT_CODE}:  # of our account: every later message fails in the same way
             note = f"WhatsApp delivers nothing from this number at present: {error[:200]}"
-            log.error("account_restricted", message=str(known.values_list("pk", flat=True).first()))
+            if error_code == PAYMENT_CODE:
+                note = PAYMENT_NOTE
+            log.error("account_restricted", code=error_code, message=str(known.values_list("pk", flat=True).first()))
         Conversation.objects.filter(pk__in=known.values("conversation_id")).ask_for_attention(
             Conversation.Attention.NOT_SENT, note=note
         )

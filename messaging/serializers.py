@@ -239,8 +239,16 @@ class CardSerializer(StrictSerializer):
     phone = serializers.CharField(max_length=40, help_text="With country code.")
 
 
+class TemplateParametersSerializer(StrictSerializer):
+    name = SingleLineField(max_length=512)
+    language = SingleLineField(max_length=20, help_text="Like `pt_BR`.")
+    parameters = serializers.ListField(
+        child=serializers.CharField(max_length=1024), required=False, max_length=50, help_text="For its placeholders."
+    )
+
+
 class ReplySerializer(StrictSerializer):
-    """What to send in a conversation: a text, a file by URL (`text` is its caption), a location or a contact.
+    """What to send in a conversation: text, a file by URL (`text` is its caption), a location, a contact or a template.
 
     To upload a file, send a form (`multipart/form-data`) instead, with the file as `file`.
     """
@@ -250,15 +258,18 @@ class ReplySerializer(StrictSerializer):
     filename = serializers.CharField(required=False, max_length=200, help_text="Name of the file of `media_url`.")
     location = PlaceSerializer(required=False)
     contact = CardSerializer(required=False)
+    template = TemplateParametersSerializer(
+        required=False, help_text="Of the Cloud API: also to people who last wrote more than 24 hours ago."
+    )
     reply_to = serializers.UUIDField(
         required=False, allow_null=True, help_text="A message of the same conversation to reply to."
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        given = [name for name in ("media_url", "file", "location", "contact") if name in attrs]
+        given = [name for name in ("media_url", "file", "location", "contact", "template") if name in attrs]
         if len(given) > 1:
             raise serializers.ValidationError({name: ["Only one of these fields may be given."] for name in given})
-        if "text" in attrs and given and given[0] in {"location", "contact"}:
+        if "text" in attrs and given and given[0] in {"location", "contact", "template"}:
             raise serializers.ValidationError({"text": [f"Not together with `{given[0]}`."]})
         if "text" not in attrs and not given:
             raise serializers.ValidationError({"text": ["This field is required."]})
@@ -277,6 +288,7 @@ class UploadSerializer(ReplySerializer):
     filename = None  # type: ignore[assignment]
     location = None  # type: ignore[assignment]
     contact = None  # type: ignore[assignment]
+    template = None  # type: ignore[assignment]
 
 
 class WhereSerializer(StrictSerializer):

@@ -16,6 +16,7 @@ from messaging.views import (
     TurnViewSet,
 )
 from messaging.webhooks.views import DeliveryViewSet, EndpointViewSet
+from messaging.whatsapp_templates.views import TemplateViewSet
 
 router = SimpleRouter()
 router.register("contacts", ContactViewSet, basename="contact")
@@ -26,6 +27,7 @@ router.register("library-files", LibraryFileViewSet, basename="library-file")
 router.register("media", MediaViewSet, basename="media")
 router.register("messages", MessageViewSet, basename="message")
 router.register("saved-replies", SavedReplyViewSet, basename="saved-reply")
+router.register("templates", TemplateViewSet, basename="template")
 router.register("webhook-endpoints", EndpointViewSet, basename="webhook-endpoint")
 router.register("webhook-deliveries", DeliveryViewSet, basename="webhook-delivery")
 router.register("turns", TurnViewSet, basename="turn")

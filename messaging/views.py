@@ -55,6 +55,7 @@ from messaging.serializers import (
     UploadSerializer,
 )
 from messaging.teamwork.views import TeamworkActions
+from messaging.whatsapp_templates.service import send_template
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.api.fields import refuse_fields, valid
@@ -102,6 +103,11 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
         "by": user_of(request),
         "quoted": quoted,
     }
+    if template := form.get("template"):
+        if quoted is not None:
+            raise InvalidInput("A template cannot reply to a message.", field="reply_to")
+        options.pop("quoted")
+        return send_template(**{"parameters": []} | template, **options)
     if "location" in form:
         return send_location(place=Place(**form["location"]), **options)
     if card := form.get("contact"):

@@ -147,6 +147,29 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """A template to send. `placeholders` are those of its body: numbers, or names."""
+
+    name: str
+    language: str
+    parameters: list[str]
+    placeholders: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTemplate:
+    """A template as the platform has it. `unsupported`: why it cannot be sent, in words for staff; empty if it can."""
+
+    name: str
+    language: str
+    status: str
+    category: str
+    body: str
+    placeholders: tuple[str, ...]
+    unsupported: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """A contact card. `phone` is E.164."""
 
@@ -289,6 +312,14 @@ class BridgeAdapter(ABC):
     def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:
         """Send a contact card."""
         raise self._cannot("send contacts")
+
+    def send_template(self, *, session: str, address: str, template: Template) -> Steps[Sent]:
+        """Send a template, which may be sent at any time."""
+        raise self._cannot("send templates")
+
+    def list_templates(self, *, account: str) -> Steps[list[ListedTemplate]]:
+        """Ask for the templates of a business account."""
+        raise self._cannot("list templates")
 
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
         """React to a message; an empty `emoji` takes the reaction away."""

@@ -148,6 +148,7 @@ class StatusChanged:
     error_code: int | None = None
     error_meaning: str = ""
     is_retryable: bool = False
+    is_payment: bool = False  # the account has to be paid for before anything more is delivered
     pricing: dict[str, Any] | None = None
     tracker: str = ""
     is_standby: bool = False

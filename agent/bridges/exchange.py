@@ -47,6 +47,12 @@ class Refused(BridgeError):
     code = "refused"
 
 
+class PaymentNeeded(Refused):
+    """The platform delivers nothing more from this number before it is paid for."""
+
+    code = "restricted"
+
+
 class Unconfirmed(BridgeError):
     """No clear answer came: it may have been done."""
 

@@ -17,6 +17,7 @@ from agent import heartbeats
 from agent.models import EngineProcess
 from messaging.models import Conversation, Message, Turn
 from messaging.models.turns import TurnQuerySet
+from messaging.receipts import PAYMENT_CODE
 from sessions_app.bridges import bridge_health
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
@@ -27,6 +28,7 @@ LONGEST_TURN = timedelta(hours=1)
 MIN_FAILED_SHARE = 0.2  # of all turns within the window: a few of thousands are no outage
 CONNECT_TIMEOUT_S = 10
 OPENAI_URL = "https://api.openai.com"
+PAYMENT_WINDOW = timedelta(days=1)
 QUOTA_CODE = "insufficient_quota"
 
 
@@ -133,6 +135,23 @@ def _quota() -> list[Finding]:
     return [Finding("The model's server says that the account has nothing left.")]
 
 
+def _payment() -> list[Finding]:
+    """Find numbers whose answers are not delivered because nobody pays for them, and none was delivered since."""
+    outbound = Message.objects.filter(
+        direction=Message.Direction.OUTBOUND, said_at__gte=timezone.now() - PAYMENT_WINDOW
+    ).select_related("session")
+    unpaid = outbound.filter(status=Message.Status.FAILED, error_code=PAYMENT_CODE).order_by("session", "-said_at")
+    return [
+        Finding(
+            f"Meta accepts answers and does not deliver them: {_time(message.said_at)}.",
+            subject=message.session.name,
+            session_id=message.session_id,
+        )
+        for message in unpaid.distinct("session")
+        if not outbound.filter(session=message.session_id, delivered_at__gt=message.said_at).exists()
+    ]
+
+
 def _bridges() -> list[Finding]:
     bridges = list(Bridge.objects.order_by("slug"))
     postgres.release()
@@ -209,6 +228,12 @@ RULES = (
         _certificates,
         "Have its operator renew it; afterwards no turn can be answered.",
         asks_others=True,
+    ),
+    Rule(
+        "payment_missing",
+        "Answers are not delivered until the account is paid for",
+        _payment,
+        "Add a payment method to the WhatsApp business account; send what failed again in the admin.",
     ),
     Rule("quota_used_up", "The model's quota is used up", _quota, "Add credit to the account of OPENAI_API_KEY."),
 )

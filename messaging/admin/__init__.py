@@ -1,5 +1,27 @@
 """The admin pages of this app: importing this package registers them."""
 
-from messaging.admin import contacts, conversations, events, knowledge, library, messages, teamwork, turns, webhooks
+from messaging.admin import (
+    contacts,
+    conversations,
+    events,
+    knowledge,
+    library,
+    message_templates,
+    messages,
+    teamwork,
+    turns,
+    webhooks,
+)
 
-__all__ = ["contacts", "conversations", "events", "knowledge", "library", "messages", "teamwork", "turns", "webhooks"]
+__all__ = [
+    "contacts",
+    "conversations",
+    "events",
+    "knowledge",
+    "library",
+    "message_templates",
+    "messages",
+    "teamwork",
+    "turns",
+    "webhooks",
+]

@@ -19,6 +19,7 @@ from messaging.models.messages import (
 )
 from messaging.models.search import Embedding, EmbeddingModel, Real, SearchEntry, UnembeddedMessage, UnindexedMessage
 from messaging.models.teamwork import SHORTCUT_PATTERN, Presence, SavedReply, SavedReplyQuerySet
+from messaging.models.templates import MessageTemplate, MessageTemplateQuerySet
 from messaging.models.turns import ToolCall, Turn, TurnQuerySet
 from messaging.models.webhooks import (
     WebhookAttempt,
@@ -56,6 +57,8 @@ __all__ = [
     "MediaQuerySet",
     "Message",
     "MessageQuerySet",
+    "MessageTemplate",
+    "MessageTemplateQuerySet",
     "Note",
     "NoteQuerySet",
     "Presence",

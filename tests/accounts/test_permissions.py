@@ -26,6 +26,7 @@ from messaging.models import (
     LibraryFile,
     Media,
     Message,
+    MessageTemplate,
     SavedReply,
     Turn,
 )
@@ -133,6 +134,9 @@ def world(simulator, profile, settings, tmp_path):
                 agent_profile=own_profile, name="prices", kind="document", mime_type="application/pdf", size_bytes=5
             ).pk,
             "saved-reply": SavedReply.objects.create(session=session, shortcut="hours", text="We open at 9.").pk,
+            "template": MessageTemplate.objects.create(
+                session=session, account="1", name="hello", language="en", status="APPROVED", synced_at=timezone.now()
+            ).pk,
             "media": Media.objects.create(message=message, file=ContentFile(b"%PDF-", name="receipt.pdf")).pk,
             "webhook-endpoint": endpoint.pk,
             "webhook-delivery": send_test(endpoint).pk,

@@ -229,7 +229,8 @@ def test_a_price_and_a_reason_are_stored_with_their_message(client: Client, prof
         True,
         "service",
     )
-    assert (failed.status, failed.error_code) == ("failed", "restricted")
+    assert "payment method" in Conversation.objects.get().attention_note
+    assert (failed.status, failed.error_code) == ("failed", "payment")
 
 
 @pytest.mark.django_db

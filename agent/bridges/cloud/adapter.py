@@ -14,21 +14,26 @@ from agent.bridges.base import (
     Card,
     FetchedMedia,
     Health,
+    ListedTemplate,
     MessageRef,
     OutgoingFile,
     Place,
     Sent,
     SessionState,
+    Template,
     WebhookRequest,
     WebhookTarget,
 )
 from agent.bridges.cloud import answers
 from agent.bridges.cloud.payloads import USER_ID, read_body
+from agent.bridges.cloud.templates import parse_templates
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Malformed
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps, Unconfirmed, file_request
 from agent.bridges.parsing import Fields, WrongShape, read_json
 
+TEMPLATE_FIELDS = "name,language,status,category,components"
+MAX_TEMPLATE_PAGES = 60  # an account may have 6,000
 MEDIA_HOST = "lookaside.fbsbx.com"
 NUMBER_FIELDS = "display_phone_number,verified_name,quality_rating,status"
 MEGABYTE = 1024 * 1024
@@ -184,15 +189,30 @@ class CloudBridge(BridgeAdapter):
         phone = {"phone": card.phone, "wa_id": card.phone.removeprefix("+"), "type": "CELL"}
         return self._send(session, address, "contacts", [{"name": name, "phones": [phone]}], quoted)
 
-    def send_template(
-        self, *, session: str, address: str, name: str, language: str, parameters: list[str]
-    ) -> Steps[Sent]:
+    def send_template(self, *, session: str, address: str, template: Template) -> Steps[Sent]:
         """Send a template with the parameters of its body: the only message that may open a conversation."""
-        template: dict[str, Any] = {"name": name, "language": {"code": language}}
-        if parameters:
-            texts = [{"type": "text", "text": each} for each in parameters]
-            template["components"] = [{"type": "body", "parameters": texts}]
-        return self._send(session, address, "template", template, None)
+        part: dict[str, Any] = {"name": template.name, "language": {"code": template.language}}
+        if template.parameters:
+            names = template.placeholders or [""] * len(template.parameters)
+            texts = [
+                {"type": "text", "text": text} | ({"parameter_name": name} if name and not name.isdecimal() else {})
+                for name, text in zip(names, template.parameters, strict=True)
+            ]
+            part["components"] = [{"type": "body", "parameters": texts}]
+        return self._send(session, address, "template", part, None)
+
+    def list_templates(self, *, account: str) -> Steps[list[ListedTemplate]]:
+        """Ask for the templates of a business account (WABA), page by page."""
+        templates: list[ListedTemplate] = []
+        query = {"fields": TEMPLATE_FIELDS, "limit": "100"}
+        for _ in range(MAX_TEMPLATE_PAGES):
+            response = yield Request("GET", f"{_path(account)}/message_templates", query=query)
+            page, after = parse_templates(response)
+            templates += page
+            if not after:
+                break
+            query |= {"after": after}
+        return templates
 
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
         part = {"message_id": target.provider_message_id, "emoji": emoji}

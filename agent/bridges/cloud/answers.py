@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from agent.bridges.addresses import phone_of_digits
 from agent.bridges.base import Sent, SessionState
-from agent.bridges.cloud.errors import PAIR_RATE, PAIR_RATE_WAIT_S, error_text, meaning_of
+from agent.bridges.cloud.errors import PAIR_RATE, PAIR_RATE_WAIT_S, PAYMENT, error_text, meaning_of
 from agent.bridges.events import Link
-from agent.bridges.exchange import BridgeError, Refused, Response, Unconfirmed, failure, session_failure
+from agent.bridges.exchange import BridgeError, PaymentNeeded, Refused, Response, Unconfirmed, failure, session_failure
 from agent.bridges.parsing import (
     MAX_MIME_TYPE_LENGTH,
     MAX_NAME_LENGTH,
@@ -125,6 +125,8 @@ def _failure(response: Response) -> BridgeError | None:
     meaning = meaning_of(code, error.integer("error_subcode"))
     if meaning == "refused" and response.status >= 500:
         meaning = "bridge_failure"
+    if code == PAYMENT:
+        return PaymentNeeded(f"Meta: {error_text(error)[:200] or 'no reason given'} ({code})")
     wait_s = PAIR_RATE_WAIT_S if code == PAIR_RATE else parse_retry_after(response.headers)
     return failure(meaning, f"Meta: {error_text(error)[:200] or 'no reason given'} ({code})", retry_after_s=wait_s)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from agent.bridges.addresses import called_persons, phone_of_digits
 from agent.bridges.cloud.content import read_content
-from agent.bridges.cloud.errors import RETRYABLE, error_text, meaning_of
+from agent.bridges.cloud.errors import PAYMENT, RETRYABLE, error_text, meaning_of
 from agent.bridges.common import is_answerable
 from agent.bridges.events import (
     AliasKind,
@@ -271,6 +271,7 @@ def _status(value: Value, raw: Fields) -> BridgeEvent:
         error_code=code,
         error_meaning=meaning,
         is_retryable=meaning in RETRYABLE,
+        is_payment=code == PAYMENT,
         pricing=_pricing(raw.maybe_object("pricing")),
         tracker=raw.short("biz_opaque_callback_data", longest=512) or "",
         is_standby=value.is_standby,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.bridges.base import Card, MessageRef, OutgoingFile, Place, WebhookTarget
+from agent.bridges.base import Card, MessageRef, OutgoingFile, Place, Template, WebhookTarget
 from agent.bridges.events import Kind, Link
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Unconfirmed
 from tests.support.bridges.fake_cloud import NUMBER
@@ -245,7 +245,7 @@ def test_an_upload_that_fails_has_sent_nothing(cloud: LiveBridge, cloud_server: 
 
 def test_a_template_has_its_parameters(cloud: LiveBridge, cloud_server: Any):
     cloud.send_template(
-        session=NUMBER, address=PEOPLE["cloud"], name="order_ready", language="pt_BR", parameters=["Ana", "7"]
+        session=NUMBER, address=PEOPLE["cloud"], template=Template("order_ready", "pt_BR", ["Ana", "7"], ["1", "2"])
     )
 
     template = cloud_server.sent[0]["body"]["template"]

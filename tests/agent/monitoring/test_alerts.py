@@ -138,6 +138,12 @@ def _quota_used_up(conversation: Conversation, settings: Any) -> Callable[[], ob
     return lambda: Conversation.objects.update(due_at=None, retry_at=None, needs_attention=False, attention_reason="")
 
 
+def _payment_missing(conversation: Conversation, settings: Any) -> Callable[[], object]:
+    values = {"session": conversation.session, "conversation": conversation, "direction": "outbound", "author": "agent"}
+    Message.objects.create(**values, status="failed", error_code="payment")
+    return lambda: Message.objects.create(**values, status="delivered", delivered_at=timezone.now())
+
+
 def _certificate_expires(conversation: Conversation, settings: Any) -> Callable[[], object]:
     server = TlsServer(valid_for=timedelta(days=3)).start()
     settings.OPENAI_BASE_URL = f"https://localhost:{server.port}/v1"
@@ -157,6 +163,7 @@ CONDITIONS = {
     "disk_nearly_full": _disk_nearly_full,
     "bridge_unreachable": _bridge_unreachable,
     "certificate_expires": _certificate_expires,
+    "payment_missing": _payment_missing,
     "quota_used_up": _quota_used_up,
 }
 

@@ -29,7 +29,7 @@ WITHOUT_PERSONS = {
     "accounts_apikey", "accounts_loginfailures", "accounts_requestrate", "accounts_user", "accounts_user_groups",
     "accounts_user_user_permissions", "agent_alert", "agent_engineprocess", "agent_metrictotal", "auth_group",
     "auth_group_permissions", "auth_permission", "django_content_type", "django_migrations", "django_session",
-    "messaging_earlyreceipt", "messaging_knowledge", "messaging_knowledgepart",
+    "messaging_earlyreceipt", "messaging_knowledge", "messaging_knowledgepart", "messaging_messagetemplate",
     "messaging_libraryfile",
     "messaging_savedreply", "messaging_webhookendpoint_sessions", "sessions_app_agentprofile",
     "sessions_app_agentprofileversion", "sessions_app_bridge", "sessions_app_membership", "sessions_app_modellimit",

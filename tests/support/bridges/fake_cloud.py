@@ -43,6 +43,7 @@ class FakeCloud(FakeBridge):
     api_key: str = "fake-cloud-token"
     app_secret: str = "fake-app-secret"
     statuses: tuple[str, ...] = ("sent", "delivered")
+    templates: dict[str, Any] = field(default_factory=lambda: {"data": []})
     files: dict[str, bytes] = field(default_factory=dict)  # by media id
     webhooks: dict[str, Any] = field(default_factory=dict)
     reads: list[dict[str, Any]] = field(default_factory=list)
@@ -115,6 +116,8 @@ class FakeCloud(FakeBridge):
         match (request.method, request.path.removeprefix("/v26.0").strip("/").split("/")):
             case ("POST", [name, "messages"]):
                 return "send", name
+            case ("GET", [name, "message_templates"]):
+                return "templates", name
             case ("POST", [name, "media"]):
                 return "upload", name
             case ("GET", ["files", name]):
@@ -141,6 +144,8 @@ class FakeCloud(FakeBridge):
                 url = f"{self.url}/files/{name}"
                 media = {"url": url, "mime_type": "image/jpeg", "sha256": sha256, "file_size": len(content), "id": name}
                 return plain(media)
+        if call == "templates":
+            return plain(self.templates)
         if name not in self.sessions:
             return Answer(400, error(100, "Unsupported get request", error_subcode=33))
         match call:

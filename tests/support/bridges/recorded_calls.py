@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from agent.bridges.base import BridgeAdapter, Card, MessageRef, OutgoingFile, Place, WebhookTarget
+from agent.bridges.base import BridgeAdapter, Card, MessageRef, OutgoingFile, Place, Template, WebhookTarget
 from agent.bridges.events import Kind
 from agent.bridges.exchange import Response, Steps
 
@@ -162,9 +162,7 @@ def _cloud(adapter: Any, method: str, path: list[str], query: Any, body: Any) ->
             return adapter.show_typing(session=name, address=ANA, last=MessageRef(body["message_id"])), []
         case "POST", [name, "messages"] if body.get("type") == "template":
             address = body.get("to") or body["recipient"]
-            return adapter.send_template(
-                session=name, address=address, name=body["template"]["name"], language="pt_BR", parameters=[]
-            ), []
+            return adapter.send_template(session=name, address=address, template=Template("hello", "pt_BR", [])), []
         case "POST", [name, "messages"]:
             call = body.get("type", "text")
             before = [Response(200, b'{"id": "1"}')] if call in FILES else []

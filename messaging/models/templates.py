@@ -1,0 +1,42 @@
+"""Message templates of a Cloud API account: what may be sent to people who have not written for a day."""
+
+from typing import Any, Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from uuid_utils.compat import uuid7
+
+from sessions_app.models import WhatsAppSession, within_sessions_of
+
+APPROVED = "APPROVED"
+
+
+class MessageTemplateQuerySet(models.QuerySet["MessageTemplate"]):
+    def visible_to(self, user: Any) -> Self:
+        return within_sessions_of(user, self)
+
+
+class MessageTemplate(models.Model):
+    """A template as it was at the last sync. `placeholders` are those of its body, in the order of the parameters."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="message_templates")
+    account = models.CharField(max_length=50, help_text="The business account (WABA) that it is of.")
+    name = models.CharField(max_length=512)
+    language = models.CharField(max_length=20)
+    status = models.CharField(max_length=30, help_text=f"As Meta has it; only {APPROVED} ones can be sent.")
+    category = models.CharField(max_length=30, blank=True)
+    body = models.TextField(blank=True)
+    placeholders = ArrayField(models.CharField(max_length=60), default=list, blank=True)
+    unsupported = models.CharField(max_length=200, blank=True, help_text="Why it cannot be sent from here.")
+    synced_at = models.DateTimeField()
+
+    objects = MessageTemplateQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["session", "name", "language"], name="template_once_per_session")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.language})"
