@@ -25,7 +25,7 @@ LATENCY_S = 1.0
 CONVERSATIONS = 1000
 HISTORY = 20  # messages of the past in each conversation
 PHASES = ("idle", "overhead", "waiting-400", "waiting-1000", "intake")
-MORE_PHASES = ("hung-bridge", "hung-model")  # with --concurrency 32, as it is by default
+MORE_PHASES = ("crowd", "hung-bridge", "hung-model")  # with --concurrency 32, as it is by default
 
 
 @dataclass
@@ -152,6 +152,20 @@ class Bench:
         self.show("from message to answer, median", usual, "s")
         self.show(f"the same beside a session whose {what} hangs", beside, "s", target=3 * usual)
 
+    async def beside_crowd(self, *, messages: int = 20) -> None:
+        """Single messages to one session while thousands of conversations of another one are due."""
+        self.show("conversations due in another session", await fairness.make_crowd(self.application), "")
+        took = []
+        for number in range(messages):
+            began = time.perf_counter()
+            answered = self._answer_to(number)
+            await self.webhooks.post(number)
+            took.append(await asyncio.wait_for(answered, 120) - began - LATENCY_S)
+        due = self.application.rows("SELECT count(*) FROM messaging_conversation WHERE due_at <= now()")[0][0]
+        self.show("still due at the end", due, "")
+        self.show("from message to answer, less the model, median", median(took), "s")
+        self.show("the same, longest", max(took), "s", target=2)
+
     async def waiting(self, conversations: int, *, at_least: float | None = None) -> float:
         """So many conversations at once, each writing again as soon as it is answered; returns answers/s."""
         stopped = False
@@ -226,6 +240,8 @@ class Bench:
                     rates[1000] = await self.waiting(1000)
                 case "intake":
                     await self.intake()
+                case "crowd":
+                    await self.beside_crowd()
                 case "hung-bridge":
                     await self.beside_hung_session("bridge")
                 case "hung-model":

@@ -19,6 +19,31 @@ if "{what}" == "model":
     session.save()
 """
 
+CROWD = 10_000
+# Everybody in the sessions of `seed_demo` has written just now.
+LET_CROWD_WRITE = """
+WITH latest AS (
+    SELECT DISTINCT ON (conversation.id) conversation.id AS conversation_id, message.id
+      FROM messaging_conversation conversation
+      JOIN sessions_app_whatsappsession session ON session.id = conversation.session_id
+      JOIN messaging_message message ON message.conversation_id = conversation.id
+     WHERE session.name LIKE 'demo-%%' AND control = 'agent' AND message.direction = 'inbound'
+     ORDER BY conversation.id, said_at DESC
+), received AS (
+    UPDATE messaging_message message SET status = 'received', said_at = now() FROM latest WHERE message.id = latest.id
+)
+UPDATE messaging_conversation conversation
+   SET due_at = now(), burst_started_at = now(), inbound_count = inbound_count + 1
+  FROM latest WHERE conversation.id = latest.conversation_id RETURNING 1
+"""
+
+
+async def make_crowd(application: Application) -> int:
+    """Make thousands of conversations of another session due; return how many."""
+    size = ("--messages", str(8 * CROWD), "--conversations", str(CROWD), "--sessions", "1")
+    await asyncio.to_thread(application.manage, "seed_demo", *size)
+    return len(await asyncio.to_thread(application.rows, LET_CROWD_WRITE))
+
 
 async def listen_and_hang() -> int:
     """Return the port of a server that takes every request and never answers."""
