@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -11,7 +12,8 @@ from agent.models import EngineProcess
 from messaging.models import Conversation
 from sessions_app import bridge_clocks
 from sessions_app.bridges import bridge_health
-from sessions_app.models import Bridge
+from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import KEY_REFUSED
 from whatsapp_agent import postgres
 from whatsapp_agent.api.errors import method_not_allowed
 from whatsapp_agent.http import health
@@ -32,10 +34,11 @@ def ready(request: HttpRequest) -> HttpResponse:
         checks["engine"] = not Conversation.objects.due().filter(due_at__lt=timezone.now() - LATE).exists()
         if settings.REDIS_URL:
             checks["workers"] = EngineProcess.objects.working().exists()
-        bridges = list(Bridge.objects.all())
+        refuses_key = Exists(WhatsAppSession.objects.live().filter(bridge=OuterRef("pk"), status_reason=KEY_REFUSED))
+        bridges = list(Bridge.objects.annotate(refuses_key=refuses_key))
         postgres.release()
         for bridge in bridges:
             state = bridge_health(bridge)
-            checks[f"bridge:{bridge.slug}"] = state.is_healthy
+            checks[f"bridge:{bridge.slug}"] = state.is_healthy and not bridge.refuses_key
             checks[f"clock:{bridge.slug}"] = not bridge_clocks.differences(bridge, state)
     return health.report(checks)
