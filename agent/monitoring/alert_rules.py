@@ -24,7 +24,7 @@ from whatsapp_agent import postgres
 from whatsapp_agent.storage import disk
 
 WINDOW = timedelta(minutes=15)  # in which failures are counted
-LONGEST_TURN = timedelta(hours=1)
+MAX_TURN_TIME = timedelta(hours=1)
 MIN_FAILED_SHARE = 0.2  # of all turns within the window: a few of thousands are no outage
 CONNECT_TIMEOUT_S = 10
 OPENAI_URL = "https://api.openai.com"
@@ -78,7 +78,7 @@ def _turns_fail() -> list[Finding]:
 def _recent_turns() -> TurnQuerySet:
     """Return the turns that ended within the window, by their ids: a UUIDv7 begins with the time of its creation."""
     now = timezone.now()
-    first = UUID(int=int((now - WINDOW - LONGEST_TURN).timestamp() * 1000) << 80)
+    first = UUID(int=int((now - WINDOW - MAX_TURN_TIME).timestamp() * 1000) << 80)
     return Turn.objects.filter(pk__gte=first, created_at__gte=now - WINDOW)
 
 

@@ -141,7 +141,7 @@ def chats(now: datetime) -> list[Chat]:
         ], {"unread_count": 0}),
         Chat("Noah Fischer", [
             Line(4300, "contact", "Which lock would you recommend for the city?"),
-            Line(4299, "agent", "For a bicycle that stays outside all day I would take the folding lock for £59: "
+            Line(4299, "agent", "For a bicycle that stays outside all day I would take the chain lock for £59: "
                  "it resists cutters and fits on the frame."),
         ]),
     ]  # fmt: skip

@@ -72,7 +72,7 @@ def test_nothing_to_say_is_no_failure(answers_at_once: None, monkeypatch: pytest
     assert _pipe(monkeypatch, "") == ""
 
 
-def test_former_answers_are_not_told_again(answers_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_answers_are_not_printed_again(answers_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     _pipe(monkeypatch, "first\n")
     assert _pipe(monkeypatch, "second\n").count("agent> ") == 1
 
@@ -90,7 +90,7 @@ def test_a_phone_that_is_none_is_refused(answers_at_once: None, monkeypatch: pyt
     assert not Message.objects.exists()
 
 
-def test_a_turn_that_failed_is_told_and_is_a_failure(
+def test_a_turn_that_failed_is_reported_and_is_a_failure(
     answers_at_once: None, no_model: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
@@ -100,7 +100,7 @@ def test_a_turn_that_failed_is_told_and_is_a_failure(
     assert "(turn failed: " in out.getvalue()
 
 
-def test_a_conversation_that_a_person_has_is_told(answers_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversation_under_human_control_is_reported(answers_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     control.take_over(conversation=_conversation(), reason="Mia is at it")
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
     out = io.StringIO()
@@ -117,7 +117,7 @@ def test_asking_for_a_person_is_answered_and_what_is_written_then_is_not(
         _pipe(monkeypatch, "hello?\n")
 
 
-def test_who_is_not_answered_hears_why(answers_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contact_who_is_not_answered_sees_the_reason(answers_at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     Contact.objects.filter(pk=_conversation().contact_id).update(is_blocked=True)
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
     out = io.StringIO()

@@ -114,7 +114,7 @@ def test_the_secret_is_not_readable_in_the_database(endpoint):
 # --- what is told ---------------------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_is_told_what_happens_from_now_on_in_order_and_once(receiver, says, member):
+def test_an_endpoint_receives_new_events_in_order_and_once(receiver, says, member):
     says("before")
     endpoint = make_endpoint(member, receiver)
     for _ in range(5):
@@ -126,21 +126,21 @@ def test_an_endpoint_is_told_what_happens_from_now_on_in_order_and_once(receiver
     assert told == [f"evt_{event.public_id.hex}" for event in happened[1:]]
 
 
-def test_an_endpoint_is_told_only_of_the_types_it_asked_for(endpoint, receiver, session, says):
+def test_an_endpoint_receives_only_the_event_types_of_its_subscription(endpoint, receiver, session, says):
     WhatsAppSession.objects.update(status="disconnected")
     says("Hello")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert [body["type"] for body in bodies(receiver)] == ["message.received"]
 
 
-def test_an_endpoint_of_a_stranger_is_told_nothing(receiver, says, stranger):
+def test_an_endpoint_of_a_stranger_receives_nothing(receiver, says, stranger):
     endpoint = make_endpoint(stranger, receiver, types=[])
     says("Hello")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
     assert receiver.requests == []
 
 
-def test_who_is_no_longer_a_member_is_told_no_more_not_even_what_waits(endpoint, receiver, says, member):
+def test_a_former_member_receives_nothing_not_even_waiting_events(endpoint, receiver, says, member):
     receiver.answer = Answer(500)
     says("Hello")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
@@ -152,7 +152,7 @@ def test_who_is_no_longer_a_member_is_told_no_more_not_even_what_waits(endpoint,
     assert WebhookDelivery.objects.get().status == "failed"
 
 
-def test_an_endpoint_of_a_user_who_is_shut_out_is_told_nothing(endpoint, receiver, says):
+def test_an_endpoint_of_an_inactive_user_receives_nothing(endpoint, receiver, says):
     User.objects.update(is_active=False)
     says("Hello")
     assert deliveries.with_pending() == []
@@ -160,7 +160,7 @@ def test_an_endpoint_of_a_user_who_is_shut_out_is_told_nothing(endpoint, receive
     assert receiver.requests == []
 
 
-def test_an_endpoint_for_some_sessions_is_told_of_these_alone(receiver, says, member, session, bridge, profile):
+def test_an_endpoint_for_some_sessions_receives_events_of_these_alone(receiver, says, member, session, bridge, profile):
     other = WhatsAppSession.objects.create(bridge=bridge, name="other", status="connected", agent_profile=profile)
     Membership.objects.create(session=other, user=member)
     endpoint = make_endpoint(member, receiver, sessions=[other.pk])
@@ -199,7 +199,7 @@ def test_a_failure_is_written_down_and_tried_again_under_the_same_id(
     assert (WebhookDelivery.objects.get().status, WebhookAttempt.objects.count()) == ("delivered", 2)
 
 
-def test_an_answer_is_kept_in_part_whatever_it_is(endpoint, receiver, says):
+def test_the_beginning_of_any_answer_is_stored(endpoint, receiver, says):
     receiver.answer = Answer(500, b"\x00\xff" + b"x" * 100_000)
     says("Hello")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
@@ -259,7 +259,7 @@ def test_an_endpoint_may_say_when_to_come_back(endpoint, receiver, says):
     assert 1700 < (endpoint.next_try_at - timezone.now()).total_seconds() <= 1800
 
 
-def test_an_endpoint_that_failed_for_days_is_disabled_and_its_owner_told(endpoint, receiver, says, member):
+def test_an_endpoint_that_failed_for_days_is_disabled_and_its_owner_gets_an_event(endpoint, receiver, says, member):
     receiver.answer = Answer(500)
     says("Hello")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
@@ -281,7 +281,7 @@ def test_an_endpoint_that_is_gone_is_disabled_at_once(endpoint, receiver, says):
     assert not endpoint.is_enabled
 
 
-def test_an_endpoint_enabled_again_is_told_what_it_missed(endpoint, receiver, says):
+def test_an_endpoint_enabled_again_receives_the_events_it_missed(endpoint, receiver, says):
     endpoints.disable(endpoint)
     says("missed")
     webhook_sender.deliver_to_endpoint(endpoint.pk)
@@ -308,7 +308,7 @@ def test_an_endpoint_that_is_dead_lets_its_place_in_the_feed_wait(endpoint, rece
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_processes_do_not_tell_an_endpoint_at_once(endpoint, receiver, says):
+def test_two_processes_do_not_deliver_to_an_endpoint_at_once(endpoint, receiver, says):
     receiver.answer = Answer(delay_s=0.05)
     for _ in range(5):
         says("Hello")
@@ -327,7 +327,7 @@ def test_two_processes_do_not_tell_an_endpoint_at_once(endpoint, receiver, says)
     assert (len(receiver.requests), receiver.most_at_once) == (5, 1)
 
 
-def test_what_a_process_that_died_had_begun_is_sent_again_when_its_lease_is_over(endpoint, receiver, says):
+def test_a_delivery_of_a_process_that_died_is_sent_again_when_its_lease_expires(endpoint, receiver, says):
     says("Hello")
     lease = deliveries.acquire_lease(endpoint.pk)
     deliveries.load_batch(lease)  # and then it is killed

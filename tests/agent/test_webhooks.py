@@ -33,7 +33,7 @@ def post(client, bridge, profile):
 
 
 @pytest.mark.parametrize("slash", ["/", ""])
-def test_a_message_is_kept_with_and_without_the_trailing_slash(post, slash):
+def test_a_message_is_stored_with_and_without_the_trailing_slash(post, slash):
     response = post(text_event(), slash=slash)
     assert (response.status_code, response.json()["kept"]) == (200, 1)
     assert Message.objects.get().text == "Oi"
@@ -115,7 +115,7 @@ def test_only_post_is_taken(client, bridge):
     ],
     ids=["empty", "words", "truncated", "deep arrays", "deep objects", "not utf-8", "huge number", "null"],
 )
-def test_an_unreadable_body_is_told_so_and_nothing_is_stored(post, body):
+def test_an_unreadable_body_is_refused_and_nothing_is_stored(post, body):
     assert post(body).status_code in (200, 400)
     assert not Message.objects.exists()
 
@@ -154,7 +154,7 @@ def test_characters_the_database_cannot_hold_do_not_lose_the_message(post, text)
 
 
 @pytest.mark.parametrize("text", ["", "😀👩‍👩‍👧‍👦", "مرحبا بالعالم", "x" * 100_000])
-def test_a_text_is_kept_as_it_was_said(post, text):
+def test_a_text_is_stored_as_it_was_written(post, text):
     post(text_event(text))
     assert Message.objects.get().text == text
 
@@ -164,7 +164,7 @@ def test_an_unknown_event_is_taken_and_forgotten(post):
     assert (response.status_code, response.json()["ignored"]) == (200, 1)
 
 
-def test_the_good_events_of_a_delivery_with_a_bad_one_are_kept(client, simulator, profile):
+def test_the_valid_events_of_a_webhook_request_with_a_bad_one_are_stored(client, simulator, profile):
     good = {"event": "message", "session": "sim", "chat": "5511988887777@s.whatsapp.net", "text": "Hello"}
     delivery = [good | {"id": "A"}, {"event": "message", "id": 7}, "nonsense", good | {"id": "B"}]
     path = f"/api/v1/webhooks/simulator/{simulator.webhook_secret}/"
@@ -177,7 +177,7 @@ def unreachable(*args: object, **kwargs: object) -> None:
     raise OperationalError("the server is gone")
 
 
-def test_what_cannot_be_kept_now_is_not_acknowledged(post, monkeypatch):
+def test_an_event_that_cannot_be_stored_now_is_not_acknowledged(post, monkeypatch):
     with monkeypatch.context() as gone:
         gone.setattr(connections["default"], "cursor", unreachable)
         response = post(text_event())
@@ -194,7 +194,7 @@ def test_the_secret_is_not_in_the_log(post, caplog, monkeypatch):
     assert SECRET not in logged
 
 
-def test_what_the_database_refuses_is_not_acknowledged_and_the_good_events_are_kept(client, simulator, profile):
+def test_an_event_the_database_refuses_is_not_acknowledged_and_the_others_are_stored(client, simulator, profile):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE messaging_message ADD CHECK (provider_message_id <> 'A')")
     event = {"event": "message", "session": "sim", "chat": "5511988887777@s.whatsapp.net", "text": "Hello"}
@@ -205,7 +205,7 @@ def test_what_the_database_refuses_is_not_acknowledged_and_the_good_events_are_k
     assert Message.objects.get().provider_message_id == "B"
 
 
-def test_an_event_too_odd_to_be_kept_is_told_from_one_that_could_not_be_kept_now(bridge, profile, monkeypatch):
+def test_an_event_that_can_never_be_stored_differs_from_one_that_cannot_be_stored_now(bridge, profile, monkeypatch):
     events = [message_event(session="x" * 1000), message_event()]
     monkeypatch.setattr(ZapwBridge, "parse_webhook", lambda *_, **__: events)
     counts = inbox.process_webhook_request(bridge=bridge, headers={}, body=b"")

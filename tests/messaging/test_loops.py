@@ -138,7 +138,7 @@ def test_a_limit_of_zero_is_off(exchange):
     assert answers(exchange, [AUTOMATIC_REPLY] * 40, pace_s=0.2) == 40
 
 
-def test_after_a_release_the_agent_answers_again_and_the_brake_counts_anew(exchange, conversation):
+def test_after_a_release_the_agent_answers_again_and_the_brake_counts_from_zero(exchange, conversation):
     answers(exchange, [AUTOMATIC_REPLY] * 8, pace_s=20)
     control.release(conversation=conversation)
     Message.objects.filter(status="received").update(status="handled")

@@ -75,7 +75,7 @@ def test_a_bridge_with_sessions_is_not_deleted(client: Any, session: Any):
     assert (refused.status_code, client.delete(f"{URL}second/").status_code) == (409, 204)
 
 
-def test_setup_tells_the_bridge_our_address(client: Any, session: Any, settings: Any):
+def test_setup_configures_our_address_at_the_bridge(client: Any, session: Any, settings: Any):
     settings.PUBLIC_URL = "https://agent.example"
     with FakeWaha() as fake:
         fake.add_session(session.name, phone="5511999990000")

@@ -101,7 +101,7 @@ def test_an_id_that_meta_does_not_know_starts_no_session(server: Any):
 
 
 @every("waha", "evolution")
-def test_a_session_that_failed_is_linked_anew(server: Any):
+def test_a_session_that_failed_is_linked_again(server: Any):
     server.add_session("ops", phone="5511999990000")
     sync_bridge(server.row)
     record_session_change(bridge=server.row, event=SessionChanged("ops", Link.FAILED))
@@ -147,7 +147,7 @@ def webhook_of(server: Any, name: str) -> dict[str, Any]:
 
 
 @every("waha", "evolution", "cloud")
-def test_setup_bridge_tells_each_session_of_a_bridge_our_address(server: Any, settings: Any, capsys: Any):
+def test_setup_bridge_configures_our_address_for_each_session_of_a_bridge(server: Any, settings: Any, capsys: Any):
     name = NUMBER if server.row.kind == "cloud" else "ops"
     server.add_session(name, phone="5511999990000")
     sync_or_start(server, name)
@@ -179,7 +179,7 @@ def test_without_a_public_address_setup_bridge_says_what_to_set(server: Any, set
     assert not server.requests
 
 
-def test_zapw_is_told_by_hand(bridge: Bridge, settings: Any):
+def test_zapw_is_configured_by_hand(bridge: Bridge, settings: Any):
     settings.PUBLIC_URL = PUBLIC_URL
 
     (line,) = setup_bridge(bridge)

@@ -68,7 +68,7 @@ def test_stories_lists_and_channels_are_nobody(raw):
         "1@lid\n",
     ],
 )
-def test_what_is_no_address_is_told_without_repeating_it(raw):
+def test_an_invalid_address_is_refused_without_repeating_it(raw):
     with pytest.raises(WrongShape) as caught:
         read_address(raw)
 

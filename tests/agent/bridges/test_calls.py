@@ -166,7 +166,7 @@ def test_nobody_is_not_written_to(request, kind, address):
         ("Y2FwaV9ncm91cDo1NTEx", {"recipient_type": "group", "to": "Y2FwaV9ncm91cDo1NTEx"}),
     ],
 )
-def test_meta_is_told_whom_to_write_to(cloud: LiveBridge, cloud_server: Any, address, target):
+def test_a_request_to_meta_names_the_recipient(cloud: LiveBridge, cloud_server: Any, address, target):
     cloud.send_text(session=NUMBER, address=address, text="Oi")
 
     body = cloud_server.sent[0]["body"]

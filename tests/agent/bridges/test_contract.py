@@ -72,7 +72,7 @@ def test_any_text_is_sent_or_refused(bridge: LiveBridge, text):
         assert not text
 
 
-def test_a_started_session_is_told_of_until_it_is_deleted(bridge: LiveBridge):
+def test_a_started_session_is_reported_until_it_is_deleted(bridge: LiveBridge):
     started = bridge.start_session(name="ops")
     state = bridge.session_state(name="ops")
     bridge.delete_session(name="ops")

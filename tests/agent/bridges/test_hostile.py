@@ -212,7 +212,7 @@ def test_a_message_of_a_hundred_thousand_characters_is_whole(adapter: BridgeAdap
 @pytest.mark.parametrize(
     ("text", "answerable"), [("", False), (" \n", False), ("👍🏽", True), ("\u202eשלום", True), ("?", True)]
 )
-def test_a_text_without_a_word_is_kept_and_not_to_be_answered(adapter: BridgeAdapter, text, answerable):
+def test_a_text_without_a_word_is_stored_and_not_answered(adapter: BridgeAdapter, text, answerable):
     (event,) = adapter.parse_webhook(text_request(adapter, text))
 
     assert (event.text, event.answerable) == (text, answerable)

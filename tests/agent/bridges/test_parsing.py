@@ -30,7 +30,7 @@ from whatsapp_agent.text.sanitize import storable
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_a_body_that_is_no_json_is_told_as_unreadable(body):
+def test_a_body_that_is_no_json_is_refused_as_unreadable(body):
     with pytest.raises(UnreadableWebhookRequest):
         read_json(body)
 

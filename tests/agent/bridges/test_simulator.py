@@ -42,7 +42,7 @@ def test_a_text_needs_only_who_and_what(simulator):
     assert datetime.now(UTC) - event.sent_at < timedelta(minutes=1)
 
 
-def test_all_that_can_be_said_of_a_message_is_kept(simulator):
+def test_every_detail_of_a_message_is_stored(simulator):
     (event,) = parsed(
         simulator,
         message(
@@ -86,7 +86,7 @@ def test_a_reaction_says_to_what_and_may_be_taken_away(simulator):
     assert taken.details == {"emoji": None, "target_id": "A0"}
 
 
-def test_receipts_edits_and_deletions_are_told(simulator):
+def test_receipts_edits_and_deletions_are_events(simulator):
     events = parsed(
         simulator,
         {"event": "status", "session": "main", "id": "sim-1", "status": "read"},

@@ -53,7 +53,7 @@ def test_stories_lists_and_channels_are_ignored(unreached_zapw, sender):
 
 
 @pytest.mark.parametrize("missing", ["from", "messageId"])
-def test_a_message_nobody_can_be_told_from_is_malformed(unreached_zapw, missing):
+def test_a_message_without_a_known_sender_is_malformed(unreached_zapw, missing):
     assert isinstance(parsed(unreached_zapw, message(**{missing: None})), Malformed)
 
 
@@ -86,7 +86,7 @@ def test_a_location_as_documented_is_read(unreached_zapw):
     assert event.details == {"location": {"latitude": -23.5, "longitude": -46.6, "name": "MASP", "address": None}}
 
 
-def test_a_type_of_the_future_is_kept_and_not_answered(unreached_zapw):
+def test_a_type_of_the_future_is_stored_and_not_answered(unreached_zapw):
     event = parsed(unreached_zapw, message(type="hologram", text=None))
 
     assert isinstance(event, MessageReceived)
@@ -216,7 +216,7 @@ def test_a_strange_name_stays_one_part_of_the_path(zapw, zapw_server, name):
         ("redirect", Unconfirmed, "bridge_failure", 0),
     ],
 )
-def test_what_went_wrong_with_a_send_is_told_apart(zapw, zapw_server, outcome, error, code, recorded):
+def test_failures_of_a_send_are_distinguished(zapw, zapw_server, outcome, error, code, recorded):
     zapw_server.fail(outcome)
 
     with pytest.raises(error) as caught:
@@ -300,7 +300,7 @@ def test_a_bridge_that_is_down_was_not_asked(zapw, zapw_server):
     ("given", "wait_s"),
     [("7", 7.0), ("0.5", 0.5), ("-3", None), ("999999", 3600.0), ("nan", None), ("soon", None), ("", None)],
 )
-def test_the_pause_a_bridge_asks_for_is_told(zapw, zapw_server, given, wait_s):
+def test_the_pause_a_bridge_asks_for_is_returned(zapw, zapw_server, given, wait_s):
     zapw_server.fail("rate_limited", headers=(("Retry-After", given),))
 
     with pytest.raises(NotSent) as caught:
@@ -309,7 +309,7 @@ def test_the_pause_a_bridge_asks_for_is_told(zapw, zapw_server, given, wait_s):
     assert caught.value.retry_after_s == wait_s
 
 
-def test_a_pause_given_as_a_date_is_told_in_seconds(zapw, zapw_server):
+def test_a_pause_given_as_a_date_is_returned_in_seconds(zapw, zapw_server):
     zapw_server.fail("rate_limited", headers=(("Retry-After", "Fri, 31 Dec 2100 23:59:59 GMT"),))
 
     with pytest.raises(NotSent) as caught:

@@ -151,7 +151,7 @@ def test_hostile_names_are_shown_as_text(write, conversation, profile, admin, lo
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "–"), (0.4, "0 s"), (99, "99 s"), (150, "2 min"), (7200, "2 h")])
-def test_a_time_span_is_said_as_people_say_it(seconds, text):
+def test_a_time_span_is_formatted_for_people(seconds, text):
     assert duration(seconds) == text
 
 

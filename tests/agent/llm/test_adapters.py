@@ -143,7 +143,7 @@ def test_a_malformed_call_in_the_history_is_sent_as_valid_json(model, server, pr
         [{"type": "computer_call", "call_id": "x", "action": {"type": "click"}}],
     ],
 )
-def test_a_call_of_an_unknown_shape_is_kept_without_a_name(model, server, prompt_of, calls):
+def test_a_call_of_an_unknown_shape_is_returned_without_a_name(model, server, prompt_of, calls):
     output = [item if isinstance(item, dict) else {"type": "odd_call", "what": item} for item in calls]
     output = [item | {"type": "custom_call"} if item["type"] == "custom" else item for item in output]
     server.answer({"choices": [{"message": {"content": None, "tool_calls": calls}}], "output": output})

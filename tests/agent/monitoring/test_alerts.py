@@ -285,7 +285,7 @@ def test_a_rule_that_fails_does_not_silence_the_others(conversation, zapw, setti
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_processes_that_look_at_once_tell_it_once(worker, conversation, zapw, admin, smtp):
+def test_many_processes_that_check_together_report_it_once(worker, conversation, zapw, admin, smtp):
     EngineProcess.objects.update(seen_at=ago(minutes=1))
     begin = threading.Barrier(4)
 

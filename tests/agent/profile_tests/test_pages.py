@@ -34,7 +34,7 @@ def test_the_test_chat_is_answered_by_the_draft(browser, profile, simulator, mod
     assert WhatsAppSession.objects.get().bridge == simulator
 
 
-def test_starting_over_shows_the_model_and_the_page_nothing_said_before(browser, profile, model):
+def test_starting_over_hides_earlier_messages_from_the_model_and_the_page(browser, profile, model):
     browser.post(address("-say", profile), {"text": "Remember the word plum"})
     answer_of_chat(browser, profile)
     emptied = browser.post(address("-start-over", profile)).content.decode()
@@ -45,7 +45,7 @@ def test_starting_over_shows_the_model_and_the_page_nothing_said_before(browser,
 
 
 @pytest.mark.parametrize("text", ["", "  ", "x" * 4001])
-def test_a_text_that_cannot_be_said_is_refused_where_it_was_typed(browser, profile, text):
+def test_a_text_that_cannot_be_sent_is_refused_where_it_was_typed(browser, profile, text):
     answer = browser.post(address("-say", profile), {"text": text})
     assert 'role="alert"' in answer.content.decode()
     assert Message.objects.count() == 0
@@ -79,7 +79,7 @@ def test_a_question_is_replayed_with_the_draft_and_changes_nothing(browser, prof
     assert (Message.objects.count(), Turn.objects.count()) == counts
 
 
-def test_a_failing_model_is_told_beside_the_question(browser, profile, answered, settings):
+def test_a_failing_model_is_reported_beside_the_question(browser, profile, answered, settings):
     settings.OPENAI_BASE_URL, settings.MODEL_TIMEOUT_S = "http://127.0.0.1:9", 1.0
     assert 'role="alert"' in browser.post(address("-replay", profile, answered.pk)).content.decode()
 

@@ -99,7 +99,7 @@ def test_a_message_without_an_answer_says_why(
     assert "max_answer_age_s" in answer.content.decode()
 
 
-def test_a_failed_turn_is_told_in_staffs_words(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+def test_a_failed_turn_is_explained_to_staff(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
     Turn.objects.create(
         conversation=conversation,
         outcome="failed",
@@ -114,7 +114,7 @@ def test_a_failed_turn_is_told_in_staffs_words(conversation: Conversation, staff
 @pytest.mark.parametrize(("role", "kept_as", "status"), [
     ("operator", "fact", 200), ("operator", "instruction", 403), ("admin", "instruction", 200), ("admin", "song", 400),
 ])  # fmt: skip
-def test_a_correction_is_kept_where_one_may_keep_it(
+def test_a_correction_is_stored_where_the_user_may_store_it(
     conversation: Conversation, says: Says, staff_member: User, admin: User, log_in: LogIn, role: str, kept_as: str,
     status: int,
 ) -> None:  # fmt: skip
@@ -156,7 +156,7 @@ def test_a_stale_page_overwrites_nothing(
     )  # fmt: skip
 
 
-def test_what_a_message_said_before_its_edit_is_shown(
+def test_the_text_before_an_edit_is_shown(
     conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
 ) -> None:
     message = said(says("Five chairs"))

@@ -209,7 +209,7 @@ def test_the_page_allows_no_inline_scripts(conversation: Conversation, staff_mem
     assert '"allowEval":false' in answer.content.decode()
 
 
-def test_an_expired_login_is_told_to_the_script(client: Any, db: None) -> None:
+def test_an_expired_login_is_reported_to_the_script(client: Any, db: None) -> None:
     answer = client.get(reverse("inbox-poll"))
     assert (answer.status_code, answer.json()["code"]) == (401, "logged_out")
 

@@ -35,7 +35,7 @@ def test_the_api_says_why_a_conversation_needs_attention(noticed, member):
     assert attention_of(client.get(f"{LIST}{noticed.pk}/").json()) == expected
 
 
-def test_the_admin_says_in_words_why_a_conversation_needs_attention(noticed, admin, log_in):
+def test_the_admin_explains_why_a_conversation_needs_attention(noticed, admin, log_in):
     client = log_in(admin)
     assert "a message was not sent" in client.get(reverse("admin:messaging_conversation_changelist")).content.decode()
     page = client.get(reverse("admin:messaging_conversation_change", args=[noticed.pk])).content.decode()

@@ -369,7 +369,7 @@ def test_the_doctor_lists_as_json_who_has_the_name_of_a_hidden_number(two: Any):
     assert Contact.objects.count() == 2
 
 
-def test_the_doctor_lists_proposals_and_leaves_out_who_was_told_apart(two: Any):
+def test_the_doctor_lists_proposals_without_contacts_marked_as_different(two: Any):
     proposal = proposal_of(*two)
     assert "person has to decide" in doctor()[0]["reason"]
 

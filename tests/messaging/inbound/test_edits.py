@@ -20,7 +20,7 @@ def first(says, text: str) -> Message:
     return Message.objects.get(pk=says(text).message_id)
 
 
-def test_each_text_before_an_edit_is_kept_for_staff(says, bridge):
+def test_each_text_before_an_edit_is_stored_for_staff(says, bridge):
     message = first(says, "Two wheels")
     edit(bridge, message, "Three wheels")
     edit(bridge, message, "Four wheels")
@@ -29,7 +29,7 @@ def test_each_text_before_an_edit_is_kept_for_staff(says, bridge):
     assert [each["text"] for each in message.earlier_texts] == ["Two wheels", "Three wheels"]
 
 
-def test_an_edit_that_comes_twice_is_kept_once(says, bridge):
+def test_an_edit_that_arrives_twice_is_stored_once(says, bridge):
     message = first(says, "Two wheels")
     edit(bridge, message, "Three wheels")
     edit(bridge, message, "Three wheels")
@@ -46,7 +46,7 @@ def test_endless_edits_keep_a_bounded_number_of_texts(says, bridge):
     assert len(message.earlier_texts) == MAX_EARLIER_TEXTS
 
 
-def test_the_api_shows_members_what_a_message_said_before(says, bridge, member):
+def test_the_api_shows_members_the_earlier_texts_of_a_message(says, bridge, member):
     message = first(says, "Two wheels")
     edit(bridge, message, "Three wheels")
     shown = get(as_user(member), f"messages/{message.pk}/")
@@ -59,13 +59,13 @@ def test_strangers_see_nothing_of_an_edited_message(says, bridge, stranger):
     assert as_user(stranger).get(f"/api/v1/messages/{message.pk}/").status_code == 404
 
 
-def test_the_transcript_shows_staff_what_a_message_said_before(says, conversation, bridge, admin, log_in):
+def test_the_transcript_shows_staff_the_earlier_texts_of_a_message(says, conversation, bridge, admin, log_in):
     edit(bridge, first(says, "Two wheels"), "Three wheels")
     page = log_in(admin).get(page_url(conversation)).content.decode()
     assert "Before it was edited: <s>Two wheels</s>" in page
 
 
-def test_the_model_is_never_shown_what_a_message_said_before(says, conversation, bridge, model):
+def test_the_model_is_never_shown_the_earlier_texts_of_a_message(says, conversation, bridge, model):
     edit(bridge, first(says, "My password is 1234"), "Hello")
     turns.take_turn(conversation.pk)
     assert "1234" not in json.dumps(model.requests[-1].body)

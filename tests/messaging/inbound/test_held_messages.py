@@ -77,7 +77,7 @@ def test_the_same_held_twice_is_stored_once(bridge, answering):
     assert len(by_phone()) == 1
 
 
-def test_what_is_held_keeps_all_that_the_bridge_said(bridge, answering):
+def test_a_held_message_keeps_every_field_of_the_bridge(bridge, answering):
     event = typed(quoted_id="3EB0Q", details={"payload": "x"}, forwarded=True, full_id="true_x@c.us_3A1F")
     receive_own_message(bridge=bridge, event=event)
     outbox.mark_sent(answering, provider_message_id="3EB0OURS", at=None)

@@ -44,7 +44,7 @@ def sent() -> list[tuple[str, str]]:
     return list(rows.values_list("kind", "text"))
 
 
-def test_the_model_is_told_of_the_files_by_name(says, conversation, model, prices):
+def test_the_prompt_lists_the_files_by_name(says, conversation, model, prices):
     says("What do they cost?")
     turns.take_turn(conversation.pk)
     assert "- price list (document): What bicycles cost." in tools(model)["send_file"]
@@ -62,7 +62,7 @@ def test_a_file_that_the_model_sends_leaves_before_its_answer(says, conversation
     assert set(Message.objects.filter(direction="outbound").values_list("status", flat=True)) == {"sent"}
 
 
-def test_an_interrupted_turn_that_is_begun_again_sends_the_file_once(says, conversation, model, prices, monkeypatch):
+def test_an_interrupted_turn_that_starts_again_sends_the_file_once(says, conversation, model, prices, monkeypatch):
     asked = model_run.ask
 
     def interrupted(asking):

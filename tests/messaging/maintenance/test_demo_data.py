@@ -32,7 +32,7 @@ def test_nothing_of_it_leaves_or_is_answered(bridges: None) -> None:
     assert not Message.objects.filter(status__in=["received", "queued", "sending"]).exists()
 
 
-def test_its_phones_are_of_the_range_kept_free_for_drama(bridges: None) -> None:
+def test_its_phones_are_of_the_range_reserved_for_drama(bridges: None) -> None:
     call_command("demo_data")
     phones = {*Contact.objects.exclude(phone="").values_list("phone", flat=True),
               *WhatsAppSession.objects.values_list("phone", flat=True)}  # fmt: skip

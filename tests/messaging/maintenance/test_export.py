@@ -105,13 +105,13 @@ def test_an_unknown_conversation_ends_the_command_with_an_error(db, wrong):
 
 
 @pytest.mark.parametrize("format", ["json", "text", "html"])
-def test_what_was_said_in_a_voice_note_is_exported(conversation, message, media, format):
+def test_the_transcript_of_a_voice_note_is_exported(conversation, message, media, format):
     Media.objects.update(transcript="Could you call me back?")
     assert "Could you call me back?" in export(conversation, "--format", format)
 
 
 @pytest.mark.parametrize("format", ["json", "text", "html"])
-def test_what_a_message_said_before_an_edit_is_exported(conversation, message, format):
+def test_the_text_before_an_edit_is_exported(conversation, message, format):
     edit = {"text": "Two wheels", "until": "2026-11-27T10:00:00Z"}
     Message.objects.update(edited_at="2026-11-27T10:00:00Z", earlier_texts=[edit])
     assert "Two wheels" in export(conversation, "--format", format)

@@ -106,11 +106,11 @@ def order_of(*dates: str, half: str = "") -> tuple[str, bool]:
         (["1.2.26", "2.3.26"], "dmy"),
     ],
 )
-def test_day_and_month_are_told_from_the_whole_file(dates, order):
+def test_day_and_month_are_inferred_from_the_whole_file(dates, order):
     assert order_of(*dates) == (order, True)
 
 
-def test_a_guess_of_day_and_month_is_said_to_be_one(session):
+def test_a_guess_of_day_and_month_is_reported_as_a_guess(session):
     assert order_of("05/06/2026") == ("dmy", False)
     assert order_of("5/6/26", half=" AM") == ("mdy", False)
 
@@ -211,7 +211,7 @@ def test_times_are_of_the_sessions_zone(session):
 
 
 @pytest.mark.django_db
-def test_who_is_us_is_told_by_the_contact_or_asked_for(session):
+def test_our_own_number_comes_from_the_contact_or_is_asked_for(session):
     with pytest.raises(InvalidInput, match="Ana, The Shop"):
         imported(CHAT, session, me="")
     with pytest.raises(InvalidInput, match="has written nothing"):

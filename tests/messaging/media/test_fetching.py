@@ -229,7 +229,7 @@ def test_a_bridge_that_hands_no_files_over_is_not_asked(says, bridge):
     assert (Media.objects.get().status, fetching.due(limit=10)) == ("", [])
 
 
-def test_until_when_the_bridge_keeps_the_file_is_known(receive):
+def test_the_time_until_which_the_bridge_stores_the_file_is_known(receive):
     media = receive(OGG, is_fetched=False)
 
     assert media.expires_at - media.created_at == timedelta(seconds=180)

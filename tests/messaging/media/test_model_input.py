@@ -85,7 +85,7 @@ def test_the_model_sees_the_newest_images_only(receive, conversation, model):
         (500, "this model is missing data required for image input"),
     ],
 )
-def test_a_model_that_takes_no_images_is_told_in_words_and_not_asked_again(
+def test_a_model_without_images_gets_a_description_and_is_not_tried_again(
     receive, conversation, model, api, status, refusal
 ):
     receive(image(), kind=Kind.IMAGE, text="Look")
@@ -132,7 +132,7 @@ def test_a_long_document_does_not_push_the_question_out(receive, says, conversat
     assert len(words(model)) < 20_000
 
 
-def test_the_model_is_told_why_a_document_cannot_be_read(receive, conversation, model):
+def test_the_prompt_explains_why_a_document_cannot_be_read(receive, conversation, model):
     receive(pdf("x", password="secret"), "a.pdf")
 
     turns.take_turn(conversation.pk)

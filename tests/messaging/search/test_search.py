@@ -122,7 +122,7 @@ def test_a_query_of_nothing_but_empty_words_finds_them(conversation, talk):
     assert texts(search(conversation=conversation, query="to be or not to be", limit=1)) == ["To be or not to be"]
 
 
-def test_the_one_who_is_called_by_name_is_heard_first(conversation, talk):
+def test_a_contact_named_in_the_query_ranks_first(conversation, talk):
     talk("I went hiking", *FILLER)
     talk(
         "You went hiking",

@@ -74,7 +74,7 @@ def test_someone_who_does_not_see_the_session_is_not_assigned(conversation: Conv
         teamwork.assign(conversation=conversation, to=stranger)
 
 
-def test_labels_are_kept_once_and_in_order(conversation: Conversation) -> None:
+def test_labels_are_stored_once_and_in_order(conversation: Conversation) -> None:
     teamwork.set_labels(conversation=conversation, labels=["vip", " order ", "vip", ""])
     conversation.refresh_from_db()
     assert conversation.labels == ["vip", "order"]

@@ -22,7 +22,7 @@ HOSTILE = {
 }
 
 
-def test_an_expired_login_is_said_at_once_and_what_was_typed_is_kept(opened: Page, contact: Any) -> None:
+def test_an_expired_login_is_shown_at_once_and_the_draft_stays(opened: Page, contact: Any) -> None:
     opened.fill("#text", "Half a sentence")
     opened.context.clear_cookies(name="sessionid")
     link = opened.locator("#trouble a")
@@ -38,7 +38,7 @@ def test_an_expired_login_is_said_at_once_and_what_was_typed_is_kept(opened: Pag
     assert contact.path in opened.url
 
 
-def test_a_lost_network_is_said_at_once_and_the_reply_is_sent_once_it_is_back(opened: Page, contact: Any) -> None:
+def test_a_lost_network_is_shown_at_once_and_the_reply_is_sent_once_it_is_back(opened: Page, contact: Any) -> None:
     opened.context.set_offline(True)
     expect(opened.locator("#trouble")).to_contain_text("No connection to the server")
     opened.fill("#text", "Are you there?")

@@ -105,7 +105,7 @@ def test_a_quoted_message_is_shown_with_the_reply(opened: Page) -> None:
     expect(opened.locator("#text")).to_have_value("👍")
 
 
-def test_the_page_says_why_the_agent_said_that_and_takes_a_correction(opened: Page, contact: Any) -> None:
+def test_the_page_explains_an_answer_and_takes_a_correction(opened: Page, contact: Any) -> None:
     bubble = opened.locator(".bubble.by-agent")
     bubble.hover()
     bubble.get_by_role("button", name="Why?").click()

@@ -203,7 +203,7 @@ def test_every_line_of_a_log_in_json_is_one_object_with_an_event(run: tuple[Appl
     assert not [line for line in others if re.search(r"Traceback|Error|\[(info|warning|error)", line)]
 
 
-def test_the_log_tells_which_request_conversation_and_turn_a_line_is_about(run: tuple[Application, Any]) -> None:
+def test_a_log_line_names_its_request_conversation_and_turn(run: tuple[Application, Any]) -> None:
     application, _ = run
     conversations = {str(row[0]) for row in application.rows("SELECT id FROM messaging_conversation")}
     turns = {str(row[0]) for row in application.rows("SELECT id FROM messaging_turn")}

@@ -172,7 +172,7 @@ def test_an_empty_folder_becomes_a_database_and_stays_closed_to_others(own):
     assert stat.S_IMODE(own.parent.stat().st_mode) == 0o700
 
 
-def test_a_mode_that_postgresql_refuses_is_mended(own):
+def test_a_mode_that_postgresql_refuses_is_corrected(own):
     embedded.ensure_running(own)
     embedded.stop(own)
     own.chmod(0o755)

@@ -59,7 +59,7 @@ def test_a_database_that_is_away_for_another_reason_is_unavailable():
 
 
 @pytest.mark.django_db
-def test_readiness_and_doctor_tell_of_a_full_disk(full, rf):
+def test_readiness_and_doctor_report_a_full_disk(full, rf):
     answer = ready(rf.get("/health/ready/"))
     assert (answer.status_code, json.loads(answer.content)["checks"]["disk"]) == (503, False)
     assert not next(finding for finding in doctor.findings() if finding.about == "disk").is_healthy
@@ -67,7 +67,7 @@ def test_readiness_and_doctor_tell_of_a_full_disk(full, rf):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("ahead_s", [600.0, -3600.0])
-def test_readiness_and_doctor_tell_of_clocks_that_differ(ahead_s, rf, monkeypatch):
+def test_readiness_and_doctor_report_clocks_that_differ(ahead_s, rf, monkeypatch):
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - ahead_s)
     answer = ready(rf.get("/health/ready/"))

@@ -162,7 +162,7 @@ def test_a_message_that_lacks_what_it_is_known_by_is_malformed(data: Any):
     assert_matches(meanings("zapw", zapw("message.received", data)), [{"event": "malformed"}])
 
 
-def test_a_session_that_never_connected_tells_no_number():
+def test_a_session_that_never_connected_reports_no_number():
     """`origin` is the session's own id then, and an id may consist of digits."""
     body = zapw("message.received", zapw_message(), sessionId="5511900001111", origin="5511900001111")
 
