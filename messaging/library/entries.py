@@ -74,7 +74,7 @@ def delete_file(row: LibraryFile) -> None:
     """Delete a file. Messages that it was sent with keep it, until they are deleted themselves."""
     name = str(row.file.name)
     row.delete()
-    if not Media.objects.filter(file=name).exists():
+    if row.file and not Media.objects.filter(file=name).exists():
         row.file.storage.delete(name)
 
 
