@@ -1,5 +1,6 @@
 """What staff do all day, in a real browser: read, reply, take over, share the work."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.support.application import Application
 from tests.support.browser import StaffBrowser
 from tests.support.fake_openai import FakeOpenAI
 
@@ -107,3 +109,49 @@ def test_a_finished_conversation_comes_back_with_the_next_message(opened: Page, 
     expect(row).to_have_count(0)
     opened.goto("/admin/inbox/")
     expect(row).to_contain_text("One more thing")
+
+
+def test_the_title_and_the_icon_say_that_somebody_needs_a_person(
+    opened: Page, application: Application, contact: Any
+) -> None:
+    before = re.match(r"\((\d+)\)", opened.title())
+    application.rows(
+        "UPDATE messaging_conversation SET needs_attention = true, attention_reason = 'handoff' WHERE address LIKE %s",
+        f"{contact.phone}@%",
+    )
+    count = int(before[1]) + 1 if before else 1
+    expect(opened).to_have_title(re.compile(rf"^\({count}\) Inbox"))
+    expect(opened.locator("#icon")).to_have_attribute("href", re.compile("icon-waiting"))
+    expect(opened.locator("#head .attention")).to_contain_text("A person was asked for")
+
+
+def test_alerts_are_switched_on_for_this_browser_and_shown_once(
+    people: People, application: Application, contact: Any
+) -> None:
+    contact.says("Help")
+    olga = people("olga", permissions=["notifications"])
+    page = olga.page()
+    page.evaluate("""() => {
+        window.shown = [];
+        window.Notification = class {
+            static permission = "granted";
+            static requestPermission = async () => "granted";
+            constructor(title) { window.shown.push(title); }
+        };
+    }""")
+    page.get_by_role("button", name="Alerts").click()
+    page.get_by_label("Show a notification").check()
+    page.get_by_label("Play a sound").check()
+    page.keyboard.press("Escape")
+    application.rows(
+        "UPDATE messaging_conversation SET assigned_to_id = (SELECT id FROM accounts_user WHERE username = 'olga'),"
+        " assigned_at = now() WHERE address LIKE %s",
+        f"{contact.phone}@%",
+    )
+    assert becomes_true(lambda: page.evaluate("window.shown.length") == 1)
+    contact.says("Anybody?")
+    expect(page.locator("a.row", has_text="Anybody?")).to_be_visible()
+    assert page.evaluate("window.shown") == ["A conversation was assigned to you"]
+    page.reload()
+    page.get_by_role("button", name="Alerts").click()
+    expect(page.get_by_label("Show a notification")).to_be_checked()

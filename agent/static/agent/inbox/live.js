@@ -9,6 +9,7 @@ const BUSY_MS = 800; // after an action, until its effects have shown
 const HIDDEN_MS = 20000;
 const BUSY_FOR_MS = 4000;
 const TYPING_FOR_MS = 5000;
+const TIMEOUT_MS = 15000; // a server that hangs is said as one that is not there
 const NEAR_END_PX = 80;
 const shown = new WeakMap(); // element -> a copy of what the server sent for it
 let timer = 0;
@@ -36,10 +37,10 @@ async function poll() {
   parameters.delete("at");
   const { list, open, seen, others } = page;
   const typing = startedAt - shared.typedAt < TYPING_FOR_MS ? "1" : "";
-  const values = { list, open, seen: page.past ? "" : seen, others, visible: document.hidden ? "" : "1", typing };
+  const values = { list, open, seen, others, visible: document.hidden ? "" : "1", typing };
   for (const [name, value] of Object.entries(values)) if (value) parameters.set(name, value);
   try {
-    const changed = await ask(`${page.poll}?${parameters}`);
+    const changed = await ask(`${page.poll}?${parameters}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
     trouble(null);
     if (changed) apply(changed);
   } catch (error) {
@@ -66,10 +67,10 @@ function apply(changed) {
   if (changed.messages === undefined || !$("messages")) return;
   for (const id of ["head", "contact"]) replaceUnlessInUse($(id), changed[id]);
   page.epoch = changed.epoch;
+  page.seen = changed.seen;
   if (page.past) return; // newer messages do not follow those that are shown
   const hasNew = morph($("messages"), changed.messages, true);
   $("activity").textContent = changed.activity;
-  page.seen = changed.seen;
   if (isFollowing) toEnd();
   else if (hasNew) $("newest").hidden = false;
 }
