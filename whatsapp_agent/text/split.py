@@ -12,6 +12,7 @@ _SENTENCE_ENDS = (". ", "! ", "? ", "… ", ".\n", "!\n", "?\n", "。", "！", "
 _MIN_OVERLAP, _MAX_OVERLAP = 5, 400  # characters of a repeated end
 _REPEATED_BEGINNING = 40
 _WHOLE_SENTENCE = re.compile(r"[.!?…](?:[\"'”’»)\]*_]+)?(?=\s|$)|[。！？।](?:[”’»」』）]+)?|؟(?=\s|$)|(?<=\S)(?=\n)")
+_EMPHASIS = re.compile(r"(?<![\w*_~`])([*_~`])(?=[^\s*_~`])[^\n]{0,1000}?(?<=[^\s*_~`])\1(?![\w*_~`])")
 _SPACES = (" ", "\n", "\t", "\u3000")
 
 
@@ -20,7 +21,8 @@ def split_text(text: str, limit: int = WHATSAPP_LIMIT) -> list[str]:
 
     WhatsApp does not say whether it counts characters or UTF-16 units; the units are never fewer, so they are safe.
     Cuts lie between paragraphs, else lines, sentences, words; only a longer word is cut in itself, and then not within
-    an emoji or an accented letter. Code that is cut is closed and opened again. Only whitespace is lost, and only
+    an emoji or an accented letter, nor within bold, italic or struck text that fits into a part. Code that is cut is
+    closed and opened again. Only whitespace is lost, and only
     at the cuts. A blank text has no parts.
     """
     if limit < 2:
@@ -43,6 +45,8 @@ def _parts(text: str, limit: int) -> Iterator[str]:
             room -= len(_FENCE) + 1
         window = _prefix(text, at, room)
         cut = _best_cut(text, at, window)
+        if not in_code:
+            cut = _before_emphasis(text, at, cut, limit)
         part = text[at:cut]
         closes = in_code ^ (part.count(_FENCE) % 2 == 1) if fenced else False
         if closes:
@@ -95,6 +99,19 @@ def _best_cut(text: str, at: int, window: str) -> int:
     if (found := max(lookahead.rfind(space) for space in _SPACES)) > 0 and lookahead[:found].strip():
         return at + found
     return _between_characters(text, at, end)
+
+
+def _before_emphasis(text: str, at: int, cut: int, limit: int) -> int:
+    """`cut`, or where the marked text (bold, italic, struck, code) begins that it would cut, within its line."""
+    if cut >= len(text):
+        return cut
+    begin = max(text.rfind("\n", at, cut) + 1, at)
+    end = text.find("\n", cut, cut + limit)
+    line = text[begin : end if end >= 0 else cut + limit]
+    for span in _EMPHASIS.finditer(line):
+        if begin + span.start() < cut < begin + span.end() and text[at : begin + span.start()].strip():
+            return begin + span.start()
+    return cut
 
 
 def _between_characters(text: str, at: int, end: int) -> int:
