@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 MAX_BATCH = 500
 MIN_BATCH = 10
-TARGET_S = 0.08  # of a batch: no lock is held for longer than some 200 ms, even on a slow disk
+TARGET_S = 0.05  # of a batch: no lock is held for longer than some 200 ms, even on a slow disk
 PAUSE_S = 0.02  # between two batches: others have the disk, too
 INTERVAL = timedelta(hours=24)
 UNFINISHED = (Message.Status.RECEIVED, Message.Status.QUEUED, Message.Status.SENDING)
