@@ -65,3 +65,15 @@ def test_no_module_uses_a_former_name_again() -> None:
     found = {str(path.relative_to(ROOT)): FORMER_NAMES.findall(path.read_text()) for path in (*MODULES, *SCRIPTS)}
 
     assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_the_architecture_names_every_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    own = [path for path in MODULES if path.relative_to(ROOT).parts[0] not in {"tests", "benchmarks"}]
+    folders = {str(path.parent.relative_to(ROOT)) for path in own} - set(PACKAGES)
+
+    assert [
+        folder
+        for folder in sorted(folders)
+        if f"{folder}/" not in page and not re.search(r"/(management|formats|locale)\b", folder)
+    ] == []
