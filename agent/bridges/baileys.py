@@ -85,7 +85,7 @@ def read_content(message: Fields) -> Content:
         return Content(key, Kind.TEXT, message.text("conversation"))
     part = message.maybe_object(key) if key else None
     if part is None:
-        return Content(details=_poll(message))
+        return Content(details=_poll(message) or _album(message))
     kind = KINDS[key]
     if kind == Kind.AUDIO and (part.flag("ptt") or part.flag("PTT")):
         kind = Kind.VOICE
@@ -120,6 +120,14 @@ def _poll(message: Fields) -> dict[str, Any]:
     given = poll.objects("options")
     options = [option.short("optionName") or "" for option in given[:MAX_POLL_OPTIONS]]
     return {"poll": {"name": poll.short("name") or "", "options": options}}
+
+
+def _album(message: Fields) -> dict[str, Any]:
+    """Return how many files an album announces, which come as messages of their own; {} for what announces none."""
+    album = message.maybe_object("albumMessage")
+    if album is None:
+        return {}
+    return {"album": sum(album.integer(name) or 0 for name in ("expectedImageCount", "expectedVideoCount"))}
 
 
 def _text(kind: Kind, part: Fields) -> str:

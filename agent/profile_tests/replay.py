@@ -83,7 +83,8 @@ def replay(*, turn: Turn, draft: AgentProfile) -> Replayed:
         default_model=settings.OPENAI_MODEL,
         now=turn.started_at,
     )
-    tools = tuple(command.tool_spec() for command in tools_named(draft.tools).values())
+    specs = (command.tool_spec_for(conversation) for command in tools_named(draft.tools).values())
+    tools = tuple(spec for spec in specs if spec is not None)
     try:
         completion, model_ms = ask(dataclasses.replace(built.prompt, tools=tools))
     except ModelError as exc:

@@ -117,6 +117,8 @@ def describe_content(message: Message) -> str:
             return words[:1].upper() + words[1:]
         case Message.Kind.REACTION:
             return f"Reacted with {details['emoji']}" if details.get("emoji") else "Took a reaction back"
+        case Message.Kind.UNKNOWN if "album" in details:
+            return "Album"
         case Message.Kind.UNKNOWN if poll := poll_text(details):
             return f"Poll: {poll}"
     media = getattr(message, "media", None)

@@ -237,6 +237,8 @@ def describe(message: HistoryMessage, *, with_name: bool = False) -> str:
     """Return a message as one text: the quoted message, a placeholder for what is no text, the text, its author."""
     if is_withheld(message.details):
         return WITHHELD
+    if message.kind == Message.Kind.UNKNOWN and "album" in (message.details or {}):
+        return ""  # its files are messages of their own
     text = message.text if message.kind == Message.Kind.TEXT else f"{_placeholder(message)} {message.text}".strip()
     if not message.is_inbound and message.kind == Message.Kind.REACTION:
         return ""  # the model would write such marks itself
