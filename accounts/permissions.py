@@ -73,6 +73,7 @@ MATRIX: dict[str, dict[str, Access]] = {
     "conversation-list": {"GET": READ},
     "conversation-detail": {"GET": READ},
     "conversation-export": {"GET": EXPORT},
+    "conversation-import": {"POST": MANAGE_SESSIONS},
     "conversation-search-messages": {"GET": READ},
     "conversation-messages": {"GET": READ, "POST": SEND},
     "conversation-takeover": {"POST": CONTROL},

@@ -25,6 +25,7 @@ from agent.bridges.base import Card, Place
 from messaging import control, leases
 from messaging.contacts.phones import parse_phone
 from messaging.filters import ConversationFilters, MessageFilters, TurnFilters
+from messaging.imports.views import ImportAction
 from messaging.media.files import by_token, fetch_file, take
 from messaging.models import Conversation, Media, Message, Turn
 from messaging.outbound import (
@@ -117,7 +118,9 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
     return send_text(text=form["text"], **options)
 
 
-class ConversationViewSet(ExportAction, TeamworkActions, RetrieveModelMixin, FastListMixin, GenericViewSet):
+class ConversationViewSet(
+    ImportAction, ExportAction, TeamworkActions, RetrieveModelMixin, FastListMixin, GenericViewSet
+):
     serializer_class = ConversationSerializer
     filterset_class = ConversationFilters
     newest_by = ("latest_at", "id")

@@ -40,6 +40,9 @@ REASONS = [
     ("POST /api/v1/knowledge/", "invalid", "agent_profile", "Profile not found."),
     ("POST /api/v1/library-files/", "invalid", "agent_profile", "Profile not found."),
     ("POST /api/v1/library-files/", "invalid", "file", "The file is empty."),
+    ("POST /api/v1/conversations/import/", "invalid", "session", "There is no such session."),
+    ("POST /api/v1/conversations/import/", "invalid", "file", "This is no exported chat.*|The archive .*"),
+    ("POST /api/v1/conversations/import/", "invalid", "contact", "Invalid phone number.*|There is no such contact.*"),
     ("POST /api/v1/saved-replies/", "invalid", "session", "Session not found."),
     # So does the time.
     ("POST /api/v1/auth/keys/", "invalid", "expires_at", "Must be in the future."),

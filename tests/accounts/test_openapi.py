@@ -60,6 +60,7 @@ def test_every_post_that_creates_or_sends_takes_an_idempotency_key():
         "/api/v1/auth/token/refresh/",
         "/api/v1/auth/token/verify/",
         "/api/v1/auth/logout/",
+        "/api/v1/conversations/import/",  # so is a chat
         "/api/v1/contacts/{id}/forget/",  # once or twice is the same
         "/api/v1/conversations/{id}/takeover/",  # these change a state, and may be repeated without harm
         "/api/v1/conversations/{id}/release/",
