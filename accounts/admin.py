@@ -52,6 +52,7 @@ class UserAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, DjangoU
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
         ("Personal info", {"fields": ["first_name", "last_name", "email"]}),
+        ("Preferences", {"fields": ["language", "time_zone", "alerts_waiting", "alerts_assigned", "mails_digest"]}),
         ("Permissions", {"fields": ["is_active", "is_staff", "groups", "is_superuser"]}),
         ("Important dates", {"fields": ["last_login", "date_joined"]}),
     ]
@@ -68,6 +69,10 @@ class UserAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, DjangoU
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).annotate(group_names=names_of_groups())
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Whoever is added here is to log in here."""
+        return {"is_staff": True} | super().get_changeform_initial_data(request)
+
     @display(description="role")
     def may(self, user: User) -> str:
         return user.role.name.lower()
@@ -80,7 +85,7 @@ class UserAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, DjangoU
             field.label = "Role"
             field.help_text = (
                 "A viewer reads, an operator also answers and takes over, an admin does everything. Default: viewer. "
-                "Viewers and operators see the WhatsApp sessions they are members of."
+                "Viewers and operators see the numbers they are members of."
             )
         return field
 

@@ -11,6 +11,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 
@@ -31,6 +32,24 @@ class User(AbstractUser):
     """A person who logs in: staff in the admin, or a client of the API."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+
+    # Preferences, see accounts.preferences.
+    language = models.CharField(
+        _("language"),
+        max_length=10,
+        blank=True,
+        default="",
+        db_default="",
+        choices=[("en", "English"), ("pt-br", "Português (Brasil)")],
+        help_text=_("Empty: the browser's."),
+    )
+    time_zone = models.CharField(_("time zone"), max_length=64, blank=True, default="", db_default="")
+    alerts_waiting = models.BooleanField(_("tell me when a conversation needs a person"), default=True, db_default=True)
+    alerts_assigned = models.BooleanField(
+        _("tell me when a conversation is assigned to me"), default=True, db_default=True
+    )
+    mails_digest = models.BooleanField(_("e-mail me what waits when nobody looks"), default=False, db_default=False)
+    digest_until = models.DateTimeField(null=True, editable=False)  # what waited until then was mailed
 
     # The sessions that the API key of this request is restricted to; None without restriction.
     restricted_to: Collection[UUID] | None = None

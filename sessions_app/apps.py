@@ -5,7 +5,7 @@ from django.apps import AppConfig
 
 class SessionsAppConfig(AppConfig):
     name = "sessions_app"
-    verbose_name = "WhatsApp sessions"
+    verbose_name = "Numbers"
 
     def ready(self) -> None:
         """Provide `agent.llm` with a store for what it finds out about models."""

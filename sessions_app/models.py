@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from accounts.models import Role, User
@@ -215,6 +216,8 @@ class AgentProfile(models.Model):
     objects = AgentProfileQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("agent profile")
+        verbose_name_plural = _("agent profiles")
         constraints = [
             models.UniqueConstraint(
                 fields=["name"],
@@ -358,7 +361,8 @@ class WhatsAppSession(models.Model):
     objects = WhatsAppSessionQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "WhatsApp session"
+        verbose_name = _("number")
+        verbose_name_plural = _("numbers")
         constraints = [models.UniqueConstraint(fields=["bridge", "name"], name="session_name_once_per_bridge")]
 
     def __str__(self) -> str:

@@ -105,6 +105,8 @@ ASSIGNMENT_TIMEOUT_MINUTES = env.integer(
     "ASSIGNMENT_TIMEOUT_MINUTES", default=60, minimum=0, maximum=525600
 )  # 0: never
 
+DIGEST_AFTER_MINUTES = env.integer("DIGEST_AFTER_MINUTES", default=15, minimum=0, maximum=10080)  # 0: no e-mails
+
 # --- Retention: days, 0 keeps for good ---------------------------------------------------------------------------
 RETENTION_MESSAGES_DAYS = env.integer("RETENTION_MESSAGES_DAYS", default=0, minimum=0, maximum=36500)
 RETENTION_MEDIA_DAYS = env.integer("RETENTION_MEDIA_DAYS", default=0, minimum=0, maximum=36500)
@@ -203,6 +205,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.preferences.apply_preferences",
     "accounts.credentials.lockout.locked_out_page",
 ]
 TEMPLATES = [
@@ -233,7 +236,9 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 USE_TZ = True
-LANGUAGE_CODE = "en-us"
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("pt-br", "Português (Brasil)")]
+LOCALE_PATHS = [BASE_DIR / "whatsapp_agent" / "locale"]
 FORMAT_MODULE_PATH = ["whatsapp_agent.formats"]
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 _mail = email(EMAIL_URL)
@@ -354,10 +359,11 @@ SIMPLE_JWT: dict[str, Any] = {  # short access tokens; refresh tokens rotate and
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "WhatsApp Agent",
     "SITE_HEADER": "WhatsApp Agent",
-    "SITE_SUBHEADER": f"Times are {TIME_ZONE}",
+    "SITE_SUBHEADER": "accounts.admin_menu.time_zone_line",
     "SITE_SYMBOL": "forum",
     "SITE_URL": None,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "accounts.admin_menu.icon"}],
+    "ACCOUNT": {"navigation": "accounts.admin_menu.account_links"},
     "SIDEBAR": {"navigation": "accounts.admin_menu.navigation"},
     "COLORS": {
         "primary": {

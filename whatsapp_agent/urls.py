@@ -5,6 +5,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from accounts.openapi import SchemaView
+from accounts.preferences import preferences
 from agent.dashboard.views import dashboard
 from agent.monitoring.views import metrics
 from agent.server.health import ready
@@ -34,6 +35,7 @@ urlpatterns = [
     path("media/<str:token>/", public_media, name="media-public"),
     path("simulator/", include("agent.simulator.urls")),
     path("admin/inbox/", include("agent.staff_inbox.urls")),
+    path("admin/preferences/", admin.site.admin_view(preferences), name="preferences"),
     path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
     path("admin/profiles/", include("agent.profile_tests.urls")),
     path("admin/", admin_index),

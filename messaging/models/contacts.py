@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from agent.bridges.events import AliasKind as BridgeAliasKind
@@ -18,7 +19,9 @@ class Contact(models.Model):
     """A person or a group on the other side of a session. Never shared between sessions: their owners may differ."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="contacts")
+    session = models.ForeignKey(
+        WhatsAppSession, on_delete=models.CASCADE, related_name="contacts", verbose_name=_("number")
+    )
     name = models.CharField(max_length=200, blank=True)  # what staff called them; else what the bridge does
     bridge_name = models.CharField(
         max_length=200, blank=True, help_text="The profile name that the bridge reported last."
@@ -33,6 +36,8 @@ class Contact(models.Model):
     objects = ContactQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("contact")
+        verbose_name_plural = _("contacts")
         indexes = [
             models.Index(
                 fields=["forget_requested_at"],

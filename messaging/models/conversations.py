@@ -8,6 +8,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Case, F, Q, Value, When, Window
 from django.db.models.functions import Coalesce, Concat, Now, RowNumber
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -87,6 +88,7 @@ class Conversation(models.Model):
         WhatsAppSession,
         on_delete=models.CASCADE,
         related_name="conversations",
+        verbose_name=_("number"),
         db_index=False,  # conversation_latest begins with it
     )
     contact = models.OneToOneField(Contact, on_delete=models.CASCADE, related_name="conversation")
@@ -141,6 +143,8 @@ class Conversation(models.Model):
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("conversation")
+        verbose_name_plural = _("conversations")
         indexes = [
             models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="conversation_due"),
             models.Index(

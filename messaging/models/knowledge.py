@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -36,7 +37,8 @@ class Knowledge(models.Model):
     objects = KnowledgeQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "knowledge"
+        verbose_name = _("knowledge")
+        verbose_name_plural = _("knowledge")
 
     def __str__(self) -> str:
         return self.title

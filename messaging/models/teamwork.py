@@ -5,6 +5,7 @@ from typing import Any, Self
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -34,6 +35,7 @@ class SavedReply(models.Model):
         blank=True,
         on_delete=models.CASCADE,
         related_name="saved_replies",
+        verbose_name=_("number"),
         db_index=False,  # saved_reply_shortcut begins with it
         help_text="Only for this number. Empty: for all numbers.",
     )
@@ -49,7 +51,8 @@ class SavedReply(models.Model):
     objects = SavedReplyQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "saved replies"
+        verbose_name = _("saved reply")
+        verbose_name_plural = _("saved replies")
         constraints = [
             models.UniqueConstraint(
                 "session", models.functions.Lower("shortcut"), name="saved_reply_shortcut", nulls_distinct=False

@@ -1,6 +1,6 @@
 """Admin pages of bridges, sessions, agent profiles, models and API keys. Importing a module registers its pages."""
 
-from sessions_app.admin import agent_profiles, api_keys, bridges, model_limits, sessions
+from sessions_app.admin import agent_profiles, api_keys, bridges, model_limits, sessions, users
 from sessions_app.admin.scoped import SessionScopedAdmin, VisibleSessionsFilter
 
 __all__ = [
@@ -11,4 +11,5 @@ __all__ = [
     "bridges",
     "model_limits",
     "sessions",
+    "users",
 ]

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.widgets import (
@@ -32,7 +33,7 @@ MAX_DIGITS = 10
 
 
 def _tool_choices() -> list[tuple[str, str]]:
-    return [(tool.name, f"{tool.name}: {tool.description}") for tool in sorted(profiles.list_tools())]
+    return [(tool.name, f"{tool.description} ({tool.name})") for tool in sorted(profiles.list_tools())]
 
 
 def _message(request: HttpRequest) -> str:
@@ -45,12 +46,31 @@ class AgentProfileForm(forms.ModelForm):
         choices=_tool_choices,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="What the agent may do by itself while it answers.",
+        label=gettext_lazy("Tools"),
+        help_text=gettext_lazy("What the agent may do by itself while it answers."),
     )
 
     class Meta:
         model = AgentProfile
         fields = [*profiles.VERSIONED, "name", "is_default"]
+        labels = {
+            "history_tokens": gettext_lazy("How much it remembers (tokens)"),
+            "max_output_tokens": gettext_lazy("Longest answer (tokens)"),
+            "debounce_s": gettext_lazy("Wait for more messages (seconds)"),
+            "debounce_max_s": gettext_lazy("Longest wait (seconds)"),
+            "max_answer_age_s": gettext_lazy("Answer messages up to this age (seconds)"),
+            "takeover_s": gettext_lazy("Silent after a person wrote (seconds)"),
+            "marks_read": gettext_lazy("Mark messages as read"),
+            "shows_typing": gettext_lazy("Show that it is typing"),
+            "fallback_text": gettext_lazy("When it cannot answer, send"),
+            "voice_fallback_text": gettext_lazy("When a voice note is not understood, send"),
+            "missed_call_text": gettext_lazy("After a missed call, send"),
+            "loop_repeats": gettext_lazy("Same text so often"),
+            "loop_fast_replies": gettext_lazy("Messages too fast for a person"),
+            "loop_max_turns": gettext_lazy("Most answers in the time below"),
+            "loop_window_s": gettext_lazy("In this time (seconds)"),
+            "loop_pause_s": gettext_lazy("Then pause for (seconds)"),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,12 +90,16 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
     actions = ["make_default"]
     readonly_fields = ["is_default", "model_limits", "version", "created_at", "updated_at"]
     warn_unsaved_form = True
+    change_form_outer_before_template = "sessions_app/draft.html"
     change_form_outer_after_template = "sessions_app/versions.html"
     fieldsets = [
         (None, {"fields": ["name", "purpose", "instructions", "is_default"]}),
-        ("Model", {"fields": ["model", "model_limits", "temperature", "history_tokens", "max_output_tokens", "tools"]}),
         (
-            "When it answers",
+            gettext_lazy("Model"),
+            {"fields": ["model", "model_limits", "temperature", "history_tokens", "max_output_tokens", "tools"]},
+        ),
+        (
+            gettext_lazy("When it answers"),
             {
                 "fields": [
                     "debounce_s",
@@ -88,12 +112,18 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
                 ]
             },
         ),
-        ("When it does not", {"fields": ["takeover_s", "fallback_text", "voice_fallback_text", "missed_call_text"]}),
         (
-            "Loop detection",
-            {"fields": ["loop_repeats", "loop_fast_replies", "loop_max_turns", "loop_window_s", "loop_pause_s"]},
+            gettext_lazy("When it does not"),
+            {"fields": ["takeover_s", "fallback_text", "voice_fallback_text", "missed_call_text"]},
         ),
-        ("Record", {"fields": ["version", "created_at", "updated_at"]}),
+        (
+            gettext_lazy("When the other side is a machine"),
+            {
+                "classes": ["collapse"],
+                "fields": ["loop_repeats", "loop_fast_replies", "loop_max_turns", "loop_window_s", "loop_pause_s"],
+            },
+        ),
+        (gettext_lazy("Record"), {"classes": ["collapse"], "fields": ["version", "created_at", "updated_at"]}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AgentProfile]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from django.urls import reverse
-from django.utils import translation
 
 import agent
 from accounts.models import User
@@ -66,6 +65,6 @@ def unquoted(lines: str) -> str:
 
 
 def test_a_page_speaks_portuguese(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
-    with translation.override("pt-br"):
-        page = log_in(staff_member).get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
+    User.objects.filter(pk=staff_member.pk).update(language="pt-br")
+    page = log_in(staff_member).get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
     assert all(text in page for text in ("Caixa de entrada", "Precisa de alguém", "Assumir", 'lang="pt-br"'))

@@ -1,0 +1,81 @@
+"""E-mail what waits for a person to staff who ask for it, when nobody has looked for DIGEST_AFTER_MINUTES.
+
+A conversation is told of once for each time that its contact writes: what was mailed lies before `User.digest_until`.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from smtplib import SMTPException
+
+import structlog
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from accounts.models import User, names_of_groups
+from messaging.models import Conversation
+from messaging.models.conversations import NEEDS_PERSON
+from whatsapp_agent.periodic import periodic
+
+log = structlog.get_logger(__name__)
+
+MAX_LISTED = 20
+
+
+@periodic(every_s=60, may_block=True)
+def mail_digests() -> int:
+    """Send the e-mails that are due; return how many were sent. Two processes at once send each e-mail once."""
+    if not (settings.DIGEST_AFTER_MINUTES and settings.EMAIL_URL):
+        return 0
+    users = User.objects.filter(mails_digest=True, is_active=True, is_staff=True).exclude(email="")
+    return sum(_mail(user) for user in users.annotate(group_names=names_of_groups()))
+
+
+def waiting_unseen(user: User) -> list[Conversation]:
+    """Return what waits for a person, was not looked at, and was not mailed to this user yet; longest waiting first."""
+    until = timezone.now() - timedelta(minutes=settings.DIGEST_AFTER_MINUTES)
+    rows = Conversation.objects.visible_to(user).filter(NEEDS_PERSON, unread_count__gt=0, last_message_at__lte=until)
+    if user.digest_until is not None:
+        rows = rows.filter(last_message_at__gt=user.digest_until)
+    rows = rows.filter(Q(assigned_to=None) | Q(assigned_to=user))
+    return list(rows.select_related("contact", "session").order_by("last_message_at")[: MAX_LISTED + 1])
+
+
+def _mail(user: User) -> int:
+    waiting = waiting_unseen(user)
+    if not waiting:
+        return 0
+    until = max(conversation.last_message_at for conversation in waiting if conversation.last_message_at)
+    mine = User.objects.filter(pk=user.pk, digest_until=user.digest_until)
+    if not mine.update(digest_until=until):
+        return 0  # another process mails it
+    try:
+        with translation.override(user.language or settings.LANGUAGE_CODE):
+            EmailMessage(_subject(waiting), _text(waiting), settings.DEFAULT_FROM_EMAIL, [user.email]).send()
+    except (SMTPException, OSError) as exc:
+        log.warning("digest_not_mailed", user=str(user.pk), error=type(exc).__name__)
+        User.objects.filter(pk=user.pk, digest_until=until).update(digest_until=user.digest_until)
+        return 0
+    return 1
+
+
+def _subject(waiting: Sequence[Conversation]) -> str:
+    count = len(waiting)
+    text = ngettext("%(count)s conversation waits for a person", "%(count)s conversations wait for a person", count)
+    return "[WhatsApp Agent] " + text % {"count": f"{MAX_LISTED}+" if count > MAX_LISTED else count}
+
+
+def _text(waiting: Sequence[Conversation]) -> str:
+    """Return names and times; never what was said."""
+    base = settings.PUBLIC_URL.rstrip("/")
+    lines = [
+        f"- {' '.join(str(each.contact).split())} ({each.session.name}): {base}"
+        f"{reverse('inbox-conversation', args=[each.pk])}"
+        for each in waiting[:MAX_LISTED]
+    ]
+    closing = _("You asked for this e-mail in My settings: %(link)s") % {"link": f"{base}{reverse('preferences')}"}
+    return "\n".join([_("Nobody has looked at these conversations yet:"), "", *lines, "", closing])

@@ -1,0 +1,153 @@
+"""What each person chooses: language, time zone, alerts; and that a new operator can log in without further ticks."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.core import mail
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from messaging.models import Conversation
+from messaging.teamwork import digest
+from tests.conftest import as_user
+
+URL = "/admin/preferences/"
+
+
+def save(browser, **values):
+    return browser.post(URL, {"language": "", "time_zone": ""} | values)
+
+
+def test_pages_are_in_the_language_and_the_time_zone_of_the_user(admin, log_in):
+    browser = log_in(admin)
+    assert save(browser, language="pt-br", time_zone="America/Sao_Paulo").status_code == 302
+    page = browser.get("/admin/dashboard/")
+    assert (page.headers["Content-Language"], "America/Sao_Paulo" in page.content.decode()) == ("pt-br", True)
+    assert "Painel" in page.content.decode()
+    assert "Dashboard" in log_in(User.objects.create_superuser("other")).get("/admin/dashboard/").content.decode()
+
+
+def test_without_a_choice_pages_are_in_the_language_of_the_browser(admin, log_in):
+    browser = log_in(admin)
+    for header, language in (("pt-BR,pt;q=0.9", "pt-br"), ("xx", "en"), ("", "en")):
+        assert browser.get(URL, headers={"accept-language": header}).headers["Content-Language"] == language
+
+
+def test_preferences_are_the_users_own_and_in_the_log(admin, member, log_in):
+    save(log_in(admin), alerts_waiting="on", mails_digest="on")
+    admin.refresh_from_db()
+    member.refresh_from_db()
+    assert (admin.alerts_waiting, admin.alerts_assigned, admin.mails_digest) == (True, False, True)
+    assert (member.alerts_assigned, member.mails_digest) == (True, False)
+    assert LogEntry.objects.get().object_id == str(admin.pk)
+
+
+@pytest.mark.parametrize("values", [{"language": "xx"}, {"time_zone": "Mars/Base"}, {"time_zone": "../etc/passwd"}])
+def test_what_is_no_choice_is_refused(admin, log_in, values):
+    assert save(log_in(admin), **values).status_code == 400
+
+
+def test_a_time_zone_that_is_no_longer_known_is_the_servers(admin, log_in):
+    User.objects.filter(pk=admin.pk).update(time_zone="Mars/Base")
+    assert log_in(admin).get(URL).status_code == 200
+
+
+def test_the_api_speaks_english_whatever_its_user_chose(member):
+    User.objects.filter(pk=member.pk).update(language="pt-br")
+    answer = as_user(member).get("/api/v1/messages/?limit=x")
+    assert "Unknown parameter." in answer.json()["fields"]["limit"]
+
+
+def test_others_do_not_get_to_preferences(client, member, log_in):
+    assert client.get(URL).status_code == 302
+    assert log_in(member).get(URL).status_code == 302
+
+
+# --- users --------------------------------------------------------------------------------------------------------
+
+
+def test_an_operator_who_was_added_can_log_in_and_sees_a_number(admin, session, log_in, client, uncollected):
+    browser = log_in(admin)
+    add = reverse("admin:accounts_user_add")
+    form = browser.get(add).context["adminform"].form
+    assert form.initial["is_staff"] is True
+    operator = Group.objects.get_or_create(name="operator")[0]
+    body = {
+        "username": "rita", "password1": "a long password 1", "password2": "a long password 1", "is_staff": "on",
+        "usable_password": "true", "groups": [operator.pk], "memberships-TOTAL_FORMS": "1",
+        "memberships-INITIAL_FORMS": "0", "memberships-0-session": str(session.pk),
+    }  # fmt: skip
+    assert browser.post(add, body).status_code == 302
+    rita = User.objects.get(username="rita")
+    assert list(rita.whatsapp_sessions.all()) == [session]
+    assert client.login(username="rita", password="a long password 1")
+    assert client.get("/admin/inbox/").status_code == 200
+
+
+def links_of_menu(browser):
+    menu = browser.get(reverse("admin:messaging_contact_changelist")).context["sidebar_navigation"]
+    return {str(item["link"]) for group in menu for item in group["items"]}
+
+
+def test_the_menu_of_an_operator_has_no_internals(staff_member, admin, session, log_in):
+    turns = reverse("admin:messaging_turn_changelist")
+    shown = links_of_menu(log_in(staff_member))
+    assert (reverse("dashboard") in shown, turns in shown) == (True, False)
+    assert turns in links_of_menu(log_in(admin))
+
+
+# --- e-mails ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(conversation, member, settings):
+    """Waiting for a person for an hour; its member asked for e-mails."""
+    settings.EMAIL_URL, settings.DIGEST_AFTER_MINUTES = "smtp://localhost", 15
+    User.objects.filter(pk=member.pk).update(is_staff=True, mails_digest=True, email="member@example.com")
+    Conversation.objects.update(
+        needs_attention=True, unread_count=1, last_message_at=timezone.now() - timedelta(hours=1)
+    )
+    return conversation
+
+
+def test_what_nobody_looked_at_is_mailed_once(waiting):
+    assert (digest.mail_digests(), digest.mail_digests()) == (1, 0)
+    (sent,) = mail.outbox
+    assert (sent.to, "1 conversation waits" in sent.subject, str(waiting.pk) in sent.body) == (
+        ["member@example.com"], True, True,
+    )  # fmt: skip
+
+
+def test_a_new_message_is_mailed_again(waiting):
+    digest.mail_digests()
+    Conversation.objects.update(last_message_at=timezone.now() - timedelta(minutes=20))
+    assert digest.mail_digests() == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"unread_count": 0}, {"done_at": timezone.now()}, {"last_message_at": timezone.now()}, {"needs_attention": False}],
+)
+def test_what_was_looked_at_or_does_not_wait_is_not_mailed(waiting, changes):
+    Conversation.objects.update(**changes)
+    assert digest.mail_digests() == 0
+
+
+def test_nobody_is_mailed_who_did_not_ask_or_may_not_see_it(waiting, member, stranger, admin):
+    Conversation.objects.update(assigned_to=admin)
+    assert digest.mail_digests() == 0
+    Conversation.objects.update(assigned_to=None)
+    User.objects.update(mails_digest=True, email="x@example.com", is_staff=True)
+    User.objects.filter(pk=member.pk).update(mails_digest=False)
+    assert digest.mail_digests() == 1  # the administrator; the stranger sees nothing
+
+
+def test_a_mail_server_that_is_down_is_asked_again(waiting, settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", 9, 1
+    assert digest.mail_digests() == 0
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    assert digest.mail_digests() == 1
