@@ -39,6 +39,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
 # Routes that are not the API's: open ones, and pages for staff who logged in with a cookie.
 OPEN_PAGES = ["health/", "health/ready/"]
 STAFF_PAGES = ("admin/", "simulator/")
+OPEN_NAMES = {"login", "logout", "inbox-manifest"}  # below them; browsers ask for a manifest without cookies
 REFUSED = {401, 403, 404}
 
 
@@ -244,7 +245,7 @@ def staff_pages() -> list[str]:
     nobody = "00000000-0000-0000-0000-000000000000"
     pages = []
     for path, name, _ in routes():
-        if path.startswith(STAFF_PAGES) and "(?P" not in path and name not in {"login", "logout"}:
+        if path.startswith(STAFF_PAGES) and "(?P" not in path and name not in OPEN_NAMES:
             for parameter in ("<path:object_id>", "<uuid:session_id>", "<uuid:conversation_id>"):
                 path = path.replace(parameter, nobody)
             pages.append(path.replace("<int:content_type_id>", "1").replace("<path:content_type_id>", "1"))
