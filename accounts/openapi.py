@@ -82,6 +82,7 @@ PARAMETERS = {
     "is_blocked": "Whether the contact is blocked.",
     "is_allowed": "Whether the contact is on the allow-list.",
     "needs_attention": "Whether the conversation needs the attention of staff.",
+    "is_enabled": "Whether it is in use.",
 }
 # Examples of request bodies.
 _SOME_ID = "01979f0e-7c1a-7a43-b7a5-0f6f5d2c9e11"
@@ -171,6 +172,11 @@ RESPONSE_EXAMPLES: dict[str, dict[str, Any]] = {
         "needs_attention": False,
         "attention_reason": "",
         "attention_note": "",
+        "assigned_to": None,
+        "labels": [],
+        "snoozed_until": None,
+        "done_at": None,
+        "done_reason": "",
         "summary": "",
         "last_message": {"id": _SOME_ID, **_MESSAGE, "said_at": _AT},
         "last_message_at": _AT,
