@@ -123,6 +123,26 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "types": ["message.received", "turn.finished"],
     },
     "PatchedEndpointChangeRequest": {"is_enabled": True},
+    "PatchedDraftRequest": {"instructions": "You answer for a bakery. Say that we open at nine."},
+    "PublishRequest": {"message": "New opening hours", "draft_version": 3},
+    "KnowledgeRequest": {
+        "agent_profile": _SOME_ID,
+        "kind": "answer",
+        "title": "Do you bake without gluten?",
+        "text": "On Thursdays; order a day before.",
+    },
+    "PatchedKnowledgeChangeRequest": {"text": "On Thursdays and Fridays; order a day before."},
+    "PatchedLibraryFileChangeRequest": {"description": "Prices of cakes, from January on."},
+    "MergeRequest": {"contact": _SOME_ID},
+    "UnmergeRequest": {"merge": _SOME_ID},
+    "AssignRequest": {"user": _SOME_ID},
+    "DoneRequest": {"reason": "solved"},
+    "LabelsRequest": {"labels": ["complaint", "urgent"]},
+    "SnoozeRequest": {"minutes": 60},
+    "NoteRequest": {"text": "She has the receipt."},
+    "SavedReplyRequest": {"session": None, "shortcut": "hours", "text": "Hello {name}, we open at seven."},
+    "PatchedSavedReplyChangeRequest": {"text": "Hello {name}, we open at eight."},
+    "TemplateSyncRequest": {"session": _SOME_ID},
 }
 
 

@@ -60,8 +60,8 @@ class FieldChangeSerializer(serializers.Serializer):
     """A field, and its value before and after."""
 
     field = serializers.CharField(source="name")
-    before = serializers.JSONField(allow_null=True)
-    after = serializers.JSONField(allow_null=True)
+    before = serializers.JSONField(read_only=True)
+    after = serializers.JSONField(read_only=True)
 
 
 class AgentProfileVersionSerializer(serializers.ModelSerializer):

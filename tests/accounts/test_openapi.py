@@ -65,6 +65,11 @@ def test_every_post_that_creates_or_sends_takes_an_idempotency_key():
         "/api/v1/conversations/{id}/takeover/",  # these change a state, and may be repeated without harm
         "/api/v1/conversations/{id}/release/",
         "/api/v1/conversations/{id}/read/",
+        "/api/v1/conversations/{id}/assign/",
+        "/api/v1/conversations/{id}/labels/",
+        "/api/v1/conversations/{id}/snooze/",
+        "/api/v1/conversations/{id}/done/",
+        "/api/v1/conversations/{id}/reopen/",
         "/api/v1/sessions/{id}/logout/",
         "/api/v1/sessions/{id}/restart/",
     }
