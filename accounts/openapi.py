@@ -280,7 +280,7 @@ class Schema(AutoSchema):
             codes.append("403")
         if self.method != "GET":
             codes += ["413", "415"] if is_open else ["404", "409", "413", "415", "422"]
-        elif "{" in self.path:
+        elif "{" in self.path or self.path == f"{PREFIX}knowledge/search/":
             codes.append("404")
         if self.path == f"{PREFIX}events/":
             codes.append("410")
