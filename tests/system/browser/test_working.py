@@ -125,20 +125,48 @@ def test_the_title_and_the_icon_say_that_somebody_needs_a_person(
     expect(opened.locator("#head .attention")).to_contain_text("A person was asked for")
 
 
+COLLECT_NOTIFICATIONS = """() => {
+    window.shown = [];
+    window.Notification = class {
+        static permission = "granted";
+        static requestPermission = async () => "granted";
+        constructor(title) { window.shown.push(title); }
+    };
+}"""
+
+
+def test_staff_are_alerted_only_of_what_their_settings_name(
+    people: People, application: Application, contact: Any
+) -> None:
+    contact.says("Help")
+    tess = people("tess", permissions=["notifications"])
+    application.rows("UPDATE accounts_user SET alerts_assigned = false WHERE username = 'tess'")
+    page = tess.page()
+    page.evaluate(COLLECT_NOTIFICATIONS)
+    page.get_by_role("button", name="Alerts").click()
+    page.get_by_label("Show a notification").check()
+    page.keyboard.press("Escape")
+    application.rows(
+        "UPDATE messaging_conversation SET assigned_to_id = (SELECT id FROM accounts_user WHERE username = 'tess'),"
+        " assigned_at = now() WHERE address LIKE %s",
+        f"{contact.phone}@%",
+    )
+    expect(page.locator("a.row", has_text="tess")).to_be_visible()
+    application.rows(
+        "UPDATE messaging_conversation SET needs_attention = true, attention_reason = 'handoff' WHERE address LIKE %s",
+        f"{contact.phone}@%",
+    )
+    assert becomes_true(lambda: page.evaluate("window.shown.length") == 1)
+    assert page.evaluate("window.shown") == ["Somebody needs a person"]
+
+
 def test_alerts_are_switched_on_for_this_browser_and_shown_once(
     people: People, application: Application, contact: Any
 ) -> None:
     contact.says("Help")
     olga = people("olga", permissions=["notifications"])
     page = olga.page()
-    page.evaluate("""() => {
-        window.shown = [];
-        window.Notification = class {
-            static permission = "granted";
-            static requestPermission = async () => "granted";
-            constructor(title) { window.shown.push(title); }
-        };
-    }""")
+    page.evaluate(COLLECT_NOTIFICATIONS)
     page.get_by_role("button", name="Alerts").click()
     page.get_by_label("Show a notification").check()
     page.get_by_label("Play a sound").check()

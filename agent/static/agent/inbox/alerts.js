@@ -17,10 +17,10 @@ export function showCount(waiting) {
   $("icon").href = waiting ? page.iconWaiting : page.icon;
 }
 
-/** Alert once when more conversations need a person, or are assigned to the user, than before. */
+/** Alert once when more conversations need a person, or are assigned to the user, than before, if the user wants it. */
 export function alertOf({ waiting, mine }) {
-  const needs = waiting > Number(page.waiting);
-  const assigned = mine > Number(page.mine);
+  const needs = page.alertsWaiting && waiting > Number(page.waiting);
+  const assigned = page.alertsAssigned && mine > Number(page.mine);
   page.waiting = waiting;
   page.mine = mine;
   if (!needs && !assigned) return;
