@@ -139,19 +139,19 @@ def test_staff_are_alerted_only_of_what_their_settings_name(
     people: People, application: Application, contact: Any
 ) -> None:
     contact.says("Help")
-    tess = people("tess", permissions=["notifications"])
-    application.rows("UPDATE accounts_user SET alerts_assigned = false WHERE username = 'tess'")
-    page = tess.page()
+    pedro = people("pedro", permissions=["notifications"])
+    application.rows("UPDATE accounts_user SET alerts_assigned = false WHERE username = 'pedro'")
+    page = pedro.page()
     page.evaluate(COLLECT_NOTIFICATIONS)
     page.get_by_role("button", name="Alerts").click()
     page.get_by_label("Show a notification").check()
     page.keyboard.press("Escape")
     application.rows(
-        "UPDATE messaging_conversation SET assigned_to_id = (SELECT id FROM accounts_user WHERE username = 'tess'),"
+        "UPDATE messaging_conversation SET assigned_to_id = (SELECT id FROM accounts_user WHERE username = 'pedro'),"
         " assigned_at = now() WHERE address LIKE %s",
         f"{contact.phone}@%",
     )
-    expect(page.locator("a.row", has_text="tess")).to_be_visible()
+    expect(page.locator("a.row", has_text="pedro")).to_be_visible()
     application.rows(
         "UPDATE messaging_conversation SET needs_attention = true, attention_reason = 'handoff' WHERE address LIKE %s",
         f"{contact.phone}@%",
