@@ -72,7 +72,7 @@ def webhook(request: HttpRequest, slug: str, secret: str = "") -> HttpResponse:
         response = JsonResponse(
             {"detail": "The events could not be stored. Send the request again.", "code": "unavailable"}, status=503
         )
-    bridge = remembered_bridge(slug)
+    bridge = remembered_bridge(slug) if response.status_code != WebhookUnauthorized.status else None
     WEBHOOK_REQUESTS.add(bridge.kind if bridge else UNKNOWN_BRIDGE, str(response.status_code))
     WEBHOOK_SECONDS.observe(time.perf_counter() - started)
     return response

@@ -104,11 +104,10 @@ def test_plans_follow_a_database_that_grows_from_a_few_rows_to_many(says, conver
     Contact.objects.exclude(pk=conversation.contact_id).delete()
     add_conversations(session, 3000)
     analyzed = statistics.analyze_grown_tables()
-    assert {"messaging_message", "messaging_conversation", "messaging_contact", "messaging_contactalias"} <= set(
-        analyzed
-    )
+    grown = {"messaging_message", "messaging_conversation", "messaging_contact", "messaging_contactalias"}
+    assert grown <= set(analyzed)
     take_a_turn(conversation, says)
-    assert tables_read_whole() == set()
+    assert tables_read_whole() & grown == set()  # the table of two turns may be read as a whole
 
 
 def test_a_table_that_has_not_grown_is_not_analyzed_again(session):

@@ -94,7 +94,7 @@ def messages(application: Application, phone: str) -> list[tuple[Any, ...]]:
     return application.rows(
         "SELECT direction, status, text, provider_message_id FROM messaging_message"
         " JOIN messaging_conversation conversation ON conversation.id = conversation_id"
-        " WHERE address LIKE %s ORDER BY messaging_message.created_at, messaging_message.id",
+        " WHERE conversation.address LIKE %s ORDER BY messaging_message.created_at, messaging_message.id",
         f"{phone}@%",
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.bridges.base import Card, MessageRef, OutgoingFile, Place, Template, WebhookTarget
 from agent.bridges.events import Kind, Link
-from agent.bridges.exchange import BridgeError, NotSent, Refused, Unconfirmed
+from agent.bridges.exchange import BridgeError, NotSent, PaymentNeeded, Refused, Unconfirmed
 from tests.support.bridges.fake_cloud import NUMBER
 from tests.support.bridges.live import LiveBridge
 from tests.support.bridges.server import FakeBridge
@@ -65,7 +65,7 @@ FAILURES = [
     ("cloud", "pair_rate", NotSent, "rate_limited"),
     ("cloud", "throughput", NotSent, "rate_limited"),
     ("cloud", "invalid", Refused, "invalid"),
-    ("cloud", "payment", Refused, "restricted"),
+    ("cloud", "payment", PaymentNeeded, "restricted"),
     ("cloud", "window_closed", Refused, "window_closed"),
 ]
 

@@ -356,7 +356,7 @@ def test_the_command_imports_and_says_what_it_did(session, tmp_path):
     [
         ({"--session": "nobody"}, "no session"),
         ({"--contact": "12"}, "Invalid phone number"),
-        ({"--contact": "01a2060c-0186-76a7-9642-3a280e006d9b"}, "no such contact"),
+        ({"--contact": "01a2060c-0186-76a7-9642-3a280e006d9b"}, "Contact not found"),
         ({"--me": "Rui"}, "has written nothing"),
         ({"file": "missing.txt"}, "No such file"),
         ({"file": "."}, "Is a directory"),

@@ -115,7 +115,7 @@ class FakeCloud(FakeBridge):
     def call_of(self, request: Request) -> tuple[str, str]:
         match (request.method, request.path.removeprefix("/v26.0").strip("/").split("/")):
             case ("POST", [name, "messages"]):
-                return "send", name
+                return ("read" if b'"status"' in request.body else "send"), name  # a read receipt, perhaps with typing
             case ("GET", [name, "message_templates"]):
                 return "templates", name
             case ("POST", [name, "media"]):
