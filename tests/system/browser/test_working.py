@@ -111,6 +111,14 @@ def test_a_finished_conversation_comes_back_with_the_next_message(opened: Page, 
     expect(row).to_contain_text("One more thing")
 
 
+def test_a_reason_typed_while_a_message_comes_finishes_the_conversation(opened: Page, contact: Any) -> None:
+    opened.fill("input[name=reason]", "solved")
+    contact.says("Thank you")
+    expect(opened.locator(".bubble.by-agent")).to_have_count(2)
+    opened.locator("#contact").get_by_role("button", name="Done").click()
+    expect(opened.locator(f'#rows a.row[href*="{contact.path}"]')).to_have_count(0)
+
+
 def test_the_title_and_the_icon_say_that_somebody_needs_a_person(
     opened: Page, application: Application, contact: Any
 ) -> None:

@@ -75,11 +75,18 @@ function apply(changed) {
   else if (hasNew) $("newest").hidden = false;
 }
 
-/** Put in the new HTML, unless somebody is filling in a form there: what they have begun stays. */
+/** Put in the new HTML, unless somebody is filling in a form there: what they have begun stays. The last message that
+ * they have seen is the new one all the same, as it is shown beside the form. */
 function replaceUnlessInUse(element, html) {
   const active = document.activeElement;
   const isInUse = element.contains(active) && active.matches("input, select, textarea");
-  if (!isInUse) element.replaceChildren(...parse(html));
+  const wanted = parse(html);
+  if (!isInUse) {
+    element.replaceChildren(...wanted);
+    return;
+  }
+  const last = wanted.map((each) => each.querySelector("input[name=last]")).find(Boolean);
+  for (const input of last ? element.querySelectorAll("input[name=last]") : []) input.value = last.value;
 }
 
 export function toEnd() {
