@@ -1,12 +1,13 @@
 """Queue outbound messages; the engine sends them."""
 
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from accounts.models import User
@@ -228,10 +229,14 @@ def check_sendable(*, conversation: Conversation) -> None:
 
 def is_window_open(conversation_id: UUID, *, reply_window: timedelta | None) -> bool:
     """Return whether the platform still delivers what is sent here: the contact wrote within its reply window."""
-    if reply_window is None:
-        return True
+    return reply_window is None or window_ends_at(conversation_id, reply_window=reply_window) is not None
+
+
+def window_ends_at(conversation_id: UUID, *, reply_window: timedelta) -> datetime | None:
+    """Return until when the platform delivers what is sent here; None if it does not any more."""
     inbound = Message.objects.filter(conversation=conversation_id, direction=Message.Direction.INBOUND)
-    return inbound.filter(written_at__gt=timezone.now() - reply_window).exists()
+    last = inbound.filter(written_at__gt=timezone.now() - reply_window).aggregate(at=Max("written_at"))["at"]
+    return last + reply_window if last else None
 
 
 def check_reachable(*, conversation: Conversation) -> None:

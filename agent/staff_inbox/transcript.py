@@ -16,8 +16,9 @@ from agent.staff_inbox.texts import ACTIVITIES, ATTENTION, STATUSES, UNANSWERED,
 from messaging.history.content import location_of
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Fact, Message, Note, Turn
-from messaging.outbound import SENDABLE_AGAIN
+from messaging.outbound import SENDABLE_AGAIN, window_ends_at
 from messaging.teamwork import colleagues
+from sessions_app.bridges import adapter_for
 from whatsapp_agent.text.whatsapp_html import whatsapp_html
 
 PAGE_SIZE = 60
@@ -187,6 +188,7 @@ def _map_link(message: Message) -> str:
 def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]:
     """Return what the pane beside the conversation shows of the contact and of the work on it."""
     reason = conversation.attention_reason
+    reply_window = adapter_for(conversation.session.bridge).reply_window
     facts: QuerySet[Fact] = Fact.objects.filter(contact=conversation.contact, forgotten_at=None)
     return {
         "facts": list(facts.order_by("-created_at").values_list("text", flat=True)[:MAX_FACTS]),
@@ -197,4 +199,6 @@ def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]
         "letter": first_letter(str(conversation.contact)),
         "hue": hue_of(str(conversation.pk)),
         "attention": ATTENTION.get(reason, ""),
+        "has_window": reply_window is not None,
+        "window_ends_at": window_ends_at(conversation.pk, reply_window=reply_window) if reply_window else None,
     }

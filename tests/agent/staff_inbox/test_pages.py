@@ -1,16 +1,18 @@
 """The inbox as staff open it: the list, a conversation, polls, and who may see it."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import User
 from messaging.models import Contact, Conversation, Message
-from sessions_app.models import Membership, WhatsAppSession
+from sessions_app.models import Bridge, Membership, WhatsAppSession
 from tests.support.messaging.admin import LogIn, create_outbound
 
 Says = Callable[..., Any]
@@ -121,6 +123,24 @@ def test_an_unchanged_inbox_is_polled_in_three_queries(
     with CaptureQueriesContext(connection) as queries:
         answer = client.get(reverse("inbox-poll"), known)
     assert (answer.status_code, len(queries)) == (204, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hours", "shown"),
+    [
+        ("cloud", 1, "Messages are delivered until"),
+        ("cloud", 25, "only a template is delivered"),
+        ("waha", 25, ""),
+    ],
+)
+def test_staff_see_until_when_the_platform_delivers(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, kind: str, hours: int, shown: str
+) -> None:
+    says("Hello")
+    Message.objects.update(written_at=timezone.now() - timedelta(hours=hours))
+    Bridge.objects.update(kind=kind)
+    page = log_in(staff_member).get(page_of(conversation)).content.decode()
+    assert (shown in page) if shown else ("delivered until" not in page and "only a template" not in page)
 
 
 def test_a_page_takes_the_same_few_queries_for_many_conversations(
