@@ -159,7 +159,7 @@ def test_staff_are_alerted_only_of_what_their_settings_name(
         " assigned_at = now() WHERE address LIKE %s",
         f"{contact.phone}@%",
     )
-    expect(page.locator("a.row", has_text="pedro")).to_be_visible()
+    expect(page.locator(f'a.row[href*="{contact.path}"]', has_text="pedro")).to_be_visible()
     application.rows(
         "UPDATE messaging_conversation SET needs_attention = true, attention_reason = 'handoff' WHERE address LIKE %s",
         f"{contact.phone}@%",
