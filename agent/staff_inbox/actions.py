@@ -185,9 +185,13 @@ def _note(request: HttpRequest, conversation: Conversation) -> str:
 
 
 def _check_last(request: HttpRequest, conversation: Conversation) -> None:
-    """Raise Conflict if a message came that the page did not show: nobody finishes what they have not read."""
-    last = conversation.last_message_at
-    if request.POST.get("last", "") not in {"", last.isoformat() if last else ""}:
+    """Raise Conflict if the contact wrote after the page was drawn: nobody finishes what they have not read."""
+    try:
+        last = datetime.fromisoformat(request.POST.get("last", "")).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return  # the conversation was empty
+    unseen = Message.objects.filter(conversation=conversation, direction=Message.Direction.INBOUND, said_at__gt=last)
+    if unseen.exists():
         raise Conflict(_("Meanwhile a new message came. Look, then try again."))
 
 

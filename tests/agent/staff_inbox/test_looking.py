@@ -156,6 +156,17 @@ def test_a_stale_page_overwrites_nothing(
     )  # fmt: skip
 
 
+def test_a_reply_of_ours_that_came_meanwhile_does_not_keep_staff_from_finishing(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    says("Thank you")
+    conversation.refresh_from_db()
+    last = conversation.last_message_at.isoformat()
+    reply = create_outbound(conversation, status="sent")
+    Conversation.objects.update(last_message_at=reply.said_at)
+    assert do(log_in(staff_member), conversation, "done", last=last).status_code == 200
+
+
 def test_the_text_before_an_edit_is_shown(
     conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
 ) -> None:
