@@ -44,6 +44,10 @@ REASONS = [
     ("POST /api/v1/conversations/import/", "invalid", "file", "This is no exported chat.*|The archive .*"),
     ("POST /api/v1/conversations/import/", "invalid", "contact", "Invalid phone number.*|There is no such contact.*"),
     ("POST /api/v1/saved-replies/", "invalid", "session", "Session not found."),
+    ("(POST|PATCH) /api/v1/saved-replies/.*", "invalid", "shortcut", "Use 1 to 40 letters, .*"),
+    ("POST /api/v1/contacts/{id}/merge/", "invalid", "contact", "Only two people, or two groups, .*"),
+    ("POST /api/v1/conversations/{id}/labels/", "invalid", "labels", "A conversation may have .* labels."),
+    ("POST /api/v1/conversations/{conversation_id}/notes/", "invalid", "text", "The note is empty."),
     # So does the time.
     ("POST /api/v1/auth/keys/", "invalid", "expires_at", "Must be in the future."),
     ("POST /api/v1/conversations/{id}/(takeover|snooze)/", "invalid", "until", "Must be in the future."),
