@@ -164,7 +164,8 @@ def test_a_restore_that_is_refused_leaves_an_empty_directory_empty(backup: Path,
     data_dir, file = open_to_all(tmp_path) / "data", tmp_path / "file"
     data_dir.mkdir(mode=0o755)
     if problem == "damaged":
-        file.write_bytes(backup.read_bytes()[:-3000])
+        whole = backup.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])  # an archive may end in kilobytes of padding
     elif problem == "a directory":
         file.mkdir()
     done = manage(data_dir, "restore", file)
