@@ -5,6 +5,7 @@ without choices, of every model from which foreign keys lead to a session.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +38,8 @@ NOT_TEXT = {
 }
 MIN_NUMBER_DIGITS = 7
 MIN_NAME_LENGTH = 3
+# What adds no character that is seen: joiners with the emoji that they join, variation selectors, skin tones.
+INVISIBLE = re.compile("\u200d\\W?|[\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\U0001f3fb-\U0001f3ff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,21 @@ def marks_of(contact: Contact) -> Marks:
     digits = sorted(each for each in ids if each.isdigit() and len(each) >= MIN_NUMBER_DIGITS)
     others = sorted(each for each in ids if not each.isdigit() and len(each) >= MIN_NUMBER_DIGITS)
     numbers = [r"(?<![0-9])\+?" + r"[ ().-]{0,3}".join(each) + r"(?![0-9])" for each in digits]
-    names = {each.strip() for each in (contact.name, contact.bridge_name) if len(each.strip()) >= MIN_NAME_LENGTH}
+    names = {each.strip() for each in (contact.name, contact.bridge_name) if _is_distinct(each.strip())}
     return Marks(
         numbers="|".join([*numbers, *map(_escaped, others)]) or None,
         names="|".join(rf"(?<!\w){_escaped(name)}(?!\w)" for name in sorted(names, key=len, reverse=True)) or None,
     )
 
 
+def _is_distinct(name: str) -> bool:
+    """Return whether a name is long enough to mean the person in the texts of others, and more than punctuation."""
+    is_name = any(each.isalnum() or unicodedata.category(each) == "So" for each in name)
+    return is_name and len(INVISIBLE.sub("", name)) >= MIN_NAME_LENGTH
+
+
 def _escaped(text: str) -> str:
-    return "".join(
-        each if each.isalnum() or each == " " else rf"\u{ord(each):04x}" for each in text if ord(each) < 65536
-    )
+    return "".join(each if each.isalnum() or each == " " else rf"\U{ord(each):08x}" for each in text)
 
 
 def redact_numbers(contact: Contact) -> Iterator[int]:

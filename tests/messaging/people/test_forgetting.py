@@ -169,6 +169,27 @@ def test_another_persons_similar_number_stays(person, session):
     assert message.text == "55119777766661"
 
 
+@pytest.mark.parametrize("name", ["🌹🌹🌹", "👑🔥A", "𝓐𝓷𝓪", "Ana 🌻", "O'Neil.*", "राम", "C:\\u0041"])
+def test_a_name_is_redacted_whole_whatever_characters_it_has(person, name):
+    Contact.objects.filter(pk=person.pk).update(name="", bridge_name=name)
+    theirs = Message.objects.get(conversation__contact__is_group=True, text__startswith="Thank you")
+    Message.objects.filter(pk=theirs.pk).update(text=f"A 🌹🌹 for {name}! Ana, 👑🔥 𝓐 O'Neil C:A")
+    forget(Contact.objects.get(pk=person.pk))
+    theirs.refresh_from_db()
+    assert theirs.text == "A 🌹🌹 for [removed]! Ana, 👑🔥 𝓐 O'Neil C:A"
+
+
+@pytest.mark.parametrize("name", ["A", "🌹🌹", "❤️‍🔥", "👍🏽👍🏽", "👨‍👩‍👧", "...", "- -", "\u200d\u200d\u200d"])
+def test_a_name_of_few_characters_or_of_punctuation_changes_no_text_of_others(person, name):
+    Contact.objects.filter(pk=person.pk).update(name="", bridge_name=name)
+    theirs = Message.objects.get(conversation__contact__is_group=True, text__startswith="Thank you")
+    text = "A - - ... 🌹🌹 ❤️‍🔥 👍🏽👍🏽 👨‍👩‍👧 \u200d\u200d\u200d"
+    Message.objects.filter(pk=theirs.pk).update(text=text)
+    forget(Contact.objects.get(pk=person.pk))
+    theirs.refresh_from_db()
+    assert theirs.text == text
+
+
 def test_a_request_of_staff_is_carried_out_by_the_engine(person):
     request_forgetting(contact=person)
     assert Contact.objects.filter(pk=person.pk).exists()
