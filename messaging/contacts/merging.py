@@ -47,13 +47,14 @@ def merge_contacts(
 ) -> ContactMerge | None:
     """Move everything of `lose` to `keep`, and delete `lose`; return the merge, which `unmerge` takes back.
 
-    Returns None if one of them was merged meanwhile. Raises InvalidInput for contacts that cannot be one person.
+    Returns None if one of them was merged meanwhile or is being forgotten. Raises InvalidInput for contacts that cannot
+    be one person.
     """
     if keep.pk == lose.pk or keep.session_id != lose.session_id or keep.is_group != lose.is_group:
         raise InvalidInput("Only two people, or two groups, of the same session can be merged.", field="contact")
     lock_conversations(keep, lose)
     both = {row.pk: row for row in Contact.objects.select_for_update().filter(pk__in=[keep.pk, lose.pk]).order_by("pk")}
-    if keep.pk not in both or lose.pk not in both:
+    if len(both) < 2 or any(row.forget_requested_at for row in both.values()):
         return None
     conversations = lock_conversations(keep, lose)  # again: one may have been created in between
     keep, lose = both[keep.pk], both[lose.pk]

@@ -21,7 +21,7 @@ class AlreadyDecided(Conflict):
 
 
 class ContactGone(Conflict):
-    code, detail = "contact_gone", "One of the contacts was merged or deleted meanwhile. Look them up again."
+    code, detail = "contact_gone", "One of the contacts was merged or deleted, or is being deleted. Look them up again."
 
 
 def join(*, keep: Contact, other: Contact) -> None:

@@ -41,13 +41,15 @@ def unmerge(*, merge: ContactMerge, by: User | None = None) -> Contact:
 
     What came after the merge goes to whom it came from (by the address of each message; what we wrote follows the
     message before it). What staff changed meanwhile stays with the kept contact; a takeover or block applies to both.
-    Raises NotMerged or NotTheLatest.
+    Raises NotMerged, NotTheLatest, or Conflict if the contact is being forgotten.
     """
     lock_conversations(merge.contact)
     keep = Contact.objects.select_for_update().get(pk=merge.contact_id)
     merge = ContactMerge.objects.select_for_update().get(pk=merge.pk)
     if merge.status != Status.MERGED or merge.undo is None:
         raise NotMerged()
+    if keep.forget_requested_at is not None:
+        raise Conflict("This contact is being forgotten, and so is what was merged into it.")
     if ContactMerge.objects.filter(contact=keep, status=Status.MERGED, decided_at__gt=merge.decided_at).exists():
         raise NotTheLatest()
     shared = Conversation.objects.filter(contact=keep).first()

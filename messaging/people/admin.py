@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -15,6 +16,7 @@ from accounts.admin_pages import is_administrator
 from messaging.models import Contact, Message
 from messaging.people.forgetting import request_forgetting
 from messaging.people.views import contact_zip
+from whatsapp_agent.errors import AppError
 
 
 class PersonPages:
@@ -54,8 +56,12 @@ class PersonPages:
         """Ask, then forget: there is no undo."""
         contact = self._contact_of_administrator(request, object_id)
         if request.method == "POST":
-            request_forgetting(contact=contact)
-            self.message_user(request, "The person is being forgotten. A long history takes minutes.")
+            try:
+                request_forgetting(contact=contact)
+            except AppError as exc:
+                self.message_user(request, str(exc), messages.ERROR)
+            else:
+                self.message_user(request, "The person is being forgotten. A long history takes minutes.")
             return HttpResponseRedirect(reverse("admin:messaging_contact_changelist"))
         count = Message.objects.filter(conversation__contact=contact)[:10000].count()
         context = {

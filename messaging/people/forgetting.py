@@ -6,7 +6,7 @@ deleted too, and a message after the end makes a new contact.
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 from django.contrib.admin.models import LogEntry
 from django.core.files.storage import default_storage
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -37,8 +37,9 @@ from messaging.models import (
     WebhookDelivery,
 )
 from messaging.people.redaction import redact_names, redact_numbers
-from whatsapp_agent.errors import AppError
+from whatsapp_agent.errors import AppError, Conflict
 from whatsapp_agent.periodic import periodic
+from whatsapp_agent.postgres.advisory import try_lock
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +67,27 @@ class Receipt:
 
 
 def forget_contact(contact: Contact) -> Iterator[Receipt]:
-    """Delete the person; yield the receipt as it grows, complete at the end. Two at once share the work."""
+    """Delete the person; yield the receipt as it grows, complete at the end. Two at once share the work.
+
+    If it is interrupted, the engine completes it. Raises Conflict if the contact was merged into another one meanwhile.
+    """
+    request_forgetting(contact=contact)  # before anything is read: from here on nobody merges the contact
+    with _lock(contact):
+        yield from _forget(contact)
+
+
+@contextmanager
+def _lock(contact: Contact) -> Iterator[bool]:
+    """Keep the engine from sharing the work, whose receipts would count a part each; yield whether nobody else does."""
+    holder = connection.copy()
+    try:
+        holder.set_autocommit(False)
+        yield try_lock(f"forget:{contact.pk}", holder=holder)
+    finally:
+        holder.close()
+
+
+def _forget(contact: Contact) -> Iterator[Receipt]:
     forgetting = _Forgetting(contact)
     for _ in forgetting.run():
         yield forgetting.receipt
@@ -241,22 +262,33 @@ def _models_with(*targets: type[models.Model]) -> list[Any]:
 
 
 def request_forgetting(*, contact: Contact) -> None:
-    """Let the engine forget the contact, in the background: a long history takes minutes."""
-    Contact.objects.filter(pk=contact.pk, forget_requested_at=None).update(forget_requested_at=timezone.now())
+    """Let the engine forget the contact, in the background: a long history takes minutes.
+
+    Raises Conflict if the contact was merged into another one meanwhile.
+    """
+    found = Contact.objects.filter(pk=contact.pk)
+    if found.filter(forget_requested_at=None).update(forget_requested_at=timezone.now()) or found.exists():
+        return
+    if ContactMerge.objects.filter(merged_id=contact.pk, status=ContactMerge.Status.MERGED).exists():
+        raise Conflict("This contact was merged into another one meanwhile. Forget that one.")
 
 
 @periodic(every_s=5, may_block=True)
 def forget_requested() -> None:
-    """Forget the contacts that staff asked to forget; one that was interrupted is continued."""
+    """Forget the contacts that staff asked to forget; one that was interrupted is continued.
+
+    What `manage.py forget_contact` is doing at this moment is left to it.
+    """
     for contact in Contact.objects.exclude(forget_requested_at=None).select_related("session")[:20]:
         started_at = time.monotonic()
         receipt = None
         try:
-            for receipt in forget_contact(contact):  # noqa: B007  the last one is whole
-                pass
+            with _lock(contact) as is_alone:
+                for receipt in _forget(contact) if is_alone else ():  # noqa: B007  the last one is whole
+                    pass
         except AppError as exc:
             log.warning("contact_forget_failed", contact=str(contact.pk), reason=exc.code)
             continue
-        log.info(
-            "contact_forgotten", **receipt.as_dict() if receipt else {}, took_s=round(time.monotonic() - started_at, 1)
-        )
+        if receipt is None:
+            continue
+        log.info("contact_forgotten", **receipt.as_dict(), took_s=round(time.monotonic() - started_at, 1))

@@ -53,9 +53,9 @@ class Command(BaseCommand):
 
 def _merge(twins: Twins) -> bool:
     keep, *others = twins.contacts
-    for other in others:
-        merge_contacts(keep=keep, lose=other, reason=ContactMerge.Reason.SPELLING if twins.is_sure else "person")
-    return True
+    reason = ContactMerge.Reason.SPELLING if twins.is_sure else ContactMerge.Reason.PERSON
+    merges = [merge_contacts(keep=keep, lose=other, reason=reason) for other in others]
+    return any(merges)
 
 
 def _as_row(twins: Twins, *, is_merged: bool) -> dict[str, Any]:

@@ -11,12 +11,16 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.urls import reverse
 
 from accounts.models import IdempotentRequest
+from messaging.contacts.merging import merge_contacts
+from messaging.contacts.unmerging import unmerge
 from messaging.models import Contact, Conversation, Event, Media, Message, Summary
 from messaging.people.forgetting import forget_contact, forget_requested, request_forgetting
 from messaging.search.index import index_waiting
 from tests.messaging.people.conftest import NAME, NUMBER, SECRET, WORDS
+from whatsapp_agent.errors import Conflict
 from whatsapp_agent.storage.encryption import decrypt
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -188,6 +192,54 @@ def test_a_name_of_few_characters_or_of_punctuation_changes_no_text_of_others(pe
     forget(Contact.objects.get(pk=person.pk))
     theirs.refresh_from_db()
     assert theirs.text == text
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_contact_that_is_being_forgotten_is_merged_with_nobody(person, session, is_kept):
+    other = Contact.objects.create(session=session, name="Nobody else")
+    Conversation.objects.create(session=session, contact=other, address="281474976710655@lid")
+    forgetting = forget_contact(person)
+    next(forgetting)
+    keep, lose = (person, other) if is_kept else (other, person)
+    assert merge_contacts(keep=keep, lose=lose) is None
+    assert list(forgetting)[-1].messages == 4
+    index_waiting(limit=500)
+    assert traces() == {}
+    assert list(Contact.objects.filter(pk__in=[person.pk, other.pk])) == [other]
+
+
+def test_a_merge_into_a_contact_that_is_being_forgotten_is_not_taken_back(person, session):
+    lost = Contact.objects.create(session=session, name="Her other phone", phone="+5521966665555")
+    merge = merge_contacts(keep=person, lose=lost)
+    assert merge is not None
+    request_forgetting(contact=person)
+    with pytest.raises(Conflict, match="being forgotten"):
+        unmerge(merge=merge)
+    forget_requested()
+    assert not Contact.objects.filter(pk__in=[person.pk, lost.pk]).exists()
+
+
+def test_forgetting_a_contact_that_was_merged_meanwhile_is_refused(person, session, admin, log_in):
+    keep = Contact.objects.create(session=session, name="Nobody else")
+    page = reverse("admin:contact-forget", args=[person.pk])
+    assert log_in(admin).get(page).status_code == 200
+    merge_contacts(keep=keep, lose=person)
+    with pytest.raises(Conflict, match="merged into another"):
+        request_forgetting(contact=person)
+    with pytest.raises(Conflict, match="merged into another"):
+        forget(person)
+    assert log_in(admin).post(page).status_code == 404
+
+
+def test_the_engine_leaves_a_forgetting_to_the_command_that_does_it_and_completes_it(person):
+    forgetting = forget_contact(person)
+    next(forgetting)
+    forget_requested()
+    assert Contact.objects.filter(pk=person.pk).exists()
+    forgetting.close()  # the command is stopped
+    forget_requested()
+    assert not Contact.objects.filter(pk=person.pk).exists()
+    assert traces().keys() <= EMPTIED
 
 
 def test_a_request_of_staff_is_carried_out_by_the_engine(person):
