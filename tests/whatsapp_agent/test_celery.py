@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from celery import Celery
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -90,13 +91,23 @@ def _publish(url: str) -> None:
     app.send_task("agent.tasks.sweep", queue="housekeeping", retry=False)
 
 
+def _published(url: str) -> int:
+    """Return how many tasks wait in the queue that `_publish` uses, by a client that knows nothing of Celery."""
+    with redis.Redis.from_url(url) as client:
+        return client.llen("whatsapp-agent:housekeeping")
+
+
 def test_a_task_is_published_by_a_socket_file(urls):
+    before = _published(urls["unix"])
     _publish(urls["unix"])
+    assert _published(urls["unix"]) == before + 1
 
 
 def test_a_task_is_published_by_tls_where_the_certificate_is_vouched_for(urls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    before = _published(urls["tls"])
     _publish(urls["tls"])
+    assert _published(urls["tls"]) == before + 1
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(urls, monkeypatch):

@@ -130,5 +130,7 @@ def test_what_is_too_much_for_its_memory_is_left_to_the_sweep(broker, publisher,
 def test_a_stopped_publisher_ends_its_thread(broker, publisher):
     publisher.send(uuid4(), SESSION)
     wait_until(lambda: len(broker.published) == 1)
+    thread = next(each for each in threading.enumerate() if each.name == "wake_publisher")
     publisher.stop()
-    wait_until(lambda: not any(thread.name == "wake_publisher" for thread in threading.enumerate()))
+    thread.join(20)
+    assert not thread.is_alive()
