@@ -84,6 +84,13 @@ def test_the_wheel_requires_exactly_the_pinned_packages(wheel: Path) -> None:
     assert any(line.startswith("sentry-sdk==") and 'extra == "monitoring"' in line for line in required)
 
 
+TRANSLATE = """
+from django.utils import translation
+with translation.override("pt-br"):
+    print(translation.gettext("Set up"))
+"""
+
+
 def test_the_installed_command_runs_from_an_empty_directory(command: Path, tmp_path: Path) -> None:
     open_to_all(tmp_path)
     home = tmp_path / "home"
@@ -102,6 +109,10 @@ def test_the_installed_command_runs_from_an_empty_directory(command: Path, tmp_p
         )
         assert "WhatsApp Agent" in asked.stdout
         assert "up to date" in asked.stdout
+        translated = subprocess.run(
+            [command, "shell", "-v0", "-c", TRANSLATE], cwd=home, env=environment(), capture_output=True, text=True
+        )
+        assert translated.stdout.strip() == "Configurar", translated.stderr
         assert (home / ".data" / "secrets.env").is_file()
     finally:
         running.terminate()
