@@ -14,7 +14,7 @@ from agent.bridges.exchange import BridgeError, Result, Steps
 from agent.bridges.transport import HttpTransport
 from sessions_app.models import Bridge
 from whatsapp_agent import postgres
-from whatsapp_agent.errors import BridgeFailed, Conflict
+from whatsapp_agent.errors import AppError, BridgeFailed, Conflict
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
@@ -50,8 +50,10 @@ def bridge_of_slug(slug: str) -> Bridge | None:
     return None
 
 
-class BridgeChanged(Exception):
-    """A remembered bridge is not as the database has it now: read it again with `bridge_of_slug`."""
+class BridgeChanged(AppError):
+    """A bridge is not as the database has it now: read it again with `bridge_of_slug`."""
+
+    status, code, detail = 503, "unavailable", "The bridge was changed meanwhile. Send the request again."
 
 
 def remembered_bridge(slug: str) -> Bridge | None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from agent import inbox
 from agent.bridges.zapw import ZapwBridge
+from messaging.inbound import INSERT_INBOUND_MESSAGE
 from messaging.models import Contact, Message
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import message_event
@@ -79,6 +80,19 @@ def test_a_bridge_that_was_deleted_is_refused_at_once(post):
     WhatsAppSession.objects.filter(bridge=other).update(bridge=Bridge.objects.get(slug="default"))
     other.delete()
     assert post(text_event(messageId="3EB0SECOND"), slug="other", secret="other-secret").status_code == 401
+
+
+def test_a_bridge_that_changes_all_the_time_is_asked_to_send_the_request_again(post):
+    def change_before(execute, sql, params, many, context):
+        if sql.startswith(f"EXECUTE {INSERT_INBOUND_MESSAGE.name}"):
+            with context["connection"].cursor() as cursor:
+                cursor.cursor.execute("UPDATE sessions_app_bridge SET synced_at = clock_timestamp()")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(change_before):
+        response = post(text_event())
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert not Message.objects.exists()
 
 
 def test_a_bridge_that_changed_otherwise_is_read_again(post):
