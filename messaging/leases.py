@@ -21,6 +21,7 @@ from uuid_utils.compat import uuid7
 from messaging import control, loops
 from messaging.history.conversation import build_conversation, columns_of, joins_of
 from messaging.history.transcript import HISTORY_COLUMNS, MAX_MESSAGES, HistoryMessage, history_of, parse_history
+from messaging.media.files import save_file
 from messaging.models import Conversation, Media, Message, ToolCall, Turn
 from messaging.models.conversations import NO_ATTENTION
 from whatsapp_agent import wakeups
@@ -362,16 +363,17 @@ def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> N
     replies = [*settlement.replies, *effects]
     # A hand-off has raised the epoch: its own reply leaves under the new one, everything older is cancelled.
     epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=turn.conversation_id)
-    QUEUE_REPLIES.rows(
-        session_id=session_id,
-        conversation_id=turn.conversation_id,
-        turn_id=turn.pk,
-        epoch=epoch,
-        at=turn.created_at,
-        ids=[uuid7() for _ in replies],
-        texts=replies,
-        quoted_id=settlement.quotable if settlement.quotes else None,
-    )
+    if replies:
+        QUEUE_REPLIES.rows(
+            session_id=session_id,
+            conversation_id=turn.conversation_id,
+            turn_id=turn.pk,
+            epoch=epoch,
+            at=turn.created_at,
+            ids=[uuid7() for _ in replies],
+            texts=replies,
+            quoted_id=settlement.quotable if settlement.quotes else None,
+        )
     if settlement.voice is not None:
         _queue_voice(settlement, turn=turn, session_id=session_id, epoch=epoch)
 
@@ -405,8 +407,7 @@ def _queue_voice(settlement: Settlement, *, turn: Turn, session_id: UUID, epoch:
         downloadable=True,
         transcript=voice.text,
     )
-    media.file.save(voice.filename, ContentFile(voice.content), save=False)
-    media.save()
+    save_file(media, name=voice.filename, content=ContentFile(voice.content))
 
 
 @transaction.atomic

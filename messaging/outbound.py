@@ -16,7 +16,7 @@ from agent.bridges.events import AliasKind, Kind
 from messaging import control
 from messaging.contacts.lookup import find_contact_by_phone, resolve_contact, resolve_conversation
 from messaging.contacts.phones import parse_phone
-from messaging.media.files import NewFile
+from messaging.media.files import NewFile, save_file
 from messaging.models import ContactAlias, Conversation, Media, Message
 from messaging.models.conversations import NO_ATTENTION
 from sessions_app.bridges import adapter_for
@@ -128,12 +128,7 @@ def send_media(
             media.file.name = file.stored_as
             media.save()
             return message
-        media.file.save(file.filename, file.content, save=False)
-        try:
-            media.save()
-        except BaseException:
-            media.file.delete(save=False)
-            raise
+        save_file(media, name=file.filename, content=file.content)
     return message
 
 

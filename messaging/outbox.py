@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -278,6 +279,7 @@ def write_instead(claimed: Claimed) -> bool:
         return False
     _claimed_rows(claimed).update(kind=Message.Kind.TEXT, text=media.transcript, status=Message.Status.QUEUED)
     media.delete()
+    transaction.on_commit(partial(media.file.storage.delete, str(media.file.name)))
     return True
 
 

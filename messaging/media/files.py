@@ -197,6 +197,16 @@ def _other_folders() -> Iterator[str]:
     yield from (folder for folder in (LIBRARY, UPLOADS) if folder in folders)
 
 
+def save_file(media: Media, *, name: str, content: File) -> None:
+    """Write the content into the storage and save the row; nothing stays of the one without the other."""
+    media.file.save(name, content, save=False)
+    try:
+        media.save()
+    except BaseException:
+        media.file.delete(save=False)
+        raise
+
+
 def _files_of_merges() -> Iterator[str]:
     """Yield the files of messages that taking a merge of contacts back would restore."""
     merges = ContactMerge.objects.filter(status=ContactMerge.Status.MERGED)

@@ -110,10 +110,15 @@ def test_a_speech_model_that_fails_is_answered_in_writing_once(heard, model, out
     assert reply().text == ANSWER
 
 
-def test_a_voice_note_that_the_bridge_refuses_leaves_as_text_once(heard, conversation, waha):
+def test_a_voice_note_that_the_bridge_refuses_leaves_as_text_once(
+    heard, conversation, waha, django_capture_on_commit_callbacks
+):
     heard()
+    voice = reply().media.file
     waha.fail("invalid", call="send", times=1)
-    deliver(conversation.pk)
+    with django_capture_on_commit_callbacks(execute=True):
+        deliver(conversation.pk)
+    assert not voice.storage.exists(voice.name)
     message = reply()
     assert (message.kind, message.text, message.status) == ("text", "We open at nine.", "sent")
     assert [request.path for request in waha.requests if "send" in request.path] == ["/api/sendVoice", "/api/sendText"]
