@@ -132,13 +132,17 @@ def _call_aside(bridge: Bridge, calls: Sequence[Call], *, what: str) -> None:
     def run() -> None:
         try:
             for call in calls:
-                call_bridge(bridge, call())
-        except BridgeError as exc:
-            log.info("presence_not_shown", what=what, bridge=bridge.slug, code=exc.code)
+                try:
+                    call_bridge(bridge, call())
+                except BridgeError as exc:
+                    log.info("presence_not_shown", what=what, bridge=bridge.slug, code=exc.code)
         finally:
             _free_calls.release()
 
-    threading.Thread(target=run, name="presence", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="presence", daemon=True).start()
+    except RuntimeError:  # the machine starts no more threads: neither a turn nor a webhook request depends on this
+        _free_calls.release()
 
 
 def _ref(adapter: BridgeAdapter, conversation: Conversation, message: Message) -> MessageRef:

@@ -96,6 +96,16 @@ def test_a_bridge_that_refuses_changes_nothing(says, conversation, waha, model):
     assert Turn.objects.get().outcome == "answered"
 
 
+def test_typing_is_shown_though_the_bridge_cannot_mark_as_read(says, conversation, waha, model):
+    AgentProfile.objects.update(marks_read=True, shows_typing=True)
+    waha.fail("error_500", call="seen", times=1)
+    says("Hello")
+
+    turns.take_turn(conversation.pk)
+
+    assert calls(waha, 2) == ["/api/sendSeen", "/api/startTyping"]
+
+
 def test_a_bridge_that_cannot_show_it_is_not_asked(says, conversation, bridge, waha, model):
     bridge.kind = "zapw"
     bridge.save()
