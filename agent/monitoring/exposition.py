@@ -66,9 +66,12 @@ def _cost(totals: Totals) -> CounterMetricFamily:
         f"{PREFIX}model_cost", "What the tokens cost, at the prices of MODEL_PRICES.", labels=["model"]
     )
     cost: dict[str, float] = {}
-    for (model, kind), (tokens,) in totals.get(instruments.TOKENS.name, []):
-        if (price := settings.MODEL_PRICES.get(model)) is not None:
-            cost[model] = cost.get(model, 0.0) + tokens * price[kind] / TOKENS_PER_PRICE
+    for labels, values in totals.get(instruments.TOKENS.name, []):
+        if len(labels) != len(instruments.TOKENS.labels):  # an older version had others
+            continue
+        model, kind = labels
+        if (price := settings.MODEL_PRICES.get(model, {}).get(kind)) is not None:
+            cost[model] = cost.get(model, 0.0) + values[0] * price / TOKENS_PER_PRICE
     for model, amount in sorted(cost.items()):
         family.add_metric([model], amount)
     return family

@@ -160,6 +160,7 @@ def test_cost_follows_the_prices_of_the_models_that_have_one(scrape, settings):
     for kind, tokens in {"prompt": 1_000_000, "cached": 2_000_000, "completion": 500_000}.items():
         TOKENS.add("priced", kind, value=tokens)
         TOKENS.add("unpriced", kind, value=tokens)
+    TOKENS.add("priced", "other", value=7)  # what too many labels become
     values = scrape()
     assert values["whatsapp_agent_model_cost_total", "priced"] == pytest.approx(2.0 + 1.0 + 4.0)
     assert ("whatsapp_agent_model_cost_total", "unpriced") not in values
