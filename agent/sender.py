@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -102,8 +102,9 @@ def _trace(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> Abstra
     trace: UUID | None = own
     if claimed.turn_id is not None and tracing.is_on():
         burst = Message.objects.filter(turn_id=claimed.turn_id, direction=Message.Direction.INBOUND)
-        if (trace := burst.order_by("said_at", "id").values_list("pk", flat=True).first()) is not None:
-            parent = claimed.turn_id
+        with suppress(OperationalError, InterfaceError):  # the message is claimed: it leaves without its trace
+            if (trace := burst.order_by("said_at", "id").values_list("pk", flat=True).first()) is not None:
+                parent = claimed.turn_id
     return tracing.part(
         "send",
         trace=trace or own,
