@@ -118,7 +118,19 @@ def _trace(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> Abstra
 
 def _call(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> Sent:
     """Call the bridge. Raises NotSent, Refused or another BridgeError."""
-    adapter = adapter_for(bridge)
+    try:
+        steps = _prepare(claimed, conversation_id=conversation_id, adapter=adapter_for(bridge))
+        postgres.release()
+    except (OperationalError, InterfaceError) as exc:  # the message is claimed, and the bridge has not been asked
+        raise NotSent("The database could not be read.", code="database_unreachable") from exc
+    try:
+        return call_bridge(bridge, steps)
+    except FileNotFoundError as exc:
+        raise Refused("The file is no longer stored.", code="file_gone") from exc
+
+
+def _prepare(claimed: Claimed, *, conversation_id: UUID, adapter: BridgeAdapter) -> Steps[Sent]:
+    """Return what to request of the bridge. Raises Refused if it could not be delivered."""
     denial_reason = adapter.unreachable_reason(address=claimed.address, is_group=claimed.is_group)
     if denial_reason:
         raise Refused(denial_reason, code=NOT_SUPPORTED)
@@ -126,9 +138,7 @@ def _call(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> Sent:
     if not is_template and not is_window_open(conversation_id, reply_window=adapter.reply_window):
         raise Refused(WindowClosed.detail, code=WindowClosed.code)
     try:
-        steps = _steps(claimed, adapter=adapter)
-        postgres.release()
-        return call_bridge(bridge, steps)
+        return _steps(claimed, adapter=adapter)
     except FileNotFoundError as exc:
         raise Refused("The file is no longer stored.", code="file_gone") from exc
 

@@ -293,6 +293,27 @@ def test_an_adapter_that_cannot_be_made_has_surely_sent_nothing(zapw, conversati
     assert (message.status, message.error_code) == ("failed", "invalid_configuration")
 
 
+def test_a_message_is_kept_when_the_database_fails_before_the_bridge_is_asked(zapw, conversation, says):
+    question = Message.objects.get(pk=says("When?").message_id)
+    message = send_text(conversation=conversation, text="At nine.")
+    Message.objects.filter(pk=message.pk).update(quoted=question, quoted_provider_id=question.provider_message_id)
+    failures = iter([OperationalError("away")])
+
+    def fail_to_read_the_quoted(execute, sql, params, many, context):
+        for failure in failures if "INNER JOIN" in sql and "quoted_id" in sql else ():
+            raise failure
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(fail_to_read_the_quoted):
+        deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, message.error_code, zapw.sent) == ("queued", "database_unreachable", [])
+    Message.objects.update(next_try_at=None)
+    deliver(conversation.pk)
+    message.refresh_from_db()
+    assert (message.status, len(zapw.sent), next(failures, None)) == ("sent", 1, None)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_what_the_bridge_took_is_noted_although_the_database_was_away_for_a_moment(zapw, conversation, monkeypatch):
     message = send_text(conversation=conversation, text="one")
