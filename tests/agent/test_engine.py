@@ -103,20 +103,24 @@ def test_a_stop_gives_the_leases_of_unfinished_turns_back(sales, says, conversat
 
 def test_an_engine_stalls_when_its_sends_do_not_end(session, conversation, settings):
     settings.AGENT_CONCURRENCY = 1
-    with FakeZapw() as zapw:
-        zapw.fail("hang")
-        zapw.add_session(session.name, phone="5511999990000")
-        Bridge.objects.update(kind="zapw", base_url=zapw.url, api_key=zapw.api_key)
-        one = engine.Engine()
-        for number in range(2):
-            contact = Contact.objects.create(session=session, phone=f"+551198888660{number}")
-            talk = Conversation.objects.create(
-                session=session, contact=contact, address=f"551198888660{number}@s.whatsapp.net"
-            )
-            message = send_text(conversation=talk, text="Hello")
-            one.notify(talk.pk, message.session_id, None)
-        assert eventually(lambda: one.load().stalled_s > 0.1)
-        assert one.load().waiting == 0  # turns
+    one = engine.Engine()
+    one.start()
+    try:
+        with FakeZapw() as zapw:
+            zapw.fail("hang")
+            zapw.add_session(session.name, phone="5511999990000")
+            Bridge.objects.update(kind="zapw", base_url=zapw.url, api_key=zapw.api_key)
+            for number in range(2):
+                contact = Contact.objects.create(session=session, phone=f"+551198888660{number}")
+                talk = Conversation.objects.create(
+                    session=session, contact=contact, address=f"551198888660{number}@s.whatsapp.net"
+                )
+                message = send_text(conversation=talk, text="Hello")
+                one.notify(talk.pk, message.session_id, None)
+            assert eventually(lambda: one.load().stalled_s > 0.1)
+            assert one.load().waiting == 0  # turns
+    finally:
+        one.stop(timeout_s=10)  # the bridge has gone: what hung ends
 
 
 def test_two_engines_on_one_database_answer_each_burst_once(sales, says, conversation, settings):
