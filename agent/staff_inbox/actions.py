@@ -47,7 +47,9 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     conversation, by = visible_conversation(request, conversation_id), staff_user(request)
     text = storable(request.POST.get("text", "")).replace("\r\n", "\n")
     upload = request.FILES.get("file")
-    if not upload and read_command(text) is not None:
+    if read_command(text) is not None:
+        if upload:
+            raise InvalidInput(_("A command takes no file. Remove the file, or change the text."))
         return JsonResponse({"said": _run_command(text, conversation=conversation, by=by).text})
     key = _uuid(request.POST.get("key", ""))
     earlier = Message.objects.filter(pk=key).first() if key else None
@@ -180,6 +182,8 @@ def _labels(request: HttpRequest, conversation: Conversation) -> None:
 
 
 def _note(request: HttpRequest, conversation: Conversation) -> str:
+    if request.FILES:
+        raise InvalidInput(_("A note takes no file. Remove the file, or send it to the contact."))
     teamwork.add_note(conversation=conversation, by=staff_user(request), text=request.POST.get("text", ""))
     return _("The note is stored. Only colleagues see it.")
 

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -24,6 +25,10 @@ def do(client: Client, conversation: Conversation, name: str, **values: Any) -> 
     answer = client.post(reverse(route[0], args=route[1]), values)
     conversation.refresh_from_db()
     return answer
+
+
+def a_file(content: bytes = b"a,b", name: str = "prices.csv") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, content, content_type="text/csv")
 
 
 def untouched(conversation: Conversation) -> bool:
@@ -82,6 +87,23 @@ def test_a_command_is_never_sent(conversation: Conversation, staff_member: User,
     body = answer.json()
     assert (Message.objects.count(), bool(body.get("said") or body.get("detail"))) == (0, True)
     assert conversation.control == "agent"
+
+
+@pytest.mark.parametrize("text", ["/help", "/nosuchcommand", "／help"])
+def test_a_command_with_a_file_is_refused_and_is_no_caption(
+    conversation: Conversation, staff_member: User, log_in: LogIn, text: str
+) -> None:
+    answer = do(log_in(staff_member), conversation, "reply", text=text, file=a_file())
+    assert (answer.status_code, "command takes no file" in answer.json()["detail"]) == (400, True)
+    assert untouched(conversation)
+
+
+def test_a_note_with_a_file_is_refused_and_not_stored_without_it(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    answer = do(log_in(staff_member), conversation, "note", text="See the file", file=a_file())
+    assert (answer.status_code, "note takes no file" in answer.json()["detail"]) == (400, True)
+    assert untouched(conversation)
 
 
 def test_a_reply_says_when_a_colleague_has_taken_over_meanwhile(
