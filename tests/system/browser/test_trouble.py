@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.support.application import Application
 from tests.support.browser import PHONE, StaffBrowser
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
@@ -85,6 +86,60 @@ def test_a_stale_page_does_not_take_over_from_a_colleague(opened: Page, people: 
     expect(opened.locator("#said")).to_contain_text("pedro")
     expect(opened.locator("#text")).to_have_value("I answer")
     assert contact.row("control, controlled_by_id IS NULL") == ("human", False)
+
+
+@pytest.mark.parametrize("is_left", [False, True], ids=["in the field", "beside it"])
+def test_labels_typed_while_a_colleague_changes_them_stay_and_are_saved_after_one_warning(
+    opened: Page, application: Application, contact: Any, is_left: bool
+) -> None:
+    labels, save = opened.locator("input[name=labels]"), opened.locator("#contact").get_by_role("button", name="Save")
+    labels.fill("typed by olga")
+    if is_left:
+        opened.locator("#contact h2").click()
+    application.rows(
+        "UPDATE messaging_conversation SET labels = %s WHERE address LIKE %s", ["of pedro"], f"{contact.phone}@%"
+    )
+    expect(opened.locator(f'a.row[href*="{contact.path}"]')).to_contain_text("of pedro")
+    expect(labels).to_have_value("typed by olga")
+    save.click()
+    expect(opened.locator("#said")).to_contain_text("someone changed the labels: of pedro")
+    assert contact.row("labels") == (["of pedro"],)
+    expect(opened.locator("input[name=seen_labels]")).to_have_value("of pedro")
+    expect(labels).to_have_value("typed by olga")
+    save.click()
+    expect(opened.locator("#said")).to_be_hidden()
+    expect(opened.locator(f'a.row[href*="{contact.path}"]')).to_contain_text("typed by olga")
+    assert contact.row("labels") == (["typed by olga"],)
+
+
+def test_a_reason_half_typed_survives_what_a_colleague_does(
+    opened: Page, application: Application, contact: Any
+) -> None:
+    opened.fill("input[name=reason]", "half a rea")
+    opened.locator("#contact h2").click()
+    application.rows(
+        "UPDATE messaging_conversation SET labels = %s WHERE address LIKE %s", ["of pedro"], f"{contact.phone}@%"
+    )
+    expect(opened.locator("input[name=seen_labels]")).to_have_value("of pedro")
+    expect(opened.locator("input[name=labels]")).to_have_value("of pedro")
+    expect(opened.locator("input[name=reason]")).to_have_value("half a rea")
+
+
+def test_who_takes_over_while_a_field_is_in_use_is_shown_once_it_is_left(opened: Page, contact: Any) -> None:
+    epoch = opened.locator("#head input[name=epoch]").input_value()
+    opened.locator("#head select[name=hours]").focus()
+    with opened.expect_response(lambda answer: "/poll/" in answer.url and answer.status == 200):
+        status = opened.evaluate("""async () => {
+            const csrf = document.querySelector("[name=csrfmiddlewaretoken]").value;
+            const form = new URLSearchParams({to: "muted"});
+            return (await fetch("control/", {method: "POST", body: form, headers: {"X-CSRFToken": csrf}})).status;
+        }""")
+    assert status == 200
+    with opened.expect_response(lambda answer: "/poll/" in answer.url and answer.status == 204):
+        pass  # nothing that comes later brings the change again
+    assert opened.locator("#head input[name=epoch]").input_value() == epoch
+    opened.locator("#scroller").click()
+    expect(opened.locator("#head")).to_contain_text("Muted: nobody answers")
 
 
 def test_two_people_in_one_conversation_see_each_other(opened: Page, people: People, contact: Any) -> None:

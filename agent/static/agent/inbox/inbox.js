@@ -3,6 +3,7 @@
 import { startAlerts } from "./alerts.js";
 import { askFor, quote, startComposer, wordsOf } from "./composer.js";
 import { pollSoon, startLive } from "./live.js";
+import { renew, settle } from "./panes.js";
 import { $, post, say } from "./server.js";
 
 const text = $("text");
@@ -14,11 +15,13 @@ async function act(form, values, button = null) {
   if (button) button.disabled = true;
   try {
     const { said, go } = await post(form.action, values);
+    settle(form);
     if (!text?.matches(":focus")) document.activeElement?.blur();
     if (form.closest("dialog")) form.closest("dialog").close();
     say(said);
     if (go) location.href = go;
   } catch (error) {
+    if (error.code === "conflict") renew(form);
     if (place) {
       place.textContent = error.message;
       place.hidden = false;

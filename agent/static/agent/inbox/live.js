@@ -2,6 +2,7 @@
 // HTML comes from our templates, which escape every text.
 
 import { alertOf, showCount } from "./alerts.js";
+import { parse, putInPlace, takePanes } from "./panes.js";
 import { $, ask, page, shared, trouble } from "./server.js";
 
 const IDLE_MS = 1950; // with the time of an answer at most five requests in ten seconds
@@ -43,6 +44,7 @@ async function poll() {
     const changed = await ask(`${page.poll}?${parameters}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
     trouble(null);
     if (changed) apply(changed);
+    putInPlace();
   } catch (error) {
     trouble(error);
   } finally {
@@ -65,8 +67,7 @@ function apply(changed) {
     $("others").textContent = changed.others;
   }
   if (changed.messages === undefined || !$("messages")) return;
-  for (const id of ["head", "contact"]) replaceUnlessInUse($(id), changed[id]);
-  page.epoch = changed.epoch;
+  takePanes(changed);
   page.seen = changed.seen;
   if (page.past) return; // newer messages do not follow those that are shown
   const hasNew = morph($("messages"), changed.messages, true);
@@ -75,29 +76,10 @@ function apply(changed) {
   else if (hasNew) $("newest").hidden = false;
 }
 
-/** Put in the new HTML, unless somebody is filling in a form there: what they have begun stays. The last message that
- * they have seen is the new one all the same, as it is shown beside the form. */
-function replaceUnlessInUse(element, html) {
-  const active = document.activeElement;
-  const isInUse = element.contains(active) && active.matches("input, select, textarea");
-  const wanted = parse(html);
-  if (!isInUse) {
-    element.replaceChildren(...wanted);
-    return;
-  }
-  const last = wanted.map((each) => each.querySelector("input[name=last]")).find(Boolean);
-  for (const input of last ? element.querySelectorAll("input[name=last]") : []) input.value = last.value;
-}
-
 export function toEnd() {
   const scroller = $("scroller");
   if (scroller) scroller.scrollTop = scroller.scrollHeight;
   isFollowing = true;
-}
-
-/** Return the elements of a part that our templates made: scripts in it do not run. */
-function parse(html) {
-  return [...new DOMParser().parseFromString(html, "text/html").body.children];
 }
 
 /** Make the children of `parent` those of the HTML, by their keys. Unchanged ones stay, so that a selection and
