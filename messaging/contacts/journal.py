@@ -111,7 +111,10 @@ class Journal:
 
 def undo(record: dict[str, list[Any]], *, counters: frozenset[str] = frozenset()) -> None:
     """Bring back what a journal recorded. What was changed again since then stays as it is; of `counters` what was
-    added since stays added."""
+    added since stays added.
+
+    A reference to a row that was deleted since becomes null; a row that cannot be without it stays deleted.
+    """
     for entry in reversed(record["deleted"]):
         _insert_row(apps.get_model(entry["model"]), entry["row"])
     for entry in reversed(record["moved"]):
@@ -137,6 +140,10 @@ def _insert_row(model: type[models.Model], row: JsonRow) -> None:
     """Insert a row as it was. Columns that a later version added get their defaults."""
     fields = {str(field.column): field for field in model._meta.concrete_fields}
     whole = {name: row[name] if name in row else _as_json(field.get_default()) for name, field in fields.items()}
+    for field in _dangling(model, whole):
+        if not field.null:
+            return
+        whole[str(field.column)] = None
     statement = INSERT_ROW.format(columns=_columns(whole), **_names(model))
     with connection.cursor() as cursor:
         cursor.execute(statement, [json.dumps(whole)])
@@ -148,6 +155,11 @@ def _restore_row(model: type[models.Model], before: JsonRow, after: JsonRow, *, 
     if now is None:
         return
     values = {name: before[name] for name in before if name in now and now[name] == after[name] != before[name]}
+    for field in _dangling(model, values):
+        if field.null:
+            values[field.column] = None
+        else:
+            del values[field.column]
     for name in counters & now.keys() & before.keys():
         values[name] = max(0, before[name] + now[name] - after[name])
     if not values:
@@ -155,6 +167,15 @@ def _restore_row(model: type[models.Model], before: JsonRow, after: JsonRow, *, 
     statement = UPDATE_ROW.format(columns=_columns(values), **_names(model))
     with connection.cursor() as cursor:
         cursor.execute(statement, [json.dumps(values), key])
+
+
+def _dangling(model: type[models.Model], row: JsonRow) -> Iterator[models.ForeignKey]:
+    """Yield the foreign keys of a row whose target does not exist."""
+    for field in model._meta.concrete_fields:
+        if isinstance(field, models.ForeignKey) and row.get(str(field.column)) is not None:
+            target = {field.target_field.attname: row[str(field.column)]}
+            if not field.remote_field.model._base_manager.filter(**target).exists():
+                yield field
 
 
 def _references_to(model: type[models.Model]) -> Iterator[models.ManyToOneRel]:

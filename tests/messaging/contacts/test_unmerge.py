@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.unmerging import unmerge
 from messaging.inbound import receive_message, receive_own_message
+from messaging.maintenance.retention import delete_turns
 from messaging.models import (
     CallEvent,
     Contact,
@@ -189,6 +191,30 @@ def test_merging_and_unmerging_changes_nothing_in_any_table(session: Any, lives:
         after = dump()
         assert {name: rows for name, rows in after.items() if rows != before[name]} == {}
         assert before.keys() == after.keys()
+
+
+@pytest.mark.django_db
+def test_a_restored_row_forgets_what_was_deleted_since_the_merge(session: Any):
+    contacts = keep, lose = two_contacts(session)
+    user = User.objects.create_user("ana")
+    both = [(who, each) for who in ("phone", "lid") for each in [("writes", "Oi", 1), ("has", "presence")]]
+    live(contacts, [*both, ("lid", ("has", "turn"))])
+    control.take_over(conversation=keep.conversation, by=user, until=timezone.now() + timedelta(hours=1))
+    control.mute(conversation=lose.conversation)
+    (repeated,) = Message.objects.filter(conversation=lose.conversation)
+    assert repeated.turn is not None
+    merge = merge_contacts(keep=keep, lose=lose)
+    assert merge is not None
+    delete_turns([repeated.turn_id])
+    User.objects.all().delete()
+
+    unmerge(merge=merge)
+
+    connection.check_constraints()
+    assert Message.objects.get(pk=repeated.pk).turn is None
+    assert [row.conversation_id for row in Presence.objects.all()] == []
+    kept = type(keep.conversation).objects.get(contact=keep)
+    assert (kept.control, kept.controlled_by) == ("human", None)
 
 
 @pytest.mark.django_db
