@@ -152,7 +152,7 @@ class _Import:
         try:
             known = self._known()
             waiting: list[tuple[Message, Entry]] = []
-            for entry in self.chat.messages:
+            for entry in self._without_known(known):
                 if message := self._new_message(entry, known):
                     waiting.append((message, entry))
                 if len(waiting) == BATCH:
@@ -179,20 +179,36 @@ class _Import:
             known[row["direction"] == Message.Direction.OUTBOUND, minute].append(row)
         return known
 
+    def _without_known(self, known: Known) -> list[Entry]:
+        """Return the entries that no known message equals, and take out the messages that equal one.
+
+        All of them first: what was edited or deleted may have been any message of its minute but one of these.
+        """
+        left = []
+        for entry in self.chat.messages:
+            rows = self._rows_of(entry, known)
+            if found := next((row for row in rows if _is_same(row, entry)), None):
+                rows.remove(found)
+                self.result.known += 1
+            else:
+                left.append(entry)
+        return left
+
+    def _rows_of(self, entry: Entry, known: Known) -> list[dict[str, Any]]:
+        minute = _moment(entry.at, self.session.zone).replace(second=0, microsecond=0)
+        return known.get((entry.author == self.me, minute), [])
+
     def _new_message(self, entry: Entry, known: Known) -> Message | None:
-        """Return the message to insert; None if it is known, in which case a later edit or deletion is stored."""
+        """Return the message to insert; None if one that is known was edited or deleted since, which is stored."""
         is_ours = entry.author == self.me
         at = _moment(entry.at, self.session.zone)
-        rows = known.get((is_ours, at.replace(second=0, microsecond=0)), [])
-        found = next((row for row in rows if _is_same(row, entry)), None)
-        if found is None and (entry.is_edited or entry.is_deleted):
-            found = next((row for row in rows if _may_have_become(row, entry)), None)
-            if found is not None:
+        if entry.is_edited or entry.is_deleted:
+            rows = self._rows_of(entry, known)
+            if found := next((row for row in rows if _may_have_become(row, entry)), None):
                 self._change(found, entry, at)
-        if found is not None:
-            rows.remove(found)
-            self.result.known += 1
-            return None
+                rows.remove(found)
+                self.result.known += 1
+                return None
         self.result.new += 1
         if self.dry_run or self.conversation is None:
             return None

@@ -185,6 +185,20 @@ def test_what_was_edited_or_deleted_since_changes_the_message(session):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("first", "mark"), [("This message was deleted", "deleted"), ("Hi <This message was edited>", "edited")]
+)
+def test_a_change_is_of_no_message_that_a_later_line_of_its_minute_equals(session, first, mark):
+    imported(CHAT, session)
+    both = f"27/10/2026, 09:05 - Ana: {first}\n{CHAT}"
+    report = imported(both, session)
+    assert (report.new, report.known, report.changed) == (1, 2, 0)
+    assert [(row["text"], row["mark"]) for row in rows()][:2] == [("Hello", ""), ("Good morning", "")]
+    assert rows()[2]["mark"] == mark
+    assert imported(both, session).new == 0
+
+
+@pytest.mark.django_db
 def test_what_the_bridge_has_brought_is_not_imported_again(session, says):
     at = datetime(2026, 10, 27, 9, 5, 42, tzinfo=UTC)
     says("Hello", sent_at=at)
