@@ -266,10 +266,10 @@ class _Import:
     def _insert(self, waiting: Sequence[tuple[Message, Entry]]) -> None:
         if not waiting:
             return
+        media = [self._media(message, entry) for message, entry in waiting if _has_file(entry)]  # files take long
+        self.inserted += [message.pk for message, _ in waiting]
         with transaction.atomic():
-            self.inserted += [message.pk for message, _ in waiting]
             Message.objects.bulk_create([message for message, _ in waiting])
-            media = [self._media(message, entry) for message, entry in waiting if _has_file(entry)]
             Media.objects.bulk_create(media)
 
     def _media(self, message: Message, entry: Entry) -> Media:

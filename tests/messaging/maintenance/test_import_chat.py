@@ -9,8 +9,9 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
-from django.core.files.storage import default_storage
+from django.core.files.storage import InMemoryStorage, default_storage
 from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
 
 from messaging.imports.parsing import decode_lines, parse_chat
 from messaging.imports.service import run_import
@@ -262,6 +263,33 @@ def test_the_files_of_an_archive_are_stored(session, chat):
     report = imported(content, session)
     media = Media.objects.get()
     assert (report.files, media.mime_type, media.file.read()) == (1, "image/png", PNG)
+
+
+class OutsideTransactions(InMemoryStorage):
+    def _save(self, name: str, content: Any) -> str:
+        assert not connection.in_atomic_block, "a transaction waits for this file"
+        return super()._save(name, content)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_transaction_waits_for_files(session, settings):
+    settings.STORAGES = settings.STORAGES | {"default": {"BACKEND": f"{__name__}.OutsideTransactions"}}
+    content = zipped({"_chat.txt": WITH_FILE.replace(".jpg", ".png"), "IMG-20261027-WA0001.png": PNG})
+    assert imported(content, session).files == 1
+    assert Media.objects.get().file.read() == PNG
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_import_that_fails_leaves_no_file(session, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise OperationalError("the disk is full")
+
+    monkeypatch.setattr(Media.objects, "bulk_create", fail)
+    content = zipped({"_chat.txt": WITH_FILE.replace(".jpg", ".png"), "IMG-20261027-WA0001.png": PNG})
+    with pytest.raises(OperationalError):
+        imported(content, session)
+    assert not Message.objects.exists()
+    assert [path for path in Path(default_storage.location).rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.django_db
