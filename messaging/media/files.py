@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 from django.core.signing import BadSignature, TimestampSigner
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from agent.bridges.base import OutgoingFile
@@ -178,7 +179,7 @@ def unused() -> Iterator[str]:
     A file younger than UNUSED_AFTER may belong to a message that is just being queued.
     """
     before = timezone.now() - UNUSED_AFTER
-    restorable = set(_files_of_merges())
+    restorable = set(files_of_merges(ContactMerge.objects.all()))
     for folder in (*_months(), *_other_folders()):
         used = set(LibraryFile.objects.filter(file__startswith=f"{folder}/").values_list("file", flat=True)) | {
             name
@@ -207,9 +208,9 @@ def save_file(media: Media, *, name: str, content: File) -> None:
         raise
 
 
-def _files_of_merges() -> Iterator[str]:
-    """Yield the files of messages that taking a merge of contacts back would restore."""
-    merges = ContactMerge.objects.filter(status=ContactMerge.Status.MERGED)
+def files_of_merges(merges: QuerySet[ContactMerge]) -> Iterator[str]:
+    """Yield the files of messages that taking one of these merges back would restore."""
+    merges = merges.filter(status=ContactMerge.Status.MERGED)
     for rows in merges.exclude(undo__deleted=[]).values_list("undo__deleted", flat=True).iterator():
         for entry in rows:
             if entry["model"] == Media._meta.label:

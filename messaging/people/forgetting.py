@@ -22,6 +22,7 @@ from django.utils import timezone
 from accounts.idempotency import forget_answers
 from messaging import control
 from messaging.maintenance.retention import PAUSE_S, delete_messages, delete_turns, files_of, in_batches
+from messaging.media.files import LIBRARY, files_of_merges
 from messaging.models import (
     Contact,
     ContactMerge,
@@ -175,12 +176,21 @@ class _Forgetting:
 
     def _references(self) -> Iterator[None]:
         """Delete the rows that refer to the conversation or the contact, in whichever app."""
+        yield from self._merges()
         for row in filter(None, (self.conversation, self.contact)):
             for relation in row._meta.get_fields(include_hidden=True):
                 if isinstance(relation, models.ForeignObjectRel) and relation.related_model not in OWN_STEP:
                     manager: Any = relation.related_model._default_manager
                     yield from self._delete_rows(manager.filter(**{relation.field.name: row}))
-        yield from self._delete_rows(ContactMerge.objects.filter(merged_id=self.contact.pk))
+
+    def _merges(self) -> Iterator[None]:
+        """Delete the merges of the contact, and the files that only taking them back would restore."""
+        merges = ContactMerge.objects.filter(Q(contact=self.contact) | Q(merged_id=self.contact.pk))
+        for name in files_of_merges(merges):  # before the rows, as in `_delete_messages`
+            if not name.startswith(f"{LIBRARY}/"):
+                default_storage.delete(name)
+                self.receipt.files += 1
+        yield from self._delete_rows(merges)
 
     def _events(self) -> Iterator[None]:
         """Delete the conversation's events with their deliveries."""

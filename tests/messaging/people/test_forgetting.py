@@ -208,6 +208,32 @@ def test_a_contact_that_is_being_forgotten_is_merged_with_nobody(person, session
     assert list(Contact.objects.filter(pk__in=[person.pk, other.pk])) == [other]
 
 
+def test_the_files_of_messages_that_a_merge_has_removed_are_deleted(person, session):
+    other = Contact.objects.create(session=session, name="Her other phone")
+    same = {"direction": "inbound", "author": "contact", "status": "handled", "text": SECRET, "kind": "image"}
+    for contact in (person, other):
+        own, _ = Conversation.objects.get_or_create(session=session, contact=contact)
+        message = Message.objects.create(
+            session=session, conversation=own, sender=contact, provider_message_id="3EB0SAME", **same
+        )
+        media = Media.objects.create(message=message, filename="c.png")
+        media.file.save("c.png", ContentFile(SECRET.encode()))
+    again = Message.objects.create(
+        session=session, conversation=own, sender=other, provider_message_id="3EB0SENT", **same
+    )
+    Message.objects.create(
+        session=session, conversation=person.conversation, sender=person, provider_message_id="3EB0SENT", **same
+    )
+    library = default_storage.save("library/menu.png", ContentFile(b"menu"))
+    Media.objects.create(message=again, filename="menu.png", file=library)
+    assert merge_contacts(keep=person, lose=other) is not None
+    assert Media.objects.filter(message__conversation__contact=person).exclude(file="").count() == 2
+    assert len(files()) == 7
+    receipt = forget(person)
+    assert [path.read_bytes() for path in files()] == [b"menu"]
+    assert receipt.files == 6
+
+
 def test_a_merge_into_a_contact_that_is_being_forgotten_is_not_taken_back(person, session):
     lost = Contact.objects.create(session=session, name="Her other phone", phone="+5521966665555")
     merge = merge_contacts(keep=person, lose=lost)
