@@ -50,13 +50,24 @@ DO $$ DECLARE item record; BEGIN
 END $$;
 CREATE EXTENSION IF NOT EXISTS vector;
 """
-# What was to be sent when the backup was made has most likely been sent since: a person decides. Nobody holds a lease.
+# What was to be sent when the backup was made has most likely been sent since: a person decides. What waited for an
+# answer is answered only if it is as recent as a message must be that arrives now. Nobody holds a lease. The backup may
+# be of any earlier version: these columns exist since the first migrations.
 SETTLE = """
 SET search_path = public;
 UPDATE messaging_conversation SET lease_token = NULL, lease_expires_at = NULL WHERE lease_token IS NOT NULL;
 UPDATE messaging_message SET status = 'unconfirmed', error_code = 'restored',
        error = 'Restored from a backup: it may have been sent since.'
  WHERE direction = 'outbound' AND status IN ('queued', 'sending');
+UPDATE messaging_message SET status = 'handled', unanswered = 'stale'
+  FROM sessions_app_whatsappsession session
+  JOIN sessions_app_agentprofile profile ON profile.id = session.agent_profile_id
+ WHERE session.id = session_id AND direction = 'inbound' AND messaging_message.status = 'received'
+   AND said_at < now() - make_interval(secs => profile.max_answer_age_s);
+UPDATE messaging_conversation SET due_at = NULL, burst_started_at = NULL
+ WHERE (due_at IS NOT NULL OR burst_started_at IS NOT NULL)
+   AND NOT EXISTS (SELECT FROM messaging_message
+                    WHERE conversation_id = messaging_conversation.id AND status = 'received');
 COMMENT ON TABLE messaging_message IS 'restore {id}';
 COMMIT;
 """

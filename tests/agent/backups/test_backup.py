@@ -58,6 +58,56 @@ def test_an_encrypted_backup_restores_only_with_its_passphrase(source: Path, emp
     assert received(empty) == received(source)
 
 
+# Three conversations: what waits came long ago, just now, and both.
+WAITING = """
+from datetime import timedelta
+from django.utils import timezone
+from messaging.models import Conversation, Message
+now = timezone.now()
+Message.objects.filter(status="received").update(status="handled")
+Conversation.objects.update(due_at=None, burst_started_at=None, control="agent")
+for ages, conversation in zip([["2h"], [""], ["2h", ""]], Conversation.objects.order_by("id")[:3]):
+    for age in ages:
+        Message.objects.create(
+            session=conversation.session, conversation=conversation, direction="inbound", author="contact",
+            status="received", text=f"waits {age}", said_at=now - timedelta(hours=2 if age else 0)
+        )
+    Conversation.objects.filter(pk=conversation.pk).update(due_at=now, burst_started_at=now)
+conversation.session.agent_profile.__class__.objects.update(max_answer_age_s=3600)
+"""
+WHAT_WAITS = """
+import json
+from messaging.models import Conversation, Message
+print(json.dumps([
+    [row.due_at is not None, row.burst_started_at is not None, list(
+        row.messages.filter(text__startswith="waits").order_by("said_at").values_list("status", "unanswered")
+    )]
+    for row in Conversation.objects.order_by("id")[:3]
+]))
+"""
+
+
+def test_what_has_waited_for_too_long_is_not_answered_after_a_restore(
+    prepared_data: Path, empty: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = installation(tmp_path_factory.mktemp("waiting"), prepared_data, messages=50)
+    path = tmp_path / "old.backup"
+    done = manage(source, "shell", "--no-imports", "-c", WAITING)
+    assert done.returncode == 0, done.stderr
+    assert manage(source, "backup", path).returncode == 0
+    assert manage(empty, "restore", path).returncode == 0
+
+    done = manage(empty, "shell", "--no-imports", "-c", WHAT_WAITS)
+
+    assert done.returncode == 0, done.stderr
+    stale, fresh = ["handled", "stale"], ["received", ""]
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        [False, False, [stale]],
+        [True, True, [fresh]],
+        [True, True, [stale, fresh]],
+    ]
+
+
 def rewritten(backup: Path, path: Path, *, manifest: dict | None = None, extra: str = "", damage: bool = False) -> Path:
     """Write a changed copy of the backup."""
     with tarfile.open(backup) as old, tarfile.open(path, "w") as new:
