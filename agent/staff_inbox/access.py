@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from accounts.admin_pages import is_operator, staff_user
+from messaging import control
 from messaging.models import Conversation
 from whatsapp_agent.errors import AppError, Forbidden, NotFound
 
@@ -72,3 +73,11 @@ def visible_conversation(request: HttpRequest, conversation_id: UUID) -> Convers
     if conversation is None:
         raise NotFound(_("There is no such conversation, or it was merged into another one."))
     return conversation
+
+
+def hold_visible_conversation(request: HttpRequest, conversation_id: UUID) -> Conversation:
+    """Lock a conversation until the end of the transaction and return it as it is now: what the writer has seen is
+    compared with nothing older. Raises NotFound, before it locks, for one that the user may not see."""
+    visible_conversation(request, conversation_id)
+    control.hold(conversation_id)
+    return visible_conversation(request, conversation_id)

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 
 from accounts.admin_pages import is_administrator, staff_user
 from accounts.models import User
-from agent.staff_inbox.access import part, visible_conversation
+from agent.staff_inbox.access import hold_visible_conversation, part, visible_conversation
 from commands import run
 from commands.callers import caller_of_user
 from commands.models import CommandRun
@@ -24,11 +24,11 @@ from commands.parsing import read_command
 from messaging import control, teamwork
 from messaging.history.facts import remember
 from messaging.leases import answer_again
-from messaging.media.files import take
+from messaging.media.files import NewFile, take
 from messaging.models import Contact, Conversation, Fact, Message, Turn
 from messaging.outbound import conversation_by_phone, parse_recipient, send_again, send_media, send_text
-from sessions_app.models import WhatsAppSession
-from sessions_app.profiles import change_profile
+from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.profiles import change_profile, lock_profiles
 from whatsapp_agent.errors import Conflict, Forbidden, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
 
@@ -52,25 +52,32 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
             raise InvalidInput(_("A command takes no file. Remove the file, or change the text."))
         return JsonResponse({"said": _run_command(text, conversation=conversation, by=by).text})
     key = _uuid(request.POST.get("key", ""))
+    try:
+        file = take(upload, name=upload.name or "", size_bytes=upload.size or 0) if upload else None
+        with transaction.atomic():
+            said = _send(request, hold_visible_conversation(request, conversation_id), text=text, file=file, key=key)
+    except IntegrityError as exc:
+        raise Conflict(_("This message was sent already.")) from exc
+    return JsonResponse({"said": said})
+
+
+def _send(
+    request: HttpRequest, conversation: Conversation, *, text: str, file: NewFile | None, key: UUID | None
+) -> str:
+    by = staff_user(request)
     earlier = Message.objects.filter(pk=key).first() if key else None
     if earlier is not None and (earlier.conversation_id, earlier.sent_by_id) == (conversation.pk, by.pk):
-        return JsonResponse({"said": ""})
+        return ""
     _check_epoch(request, conversation)
     quoted_id = _uuid(request.POST.get("quoted", ""))
     quoted = Message.objects.filter(conversation=conversation, pk=quoted_id).first() if quoted_id else None
     takes_over = conversation.control == Conversation.Control.AGENT  # sending loads the conversation again
-    try:
-        with transaction.atomic():
-            options: dict[str, Any] = {"conversation": conversation, "by": by, "quoted": quoted, "message_id": key}
-            if upload:
-                file = take(upload, name=upload.name or "", size_bytes=upload.size or 0)
-                send_media(file=file, caption=text, **options)
-            else:
-                send_text(text=text, **options)
-    except IntegrityError as exc:
-        raise Conflict(_("This message was sent already.")) from exc
-    said = _("You have taken over: the agent is silent here until you release it.") if takes_over else ""
-    return JsonResponse({"said": said})
+    options: dict[str, Any] = {"conversation": conversation, "by": by, "quoted": quoted, "message_id": key}
+    if file:
+        send_media(file=file, caption=text, **options)
+    else:
+        send_text(text=text, **options)
+    return _("You have taken over: the agent is silent here until you release it.") if takes_over else ""
 
 
 def _run_command(text: str, *, conversation: Conversation, by: User) -> CommandRun:
@@ -134,13 +141,15 @@ def start(request: HttpRequest) -> HttpResponse:
 @require_POST
 @part
 def act(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
-    """Do one of ACTIONS in a conversation."""
-    conversation = visible_conversation(request, conversation_id)
-    action = ACTIONS.get(name)
-    if action is None:
-        raise NotFound
-    said = action(request, conversation)
-    _log(request, conversation, f"Inbox: {name}.")
+    """Do one of ACTIONS in a conversation. What the writer has seen is checked under a lock where it decides."""
+    load = hold_visible_conversation if name in HELD else visible_conversation
+    with transaction.atomic():
+        conversation = load(request, conversation_id)
+        action = ACTIONS.get(name)
+        if action is None:
+            raise NotFound
+        said = action(request, conversation)
+        _log(request, conversation, f"Inbox: {name}.")
     return JsonResponse({"said": said or ""})
 
 
@@ -285,7 +294,8 @@ def _add_instruction(request: HttpRequest, conversation: Conversation, *, text: 
     line = " ".join(text.split())
     if not line:
         raise InvalidInput(_("Write what the agent should know."))
-    profile = conversation.session.agent_profile
+    lock_profiles()
+    profile = AgentProfile.objects.get(pk=conversation.session.agent_profile_id)
     if request.POST.get("version", "") not in {"", str(profile.version)}:
         raise Conflict(_("Meanwhile someone changed the profile. Look, then try again."))
     instructions = f"{profile.instructions.rstrip()}\n{line}".strip()
@@ -309,6 +319,8 @@ ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
     "settle": _settle,
     "correct": _correct,
 }
+# Compare what the writer has seen with the conversation, and change it.
+HELD = {"control", "assign", "labels", "done", "snooze"}
 
 
 def _uuid(text: str) -> UUID | None:

@@ -16,6 +16,7 @@ from messaging.media.reading import FORMATS
 from messaging.models import Knowledge, KnowledgePart
 from messaging.search.words import forms_of, split_words
 from sessions_app.models import AgentProfile
+from sessions_app.profiles import lock_profiles
 from whatsapp_agent.errors import Conflict, InvalidInput
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.single_line import single_line_error
@@ -49,6 +50,7 @@ def create_knowledge(
     """Store a question with its answer, or a document. Raises InvalidInput, and Conflict for too many."""
     knowledge = Knowledge(agent_profile=agent_profile, kind=kind, is_enabled=is_enabled, changed_by=by)
     knowledge.title, knowledge.text = _valid_title(title), _valid_text(text)
+    lock_profiles()  # before any row: of two at once, both could find room, or leave `has_knowledge` wrong
     knowledge.save()
     _index(knowledge)
     return knowledge
@@ -57,6 +59,7 @@ def create_knowledge(
 @transaction.atomic
 def change_knowledge(knowledge: Knowledge, *, by: User | None = None, **changes: Any) -> Knowledge:
     """Change title, text, kind or whether it is enabled. Raises as `create_knowledge`."""
+    lock_profiles()
     if "title" in changes:
         knowledge.title = _valid_title(changes["title"])
     if "text" in changes:
@@ -72,6 +75,7 @@ def change_knowledge(knowledge: Knowledge, *, by: User | None = None, **changes:
 @transaction.atomic
 def delete_knowledge(knowledge: Knowledge) -> None:
     """Delete an entry: no answer uses it from now on."""
+    lock_profiles()
     profile_id = knowledge.agent_profile_id
     knowledge.delete()
     _mark_profile(profile_id)
@@ -152,6 +156,7 @@ def index_all() -> int:
     count = 0
     for knowledge in Knowledge.objects.iterator():
         with transaction.atomic():
+            lock_profiles()
             _index(knowledge)
         count += 1
     return count

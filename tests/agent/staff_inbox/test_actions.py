@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -12,6 +13,8 @@ from django.utils import timezone
 from accounts.models import User
 from messaging.models import Conversation, Message, Note
 from sessions_app.models import Membership, WhatsAppSession
+from sessions_app.profiles import change_profile
+from tests.support.background import BackgroundCall
 from tests.support.messaging.admin import LogIn, create_outbound
 
 ACTIONS = [
@@ -207,3 +210,41 @@ def test_a_conversation_is_put_aside_until_a_time_on_the_readers_clock(
         at = timezone.localtime(conversation.snoozed_until) if conversation.snoozed_until else None
     assert answer.status_code == status
     assert (f"{at:%Y-%m-%dT%H:%M}" if at else None) == (until if status == 200 else None)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("name", "values", "meanwhile"), [
+    ("labels", {"labels": "mine", "seen_labels": ""}, {"labels": ["of a colleague"]}),
+    ("control", {"to": "human", "epoch": "0"}, {"control": "muted", "control_epoch": 1}),
+    ("reply", {"text": "Hi", "epoch": "0"}, {"control": "muted", "control_epoch": 1}),
+])  # fmt: skip
+def test_what_a_colleague_is_changing_at_this_moment_is_not_overwritten(
+    conversation: Conversation, staff_member: User, log_in: LogIn, name: str, values: dict[str, str],
+    meanwhile: dict[str, Any],
+) -> None:  # fmt: skip
+    client = log_in(staff_member)
+    route = ("inbox-reply", [conversation.pk]) if name == "reply" else ("inbox-act", [conversation.pk, name])
+    with transaction.atomic():
+        Conversation.objects.filter(pk=conversation.pk).update(**meanwhile)
+        call = BackgroundCall(lambda: client.post(reverse(route[0], args=route[1]), values))
+        call.wait_for_lock()
+    answer = call.result()
+    conversation.refresh_from_db()
+    assert (answer.status_code, Message.objects.count()) == (409, 0)
+    assert {field: getattr(conversation, field) for field in meanwhile} == meanwhile
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_corrections_at_once_both_become_instructions(
+    conversation: Conversation, admin: User, log_in: LogIn
+) -> None:
+    client, message = log_in(admin), create_outbound(conversation, status="sent")
+    profile = conversation.session.agent_profile
+    values = {"row": str(message.pk), "as": "instruction", "text": "Second"}
+    with transaction.atomic():
+        change_profile(profile=profile, instructions="First")
+        call = BackgroundCall(lambda: client.post(reverse("inbox-act", args=[conversation.pk, "correct"]), values))
+        call.wait_for_lock()
+    assert call.result().status_code == 200
+    profile.refresh_from_db()
+    assert profile.instructions == "First\nSecond"

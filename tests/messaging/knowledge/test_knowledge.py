@@ -5,6 +5,7 @@ from io import BytesIO
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
 from django.urls import reverse
 
 from agent.turns.prompt import MAX_KNOWLEDGE_TOKENS, build_prompt, to_lines
@@ -17,6 +18,7 @@ from messaging.models import Knowledge, KnowledgePart, Turn
 from sessions_app import drafts
 from sessions_app.models import AgentProfile
 from tests.conftest import as_user
+from tests.support.background import BackgroundCall
 from tests.support.messaging.api import NOBODYS_ID, V1, get, post
 from whatsapp_agent.errors import Conflict, InvalidInput
 
@@ -228,3 +230,27 @@ def test_staff_who_are_no_administrators_only_read_it(profile, session, staff_me
 
 def test_a_document_is_read_from_any_stream(settings):
     assert entries.read_document(BytesIO(b"Hello"), name="a.txt", size_bytes=5) == "Hello"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_texts_stored_at_once_only_one_finds_the_last_room(profile, monkeypatch):
+    monkeypatch.setattr(entries, "MAX_PARTS", 1)
+    with transaction.atomic():
+        know(profile)
+        call = BackgroundCall(lambda: know(profile, title="Second"))
+        call.wait_for_lock()
+    with pytest.raises(Conflict):
+        call.result()
+    assert titles(profile, "rio") == ["Do you deliver to Rio?"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_answer_stored_while_the_last_one_is_deleted_is_found(profile):
+    first = know(profile)
+    with transaction.atomic():
+        entries.delete_knowledge(first)
+        call = BackgroundCall(lambda: know(AgentProfile.objects.get(pk=profile.pk), title="Second"))
+        call.wait_for_lock()
+    call.result()
+    profile.refresh_from_db()
+    assert (profile.has_knowledge, titles(profile, "second")) == (True, ["Second"])
