@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from accounts.models import Role, User
+from whatsapp_agent.errors import AppError
 from whatsapp_agent.text.single_line import single_line_error
 
 
@@ -75,6 +76,38 @@ class OperatorAdmin:
         return is_operator(request)
 
 
+class RefusedForm:
+    """A model form that is not valid, because a service refused what it holds."""
+
+    refusal: AppError
+
+    def clean(self: Any) -> Any:
+        cleaned = super().clean()  # type: ignore[misc]
+        self.add_error(self.refusal.field if self.refusal.field in self.fields else None, str(self.refusal))
+        return cleaned
+
+
+class RefusalAdmin:
+    """Shows the page again, with what was typed and the reason, when a service refuses to save it.
+
+    The transaction of the first try is over by then, and nothing of it is left.
+    """
+
+    def changeform_view(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)  # type: ignore[misc]
+        except AppError as exc:
+            if request.method != "POST":
+                raise
+            request.refusal = exc
+            return super().changeform_view(request, *args, **kwargs)  # type: ignore[misc]
+
+    def get_form(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(request, *args, **kwargs)  # type: ignore[misc]
+        refusal = getattr(request, "refusal", None)
+        return type(form)(form.__name__, (RefusedForm, form), {"refusal": refusal}) if refusal else form
+
+
 class SingleLineForm:
     """A model form that takes a text of one line as the API does. What is not changed is not checked."""
 
@@ -96,11 +129,11 @@ def _model_field(model: type[models.Model], name: str) -> Any:
         return None
 
 
-class SingleLineAdmin:
+class SingleLineAdmin(RefusalAdmin):
     """Checks texts of one line by the rule of the API. Every admin page with fields to write has it."""
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
-        form = super().get_form(*args, **kwargs)  # type: ignore[misc]
+        form = super().get_form(*args, **kwargs)
         return type(form)(form.__name__, (SingleLineForm, form), {})
 
 

@@ -25,6 +25,9 @@ class LibraryFileForm(forms.ModelForm):
         model = LibraryFile
         fields = ["agent_profile", "name", "description"]
 
+    def validate_constraints(self) -> None:
+        """The service refuses a name that is taken, beside its field."""
+
     def clean_upload(self) -> Any:
         upload = self.cleaned_data["upload"]
         try:

@@ -22,11 +22,14 @@ from sessions_app.models import WhatsAppSession
 
 
 class SavedReplyForm(forms.ModelForm):
-    """Checks through the service, so that a refusal is shown beside its field."""
+    """What the service `messaging.teamwork.saved_replies` is given."""
 
     class Meta:
         model = SavedReply
         fields = ["session", "shortcut", "text"]
+
+    def validate_constraints(self) -> None:
+        """The service refuses a shortcut that is taken, beside its field."""
 
     def clean_shortcut(self) -> str:
         return cast(str, self.cleaned_data["shortcut"]).removeprefix("/")
@@ -62,3 +65,12 @@ class SavedReplyAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAdmi
             kwargs["queryset"] = WhatsAppSession.objects.visible_to(request.user).live()
             kwargs["required"] = not is_administrator(request)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: SavedReply, form: Any, change: bool) -> None:
+        """Save through the service, which refuses a shortcut that is taken."""
+        values = {name: form.cleaned_data[name] for name in ("shortcut", "text")}
+        if change:
+            saved_replies.change_reply(obj, by=staff_user(request), **values)
+        else:
+            session = form.cleaned_data["session"]
+            obj.pk = saved_replies.create_reply(by=staff_user(request), session=session, **values).pk

@@ -96,6 +96,17 @@ def test_a_new_profile_has_a_first_version(bridges: None, admin: User, log_in: L
     assert (answer.status_code, made.versions.get().changed_by) == (302, admin)
 
 
+def test_a_profile_is_not_given_a_name_that_is_taken(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
+    other, client = profiles.create_profile(name="Night shift"), log_in(admin)
+    for page in (_page(other), reverse("admin:sessions_app_agentprofile_add")):
+        form = client.get(page).context["adminform"].form
+        values = {name: "" if (value := form[name].value()) is None else value for name in form.fields}
+        answer = client.post(page, values | {"name": profile.name})
+        assert answer.status_code == 200
+        assert answer.context["adminform"].form.errors["name"] == ["A profile with this name exists already."]
+    assert AgentProfile.objects.filter(name=profile.name).count() == 1
+
+
 def test_making_a_profile_the_default_unsets_the_previous_one(
     profile: AgentProfile, admin: User, log_in: LogIn
 ) -> None:

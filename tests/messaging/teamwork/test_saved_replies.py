@@ -133,3 +133,4 @@ def test_a_shortcut_that_is_taken_is_an_error_beside_its_field(admin, log_in):
     create(admin)
     answer = log_in(admin).post("/admin/messaging/savedreply/add/", {"session": "", "shortcut": "Hours", "text": "x"})
     assert (answer.status_code, SavedReply.objects.count()) == (200, 1)
+    assert answer.context["adminform"].form.errors == {"shortcut": ["This shortcut is taken."]}
