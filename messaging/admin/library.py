@@ -25,8 +25,10 @@ class LibraryFileForm(forms.ModelForm):
         model = LibraryFile
         fields = ["agent_profile", "name", "description"]
 
-    def validate_constraints(self) -> None:
-        """The service refuses a name that is taken, beside its field."""
+    def _get_validation_exclusions(self) -> set[str]:
+        """The service says beside its field that a name is taken; the constraint would only say its own name."""
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return exclusions | {"name"}
 
     def clean_upload(self) -> Any:
         upload = self.cleaned_data["upload"]

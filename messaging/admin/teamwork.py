@@ -28,8 +28,10 @@ class SavedReplyForm(forms.ModelForm):
         model = SavedReply
         fields = ["session", "shortcut", "text"]
 
-    def validate_constraints(self) -> None:
-        """The service refuses a shortcut that is taken, beside its field."""
+    def _get_validation_exclusions(self) -> set[str]:
+        """The service says beside its field that a shortcut is taken; the constraint would only say its own name."""
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return exclusions | {"shortcut"}
 
     def clean_shortcut(self) -> str:
         return cast(str, self.cleaned_data["shortcut"]).removeprefix("/")
