@@ -33,10 +33,6 @@ from whatsapp_agent.errors import InvalidInput
 log = structlog.get_logger(__name__)
 
 Status, Reason = ContactMerge.Status, ContactMerge.Reason
-CONTROL_COLUMNS = frozenset(
-    {"control", "control_until", "control_reason", "control_epoch", "controlled_by_id", "due_at", "burst_started_at"}
-)
-COUNTERS = frozenset({"inbound_count", "unread_count", "summary_version"})
 CANCELLED = {"status": Message.Status.CANCELLED, "error_code": "taken_over", "error": "A person took over first."}
 NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
 
@@ -77,8 +73,8 @@ def merge_contacts(
         is_blocked=keep.is_blocked or lose.is_blocked,
         is_allowed=keep.is_allowed or lose.is_allowed,
     )
-    proposals = ContactMerge.objects.filter(merged_id=lose.pk, status=Status.PROPOSED).exclude(contact=keep)
-    journal.change(proposals, merged_id=keep.pk)  # they are about the contact that has everything of it now
+    others = ContactMerge.objects.filter(merged_id=lose.pk).exclude(status=Status.MERGED).exclude(contact=keep)
+    journal.change(others, merged_id=keep.pk)  # they are about the contact that has everything of it now
     journal.delete(Contact.objects.filter(pk=lose.pk))
     merge.session_id, merge.contact, merge.merged_id = keep.session_id, keep, lose.pk
     merge.merged_name, merge.merged_phone = lose.name, lose.phone

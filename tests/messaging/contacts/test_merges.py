@@ -15,7 +15,7 @@ from agent.bridges.events import AliasKind, ChatAddress
 from messaging import control
 from messaging.contacts.lookup import record_changed_id, resolve_contact
 from messaging.contacts.merging import merge_contacts
-from messaging.contacts.proposals import AlreadyDecided, ContactGone, accept_merge, refuse_merge
+from messaging.contacts.proposals import AlreadyDecided, ContactGone, accept_merge, join, refuse_merge
 from messaging.contacts.unmerging import NotMerged, NotTheLatest, unmerge
 from messaging.models import Contact, ContactMerge, Conversation, Event, Message
 from messaging.search.ranking import search
@@ -296,6 +296,31 @@ def test_an_accepted_proposal_is_the_merge(two: Any, member: User):
     merge = accept_merge(proposal=proposal, by=member)
 
     assert (merge.pk, merge.status, merge.decided_by, merge.reason) == (proposal.pk, "merged", member, "phones")
+
+
+@pytest.mark.parametrize("is_undone", [True, False])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_that_contacts_are_two_people_holds_for_the_one_that_either_is_merged_into(
+    session: WhatsAppSession, two: Any, is_undone: bool, is_kept: bool
+):
+    keep, lose = two
+    third = Contact.objects.create(session=session, name="Bia")
+    pair = (lose, third) if is_kept else (third, lose)
+    if is_undone:
+        wrong = merge_contacts(keep=pair[0], lose=pair[1])
+        assert wrong is not None
+        unmerge(merge=wrong)
+    else:
+        refuse_merge(proposal=proposal_of(*pair))
+
+    merge = merge_contacts(keep=keep, lose=lose)
+    join(keep=keep, other=third)
+
+    assert set(Contact.objects.all()) == {keep, third}
+    assert merge is not None
+    unmerge(merge=merge)
+    assert ContactMerge.objects.of_pair(third.pk, lose.pk).count() == 1
+    assert not ContactMerge.objects.of_pair(third.pk, keep.pk).exists()
 
 
 # --- API ------------------------------------------------------------------------------------------------
