@@ -96,8 +96,12 @@ class Bridge:
     """A zapw that accepts every send and calls `on_send` with recipient and time."""
 
     CONNECTED = response(
-        b'{"status":"success","data":[{"id":"sales","status":"connected","phoneNumber":"5511999990000","name":"Bench",'
-        b'"createdAt":"2026-11-22T22:35:16.727Z","connectedAt":"2026-11-22T22:35:17.573Z"}]}'
+        b'{"status":"success","data":[%b]}'
+        % b",".join(
+            b'{"id":"%b","status":"connected","phoneNumber":"%b","name":"Bench",'
+            b'"createdAt":"2026-11-22T22:35:16.727Z","connectedAt":"2026-11-22T22:35:17.573Z"}' % each
+            for each in ((b"sales", b"5511999990000"), (b"paced", b"5511999990002"))
+        )
     )
 
     def __init__(self, on_send: Callable[[int, float], None]) -> None:

@@ -99,6 +99,7 @@ async def measure(data_dir: Path) -> str:
                 "From message to answer (s); marks: nothing hangs, a bridge hangs, a model hangs too",
                 {"": sorted(took)},
                 marks=marks,
+                x_ticks=(0, 30, 60, 90, 120),
             ),
             Panel(
                 "Sends of a session with 60 a minute, two processes, over seconds", {"sent": sends, "60 a minute": even}
