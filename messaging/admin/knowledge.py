@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget
 from accounts.admin_pages import FastChangeList, SingleLineAdmin, StaffOnlyAdmin, is_administrator, staff_user
 from messaging.knowledge import entries
 from messaging.models import Knowledge
+from sessions_app.admin import VisibleProfilesFilter
 from sessions_app.models import AgentProfile
 from whatsapp_agent.errors import AppError
 
@@ -60,7 +61,7 @@ class KnowledgeAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAdmin
     form = KnowledgeForm
     list_display = ["title", "kind", "agent_profile", "is_enabled", "updated_at"]
     list_select_related = ["agent_profile"]
-    list_filter = ["agent_profile", "kind", "is_enabled"]
+    list_filter = [("agent_profile", VisibleProfilesFilter), "kind", "is_enabled"]
     search_fields = ["title", "text"]
     ordering = ["-updated_at"]
 

@@ -14,6 +14,7 @@ from accounts.admin_pages import FastChangeList, SingleLineAdmin, StaffOnlyAdmin
 from messaging.library import entries
 from messaging.media.files import take
 from messaging.models import LibraryFile
+from sessions_app.admin import VisibleProfilesFilter
 from sessions_app.models import AgentProfile
 from whatsapp_agent.errors import AppError
 
@@ -50,7 +51,7 @@ class LibraryFileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAdm
 
     list_display = ["name", "agent_profile", "filename", "mime_type", "size_bytes", "created_at"]
     list_select_related = ["agent_profile"]
-    list_filter = ["agent_profile"]
+    list_filter = [("agent_profile", VisibleProfilesFilter)]
     search_fields = ["name", "description", "filename"]
     ordering = ["name"]
 

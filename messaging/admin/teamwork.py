@@ -18,6 +18,7 @@ from accounts.admin_pages import (
 )
 from messaging.models import SavedReply
 from messaging.teamwork import saved_replies
+from sessions_app.admin import VisibleSessionsFilter
 from sessions_app.models import WhatsAppSession
 
 
@@ -44,7 +45,7 @@ class SavedReplyAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAdmi
     form = SavedReplyForm
     list_display = ["__str__", "text", "session", "updated_at"]
     search_fields = ["shortcut", "text"]
-    list_filter = ["session"]
+    list_filter = [("session", VisibleSessionsFilter)]
     ordering = ["shortcut"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SavedReply]:

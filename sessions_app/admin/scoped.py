@@ -8,7 +8,9 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 
 from accounts.admin_pages import StaffOnlyAdmin, is_administrator
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import AgentProfile, WhatsAppSession
+
+MAX_CHOICES = 200
 
 
 class VisibleSessionsFilter(RelatedFieldListFilter):
@@ -16,7 +18,15 @@ class VisibleSessionsFilter(RelatedFieldListFilter):
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
         visible = WhatsAppSession.objects.visible_to(request.user).order_by("name")
-        return [(session.pk, name_at_bridge(session)) for session in visible.select_related("bridge")[:200]]
+        return [(session.pk, name_at_bridge(session)) for session in visible.select_related("bridge")[:MAX_CHOICES]]
+
+
+class VisibleProfilesFilter(RelatedFieldListFilter):
+    """Offer only the agent profiles that the user may see, without drafts."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
+        visible = AgentProfile.objects.visible_to(request.user).order_by("name")
+        return list(visible.values_list("pk", "name")[:MAX_CHOICES])
 
 
 def name_at_bridge(session: WhatsAppSession) -> str:

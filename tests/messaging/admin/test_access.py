@@ -12,7 +12,9 @@ from messaging.models import (
     Conversation,
     Message,
 )
+from sessions_app.drafts import save_draft
 from sessions_app.models import WhatsAppSession
+from sessions_app.profiles import create_profile
 from tests.support.messaging.admin import MODELS, LogIn, empty_inline, list_url, page_url
 
 
@@ -119,9 +121,26 @@ def test_a_user_who_is_not_staff_is_asked_to_log_in(
     assert (answer.status_code, answer.headers["Location"].startswith(reverse("admin:login"))) == (302, True)
 
 
-def test_filters_show_no_names_of_other_sessions(session: WhatsAppSession, staff_stranger: User, log_in: LogIn) -> None:
+@pytest.mark.parametrize("model", ["message", "savedreply", "knowledge", "libraryfile"])
+def test_filters_show_no_names_of_other_sessions_or_profiles(
+    session: WhatsAppSession, staff_stranger: User, log_in: LogIn, model: str
+) -> None:
     WhatsAppSession.objects.filter(pk=session.pk).update(name="secret-project")
-    assert "secret-project" not in log_in(staff_stranger).get(list_url("message")).content.decode()
+    create_profile(name="secret-project of others")
+    assert "secret-project" not in log_in(staff_stranger).get(list_url(model)).content.decode()
+
+
+@pytest.mark.parametrize("model", ["knowledge", "libraryfile"])
+def test_a_filter_offers_each_visible_profile_once_and_no_draft(
+    session: WhatsAppSession, admin: User, log_in: LogIn, model: str
+) -> None:
+    save_draft(profile=create_profile(name="Night shift"), purpose="Sales")
+    (offered,) = [
+        spec.lookup_choices
+        for spec in log_in(admin).get(list_url(model)).context["cl"].filter_specs
+        if spec.title == "agent profile"
+    ]
+    assert [name for _, name in offered] == [session.agent_profile.name, "Night shift"]
 
 
 def test_a_foreign_session_cannot_be_probed_through_a_filter(
