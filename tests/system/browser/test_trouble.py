@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.application import Application
 from tests.support.browser import PHONE, StaffBrowser
@@ -50,6 +50,23 @@ def test_a_lost_network_is_shown_at_once_and_the_reply_is_sent_once_it_is_back(o
     expect(opened.locator("#trouble")).to_be_hidden()
     opened.press("#text", "Enter")
     expect(opened.locator(".bubble.by-staff")).to_have_count(1)
+
+
+def test_a_reply_edited_after_its_answer_was_lost_is_sent_too(opened: Page, contact: Any) -> None:
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    opened.route("**/reply/", lose_the_answer, times=1)
+    opened.fill("#text", "On Monday")
+    opened.press("#text", "Enter")
+    expect(opened.locator("#said")).to_contain_text("No connection")
+    expect(opened.locator("#text")).to_have_value("On Monday")
+    opened.fill("#text", "On Tuesday")
+    opened.press("#text", "Enter")
+    expect(opened.locator(".bubble.by-staff", has_text="On Tuesday")).to_have_count(1)
+    expect(opened.locator(".bubble.by-staff", has_text="On Monday")).to_have_count(1)
+    expect(opened.locator("#text")).to_have_value("")
 
 
 def test_a_message_that_the_bridge_refuses_is_sent_again_by_a_click(opened: Page, contact: Any, zapw: FakeZapw) -> None:

@@ -11,12 +11,18 @@ const REPLIES_MS = 150;
 const text = $("text");
 const draftKey = `inbox draft ${page.user} ${page.open}`;
 let messageKey = newKey();
+let tried = null; // what was sent under this key, perhaps in vain
 let quoted = "";
 let attached = null;
 let repliesTimer = 0;
 
 function newKey() {
   return crypto.randomUUID?.() ?? "";
+}
+
+function renewKey() {
+  messageKey = newKey();
+  tried = null;
 }
 
 export function grow() {
@@ -46,7 +52,7 @@ function readDraft() {
 
 function clear() {
   text.value = "";
-  messageKey = newKey();
+  renewKey();
   quote("", "");
   attach(null);
   closeReplies();
@@ -81,6 +87,10 @@ export function insert(piece) {
 
 async function submitText(url) {
   if (!text.value.trim() && !attached) return;
+  const content = [url, text.value, quoted, attached];
+  // The server may have what was tried, though its answer was lost: under the same key it takes nothing else.
+  if (tried?.some((each, index) => each !== content[index])) renewKey();
+  tried = content;
   const form = new FormData();
   form.set("text", text.value);
   form.set("key", messageKey);
@@ -93,7 +103,7 @@ async function submitText(url) {
     const { said } = await post(url, form);
     say(said);
     if (text.value === sent) clear();
-    else messageKey = newKey(); // what was typed meanwhile is the next message
+    else renewKey(); // what was typed meanwhile is the next message
     if (page.past) location.href = location.pathname;
     toEnd();
   } catch (error) {
