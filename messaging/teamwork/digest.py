@@ -49,7 +49,7 @@ def _mail(user: User) -> int:
     waiting = waiting_unseen(user)
     if not waiting:
         return 0
-    until = max(conversation.last_message_at for conversation in waiting if conversation.last_message_at)
+    until = max(conversation.last_message_at for conversation in waiting[:MAX_LISTED] if conversation.last_message_at)
     mine = User.objects.filter(pk=user.pk, digest_until=user.digest_until)
     if not mine.update(digest_until=until):
         return 0  # another process mails it

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from messaging.models import Conversation
+from messaging.models import Contact, Conversation
 from messaging.teamwork import digest
 from tests.conftest import as_user
 
@@ -119,6 +119,19 @@ def test_what_nobody_looked_at_is_mailed_once(waiting):
     assert (sent.to, "1 conversation waits" in sent.subject, str(waiting.pk) in sent.body) == (
         ["member@example.com"], True, True,
     )  # fmt: skip
+
+
+def test_what_is_too_much_for_one_mail_is_in_the_next(waiting, monkeypatch):
+    monkeypatch.setattr(digest, "MAX_LISTED", 1)
+    contact = Contact.objects.create(session=waiting.session, name="Later")
+    later = Conversation.objects.create(
+        session=waiting.session, contact=contact, address="5511900000002@s.whatsapp.net", needs_attention=True,
+        unread_count=1, last_message_at=timezone.now() - timedelta(minutes=30),
+    )  # fmt: skip
+    assert [digest.mail_digests() for _ in range(3)] == [1, 1, 0]
+    listed = [[str(each.pk) in sent.body for each in (waiting, later)] for sent in mail.outbox]
+    assert listed == [[True, False], [False, True]]
+    assert ["1+ conversation" in sent.subject for sent in mail.outbox] == [True, False]
 
 
 def test_a_new_message_is_mailed_again(waiting):
