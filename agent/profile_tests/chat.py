@@ -11,6 +11,7 @@ from agent.bridges.addresses import read_address
 from messaging import control
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.models import Conversation
+from messaging.models.conversations import NO_ATTENTION
 from sessions_app.drafts import ensure_draft
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import start_session
@@ -58,6 +59,6 @@ def say(conversation: Conversation, text: str) -> None:
 
 def start_over(conversation: Conversation) -> None:
     """Start over: earlier messages are shown neither on the page nor to the model."""
-    Conversation.objects.filter(pk=conversation.pk).update(
-        context_from=timezone.now(), summary="", summary_until=None, needs_attention=False, attention_note=""
-    )
+    rows = Conversation.objects.filter(pk=conversation.pk)
+    rows.start_afresh(timezone.now())
+    rows.update(**NO_ATTENTION)

@@ -1,6 +1,5 @@
 """Basic commands: help, status, reset."""
 
-from django.db.models import F
 from django.utils import timezone
 from pydantic import Field
 
@@ -106,7 +105,5 @@ def show_status(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
 def reset(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     """Hide the past from the model. Nothing is deleted, and facts stay."""
     now = timezone.now()
-    Conversation.objects.filter(pk=call.conversation.pk).update(
-        context_from=now, summary="", summary_until=None, summary_version=F("summary_version") + 1
-    )
+    Conversation.objects.filter(pk=call.conversation.pk).start_afresh(now)
     return Result("Done: we start afresh.", {"context_from": call.data_time(now)})

@@ -1,5 +1,6 @@
 """Conversations: who answers, what is due, and the lease."""
 
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -31,6 +32,10 @@ STATUSES = {
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(self, user: Any) -> Self:
         return within_sessions_of(user, self)
+
+    def start_afresh(self, at: datetime) -> int:
+        """Hide what was said before from the model. Nothing is deleted, and facts stay."""
+        return self.update(context_from=at, summary="", summary_until=None, summary_version=F("summary_version") + 1)
 
     def ask_for_attention(self, reason: "Conversation.Attention", *, note: str) -> int:
         """Ask staff to look, with a reason programs read and a note people read; return for how many conversations.

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q
 from django.db.models.functions import Lower
 
 from accounts.models import User
@@ -71,11 +71,6 @@ def delete_reply(reply: SavedReply, *, by: User) -> None:
 def may_change(user: User, reply: SavedReply) -> bool:
     """Return whether the user, an operator, may change the reply."""
     return reply.session_id is not None or user.sees_everything
-
-
-def list_visible(user: User) -> QuerySet[SavedReply]:
-    """Return the replies that the user may see."""
-    return SavedReply.objects.visible_to(user).select_related("session")
 
 
 def _check_access(by: User, session_ids: Iterable[UUID | None]) -> None:

@@ -44,6 +44,17 @@ def test_starting_over_hides_earlier_messages_from_the_model_and_the_page(browse
     assert "plum" not in str(model.requests[-1])
 
 
+def test_starting_over_ends_the_summary_and_the_request_for_attention(browser, profile):
+    browser.post(address("-say", profile), {"text": "Hello"})
+    Conversation.objects.update(
+        summary="Plum.", summary_version=3, needs_attention=True, attention_reason="handoff", attention_note="Help"
+    )
+    browser.post(address("-start-over", profile))
+    chat = Conversation.objects.get()
+    assert (chat.summary, chat.summary_version) == ("", 4)  # a summary that is being written now counts no more
+    assert (chat.needs_attention, chat.attention_reason, chat.attention_note) == (False, "", "")
+
+
 @pytest.mark.parametrize("text", ["", "  ", "x" * 4001])
 def test_a_text_that_cannot_be_sent_is_refused_where_it_was_typed(browser, profile, text):
     answer = browser.post(address("-say", profile), {"text": text})
