@@ -1,4 +1,4 @@
-"""Who looks at the open conversation: written and read by the statement of a poll, as `messaging.teamwork.presence`."""
+"""Who looks at the open conversation: written and read by the statement of a poll."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -18,7 +18,7 @@ WRITE_EVERY_S = 8  # a poll writes no more often that someone is still here
 
 
 def others_at(conversation: QuerySet[Conversation], user: User) -> QuerySet:
-    """Return who else looks at the conversation, as `teamwork.presence.look` does."""
+    """Return who else looks at the conversation, and whether they type."""
     now = timezone.now()
     rows = Presence.objects.filter(conversation__in=conversation.values("pk"))
     rows = rows.filter(seen_at__gt=now - timedelta(seconds=PRESENCE_S)).exclude(user=user).order_by("user__username")

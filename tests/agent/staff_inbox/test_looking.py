@@ -11,6 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from messaging.models import Conversation, Fact, Message, Presence, Turn
 from messaging.search.index import index_waiting
+from messaging.teamwork.presence import PRESENCE_S, TYPING_S, purge
 from sessions_app.models import AgentProfile, Membership, WhatsAppSession
 from tests.support.messaging.admin import LogIn, create_outbound
 
@@ -84,6 +85,28 @@ def test_who_looks_and_who_types_is_shown_to_others(
     assert changed["others"] == "admin is typing …"
     again = log_in(staff_member).get(reverse("inbox-poll"), poll | {"others": changed["others"]}).json()
     assert "others" not in again
+
+
+def test_two_people_see_each_other(conversation: Conversation, staff_member: User, admin: User, log_in: LogIn) -> None:
+    poll = {"open": str(conversation.pk), "visible": "1"}
+    assert "others" not in log_in(staff_member).get(reverse("inbox-poll"), poll).json()
+    seen = log_in(admin).get(reverse("inbox-poll"), poll | {"typing": "1"}).json()["others"]
+    assert seen == f"{staff_member} is looking here too"
+    assert log_in(staff_member).get(reverse("inbox-poll"), poll).json()["others"] == "admin is typing …"
+
+
+@pytest.mark.parametrize(("ago", "shown"), [
+    ({"seen_at": PRESENCE_S + 5}, None), ({"typed_at": TYPING_S + 5}, "admin is looking here too"),
+])  # fmt: skip
+def test_looking_and_typing_end_by_themselves(
+    conversation: Conversation, staff_member: User, admin: User, log_in: LogIn, ago: dict[str, int], shown: str | None
+) -> None:
+    poll = {"open": str(conversation.pk), "visible": "1"}
+    log_in(admin).get(reverse("inbox-poll"), poll | {"typing": "1"})
+    Presence.objects.update(**{name: timezone.now() - timedelta(seconds=seconds) for name, seconds in ago.items()})
+    assert log_in(staff_member).get(reverse("inbox-poll"), poll).json().get("others") == shown
+    assert purge() == ("seen_at" in ago)
+    assert Presence.objects.filter(user=staff_member).exists()
 
 
 def test_a_stranger_is_not_recorded_as_looking(conversation: Conversation, staff_stranger: User, log_in: LogIn) -> None:

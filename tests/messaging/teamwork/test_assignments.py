@@ -1,4 +1,4 @@
-"""Who looks at a conversation or types in it, and what goes back to everyone when its assignee does not answer."""
+"""What goes back to everyone when its assignee does not answer."""
 
 from datetime import timedelta
 
@@ -6,35 +6,9 @@ import pytest
 from django.utils import timezone
 
 from messaging import teamwork
-from messaging.models import Conversation, Message, Note, Presence
-from messaging.teamwork import presence
+from messaging.models import Conversation, Message, Note
 
 HOUR = timedelta(hours=1)
-
-
-def test_two_people_see_each_other_and_who_types(conversation, member, admin, django_assert_num_queries):
-    assert presence.look(conversation=conversation, user=member) == []
-    with django_assert_num_queries(1):
-        seen = presence.look(conversation=conversation, user=admin, is_typing=True)
-    assert [(each.username, each.is_typing) for each in seen] == [("member", False)]
-    seen = presence.look(conversation=conversation, user=member)
-    assert [(each.username, each.is_typing) for each in seen] == [("admin", True)]
-
-
-def test_who_has_left_or_not_been_seen_for_long_is_not_there(conversation, member, admin):
-    presence.look(conversation=conversation, user=admin)
-    presence.leave(conversation=conversation, user=admin)
-    presence.look(conversation=conversation, user=admin, is_typing=True)
-    Presence.objects.update(seen_at=timezone.now() - timedelta(seconds=presence.PRESENCE_S + 5))
-    assert presence.look(conversation=conversation, user=member) == []
-    assert presence.purge() == 1
-    assert [row.user for row in Presence.objects.all()] == [member]
-
-
-def test_typing_ends_by_itself(conversation, member, admin):
-    presence.look(conversation=conversation, user=admin, is_typing=True)
-    Presence.objects.update(typed_at=timezone.now() - timedelta(seconds=presence.TYPING_S + 5))
-    assert [each.is_typing for each in presence.look(conversation=conversation, user=member)] == [False]
 
 
 @pytest.fixture
