@@ -73,7 +73,7 @@ REASONS = [
     ("POST /api/v1/conversations/{id}/snooze/", "invalid", "until", "Give either `until` or `minutes`."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "debounce_max_s", "Must not be less than `debounce_s`."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "instant_reaction", "Must be an emoji."),
-    ("(POST|PATCH) /api/v1/agents/.*", "invalid", "loop_repeats", "Must be 0 .off. or at least 3."),
+    ("(POST|PATCH) /api/v1/agents/.*", "invalid", "loop_.*", "Must be 0 .off. or at least 3."),
     # The time zones are those of the server's database.
     ("(POST|PATCH) /api/v1/sessions/.*", "invalid", "time_zone", "Unknown time zone. .*"),
     # More than a pattern is to be said of phone numbers, of addresses, and of what is in a file.
