@@ -42,7 +42,17 @@ REASONS = [
     ("POST /api/v1/library-files/", "invalid", "file", "The file is empty."),
     ("POST /api/v1/conversations/import/", "invalid", "session", "There is no such session."),
     ("POST /api/v1/conversations/import/", "invalid", "file", "This is no exported chat.*|The archive .*"),
-    ("POST /api/v1/conversations/import/", "invalid", "contact", "Invalid phone number.*|There is no such contact.*"),
+    (
+        "POST /api/v1/conversations/import/",
+        "invalid",
+        "contact",
+        "Invalid phone number.*|There is no such contact.*|This is a group's chat.*|Is the country code missing.*"
+        "|This phone number has .*|WhatsApp has no extensions.*",
+    ),
+    ("POST /api/v1/conversations/import/", "invalid", "me", "Say who of the authors .*|.* has written nothing.*"),
+    ("POST /api/v1/conversations/import/", "invalid", "file", "The file is .*|No date of this chat exists .*"),
+    ("POST /api/v1/knowledge/", "invalid", "file", "The file is empty.|Only PDF, DOCX, XLSX .*"),
+    ("(POST|PATCH) /api/v1/knowledge/.*", "invalid", "text", "A text may have .*"),
     ("POST /api/v1/saved-replies/", "invalid", "session", "Session not found."),
     ("(POST|PATCH) /api/v1/saved-replies/.*", "invalid", "shortcut", "Use 1 to 40 letters, .*"),
     ("POST /api/v1/contacts/{id}/merge/", "invalid", "contact", "Only two people, or two groups, .*"),
@@ -92,7 +102,8 @@ REASONS = [
     (f"{SENDING}|(POST|PATCH) /api/v1/webhook-endpoints/.*", "unsafe_url|private_address", ANY, ANY),
     (SENDING, "fetch_failed|unreachable|timeout", "media_url", ANY),
     (SENDING, "unsupported_file", "file|media_url", ANY),
-    (SENDING, "invalid", "file", "The submitted file is empty."),
+    (SENDING, "invalid", "file", "The submitted file is empty.|The file is empty."),
+    (SENDING, "invalid", "text", "The text is empty.|The text is longer than .*|Audio has no caption.*"),
 ]
 
 
