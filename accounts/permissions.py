@@ -83,6 +83,7 @@ MATRIX: dict[str, dict[str, Access]] = {
     "conversation-colleagues": {"GET": READ},
     "conversation-labels": {"POST": CONTROL},
     "conversation-notes": {"GET": READ, "POST": CONTROL},
+    "note-detail": {"PATCH": CONTROL},
     "conversation-snooze": {"POST": CONTROL},
     "conversation-done": {"POST": CONTROL},
     "conversation-reopen": {"POST": CONTROL},

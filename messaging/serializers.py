@@ -350,9 +350,11 @@ class TurnSerializer(serializers.ModelSerializer):
 class TurnDetailSerializer(TurnSerializer):
     """A turn with its prompt, tool calls and messages."""
 
-    used = serializers.JSONField(help_text="Ids of what the prompt contained: messages, facts, memories, summary.")
+    used = serializers.JSONField(
+        help_text="Ids of what the prompt contained: messages, facts, notes, memories, summary."
+    )
     prompt = serializers.SerializerMethodField(
-        help_text="The prompt's parts: tools, instructions, summary, messages, facts, memories and the time."
+        help_text="The prompt's parts: tools, instructions, summary, messages, facts, notes, memories and the time."
     )
     tool_calls = ToolCallSerializer(many=True)
     messages = MessageBriefSerializer(many=True, help_text="The messages it handled and created, oldest first.")

@@ -7,7 +7,7 @@ from messaging.contacts.views import ContactMergeViewSet, ContactViewSet
 from messaging.events.views import EventFeed
 from messaging.knowledge.views import KnowledgeViewSet
 from messaging.library.views import LibraryFileViewSet
-from messaging.teamwork.views import NoteViewSet, SavedReplyViewSet
+from messaging.teamwork.views import NoteDetailViewSet, NoteViewSet, SavedReplyViewSet
 from messaging.views import (
     ConversationMessagesViewSet,
     ConversationViewSet,
@@ -43,6 +43,7 @@ urlpatterns = [
         NoteViewSet.as_view({"get": "list", "post": "create"}),
         name="conversation-notes",
     ),
+    path("notes/<uuid:pk>/", NoteDetailViewSet.as_view({"patch": "partial_update"}), name="note-detail"),
     path("events/", EventFeed.as_view(), name="events"),
     *router.urls,
 ]

@@ -25,7 +25,7 @@ from messaging import control, teamwork
 from messaging.history.facts import remember
 from messaging.leases import answer_again
 from messaging.media.files import NewFile, take
-from messaging.models import Contact, Conversation, Fact, Message, Turn
+from messaging.models import Contact, Conversation, Fact, Message, Note, Turn
 from messaging.outbound import conversation_by_phone, parse_recipient, send_again, send_media, send_text
 from sessions_app.models import AgentProfile, WhatsAppSession
 from sessions_app.profiles import change_profile, lock_profiles
@@ -193,8 +193,26 @@ def _labels(request: HttpRequest, conversation: Conversation) -> None:
 def _note(request: HttpRequest, conversation: Conversation) -> str:
     if request.FILES:
         raise InvalidInput(_("A note takes no file. Remove the file, or send it to the contact."))
-    teamwork.add_note(conversation=conversation, by=staff_user(request), text=request.POST.get("text", ""))
+    is_shown = request.POST.get("shown") == "1"
+    teamwork.add_note(
+        conversation=conversation,
+        by=staff_user(request),
+        text=request.POST.get("text", ""),
+        is_shown_to_model=is_shown,
+    )
+    if is_shown:
+        return _("The note is stored. Colleagues and the agent see it; it is never sent.")
     return _("The note is stored. Only colleagues see it.")
+
+
+def _show_note(request: HttpRequest, conversation: Conversation) -> str:
+    """Have the agent see a note from its next answer on (`to` is 1), or no longer."""
+    note = Note.objects.filter(conversation=conversation, pk=_row(request)).first()
+    if note is None:
+        raise NotFound
+    is_shown = request.POST.get("to") == "1"
+    teamwork.show_note_to_model(note=note, is_shown=is_shown)
+    return _("The agent sees this note from its next answer on.") if is_shown else _("Only colleagues see this note.")
 
 
 def _check_last(request: HttpRequest, conversation: Conversation) -> None:
@@ -311,6 +329,7 @@ ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
     "assign": _assign,
     "labels": _labels,
     "note": _note,
+    "show-note": _show_note,
     "done": _done,
     "snooze": _snooze,
     "reopen": _reopen,

@@ -251,7 +251,9 @@ def _watched(conversation: QuerySet[Conversation]) -> dict[str, QuerySet]:
         "watched_turns": Turn.objects.filter(**within).order_by("-created_at", "-id").values(
             key=F("pk"), left=Exists(Message.objects.filter(turn=OuterRef("pk"), direction="inbound")),
         )[:5],
-        "watched_notes": Note.objects.filter(**within).order_by("-created_at").values(key=F("pk"))[:20],
+        "watched_notes": Note.objects.filter(**within).order_by("-created_at").values(
+            key=F("pk"), shown=F("is_shown_to_model"),
+        )[:20],
     }  # fmt: skip
 
 

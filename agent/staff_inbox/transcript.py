@@ -94,7 +94,8 @@ def _entry(entry: Message | Turn | Note, conversation: Conversation) -> dict[str
     if isinstance(entry, Turn):
         return shown | describe_turn(entry)
     if isinstance(entry, Note):
-        return shown | {"type": "note", "author": entry.author or _("someone"), "html": whatsapp_html(entry.text)}
+        author = entry.author or _("someone")
+        return shown | {"type": "note", "note": entry, "author": author, "html": whatsapp_html(entry.text)}
     return shown | _message(entry, conversation)
 
 

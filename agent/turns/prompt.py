@@ -28,6 +28,7 @@ from messaging.knowledge.search import KnowledgeHit, search_knowledge
 from messaging.media.reading import load_preview
 from messaging.models import Conversation, Message
 from messaging.search.ranking import Hit, search
+from messaging.teamwork.actions import MAX_NOTES_FOR_MODEL
 from whatsapp_agent.postgres.batches import Batched
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.text.split import shorten
@@ -58,13 +59,21 @@ MIN_SHARED_WORDS = 2
 MIN_QUERY_CHARS = 12  # "ok, thanks" is no query
 MAX_QUERY_CHARS = 300
 
-SELECT_FACTS = Statement("""
-SELECT contact.id, fact.id, fact.text, fact.created_at
-  FROM (SELECT DISTINCT id FROM unnest(%(contact_ids)s::uuid[]) AS contact(id)) contact
- CROSS JOIN LATERAL (SELECT id, text, created_at FROM messaging_fact
-                      WHERE contact_id = contact.id AND forgotten_at IS NULL
-                      ORDER BY created_at DESC, id DESC LIMIT %(limit)s) fact
- ORDER BY fact.created_at DESC, fact.id DESC
+# Facts about the contact, and the notes of the conversation that staff have ticked for the model.
+SELECT_KNOWN = Statement("""
+SELECT item.number, known.is_note, known.id, known.text, known.created_at
+  FROM unnest(%(conversation_ids)s::uuid[], %(contact_ids)s::uuid[])
+       WITH ORDINALITY AS item(conversation_id, contact_id, number)
+ CROSS JOIN LATERAL (
+    (SELECT false AS is_note, id, text, created_at FROM messaging_fact
+      WHERE contact_id = item.contact_id AND forgotten_at IS NULL
+      ORDER BY created_at DESC, id DESC LIMIT %(max_facts)s)
+    UNION ALL
+    (SELECT true, id, text, created_at FROM messaging_note
+      WHERE conversation_id = item.conversation_id AND is_shown_to_model
+      ORDER BY created_at DESC, id DESC LIMIT %(max_notes)s)
+ ) known
+ ORDER BY known.created_at DESC, known.id DESC
 """)
 
 
@@ -78,8 +87,10 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownFact:
-    """A fact about the contact."""
+class Known:
+    """A fact about the contact, or a note of staff."""
+
+    is_note: bool
 
     id: UUID
     text: str
@@ -132,12 +143,13 @@ def build_prompt(
     budget = int(profile.history_tokens * history_share)
     burst_budget = int(max(profile.history_tokens, MIN_BURST_TOKENS) * burst_share)
     shown, is_shortened = _fit(lines, burst=set(burst), budget=budget, burst_budget=burst_budget)
-    old: list[KnownFact] = []
-    new: list[KnownFact] = []
+    old: list[Known] = []
+    new: list[Known] = []
+    staff_notes: list[Known] = []
     memories: list[Hit] = []
     knowledge: list[KnowledgeHit] = []
     if history_share:
-        old, new = _load_facts(conversation, budget=profile.history_tokens * FACTS_SHARE)
+        old, new, staff_notes = _load_known(conversation, budget=profile.history_tokens * FACTS_SHARE)
         memories = _find_memories(conversation, lines=lines, shown=shown, burst=set(burst))
         knowledge = _find_knowledge(conversation, lines=lines, burst=set(burst))
     past_summary = conversation.summary if history_share else ""
@@ -149,6 +161,7 @@ def build_prompt(
             now=now,
             zone=conversation.session.zone,
             facts=new,
+            staff_notes=staff_notes,
             memories=memories,
             knowledge=knowledge,
             completed_calls=completed_calls,
@@ -161,6 +174,7 @@ def build_prompt(
     used = {
         "messages": [str(line.message.id) for line in shown],
         "facts": [str(fact.id) for fact in (*old, *new)],
+        "notes": [str(note.id) for note in staff_notes],
         "memories": [str(hit.message.pk) for hit in memories],
         "knowledge": [hit.part_id for hit in knowledge],
         "summary_version": conversation.summary_version if past_summary else None,
@@ -233,14 +247,14 @@ def _has_picture(message: HistoryMessage) -> bool:
     return bool(message.media_preview) and message.is_inbound and not is_withheld(message.details)
 
 
-def _earlier_block(summary: str, *, facts: Sequence[KnownFact]) -> str:
+def _earlier_block(summary: str, *, facts: Sequence[Known]) -> str:
     """Return what stands for older messages: the summary and the facts known by then; unchanged until the next one."""
     if not summary and not facts:
         return ""
     return "\n".join(["<earlier>", *filter(None, [escape_fences(summary)]), *_fact_lines(facts), "</earlier>"])
 
 
-def _fact_lines(facts: Sequence[KnownFact]) -> list[str]:
+def _fact_lines(facts: Sequence[Known]) -> list[str]:
     return ["Known about the contact:", *(f"- {escape_fences(fact.text)}" for fact in facts)] if facts else []
 
 
@@ -248,7 +262,8 @@ def _notes_block(
     *,
     now: datetime,
     zone: tzinfo,
-    facts: Sequence[KnownFact],
+    facts: Sequence[Known],
+    staff_notes: Sequence[Known],
     memories: Sequence[Hit],
     knowledge: Sequence[KnowledgeHit],
     completed_calls: Sequence[tuple[str, dict[str, Any]]],
@@ -256,6 +271,9 @@ def _notes_block(
     group: str = "",
 ) -> str:
     lines = [f"Now: {in_zone(now, zone):%A} {format_minute_with_zone(now, zone=zone)}.", *_fact_lines(facts)]
+    if staff_notes:
+        lines += ["Notes of our staff; the contact does not see them:"]
+        lines += [f"- {escape_fences(' '.join(note.text.split()))}" for note in staff_notes]
     if group:
         lines.append(group)
     if is_shortened:
@@ -282,32 +300,38 @@ def _group_line(conversation: Conversation, *, lines: Sequence[Line], burst: set
     return f"A group: each message begins with its writer's name. Answer what {' and '.join(names)} wrote last to you."
 
 
-def _load_facts(conversation: Conversation, *, budget: float) -> tuple[list[KnownFact], list[KnownFact]]:
-    """Return the facts older than the summary, and those since: of each the newest that fit."""
-    known = _known_facts(conversation.contact_id)
+def _load_known(conversation: Conversation, *, budget: float) -> tuple[list[Known], list[Known], list[Known]]:
+    """Return the facts older than the summary, those since, and the notes of staff: of each the newest that fit."""
+    known = _known((conversation.pk, conversation.contact_id))
+    facts = [each for each in known if not each.is_note]
     until = conversation.summary_until
-    old = [fact for fact in known if until is not None and fact.created_at <= until]
-    return _newest_within(old, budget=budget), _newest_within(known[: len(known) - len(old)], budget=budget)
+    old = [fact for fact in facts if until is not None and fact.created_at <= until]
+    parts = (old, facts[: len(facts) - len(old)], [each for each in known if each.is_note])
+    old, new, staff_notes = (_newest_within(part, budget=budget) for part in parts)
+    return old, new, staff_notes
 
 
-def _select_facts(contact_ids: Sequence[UUID], _wait: bool) -> list[list[KnownFact]]:
-    facts: dict[UUID, list[KnownFact]] = {contact_id: [] for contact_id in contact_ids}
-    for contact_id, *fact in SELECT_FACTS.rows(contact_ids=list(contact_ids), limit=MAX_FACTS):
-        facts[contact_id].append(KnownFact(*fact))
-    return [facts[contact_id] for contact_id in contact_ids]
+def _select_known(pairs: Sequence[tuple[UUID, UUID]], _wait: bool) -> list[list[Known]]:
+    conversation_ids, contact_ids = (list(ids) for ids in zip(*pairs, strict=True))
+    known: list[list[Known]] = [[] for _ in pairs]
+    for number, *row in SELECT_KNOWN.rows(
+        conversation_ids=conversation_ids, contact_ids=contact_ids, max_facts=MAX_FACTS, max_notes=MAX_NOTES_FOR_MODEL
+    ):
+        known[number - 1].append(Known(*row))
+    return known
 
 
-_known_facts = Batched(_select_facts)
+_known = Batched(_select_known)
 
 
-def _newest_within(facts: Sequence[KnownFact], *, budget: float) -> list[KnownFact]:
-    """Return the first facts within the budget, oldest first."""
+def _newest_within(known: Sequence[Known], *, budget: float) -> list[Known]:
+    """Return the first that are within the budget, oldest first."""
     newest = []
-    for fact in facts:
-        budget -= estimate_tokens(fact.text) + 2
+    for each in known:
+        budget -= estimate_tokens(each.text) + 2
         if budget < 0:
             break
-        newest.append(fact)
+        newest.append(each)
     return newest[::-1]
 
 

@@ -14,6 +14,7 @@ from commands import asking
 from commands.library.basics import NoArguments
 from commands.models import CommandRun
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
+from messaging import teamwork
 from messaging.history.facts import facts_about
 from messaging.history.transcript import HistoryMessage, describe, escape_fences, name_of, visible_messages
 from messaging.models import Message
@@ -219,7 +220,9 @@ def draft_reply(call: Call, arguments: DraftArguments) -> Result:
         return Result(NO_MESSAGES, {"draft": ""})
     if not asking.has_model():
         return Result("No language model is set up, so no reply can be suggested.", {"draft": ""})
-    known = "\n".join(f"- {escape_fences(fact.text)}" for fact in facts_about(conversation.contact)[-30:])
+    texts = [fact.text for fact in facts_about(conversation.contact)[-30:]]
+    texts += [note.text for note in teamwork.notes_for_model(conversation)]
+    known = "\n".join(f"- {escape_fences(' '.join(text.split()))}" for text in texts)
     task = (
         f"{conversation.session.agent_profile.instructions.strip()}\n\nWrite the next reply of ours to these messages, "
         "as a draft that a colleague will read before it is sent. Answer with the reply alone."

@@ -88,6 +88,11 @@ ALERT_FIRED = EventType(
     ALERT_PAYLOAD,
 )
 ALERT_RECOVERED = EventType("alert.recovered", "The condition of an `alert.fired` no longer holds.", ALERT_PAYLOAD)
+NOTE_PAYLOAD = {
+    "note": "id of the note",
+    "by": "id of its author, or null for the system",
+    "is_shown_to_model": "whether the model is given the note",
+}
 EVENT_TYPES = (
     _message("received", "A message of a contact was stored."),
     _message("queued", "A message was queued for sending; again when a failed one is retried."),
@@ -139,7 +144,12 @@ EVENT_TYPES = (
     EventType(
         "conversation.note_added",
         "A colleague wrote a note. Its text is in `conversations/{id}/notes/`.",
-        {"note": "id of the note", "by": "id of its author, or null for the system"},
+        NOTE_PAYLOAD,
+    ),
+    EventType(
+        "conversation.note_changed",
+        "A note is shown to the model from now on, or no longer.",
+        NOTE_PAYLOAD,
     ),
     EventType(
         "session.status_changed",

@@ -32,7 +32,8 @@ _NOW = re.compile(r"^Now: \w+ \d{4}-\d\d-\d\d \d\d:\d\d[^\n]{0,40}\.$\n?", re.MU
 _QUOTE = re.compile(r"^\(in reply to “[^”\n]*”\)[^\S\n]*", re.MULTILINE)
 _LEFT_OUT = re.compile(r"\n?\[… [\d,]+ of [\d,]+ characters left out …\]\n?")
 _FACTS = re.compile(
-    r"^(?:Known about the contact|Relevant earlier messages|Already done for the latest messages; do not repeat):"
+    r"^(?:Known about the contact|Notes of our staff; the contact does not see them|Relevant earlier messages"
+    r"|Already done for the latest messages; do not repeat):"
     r"[^\S\n]*\n?"
     r"(?:- [^\n]*(?:\n|\Z))*",
     re.MULTILINE,

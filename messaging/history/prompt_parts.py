@@ -7,15 +7,16 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from messaging.history.transcript import HistoryMessage, describe, latest
-from messaging.models import Fact, KnowledgePart, Message, Summary, Turn
+from messaging.models import Fact, KnowledgePart, Message, Note, Summary, Turn
 from sessions_app.models import AgentProfileVersion
 
 
 def prompt_parts(turn: Turn) -> dict[str, Any]:
-    """Return `{"tools", "instructions", "summary", "messages", "facts", "memories", "knowledge", "now"}`.
+    """Return `{"tools", "instructions", "summary", "messages", "facts", "notes", "memories", "knowledge", "now"}`.
 
     `tools` and `instructions` are those of the profile version, null if it was deleted; `summary` replaced older
-    messages. `messages` and `memories` are `[{"id", "direction", "said_at", "text"}]`, `facts` are `[{"id", "text"}]`,
+    messages. `messages` and `memories` are `[{"id", "direction", "said_at", "text"}]`, `facts` and `notes` (of staff)
+    are `[{"id", "text"}]`,
     `knowledge` is `[{"id", "title", "text"}]`: parts of texts, with their source.
     What was edited or deleted since is shown as it is now.
     """
@@ -28,6 +29,7 @@ def prompt_parts(turn: Turn) -> dict[str, Any]:
         "summary": load_summary(turn),
         "messages": _messages(conversation_id, used.get("messages", ())),
         "facts": [{"id": str(fact.pk), "text": fact.text} for fact in load_facts(turn)],
+        "notes": [{"id": str(note.pk), "text": note.text} for note in _load_notes(turn)],
         "memories": _messages(conversation_id, used.get("memories", ())),
         "knowledge": _knowledge(used.get("knowledge", ())),
         "now": used.get("now"),
@@ -58,6 +60,12 @@ def load_facts(turn: Turn) -> QuerySet[Fact]:
     """Return the facts in the prompt; only those of the turn's contact, whatever the ids are."""
     facts = Fact.objects.filter(contact__conversation=turn.conversation_id, pk__in=turn.used.get("facts", ()))
     return facts.order_by("created_at", "id")
+
+
+def _load_notes(turn: Turn) -> QuerySet[Note]:
+    """Return the notes of staff in the prompt; only those of the turn's conversation, whatever the ids are."""
+    notes = Note.objects.filter(conversation=turn.conversation_id, pk__in=turn.used.get("notes", ()))
+    return notes.order_by("created_at", "id")
 
 
 def _knowledge(ids: Sequence[int]) -> list[dict[str, Any]]:

@@ -160,7 +160,7 @@ def _as_json(conversation: Conversation) -> Iterator[str]:
         },
         "summary": conversation.summary,
         "facts": list(conversation.contact.facts.filter(forgotten_at=None).values("text", "proposed_by", "created_at")),
-        "notes": list(conversation.notes.values("author__username", "text", "created_at")),
+        "notes": list(conversation.notes.values("author__username", "text", "is_shown_to_model", "created_at")),
     }
     yield dump(head)[:-1] + ', "messages": ['
     separator = "\n"

@@ -184,18 +184,24 @@ class NoteQuerySet(models.QuerySet["Note"]):
 
 
 class Note(models.Model):
-    """What staff write for their colleagues beside the messages: never sent, never shown to the model."""
+    """What staff write for their colleagues beside the messages: never sent, shown to the model only if ticked."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="notes", db_index=False)
     author = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     text = models.TextField()
+    is_shown_to_model = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = NoteQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["conversation", "-created_at"], name="note_latest")]
+        indexes = [
+            models.Index(fields=["conversation", "-created_at"], name="note_latest"),
+            models.Index(
+                fields=["conversation", "-created_at"], condition=Q(is_shown_to_model=True), name="note_shown_to_model"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"note of {self.author}"

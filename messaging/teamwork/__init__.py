@@ -5,10 +5,12 @@ from messaging.teamwork.actions import (
     assign,
     colleagues,
     finish,
+    notes_for_model,
     reopen,
     reopen_snoozed,
     return_unanswered,
     set_labels,
+    show_note_to_model,
     snooze,
 )
 
@@ -17,9 +19,11 @@ __all__ = [
     "assign",
     "colleagues",
     "finish",
+    "notes_for_model",
     "reopen",
     "reopen_snoozed",
     "return_unanswered",
     "set_labels",
+    "show_note_to_model",
     "snooze",
 ]

@@ -20,6 +20,7 @@ from whatsapp_agent.text.single_line import single_line_error
 MAX_LABELS = 20
 MAX_LABEL_LENGTH = 40
 MAX_NOTE_LENGTH = 4000
+MAX_NOTES_FOR_MODEL = 20
 MAX_REASON_LENGTH = 200
 MAX_COLLEAGUES = 200
 
@@ -52,14 +53,27 @@ def set_labels(*, conversation: Conversation, labels: Sequence[str]) -> None:
     _update(conversation, labels=wanted)
 
 
-def add_note(*, conversation: Conversation, by: User, text: str) -> Note:
-    """Store a note for colleagues. It is never sent, and the model never sees it. Raises InvalidInput."""
+def add_note(*, conversation: Conversation, by: User, text: str, is_shown_to_model: bool = False) -> Note:
+    """Store a note for colleagues. It is never sent; the model is given it only if ticked. Raises InvalidInput."""
     text = storable(text).strip()
     if not text:
         raise InvalidInput("The note is empty.", field="text")
     if len(text) > MAX_NOTE_LENGTH:
         raise InvalidInput(f"A note may have {MAX_NOTE_LENGTH} characters.", field="text")
-    return Note.objects.create(conversation=conversation, author=by, text=text)
+    return Note.objects.create(conversation=conversation, author=by, text=text, is_shown_to_model=is_shown_to_model)
+
+
+def notes_for_model(conversation: Conversation) -> list[Note]:
+    """Return the newest notes that the model may be shown, oldest first."""
+    rows = Note.objects.filter(conversation=conversation, is_shown_to_model=True)
+    return list(rows.order_by("-created_at", "-id")[:MAX_NOTES_FOR_MODEL])[::-1]
+
+
+def show_note_to_model(*, note: Note, is_shown: bool) -> Note:
+    """Have the model be given a note from its next turn on, or no longer."""
+    note.is_shown_to_model = is_shown
+    note.save(update_fields=["is_shown_to_model"])
+    return note
 
 
 def snooze(*, conversation: Conversation, until: datetime) -> None:

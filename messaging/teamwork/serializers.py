@@ -59,15 +59,22 @@ class DoneSerializer(StrictSerializer):
 
 
 class NoteSerializer(StrictSerializer, serializers.ModelSerializer):
-    """A note for colleagues: never sent, never shown to the model."""
+    """A note for colleagues: never sent, shown to the model only if `is_shown_to_model`."""
 
     text = serializers.CharField(max_length=MAX_NOTE_LENGTH)
     author = ColleagueSerializer(read_only=True, allow_null=True, help_text="Null: the system, or a deleted user.")
+    is_shown_to_model = serializers.BooleanField(
+        required=False, default=False, help_text="Whether the model is given the note when it answers here."
+    )
 
     class Meta:
         model = Note
-        fields = ["id", "conversation", "author", "text", "created_at"]
+        fields = ["id", "conversation", "author", "text", "is_shown_to_model", "created_at"]
         read_only_fields = ["conversation"]
+
+
+class NoteChangeSerializer(StrictSerializer):
+    is_shown_to_model = serializers.BooleanField()
 
 
 class SavedReplySerializer(StrictSerializer, serializers.ModelSerializer):

@@ -23,6 +23,7 @@ from messaging.teamwork.serializers import (
     DoneSerializer,
     FilledRepliesSerializer,
     LabelsSerializer,
+    NoteChangeSerializer,
     NoteSerializer,
     SavedReplyChangeSerializer,
     SavedReplySerializer,
@@ -133,6 +134,21 @@ class NoteViewSet(ListModelMixin, GenericViewSet):
         conversation = self.get_parent()
         note = actions.add_note(conversation=conversation, by=user_of(request), **valid(NoteSerializer, request))
         return Response(self.get_serializer(note).data, status=201)
+
+
+class NoteDetailViewSet(GenericViewSet):
+    http_method_names = ["patch"]
+    serializer_class = NoteSerializer
+
+    def get_queryset(self) -> QuerySet[Note]:
+        return Note.objects.visible_to(self.request.user).select_related("author")
+
+    @extend_schema(request=NoteChangeSerializer, responses=NoteSerializer)
+    def partial_update(self, request: Request, pk: UUID) -> Response:  # noqa: ARG002
+        """Have the model be given the note, or no longer. The text of a note cannot be changed."""
+        note = self.get_object()
+        is_shown = valid(NoteChangeSerializer, request)["is_shown_to_model"]
+        return Response(self.get_serializer(actions.show_note_to_model(note=note, is_shown=is_shown)).data)
 
 
 @extend_schema_view(

@@ -27,6 +27,7 @@ from messaging.models import (
     Media,
     Message,
     MessageTemplate,
+    Note,
     SavedReply,
     Turn,
 )
@@ -124,6 +125,7 @@ def world(simulator, profile, settings, tmp_path):
             ).pk,
             "message": message.pk,
             "turn": turn.pk,
+            "note": Note.objects.create(conversation=conversation, text="Call back").pk,
             "command": "facts",
             "bridge": "simulator",
             "run": CommandRun.objects.create(

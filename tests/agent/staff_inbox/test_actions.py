@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from messaging.models import Conversation, Message, Note
+from messaging.models import Contact, Conversation, Message, Note
 from sessions_app.models import Membership, WhatsAppSession
 from sessions_app.profiles import change_profile
 from tests.support.background import BackgroundCall
@@ -19,7 +19,8 @@ from tests.support.messaging.admin import LogIn, create_outbound
 
 ACTIONS = [
     ("reply", {"text": "Hi"}), ("control", {"to": "human"}), ("assign", {"user": ""}), ("labels", {"labels": "vip"}),
-    ("note", {"text": "Hi"}), ("done", {}), ("snooze", {"hours": "1"}), ("block", {"to": "1"}),
+    ("note", {"text": "Hi"}), ("note", {"text": "Hi", "shown": "1"}), ("done", {}),
+    ("snooze", {"hours": "1"}), ("block", {"to": "1"}),
 ]  # fmt: skip
 
 
@@ -134,6 +135,31 @@ def test_control_is_taken_and_released(conversation: Conversation, staff_member:
         do(client, conversation, "control", to=to)
         controls.append(conversation.control)
     assert controls == ["human", "agent", "muted"]
+
+
+def test_a_note_is_ticked_for_the_agent_and_the_page_says_so(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    client = log_in(staff_member)
+    said = do(client, conversation, "note", text="Gets 10 % off", shown="1").json()["said"]
+    note = Note.objects.get()
+    page = client.get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
+    assert ("the agent see it" in said, note.is_shown_to_model, "Hide from the agent" in page) == (True, True, True)
+    do(client, conversation, "show-note", row=str(note.pk), to="0")
+    note.refresh_from_db()
+    page = client.get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
+    assert (note.is_shown_to_model, "Show to the agent" in page) == (False, True)
+
+
+def test_a_note_of_another_conversation_is_not_ticked_here(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    contact = Contact.objects.create(session=conversation.session, name="Bo")
+    other = Conversation.objects.create(session=conversation.session, contact=contact, address="1234@lid")
+    note = Note.objects.create(conversation=other, text="Elsewhere")
+    assert do(log_in(staff_member), conversation, "show-note", row=str(note.pk), to="1").status_code == 404
+    note.refresh_from_db()
+    assert not note.is_shown_to_model
 
 
 def test_a_note_is_shown_to_colleagues_and_never_sent(

@@ -10,7 +10,9 @@ from agent.bridges.events import Kind
 from agent.turns import turn as turns
 from agent.turns.prompt import to_lines
 from agent.turns.summary import MAX_LINES, compact, compact_early, schedule
+from messaging.history.prompt_parts import prompt_parts
 from messaging.models import Contact, Conversation, Fact, Message, Summary, Turn
+from messaging.teamwork import add_note, show_note_to_model
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.support.fake_openai import FakeOpenAI
 
@@ -98,6 +100,47 @@ def test_facts_and_the_time_stand_last_in_the_prompt(says, conversation, model):
         f"Now: {timezone.now():%A %Y-%m-%d %H:%M} UTC.\nKnown about the contact:\n- Ana is vegetarian\n</notes>"
     )
     assert Turn.objects.get().used["facts"] == [str(Fact.objects.get(forgotten_at=None).pk)]
+
+
+def test_a_note_of_staff_is_shown_to_the_model_only_if_ticked(says, conversation, model, member):
+    add_note(conversation=conversation, by=member, text="He is difficult")
+    note = add_note(conversation=conversation, by=member, text="Gets 10 % off\n</notes>", is_shown_to_model=True)
+    says("What does it cost?")
+    turns.take_turn(conversation.pk)
+    last = asked(model)[-1]["content"]
+    assert last.endswith("Notes of our staff; the contact does not see them:\n- Gets 10 % off ‹/notes>\n</notes>")
+    assert "difficult" not in str(model.requests[-1].body)
+    turn = Turn.objects.get()
+    assert turn.used["notes"] == [str(note.pk)]
+    assert prompt_parts(turn)["notes"] == [{"id": str(note.pk), "text": note.text}]
+
+
+def test_a_note_whose_tick_is_taken_back_is_no_longer_shown(says, conversation, model, member):
+    note = add_note(conversation=conversation, by=member, text="Gets 10 % off", is_shown_to_model=True)
+    show_note_to_model(note=note, is_shown=False)
+    says("What does it cost?")
+    turns.take_turn(conversation.pk)
+    assert "Gets 10 % off" not in str(model.requests[-1].body)
+
+
+def test_a_note_of_another_conversation_is_not_shown(says, session, conversation, model, member):
+    other = Conversation.objects.create(
+        session=session, contact=Contact.objects.create(session=session, name="Bo"), address="5511955554444@lid"
+    )
+    add_note(conversation=other, by=member, text="Gets 10 % off", is_shown_to_model=True)
+    says("What does it cost?")
+    turns.take_turn(conversation.pk)
+    assert "Gets 10 % off" not in str(model.requests[-1].body)
+
+
+def test_notes_are_shown_newest_first_within_a_share_of_the_budget(says, conversation, model, member):
+    AgentProfile.objects.update(history_tokens=1000)
+    for number in range(60):
+        add_note(conversation=conversation, by=member, text=f"Note {number} " + "word " * 20, is_shown_to_model=True)
+    says("What does it cost?")
+    turns.take_turn(conversation.pk)
+    last = asked(model)[-1]["content"]
+    assert ("Note 59" in last, "Note 10 " in last, len(last) < 4000) == (True, False, True)
 
 
 def test_facts_older_than_the_summary_stand_beside_it(says, conversation, model):

@@ -70,6 +70,7 @@ def test_events_have_the_fields_that_their_types_declare(conversation: Conversat
     Conversation.objects.update(needs_attention=True, attention_reason="loop")
     Conversation.objects.update(assigned_to=admin, labels=["vip"], done_at=conversation.created_at)
     Note.objects.create(conversation=conversation, author=admin, text="Call back")
+    Note.objects.update(is_shown_to_model=True)
     conversation.session.status = "disconnected"
     conversation.session.save()
     conversation.turns.create(outcome="answered", started_at=conversation.created_at)

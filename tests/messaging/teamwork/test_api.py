@@ -20,6 +20,9 @@ ACTIONS = [
 ]
 
 
+TICKS = [{}, {"is_shown_to_model": True}]
+
+
 @pytest.fixture
 def path(conversation):
     return f"conversations/{conversation.pk}/"
@@ -103,6 +106,31 @@ def test_notes_are_listed_newest_first_with_their_author(client, path, conversat
     rows = get(client, f"{path}notes/")["results"]
     assert [(row["text"], row["author"]["username"]) for row in rows] == [("second", "member"), ("first", "member")]
     assert [kind for kind, _ in events_of(conversation)] == ["note_added", "note_added"]
+
+
+def test_a_note_is_shown_to_the_model_only_if_ticked_and_the_tick_is_taken_back(client, path, conversation):
+    plain, ticked = (post(client, f"{path}notes/", text="Call back", **more).json() for more in TICKS)
+    assert (plain["is_shown_to_model"], ticked["is_shown_to_model"]) == (False, True)
+    answer = client.patch(f"{V1}notes/{ticked['id']}/", {"is_shown_to_model": False}, format="json")
+    assert (answer.status_code, answer.json()["is_shown_to_model"]) == (200, False)
+    assert [(kind, data["is_shown_to_model"]) for kind, data in events_of(conversation)] == [
+        ("note_added", False),
+        ("note_added", True),
+        ("note_changed", False),
+    ]
+
+
+def test_a_stranger_cannot_have_a_note_shown_to_the_model(client, path, stranger):
+    note = post(client, f"{path}notes/", text="Secret").json()
+    answer = as_user(stranger).patch(f"{V1}notes/{note['id']}/", {"is_shown_to_model": True}, format="json")
+    assert (answer.status_code, Note.objects.get().is_shown_to_model) == (404, False)
+
+
+@pytest.mark.parametrize("body", [{}, {"is_shown_to_model": None}, {"is_shown_to_model": "maybe"}, {"text": "Other"}])
+def test_only_the_tick_of_a_note_is_changed(client, path, body):
+    note = post(client, f"{path}notes/", text="Call back").json()
+    assert client.patch(f"{V1}notes/{note['id']}/", body, format="json").status_code == 400
+    assert Note.objects.get().text == "Call back"
 
 
 def test_a_note_that_is_sent_twice_with_one_key_is_stored_once(client, path):

@@ -94,6 +94,23 @@ def test_a_note_is_seen_by_colleagues_and_never_sent(opened: Page, people: Peopl
     assert len(contact.heard) == 1
 
 
+def test_a_note_is_shown_to_the_agent_only_while_it_is_ticked(opened: Page, contact: Any, model: FakeOpenAI) -> None:
+    words = f"Gets ten percent off {contact.phone}"
+    opened.fill("#text", words)
+    opened.check("#note-shown")
+    opened.click("#as-note")
+    note = opened.locator(".bubble.colleague")
+    expect(note).to_contain_text("the agent sees it")
+    expect(opened.locator("#note-shown")).not_to_be_checked()
+    contact.says("What does it cost?")
+    expect(opened.locator(".bubble.by-agent")).to_have_count(2)
+    assert any(words in str(asked.body) for asked in list(model.requests))
+    note.hover()
+    note.get_by_role("button", name="Hide from the agent").click()
+    expect(note).not_to_contain_text("the agent sees it")
+    expect(note.get_by_role("button", name="Show to the agent")).to_have_count(1)
+
+
 @pytest.mark.parametrize("tab", ["snoozed", "done"])
 def test_a_finished_conversation_comes_back_with_the_next_message(opened: Page, contact: Any, tab: str) -> None:
     if tab == "done":

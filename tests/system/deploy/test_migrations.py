@@ -45,6 +45,7 @@ EXPLAINED: dict[tuple[str, str], str] = {
     ("messaging", "0024_teamwork"): TRIGGERS,
     ("messaging", "0025_earlier_texts"): TRIGGERS,
     ("messaging", "0026_calls"): "It widens a choice; the old version shows the new kind as it is.",
+    ("messaging", "0034_note_shown_to_model"): TRIGGERS,
     ("commands", "0002_finished_events"): TRIGGERS,
 }
 
