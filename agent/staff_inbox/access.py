@@ -25,6 +25,11 @@ CONTENT_SECURITY_POLICY = (
 View = Callable[..., HttpResponse]
 
 
+class ConversationNotFound(NotFound):
+    def __init__(self) -> None:
+        super().__init__(_("There is no such conversation, or it was merged into another one."))
+
+
 def page(view: View) -> View:
     """Open a page to staff; others are led to the login."""
 
@@ -71,7 +76,7 @@ def visible_conversation(request: HttpRequest, conversation_id: UUID) -> Convers
     )
     conversation = rows.filter(pk=conversation_id).first()
     if conversation is None:
-        raise NotFound(_("There is no such conversation, or it was merged into another one."))
+        raise ConversationNotFound
     return conversation
 
 

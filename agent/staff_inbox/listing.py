@@ -110,7 +110,7 @@ class InboxState:
     offline: list[dict[str, Any]]
     others: str
     list_version: str
-    conversation_version: str
+    conversation_version: str  # empty: no conversation is open, or the user may not see it
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +122,18 @@ class Looking:
     is_typing: bool = False
 
 
-def read_state(user: User, query: ListQuery, *, looking: Looking | None = None) -> InboxState:
+def read_state(user: User, query: ListQuery, *, looking: Looking | None = None, searches: bool = True) -> InboxState:
     """Read the list, the counts and the version of the open conversation in one statement; a search takes some more.
 
-    The same statement records that the user looks at the conversation, and reads who else does.
+    The same statement records that the user looks at the conversation, and reads who else does. What a search has found
+    stays as it is until the next search: its rows are not part of the version, and not read unless it `searches`.
     """
     visible = Conversation.objects.visible_to(user)
     hits: dict[UUID, UUID] = {}
-    if query.search:
+    rows: QuerySet[Conversation]
+    if query.search and not searches:
+        rows = visible.none()
+    elif query.search:
         hits, ids = find(query.search, user)
         rows = _filtered(visible.filter(pk__in=ids), query)
     else:
@@ -167,8 +171,8 @@ def read_state(user: User, query: ListQuery, *, looking: Looking | None = None) 
         mine=counts["mine"],
         offline=found["offline"],
         others=describe_others(found.get("others", ())),
-        list_version=_version([listed, counts, found["offline"], len(shown) > limit]),
-        conversation_version=_version(watched) if watched else "",
+        list_version=_version([counts, found["offline"], None if query.search else [listed, len(shown) > limit]]),
+        conversation_version=_version(watched) if found.get("watched_conversation") else "",
     )
 
 

@@ -16,6 +16,7 @@ urlpatterns = [
     path("<uuid:conversation_id>/why/<uuid:message_id>/", views.why, name="inbox-why"),
     path("<uuid:conversation_id>/replies/", views.replies, name="inbox-replies"),
     path("<uuid:conversation_id>/ask/<slug:name>/", actions.ask, name="inbox-ask"),
+    path("<uuid:conversation_id>/changes/", views.changes, name="inbox-changes"),
     path("<uuid:conversation_id>/reply/", actions.reply, name="inbox-reply"),
     path("<uuid:conversation_id>/<slug:name>/", actions.act, name="inbox-act"),
 ]

@@ -15,7 +15,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET
 
 from accounts.admin_pages import is_administrator, is_operator, staff_user
-from agent.staff_inbox.access import page, part, visible_conversation
+from agent.staff_inbox.access import ConversationNotFound, page, part, visible_conversation
 from agent.staff_inbox.listing import TABS, InboxState, ListQuery, Looking, is_uuid, labels_in_use, read_state
 from agent.staff_inbox.texts import hour_choices, strings
 from agent.staff_inbox.transcript import contact_context, find_message, transcript_context
@@ -73,9 +73,11 @@ def inbox(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResp
 @require_GET
 @part
 def poll(request: HttpRequest) -> HttpResponse:
-    """Return the parts of the page that have changed since the versions `list` and `seen`; 204 if none has.
+    """Return what of the list has changed since the version `list`, and the version of the open conversation if it is
+    not `seen`: the page then asks for its `changes`. 204 if nothing has changed.
 
     `visible=1`: somebody looks at the conversation `open`; `typing=1`: and types. `others` is what is shown of others.
+    A poll takes at most three statements: it neither searches nor reads messages.
     """
     user, query = staff_user(request), ListQuery.read(request.GET)
     opened = request.GET.get("open", "")
@@ -83,27 +85,42 @@ def poll(request: HttpRequest) -> HttpResponse:
     if is_uuid(opened):
         is_here, is_typing = (request.GET.get(name) == "1" for name in ("visible", "typing"))
         looking = Looking(UUID(opened), is_here=is_here, is_typing=is_typing)
-    state = read_state(user, query, looking=looking)
+    state = read_state(user, query, looking=looking, searches=False)
+    if looking is not None and not state.conversation_version:
+        raise ConversationNotFound
     changed: dict[str, Any] = {}
     if request.GET.get("list") != state.list_version:
         context = list_context(state, query) | {"open_key": str(looking.conversation_id) if looking else ""}
-        changed["rows"] = render_to_string("agent/inbox/rows.html", context, request)
+        if not query.search:  # what was found stays until the next search
+            changed["rows"] = render_to_string("agent/inbox/rows.html", context, request)
         changed["tabs"] = render_to_string("agent/inbox/tabs.html", context, request)
+        changed["offline"] = render_to_string("agent/inbox/offline.html", context, request)
         changed |= {"list": state.list_version, "waiting": state.waiting, "mine": state.mine}
     if looking is not None and request.GET.get("others", "") != state.others:
         changed["others"] = state.others
     if looking is not None and request.GET.get("seen") != state.conversation_version:
-        conversation = visible_conversation(request, looking.conversation_id)
-        if looking.is_here:
-            _look(request, conversation)
-        context = transcript_context(conversation, user=user, may_operate=is_operator(request))
-        context |= contact_context(conversation, user=user) | {"hours": hour_choices(), "query": query}
-        changed["messages"] = render_to_string("agent/inbox/messages.html", context, request)
-        changed["head"] = render_to_string("agent/inbox/head.html", context, request)
-        changed["contact"] = render_to_string("agent/inbox/contact.html", context, request)
-        changed["activity"] = context["activity"]
-        changed["epoch"], changed["seen"] = conversation.control_epoch, state.conversation_version
+        changed["seen"] = state.conversation_version
     return JsonResponse(changed) if changed else HttpResponse(status=204)
+
+
+@require_GET
+@part
+def changes(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Return the messages, the head and the contact's pane of a conversation as they are now.
+
+    `visible=1`: somebody looks at it, so that it is read.
+    """
+    user = staff_user(request)
+    conversation = visible_conversation(request, conversation_id)
+    if request.GET.get("visible") == "1":
+        _look(request, conversation)
+    context = transcript_context(conversation, user=user, may_operate=is_operator(request))
+    context |= contact_context(conversation, user=user)
+    context |= {"hours": hour_choices(), "query": ListQuery.read(request.GET)}
+    parts: dict[str, Any] = {
+        name: render_to_string(f"agent/inbox/{name}.html", context, request) for name in ("messages", "head", "contact")
+    }
+    return JsonResponse(parts | {"activity": context["activity"], "epoch": conversation.control_epoch})
 
 
 def list_context(state: InboxState, query: ListQuery) -> dict[str, Any]:

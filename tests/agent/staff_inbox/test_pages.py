@@ -107,22 +107,68 @@ def test_a_search_finds_by_name_phone_and_words(
     assert [row["key"] for row in rows] == [str(conversation.pk)]
 
 
-def test_an_unchanged_inbox_is_polled_in_three_queries(
-    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+@pytest.mark.parametrize("search", ["", "hello"])
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_poll_takes_three_queries(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, changes: bool, search: str
 ) -> None:
     says("Hello")
     client = log_in(staff_member)
-    page = client.get(page_of(conversation))
+    page = client.get(page_of(conversation), {"q": search})
     known = {
         "open": str(conversation.pk),
         "list": page.context["state"].list_version,
         "seen": page.context["conversation_version"],
         "visible": "1",
         "typing": "1",
+        "q": search,
     }
+    if changes:
+        says("More words", chat="5511955554444@s.whatsapp.net")
+        says("More words")
     with CaptureQueriesContext(connection) as queries:
         answer = client.get(reverse("inbox-poll"), known)
-    assert (answer.status_code, len(queries)) == (204, 3)
+    assert (answer.status_code, len(queries)) == (200 if changes else 204, 3)
+
+
+def test_what_has_changed_is_fetched_in_the_same_few_queries_however_much_it_is(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    client, counts = log_in(staff_member), []
+    for _ in range(2):
+        for number in range(30):
+            says(f"Line {number}")
+            create_outbound(conversation, status="sent", text=f"Answer {number}")
+        with CaptureQueriesContext(connection) as queries:
+            client.get(reverse("inbox-changes", args=[conversation.pk]), {"visible": "1"})
+        counts.append(len(queries))
+    assert counts[1] <= counts[0] <= 12
+
+
+def test_what_a_search_has_found_stays_while_counts_change(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
+) -> None:
+    from messaging.search.index import index_waiting
+
+    says("I need a refund")
+    index_waiting()
+    client = log_in(staff_member)
+    page = client.get(reverse("inbox"), {"q": "refund"})
+    known = {"q": "refund", "list": page.context["state"].list_version}
+    assert client.get(reverse("inbox-poll"), known).status_code == 204
+    says("Hello", chat="5511955554444@s.whatsapp.net")
+    changed = client.get(reverse("inbox-poll"), known).json()
+    assert ("rows" in changed, "tabs" in changed) == (False, True)
+
+
+def test_a_stranger_fetches_no_changes(
+    conversation: Conversation, says: Says, staff_stranger: User, log_in: LogIn
+) -> None:
+    says("Where is my order?")
+    answer = log_in(staff_stranger).get(reverse("inbox-changes", args=[conversation.pk]), {"visible": "1"})
+    assert (answer.status_code, "Where is my order?" in answer.content.decode()) == (404, False)
+    conversation.refresh_from_db()
+    assert conversation.unread_count == 1
 
 
 @pytest.mark.parametrize(
@@ -167,8 +213,10 @@ def test_a_poll_brings_a_new_message(conversation: Conversation, says: Says, sta
     page = client.get(page_of(conversation))
     says("Fresh words")
     known = {"open": str(conversation.pk), "seen": page.context["conversation_version"]}
-    changed = client.get(reverse("inbox-poll"), known).json()
-    assert ("Fresh words" in changed["messages"], "Fresh words" in changed["rows"]) == (True, True)
+    polled = client.get(reverse("inbox-poll"), known).json()
+    changed = client.get(reverse("inbox-changes", args=[conversation.pk])).json()
+    assert polled["seen"] != known["seen"]
+    assert ("Fresh words" in changed["messages"], "Fresh words" in polled["rows"]) == (True, True)
 
 
 def test_a_message_that_arrives_while_the_page_is_drawn_is_brought_by_the_next_poll(
@@ -182,9 +230,9 @@ def test_a_message_that_arrives_while_the_page_is_drawn_is_brought_by_the_next_p
         page = page_during(lambda: says(f"Fresh words {number}."), client, conversation, after=number)  # noqa: B023
         known = {"open": str(conversation.pk), "seen": page.context["conversation_version"]}
         polled = client.get(reverse("inbox-poll"), known)
-        shown = "".join(entry["html"] for entry in page.context["entries"]) + (
-            polled.json().get("messages", "") if polled.content else ""
-        )
+        shown = "".join(entry["html"] for entry in page.context["entries"])
+        if polled.content and "seen" in polled.json():
+            shown += client.get(reverse("inbox-changes", args=[conversation.pk])).json()["messages"]
         if f"Fresh words {number}." not in shown:
             missed.append(number)
     assert missed == []

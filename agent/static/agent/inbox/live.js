@@ -42,8 +42,8 @@ async function poll() {
   for (const [name, value] of Object.entries(values)) if (value) parameters.set(name, value);
   try {
     const changed = await ask(`${page.poll}?${parameters}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (changed) await apply(changed, parameters);
     trouble(null);
-    if (changed) apply(changed);
     putInPlace();
   } catch (error) {
     trouble(error);
@@ -54,10 +54,11 @@ async function poll() {
   }
 }
 
-function apply(changed) {
-  if (changed.rows !== undefined) {
-    morph($("rows"), changed.rows);
+async function apply(changed, parameters) {
+  if (changed.list !== undefined) {
+    if (changed.rows !== undefined) morph($("rows"), changed.rows);
     $("tabs").replaceChildren(...parse(changed.tabs));
+    morph($("offline"), changed.offline);
     page.list = changed.list;
     alertOf(changed);
     showCount(changed.waiting);
@@ -66,12 +67,13 @@ function apply(changed) {
     page.others = changed.others;
     $("others").textContent = changed.others;
   }
-  if (changed.messages === undefined || !$("messages")) return;
-  takePanes(changed);
-  page.seen = changed.seen;
+  if (changed.seen === undefined || !$("messages")) return;
+  const parts = await ask(`${page.changes}?${parameters}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+  takePanes(parts);
+  page.seen = changed.seen; // read before the parts: what has changed since then is noticed by the next poll
   if (page.past) return; // newer messages do not follow those that are shown
-  const hasNew = morph($("messages"), changed.messages, true);
-  $("activity").textContent = changed.activity;
+  const hasNew = morph($("messages"), parts.messages, true);
+  $("activity").textContent = parts.activity;
   if (isFollowing) toEnd();
   else if (hasNew) $("newest").hidden = false;
 }

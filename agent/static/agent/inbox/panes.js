@@ -14,7 +14,7 @@ export function parse(html) {
   return [...new DOMParser().parseFromString(html, "text/html").body.children];
 }
 
-/** Take the new HTML of the panes that a poll has brought; `putInPlace` shows it. */
+/** Take the new HTML of the panes; `putInPlace` shows it. */
 export function takePanes(changed) {
   for (const id of PANES) {
     latest.set(id, { html: changed[id], epoch: changed.epoch });
