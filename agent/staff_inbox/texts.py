@@ -109,3 +109,6 @@ def strings() -> dict[str, str]:
         "blocked": _("The browser does not let this page show notifications. Allow it in the browser's settings."),
         "working": _("One moment …"),
     }
+        "removeFile": _("Remove the file"),
+        "sendingFiles": _("Sending file"),
+        "tooManyFiles": _("At most 30 files at once."),

@@ -95,6 +95,26 @@ def test_a_pasted_and_a_dropped_file_is_attached(opened: Page) -> None:
         opened.get_by_role("button", name="Remove the file").click()
 
 
+def test_several_files_are_sent_in_order_and_a_refused_one_does_not_lose_the_others(
+    opened: Page, contact: Any, zapw: FakeZapw, tmp_path: Path
+) -> None:
+    for name, content in (("first.png", PNG), ("empty.txt", b""), ("last.png", PNG)):
+        (tmp_path / name).write_bytes(content)
+    opened.set_input_files("#file", [tmp_path / name for name in ("first.png", "empty.txt", "last.png")])
+    expect(opened.locator("#attached li")).to_have_text([re.compile("first"), re.compile("empty"), re.compile("last")])
+    opened.fill("#text", "These two")
+    opened.press("#text", "Enter")
+    expect(opened.locator("#said")).to_contain_text("empty.txt: ")
+    expect(opened.locator("#attached li")).to_have_count(1)
+    expect(opened.locator("#attached li .error-reason")).not_to_be_empty()
+    expect(opened.locator(".bubble.by-staff img")).to_have_count(2)
+    expect(opened.locator(".bubble.by-staff").first).to_contain_text("These two")
+    expect(opened.locator(".bubble.by-staff").last).not_to_contain_text("These two")
+    expect(opened.locator("#text")).to_have_value("")
+    opened.get_by_role("button", name="Remove the file").click()
+    expect(opened.locator("#attached")).to_be_hidden()
+
+
 def test_a_quoted_message_is_shown_with_the_reply(opened: Page) -> None:
     bubble = opened.locator(".bubble.theirs")
     bubble.hover()

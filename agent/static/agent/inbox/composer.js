@@ -8,21 +8,22 @@ const EMOJI = [
   ..."😀😄😅😂🙂😉😊😍😘🤔😎😢😭😡😮🥳🙏👍👎👏🙌💪👋🤝👌✌❤💚💙⭐🔥🎉🎁✅❌⚠❓❗📞📷📍📦🚚🛒💳💶🕒📅🌞🌧☕🍕🐶🌸",
 ];
 const REPLIES_MS = 150;
+const MAX_FILES = 30;
+const ABOUT_THE_PAGE = ["offline", "unreadable", "logged_out", "unavailable"]; // not about what was sent
 const text = $("text");
 const draftKey = `inbox draft ${page.user} ${page.open}`;
-let messageKey = newKey();
-let tried = null; // what was sent under this key, perhaps in vain
+let plain = newMessage(null); // the message that is written without a file
+let files = []; // each attached file is a message of its own
 let quoted = "";
-let attached = null;
 let repliesTimer = 0;
+
+/** `tried` is what was sent under the key, perhaps in vain; `error` is why the server refused it. */
+function newMessage(file) {
+  return { file, key: newKey(), tried: null, error: "" };
+}
 
 function newKey() {
   return crypto.randomUUID?.() ?? "";
-}
-
-function renewKey() {
-  messageKey = newKey();
-  tried = null;
 }
 
 export function grow() {
@@ -50,11 +51,10 @@ function readDraft() {
   }
 }
 
-function clear() {
+/** The server has these words; what was typed meanwhile stays. */
+function clear(words) {
+  if (text.value !== words) return;
   text.value = "";
-  renewKey();
-  quote("", "");
-  attach(null);
   closeReplies();
   keepDraft();
   grow();
@@ -71,11 +71,40 @@ export function quote(id, words) {
   keepDraft();
 }
 
-function attach(file) {
-  attached = file;
-  $("attached").hidden = !file;
-  $("attached").firstElementChild.textContent = file?.name ?? "";
-  if (!file) $("file").value = "";
+function attach(added) {
+  const room = Math.max(MAX_FILES - files.length, 0);
+  files.push(...[...added].slice(0, room).map(newMessage));
+  if (added.length > room) say(strings.tooManyFiles, true);
+  $("file").value = "";
+  showFiles();
+}
+
+function detach(message) {
+  files = files.filter((each) => each !== message);
+  showFiles();
+}
+
+function showFiles() {
+  const items = files.map((message) => {
+    const item = document.createElement("li");
+    const name = document.createElement("span");
+    name.textContent = message.file.name;
+    const remove = document.createElement("button");
+    remove.type = "button";
+    remove.textContent = "×";
+    remove.setAttribute("aria-label", strings.removeFile);
+    remove.addEventListener("click", () => detach(message));
+    item.append(name, remove);
+    if (message.error) {
+      const reason = document.createElement("small");
+      reason.className = "error-reason";
+      reason.textContent = message.error;
+      name.append(" ", reason);
+    }
+    return item;
+  });
+  $("attached").replaceChildren(...items);
+  $("attached").hidden = !items.length;
 }
 
 /** Put a text where the cursor is. */
@@ -85,26 +114,56 @@ export function insert(piece) {
   text.dispatchEvent(new Event("input"));
 }
 
-async function submitText(url) {
-  if (!text.value.trim() && !attached) return;
-  const content = [url, text.value, quoted, attached];
-  // The server may have what was tried, though its answer was lost: under the same key it takes nothing else.
-  if (tried?.some((each, index) => each !== content[index])) renewKey();
-  tried = content;
+/** Post one message. The server may have what was tried, though its answer was lost: under the same key it takes
+ * nothing else. */
+async function send(url, message, words, quotation) {
+  const content = [url, words, quotation];
+  if (message.tried?.some((each, index) => each !== content[index])) message.key = newKey();
+  message.tried = content;
   const form = new FormData();
-  form.set("text", text.value);
-  form.set("key", messageKey);
+  form.set("text", words);
+  form.set("key", message.key);
   form.set("epoch", page.epoch);
-  if (quoted) form.set("quoted", quoted);
-  if (attached) form.set("file", attached);
-  const sent = text.value;
+  if (quotation) form.set("quoted", quotation);
+  if (message.file) form.set("file", message.file);
+  if ($("note-shown").checked) form.set("shown", "1");
+  const { said } = await post(url, form);
+  return said;
+}
+
+/** Send what is written, with the first file if there are some; each other file is a message after it. A file that is
+ * refused stays attached with the reason, and the words go with the next. */
+async function submitText(url) {
+  if (!text.value.trim() && !files.length) return;
+  const messages = files.length ? [...files] : [plain];
+  let words = text.value;
+  let quotation = quoted;
+  const answers = [];
+  const refusals = [];
   $("send").disabled = true;
   try {
-    const { said } = await post(url, form);
-    say(said);
-    if (text.value === sent) clear();
-    else renewKey(); // what was typed meanwhile is the next message
-    if (page.past) location.href = location.pathname;
+    for (const [index, message] of messages.entries()) {
+      if (messages.length > 1) say(`${strings.sendingFiles} ${index + 1}/${messages.length}`);
+      try {
+        answers.push(await send(url, message, words, quotation));
+      } catch (error) {
+        if (messages.length === 1 || ABOUT_THE_PAGE.includes(error.code)) throw error;
+        message.error = error.message;
+        refusals.push(`${message.file.name}: ${error.message}`);
+        showFiles();
+        continue;
+      }
+      if (message.file) detach(message);
+      else plain = newMessage(null);
+      if (quoted === quotation) quote("", "");
+      clear(words);
+      words = "";
+      quotation = "";
+    }
+    $("note-shown").checked = false;
+    if (refusals.length) say(refusals.join("\n"), true);
+    else say(answers.find(Boolean) ?? "");
+    if (page.past && !files.length) location.href = location.pathname;
     toEnd();
   } catch (error) {
     say(error.message, true);
@@ -237,19 +296,17 @@ export function startComposer() {
   });
   text.addEventListener("blur", closeReplies);
   text.addEventListener("paste", (event) => {
-    const file = event.clipboardData?.files[0];
-    if (!file) return;
+    if (!event.clipboardData?.files.length) return;
     event.preventDefault();
-    attach(file);
+    attach(event.clipboardData.files);
   });
   $("composer").addEventListener("submit", (event) => {
     event.preventDefault();
     submitText($("composer").action);
   });
   $("as-note").addEventListener("click", () => submitText($("composer").action.replace(/reply\/$/, "note/")));
-  $("file").addEventListener("change", () => attach($("file").files[0] ?? null));
+  $("file").addEventListener("change", () => attach($("file").files));
   $("quoting").lastElementChild.addEventListener("click", () => quote("", ""));
-  $("attached").lastElementChild.addEventListener("click", () => attach(null));
   $("emoji-button").addEventListener("click", toggleEmoji);
   $("insert").addEventListener("click", () => {
     $("result-dialog").close();
@@ -259,10 +316,10 @@ export function startComposer() {
     place.addEventListener("dragover", (event) => event.preventDefault());
     place.addEventListener("drop", (event) => {
       event.preventDefault();
-      if (event.dataTransfer.files[0]) attach(event.dataTransfer.files[0]);
+      attach(event.dataTransfer.files);
     });
   }
   window.addEventListener("beforeunload", (event) => {
-    if (attached) event.preventDefault(); // a file cannot be kept as a draft
+    if (files.length) event.preventDefault(); // a file cannot be kept as a draft
   });
 }
