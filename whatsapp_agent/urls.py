@@ -11,6 +11,7 @@ from agent.monitoring.views import metrics
 from agent.server.health import ready
 from agent.staff_inbox.views import admin_index
 from agent.webhooks import webhook
+from messaging.admin.link_history import link_history_view
 from messaging.views import public_media
 from whatsapp_agent.api.docs_pages import RedocPage, SwaggerPage
 from whatsapp_agent.api.errors import route_not_found
@@ -37,6 +38,7 @@ urlpatterns = [
     path("admin/inbox/", include("agent.staff_inbox.urls")),
     path("admin/preferences/", admin.site.admin_view(preferences), name="preferences"),
     path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
+    path("admin/numbers/<uuid:session_id>/history/", admin.site.admin_view(link_history_view), name="link-history"),
     path("admin/profiles/", include("agent.profile_tests.urls")),
     path("admin/", admin_index),
     path("admin/", admin.site.urls),

@@ -48,7 +48,12 @@ class Event(models.Model):
     objects = EventQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["transaction", "id"], name="event_order")]
+        indexes = [
+            models.Index(fields=["transaction", "id"], name="event_order"),
+            models.Index(
+                fields=["session_id", "-at"], condition=Q(type="session.status_changed"), name="event_of_session_status"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.type

@@ -28,6 +28,7 @@ from accounts.admin_pages import FastChangeList, SingleLineAdmin, is_administrat
 from agent.bridges.addresses import phone_as_written
 from agent.bridges.base import Capability
 from sessions_app import bridges, services
+from sessions_app.admin.link_reasons import describe_reason
 from sessions_app.admin.scoped import SessionScopedAdmin
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent.errors import AppError, BridgeFailed
@@ -201,6 +202,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         capabilities = bridges.adapter_for(session.bridge).capabilities
         return {
             "session": session,
+            "reason": describe_reason(session.status_reason),
             "may_link": self.has_change_permission(request),
             "is_being_linked": _is_being_linked(session),
             "is_connected": session.status == WhatsAppSession.Status.CONNECTED and session.ended_at is None,

@@ -1,0 +1,23 @@
+"""Why a number is not connected, in staff's words."""
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+# The disconnect codes of Baileys, which bridges built upon it pass on.
+REASONS = {
+    "401": gettext_lazy("logged out on the phone, or by WhatsApp"),
+    "403": gettext_lazy("WhatsApp has forbidden it"),
+    "408": gettext_lazy("the connection to WhatsApp was lost"),
+    "411": gettext_lazy("the phone does not allow linked devices"),
+    "428": gettext_lazy("WhatsApp closed the connection"),
+    "440": gettext_lazy("replaced: the same link is in use elsewhere"),
+    "500": gettext_lazy("the link is damaged: link the number again"),
+    "503": gettext_lazy("WhatsApp cannot be reached at present"),
+    "515": gettext_lazy("WhatsApp asked for a restart"),
+}
+
+
+def describe_reason(reason: str) -> str:
+    """Return a reason with its code, if it has one: `logged out on the phone, or by WhatsApp (401)`."""
+    words = REASONS.get(reason)
+    return _("%(reason)s (%(code)s)") % {"reason": words, "code": reason} if words else reason
