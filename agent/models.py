@@ -1,4 +1,4 @@
-"""Which processes take turns and send; what all processes counted; what staff are alerted of."""
+"""Which processes take turns and send; what all processes counted; what staff are alerted of, and where."""
 
 from datetime import timedelta
 from typing import Self
@@ -8,6 +8,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
+
+from accounts.models import User
+from messaging.models import Conversation
+from sessions_app.encryption import EncryptedTextField
 
 ALIVE_FOR = timedelta(seconds=20)  # four heartbeats
 STALLED_S = 180  # longer than a model may take
@@ -99,3 +103,54 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule} {self.subject}".strip()
+
+
+class PushSender(models.Model):
+    """The one row of web push: our key pair (VAPID), and how far the event feed was read for it."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    private_key = EncryptedTextField(help_text="PEM.")
+    read_transaction = models.BigIntegerField(default=0)
+    read_event = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return "web push"
+
+
+class PushSubscription(models.Model):
+    """A browser of a user that shows notifications also while the inbox is closed. Whoever knows the endpoint may send
+    to it: it is not logged."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="push_subscriptions")
+    endpoint = models.CharField(max_length=1000, unique=True)
+    p256dh = models.CharField(max_length=100)
+    auth = models.CharField(max_length=40)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"browser of {self.user}"
+
+
+class PushMessage(models.Model):
+    """A notification that is to be sent to one browser. Its row is deleted once it was sent, or not wanted any more."""
+
+    class Kind(models.TextChoices):
+        WAITING = "waiting", "a conversation needs a person"
+        ASSIGNED = "assigned", "a conversation was assigned"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    subscription = models.ForeignKey(PushSubscription, on_delete=models.CASCADE, related_name="messages")
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=8, choices=Kind)
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(db_index=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["subscription", "conversation", "kind"], name="push_message_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} to {self.subscription_id}"

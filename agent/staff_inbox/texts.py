@@ -107,8 +107,11 @@ def strings() -> dict[str, str]:
         "waiting": _("Somebody needs a person"),
         "assigned": _("A conversation was assigned to you"),
         "blocked": _("The browser does not let this page show notifications. Allow it in the browser's settings."),
+        "noPush": _(
+            "This browser could not be registered for notifications. Try again later, or with another browser."
+        ),
         "working": _("One moment …"),
-    }
         "removeFile": _("Remove the file"),
         "sendingFiles": _("Sending file"),
         "tooManyFiles": _("At most 30 files at once."),
+    }

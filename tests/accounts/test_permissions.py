@@ -40,7 +40,8 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "permissions.md"
 # Routes that are not the API's: open ones, and pages for staff who logged in with a cookie.
 OPEN_PAGES = ["health/", "health/ready/"]
 STAFF_PAGES = ("admin/", "simulator/")
-OPEN_NAMES = {"login", "logout", "inbox-manifest"}  # below them; browsers ask for a manifest without cookies
+# Below them; browsers ask for a manifest without cookies, and for a script that holds nothing of anybody.
+OPEN_NAMES = {"login", "logout", "inbox-manifest", "inbox-worker"}
 REFUSED = {401, 403, 404}
 
 
@@ -124,8 +125,8 @@ def world(simulator, profile, settings, tmp_path):
                 session=session, contact=contact, merged_id=contact.pk, status="proposed", reason="phones"
             ).pk,
             "message": message.pk,
-            "turn": turn.pk,
             "note": Note.objects.create(conversation=conversation, text="Call back").pk,
+            "turn": turn.pk,
             "command": "facts",
             "bridge": "simulator",
             "run": CommandRun.objects.create(

@@ -62,6 +62,7 @@ def application(
         AGENT_SWEEP_S=0.2,
         AGENT_MAX_TRIES=1,
         SEND_GAP_S=0,
+        WEBHOOK_ALLOW_PRIVATE_NETWORKS="true",
         WEB_PROCESSES=1,
         ENGINE_PROCESSES=1,
         ANONYMOUS_RATE_PER_MINUTE=0,

@@ -1,8 +1,18 @@
 // Alerts of this browser: the count in the title and the icon, and, if switched on, a sound and a notification.
 
+import { hasPush, renewPush, switchPushOff, switchPushOn } from "./push.js";
 import { $, page, strings } from "./server.js";
 
 const key = (name) => `inbox alert ${name} ${page.user}`;
+
+/** Switches that need more than to be remembered. They throw an Error whose message can be shown. */
+const SWITCHES = {
+  notification: async (on) => {
+    if (on && (await window.Notification?.requestPermission()) !== "granted") throw new Error(strings.blocked);
+  },
+  push: (on) => (on ? switchPushOn() : switchPushOff()),
+  sound: async (on) => on && playSound(),
+};
 
 function isOn(name) {
   try {
@@ -25,6 +35,7 @@ export function alertOf({ waiting, mine }) {
   page.mine = mine;
   if (!needs && !assigned) return;
   if (isOn("sound")) playSound();
+  if (isOn("push") && !document.hasFocus()) return; // the service worker shows it
   if (isOn("notification") && window.Notification?.permission === "granted") {
     const notification = new Notification(needs ? strings.waiting : strings.assigned, {
       icon: page.icon,
@@ -63,17 +74,22 @@ export function startAlerts() {
     box.addEventListener("change", async () => {
       const place = box.closest("dialog").querySelector(".trouble");
       place.hidden = true;
-      if (box.checked && name === "notification" && (await window.Notification?.requestPermission()) !== "granted") {
-        box.checked = false;
-        place.textContent = strings.blocked;
+      try {
+        await SWITCHES[name]?.(box.checked);
+      } catch (error) {
+        box.checked = !box.checked;
+        place.textContent = error.message;
         place.hidden = false;
       }
-      if (box.checked && name === "sound") playSound();
       try {
         localStorage.setItem(key(name), box.checked ? "1" : "");
       } catch {
         // a browser that stores nothing forgets the choice with the page
       }
     });
+  }
+  if (hasPush && $("push-choice")) {
+    $("push-choice").hidden = false;
+    if (isOn("push")) renewPush().catch(() => false); // the page says already what is wrong with the connection
   }
 }

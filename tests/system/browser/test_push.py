@@ -1,0 +1,93 @@
+"""Notifications while the inbox is closed, in a real browser, with a push service of ours."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.support.application import Application
+from tests.support.browser import StaffBrowser
+from tests.support.push_service import PushService
+
+People = Callable[..., StaffBrowser]
+# The browser's side of a subscription, with the address and the keys of our service.
+SUBSCRIBE = """fields => {
+    let current = null;
+    PushManager.prototype.subscribe = async function (options) {
+        window.applicationServerKey = options.applicationServerKey;
+        const { endpoint, ...keys } = fields;
+        current = { toJSON: () => ({ endpoint, keys }), unsubscribe: async () => { current = null; return true; } };
+        return current;
+    };
+    PushManager.prototype.getSubscription = async () => current;
+    Notification.requestPermission = async () => "granted";
+}"""
+
+
+def becomes_true(page: Page, condition: Callable[[], bool], *, tries: int = 200) -> bool:
+    """Wait for it; the page goes on meanwhile."""
+    for _ in range(tries):
+        if condition():
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
+def titles(service: PushService) -> list[tuple[str, str]]:
+    return [(shown["title"], shown["url"]) for shown in service.shown]
+
+
+@pytest.fixture
+def service() -> Iterator[PushService]:
+    with PushService() as service:
+        yield service
+
+
+def test_a_browser_is_registered_notified_and_forgotten(
+    people: People, application: Application, contact: Any, service: PushService
+) -> None:
+    contact.says("Help")
+    page = people("pedro", permissions=["notifications"]).page()
+    page.evaluate(SUBSCRIBE, service.fields)
+    page.get_by_role("button", name="Alerts").click()
+    choice = page.get_by_label("Notify this device also while the inbox is closed")
+    choice.check()
+    own = "SELECT count(*) FROM agent_pushsubscription WHERE endpoint = %s"
+    endpoint = service.fields["endpoint"]
+    assert becomes_true(page, lambda: application.rows(own, endpoint) == [(1,)])
+    assert page.evaluate("window.applicationServerKey").startswith("B")
+    application.rows(
+        "UPDATE messaging_conversation SET needs_attention = true, attention_reason = 'handoff' WHERE address LIKE %s",
+        f"{contact.phone}@%",
+    )
+    assert becomes_true(page, lambda: ("Somebody needs a person", contact.path) in titles(service))
+    choice.uncheck()
+    assert becomes_true(page, lambda: application.rows(own, endpoint) == [(0,)])
+
+
+def test_the_service_worker_shows_a_push_while_nobody_looks_at_the_inbox(people: People, contact: Any) -> None:
+    contact.says("Help")
+    olga = people("olga", permissions=["notifications"])
+    page = olga.page()
+    devtools = olga.context.new_cdp_session(page)
+    registrations: list[dict[str, Any]] = []
+    devtools.on("ServiceWorker.workerRegistrationUpdated", lambda event: registrations.extend(event["registrations"]))
+    devtools.send("ServiceWorker.enable")
+    page.evaluate("""async () => {
+        await navigator.serviceWorker.register(document.body.dataset.pushWorker);
+        await navigator.serviceWorker.ready;
+    }""")
+    page.goto("/admin/preferences/")
+    assert becomes_true(page, lambda: bool(registrations))
+    content = {"title": "Somebody needs a person", "url": contact.path, "tag": contact.phone}
+    devtools.send(
+        "ServiceWorker.deliverPushMessage",
+        {"origin": olga.url, "registrationId": registrations[0]["registrationId"], "data": json.dumps(content)},
+    )
+    shown = """async () => {
+        const registration = await navigator.serviceWorker.getRegistration("/admin/inbox/");
+        return (await registration.getNotifications()).map(({ title, data }) => [title, data.url]);
+    }"""
+    assert becomes_true(page, lambda: page.evaluate(shown) == [["Somebody needs a person", contact.path]])
