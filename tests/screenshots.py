@@ -1,4 +1,4 @@
-"""Pictures of the inbox over `manage.py demo_data`: light, dark and on a phone.
+"""Pictures of the inbox and of the pages around it over `manage.py demo_data`: light, dark and on a phone.
 
     python -m tests.screenshots [--output DIR]      make screenshots
 
@@ -18,6 +18,17 @@ from playwright.sync_api import Browser, Page
 from tests.support.application import ROOT, SECRETS, Application, open_to_all
 from tests.support.browser import LAPTOP, PHONE, StaffBrowser, chromium
 
+ADMIN_PAGES = {
+    "dashboard": "/admin/dashboard/?period=7d",
+    "settings": "/admin/preferences/",
+    "numbers": "/admin/sessions_app/whatsappsession/",
+    "number": "/admin/sessions_app/whatsappsession/",
+    "link-a-number": "/admin/sessions_app/whatsappsession/add/",
+    "profile": "/admin/sessions_app/agentprofile/",
+    "saved-replies": "/admin/messaging/savedreply/",
+    "knowledge": "/admin/messaging/knowledge/",
+}
+FIRST_OF_LIST = {"number", "profile"}  # the page of the list's first row
 IN_README = {"conversation-light": "inbox", "conversation-dark": "inbox-dark", "list-phone": "inbox-phone"}
 
 
@@ -55,6 +66,18 @@ def pictures(browser: Browser, url: str) -> Iterator[tuple[str, bytes]]:
         page.goto("/admin/inbox/?tab=needs")
         open_conversation(page, "Tom Okafor")
         yield f"needs-a-person-{look}", page.screenshot()
+        if page.locator("#contact").is_hidden():
+            page.get_by_role("button", name="Contact").click()
+        yield f"contact-{look}", page.screenshot()
+        page.goto("/admin/inbox/")
+        page.get_by_role("button", name="Alerts").click()
+        yield f"alerts-{look}", page.screenshot()
+        for name, path in ADMIN_PAGES.items():
+            page.goto(path)
+            if name in FIRST_OF_LIST:
+                page.locator("#result_list tbody a").first.click()
+            page.wait_for_load_state("networkidle")
+            yield f"{name}-{look}", page.screenshot(full_page=True)
         person.close()
 
 

@@ -119,6 +119,10 @@ class FakeZapw(FakeBridge):
         data = {"reason": cause | {"shouldReconnect": code not in {401, 403}}}
         return self.emit("session.disconnected", data, session=session)
 
+    def expire_code(self, session: str) -> None:
+        """The code is no longer valid: the next question for the session makes another one."""
+        self.sessions[session]["qrExpiresAt"] = iso(datetime.now(UTC) - timedelta(seconds=1))
+
     def scan(self, session: str, *, phone: str, name: str = "") -> list[int]:
         """Someone scans the code: the session is connected, and a webhook says so."""
         return self.wait(self._scan(session, phone=phone, name=name))
