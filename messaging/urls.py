@@ -26,6 +26,7 @@ router.register("knowledge", KnowledgeViewSet, basename="knowledge")
 router.register("library-files", LibraryFileViewSet, basename="library-file")
 router.register("media", MediaViewSet, basename="media")
 router.register("messages", MessageViewSet, basename="message")
+router.register("notes", NoteDetailViewSet, basename="note")
 router.register("saved-replies", SavedReplyViewSet, basename="saved-reply")
 router.register("templates", TemplateViewSet, basename="template")
 router.register("webhook-endpoints", EndpointViewSet, basename="webhook-endpoint")
@@ -43,7 +44,6 @@ urlpatterns = [
         NoteViewSet.as_view({"get": "list", "post": "create"}),
         name="conversation-notes",
     ),
-    path("notes/<uuid:pk>/", NoteDetailViewSet.as_view({"patch": "partial_update"}), name="note-detail"),
     path("events/", EventFeed.as_view(), name="events"),
     *router.urls,
 ]

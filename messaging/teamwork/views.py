@@ -144,7 +144,7 @@ class NoteDetailViewSet(GenericViewSet):
         return Note.objects.visible_to(self.request.user).select_related("author")
 
     @extend_schema(request=NoteChangeSerializer, responses=NoteSerializer)
-    def partial_update(self, request: Request, pk: UUID) -> Response:  # noqa: ARG002
+    def partial_update(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Have the model be given the note, or no longer. The text of a note cannot be changed."""
         note = self.get_object()
         is_shown = valid(NoteChangeSerializer, request)["is_shown_to_model"]
