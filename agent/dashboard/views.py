@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 
 from accounts.admin_pages import staff_user
+from accounts.models import User
 from agent.dashboard.charts import Chart, Series, draw, starts_of
 from agent.dashboard.figures import MAX_COUNT, MAX_MESSAGES, Figures, Period, read_figures
 from sessions_app.models import WhatsAppSession
@@ -25,15 +26,23 @@ INBOUND, AGENT, PEOPLE, FAILED, OTHER = "#6b7280", "#10b981", "#f59e0b", "#dc262
 
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
-    """Render the figures of a period; only staff get here."""
+    """Render the figures of a period; only staff get here. The page of a longer one is shown at once: it asks for its
+    figures, `part=figures`, which may take a second to count."""
     name = request.GET.get("period", "")
     name = name if name in PERIODS else "24h"
-    period = period_of(name, now=timezone.localtime())
-    figures = read_figures(staff_user(request), period)
-    context = admin.site.each_context(request) | {
-        "title": _("Dashboard"),
-        "name": name,
-        "periods": PERIODS.items(),
+    is_part = request.GET.get("part") == "figures"
+    context: dict[str, Any] = {"name": name, "periods": PERIODS.items()}
+    if is_part or name == "24h":
+        context |= _context(staff_user(request), period_of(name, now=timezone.localtime()))
+    if is_part:
+        return render(request, "agent/dashboard/figures.html", context)
+    context |= admin.site.each_context(request) | {"title": _("Dashboard")}
+    return render(request, "agent/dashboard/page.html", context)
+
+
+def _context(user: User, period: Period) -> dict[str, Any]:
+    figures = read_figures(user, period)
+    return {
         "figures": figures,
         "cards": cards_of(figures),
         "charts": charts_of(figures),
@@ -45,7 +54,6 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "sessions": [_session_row(row) for row in figures.sessions],
         "max_messages": MAX_MESSAGES,
     }
-    return render(request, "agent/dashboard/page.html", context)
 
 
 def period_of(name: str, *, now: datetime) -> Period:

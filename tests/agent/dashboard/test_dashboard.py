@@ -113,13 +113,23 @@ def test_each_number_leads_to_a_list_that_opens(write, conversation, profile, ad
     write("outbound", 40, author="staff", sent_by=admin)
     Turn.objects.create(conversation=conversation, agent_profile=profile, outcome="answered", started_at=timezone.now())
     browser = log_in(admin)
-    page = browser.get(URL, {"period": period}).content.decode()
+    page = browser.get(URL, {"period": period, "part": "figures"}).content.decode()
     links = {
         unescape(link)
         for link in re.findall(r'href="(/admin/(?:messaging|commands|sessions_app|inbox)[^"]*\?[^"]*)"', page)
     }
     assert len(links) > 8
     assert {browser.get(link).status_code for link in links} == {200}
+
+
+@pytest.mark.parametrize("period", ["7d", "30d"])
+def test_the_page_of_a_long_period_is_shown_before_its_figures_are_counted(write, admin, log_in, period):
+    write("inbound", 100)
+    browser = log_in(admin)
+    page = browser.get(URL, {"period": period})
+    (part,) = (unescape(each) for each in re.findall(r'hx-get="([^"]+)"', page.content.decode()) if "figures" in each)
+    assert "figures" not in page.context
+    assert browser.get(f"{URL}{part}").context["figures"].exchanges["total"] == 1
 
 
 def test_the_list_behind_a_number_has_its_rows(write, admin, log_in):
