@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from accounts.models import User
 from accounts.services import FIRST_STAFF_USER
 from agent.models import EngineProcess
-from agent.server import startup
+from agent.server import memory, startup
 from agent.server.gunicorn import WebServer
 from agent.server.self_check import QUESTION, SelfCheckFailed, run_self_check
 from sessions_app import bridge_clocks
@@ -41,6 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *, port: int, self_check: bool, no_self_check: bool, **options: Any) -> None:  # noqa: ARG002
         signal.signal(signal.SIGTERM, _exit)  # until the web server takes over
+        memory.use_one_arena()
         try:
             is_first = self._prepare(port)
         except (startup.CannotStart, ImproperlyConfigured) as exc:

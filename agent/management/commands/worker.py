@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from agent.server import startup
+from agent.server import memory, startup
 from whatsapp_agent.postgres import embedded
 
 # What only the command line takes. docs/machines.md has the whole command.
@@ -30,6 +30,7 @@ class Command(BaseCommand):
                 "REDIS_URL is empty: a worker is woken through Redis. Set it here and for manage.py up, "
                 "or run manage.py up alone, which takes turns and sends by itself."
             )
+        memory.use_one_arena()
         try:
             startup.close_data_directory()
             if settings.EMBEDDED:
