@@ -30,7 +30,9 @@ from agent.turns.presence import react
 from commands.parsing import read_command
 from messaging import inbound, receipts
 from messaging.calls.recording import record_call
+from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import record_changed_id
+from messaging.control import ConversationGone
 from messaging.inbound import ReceiveResult
 from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
@@ -117,7 +119,7 @@ def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:
         except DataError as exc:  # the adapter let a bad value through; the next event may be fine
             log.warning("event_not_stored", bridge=bridge.slug, kind=type(event).__name__, error=type(exc).__name__)
             return "malformed"
-        except (IntegrityError, Conversation.DoesNotExist):
+        except (IntegrityError, Conversation.DoesNotExist, ContactGone, ConversationGone):
             continue  # a contact or conversation was created or merged meanwhile
         return "kept"
     log.error("event_not_stored", bridge=bridge.slug, kind=type(event).__name__)

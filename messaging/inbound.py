@@ -21,6 +21,7 @@ from agent.bridges.events import (
 )
 from messaging import control
 from messaging.contacts.creation import create_contact
+from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.phones import owner_spellings
 from messaging.media import fetching
@@ -144,8 +145,8 @@ class ReceiveResult:
 def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
     """Store an inbound message once, and return when its conversation is due.
 
-    Raises Conversation.DoesNotExist when the conversation changes meanwhile (a merge, another address): try again; and
-    BridgeChanged, with nothing stored.
+    Raises Conversation.DoesNotExist or ContactGone when they change meanwhile (a merge, another address): try again;
+    and BridgeChanged, with nothing stored.
     """
     result = _insert(bridge=bridge, event=event) or _insert_with_new_contact(bridge=bridge, event=event)
     if result is None:
@@ -172,10 +173,9 @@ def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> UUID | No
     """Ensure that session, contact and conversation exist; return the writer's contact id in a group."""
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
     contact = resolve_contact(session=session, address=event.chat)
-    resolve_conversation(contact=contact, address=event.chat.address)
-    if event.chat.is_group:
-        return resolve_contact(session=session, address=event.sender).pk
-    return None
+    sender = resolve_contact(session=session, address=event.sender) if event.chat.is_group else None
+    resolve_conversation(contact=contact, address=event.chat.address)  # last: contacts are locked before conversations
+    return sender.pk if sender else None
 
 
 def _insert(
@@ -362,9 +362,10 @@ def settle_held_messages() -> None:
     sending = Message.objects.filter(conversation=OuterRef("conversation"), status=Message.Status.SENDING)
     held_messages = HeldMessage.objects.filter(~Exists(sending)).select_related("conversation__session__bridge")
     for held in held_messages.order_by("id")[:500]:
-        with suppress(IntegrityError, Conversation.DoesNotExist), transaction.atomic():  # merged meanwhile: next time
-            if HeldMessage.objects.filter(pk=held.pk).delete()[0]:
-                receive_own_message(bridge=held.conversation.session.bridge, event=EVENT.validate_python(held.event))
+        with suppress(IntegrityError, Conversation.DoesNotExist, ContactGone), transaction.atomic():  # next time
+            receive_own_message(bridge=held.conversation.session.bridge, event=EVENT.validate_python(held.event))
+            deleted, _ = HeldMessage.objects.filter(pk=held.pk).delete()  # a merge locks the conversation first, too
+            transaction.set_rollback(not deleted)  # it was settled, or forgotten, meanwhile
         wakeups.notify(held.conversation_id, session_id=held.conversation.session_id)
 
 

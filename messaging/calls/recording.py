@@ -17,7 +17,7 @@ from messaging import control
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.control import ConversationGone
 from messaging.events.types import CALL_CHANGED
-from messaging.models import CallEvent, Conversation, Event, Message
+from messaging.models import CallEvent, Contact, Conversation, Event, Message
 from messaging.outbound import send_text
 from sessions_app.models import Bridge
 from sessions_app.services import register_session
@@ -37,11 +37,12 @@ def record_call(*, bridge: Bridge, event: CallChanged) -> None:
     """Record a status of a call, once. A call that nobody picked up is missed, whatever the bridge calls its end."""
     session = register_session(bridge=bridge, name=event.session)
     contact = resolve_contact(session=session, address=event.chat)
+    sender = None if event.outbound else resolve_contact(session=session, address=event.sender)
     conversation = control.hold(resolve_conversation(contact=contact, address=event.chat.address).pk)
     at = event.at or timezone.now()
     if not _add_event(conversation, call_id=event.call_id, status=event.status, at=at):
         return
-    message = _store_message(conversation, event)
+    message = _store_message(conversation, event, sender=sender)
     _write_to_feed(message, status=event.status)
     if _has_ended(event) and not _was_picked_up(conversation, event.call_id):
         _record_missed(message, at=at, was_reported=event.status == CallStatus.MISSED)
@@ -161,7 +162,7 @@ def _write_to_feed(message: Message, *, status: CallStatus) -> None:
     )
 
 
-def _store_message(conversation: Conversation, event: CallChanged) -> Message:
+def _store_message(conversation: Conversation, event: CallChanged, *, sender: Contact | None) -> Message:
     """Return the message of the call, with its newest status."""
     now = timezone.now()
     written_at = min(event.at or now, now)
@@ -177,7 +178,7 @@ def _store_message(conversation: Conversation, event: CallChanged) -> Message:
             "author": Message.Author.CONTACT,
             "status": Message.Status.HANDLED,
             "unanswered": Message.Unanswered.KIND,
-            "sender": resolve_contact(session=conversation.session, address=event.sender),
+            "sender": sender,
         }
     )
     message, is_new = Message.objects.get_or_create(

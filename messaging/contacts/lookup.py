@@ -4,14 +4,16 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from agent.bridges.events import AliasKind, ChatAddress
+from messaging.contacts.locks import ContactGone, lock_contacts
 from messaging.contacts.phones import canonical_phone, phone_spellings
 from messaging.contacts.proposals import join, propose_merge
 from messaging.models import Contact, ContactAlias, ContactMerge, Conversation
 from sessions_app.models import WhatsAppSession
+from whatsapp_agent.postgres.advisory import lock
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +24,9 @@ def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
     The first alias that is known decides, in the order of `ChatAddress.aliases`: phone, hidden number or
     business-scoped id, then the further addresses. A phone is also found under its other spelling. Contacts whose
     addresses the bridge names together are merged; if they have two phone numbers, a person decides.
+
+    It locks contacts: in a transaction, call it before a conversation is locked. Raises ContactGone when the contact is
+    merged or deleted meanwhile: try again.
     """
     found, known_aliases = _find_contacts(session=session, address=address)
     if not found:
@@ -30,14 +35,21 @@ def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
     log.info(
         "contact_resolved", session=str(session.pk), contact=str(contact.pk), decided_by=decided_by, others=len(others)
     )
-    for other, _ in others:
-        join(keep=contact, other=other)
     if others:
-        contact.refresh_from_db()
+        _join_all(contact, [other for other, _ in others])
     _update_contact(
         contact=contact, address=address, new=[alias for alias in address.aliases if alias not in known_aliases]
     )
     return contact
+
+
+@transaction.atomic
+def _join_all(contact: Contact, others: list[Contact]) -> None:
+    if contact.pk not in lock_contacts(contact.pk, *(other.pk for other in others)):  # in their order, not in ours
+        raise ContactGone()
+    for other in others:
+        join(keep=contact, other=other)
+    contact.refresh_from_db()
 
 
 def _find_contacts(
@@ -103,9 +115,8 @@ def lock_phones(*, session_id: UUID, address: ChatAddress) -> bool:
     """
     phones = {value for kind, value in address.aliases if len(alias_spellings(kind, value)) > 1}
     names = sorted(f"contact:{session_id}:{canonical_phone(phone)}" for phone in phones)
-    with connection.cursor() as cursor:
-        for name in names:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+    for name in names:
+        lock(name)
     return bool(names)
 
 
@@ -131,13 +142,23 @@ def record_changed_id(*, session: WhatsAppSession, old: ChatAddress, new: ChatAd
     Conversation.objects.filter(contact=contact).update(address=new.address)
 
 
+@transaction.atomic
 def _update_contact(*, contact: Contact, address: ChatAddress, new: list[tuple[AliasKind, str]]) -> None:
-    """Store the aliases, name and phone that are new in this address."""
+    """Store the aliases, name and phone that are new in this address. Raises ContactGone."""
+    if not (new or address.username or _changes(contact, address)):
+        return
+    changes = _changes(_lock_contact(contact), address)
+    if changes:
+        Contact.objects.filter(pk=contact.pk).update(**changes)
+        contact.refresh_from_db(fields=list(changes))
     ContactAlias.objects.bulk_create(
         (ContactAlias(session_id=contact.session_id, contact=contact, kind=kind, value=value) for kind, value in new),
         ignore_conflicts=True,
     )
     _set_username(contact=contact, address=address)
+
+
+def _changes(contact: Contact, address: ChatAddress) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if (name := name_of(address)) and contact.bridge_name != name:
         is_from_bridge = Q(name="") | Q(name=F("bridge_name"))  # any other name is from staff and is not replaced
@@ -145,9 +166,14 @@ def _update_contact(*, contact: Contact, address: ChatAddress, new: list[tuple[A
         changes["bridge_name"] = name
     if phone_of(address) and not contact.phone:
         changes["phone"] = phone_of(address)
-    if changes:
-        Contact.objects.filter(pk=contact.pk).update(**changes)
-        contact.refresh_from_db(fields=list(changes))
+    return changes
+
+
+def _lock_contact(contact: Contact) -> Contact:
+    locked = lock_contacts(contact.pk).get(contact.pk)
+    if locked is None:
+        raise ContactGone()
+    return locked
 
 
 def _set_username(*, contact: Contact, address: ChatAddress) -> None:
@@ -170,11 +196,18 @@ def phone_of(address: ChatAddress) -> str:
 
 
 def resolve_conversation(*, contact: Contact, address: str) -> Conversation:
-    """Return the contact's conversation; create it if there is none. From now on it is written to at `address`."""
-    conversation, is_new = Conversation.objects.get_or_create(
-        contact=contact, defaults={"session_id": contact.session_id, "address": address}
-    )
-    if not is_new and conversation.address != address:
+    """Return the contact's conversation; create it if there is none. From now on it is written to at `address`.
+
+    Raises ContactGone when the contact is merged or deleted meanwhile.
+    """
+    conversation = Conversation.objects.filter(contact=contact).first()
+    if conversation is None:
+        with transaction.atomic():
+            _lock_contact(contact)  # while contacts are merged, none gets a conversation
+            conversation, _ = Conversation.objects.get_or_create(
+                contact=contact, defaults={"session_id": contact.session_id, "address": address}
+            )
+    if conversation.address != address:
         Conversation.objects.filter(pk=conversation.pk).update(address=address)
         conversation.address = address
     return conversation

@@ -1,12 +1,10 @@
 """Contacts that turn out to be one person: merge them.
 
 A merge is a row of ContactMerge, whose `undo` says what every changed row was before (`messaging.contacts.journal`).
-Lock order: conversations, then contacts, as when a message is received.
 """
 
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import structlog
 from django.db import transaction
@@ -15,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from messaging.contacts.journal import Journal
+from messaging.contacts.locks import close_contacts, lock_contacts, lock_conversations
 from messaging.events.types import CONTACT_MERGED, EventType
 from messaging.models import (
     Contact,
@@ -48,11 +47,11 @@ def merge_contacts(
     """
     if keep.pk == lose.pk or keep.session_id != lose.session_id or keep.is_group != lose.is_group:
         raise InvalidInput("Only two people, or two groups, of the same session can be merged.", field="contact")
-    lock_conversations(keep, lose)
-    both = {row.pk: row for row in Contact.objects.select_for_update().filter(pk__in=[keep.pk, lose.pk]).order_by("pk")}
+    both = lock_contacts(keep.pk, lose.pk)
     if len(both) < 2 or any(row.forget_requested_at for row in both.values()):
         return None
-    conversations = lock_conversations(keep, lose)  # again: one may have been created in between
+    conversations = lock_conversations(*both)
+    close_contacts(*both)
     keep, lose = both[keep.pk], both[lose.pk]
     merge = ContactMerge.objects.of_pair(keep.pk, lose.pk).filter(status=Status.PROPOSED).first() or ContactMerge()
     journal = Journal()
@@ -84,11 +83,6 @@ def merge_contacts(
     write_merge_event(CONTACT_MERGED, merge, conversation=ours or theirs)
     log.info("contacts_merged", contact=str(keep.pk), merged=str(lose.pk), reason=str(merge.reason))
     return merge
-
-
-def lock_conversations(*contacts: Contact) -> dict[UUID, Conversation]:
-    rows = Conversation.objects.select_for_update().filter(contact__in=contacts).order_by("pk")
-    return {row.contact_id: row for row in rows}
 
 
 def _merge_conversations(journal: Journal, *, keep: Conversation, lose: Conversation) -> None:

@@ -1,15 +1,17 @@
 """Merges that a person decides: the two contacts have two phone numbers."""
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from messaging.contacts.locks import ContactGone
 from messaging.contacts.merging import merge_contacts, write_merge_event
 from messaging.contacts.phones import canonical_phone
 from messaging.events.types import CONTACT_MERGE_PROPOSED
 from messaging.models import Contact, ContactMerge, Conversation
 from whatsapp_agent.errors import Conflict
+from whatsapp_agent.postgres.advisory import lock
 
 log = structlog.get_logger(__name__)
 
@@ -18,10 +20,6 @@ Status, Reason = ContactMerge.Status, ContactMerge.Reason
 
 class AlreadyDecided(Conflict):
     code, detail = "already_decided", "This was decided already."
-
-
-class ContactGone(Conflict):
-    code, detail = "contact_gone", "One of the contacts was merged or deleted, or is being deleted. Look them up again."
 
 
 def join(*, keep: Contact, other: Contact) -> None:
@@ -40,9 +38,7 @@ def join(*, keep: Contact, other: Contact) -> None:
 @transaction.atomic
 def propose_merge(*, keep: Contact, lose: Contact, reason: str) -> ContactMerge | None:
     """Propose to merge two contacts; return the proposal, or None if this pair was proposed or decided before."""
-    name = ":".join(["merge", *sorted([str(keep.pk), str(lose.pk)])])
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+    lock(":".join(["merge", *sorted([str(keep.pk), str(lose.pk)])]))
     if ContactMerge.objects.of_pair(keep.pk, lose.pk).exists():
         return None
     proposal = ContactMerge.objects.create(

@@ -12,7 +12,8 @@ from accounts.models import User
 from agent.bridges.addresses import read_address
 from agent.bridges.parsing import WrongShape
 from messaging.contacts.journal import undo
-from messaging.contacts.merging import CANCELLED, NO_LEASE, lock_conversations, write_merge_event
+from messaging.contacts.locks import ContactGone, lock_contacts, lock_conversations
+from messaging.contacts.merging import CANCELLED, NO_LEASE, write_merge_event
 from messaging.events.types import CONTACT_UNMERGED
 from messaging.models import Contact, ContactMerge, Conversation, CurrentTransaction, Event, Message, Turn
 from messaging.search.index import list_messages_again
@@ -41,10 +42,12 @@ def unmerge(*, merge: ContactMerge, by: User | None = None) -> Contact:
 
     What came after the merge goes to whom it came from (by the address of each message; what we wrote follows the
     message before it). What staff changed meanwhile stays with the kept contact; a takeover or block applies to both.
-    Raises NotMerged, NotTheLatest, or Conflict if the contact is being forgotten.
+    Raises NotMerged, NotTheLatest, ContactGone, or Conflict if the contact is being forgotten.
     """
-    lock_conversations(merge.contact)
-    keep = Contact.objects.select_for_update().get(pk=merge.contact_id)
+    keep = lock_contacts(merge.contact_id).get(merge.contact_id)
+    if keep is None:
+        raise ContactGone()
+    lock_conversations(keep.pk)
     merge = ContactMerge.objects.select_for_update().get(pk=merge.pk)
     if merge.status != Status.MERGED or merge.undo is None:
         raise NotMerged()

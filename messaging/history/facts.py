@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts.models import User
 from messaging.models import Contact, Fact, Message
 from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
+from whatsapp_agent.postgres.advisory import lock
 
 MAX_FACTS = 200  # of one contact
 MAX_FACT_CHARS = 300
@@ -38,7 +39,7 @@ def remember(
         raise InvalidInput("There is nothing to remember.")
     if len(text) > MAX_FACT_CHARS:
         raise InvalidInput(f"A fact has at most {MAX_FACT_CHARS} characters.")
-    Contact.objects.select_for_update().get(pk=contact.pk)  # concurrent calls must not exceed MAX_FACTS
+    lock(f"facts:{contact.pk}")  # concurrent calls must not exceed MAX_FACTS; a turn has its conversation locked by now
     if message is not None and message.conversation.contact_id != contact.pk:
         raise NotFound("Message not found in this conversation.")
     if corrects is not None:

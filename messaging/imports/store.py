@@ -22,6 +22,7 @@ from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from agent.bridges.events import Kind
+from messaging import control
 from messaging.contacts.lookup import find_contact_by_phone
 from messaging.contacts.phones import parse_phone
 from messaging.imports.archives import Export
@@ -268,7 +269,9 @@ class _Import:
             return
         media = [self._media(message, entry) for message, entry in waiting if _has_file(entry)]  # files take long
         self.inserted += [message.pk for message, _ in waiting]
+        assert self.conversation is not None
         with transaction.atomic():
+            control.hold(self.conversation.pk)  # its contact is not merged meanwhile
             Message.objects.bulk_create([message for message, _ in waiting])
             Media.objects.bulk_create(media)
 

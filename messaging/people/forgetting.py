@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from accounts.idempotency import forget_answers
 from messaging import control
+from messaging.contacts.locks import lock_contacts
 from messaging.maintenance.retention import PAUSE_S, delete_messages, delete_turns, files_of, in_batches
 from messaging.media.files import LIBRARY, files_of_merges
 from messaging.models import (
@@ -220,6 +221,7 @@ class _Forgetting:
     @transaction.atomic
     def _delete_contact(self) -> bool:
         """Delete contact and conversation; return False if messages have come meanwhile."""
+        lock_contacts(self.contact.pk)
         conversation = Conversation.objects.select_for_update().filter(contact=self.contact).first()
         messages = Message.objects.order_by()
         if messages.filter(sender=self.contact).exists() or messages.filter(conversation=conversation).exists():

@@ -7,6 +7,11 @@ from typing import Any
 
 from django.db import connection
 
+COUNT_WAITING = """
+SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE NOT granted AND datname = current_database()
+"""
+
 
 class BackgroundCall(threading.Thread):
     """A thread that runs `act`. `wait_for_lock` returns once `count` backends wait for a lock, or it has ended."""
@@ -27,10 +32,10 @@ class BackgroundCall(threading.Thread):
             connection.close()
 
     def wait_for_lock(self, *, count: int = 1) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         with connection.cursor() as cursor:
             while self.is_alive():
-                cursor.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+                cursor.execute(COUNT_WAITING)
                 if cursor.fetchone()[0] >= count:
                     return
                 assert time.monotonic() < deadline, "it neither waited nor ended"

@@ -1,4 +1,4 @@
-"""What one process at a time should do, on however many machines: with Redis, workers leave it to each other."""
+"""Locks by name, for what one transaction or one process at a time should do, on however many machines."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+
+
+def lock(name: str) -> None:
+    """Take the lock of this name until the current transaction ends; wait for it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
 
 def try_lock(name: str, *, holder: Any = connection) -> bool:
