@@ -1,19 +1,25 @@
-"""How a bridge is reached: its row, its adapter, and the calls to it."""
+"""How a bridge is reached: its row, its adapter, the calls to it, and what its platform charges."""
 
 import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
+from django.utils import timezone
 
 from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Health, WebhookTarget
 from agent.bridges.exchange import BridgeError, Result, Steps
 from agent.bridges.transport import HttpTransport
-from sessions_app.models import Bridge
+from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
+from whatsapp_agent.callback import Callback
 from whatsapp_agent.errors import AppError, BridgeFailed, Conflict
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache
@@ -87,6 +93,55 @@ def adapter_for(bridge: Bridge) -> BridgeAdapter:
 def call_bridge(bridge: Bridge, steps: Steps[Result]) -> Result:
     """Make the requests of one call and return its result. Raises BridgeError."""
     return _transport(adapter_for(bridge)).run(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class MonthPrices:
+    """What a platform charges for the messages of a number that it has delivered this month.
+
+    `replies` are those in free form, of which the first `free_replies` of a month are free; `billable` is how many
+    messages of any kind it says it charges. `is_payment_missing`: the last message failed for want of a payment method.
+    """
+
+    replies: int = 0
+    billable: int = 0
+    is_payment_missing: bool = False
+    free_replies: int = 0
+
+    @property
+    def month(self) -> str:
+        return f"{month_start():%Y-%m}"
+
+    @property
+    def free_replies_left(self) -> int:
+        return max(0, self.free_replies - self.replies)
+
+    @property
+    def state(self) -> str:
+        """`free`, `charged` (the free replies are used up) or `payment_missing` (nothing more is delivered)."""
+        if self.is_payment_missing:
+            return "payment_missing"
+        return "free" if self.free_replies_left else "charged"
+
+    def __str__(self) -> str:
+        free = f"{self.free_replies:,} are free"
+        text = f"{self.replies:,} replies delivered this month ({free}); Meta charges for {self.billable:,} messages"
+        return f"{text}; it delivers no more: a payment method is missing" if self.is_payment_missing else text
+
+
+def month_start() -> datetime:
+    return timezone.localtime().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+count_prices = Callback[[Sequence[UUID]], dict[UUID, MonthPrices]](default=lambda _: {})
+
+
+def prices_of(sessions: Iterable[WhatsAppSession]) -> dict[UUID, MonthPrices]:
+    """Return what this month costs for each session whose platform charges, with one query for all of them."""
+    free = {session.pk: adapter_for(session.bridge).free_replies_per_month for session in sessions}
+    charging = {pk: replies for pk, replies in free.items() if replies is not None}
+    counted = count_prices(list(charging)) if charging else {}
+    return {pk: replace(counted.get(pk, MonthPrices()), free_replies=replies) for pk, replies in charging.items()}
 
 
 def webhook_target(bridge: Bridge) -> WebhookTarget | None:

@@ -2,13 +2,14 @@
 
 import base64
 from typing import Any
+from uuid import UUID
 
 from django.core.validators import URLValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from sessions_app import drafts, profiles
-from sessions_app.bridges import adapter_for
+from sessions_app.bridges import MonthPrices, adapter_for, prices_of
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from sessions_app.services import current_qr
 from whatsapp_agent.api.fields import PartialUpdateSerializer, SingleLineField, StrictSerializer
@@ -115,12 +116,28 @@ class RollbackSerializer(StrictSerializer):
     message = SingleLineField(required=False, allow_blank=True, max_length=200, help_text="Why, for colleagues.")
 
 
+class PricesSerializer(serializers.Serializer):
+    """What the platform charges for the messages that it has delivered this month."""
+
+    month = serializers.CharField(help_text="`2026-11`, by TIME_ZONE.")
+    state = serializers.ChoiceField(
+        ["free", "charged", "payment_missing"],
+        help_text="`free`: within the free replies. `charged`: they are used up. `payment_missing`: the last message "
+        "was not delivered, because the account has no payment method.",
+    )
+    free_replies = serializers.IntegerField(help_text="Replies in free form that are free each month.")
+    free_replies_left = serializers.IntegerField()
+    replies = serializers.IntegerField(help_text="Replies in free form that were delivered this month.")
+    billable = serializers.IntegerField(help_text="Delivered messages of any kind that the platform charges.")
+
+
 class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
     """A session. Its QR code is at `sessions/{id}/qr/`."""
 
     bridge = serializers.CharField(source="bridge.slug", read_only=True)
     agent_profile = serializers.PrimaryKeyRelatedField(queryset=AgentProfile.objects.live())
     agent_profile_name = serializers.CharField(source="agent_profile.name", read_only=True)
+    prices = serializers.SerializerMethodField(help_text="This month's messages; null where none is charged (`cloud`).")
 
     class Meta:
         model = WhatsAppSession
@@ -140,6 +157,7 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "agent_profile_name",
             "access_policy",
             "group_policy",
+            "prices",
             "linked_at",
             "ended_at",
             "created_at",
@@ -154,6 +172,18 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "linked_at",
             "ended_at",
         ]
+
+    @extend_schema_field(PricesSerializer(allow_null=True))
+    def get_prices(self, session: WhatsAppSession) -> dict[str, Any] | None:
+        prices = self._prices_of_all().get(session.pk)
+        return PricesSerializer(prices).data if prices else None
+
+    def _prices_of_all(self) -> dict[UUID, MonthPrices]:
+        """Return the prices of every session that is being shown, with one query."""
+        if "prices" not in self.context:
+            shown = self.parent.instance if isinstance(self.parent, serializers.ListSerializer) else [self.instance]
+            self.context["prices"] = prices_of(shown)
+        return self.context["prices"]
 
 
 class BridgeSerializer(StrictSerializer, serializers.ModelSerializer):

@@ -242,6 +242,7 @@ class BridgeAdapter(ABC):
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
+    free_replies_per_month: ClassVar[int | None] = None  # of a number; None: the platform charges for no message
     media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: undocumented
     typing_lasts_s: ClassVar[float] = 10.0  # then the contact sees it no longer
     fetches_by_message: ClassVar[bool] = False  # True: a file can be asked for without a `ref`, by its message

@@ -18,7 +18,6 @@ from django.utils import timezone
 
 from agent import heartbeats
 from agent.bridges.base import Capability, Health
-from agent.bridges.cloud import CloudBridge
 from agent.bridges.exchange import BridgeError
 from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
@@ -26,7 +25,7 @@ from agent.server import startup
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.search import embeddings
 from sessions_app import bridge_clocks, model_limits
-from sessions_app.bridges import adapter_for, bridge_health, call_bridge, follows_settings
+from sessions_app.bridges import adapter_for, bridge_health, call_bridge, follows_settings, prices_of
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession, WhatsAppSessionQuerySet
 from sessions_app.services import KEY_REFUSED
 from whatsapp_agent.postgres import clock, embedded
@@ -217,14 +216,13 @@ def _sessions() -> Iterator[Finding]:
 
 
 def _prices(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:
-    """Count this month's delivered messages of numbers whose platform charges, each message once."""
-    month = timezone.localtime().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    for session in sessions.filter(bridge__kind=CloudBridge.kind).order_by("name"):
-        priced = Message.objects.filter(session=session, delivered_at__gte=month).exclude(pricing=None)
-        replies = priced.filter(pricing__category="service").count()
-        billable = priced.filter(pricing__billable=True).count()
-        text = f"{replies} replies delivered this month (1,000 are free); Meta charges for {billable} messages"
-        yield Finding("prices", True, f"{session.name}: {text}")
+    """Report this month's delivered messages of numbers whose platform charges."""
+    rows = list(sessions.select_related("bridge").order_by("name"))
+    prices = prices_of(rows)
+    for session in rows:
+        if (month := prices.get(session.pk)) is not None:
+            remedy = "Add a payment method to the WhatsApp business account at Meta."
+            yield Finding("prices", not month.is_payment_missing, f"{session.name}: {month}", remedy)
 
 
 def _without_receipts(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:

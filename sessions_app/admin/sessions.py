@@ -103,7 +103,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
     inlines = [MembershipInline]
     readonly_fields = [
         "bridge", "name", "status", "status_reason", "status_changed_at", "phone", "display_name", "linked_at",
-        "ended_at", "created_at", "conversations_link",
+        "ended_at", "created_at", "conversations_link", "prices",
     ]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["agent_profile", "access_policy", "group_policy", "owner_phone", "time_zone",
@@ -213,6 +213,16 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         }
 
     # --- columns and fields ---------------------------------------------------------------------------------------
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or bridges.adapter_for(obj.bridge).free_replies_per_month is None:
+            return fieldsets
+        return [*fieldsets, ("Prices", {"fields": ["prices"]})]
+
+    @display(description="this month")
+    def prices(self, session: WhatsAppSession) -> str:
+        return str(bridges.prices_of([session])[session.pk])
+
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def link_status(self, session: WhatsAppSession) -> str:
         return session.get_status_display()

@@ -1,0 +1,51 @@
+"""What the platform of a number charges for the messages of this month: each once, by the `pricing` of its receipts."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models import Count, DateTimeField, Max, Q
+from django.db.models.functions import Coalesce
+
+from messaging.models import Message
+from messaging.receipts import PAYMENT_CODE
+from sessions_app import bridges
+from sessions_app.bridges import MonthPrices, month_start
+
+Status = Message.Status
+DELIVERED_AT = Coalesce("delivered_at", "read_at", output_field=DateTimeField())  # a phone may report `read` alone
+LONGEST_WAY = timedelta(days=3)  # what a phone gets later than that, across a change of month, is not counted
+
+
+def count_prices(session_ids: Sequence[UUID]) -> dict[UUID, MonthPrices]:
+    """Return the counts of these sessions, in one statement; a session without a priced message is left out."""
+    since = month_start()
+    is_delivered = Q(status__in=[Status.DELIVERED, Status.READ], charged_at__gte=since)
+    is_unpaid = Q(status=Status.FAILED, error_code=PAYMENT_CODE)
+    rows = (
+        Message.objects.filter(
+            session__in=session_ids, said_at__gte=since - LONGEST_WAY, direction=Message.Direction.OUTBOUND
+        )
+        .annotate(charged_at=DELIVERED_AT)
+        .filter(is_delivered & Q(pricing__isnull=False) | is_unpaid)
+        .order_by()
+        .values("session")
+        .annotate(
+            replies=Count("pk", filter=is_delivered & Q(pricing__category="service")),
+            billable=Count("pk", filter=is_delivered & Q(pricing__billable=True)),
+            last_charged_at=Max("said_at", filter=is_delivered & Q(pricing__billable=True)),
+            last_unpaid_at=Max("said_at", filter=is_unpaid),
+        )
+    )
+    return {
+        row["session"]: MonthPrices(
+            replies=row["replies"],
+            billable=row["billable"],
+            is_payment_missing=row["last_unpaid_at"] is not None
+            and (row["last_charged_at"] is None or row["last_charged_at"] < row["last_unpaid_at"]),
+        )
+        for row in rows
+    }
+
+
+bridges.count_prices.provide(count_prices)
