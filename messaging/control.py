@@ -18,6 +18,8 @@ from whatsapp_agent.errors import NotFound
 from whatsapp_agent.periodic import periodic
 
 Control = Conversation.Control
+HELD_BY_PLATFORM = "held by the platform's own agent"
+ANOTHER_PROGRAM = "another program"  # holds the chat, and the platform does not say which
 
 
 class ConversationGone(NotFound):
@@ -144,6 +146,27 @@ def record_human_reply(*, conversation: Conversation, by: User | None = None, re
             Conversation.Attention.OTHER_PROGRAM,
             note="Another program seems to answer on this number: it writes faster than a person can.",
         )
+
+
+@transaction.atomic
+def record_external_controller(*, conversation_id: UUID, name: str, at: datetime | None = None) -> None:
+    """Record which other program holds the chat at the platform since `at`; empty: none does any more.
+
+    While one does, the agent is silent: writing would take the chat from it. A person who has control keeps it. What is
+    older than what was recorded changes nothing. Raises ConversationGone.
+    """
+    row = hold(conversation_id)
+    now = timezone.now()
+    at = min(at or now, now)
+    if row.external_controller_at is not None and at < row.external_controller_at:
+        return
+    if name == ANOTHER_PROGRAM and row.external_controller:
+        name = row.external_controller
+    Conversation.objects.filter(pk=row.pk).update(external_controller=name[:100], external_controller_at=at)
+    if name and not row.external_controller and row.control == Control.AGENT:
+        mute(conversation=row, reason=HELD_BY_PLATFORM)
+    elif not name and row.control == Control.MUTED and row.control_reason == HELD_BY_PLATFORM:
+        release(conversation=row, reason="given back by the platform")
 
 
 @periodic(every_s=5)

@@ -49,6 +49,7 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
 ), target AS (
     SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
            profile.debounce_s, profile.debounce_max_s, profile.instant_reaction,
+           conversation.external_controller <> '' AS is_held_elsewhere,
            -- Clocks differ: what comes now is ordered as it comes, only imported history as it was written.
            CASE WHEN %(is_history)s THEN LEAST(%(written_at)s, statement_timestamp()) ELSE statement_timestamp() END
                AS said_at,
@@ -122,7 +123,7 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
 )
 SELECT EXISTS (SELECT FROM bridge), target.conversation_id, target.session_id, inserted.conversation_id IS NOT NULL,
        moved.due_at, inserted.unanswered = '', target.link,
-       CASE WHEN moved.begins THEN target.instant_reaction ELSE '' END
+       CASE WHEN moved.begins THEN target.instant_reaction ELSE '' END, target.is_held_elsewhere
   FROM (VALUES (1)) AS one LEFT JOIN target ON true LEFT JOIN inserted ON true LEFT JOIN moved ON true
 """)
 
@@ -215,7 +216,7 @@ def _insert(
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
         (row,) = INSERT_INBOUND_MESSAGE.rows(**parameters)
-        is_unchanged, conversation_id, session_id, is_new, due_at, is_due, link, reaction = row
+        is_unchanged, conversation_id, session_id, is_new, due_at, is_due, link, reaction, is_held_elsewhere = row
         if not is_unchanged:
             raise BridgeChanged
         if conversation_id is None:
@@ -229,6 +230,11 @@ def _insert(
                 bridge=bridge,
                 media=event.media,
             )
+    if event.is_standby or (is_held_elsewhere and not event.is_history):
+        name = (
+            control.ANOTHER_PROGRAM if event.is_standby else ""
+        )  # a chat that is given back is not reported otherwise
+        control.record_external_controller(conversation_id=conversation_id, name=name, at=event.sent_at)
     if is_new and link != WhatsAppSession.Status.CONNECTED:
         _mark_connected(bridge=bridge, name=event.session, at=event.sent_at)
     return ReceiveResult(
@@ -369,22 +375,14 @@ def settle_held_messages() -> None:
         wakeups.notify(held.conversation_id, session_id=held.conversation.session_id)
 
 
-HELD_BY_PLATFORM = "held by the platform's own agent"
-
-
 @transaction.atomic
 def record_handover(*, bridge: Bridge, event: HandoverChanged) -> None:
-    """Record who holds a chat on the platform. While another agent does, ours is silent: writing would take the chat.
-
-    A person who has control keeps it.
-    """
+    """Record who holds a chat on the platform: we, or another program of the same number."""
     session = register_session(bridge=bridge, name=event.session)
     contact = resolve_contact(session=session, address=event.chat)
-    row = control.hold(resolve_conversation(contact=contact, address=event.chat.address).pk)
-    if not event.is_ours and row.control == Conversation.Control.AGENT:
-        control.mute(conversation=row, reason=HELD_BY_PLATFORM)
-    elif event.is_ours and row.control_reason == HELD_BY_PLATFORM:
-        control.release(conversation=row, reason="given back by the platform")
+    conversation = resolve_conversation(contact=contact, address=event.chat.address)
+    name = "" if event.is_ours else event.new_owner_role or control.ANOTHER_PROGRAM
+    control.record_external_controller(conversation_id=conversation.pk, name=name, at=event.at)
 
 
 def _store_own_message(
@@ -418,6 +416,10 @@ def _store_own_message(
     Conversation.objects.filter(pk=conversation.pk).update(
         last_message_at=max(filter(None, [conversation.last_message_at, said_at]))
     )
+    if event.is_standby:
+        control.record_external_controller(
+            conversation_id=conversation.pk, name=control.ANOTHER_PROGRAM, at=event.sent_at
+        )
     is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
     is_reply = event.kind is not Kind.REACTION  # which may be our own, from a bridge that does not tell echoes apart
     if is_fresh and is_reply and not (event.is_history or event.is_echo) and not _is_own_number(session, contact):

@@ -187,6 +187,7 @@ class ConversationSerializer(serializers.ModelSerializer):
             "control_until",
             "control_reason",
             "controlled_by",
+            "external_controller",
             "unread_count",
             "needs_attention",
             "attention_reason",

@@ -244,6 +244,7 @@ def _watched(conversation: QuerySet[Conversation]) -> dict[str, QuerySet]:
     return {
         "watched_conversation": conversation.values(
             who=F("control"), epoch=F("control_epoch"), until=F("control_until"), why=F("control_reason"),
+            other=F("external_controller"),
             due=F("due_at"), lease=F("lease_token"), note=F("attention_note"), attention=F("needs_attention"),
             assignee=F("assigned_to"), snoozed=F("snoozed_until"), done=F("done_at"), done_why=F("done_reason"),
             tags=F("labels"), blocked=F("contact__is_blocked"), name=F("contact__name"), link=F("session__status"),

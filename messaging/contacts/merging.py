@@ -108,6 +108,10 @@ def _merge_conversations(journal: Journal, *, keep: Conversation, lose: Conversa
         control_reason=stricter.control_reason,
         controlled_by=stricter.controlled_by_id,
         control_epoch=epoch,
+        external_controller=keep.external_controller or lose.external_controller,
+        external_controller_at=max(
+            filter(None, [keep.external_controller_at, lose.external_controller_at]), default=None
+        ),
         due_at=min(filter(None, [keep.due_at, lose.due_at]), default=None) if agent_speaks else None,
         inbound_count=F("inbound_count") + lose.inbound_count,
         unread_count=F("unread_count") + max(0, lose.unread_count - removed),

@@ -107,6 +107,17 @@ class Conversation(models.Model):
     control_epoch = models.PositiveIntegerField(default=0, editable=False)
     controlled_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 
+    # A third controller: on the Cloud API, chats may be held by another program than ours.
+    external_controller = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="The other program that holds the chat at the platform, as that calls it. Empty: none does.",
+    )
+    external_controller_at = models.DateTimeField(null=True, blank=True, editable=False)  # when that was last reported
+
     # The mailbox: what is to be done here, from when, and who is at it.
     due_at = models.DateTimeField(null=True, blank=True, editable=False)
     burst_started_at = models.DateTimeField(null=True, blank=True, editable=False)
