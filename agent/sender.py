@@ -33,6 +33,8 @@ from whatsapp_agent.telemetry import tracing
 log = structlog.get_logger(__name__)
 
 KINDS_WITHOUT_FILE = frozenset({Kind.TEXT.value, Kind.LOCATION.value, Kind.CONTACT.value})
+# What a bridge says of a message, or a session, that it does not know, or of a parameter: it may mean the quoted one.
+QUOTE_REFUSED = frozenset({"invalid", "not_found", "refused"})
 RECORD_RETRY_PAUSES_S = (0.2, 1.0, 3.0, 6.0, 10.0)
 Result = TypeVar("Result")
 
@@ -79,6 +81,10 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
         log.warning("message_not_sent", message=str(claimed.message_id), code=exc.code, tries=claimed.tries)
         return False
     except Refused as exc:
+        is_quote_in_doubt = claimed.quoted_id and exc.code in QUOTE_REFUSED and not isinstance(exc, PaymentNeeded)
+        if is_quote_in_doubt and _record(partial(outbox.send_without_quote, claimed)):
+            log.warning("quote_refused", message=str(claimed.message_id), code=exc.code)
+            return True  # the same message is next
         if claimed.kind == Kind.VOICE and _record(partial(outbox.write_instead, claimed)):
             log.warning("voice_refused", message=str(claimed.message_id), code=exc.code)
             return True  # its words are next

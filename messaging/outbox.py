@@ -284,6 +284,14 @@ def write_instead(claimed: Claimed) -> bool:
 
 
 @transaction.atomic
+def send_without_quote(claimed: Claimed) -> bool:
+    """Queue a message again that was not sent, without what it quotes; return False if it quotes nothing any more."""
+    _lock_conversations(_claimed_rows(claimed))
+    quoting = _claimed_rows(claimed).exclude(quoted_provider_id="")
+    return bool(quoting.update(status=Message.Status.QUEUED, quoted=None, quoted_provider_id=""))
+
+
+@transaction.atomic
 def mark_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
     """Record that the message may have been sent; an echo, a receipt or a person settles it."""
     _lock_conversations(_claimed_rows(claimed))

@@ -149,3 +149,66 @@ def test_a_released_conversation_is_answered_with_a_quote_where_a_person_wrote_i
     control.release(conversation=Conversation.objects.get(pk=conversation.pk))
     turns.take_turn(conversation.pk)
     assert quoted() == [last.provider_message_id]
+
+
+def send_a_quoting_reply(says, conversation, waha) -> Message:
+    """Answer a question after we wrote ourselves; WAHA's answers are as they were told to be."""
+    says("When do you open?")
+    create_outbound(conversation, author="api", status="sent", text="Our news", said_at=timezone.now())
+    turns.take_turn(conversation.pk)
+    deliver(conversation.pk)
+    return Message.objects.get(author="agent")
+
+
+def requested_quotes(waha) -> list[str]:
+    return [request.json().get("reply_to", "") for request in waha.requests if request.path == "/api/sendText"]
+
+
+def test_a_reply_whose_quote_is_refused_is_sent_without_it(says, conversation, waha, model):
+    waha.fail("invalid", times=1)
+
+    reply = send_a_quoting_reply(says, conversation, waha)
+
+    assert (reply.status, reply.quoted, reply.quoted_provider_id) == ("sent", None, "")
+    assert [bool(quote) for quote in requested_quotes(waha)] == [True, False]
+    assert len(waha.sent) == 1
+
+
+def test_a_reply_that_is_refused_without_its_quote_too_fails_after_two_requests(says, conversation, waha, model):
+    waha.fail("invalid")
+
+    reply = send_a_quoting_reply(says, conversation, waha)
+
+    assert (reply.status, reply.error_code) == ("failed", "invalid")
+    assert len(requested_quotes(waha)) == 2
+
+
+@pytest.mark.parametrize("outcome", ["error_500", "error_500_after", "drop_after", "nonsense"])
+def test_a_reply_that_may_have_been_sent_is_not_sent_again_without_its_quote(says, conversation, waha, model, outcome):
+    waha.fail(outcome)
+
+    reply = send_a_quoting_reply(says, conversation, waha)
+
+    assert reply.status == "unconfirmed"
+    assert reply.quoted_provider_id
+    assert len(requested_quotes(waha)) == 1
+
+
+def test_a_reply_that_the_account_may_not_send_keeps_its_quote(says, conversation, waha, model):
+    waha.fail("timelock")
+
+    reply = send_a_quoting_reply(says, conversation, waha)
+
+    assert (reply.status, reply.error_code) == ("failed", "restricted")
+    assert reply.quoted_provider_id
+    assert len(requested_quotes(waha)) == 1
+
+
+def test_a_message_without_a_quote_is_refused_after_one_request(says, conversation, waha, model):
+    waha.fail("invalid")
+    says("When do you open?")
+    turns.take_turn(conversation.pk)
+    deliver(conversation.pk)
+
+    assert Message.objects.get(author="agent").status == "failed"
+    assert len(requested_quotes(waha)) == 1
