@@ -19,6 +19,7 @@ from messaging.models import (
     Turn,
     WebhookDelivery,
 )
+from messaging.receipts import without_receipt
 from messaging.search.people import contact_matches, filter_by_phone
 from messaging.search.ranking import filter_by_words
 from whatsapp_agent.api.filters import AnyOf, Before, Exactly, FilterSet, Flag, Search, Since, UserFilter
@@ -138,6 +139,10 @@ class MessageFilters(FilterSet):
     author = AnyOf(choices=Message.Author.choices)
     kind = AnyOf(choices=Message.Kind.choices)
     status = AnyOf(choices=Message.Status.choices)
+    without_receipt = Flag(
+        method="filter_receipt",
+        label="Whether it was sent over five minutes ago and not reported as delivered, by a bridge that reports it.",
+    )
     since = Since("said_at", label="Arrived or queued at this time or later; imported history: written.")
     before = Before("said_at", label="Arrived or queued before this time; imported history: written.")
     search = Search(method="filter_search", label="With all of these words, in any of their forms.")
@@ -145,6 +150,9 @@ class MessageFilters(FilterSet):
     class Meta:
         model = Message
         fields: list[str] = []
+
+    def filter_receipt(self, messages: QuerySet, name: str, is_missing: bool) -> QuerySet:  # noqa: ARG002
+        return messages.filter(without_receipt()) if is_missing else messages.exclude(without_receipt())
 
     def filter_search(self, messages: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
         return filter_by_words(messages, words)

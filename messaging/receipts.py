@@ -7,9 +7,11 @@ from uuid import UUID
 import structlog
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from agent.bridges import ADAPTERS
+from agent.bridges.base import Capability
 from agent.bridges.events import ChatAddress, MessageEdited, MessageRevoked, Receipt, StatusChanged
 from messaging.contacts.lookup import alias_spellings
 from messaging.models import ContactAlias, Conversation, EarlyReceipt, Message
@@ -29,8 +31,28 @@ MOVES_FROM: dict[str, list[str]] = {
 }
 PAYMENT_CODE = "payment"  # of a message that was not delivered because the account has no payment method
 PAYMENT_NOTE = "Meta delivers no more answers: the business account needs a payment method (code 131042)."
+RECEIPT_AFTER = timedelta(minutes=5)  # a phone that is on reports a message as delivered within seconds
+WITH_RECEIPTS = [kind for kind, adapter in ADAPTERS.items() if Capability.RECEIPTS in adapter.capabilities]
 STORED_AS = {Receipt.PLAYED: Receipt.READ}
 TIME_OF = {Receipt.SENT.value: "sent_at", Receipt.DELIVERED.value: "delivered_at", Receipt.READ.value: "read_at"}
+
+
+def without_receipt() -> Q:
+    """Return the condition of messages that were sent minutes ago and that nobody has reported as delivered since,
+    although their bridge reports it: WhatsApp may have dropped them. `lacks_receipt` says the same of one message."""
+    waiting = Q(status=Message.Status.SENT, direction=Message.Direction.OUTBOUND, sent_at__lt=Now() - RECEIPT_AFTER)
+    return waiting & Q(session__bridge__kind__in=WITH_RECEIPTS) & ~Q(author=Message.Author.PHONE)
+
+
+def lacks_receipt(message: Message, *, bridge_kind: str) -> bool:
+    return (
+        message.status == Message.Status.SENT
+        and message.direction == Message.Direction.OUTBOUND
+        and message.sent_at is not None
+        and message.sent_at < timezone.now() - RECEIPT_AFTER
+        and bridge_kind in WITH_RECEIPTS
+        and message.author != Message.Author.PHONE
+    )
 
 
 def record_status(*, bridge: Bridge, event: StatusChanged) -> None:

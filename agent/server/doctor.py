@@ -23,6 +23,7 @@ from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
 from agent.server import startup
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
+from messaging.receipts import RECEIPT_AFTER
 from messaging.search import embeddings
 from sessions_app import bridge_clocks, model_limits
 from sessions_app.bridges import adapter_for, bridge_health, call_bridge, follows_settings, prices_of
@@ -33,7 +34,6 @@ from whatsapp_agent.storage import disk
 
 LATE = timedelta(minutes=2)
 RECENTLY = timedelta(days=1)
-RECEIPT_AFTER = timedelta(minutes=5)  # a phone that is on reports a message as delivered within seconds
 ENOUGH_SENT = 10
 
 

@@ -13,7 +13,7 @@ import orjson
 from django.core.exceptions import EmptyResultSet
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, JSONObject, Left, Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -25,6 +25,7 @@ from agent.staff_inbox.presence import describe_others, others_at, record_presen
 from agent.staff_inbox.texts import ATTENTION, KINDS
 from messaging.models import Conversation, Message, Note, Turn
 from messaging.models.conversations import NEEDS_PERSON
+from messaging.receipts import without_receipt
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.truncate import truncate
@@ -252,6 +253,7 @@ def _watched(conversation: QuerySet[Conversation]) -> dict[str, QuerySet]:
         "watched_messages": Message.objects.filter(**within).order_by("-said_at", "-id").values(
             key=F("pk"), state=F("status"), edited=F("edited_at"), revoked=F("revoked_at"), why=F("unanswered"),
             wrong=F("error"), file=F("media__status"), heard=Length("media__transcript"),
+            late=ExpressionWrapper(without_receipt(), output_field=BooleanField()),
         )[:WATCHED_MESSAGES],
         "watched_turns": Turn.objects.filter(**within).order_by("-created_at", "-id").values(
             key=F("pk"), left=Exists(Message.objects.filter(turn=OuterRef("pk"), direction="inbound")),

@@ -17,6 +17,7 @@ from messaging.history.content import location_of
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Fact, Message, Note, Turn
 from messaging.outbound import SENDABLE_AGAIN, window_ends_at
+from messaging.receipts import lacks_receipt
 from messaging.teamwork import colleagues
 from sessions_app.bridges import adapter_for
 from whatsapp_agent.text.whatsapp_html import whatsapp_html
@@ -114,7 +115,7 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
         "is_quoting": bool(message.quoted_id),
         "ticks": TICKS.get(message.status, "") if is_outbound else "",
         "is_own": is_outbound,
-        "status": STATUSES.get(message.status, "") if is_outbound else "",
+        "status": _status(message, conversation) if is_outbound else "",
         "is_in_trouble": message.status in {Message.Status.FAILED, Message.Status.UNCONFIRMED},
         "can_be_resent": is_outbound and message.status in SENDABLE_AGAIN,
         "has_turn": is_outbound and message.author == Message.Author.AGENT and message.turn_id is not None,
@@ -124,6 +125,12 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
         "earlier": [] if message.revoked_at else message.earlier_texts,
         "reason": UNANSWERED.get(message.unanswered, "") if not is_outbound else "",
     }
+
+
+def _status(message: Message, conversation: Conversation) -> str:
+    if lacks_receipt(message, bridge_kind=conversation.session.bridge.kind):
+        return _("sent, and not reported as delivered since: look on the phone")
+    return STATUSES.get(message.status, "")
 
 
 def _heard(message: Message) -> str:

@@ -219,6 +219,24 @@ def test_a_poll_brings_a_new_message(conversation: Conversation, says: Says, sta
     assert ("Fresh words" in changed["messages"], "Fresh words" in polled["rows"]) == (True, True)
 
 
+def test_a_poll_brings_the_news_that_a_message_waits_for_its_receipt(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    Bridge.objects.update(kind="waha")
+    create_outbound(conversation, status="sent", sent_at=timezone.now() - timedelta(minutes=4))
+    client = log_in(staff_member)
+    page = client.get(page_of(conversation))
+    known = {"open": str(conversation.pk), "seen": page.context["conversation_version"]}
+    assert "not reported as delivered" not in page.content.decode()
+
+    Message.objects.update(sent_at=timezone.now() - timedelta(minutes=6))
+
+    assert (
+        'title="sent, and not reported as delivered since'
+        in client.get(reverse("inbox-poll"), known).json()["messages"]
+    )
+
+
 def test_a_message_that_arrives_while_the_page_is_drawn_is_brought_by_the_next_poll(
     conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
 ) -> None:
