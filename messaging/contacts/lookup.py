@@ -11,18 +11,22 @@ from agent.bridges.events import AliasKind, ChatAddress
 from messaging.contacts.locks import ContactGone, lock_contacts
 from messaging.contacts.phones import canonical_phone, phone_spellings
 from messaging.contacts.proposals import join, propose_merge
+from messaging.contacts.recycled import former_owners, take_phones_away
 from messaging.models import Contact, ContactAlias, ContactMerge, Conversation
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.postgres.advisory import lock
 
 log = structlog.get_logger(__name__)
 
+BY_PHONE = {"phone", "phone_spelling"}
+
 
 def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
     """Return the contact of an address; create it if there is none.
 
     The first alias that is known decides, in the order of `ChatAddress.aliases`: phone, hidden number or
-    business-scoped id, then the further addresses. A phone is also found under its other spelling. Contacts whose
+    business-scoped id, then the further addresses. A phone is also found under its other spelling, and not at all if it
+    comes with the id of another person than before: it passes to the other. Contacts whose
     addresses the bridge names together are merged; if they have two phone numbers, a person decides.
 
     It locks contacts: in a transaction, call it before a conversation is locked. Raises ContactGone when the contact is
@@ -31,6 +35,10 @@ def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
     found, known_aliases = _find_contacts(session=session, address=address)
     if not found:
         return _create_contact(session=session, address=address)
+    if passed_on := former_owners((each for each, by in found.items() if by in BY_PHONE), address):
+        for owner in passed_on:
+            take_phones_away(owner, phones=[value for kind, value in address.aliases if kind == AliasKind.PHONE])
+        return resolve_contact(session=session, address=address)
     (contact, decided_by), *others = found.items()
     log.info(
         "contact_resolved", session=str(session.pk), contact=str(contact.pk), decided_by=decided_by, others=len(others)
@@ -124,19 +132,31 @@ def lock_phones(*, session_id: UUID, address: ChatAddress) -> bool:
 def record_changed_id(*, session: WhatsAppSession, old: ChatAddress, new: ChatAddress) -> None:
     """Let the contact with the old address be found by the new one too, and be written to there.
 
-    Changes nothing if no contact has the old address. If another contact has the new one, a person decides whether the
-    two are one: numbers pass to other people.
+    A new id without a phone means that the person has another number, which is not told: the phone they had finds them
+    no more. Changes nothing if no contact has the old address. A contact that has the new one already is the same
+    person; if both have phones, a person decides: numbers pass to other people.
     """
-    contacts, _ = _find_contacts(session=session, address=old)
-    others, _ = _find_contacts(session=session, address=new)
+    found, _ = _find_contacts(session=session, address=old)
+    former = former_owners((each for each, by in found.items() if by in BY_PHONE), old)
+    contacts = [each for each in found if each not in former]
     if len(contacts) != 1:
         return
     (contact,) = contacts
+    others, known_aliases = _find_contacts(session=session, address=new)
+    lock_contacts(contact.pk, *(other.pk for other in others))
+    had_phone = bool(contact.phone)
+    if known_aliases.get((new.kind, new.address)) != contact and not phone_of(new):
+        phones = ContactAlias.objects.filter(contact=contact, kind=AliasKind.PHONE).values_list("value", flat=True)
+        take_phones_away(contact, phones=list(phones))
     if strangers := [other for other in others if other != contact]:
+        contact.refresh_from_db()
         for other in strangers:
-            propose_merge(keep=contact, lose=other, reason=ContactMerge.Reason.NUMBER_CHANGED)
+            if had_phone and other.phone:
+                propose_merge(keep=contact, lose=other, reason=ContactMerge.Reason.NUMBER_CHANGED)
+            else:
+                join(keep=contact, other=other)
         return
-    _update_contact(contact=contact, address=new, new=list(new.aliases))
+    _update_contact(contact=contact, address=new, new=[each for each in new.aliases if each not in known_aliases])
     if phone_of(new):
         Contact.objects.filter(pk=contact.pk).update(phone=phone_of(new))
     Conversation.objects.filter(contact=contact).update(address=new.address)
