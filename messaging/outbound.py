@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
@@ -13,16 +14,26 @@ from django.utils import timezone
 from accounts.models import User
 from agent.bridges.base import Capability, Card, Place
 from agent.bridges.events import AliasKind, Kind
+from agent.bridges.exchange import BridgeError
 from messaging import control
 from messaging.contacts.lookup import find_contact_by_phone, resolve_contact, resolve_conversation
 from messaging.contacts.phones import parse_phone
 from messaging.media.files import NewFile, save_file
 from messaging.models import ContactAlias, Conversation, Media, Message
 from messaging.models.conversations import NO_ATTENTION
-from sessions_app.bridges import adapter_for
+from sessions_app.bridges import adapter_for, call_bridge
 from sessions_app.models import WhatsAppSession
-from whatsapp_agent import wakeups
-from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected, WindowClosed
+from whatsapp_agent import postgres, wakeups
+from whatsapp_agent.errors import (
+    Conflict,
+    InvalidInput,
+    NotOnWhatsApp,
+    NotSupportedByBridge,
+    SessionNotConnected,
+    WindowClosed,
+)
+
+log = structlog.get_logger(__name__)
 
 
 def parse_recipient(text: str, *, session: WhatsAppSession) -> str:
@@ -34,6 +45,30 @@ def parse_recipient(text: str, *, session: WhatsAppSession) -> str:
         if not ContactAlias.objects.filter(session=session, kind=AliasKind.PHONE, value=phone).exists():
             raise
         return phone
+
+
+def find_recipient_phone(text: str, *, session: WhatsAppSession) -> str:
+    """Return E.164 of the phone to write to, as WhatsApp spells it; of a new one the bridge is asked, if it can say.
+
+    Not in a transaction: the bridge may be slow. One that fails does not decide; the send will show. Raises
+    InvalidInput and NotOnWhatsApp.
+    """
+    phone = parse_recipient(text, session=session)
+    adapter = adapter_for(session.bridge)
+    is_connected = session.ended_at is None and session.status == WhatsAppSession.Status.CONNECTED
+    if Capability.CHECK_NUMBER not in adapter.capabilities or not is_connected:
+        return phone
+    if find_contact_by_phone(session=session, phone=phone) is not None:
+        return phone
+    postgres.release()
+    try:
+        number = call_bridge(session.bridge, adapter.check_number(session=session.name, phone=phone))
+    except BridgeError as exc:
+        log.info("number_not_checked", session=str(session.pk), code=exc.code)
+        return phone
+    if not number.exists:
+        raise NotOnWhatsApp()
+    return number.phone or phone
 
 
 def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversation:

@@ -30,8 +30,8 @@ from messaging.media.files import by_token, fetch_file, take
 from messaging.models import Conversation, Media, Message, Turn
 from messaging.outbound import (
     conversation_by_phone,
+    find_recipient_phone,
     mark_read,
-    parse_recipient,
     send_again,
     send_contact,
     send_location,
@@ -73,13 +73,15 @@ def author_of(request: Request) -> Message.Author:
 def load_form(view: Any, request: Request) -> None:
     """Validate the request and load its file; one given as `media_url` is downloaded.
 
-    Raises ValidationError, NotFound, and what `fetch_file` raises.
+    Raises ValidationError, NotFound, and what `find_recipient_phone` and `fetch_file` raise.
     """
     if "conversation_id" in view.kwargs:  # 404 for a hidden conversation comes before 400 for the form
         view.find_recipient()
     is_upload = isinstance(request.data, QueryDict)
     view.form = valid(view.upload_form if is_upload else view.form_class, request)
-    view.find_recipient()
+    recipient = view.find_recipient()
+    if isinstance(recipient, WhatsAppSession):
+        view.form["to"] = find_recipient_phone(view.form["to"], session=recipient)
     if "media_url" in view.form:
         postgres.release()
         view.form["file"] = fetch_file(view.form["media_url"], name=view.form.get("filename", ""))
@@ -223,9 +225,7 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
         recipient = self.find_recipient()
         with transaction.atomic():  # a refused message must not leave an empty conversation
             if isinstance(recipient, WhatsAppSession):
-                recipient = conversation_by_phone(
-                    session=recipient, phone=parse_recipient(self.form["to"], session=recipient)
-                )
+                recipient = conversation_by_phone(session=recipient, phone=self.form["to"])
             message = queue(request, conversation=recipient, form=self.form)
         return Response(MessageSerializer(message).data, status=201)
 

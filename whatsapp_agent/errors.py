@@ -49,6 +49,10 @@ class NotSupportedByBridge(AppError):
     status, code, detail = 409, "not_supported", "The bridge of this session does not support this."
 
 
+class NotOnWhatsApp(AppError):
+    status, code, detail = 409, "not_on_whatsapp", "This number is not on WhatsApp. Check it, with its country code."
+
+
 class BridgeFailed(AppError):
     status, code, detail = 502, "bridge_failed", "The bridge failed to do this."
 

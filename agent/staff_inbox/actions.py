@@ -26,7 +26,7 @@ from messaging.history.facts import remember
 from messaging.leases import answer_again
 from messaging.media.files import NewFile, take
 from messaging.models import Contact, Conversation, Fact, Message, Note, Turn
-from messaging.outbound import conversation_by_phone, parse_recipient, send_again, send_media, send_text
+from messaging.outbound import conversation_by_phone, find_recipient_phone, send_again, send_media, send_text
 from sessions_app.models import AgentProfile, WhatsAppSession
 from sessions_app.profiles import change_profile, lock_profiles
 from whatsapp_agent.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -130,8 +130,8 @@ def start(request: HttpRequest) -> HttpResponse:
     text = storable(request.POST.get("text", ""))
     if read_command(text) is not None:
         raise InvalidInput(_("A command is not sent to a contact."))
+    phone = find_recipient_phone(storable(request.POST.get("phone", "")), session=session)
     with transaction.atomic():  # a refused message leaves no empty conversation
-        phone = parse_recipient(storable(request.POST.get("phone", "")), session=session)
         conversation = conversation_by_phone(session=session, phone=phone)
         send_text(conversation=conversation, text=text, by=user)
     _log(request, conversation, "Started from the inbox.")
