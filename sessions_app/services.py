@@ -13,14 +13,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from agent.bridges import ADAPTERS
-from agent.bridges.base import Capability, SessionState
+from agent.bridges.base import NOT_SUPPORTED, Capability, SessionState
 from agent.bridges.events import Link, SessionChanged
 from agent.bridges.exchange import BridgeError, Refused
 from sessions_app import bridges, profiles
 from sessions_app.bridges import adapter_for, call_bridge, webhook_target
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
-from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
+from whatsapp_agent.errors import BridgeFailed, InvalidInput, NotSupportedByBridge, SessionExists
 from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
@@ -362,6 +362,22 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
             if session.status != before:
                 report["missing"].append(name)
     return report
+
+
+def list_numbers(bridge: Bridge, *, account: str) -> list[SessionState]:
+    """Return the numbers of a business account (WABA), each under the name to link it by.
+
+    Raises NotSupportedByBridge, InvalidInput or BridgeFailed.
+    """
+    postgres.release()
+    try:
+        return call_bridge(bridge, adapter_for(bridge).list_numbers(account=account))
+    except Refused as exc:
+        if exc.code == NOT_SUPPORTED:
+            raise NotSupportedByBridge(str(exc)) from exc
+        raise (InvalidInput if exc.code == "invalid" else BridgeFailed)(str(exc)) from exc
+    except BridgeError as exc:
+        raise BridgeFailed(str(exc)) from exc
 
 
 def _list_states(bridge: Bridge) -> list[SessionState]:

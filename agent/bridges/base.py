@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 
 from agent.bridges.addresses import reachable_digits
 from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, Kind, Link
-from agent.bridges.exchange import Refused, Steps
+from agent.bridges.exchange import Refused, Steps, without_request
 from whatsapp_agent.errors import InvalidInput
 
 NOT_SUPPORTED = "not_supported"
@@ -246,6 +246,7 @@ class BridgeAdapter(ABC):
     media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: undocumented
     typing_lasts_s: ClassVar[float] = 10.0  # then the contact sees it no longer
     fetches_by_message: ClassVar[bool] = False  # True: a file can be asked for without a `ref`, by its message
+    resolves_lids: ClassVar[bool] = False  # True: it can be asked for the phone of a hidden number
     stores_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
     lists_sessions: ClassVar[bool] = True  # False: it can only be asked for one that we name
 
@@ -346,6 +347,14 @@ class BridgeAdapter(ABC):
         """Ask whether a phone (E.164) is on WhatsApp."""
         raise self._cannot("look numbers up")
 
+    def phone_of_lid(self, *, session: str, lid: str) -> Steps[str | None]:
+        """Ask for the phone (E.164) of a hidden number, `…@lid`; None if the bridge does not know it either."""
+        raise self._cannot("tell the phones of hidden numbers")
+
+    def account_limits(self, *, name: str) -> Steps[list[dict[str, Any]]]:
+        """Ask for the limits that WhatsApp sets on the session's account: {kind, active, until}, with more by kind."""
+        return without_request([])
+
     def file_denial_reason(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
         """Why this bridge cannot send such a file, in words for staff; None when it can.
 
@@ -368,6 +377,10 @@ class BridgeAdapter(ABC):
     @abstractmethod
     def list_sessions(self) -> Steps[list[SessionState]]:
         """Every session the bridge has."""
+
+    def list_numbers(self, *, account: str) -> Steps[list[SessionState]]:
+        """Ask for the numbers of a business account (WABA), with the names to link them by."""
+        raise self._cannot("list the numbers of an account")
 
     @abstractmethod
     def delete_session(self, *, name: str) -> Steps[None]:

@@ -212,7 +212,24 @@ def _sessions() -> Iterator[Finding]:
         why = f" ({session.status_reason})" if session.status_reason else ""
         yield Finding("sessions", False, f"{session.name} is {session.status}{why}", remedy)
     yield from _without_receipts(sessions)
+    yield from _account_limits(sessions)
     yield from _prices(sessions)
+
+
+def _account_limits(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:
+    """Report the limits that WhatsApp sets on the accounts of numbers, where their bridge can tell."""
+    for session in sessions.filter(status=WhatsAppSession.Status.CONNECTED).select_related("bridge").order_by("name"):
+        try:
+            limits = call_bridge(session.bridge, adapter_for(session.bridge).account_limits(name=session.name))
+        except BridgeError:
+            continue  # reported as a finding of the bridge
+        for limit in limits:
+            if limit["active"]:
+                until = f" until {timezone.localtime(limit['until']):%Y-%m-%d %H:%M}" if limit["until"] else ""
+                quota = f" ({limit['used']} of {limit['total']} used)" if limit.get("total") is not None else ""
+                text = f"{session.name}: WhatsApp limits this account, {limit['kind']}{quota}{until}"
+                remedy = "People who never wrote to it cannot be written to. Let it rest; answer those who write."
+                yield Finding("account limits", False, text, remedy)
 
 
 def _prices(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ class Contact(models.Model):
     is_blocked = models.BooleanField(default=False, help_text="Messages are stored and never answered.")
     is_allowed = models.BooleanField(default=False, help_text="Answered in sessions that answer only listed contacts.")
     forget_requested_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.people`
+    phone_looked_up_at = models.DateTimeField(null=True, blank=True, editable=False)  # `contacts.hidden_numbers`
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ContactQuerySet.as_manager()
@@ -43,7 +44,12 @@ class Contact(models.Model):
                 fields=["forget_requested_at"],
                 condition=models.Q(forget_requested_at__isnull=False),
                 name="contact_to_forget",
-            )
+            ),
+            models.Index(
+                fields=["id"],
+                condition=models.Q(phone="", is_group=False, phone_looked_up_at__isnull=True),
+                name="contact_to_look_up",
+            ),
         ]
 
     def __str__(self) -> str:

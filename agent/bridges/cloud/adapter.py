@@ -296,8 +296,9 @@ class CloudBridge(BridgeAdapter):
         raise self._cannot("list its numbers")
 
     def list_numbers(self, *, account: str) -> Steps[list[SessionState]]:
-        """Return the numbers of a business account (WABA)."""
-        return answers.parse_numbers((yield Request("GET", f"{_path(account)}/phone_numbers")))
+        if not account.isascii() or not account.isdecimal():
+            raise Refused("The id of a business account consists of digits.", code="invalid")
+        return answers.parse_numbers((yield Request("GET", f"/{account}/phone_numbers")))
 
     def delete_session(self, *, name: str) -> Steps[None]:
         """Stop the number's events to us. The number itself stays on the Cloud API."""

@@ -67,6 +67,7 @@ class WahaBridge(BridgeAdapter):
     kind = "waha"
     media_ttl = timedelta(seconds=180)  # its default; later the file can be asked for by its message
     fetches_by_message = True
+    resolves_lids = True
     capabilities = frozenset(
         {
             Capability.LINK_BY_QR,
@@ -189,7 +190,6 @@ class WahaBridge(BridgeAdapter):
         return answers.parse_number((yield Request("GET", "/api/contacts/check-exists", query=query)))
 
     def phone_of_lid(self, *, session: str, lid: str) -> Steps[str | None]:
-        """Ask for the phone (E.164) of a hidden number, `…@lid`."""
         path = f"/api/{_name(session)}/lids/{quote(lid.removesuffix('@lid'), safe='')}"
         return answers.parse_lid((yield Request("GET", path)))
 
@@ -269,7 +269,7 @@ class WahaBridge(BridgeAdapter):
         answers.check((yield Request("PUT", path, json=body)))
 
     def account_limits(self, *, name: str) -> Steps[list[dict[str, Any]]]:
-        """Ask for the limits that WhatsApp sets on the account; those that the engine does not know are left out."""
+        """Ask for timelock and capping; those that the engine does not know are left out."""
         limits = []
         for what, parse in (("timelock", answers.parse_timelock), ("capping", answers.parse_capping)):
             response = yield Request("GET", f"/api/sessions/{_name(name)}/{what}")

@@ -13,6 +13,7 @@ from agent.server.doctor import Finding
 from messaging.models import Conversation, Message, Turn
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges
+from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
 
@@ -283,3 +284,28 @@ def test_doctor_counts_what_meta_charges_for_this_month(session, conversation):
     (finding,) = [finding for finding in doctor.findings() if finding.about == "prices"]
 
     assert finding.text == ("sales: 2 replies delivered this month (1,000 are free); Meta charges for 2 messages")
+
+
+@pytest.mark.parametrize(
+    ("limits", "reported"),
+    [
+        (
+            {"timelock": {"isActive": True, "timeEnforcementEnds": None}},
+            ["sales: WhatsApp limits this account, timelock"],
+        ),
+        ({"timelock": {"isActive": False, "timeEnforcementEnds": None}}, []),
+        (
+            {"capping": {"cappingStatus": "CAPPED", "usedQuota": 50, "totalQuota": 50}},
+            ["sales: WhatsApp limits this account, capping (50 of 50 used)"],
+        ),
+        ({}, []),
+    ],
+)
+def test_doctor_reports_the_limits_that_whatsapp_sets_on_an_account(session, limits, reported):
+    with FakeWaha(limits=limits) as waha:
+        waha.add_session("sales", phone="5511999990000")
+        Bridge.objects.filter(pk=session.bridge_id).update(kind="waha", base_url=waha.url, api_key=waha.api_key)
+
+        found = [finding.text for finding in doctor.findings() if finding.about == "account limits"]
+
+    assert found == reported

@@ -1,4 +1,4 @@
-"""Writing to a number that nobody wrote from yet: the bridge is asked whether it is on WhatsApp, and how it spells it."""
+"""Writing to a number that nobody wrote from yet: the bridge is asked if it is on WhatsApp, and how it is spelled."""
 
 import json
 from collections.abc import Iterator

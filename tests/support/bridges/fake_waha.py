@@ -56,6 +56,8 @@ class FakeWaha(FakeBridge):
     files: dict[str, bytes] = field(default_factory=dict)
     reactions: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
+    phones: dict[str, str] = field(default_factory=dict)  # by the digits of a hidden number
+    limits: dict[str, dict[str, Any]] = field(default_factory=dict)  # `timelock`, `capping`
 
     outcomes: ClassVar[dict[str, dict[str, Any]]] = OUTCOMES
 
@@ -171,6 +173,10 @@ class FakeWaha(FakeBridge):
                 return "file", ""
             case ("GET", ["api", name, "chats", _, "messages", _]):
                 return "message", name
+            case ("GET", ["api", name, "lids", _]):
+                return "lid", name
+            case ("GET", ["api", "sessions", name, "timelock" | "capping" as what]) if what in self.limits:
+                return what, name
             case ("GET", ["api", "contacts", "check-exists"]):
                 return "number", request.parameters.get("session", "")
             case ("PUT", ["api", "reaction"]):
@@ -228,6 +234,12 @@ class FakeWaha(FakeBridge):
             case "message":
                 url = next(iter(self.files), None)
                 return plain({"media": {"url": url and f"http://localhost:3000{url}", "mimetype": "image/jpeg"}})
+            case "lid":
+                digits = request.path.rsplit("/", 1)[1]
+                phone = self.phones.get(digits)
+                return plain({"lid": f"{digits}@lid", "pn": f"{phone}@c.us" if phone else None})
+            case "timelock" | "capping":
+                return plain(self.limits[call])
             case "number":
                 return plain({"numberExists": True, "chatId": f"{request.parameters['phone']}@c.us"})
             case "reaction":
