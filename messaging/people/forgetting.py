@@ -38,6 +38,7 @@ from messaging.models import (
     WebhookAttempt,
     WebhookDelivery,
 )
+from messaging.people.merges import remove_from_merges
 from messaging.people.redaction import redact_names, redact_numbers
 from whatsapp_agent.errors import AppError, Conflict
 from whatsapp_agent.periodic import periodic
@@ -185,7 +186,12 @@ class _Forgetting:
                     yield from self._delete_rows(manager.filter(**{relation.field.name: row}))
 
     def _merges(self) -> Iterator[None]:
-        """Delete the merges of the contact, and the files that only taking them back would restore."""
+        """Delete the merges of the contact, and the files that only taking them back would restore; remove the person
+        from merges of groups."""
+        for files in remove_from_merges(self.contact):
+            self.receipt.files += files
+            self.receipt.redacted_rows += 1
+            yield
         merges = ContactMerge.objects.filter(Q(contact=self.contact) | Q(merged_id=self.contact.pk))
         for name in files_of_merges(merges):  # before the rows, as in `_delete_messages`
             if not name.startswith(f"{LIBRARY}/"):

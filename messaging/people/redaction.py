@@ -111,6 +111,13 @@ def _redact(model: type[models.Model], pattern: str, rows: Any) -> Iterator[int]
             yield model._default_manager.filter(pk=pk).update(**changes)
 
 
+def replace_marks(value: Any, marks: Marks) -> Any:
+    """Return a JSON value in which the person's numbers and names are replaced."""
+    for pattern in filter(None, (marks.numbers, marks.names)):
+        value = _replaced(value, re.compile(pattern, re.IGNORECASE))
+    return value
+
+
 def _replaced(value: Any, found: re.Pattern[str]) -> Any:
     if isinstance(value, str):
         return found.sub(REMOVED, value)

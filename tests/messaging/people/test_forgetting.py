@@ -19,7 +19,7 @@ from messaging.contacts.unmerging import unmerge
 from messaging.models import Contact, Conversation, Event, Media, Message, Summary
 from messaging.people.forgetting import forget_contact, forget_requested, request_forgetting
 from messaging.search.index import index_waiting
-from tests.messaging.people.conftest import NAME, NUMBER, SECRET, WORDS
+from tests.messaging.people.conftest import AT, NAME, NUMBER, SECRET, WORDS
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.storage.encryption import decrypt
 
@@ -232,6 +232,47 @@ def test_the_files_of_messages_that_a_merge_has_removed_are_deleted(person, sess
     receipt = forget(person)
     assert [path.read_bytes() for path in files()] == [b"menu"]
     assert receipt.files == 6
+
+
+def test_copies_of_a_members_messages_that_a_merge_of_groups_keeps_are_deleted(person, session):
+    same = {"direction": "inbound", "author": "contact", "status": "handled"}
+    groups, neighbour = [], Contact.objects.create(session=session, name="Neighbour")
+    for name in ("Gardeners again", "Gardeners of old"):
+        group = Contact.objects.create(session=session, is_group=True, name=name)
+        meeting = Conversation.objects.create(
+            session=session, contact=group, address=f"{group.pk}@g.us", summary=SECRET, attention_note=SECRET
+        )
+        Summary.objects.create(conversation=meeting, version=1, text=SECRET, until=AT)
+        for sender, text, number in ((person, SECRET, 1), (neighbour, "Mine is well", 2)):
+            message = Message.objects.create(
+                session=session,
+                conversation=meeting,
+                sender=sender,
+                provider_message_id=f"3EB0{number}",
+                text=text,
+                **same,
+            )
+            media = Media.objects.create(message=message, filename=f"{number}.png", transcript=text)
+            media.file.save("c.png", ContentFile(text.encode()))
+        Message.objects.create(
+            session=session, conversation=meeting, direction="outbound", author="agent", status="sent",
+            provider_message_id="3EB03", text=f"So your {WORDS} is ill",
+        )  # fmt: skip
+        groups.append(group)
+    keep, lose = groups
+    merge = merge_contacts(keep=keep, lose=lose)
+    assert merge is not None
+    assert "messaging_contactmerge" in traces()
+
+    forget(person)
+
+    index_waiting(limit=500)
+    assert {table: rows for table, rows in traces().items() if table == "messaging_contactmerge"} == {}
+    assert {path.read_bytes() for path in files()} == {b"Mine is well"}
+    unmerge(merge=merge)
+    restored = Message.objects.filter(conversation__contact=lose.pk)
+    assert list(restored.values_list("text", flat=True)) == ["Mine is well"]
+    assert Media.objects.filter(message__in=restored).get().transcript == "Mine is well"
 
 
 def test_a_merge_into_a_contact_that_is_being_forgotten_is_not_taken_back(person, session):
