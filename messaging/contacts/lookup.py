@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 BY_PHONE = {"phone", "phone_spelling"}
 
 
+@transaction.atomic(savepoint=False)
 def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contact:
     """Return the contact of an address; create it if there is none.
 
@@ -33,6 +34,11 @@ def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
     merged or deleted meanwhile: try again.
     """
     found, known_aliases = _find_contacts(session=session, address=address)
+    has_new_phone = any(
+        kind == AliasKind.PHONE and (kind, value) not in known_aliases for kind, value in address.aliases
+    )
+    if found and has_new_phone and lock_phones(session_id=session.pk, address=address):
+        found, known_aliases = _find_contacts(session=session, address=address)
     if not found:
         return _create_contact(session=session, address=address)
     if passed_on := former_owners((each for each, by in found.items() if by in BY_PHONE), address):
@@ -57,7 +63,7 @@ def _join_all(contact: Contact, others: list[Contact]) -> None:
         raise ContactGone()
     for other in others:
         join(keep=contact, other=other)
-    contact.refresh_from_db()
+        contact.refresh_from_db()  # it may have a phone now, which the next may contradict
 
 
 def _find_contacts(
@@ -120,6 +126,7 @@ def lock_phones(*, session_id: UUID, address: ChatAddress) -> bool:
     """Lock the address's phones that have two spellings, until the transaction ends; return whether there are any.
 
     The unique constraint on aliases prevents a second contact under the same spelling, this lock one under the other.
+    It is taken before contacts are locked.
     """
     phones = {value for kind, value in address.aliases if len(alias_spellings(kind, value)) > 1}
     names = sorted(f"contact:{session_id}:{canonical_phone(phone)}" for phone in phones)
