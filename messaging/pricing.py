@@ -14,7 +14,7 @@ from sessions_app.bridges import MonthPrices, month_start
 
 Status = Message.Status
 DELIVERED_AT = Coalesce("delivered_at", "read_at", output_field=DateTimeField())  # a phone may report `read` alone
-LONGEST_WAY = timedelta(days=3)  # what a phone gets later than that, across a change of month, is not counted
+MAX_DELIVERY_DELAY = timedelta(days=3)  # what a phone gets later than that, across a change of month, is not counted
 
 
 def count_prices(session_ids: Sequence[UUID]) -> dict[UUID, MonthPrices]:
@@ -24,14 +24,14 @@ def count_prices(session_ids: Sequence[UUID]) -> dict[UUID, MonthPrices]:
     is_unpaid = Q(status=Status.FAILED, error_code=PAYMENT_CODE)
     rows = (
         Message.objects.filter(
-            session__in=session_ids, said_at__gte=since - LONGEST_WAY, direction=Message.Direction.OUTBOUND
+            session__in=session_ids, said_at__gte=since - MAX_DELIVERY_DELAY, direction=Message.Direction.OUTBOUND
         )
         .annotate(charged_at=DELIVERED_AT)
         .filter(is_delivered & Q(pricing__isnull=False) | is_unpaid)
         .order_by()
         .values("session")
         .annotate(
-            replies=Count("pk", filter=is_delivered & Q(pricing__category="service")),
+            service=Count("pk", filter=is_delivered & Q(pricing__category="service")),
             billable=Count("pk", filter=is_delivered & Q(pricing__billable=True)),
             last_charged_at=Max("said_at", filter=is_delivered & Q(pricing__billable=True)),
             last_unpaid_at=Max("said_at", filter=is_unpaid),
@@ -39,7 +39,7 @@ def count_prices(session_ids: Sequence[UUID]) -> dict[UUID, MonthPrices]:
     )
     return {
         row["session"]: MonthPrices(
-            replies=row["replies"],
+            replies=row["service"],
             billable=row["billable"],
             is_payment_missing=row["last_unpaid_at"] is not None
             and (row["last_charged_at"] is None or row["last_charged_at"] < row["last_unpaid_at"]),

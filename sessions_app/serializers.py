@@ -180,10 +180,13 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
 
     def _prices_of_all(self) -> dict[UUID, MonthPrices]:
         """Return the prices of every session that is being shown, with one query."""
-        if "prices" not in self.context:
-            shown = self.parent.instance if isinstance(self.parent, serializers.ListSerializer) else [self.instance]
-            self.context["prices"] = prices_of(shown)
-        return self.context["prices"]
+        context: Any = self.context
+        if "prices" not in context:
+            shown: Any = (
+                self.parent.instance if isinstance(self.parent, serializers.ListSerializer) else [self.instance]
+            )
+            context["prices"] = prices_of(shown)
+        return context["prices"]
 
 
 class BridgeSerializer(StrictSerializer, serializers.ModelSerializer):

@@ -12,8 +12,9 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
+from messaging.contacts.locks import ContactGone
 from messaging.contacts.merging import merge_contacts
-from messaging.contacts.proposals import ContactGone, accept_merge, refuse_merge
+from messaging.contacts.proposals import accept_merge, refuse_merge
 from messaging.contacts.serializers import ContactMergeSerializer, MergeSerializer, UnmergeSerializer
 from messaging.contacts.unmerging import NotMerged, unmerge
 from messaging.filters import ContactFilters, ContactMergeFilters

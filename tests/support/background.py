@@ -35,6 +35,7 @@ class BackgroundCall(threading.Thread):
         deadline = time.monotonic() + 20
         with connection.cursor() as cursor:
             while self.is_alive():
+                cursor.execute("SELECT pg_stat_clear_snapshot()")  # who has connected since is not in it
                 cursor.execute(COUNT_WAITING)
                 if cursor.fetchone()[0] >= count:
                     return

@@ -231,10 +231,10 @@ def test_a_poll_brings_the_news_that_a_message_waits_for_its_receipt(
 
     Message.objects.update(sent_at=timezone.now() - timedelta(minutes=6))
 
-    assert (
-        'title="sent, and not reported as delivered since'
-        in client.get(reverse("inbox-poll"), known).json()["messages"]
-    )
+    polled = client.get(reverse("inbox-poll"), known).json()
+    changed = client.get(reverse("inbox-changes", args=[conversation.pk])).json()
+    assert polled["seen"] != known["seen"]
+    assert 'title="sent, and not reported as delivered since' in changed["messages"]
 
 
 def test_a_message_that_arrives_while_the_page_is_drawn_is_brought_by_the_next_poll(
