@@ -41,11 +41,15 @@ def _message(request: HttpRequest) -> str:
     return " ".join(storable(request.POST.get("message", "")).split())[:MAX_MESSAGE_LENGTH]
 
 
+class ToolsWidget(UnfoldAdminCheckboxSelectMultipleWidget):
+    option_template_name = "sessions_app/tool_option.html"
+
+
 class AgentProfileForm(forms.ModelForm):
     tools = forms.MultipleChoiceField(
         choices=_tool_choices,
         required=False,
-        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        widget=ToolsWidget,
         label=gettext_lazy("Tools"),
         help_text=gettext_lazy("What the agent may do by itself while it answers."),
     )
