@@ -58,6 +58,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     ]
     menu[1]["items"].append({"title": gettext("Phone simulator"), "icon": "phone_iphone", "link": reverse("simulator")})
     if getattr(request.user, "sees_everything", False):
+        chats = {"title": gettext("Import a chat"), "icon": "upload_file", "link": reverse("admin:conversation-import")}
+        menu[0]["items"].append(chats)
         rest = [_item(model, ICONS.get(name, OTHER_ICON)) for name, model in allowed.items()]
         menu.append({"title": gettext("More"), "collapsible": True, "items": rest})
     return [group for group in menu if group["items"]]

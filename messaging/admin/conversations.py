@@ -23,6 +23,7 @@ from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, i
 from messaging import control
 from messaging.admin.shared import ContactMatchAdmin, format_time, list_link
 from messaging.history.timeline import Activity, activity_of, describe_content, excerpt_of, read_timeline
+from messaging.imports.admin import ImportPage
 from messaging.leases import answer_again
 from messaging.models import Conversation, Message, Summary, Turn
 from messaging.outbound import SENDABLE_AGAIN, mark_read, send_again, send_text
@@ -52,7 +53,7 @@ class SummaryInline(ReadOnlyAdmin, TabularInline):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     """Operators write and change control here; the other fields are read-only."""
 
     list_display = [

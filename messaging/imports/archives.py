@@ -12,12 +12,13 @@ from zlib import error as ZlibError
 from messaging.imports.parsing import HEAD, decode_lines
 from whatsapp_agent.errors import InvalidInput
 
-MAX_TEXT_BYTES = 512 * 1024 * 1024
+MAX_CHAT_BYTES = 512 * 1024 * 1024
 MAX_TOTAL_BYTES = 64 * 1024 * 1024 * 1024
 MAX_MEMBERS = 200_000
 MAX_RATIO = 200  # texts shrink to a tenth, photos hardly; a bomb to a thousandth
 ALLOWED_BESIDE_RATIO = 1024 * 1024
 LINES_LOOKED_AT = 200
+TOO_LARGE = "The chat is too large: without its files it may have {} MB."
 NOT_WHOLE = "The archive is damaged or not whole: {}. Export the chat again."
 
 
@@ -37,7 +38,7 @@ class Export:
 
 
 @contextmanager
-def open_export(file: IO[bytes]) -> Iterator[Export]:
+def open_export(file: IO[bytes], *, max_chat_bytes: int = MAX_CHAT_BYTES) -> Iterator[Export]:
     """Yield the export, verified as a whole. Raises InvalidInput."""
     beginning = file.read(4)
     file.seek(0)
@@ -45,9 +46,9 @@ def open_export(file: IO[bytes]) -> Iterator[Export]:
         if beginning.startswith(b"PK"):
             raise InvalidInput(NOT_WHOLE.format("its list of files is missing"))
         file.seek(0)
-        text = file.read(MAX_TEXT_BYTES + 1)
-        if len(text) > MAX_TEXT_BYTES:
-            raise InvalidInput("The file is too large for a chat.")
+        text = file.read(max_chat_bytes + 1)
+        if len(text) > max_chat_bytes:
+            raise InvalidInput(TOO_LARGE.format(max_chat_bytes // 2**20))
         yield Export(text, {}, None)
         return
     file.seek(0)
@@ -57,6 +58,8 @@ def open_export(file: IO[bytes]) -> Iterator[Export]:
             if damaged := archive.testzip():
                 raise InvalidInput(NOT_WHOLE.format(damaged))
             chat = _find_chat(archive, members)
+            if chat.file_size > max_chat_bytes:
+                raise InvalidInput(TOO_LARGE.format(max_chat_bytes // 2**20))
             files = {PurePosixPath(each.filename).name: each for each in members if each is not chat}
             yield Export(archive.read(chat), files, archive)
     except (BadZipFile, ZlibError, EOFError, NotImplementedError, RuntimeError) as exc:
@@ -81,7 +84,7 @@ def _checked(archive: ZipFile) -> list[ZipInfo]:
 
 
 def _find_chat(archive: ZipFile, members: list[ZipInfo]) -> ZipInfo:
-    texts = [each for each in members if each.filename.lower().endswith(".txt") and each.file_size <= MAX_TEXT_BYTES]
+    texts = [each for each in members if each.filename.lower().endswith(".txt") and each.file_size <= MAX_CHAT_BYTES]
     by_name = [each for each in texts if PurePosixPath(each.filename).name == "_chat.txt"]
     if len(by_name) == 1:
         return by_name[0]

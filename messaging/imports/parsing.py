@@ -10,11 +10,11 @@ anywhere in a head.
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -37,6 +37,7 @@ HEAD = re.compile(
 )
 IOS_ATTACHED = re.compile(rf"{M}<{M}[^<>:\n]{{2,30}}:{M}\s*(?P<name>[^<>\n]+\.\w{{2,5}})>", re.IGNORECASE)
 ANDROID_ATTACHED = re.compile(rf"{M}(?P<name>\S[^\n]{{0,250}}\.\w{{2,5}}){M}\s\({M}(?P<words>[^()\n]{{3,40}})\)")
+MAX_PHRASE_CHARS = 500  # of a line that WhatsApp itself has written; a file's name may stand in it
 OWN_NAME = re.compile(r"(IMG|VID|AUD|PTT|STK|DOC|GIF)-\d{8}-WA\d+\.", re.IGNORECASE)
 KIND_OF_NAME = (
     (re.compile(r"^(PTT)|\.opus$|-AUDIO-.*\.opus$", re.IGNORECASE), Kind.VOICE),
@@ -137,20 +138,16 @@ def _head_of(line: str) -> re.Match[str] | None:
 # --- dates --------------------------------------------------------------------------------------------------------
 
 
-def _number(text: str) -> int:
-    return int("".join(str(unicodedata.decimal(each)) for each in text))
-
-
 def _time_of(head: re.Match[str], order: str) -> datetime | None:
-    parts = [_number(head[name]) for name in ("a", "b", "c")]
+    parts = [int(head[name]) for name in ("a", "b", "c")]  # of any script
     day, month, year = (parts[order.index(letter)] for letter in "dmy")
-    hour, minute = _number(head["hour"]), _number(head["minute"])
+    hour, minute = int(head["hour"]), int(head["minute"])
     half = plain(head["half"] or head["before"] or "")
     if half and hour <= 12:
         hour = hour % 12 + (12 if half in _EVENING_PLAIN else 0)
     try:
         return datetime(  # noqa: DTZ001  the phone's time; the zone is the session's
-            year + 2000 if year < 100 else year, month, day, hour, minute, _number(head["second"] or "0")
+            year + 2000 if year < 100 else year, month, day, hour, minute, int(head["second"] or "0")
         )
     except ValueError:
         return None
@@ -209,7 +206,7 @@ def _entry(raw: _Raw, at: datetime) -> Entry:
     body = "\n".join([text, *further]).rstrip()
     if not separator or not author or _is_system(author) or _is_ios_system(raw, text):
         return Entry(raw.line, at, author="", text="\n".join(raw.lines).strip())
-    entry = Entry(raw.line, at, author=author[:200], text=body)
+    entry = Entry(raw.line, at, author=storable(author[:200]), text=body)
     _read_edit(entry)
     _read_deletion(entry)
     _read_media(entry)
@@ -221,6 +218,7 @@ def _entry(raw: _Raw, at: datetime) -> Entry:
     return entry
 
 
+@lru_cache(maxsize=1000)
 def _is_system(author: str) -> bool:
     """Return whether what stands before a colon is a sentence of WhatsApp's, and no name."""
     if len(author) > 100:
@@ -244,6 +242,8 @@ def _read_edit(entry: Entry) -> None:
 
 
 def _read_deletion(entry: Entry) -> None:
+    if len(entry.text) > MAX_PHRASE_CHARS:
+        return
     words = plain(entry.text)
     by_admin = words.startswith("this message was deleted by admin")
     if words in phrases.DELETED_PLAIN or by_admin:
@@ -252,17 +252,17 @@ def _read_deletion(entry: Entry) -> None:
 
 def _read_media(entry: Entry) -> None:
     first, _, caption = entry.text.partition("\n")
-    words = plain(first)
+    words = plain(first) if len(first) <= MAX_PHRASE_CHARS else ""
     if kind := phrases.OMITTED_PLAIN.get(words):
         entry.kind, entry.text = kind, caption
         return
     for phrase in _OMITTED_DOCUMENTS:  # "Offer.pdf • 3 pages document omitted"
         if words.endswith(f" {phrase}"):
             name = re.split(r"\s*[•\u200e]", without_marks_but_lrm(first), maxsplit=1)[0].strip()
-            entry.kind, entry.filename, entry.text = Kind.DOCUMENT, name[:255], caption
+            entry.kind, entry.filename, entry.text = Kind.DOCUMENT, storable(name[:255]), caption
             return
-    if found := IOS_ATTACHED.search(entry.text):
-        entry.filename = without_marks(found["name"]).strip()
+    if "<" in entry.text and (found := IOS_ATTACHED.search(entry.text)):
+        entry.filename = storable(without_marks(found["name"]).strip()[:255])
         entry.kind = kind_of(entry.filename)
         entry.text = "\n".join(
             filter(None, (entry.text[: found.start()].strip(), entry.text[found.end() :].strip()))
@@ -272,7 +272,7 @@ def _read_media(entry: Entry) -> None:
     elif (found := ANDROID_ATTACHED.fullmatch(first.rstrip())) and (
         plain(found["words"]) in phrases.ATTACHED_PLAIN or OWN_NAME.match(without_marks(found["name"]))
     ):
-        entry.filename = without_marks(found["name"]).strip()
+        entry.filename = storable(without_marks(found["name"]).strip()[:255])
         entry.kind, entry.text = kind_of(entry.filename), caption
 
 

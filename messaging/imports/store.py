@@ -5,21 +5,23 @@ or the bridge brought it. Rows are inserted in batches, so that no long transact
 import fails or is stopped, what it has inserted is deleted again, and if it is killed, importing again completes it.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import orjson
 from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from agent.bridges.events import Kind
 from messaging import control
@@ -27,6 +29,7 @@ from messaging.contacts.lookup import find_contact_by_phone
 from messaging.contacts.phones import parse_phone
 from messaging.imports.archives import Export
 from messaging.imports.parsing import Chat, Entry
+from messaging.maintenance.retention import delete_messages
 from messaging.media.files import FileTooLarge, UnsupportedFile, take
 from messaging.models import Contact, Conversation, Media, Message
 from messaging.outbound import conversation_by_phone
@@ -35,6 +38,20 @@ from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import Conflict, InvalidInput
 
 BATCH = 1000
+# As JSON, because building a model and a list of its thirty columns takes longer than storing the message.
+INSERT_HISTORY = """
+INSERT INTO messaging_message (
+    id, session_id, conversation_id, sender_id, direction, author, kind, status, unanswered, text, details,
+    said_at, written_at, sent_at, edited_at, revoked_at, created_at, quoted_provider_id, tries, error_code, error)
+SELECT new.id, %(session)s, %(conversation)s, new.sender,
+       CASE WHEN is_ours THEN 'outbound' ELSE 'inbound' END, CASE WHEN is_ours THEN 'phone' ELSE 'contact' END,
+       new.kind, CASE WHEN is_ours THEN 'sent' ELSE 'handled' END, CASE WHEN is_ours THEN '' ELSE 'history' END,
+       new.text, new.details, new.at, new.at, CASE WHEN is_ours THEN new.at END,
+       CASE WHEN is_edited THEN new.at END, CASE WHEN is_deleted THEN new.at END, now(), '', 0, '', ''
+  FROM json_to_recordset(%(messages)s) AS new(
+       id uuid, sender uuid, is_ours boolean, kind text, text text, details jsonb, at timestamptz,
+       is_edited boolean, is_deleted boolean)
+"""
 ONE_IMPORT = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 END_IMPORT = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
 
@@ -106,15 +123,31 @@ def import_chat(
 ) -> Iterator[Imported]:
     """Store the chat's messages; yield what became of them so far, complete at the end. Raises Conflict."""
     conversation = find_conversation(session=session, contact=contact)
-    if conversation is None and not dry_run:
+    is_new = conversation is None and not dry_run
+    if is_new:
         conversation = conversation_by_phone(session=session, phone=parse_phone(contact, field="contact"))
-    with _one_import(conversation):
-        yield from _Import(chat, export, session=session, conversation=conversation, me=me, dry_run=dry_run).run()
+    try:
+        with nullcontext() if dry_run else _one_import(conversation):
+            yield from _Import(chat, export, session=session, conversation=conversation, me=me, dry_run=dry_run).run()
+    except BaseException:
+        if is_new and conversation is not None:
+            _delete_if_empty(conversation)
+        raise
+
+
+@transaction.atomic
+def _delete_if_empty(conversation: Conversation) -> None:
+    """Delete a conversation, and its contact, that an import has created for nothing."""
+    contact = Contact.objects.select_for_update().filter(pk=conversation.contact_id).first()
+    rows = Conversation.objects.select_for_update().filter(pk=conversation.pk)
+    if contact and rows.exists() and not Message.objects.filter(conversation=conversation).exists():
+        contact.delete()
 
 
 @contextmanager
 def _one_import(conversation: Conversation | None) -> Iterator[None]:
-    name = f"import:{conversation.pk if conversation else ''}"
+    assert conversation is not None
+    name = f"import:{conversation.pk}"
     lock = connection.copy()  # a connection of its own: it holds the lock until the end, or until this process dies
     try:
         with lock.cursor() as cursor:
@@ -128,7 +161,53 @@ def _one_import(conversation: Conversation | None) -> Iterator[None]:
         lock.close()
 
 
-Known = dict[tuple[bool, datetime], list[dict[str, Any]]]
+class _Known:
+    """The messages of the conversation. Each equals one entry at most: `find` takes it out.
+
+    Found in constant time also in a chat whose messages are all of one minute.
+    """
+
+    def __init__(self) -> None:
+        self._same: defaultdict[Any, deque[dict[str, Any]]] = defaultdict(deque)  # by minute, side and text
+        self._any: defaultdict[Any, deque[dict[str, Any]]] = defaultdict(deque)  # what may have been deleted since
+        self._unedited: defaultdict[Any, deque[dict[str, Any]]] = defaultdict(deque)  # what may have been edited since
+
+    def add(self, row: dict[str, Any]) -> None:
+        place = row["direction"] == Message.Direction.OUTBOUND, _minute(row["at"])
+        is_deleted = row["revoked_at"] is not None
+        self._same[*place, is_deleted, "" if is_deleted else row["text"]].append(row)
+        if not is_deleted:
+            self._any[place].append(row)
+            if row["edited_at"] is None:
+                self._unedited[*place, row["kind"]].append(row)
+
+    def find_same(self, entry: Entry, *, at: datetime, is_ours: bool) -> dict[str, Any] | None:
+        key = (is_ours, _minute(at), entry.is_deleted, "" if entry.is_deleted else entry.text)
+        return _take_first(self._same.get(key), lambda row: _is_same(row, entry))
+
+    def find_changed(self, entry: Entry, *, at: datetime, is_ours: bool) -> dict[str, Any] | None:
+        """Return a message that may have been edited or deleted since, and is the entry now."""
+        place = (is_ours, _minute(at))
+        if entry.is_deleted:
+            return _take_first(self._any.get(place))
+        return _take_first(self._unedited.get((*place, entry.kind.value))) if entry.is_edited else None
+
+
+def _take_first(
+    rows: deque[dict[str, Any]] | None, is_right: Callable[[dict[str, Any]], bool] = lambda _: True
+) -> dict[str, Any] | None:
+    """Mark the first right row as taken and return it. Rows that another list has given away are dropped."""
+    while rows and "is_taken" in rows[0]:
+        rows.popleft()
+    for row in rows or ():
+        if "is_taken" not in row and is_right(row):
+            row["is_taken"] = True
+            return row
+    return None
+
+
+def _minute(at: datetime) -> datetime:
+    return at.replace(second=0, microsecond=0)
 
 
 class _Import:
@@ -152,9 +231,9 @@ class _Import:
     def run(self) -> Iterator[Imported]:
         try:
             known = self._known()
-            waiting: list[tuple[Message, Entry]] = []
-            for entry in self._without_known(known):
-                if message := self._new_message(entry, known):
+            waiting: list[tuple[dict[str, Any], Entry]] = []
+            for entry, at in self._without_known(known):
+                if message := self._new_message(entry, at, known):
                     waiting.append((message, entry))
                 if len(waiting) == BATCH:
                     self._insert(waiting)
@@ -167,77 +246,59 @@ class _Import:
             raise
         yield self.result
 
-    def _known(self) -> Known:
-        """Return the conversation's messages by side and minute."""
-        known: Known = defaultdict(list)
+    def _known(self) -> _Known:
+        known = _Known()
         if self.conversation is None:
             return known
         rows = Message.objects.filter(conversation=self.conversation).order_by("said_at", "id")
         fields = ("id", "direction", "kind", "text", "revoked_at", "edited_at", "earlier_texts", "media__filename")
         times = {"at": Coalesce("written_at", "sent_at", "said_at")}
         for row in rows.annotate(**times).values("at", *fields).iterator(chunk_size=5000):
-            minute = row["at"].replace(second=0, microsecond=0)
-            known[row["direction"] == Message.Direction.OUTBOUND, minute].append(row)
+            known.add(row)
         return known
 
-    def _without_known(self, known: Known) -> list[Entry]:
+    def _without_known(self, known: _Known) -> list[tuple[Entry, datetime]]:
         """Return the entries that no known message equals, and take out the messages that equal one.
 
         All of them first: what was edited or deleted may have been any message of its minute but one of these.
         """
         left = []
+        zone = self.session.zone
         for entry in self.chat.messages:
-            rows = self._rows_of(entry, known)
-            if found := next((row for row in rows if _is_same(row, entry)), None):
-                rows.remove(found)
+            at = _moment(entry.at, zone)
+            if known.find_same(entry, at=at, is_ours=entry.author == self.me):
                 self.result.known += 1
             else:
-                left.append(entry)
+                left.append((entry, at))
         return left
 
-    def _rows_of(self, entry: Entry, known: Known) -> list[dict[str, Any]]:
-        minute = _moment(entry.at, self.session.zone).replace(second=0, microsecond=0)
-        return known.get((entry.author == self.me, minute), [])
-
-    def _new_message(self, entry: Entry, known: Known) -> Message | None:
+    def _new_message(self, entry: Entry, at: datetime, known: _Known) -> dict[str, Any] | None:
         """Return the message to insert; None if one that is known was edited or deleted since, which is stored."""
         is_ours = entry.author == self.me
-        at = _moment(entry.at, self.session.zone)
-        if entry.is_edited or entry.is_deleted:
-            rows = self._rows_of(entry, known)
-            if found := next((row for row in rows if _may_have_become(row, entry)), None):
-                self._change(found, entry, at)
-                rows.remove(found)
-                self.result.known += 1
-                return None
+        if found := known.find_changed(entry, at=at, is_ours=is_ours):
+            self._change(found, entry, at)
+            self.result.known += 1
+            return None
         self.result.new += 1
         if self.dry_run or self.conversation is None:
             return None
         return self._message(entry, at, is_ours=is_ours)
 
-    def _message(self, entry: Entry, at: datetime, *, is_ours: bool) -> Message:
-        assert self.conversation is not None
+    def _message(self, entry: Entry, at: datetime, *, is_ours: bool) -> dict[str, Any]:
+        """Return what INSERT_HISTORY takes."""
         sender = None if is_ours else self._sender(entry.author)
-        details = dict(entry.details)
-        if not is_ours and sender is None:
-            details["author"] = entry.author
-        return Message(
-            session=self.session,
-            conversation=self.conversation,
-            sender=sender,
-            direction=Message.Direction.OUTBOUND if is_ours else Message.Direction.INBOUND,
-            author=Message.Author.PHONE if is_ours else Message.Author.CONTACT,
-            kind=entry.kind.value,
-            status=Message.Status.SENT if is_ours else Message.Status.HANDLED,
-            unanswered="" if is_ours else Message.Unanswered.HISTORY,
-            text=entry.text,
-            details=details,
-            said_at=at,
-            written_at=at,
-            sent_at=at if is_ours else None,
-            edited_at=at if entry.is_edited else None,
-            revoked_at=at if entry.is_deleted else None,
-        )
+        details = entry.details if is_ours or sender is not None else entry.details | {"author": entry.author}
+        return {
+            "id": uuid7(),
+            "sender": sender.pk if sender else None,
+            "is_ours": is_ours,
+            "kind": entry.kind.value,
+            "text": entry.text,
+            "details": details,
+            "at": at,
+            "is_edited": entry.is_edited,
+            "is_deleted": entry.is_deleted,
+        }
 
     def _sender(self, author: str) -> Contact | None:
         """Return the contact of an author; in a group only one who is named by a phone number is known."""
@@ -264,19 +325,26 @@ class _Import:
             changes = {"text": entry.text, "edited_at": at, "earlier_texts": earlier}
         Message.objects.filter(pk=row["id"]).update(**changes)
 
-    def _insert(self, waiting: Sequence[tuple[Message, Entry]]) -> None:
+    def _insert(self, waiting: Sequence[tuple[dict[str, Any], Entry]]) -> None:
         if not waiting:
             return
-        media = [self._media(message, entry) for message, entry in waiting if _has_file(entry)]  # files take long
-        self.inserted += [message.pk for message, _ in waiting]
         assert self.conversation is not None
+        media = [self._media(message["id"], entry) for message, entry in waiting if _has_file(entry)]  # files take long
+        messages = [message for message, _ in waiting]
+        self.inserted += [message["id"] for message in messages]
+        values: dict[str, Any] = {
+            "session": self.session.pk,
+            "conversation": self.conversation.pk,
+            "messages": orjson.dumps(messages).decode(),
+        }
         with transaction.atomic():
             control.hold(self.conversation.pk)  # its contact is not merged meanwhile
-            Message.objects.bulk_create([message for message, _ in waiting])
+            with connection.cursor() as cursor:
+                cursor.execute(INSERT_HISTORY, values)
             Media.objects.bulk_create(media)
 
-    def _media(self, message: Message, entry: Entry) -> Media:
-        media = Media(message=message, filename=entry.filename)
+    def _media(self, message_id: UUID, entry: Entry) -> Media:
+        media = Media(message_id=message_id, filename=entry.filename)
         if entry.filename and entry.filename in self.export.files:
             try:
                 size_bytes = self.export.files[entry.filename].file_size
@@ -303,8 +371,7 @@ class _Import:
         for start in range(0, len(self.inserted), BATCH):
             batch = self.inserted[start : start + BATCH]
             with transaction.atomic():
-                Media.objects.filter(message__in=batch).delete()
-                Message.objects.filter(pk__in=batch).delete()
+                delete_messages(batch)
         for name in self.stored:
             default_storage.delete(name)
 
@@ -326,10 +393,3 @@ def _is_same(row: dict[str, Any], entry: Entry) -> bool:
         return bool(row["media__filename"] == entry.filename and row["text"] == entry.text)
     is_file = bool(row["media__filename"]) or row["kind"] != Kind.TEXT.value
     return row["text"] == entry.text and is_file == (entry.kind is not Kind.TEXT)
-
-
-def _may_have_become(row: dict[str, Any], entry: Entry) -> bool:
-    """Return whether the entry may be this message, edited or deleted since."""
-    if row["revoked_at"] is not None:
-        return False
-    return entry.is_deleted or (row["kind"] == entry.kind.value and row["edited_at"] is None)

@@ -1,7 +1,7 @@
 """`POST conversations/import/`: import an exported chat."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import IO, Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -10,11 +10,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from messaging.imports.parsing import DATE_ORDERS
-from messaging.imports.service import run_import
+from messaging.imports.service import ImportReport, run_import
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.api.fields import StrictSerializer, valid
 from whatsapp_agent.api.json import BoundedJSONParser, BoundedMultiPartParser
 from whatsapp_agent.errors import InvalidInput, NotFound
+
+
+def import_uploaded(file: IO[bytes], *, session: WhatsAppSession, **options: Any) -> ImportReport:
+    """Import within a request. Raises Conflict, or InvalidInput with the field that is wrong."""
+    try:
+        return list(run_import(file, session=session, is_request=True, **options))[-1]
+    except NotFound as exc:
+        raise InvalidInput(str(exc), field="contact") from exc
+    except InvalidInput as exc:
+        exc.field = exc.field or "file"
+        raise
 
 
 class ImportSerializer(StrictSerializer):
@@ -29,7 +40,7 @@ class ImportSerializer(StrictSerializer):
         DATE_ORDERS, required=False, help_text="The order of day, month and year. Otherwise the file decides."
     )
     dry_run = serializers.BooleanField(default=False, help_text="Read it, and import nothing.")
-    file = serializers.FileField(max_length=1000, help_text="The .txt or .zip.")
+    file = serializers.FileField(max_length=1000, help_text="The .txt or .zip, of 50,000 lines at most.")
 
 
 class UnreadableSerializer(serializers.Serializer):
@@ -72,14 +83,8 @@ class ImportAction:
         session = WhatsAppSession.objects.visible_to(request.user).filter(pk=form["session"]).first()
         if session is None:
             raise InvalidInput("There is no such session.", field="session")
-        options = {name: form.get(name, "") for name in ("contact", "me", "date_order")}
-        try:
-            report = list(run_import(form["file"], session=session, dry_run=form["dry_run"], **options))[-1]
-        except NotFound as exc:
-            raise InvalidInput(str(exc), field="contact") from exc
-        except InvalidInput as exc:
-            exc.field = exc.field or "file"
-            raise
+        options = {name: form.get(name, "") for name in ("contact", "me", "date_order", "dry_run")}
+        report = import_uploaded(form["file"], session=session, **options)
         skipped = [{"name": name, "reason": reason} for name, reason in report.skipped_files]
         data = report.as_dict() | {"skipped_files": skipped, "unreadable": [asdict(each) for each in report.unreadable]}
         return Response(ImportReportSerializer(data).data)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 from datetime import UTC, datetime
 from pathlib import Path
@@ -249,6 +250,41 @@ def test_a_groups_chat_is_not_given_to_one_person(session):
     assert [message.details.get("author") for message in Message.objects.order_by("id")] == [
         "Ana", None, "Rui", "+55 11 97777-6666",
     ]  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_many_messages_of_one_minute_are_matched_in_seconds(session, budget_s):
+    text = "".join(f"27/10/2026, 09:05 - {'Ana' if n % 2 else 'The Shop'}: Line {n // 4}\n" for n in range(8000))
+    later = re.sub(r"(Ana: Line \d{1,3})\n", r"\1! <This message was edited>\n", text)
+    with budget_s(20):
+        assert imported(text, session).new == 8000
+        report = imported(later, session)
+    assert (report.new, report.known, report.changed) == (0, 8000, 2000)
+
+
+@pytest.mark.django_db
+def test_names_and_words_with_a_nul_are_imported(session):
+    text = "27/10/2026, 09:05 - A\0na: Hel\0lo\n27/10/2026, 09:06 - The Shop: Hi\n"
+    assert imported(text, session).new == 2
+    assert "\0" not in Message.objects.order_by("id")[0].text
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_import_that_fails_leaves_no_contact_that_was_not_there(session, monkeypatch, is_known):
+    if is_known:
+        contact = Contact.objects.create(session=session, phone=PHONE, name="Ana")
+        contact.aliases.create(session=session, kind="phone", value=PHONE)
+        Conversation.objects.create(session=session, contact=contact, address="5511988887777@s.whatsapp.net")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(Media.objects, "bulk_create", fail)
+    with pytest.raises(OperationalError):
+        imported(CHAT, session)
+    assert (Contact.objects.count(), Conversation.objects.count()) == (is_known, is_known)
+    assert not Message.objects.exists()
 
 
 # --- archives -----------------------------------------------------------------------------------------------------
