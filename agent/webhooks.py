@@ -104,9 +104,15 @@ def _authenticated(*, slug: str, secret: str) -> Bridge:
 
 
 def _has_secret(bridge: Bridge | None, secret: str) -> TypeGuard[Bridge]:
-    """Return whether this is the bridge's secret. Takes as long for an unknown bridge as for a wrong secret."""
-    expected = bridge.webhook_secret if bridge else settings.SECRET_KEY
-    return constant_time_compare(secret, expected) and bridge is not None and bool(expected)
+    """Return whether this is the bridge's secret, or its former one while that is accepted.
+
+    Takes as long for an unknown bridge as for a wrong secret.
+    """
+    present = bridge.webhook_secret if bridge else ""
+    former = bridge.accepted_former_secret if bridge else ""
+    is_present = constant_time_compare(secret, present or settings.SECRET_KEY) and bool(present)
+    is_former = constant_time_compare(secret, former or settings.SECRET_KEY) and bool(former)
+    return bridge is not None and (is_present or is_former)
 
 
 def _challenge(request: HttpRequest, *, slug: str, secret: str) -> HttpResponse:

@@ -1,9 +1,9 @@
 """How a bridge is reached: its row, its adapter, the calls to it, and what its platform charges."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,8 @@ from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
 BRIDGE_OF_SLUG = Statement("SELECT id, ROW(xmin, ctid)::text FROM sessions_app_bridge WHERE slug = %(slug)s")
+
+FORMER_SECRET_TTL = timedelta(hours=24)
 
 bridge_cache = VersionedRowCache(Bridge)
 _remembered: dict[str, Bridge] = {}
@@ -191,6 +193,43 @@ def delete_bridge(bridge: Bridge) -> None:
         bridge.delete()
     except ProtectedError as exc:
         raise Conflict("The bridge has sessions: move them to another one first.") from exc
+
+
+def former_secret_values(bridge: Bridge) -> dict[str, Any]:
+    """Return the values by which the present webhook secret stays accepted for FORMER_SECRET_TTL."""
+    return {
+        "former_webhook_secret": bridge.webhook_secret,
+        "former_webhook_secret_until": timezone.now() + FORMER_SECRET_TTL,
+    }
+
+
+@transaction.atomic
+def renew_webhook_secret(bridge: Bridge, *, accepts_former: bool, keep: Callable[[str], None] = lambda _: None) -> bool:
+    """Give the bridge a new webhook secret; `keep` is called with it before it is stored.
+
+    With `accepts_former` the present one is accepted for FORMER_SECRET_TTL. Return False then, and change nothing,
+    while an earlier one still is: the bridge may not have the present address yet.
+    """
+    bridge = Bridge.objects.select_for_update().get(pk=bridge.pk)
+    if accepts_former and bridge.accepted_former_secret:
+        return False
+    values: dict[str, Any] = {"former_webhook_secret": "", "former_webhook_secret_until": None}
+    if accepts_former:
+        values = former_secret_values(bridge)
+    values["webhook_secret"] = secrets.token_urlsafe(32)
+    keep(values["webhook_secret"])
+    for name, value in values.items():
+        setattr(bridge, name, value)
+    bridge.save(update_fields=list(values))
+    return True
+
+
+def end_former_secret(bridge: Bridge) -> bool:
+    """Accept the former webhook secret no longer; return whether it was."""
+    bridge = Bridge.objects.get(pk=bridge.pk)
+    rows = Bridge.objects.filter(pk=bridge.pk)
+    rows.update(former_webhook_secret="", former_webhook_secret_until=None)
+    return bool(bridge.accepted_former_secret)
 
 
 def setup_bridge(bridge: Bridge) -> list[str]:

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
@@ -48,6 +49,9 @@ class Bridge(models.Model):
     base_url = models.URLField(blank=True)
     api_key = EncryptedTextField(blank=True)
     webhook_secret = EncryptedTextField(help_text="The last part of the webhook address.")
+    # Accepted until then, because a bridge goes on using it until it has the new address, and sends again what failed.
+    former_webhook_secret = EncryptedTextField(blank=True, default="", db_default="", editable=False)
+    former_webhook_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
     signing_key = EncryptedTextField(
         blank=True,
         help_text="The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
@@ -66,6 +70,12 @@ class Bridge(models.Model):
 
     def __str__(self) -> str:
         return f"{self.slug} ({self.kind})"
+
+    @property
+    def accepted_former_secret(self) -> str:
+        """Return the former webhook secret while it is accepted, else an empty text."""
+        until = self.former_webhook_secret_until
+        return self.former_webhook_secret if until is not None and until > timezone.now() else ""
 
     @property
     def webhook_path(self) -> str:

@@ -44,9 +44,12 @@ SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 def ensure_default_bridges() -> None:
     """Create or update the `default` bridge from the settings, the simulator and the default agent profile."""
-    values = bridges.values_of_settings()
+    values: dict[str, Any] = dict(bridges.values_of_settings())
     if settings.WHATSAPP_WEBHOOK_SECRET:
         values["webhook_secret"] = settings.WHATSAPP_WEBHOOK_SECRET
+        present = Bridge.objects.filter(slug=Bridge.DEFAULT).first()
+        if present and present.webhook_secret not in {"", settings.WHATSAPP_WEBHOOK_SECRET}:
+            values |= bridges.former_secret_values(present)
     generated = {"webhook_secret": secrets.token_urlsafe(32)}
     bridge, _ = Bridge.objects.update_or_create(
         slug=Bridge.DEFAULT, defaults=values, create_defaults=generated | values

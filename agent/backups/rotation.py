@@ -1,24 +1,33 @@
-"""Rotate SECRET_KEY: a new one encrypts, the earlier ones are accepted until every row is encrypted anew."""
+"""Rotate the secrets of the installation.
+
+SECRET_KEY: a new one encrypts, the earlier ones are accepted until every row is encrypted anew. The secrets in the
+webhook addresses of the bridges: the former is accepted for a day. ADMIN_TOKEN_SECRET: the tokens that it signed end.
+"""
 
 import os
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.db import connection, models
+from django.utils import timezone
 
 from accounts.models import IdempotentRequest
 from agent.backups.create import SECRETS
+from sessions_app.bridges import FORMER_SECRET_TTL, renew_webhook_secret, setup_bridge
 from sessions_app.encryption import EncryptedTextField
+from sessions_app.models import Bridge
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.storage.encryption import decrypt, encrypt, is_current
 from whatsapp_agent.storage.whole_file import whole_file
 
 SECRET_BYTES = 48
+HOUR = timedelta(hours=1)
 LISTED = re.compile(r"[^\s,]+")  # what a comma-separated list can hold
 
 
@@ -62,6 +71,64 @@ def finish_rotation() -> None:
     if settings.ENVIRONMENT.source("SECRET_KEY_FALLBACKS") != str(path):
         raise Conflict("SECRET_KEY_FALLBACKS is set by the environment: remove it there, then restart everything.")
     _write(path, {"SECRET_KEY_FALLBACKS": ""})
+
+
+def end_tokens() -> str:
+    """Write a new ADMIN_TOKEN_SECRET into secrets.env. Return the file's name.
+
+    Raises Conflict where the secret comes from elsewhere.
+    """
+    path = Path(settings.DATA_DIR) / SECRETS
+    if settings.ENVIRONMENT.source("ADMIN_TOKEN_SECRET") != str(path):
+        raise Conflict(
+            "ADMIN_TOKEN_SECRET is set by the environment: set it to a new long random text there and restart "
+            "everything. Then every access and refresh token ends, and whoever uses one logs in again."
+        )
+    _write(path, {"ADMIN_TOKEN_SECRET": secrets.token_urlsafe(SECRET_BYTES)})
+    return str(path)
+
+
+def may_renew_webhook_secret(bridge: Bridge) -> bool:
+    """Return whether we keep the bridge's webhook secret: in its row, or in secrets.env."""
+    if bridge.slug != Bridge.DEFAULT or not settings.WHATSAPP_WEBHOOK_SECRET:
+        return True
+    return bool(settings.ENVIRONMENT.source("WHATSAPP_WEBHOOK_SECRET") == str(Path(settings.DATA_DIR) / SECRETS))
+
+
+def rotate_webhook_secret(bridge: Bridge) -> Iterator[str]:
+    """Give a bridge a new webhook address and tell it; yield what was done, and what is left to do.
+
+    Run again, it goes on: while the former secret is accepted it tells the bridge the present address once more.
+    Raises BridgeFailed, with the new secret stored and the former accepted.
+    """
+    if not may_renew_webhook_secret(bridge):
+        yield (
+            f"{bridge.slug}: its secret is WHATSAPP_WEBHOOK_SECRET of the environment. Set a new one there and "
+            f"restart; the former is accepted for {FORMER_SECRET_TTL // HOUR} hours. Then run manage.py setup_bridge."
+        )
+        return
+    path = Path(settings.DATA_DIR) / SECRETS
+    is_in_file = bridge.slug == Bridge.DEFAULT and bool(settings.WHATSAPP_WEBHOOK_SECRET)
+
+    def keep(secret: str) -> None:
+        if is_in_file:  # a process that dies before the row is stored: the next start stores it, with the former
+            _write(path, {"WHATSAPP_WEBHOOK_SECRET": secret})
+
+    is_simulator = bridge.slug == Bridge.SIMULATOR  # ours, and told by its row
+    is_new = renew_webhook_secret(bridge, accepts_former=not is_simulator, keep=keep)
+    bridge.refresh_from_db()
+    if is_simulator:
+        yield f"{bridge.slug}: it has a new secret."
+        return
+    assert bridge.former_webhook_secret_until is not None
+    until = timezone.localtime(bridge.former_webhook_secret_until)
+    beginning = "it has a new webhook address" if is_new else "it was given a new webhook address before"
+    yield f"{bridge.slug}: {beginning}; the former is accepted until {until:%Y-%m-%d %H:%M %Z}."
+    if not settings.PUBLIC_URL:
+        yield f"{bridge.slug}: configure there this server's address, followed by {bridge.webhook_path}"
+        return
+    for line in setup_bridge(bridge):
+        yield f"{bridge.slug}: {line}"
 
 
 def _write(path: Path, values: dict[str, str]) -> None:

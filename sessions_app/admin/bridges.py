@@ -137,7 +137,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             for line in lines:
                 self.message_user(request, line)
 
-    @admin.action(description="Generate a new webhook secret")
+    @admin.action(description="Generate a new webhook secret, refuse the former at once")
     def renew_webhook_secret(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             if bridge.slug == Bridge.DEFAULT and settings.WHATSAPP_WEBHOOK_SECRET:
@@ -147,9 +147,12 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
                     messages.WARNING,
                 )
                 continue
-            bridge.webhook_secret = secrets.token_urlsafe(32)
-            bridge.save(update_fields=["webhook_secret"])
-            self.message_user(request, f"{bridge.slug} has a new webhook address. Configure it at the bridge.")
+            bridges.renew_webhook_secret(bridge, accepts_former=False)
+            self.log_change(request, bridge, "Generated a new webhook secret.")
+            self.message_user(
+                request,
+                f"{bridge.slug} has a new webhook address, and the former is refused. Configure it at the bridge.",
+            )
 
 
 def _is_set_by_environment(bridge: Bridge) -> bool:

@@ -1,23 +1,54 @@
-"""`manage.py rotate_secrets`: a new SECRET_KEY, in three steps with a restart between them."""
+"""`manage.py rotate_secrets`: new secrets in the place of those that may have become known."""
 
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from agent.backups.rotation import count_outdated, encrypt_again, finish_rotation, start_rotation
+from agent.backups.rotation import (
+    count_outdated,
+    encrypt_again,
+    end_tokens,
+    finish_rotation,
+    may_renew_webhook_secret,
+    rotate_webhook_secret,
+    start_rotation,
+)
+from sessions_app.bridges import end_former_secret
+from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
+from sessions_app.models import Bridge
+from whatsapp_agent.errors import AppError
 from whatsapp_agent.terminal import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Replace SECRET_KEY. Without an option: write a new one; restart; --encrypt; --finish; restart."
+    help = (
+        "Replace secrets. SECRET_KEY, in steps: without an option, restart, --encrypt, --finish, restart. "
+        "--webhooks: the bridges' webhook addresses. --tokens: ADMIN_TOKEN_SECRET, which signs access tokens."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument("--webhooks", action="store_true", help="new webhook addresses, told to the bridges")
+        what.add_argument("--tokens", action="store_true", help="a new ADMIN_TOKEN_SECRET: every token ends")
         step = parser.add_mutually_exclusive_group()
         step.add_argument("--encrypt", action="store_true", help="encrypt stored secrets with the new key")
-        step.add_argument("--finish", action="store_true", help="accept earlier keys no longer")
-        step.add_argument("--dry-run", action="store_true", help="count what an earlier key has encrypted")
+        step.add_argument("--finish", action="store_true", help="accept earlier keys, or webhook addresses, no longer")
+        parser.add_argument("--bridge", metavar="SLUG", help="with --webhooks: this bridge alone")
+        parser.add_argument("--dry-run", action="store_true", help="say what would be replaced, and replace nothing")
 
-    def handle(self, *, encrypt: bool, finish: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, webhooks: bool, tokens: bool, bridge: str | None, **options: Any) -> None:
+        if bridge and not webhooks:
+            raise CommandError("--bridge goes with --webhooks.")
+        if (webhooks and options["encrypt"]) or (tokens and (options["encrypt"] or options["finish"])):
+            raise CommandError("--encrypt and --finish are steps of SECRET_KEY; --finish goes with --webhooks, too.")
+        if webhooks:
+            self._webhooks(bridge, finish=options["finish"], dry_run=options["dry_run"])
+        elif tokens:
+            self._tokens(dry_run=options["dry_run"])
+        else:
+            self._secret_key(encrypt=options["encrypt"], finish=options["finish"], dry_run=options["dry_run"])
+
+    def _secret_key(self, *, encrypt: bool, finish: bool, dry_run: bool) -> None:
         if dry_run:
             self.stdout.write(f"{count_outdated()} values are encrypted with an earlier key.")
         elif encrypt:
@@ -32,3 +63,48 @@ class Command(OperatorCommand):
                 f"Wrote a new SECRET_KEY into {path}; the former is accepted, too. Restart everything, then run "
                 "rotate_secrets --encrypt."
             )
+
+    def _tokens(self, *, dry_run: bool) -> None:
+        if dry_run:
+            self.stdout.write("ADMIN_TOKEN_SECRET would be replaced, and every access and refresh token would end.")
+            return
+        path = end_tokens()
+        self.stdout.write(
+            f"Wrote a new ADMIN_TOKEN_SECRET into {path}. Restart everything: from then on every access and refresh "
+            "token given before is refused, and whoever uses one logs in again. API keys and the admin's log-ins stay."
+        )
+
+    def _webhooks(self, slug: str | None, *, finish: bool, dry_run: bool) -> None:
+        ensure_bridges()
+        bridges = [find_bridge(slug)] if slug else list(Bridge.objects.order_by("slug"))
+        failed = []
+        for bridge in bridges:
+            try:
+                self._webhook(bridge, finish=finish, dry_run=dry_run)
+            except AppError as exc:
+                self.stderr.write(f"{bridge.slug}: {exc}")
+                failed.append(bridge.slug)
+        if failed:
+            raise CommandError(
+                f"Not told the new address: {', '.join(failed)}. The former is accepted meanwhile. Run this again, or "
+                "configure it at the bridge by hand."
+            )
+
+    def _webhook(self, bridge: Bridge, *, finish: bool, dry_run: bool) -> None:
+        if finish and dry_run:
+            state = "would be accepted no longer" if bridge.accepted_former_secret else "is none that is accepted"
+            self.stdout.write(f"{bridge.slug}: its former webhook address {state}.")
+        elif finish:
+            was = "is accepted no longer" if end_former_secret(bridge) else "was not accepted any more"
+            self.stdout.write(f"{bridge.slug}: its former webhook address {was}.")
+        elif dry_run:
+            if bridge.accepted_former_secret:
+                line = "it was given a new webhook address before, and would be told it again."
+            elif may_renew_webhook_secret(bridge):
+                line = "it would get a new webhook address."
+            else:
+                line = "its secret is WHATSAPP_WEBHOOK_SECRET of the environment, and would stay."
+            self.stdout.write(f"{bridge.slug}: {line}")
+        else:
+            for line in rotate_webhook_secret(bridge):
+                self.stdout.write(line)

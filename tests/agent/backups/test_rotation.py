@@ -44,6 +44,18 @@ def test_a_key_of_the_environment_is_left_to_who_has_set_it(data_dir):
     assert (done.returncode, "is set by the environment" in done.stderr) == (1, True)
 
 
+def test_the_key_of_tokens_is_replaced_and_a_dry_run_replaces_nothing(data_dir):
+    stored = (data_dir / "secrets.env").read_text()
+    assert "would end" in manage(data_dir, "rotate_secrets", "--tokens", "--dry-run").stdout
+    assert (data_dir / "secrets.env").read_text() == stored
+    done = manage(data_dir, "rotate_secrets", "--tokens")
+    assert (done.returncode, "logs in again" in done.stdout) == (0, True), done.stderr
+    former = f"ADMIN_TOKEN_SECRET={SECRETS['ADMIN_TOKEN_SECRET']}"
+    assert (former in stored, former in (data_dir / "secrets.env").read_text()) == (True, False)
+    refused = manage(data_dir, "rotate_secrets", "--tokens", ADMIN_TOKEN_SECRET="k" * 50)
+    assert (refused.returncode, "is set by the environment" in refused.stderr) == (1, True)
+
+
 @pytest.mark.django_db
 def test_what_an_earlier_key_has_encrypted_is_read_and_encrypted_again(bridges, settings):
     bridge = Bridge.objects.get(slug="default")
@@ -62,7 +74,8 @@ def test_what_an_earlier_key_has_encrypted_is_read_and_encrypted_again(bridges, 
 def test_every_encrypted_column_is_encrypted_again():
     assert {f"{model._meta.label}.{name}" for model, name in encrypted_columns()} == {
         "sessions_app.Bridge.api_key", "sessions_app.Bridge.webhook_secret", "sessions_app.Bridge.signing_key",
-        "sessions_app.Bridge.verify_token", "messaging.WebhookEndpoint.secret",
+        "sessions_app.Bridge.verify_token", "sessions_app.Bridge.former_webhook_secret",
+        "messaging.WebhookEndpoint.secret",
         "messaging.WebhookEndpoint.former_secret", "accounts.IdempotentRequest.answer",
     }  # fmt: skip
 
