@@ -21,6 +21,14 @@ pytestmark = pytest.mark.django_db
 PUBLIC_URL = "https://agent.example"
 
 
+@pytest.fixture(autouse=True)
+def secrets_file(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where secrets.env of this installation would be; the secrets of these tests come from the environment."""
+    settings.DATA_DIR = tmp_path
+    monkeypatch.setattr(settings.ENVIRONMENT, "source", lambda _: "the environment")
+    return tmp_path / "secrets.env"
+
+
 @pytest.fixture
 def waha(session: WhatsAppSession, settings: Any) -> Iterator[FakeWaha]:
     """A WAHA with one number, and the bridge `second` that leads to it, whose secret stands in its row."""
@@ -123,13 +131,11 @@ def test_a_secret_of_the_environment_is_changed_there_and_the_former_is_accepted
 
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_generated_secret_is_the_same_in_its_file_and_in_its_row_after_the_next_start(
-    bridge, settings, tmp_path: Path, monkeypatch, dies
+    bridge, settings, secrets_file, monkeypatch, dies
 ):
     former = bridge.webhook_path
-    settings.DATA_DIR = tmp_path
-    file = tmp_path / "secrets.env"
-    file.write_text(f"WHATSAPP_WEBHOOK_SECRET={settings.WHATSAPP_WEBHOOK_SECRET}\n")
-    monkeypatch.setattr(settings.ENVIRONMENT, "source", lambda _: str(file))
+    secrets_file.write_text(f"WHATSAPP_WEBHOOK_SECRET={settings.WHATSAPP_WEBHOOK_SECRET}\n")
+    monkeypatch.setattr(settings.ENVIRONMENT, "source", lambda _: str(secrets_file))
     if dies:  # between the file and the row
 
         def die(*_: Any, **__: Any) -> None:
@@ -142,7 +148,7 @@ def test_a_generated_secret_is_the_same_in_its_file_and_in_its_row_after_the_nex
         assert is_let_in(former)
     else:
         list(rotate_webhook_secret(bridge))
-    settings.WHATSAPP_WEBHOOK_SECRET = file.read_text().strip().partition("=")[2]
+    settings.WHATSAPP_WEBHOOK_SECRET = secrets_file.read_text().strip().partition("=")[2]
     ensure_default_bridges()
     present = Bridge.objects.get(slug="default")
     assert present.webhook_secret == settings.WHATSAPP_WEBHOOK_SECRET
