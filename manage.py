@@ -2,8 +2,12 @@
 """Django's entry for operators: `manage.py up`, `chat`, `link_session`, `doctor`; docs/operate.md has all."""
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are loaded: no traceback; main() changes it
 
 try:
     import django  # noqa: F401

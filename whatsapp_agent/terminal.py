@@ -2,6 +2,7 @@
 
 import re
 import sys
+import threading
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator
@@ -11,17 +12,40 @@ from typing import Any, TypeVar
 
 import orjson
 from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from psycopg2.errors import UndefinedColumn, UndefinedTable
 
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.postgres import embedded
 from whatsapp_agent.storage import disk
 
 Item = TypeVar("Item")
 
 AGE = re.compile(r"([0-9]{1,6}) ?(s|min|m|h|d|w)", re.IGNORECASE)
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+MAX_AGE = timedelta(days=500 * 365)
 PROGRESS_INTERVAL_S = 1.0
+
+
+def reason_of(exc: BaseException) -> str | None:
+    """Return why a management command cannot work, if that is for the operator to correct; None for a fault of ours."""
+    if isinstance(exc, AppError):
+        return str(exc)
+    if disk.is_full(exc):
+        return "The disk is full: make room, then run it again."
+    if isinstance(exc.__cause__, embedded.NotStarted):
+        return str(exc.__cause__)
+    if isinstance(exc, UnicodeEncodeError):
+        return "An argument, or what was to be printed, cannot be written in this terminal's encoding. Use UTF-8."
+    if isinstance(exc, OSError):
+        return f"{exc.strerror or exc}: {exc.filename or ''}".rstrip(": ")
+    if isinstance(exc, ProgrammingError) and isinstance(exc.__cause__, UndefinedTable | UndefinedColumn):
+        return "The database is not up to date: run manage.py migrate, or make run, first."
+    if isinstance(exc, OperationalError | InterfaceError):
+        return f"The database failed: {str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__}"
+    return None
 
 
 class OperatorCommand(BaseCommand):
@@ -30,12 +54,12 @@ class OperatorCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> Any:
         try:
             return super().execute(*args, **options)
-        except AppError as exc:
-            raise CommandError(str(exc)) from exc
-        except OSError as exc:
-            if disk.is_full(exc):
-                raise CommandError("The disk is full: make room, then run it again.") from exc
-            raise CommandError(f"{exc.strerror or exc}: {exc.filename or ''}".rstrip(": ")) from exc
+        except (CommandError, BrokenPipeError):
+            raise
+        except Exception as exc:
+            if reason := reason_of(exc):
+                raise CommandError(reason) from exc
+            raise
 
     def print_json(self, data: Any) -> None:
         self.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2, default=str).decode())
@@ -56,16 +80,27 @@ def age(text: str) -> timedelta:
     found = AGE.fullmatch(text.strip())
     if found is None:
         raise ArgumentTypeError(f"{text!r} is no age. Write it like 90min, 24h, 30d or 2w.")
-    return timedelta(seconds=int(found[1]) * SECONDS[found[2].lower()])
+    length = timedelta(seconds=int(found[1]) * SECONDS[found[2].lower()])
+    if length > MAX_AGE:
+        raise ArgumentTypeError(f"{text!r} is too long ago.")
+    return length
+
+
+def seconds(text: str) -> float:
+    """Parse a number of seconds to wait, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < threading.TIMEOUT_MAX:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds.")
+    return value
 
 
 def moment(text: str) -> datetime:
     """Parse a time, or an age before now, for argparse: `2026-11-27`, `2026-11-27T06:00`, `24h`."""
     if AGE.fullmatch(text.strip()):
-        try:
-            return timezone.now() - age(text)
-        except OverflowError as exc:
-            raise ArgumentTypeError(f"{text!r} is too long ago.") from exc
+        return timezone.now() - age(text)
     try:
         at = parse_datetime(text.strip())
         day = None if at else parse_date(text.strip())
@@ -90,7 +125,10 @@ def read_passphrase(path: Path | None) -> str:
     """Return the passphrase in a file, without the end of its line; empty without a file. Raises CommandError."""
     if path is None:
         return ""
-    passphrase = path.read_text().strip("\r\n")
+    try:
+        passphrase = path.read_text().strip("\r\n")
+    except UnicodeDecodeError as exc:
+        raise CommandError(f"{path} is no text: it must hold the passphrase in UTF-8.") from exc
     if not passphrase:
         raise CommandError(f"{path} is empty: it must hold the passphrase.")
     return passphrase

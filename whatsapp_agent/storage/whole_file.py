@@ -17,7 +17,11 @@ def whole_file(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
         raise Conflict(f"{path} exists already. Name another file.")
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE), "w+b") as file:
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, str(path)) from exc  # nobody knows the draft's name
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

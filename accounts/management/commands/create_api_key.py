@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
@@ -50,6 +51,9 @@ class Command(BaseCommand):
         user = User.objects.filter(username=username, is_active=True).first()
         if user is None:
             raise CommandError(f"There is no active user {username}.")
+        known = apps.get_model("sessions_app", "WhatsAppSession").objects.filter(pk__in=sessions)
+        if unknown := set(sessions) - set(known.values_list("pk", flat=True)):
+            raise CommandError(f"There is no session {', '.join(sorted(map(str, unknown)))}.")
         expires_at = timezone.now() + expires_in_days if expires_in_days else None
         _, key = create_key(user=user, name=name[:100], scopes=scopes, session_ids=sessions, expires_at=expires_at)
         self.stdout.write(key)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import threading
 import time
@@ -22,9 +23,10 @@ from messaging.history.timeline import Activity, activity_of, describe_content, 
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import conversation_by_phone
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.services import start_session
+from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent import postgres
-from whatsapp_agent.errors import AppError
+from whatsapp_agent.errors import AppError, InvalidInput
+from whatsapp_agent.terminal import seconds
 
 try:
     from readline import get_line_buffer as read_typed_text
@@ -53,7 +55,7 @@ class Command(BaseCommand):
         parser.add_argument("--session", default="terminal", help="The simulator session that you write to.")
         parser.add_argument(
             "--timeout",
-            type=float,
+            type=seconds,
             default=120.0,
             metavar="SECONDS",
             help="From a pipe: how long to wait for an answer.",
@@ -133,6 +135,9 @@ class Command(BaseCommand):
 
 def _conversation(session_name: str, phone: str, *, report: startup.Report) -> Conversation:
     """Return the conversation of the phone; create it and its session if needed. Raises CannotStart or AppError."""
+    number = parse_phone(phone)
+    if not re.fullmatch(SESSION_NAME, session_name):
+        raise InvalidInput(f"Invalid session name {session_name!r}. Use letters, digits and _ . -")
     if settings.EMBEDDED:
         startup.start_embedded_database(report=_nothing)
     startup.check_database()
@@ -140,7 +145,7 @@ def _conversation(session_name: str, phone: str, *, report: startup.Report) -> C
     bridge = Bridge.objects.get(slug=Bridge.SIMULATOR)
     known = WhatsAppSession.objects.live().filter(bridge=bridge, name=session_name).first()
     session = known or start_session(name=session_name, bridge=bridge)
-    return conversation_by_phone(session=session, phone=parse_phone(phone))
+    return conversation_by_phone(session=session, phone=number)
 
 
 def _nothing(_line: str) -> None:

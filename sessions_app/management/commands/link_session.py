@@ -22,6 +22,7 @@ from sessions_app.management.commands.sync_sessions import ensure_bridges, find_
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import AppError, BridgeFailed
+from whatsapp_agent.terminal import seconds
 
 POLL_INTERVAL_S = 1.0
 MAX_ENDED_POLLS = 10  # a bridge may report `disconnected` briefly while it creates a new code
@@ -35,7 +36,7 @@ class Command(BaseCommand):
         parser.add_argument("name", help="A name for the session: letters, digits and _ . -")
         parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="The bridge. Default: default.")
         parser.add_argument(
-            "--timeout", type=float, default=300.0, metavar="SECONDS", help="Give up after this time. Default: 300."
+            "--timeout", type=seconds, default=300.0, metavar="SECONDS", help="Give up after this time. Default: 300."
         )
 
     def handle(self, *, name: str, bridge: str, timeout: float, **options: Any) -> None:  # noqa: ARG002

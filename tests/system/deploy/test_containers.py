@@ -1,14 +1,20 @@
 """compose.yaml, the Dockerfile and the systemd units: what holds of them without running them."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from configparser import ConfigParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from django.core.management import get_commands
+from jsonschema import Draft202012Validator
 
-from tests.support.application import ROOT
+from tests.support.application import ROOT, SECRETS
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -20,6 +26,36 @@ UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 def instructions(name: str) -> list[str]:
     joined = DOCKERFILE.replace("\\\n", " ")
     return [line.partition(" ")[2].strip() for line in joined.splitlines() if line.startswith(f"{name} ")]
+
+
+def test_the_file_is_what_the_compose_specification_describes() -> None:
+    """The schema is that of https://github.com/compose-spec/compose-spec (Apache License 2.0), November 2026."""
+    schema = json.loads((ROOT / "tests" / "payloads" / "compose" / "compose-spec.json").read_text())
+    validator = Draft202012Validator(schema)
+    assert [f"{list(error.path)}: {error.message}" for error in validator.iter_errors(COMPOSE)] == []
+    assert not validator.is_valid(COMPOSE | {"services": {"web": {"image": "whatsapp-agent", "restarts": "always"}}})
+
+
+@pytest.mark.parametrize("name", ["agent", "web", "worker"])
+def test_our_settings_accept_what_a_service_is_given(name: str, tmp_path: Path) -> None:
+    given = {"POSTGRES_PASSWORD": "letters", "WHATSAPP_WEBHOOK_SECRET": "s" * 20} | SECRETS
+    environment = {
+        variable: re.sub(r"\$\{([A-Z_]+):-([^}]*)\}", lambda found: given.get(found[1], found[2]), str(value))
+        for variable, value in SERVICES[name]["environment"].items()
+    }
+    environment |= {"DATA_DIR": str(tmp_path / "data"), "STATIC_ROOT": str(tmp_path / "static")}
+    own = {variable: value for variable, value in os.environ.items() if variable not in {*KNOWN, *SECRETS}}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "help"], cwd=ROOT, env=own | SECRETS | environment, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    wrong = environment | {"PORT": "http"}
+    refused = subprocess.run(
+        [sys.executable, "manage.py", "help"], cwd=ROOT, env=own | SECRETS | wrong, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert "PORT is 'http'; it must be a whole number" in refused.stderr
 
 
 def test_nothing_but_the_web_port_is_published_and_that_on_this_machine_alone() -> None:
