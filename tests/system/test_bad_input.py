@@ -111,6 +111,8 @@ REFUSED: list[tuple[tuple[Any, ...], str]] = [
     (("move_session", "demo-1", "--bridge", "simulator", "--to", "nowhere"), "no bridge nowhere"),
     (("setup_bridge", "--bridge", "nowhere"), "no bridge nowhere"),
     (("sync_sessions", "--bridge", "nowhere"), "no bridge nowhere"),
+    (("list_numbers", "12", "--bridge", "nowhere"), "no bridge nowhere"),
+    (("list_numbers", "12", "--bridge", "simulator"), "simulator"),
     (("contacts_doctor", "twelve"), "phone"),
     (("demo_data",), "--force"),
     (("export_contact", NOBODY, "--output", "{folder}/a.zip"), "Contact not found"),
