@@ -92,9 +92,9 @@ def test_a_job_that_fails_does_not_take_its_thread_with_it():
 
 def test_a_closed_pool_takes_nothing_new():
     pool = WorkerPool("test", no_timer, threads=1, submit_at=no_timer)
-    assert pool.close(timeout_s=1)
+    assert pool.close(timeout_s=20)
     pool.submit(uuid4(), GROUP)
-    assert pool.close(timeout_s=1)
+    assert pool.close(timeout_s=20)
 
 
 @pytest.fixture

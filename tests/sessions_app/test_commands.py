@@ -68,7 +68,7 @@ def test_link_session_shows_the_qr_code_in_the_terminal(zapw: FakeZapw, zapw_bri
 def test_an_expired_qr_code_is_replaced_in_the_terminal(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     zapw.qr_life_s = 0.1
     with pytest.raises(CommandError):
-        _run("link_session", "shop", terminal=(terminal := Terminal()), timeout=1.0)
+        _run("link_session", "shop", terminal=(terminal := Terminal()), timeout=2.0)
     assert terminal.getvalue().count("Valid until") > 1
 
 
@@ -86,7 +86,7 @@ def test_without_a_terminal_the_qr_code_is_written_to_a_private_file(zapw: FakeZ
 
 
 def _modes_of_image() -> list[int]:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 20
     while time.monotonic() < until:
         if found := _images():
             return [found[0].stat().st_mode & 0o777]

@@ -30,7 +30,7 @@ def bridge(bridges, waha) -> Bridge:
 
 def calls(waha: FakeWaha, count: int) -> list[str]:
     """Wait for so many calls; return the paths of all."""
-    give_up_at = time.monotonic() + 5
+    give_up_at = time.monotonic() + 20
     while len(waha.requests) < count and time.monotonic() < give_up_at:
         time.sleep(0.01)
     return [request.path for request in waha.requests]
