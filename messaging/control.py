@@ -1,5 +1,6 @@
 """Control of a conversation: who answers, the agent, a person or nobody. A person always wins."""
 
+import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +21,9 @@ from whatsapp_agent.periodic import periodic
 Control = Conversation.Control
 HELD_BY_PLATFORM = "held by the platform's own agent"
 ANOTHER_PROGRAM = "another program"  # holds the chat, and the platform does not say which
+
+
+SWITCH = re.compile(r"\s*[/#]bot\s+(on|off)\s*", re.IGNORECASE)
 
 
 class ConversationGone(NotFound):
@@ -123,6 +127,18 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
     wakeups.notify(row.pk, session_id=row.session_id)
     conversation.refresh_from_db()
     return conversation
+
+
+def record_typed_on_phone(*, conversation: Conversation, text: str) -> None:
+    """Record that the owner wrote to the contact on the linked phone: a person has control, unless the text is
+    `/bot on`, which gives it back, or `/bot off`, which mutes. Raises ConversationGone."""
+    switch = SWITCH.fullmatch(text)
+    if switch is None:
+        record_human_reply(conversation=conversation, reason="typed on the phone")
+    elif switch[1].lower() == "on":
+        release(conversation=conversation, reason="/bot on, typed on the phone")
+    else:
+        mute(conversation=conversation, reason="/bot off, typed on the phone")
 
 
 @transaction.atomic

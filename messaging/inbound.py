@@ -423,5 +423,5 @@ def _store_own_message(
     is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
     is_reply = event.kind is not Kind.REACTION  # which may be our own, from a bridge that does not tell echoes apart
     if is_fresh and is_reply and not (event.is_history or event.is_echo) and not _is_own_number(session, contact):
-        control.record_human_reply(conversation=conversation, reason="typed on the phone")
+        control.record_typed_on_phone(conversation=conversation, text=event.text)
     return message

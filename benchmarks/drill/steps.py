@@ -11,7 +11,7 @@ from benchmarks.drill.world import PERSON, TEA, UNDER_WAY, Check, Drill, wait_un
 def before_the_commit(drill: Drill, phone: str) -> None:
     with drill.lock("messaging_conversation"):
         drill.write(phone)
-        drill.wait_for_waiter("3EB0", "WITH target")
+        drill.wait_for_waiter("3EB0", "WITH bridge AS")
         drill.kill()
 
 

@@ -84,7 +84,7 @@ def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
     "agent",
     "Give the conversation back to the assistant.",
     allowed=MANAGERS,
-    aliases=("bot", "release", "agente"),
+    aliases=("release", "agente"),
     changes_control=True,
 )
 def give_back(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
@@ -132,6 +132,22 @@ def resume(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     return Result(
         f"The assistant answers {call.conversation.contact} again.", {"control": Conversation.Control.AGENT.value}
     )
+
+
+class BotArguments(Arguments):
+    is_on: bool = Field(default=True, description="`on`: it answers; `off`: it is silent until it is on again.")
+
+
+@chat_command(
+    "bot",
+    "Switch the assistant on or off in a conversation.",
+    allowed=MANAGERS,
+    examples=("/bot @Ana off", "/bot @Ana on"),
+    changes_control=True,
+)
+def bot(call: Call, arguments: BotArguments) -> Result:
+    """Give a conversation back, or mute it. Raises what `pause` raises."""
+    return resume(call, NoArguments()) if arguments.is_on else pause(call, PauseArguments())
 
 
 def _clear_attention(conversation: Conversation) -> None:

@@ -81,6 +81,12 @@ CASES: dict[str, Case] = {
     "resume": Case(
         lambda h: h.current().control, "agent", given=lambda conversation: control.mute(conversation=conversation)
     ),
+    "bot": Case(
+        lambda h: (h.current().control, h.current().control_until),
+        ("muted", None),
+        arguments={"is_on": False},
+        typed="off",
+    ),
     "summarize": Case(
         lambda h: (h.last_data().get("summary"), h.last_data().get("evidence") == ids(h, 0)),
         ("• Ana likes tea", True),
