@@ -75,9 +75,13 @@ def test_an_expired_qr_code_is_replaced_in_the_terminal(zapw: FakeZapw, zapw_bri
 def test_without_a_terminal_the_qr_code_is_written_to_a_private_file(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
     modes: list[int] = []
     out = io.StringIO()
-    looking = threading.Thread(target=lambda: modes.extend(_modes_of_image()))
+
+    def look_and_scan() -> None:
+        modes.extend(_modes_of_image())
+        zapw.scan("shop", phone="1234567890")
+
+    looking = threading.Thread(target=look_and_scan)
     looking.start()
-    zapw.connect_after_s = 0.6
     call_command("link_session", "shop", stdout=out, stderr=io.StringIO())
     looking.join()
     assert "Open this image and scan it:" in out.getvalue()
