@@ -30,7 +30,7 @@ class ConversationGone(NotFound):
     detail = "This conversation was merged into another one. Look the contact up again."
 
 
-def hold(conversation_id: UUID) -> Conversation:
+def lock_conversation(conversation_id: UUID) -> Conversation:
     """Lock and return the conversation until the end of the transaction. Raises ConversationGone."""
     rows = Conversation.objects.select_for_update(of=["self"]).select_related("session__agent_profile")
     conversation = rows.filter(pk=conversation_id).first()
@@ -101,16 +101,16 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
 
     What is too old to be answered asks for attention. Raises ConversationGone.
     """
-    row = hold(conversation.pk)
+    row = lock_conversation(conversation.pk)
     now = timezone.now()
     was_prolonged = if_expired and (row.control_until is None or row.control_until > now)
     if row.control == Control.AGENT or was_prolonged:
         conversation.refresh_from_db()
         return conversation
-    unanswered = Message.objects.filter(conversation=row, status=Message.Status.RECEIVED)
+    waiting = Message.objects.filter(conversation=row, status=Message.Status.RECEIVED)
     longest = timedelta(seconds=row.session.agent_profile.max_answer_age_s)
-    is_fresh = unanswered.filter(said_at__gte=Now() - longest).exists()
-    if not is_fresh and unanswered.update(status=Message.Status.HANDLED, unanswered=Message.Unanswered.STALE):
+    is_fresh = waiting.filter(said_at__gte=Now() - longest).exists()
+    if not is_fresh and waiting.update(status=Message.Status.HANDLED, unanswered=Message.Unanswered.STALE):
         Conversation.objects.filter(pk=row.pk).ask_for_attention(
             Conversation.Attention.UNANSWERED,
             note="Control went back to the agent with a question that was too old for it to answer.",
@@ -147,7 +147,7 @@ def record_human_reply(*, conversation: Conversation, by: User | None = None, re
 
     Raises ConversationGone.
     """
-    row = hold(conversation.pk)
+    row = lock_conversation(conversation.pk)
     for_s = row.session.agent_profile.takeover_s
     until = timezone.now() + timedelta(seconds=for_s) if for_s else None
     if row.control == Control.HUMAN and until is not None:  # writing does not shorten a longer takeover
@@ -171,7 +171,7 @@ def record_external_controller(*, conversation_id: UUID, name: str, at: datetime
     While one does, the agent is silent: writing would take the chat from it. A person who has control keeps it. What is
     older than what was recorded changes nothing. Raises ConversationGone.
     """
-    row = hold(conversation_id)
+    row = lock_conversation(conversation_id)
     now = timezone.now()
     at = min(at or now, now)
     if row.external_controller_at is not None and at < row.external_controller_at:

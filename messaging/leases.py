@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from messaging import control, loops
 from messaging.history.conversation import build_conversation, columns_of, joins_of
-from messaging.history.transcript import HISTORY_COLUMNS, MAX_MESSAGES, HistoryMessage, history_of, parse_history
+from messaging.history.transcript import HISTORY_COLUMNS, MAX_MESSAGES, HistoryMessage, history_sql, parse_history
 from messaging.media.files import save_file
 from messaging.models import Conversation, Media, Message, ToolCall, Turn
 from messaging.models.conversations import NO_ATTENTION
@@ -60,7 +60,7 @@ SELECT item.token, due.id IS NOT NULL AND free.id IS NULL, taken.id IS NOT NULL,
            (SELECT json_agg(json_build_array({", ".join(f"message.{name}" for name in HISTORY_COLUMNS)})
                             ORDER BY message.said_at, message.id)
               FROM ({
-    history_of("taken.id", since="taken.context_from", after="taken.summary_until", limit="%(max_messages)s::int")
+    history_sql("taken.id", since="taken.context_from", after="taken.summary_until", limit="%(max_messages)s::int")
 }) message)::text END,
        {columns_of("taken")}
   FROM item
@@ -108,7 +108,7 @@ WITH item AS (
 ), free AS (
     SELECT held.number FROM held JOIN messaging_conversation conversation ON conversation.id = held.conversation_id
      ORDER BY conversation.id FOR NO KEY UPDATE OF conversation {{skip_locked}}
-), settled AS (
+), completed AS (
     UPDATE messaging_conversation conversation
        SET lease_token = NULL, lease_expires_at = NULL, tries = 0, retry_at = NULL,
            due_at = CASE WHEN inbound_count = item.seen THEN NULL ELSE GREATEST(due_at, statement_timestamp()) END,
@@ -126,7 +126,7 @@ WITH item AS (
               CASE WHEN item.quotes OR inbound_count <> item.seen THEN item.quotable_id END AS quoted_id
 ), turn AS (
     INSERT INTO messaging_turn
-    SELECT new.* FROM settled JOIN item USING (number), json_populate_record(NULL::messaging_turn, item.turn) AS new
+    SELECT new.* FROM completed JOIN item USING (number), json_populate_record(NULL::messaging_turn, item.turn) AS new
     RETURNING id, conversation_id
 ), handled AS (
     UPDATE messaging_message message SET status = 'handled', turn_id = turn.id
@@ -134,14 +134,14 @@ WITH item AS (
      WHERE message.id = burst.id
 ), replies AS (
     {INSERT_REPLIES}
-      FROM settled JOIN item USING (number) JOIN turn ON turn.conversation_id = settled.conversation_id
-     CROSS JOIN LATERAL (SELECT settled.session_id, settled.conversation_id, turn.id AS turn_id, item.epoch,
-                                (item.turn->>'created_at')::timestamptz AS at, settled.quoted_id) AS of
+      FROM completed JOIN item USING (number) JOIN turn ON turn.conversation_id = completed.conversation_id
+     CROSS JOIN LATERAL (SELECT completed.session_id, completed.conversation_id, turn.id AS turn_id, item.epoch,
+                                (item.turn->>'created_at')::timestamptz AS at, completed.quoted_id) AS of
      CROSS JOIN LATERAL unnest(item.reply_ids, item.replies) WITH ORDINALITY AS reply(id, text, number)
       {QUOTED}
 )
-SELECT item.number, held.number IS NOT NULL AND free.number IS NULL, settled.session_id
-  FROM item LEFT JOIN held USING (number) LEFT JOIN free USING (number) LEFT JOIN settled USING (number)
+SELECT item.number, held.number IS NOT NULL AND free.number IS NULL, completed.session_id
+  FROM item LEFT JOIN held USING (number) LEFT JOIN free USING (number) LEFT JOIN completed USING (number)
 """  # noqa: S608  nothing in it is input
 COMPLETE_WAITING = Statement(COMPLETE_TURNS.format(skip_locked=""))
 COMPLETE_SKIPPING = Statement(COMPLETE_TURNS.format(skip_locked="SKIP LOCKED"))
@@ -283,7 +283,7 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class TurnResult:
     """The result of a turn: the Turn to be stored, and what follows from it.
 
     `replies` are the parts to send, in order; `burst` the inbound messages that are handled; `seen` the conversation's
@@ -304,35 +304,35 @@ class Settlement:
     apply_effects: Callable[[Turn], Sequence[str]] | None = None
 
 
-def settle(lease: Lease, settlement: Settlement, *, even_if_stale: bool) -> Turn | None:
+def complete_turn(lease: Lease, result: TurnResult, *, even_if_stale: bool) -> Turn | None:
     """Complete a turn in one transaction: store it, queue the replies, mark the burst handled, give the lease back.
 
     Returns None and stores nothing if the lease or the control is lost, or if messages came meanwhile and
     `even_if_stale` is false.
     """
-    turn = settlement.turn
+    turn = result.turn
     turn.conversation_id, turn.tries = lease.conversation_id, lease.tries
-    more = bool(settlement.tool_calls or settlement.voice) or settlement.apply_effects is not None
-    replies = settlement.replies if settlement.apply_effects is None else ()
+    more = bool(result.tool_calls or result.voice) or result.apply_effects is not None
+    replies = result.replies if result.apply_effects is None else ()
     item = {
         "conversation_id": lease.conversation_id,
         "token": lease.token,
         "epoch": lease.epoch,
-        "seen": settlement.seen,
+        "seen": result.seen,
         "even_if_stale": even_if_stale,
-        "needs_attention": settlement.needs_attention,
-        "speaks": bool(settlement.replies or settlement.voice) or settlement.apply_effects is not None,
+        "needs_attention": result.needs_attention,
+        "speaks": bool(result.replies or result.voice) or result.apply_effects is not None,
         "turn": {field.column: _cut(getattr(turn, field.attname), field.max_length) for field in _TURN_FIELDS},
-        "burst": settlement.burst,
+        "burst": result.burst,
         "reply_ids": [uuid7() for _ in replies],
         "replies": replies,
-        "quotable_id": settlement.quotable,
-        "quotes": settlement.quotes,
+        "quotable_id": result.quotable,
+        "quotes": result.quotes,
     }
     with transaction.atomic() if more else nullcontext():  # one statement is a transaction of its own
         session_id = _complete_batched(item)
         if session_id is not None and more:
-            _store_effects(settlement, turn=turn, session_id=session_id)
+            _store_effects(result, turn=turn, session_id=session_id)
     return turn if session_id is not None else None
 
 
@@ -351,16 +351,16 @@ def _complete(items: Sequence[dict[str, Any]], wait: bool) -> list[UUID | Busy |
 _complete_batched = Batched(_complete)
 
 
-def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> None:
+def _store_effects(result: TurnResult, *, turn: Turn, session_id: UUID) -> None:
     """Store what few turns have: tool calls, and the effects and replies of a command."""
     turn._state.adding = False
-    for tool_call in settlement.tool_calls:
+    for tool_call in result.tool_calls:
         tool_call.turn = turn
-    ToolCall.objects.bulk_create(settlement.tool_calls)
-    if settlement.apply_effects is None and settlement.voice is None:
+    ToolCall.objects.bulk_create(result.tool_calls)
+    if result.apply_effects is None and result.voice is None:
         return
-    effects = settlement.apply_effects(turn) if settlement.apply_effects is not None else ()
-    replies = [*settlement.replies, *effects]
+    effects = result.apply_effects(turn) if result.apply_effects is not None else ()
+    replies = [*result.replies, *effects]
     # A hand-off has raised the epoch: its own reply leaves under the new one, everything older is cancelled.
     epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=turn.conversation_id)
     if replies:
@@ -372,19 +372,19 @@ def _store_effects(settlement: Settlement, *, turn: Turn, session_id: UUID) -> N
             at=turn.created_at,
             ids=[uuid7() for _ in replies],
             texts=replies,
-            quoted_id=settlement.quotable if settlement.quotes else None,
+            quoted_id=result.quotable if result.quotes else None,
         )
-    if settlement.voice is not None:
-        _queue_voice(settlement, turn=turn, session_id=session_id, epoch=epoch)
+    if result.voice is not None:
+        _queue_voice(result, turn=turn, session_id=session_id, epoch=epoch)
 
 
-def _queue_voice(settlement: Settlement, *, turn: Turn, session_id: UUID, epoch: int) -> None:
+def _queue_voice(result: TurnResult, *, turn: Turn, session_id: UUID, epoch: int) -> None:
     """Queue the spoken answer. Its words are the transcript: what staff read, and what is sent if no voice can be."""
-    voice = settlement.voice
+    voice = result.voice
     assert voice is not None
     quoted = None
-    if settlement.quotes and settlement.quotable:
-        quoted = Message.objects.filter(pk=settlement.quotable, revoked_at=None).first()
+    if result.quotes and result.quotable:
+        quoted = Message.objects.filter(pk=result.quotable, revoked_at=None).first()
     message = Message.objects.create(
         session_id=session_id,
         conversation_id=turn.conversation_id,
@@ -416,7 +416,7 @@ def answer_again(*, turn: Turn) -> None:
 
     Raises Conflict if nothing is left to answer or the agent does not have control, and ConversationGone.
     """
-    conversation = control.hold(turn.conversation_id)
+    conversation = control.lock_conversation(turn.conversation_id)
     if conversation.control != Conversation.Control.AGENT:
         raise Conflict("A person has control of this conversation. Release it first.")
     again = Message.objects.filter(turn=turn, direction=Message.Direction.INBOUND).update(

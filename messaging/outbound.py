@@ -214,7 +214,7 @@ def queue_message(
     """Insert a queued message; the caller has checked that it can be sent. Staff who wrote it take over."""
     if quoted is not None:
         _check_capability(conversation, Capability.QUOTE, "reply to a message")
-    if control.hold(conversation.pk).external_controller:  # what we write takes the chat back
+    if control.lock_conversation(conversation.pk).external_controller:  # what we write takes the chat back
         control.record_external_controller(conversation_id=conversation.pk, name="")
     if author == Message.Author.STAFF:
         control.record_human_reply(conversation=conversation, by=by, reason="a staff member wrote")

@@ -26,9 +26,9 @@ from whatsapp_agent.postgres.prepared import Statement
 AGENT_MESSAGE_TTL = timedelta(hours=1)  # a later answer would answer the past
 STAFF_MESSAGE_TTL = timedelta(hours=24)
 MAX_PAUSE_S = 300.0
-MAX_HELD_PAUSE_S = 60.0  # soon after the key is right everything leaves
-HELD_CODE = "unauthorized"
-HELD_NOTE = "The bridge refuses our API key: messages wait until it is right."
+MAX_UNAUTHORIZED_PAUSE_S = 60.0  # soon after the key is right everything leaves
+UNAUTHORIZED = "unauthorized"
+KEY_REFUSED_NOTE = "The bridge refuses our API key: messages wait until it is right."
 UNCONFIRMED_NOTE = "A message may not have been sent: look on the phone."
 Attention = Conversation.Attention
 
@@ -227,8 +227,8 @@ def mark_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: flo
 
     While the bridge refuses our key the TTL does not count, nor after that for a message that waited for it.
     """
-    if code == HELD_CODE or _claimed_rows(claimed).filter(error_code=HELD_CODE).exists():
-        _hold(claimed, error=error, retry_after_s=retry_after_s)
+    if code == UNAUTHORIZED or _claimed_rows(claimed).filter(error_code=UNAUTHORIZED).exists():
+        _retry_until_authorized(claimed, error=error, retry_after_s=retry_after_s)
         return
     ttl = AGENT_MESSAGE_TTL if claimed.author == Message.Author.AGENT else STAFF_MESSAGE_TTL
     if timezone.now() - claimed.created_at > ttl:
@@ -239,13 +239,13 @@ def mark_not_sent(claimed: Claimed, *, code: str, error: str, retry_after_s: flo
 
 
 @transaction.atomic
-def _hold(claimed: Claimed, *, error: str, retry_after_s: float | None) -> None:
+def _retry_until_authorized(claimed: Claimed, *, error: str, retry_after_s: float | None) -> None:
     """Keep a message queued until the bridge accepts our key; ask for attention at the first try."""
     _lock_conversations(_claimed_rows(claimed))
-    if not _claimed_rows(claimed).filter(error_code=HELD_CODE).exists():
-        _ask_for_attention(_claimed_rows(claimed), Attention.BRIDGE_KEY, note=HELD_NOTE)
-    pause_s = backoff_s(claimed.tries, base_s=settings.AGENT_RETRY_BASE_S, max_s=MAX_HELD_PAUSE_S)
-    _requeue(claimed, pause_s=max(pause_s, retry_after_s or 0.0), code=HELD_CODE, error=error)
+    if not _claimed_rows(claimed).filter(error_code=UNAUTHORIZED).exists():
+        _ask_for_attention(_claimed_rows(claimed), Attention.BRIDGE_KEY, note=KEY_REFUSED_NOTE)
+    pause_s = backoff_s(claimed.tries, base_s=settings.AGENT_RETRY_BASE_S, max_s=MAX_UNAUTHORIZED_PAUSE_S)
+    _requeue(claimed, pause_s=max(pause_s, retry_after_s or 0.0), code=UNAUTHORIZED, error=error)
 
 
 def _requeue(claimed: Claimed, *, pause_s: float, code: str, error: str) -> None:
@@ -352,7 +352,7 @@ def conversations_to_deliver(*, limit: int) -> list[tuple[UUID, UUID]]:
 
 @periodic(every_s=5)
 @transaction.atomic
-def give_up_stuck() -> int:
+def mark_stuck_unconfirmed() -> int:
     """Mark messages `unconfirmed` whose sender died during the bridge call; return how many."""
     before = Now() - timedelta(
         seconds=settings.BRIDGE_TIMEOUT_S + settings.AGENT_SWEEP_S + 5
@@ -368,28 +368,28 @@ def give_up_stuck() -> int:
     )
 
 
-def _hold_late(late: Any) -> None:
-    """Hold what became late because the bridge refuses our key: at its session, or behind a held message.
+def _keep_unauthorized(late: Any) -> None:
+    """Keep what became late because the bridge refuses our key: at its session, or behind such a message.
 
     Its conversations are locked.
     """
-    held_before = Message.objects.filter(
-        conversation=OuterRef("conversation"), status=Message.Status.QUEUED, error_code=HELD_CODE
+    waits_before = Message.objects.filter(
+        conversation=OuterRef("conversation"), status=Message.Status.QUEUED, error_code=UNAUTHORIZED
     )
-    held = late.filter(Q(session__status_reason=KEY_REFUSED) | Exists(held_before))
-    held = Message.objects.filter(pk__in=list(held.values_list("pk", flat=True)), status=Message.Status.QUEUED)
-    _ask_for_attention(held, Attention.BRIDGE_KEY, note=HELD_NOTE)
-    held.update(error_code=HELD_CODE, error=HELD_NOTE)
+    waiting = late.filter(Q(session__status_reason=KEY_REFUSED) | Exists(waits_before))
+    waiting = Message.objects.filter(pk__in=list(waiting.values_list("pk", flat=True)), status=Message.Status.QUEUED)
+    _ask_for_attention(waiting, Attention.BRIDGE_KEY, note=KEY_REFUSED_NOTE)
+    waiting.update(error_code=UNAUTHORIZED, error=KEY_REFUSED_NOTE)
 
 
 @periodic(every_s=5)
-def withdraw_held_attention() -> None:
+def withdraw_key_attention() -> None:
     """Take requests for attention back where no message waits any more for the bridge to accept our key."""
-    held = Message.objects.filter(conversation=OuterRef("pk"), status=Message.Status.QUEUED, error_code=HELD_CODE)
+    waiting = Message.objects.filter(conversation=OuterRef("pk"), status=Message.Status.QUEUED, error_code=UNAUTHORIZED)
     sending = Message.objects.filter(conversation=OuterRef("pk"), status=Message.Status.SENDING)
-    asking = Conversation.objects.filter(needs_attention=True, attention_note__contains=HELD_NOTE)
-    for conversation in asking.exclude(Exists(held)).exclude(Exists(sending))[:500]:
-        withdraw_attention(conversation, reason=Attention.BRIDGE_KEY, note=HELD_NOTE)
+    asking = Conversation.objects.filter(needs_attention=True, attention_note__contains=KEY_REFUSED_NOTE)
+    for conversation in asking.exclude(Exists(waiting)).exclude(Exists(sending))[:500]:
+        withdraw_attention(conversation, reason=Attention.BRIDGE_KEY, note=KEY_REFUSED_NOTE)
 
 
 @periodic(every_s=5)
@@ -398,12 +398,12 @@ def drop_outdated() -> int:
     """Fail queued messages whose TTL is over, cancel replies from before a takeover; return how many."""
     now = timezone.now()
     queued = Message.objects.filter(status=Message.Status.QUEUED)
-    late = ~Q(error_code=HELD_CODE) & (
+    late = ~Q(error_code=UNAUTHORIZED) & (
         Q(author=Message.Author.AGENT, created_at__lt=now - AGENT_MESSAGE_TTL)
         | Q(created_at__lt=now - STAFF_MESSAGE_TTL)
     )
     _lock_conversations(queued.filter(late))
-    _hold_late(queued.filter(late))
+    _keep_unauthorized(queued.filter(late))
     _ask_for_attention(queued.filter(late), Attention.NOT_SENT, note="A message could not be sent in time.")
     dropped = queued.filter(late).update(
         status=Message.Status.FAILED, error_code="expired", error="It could not be sent in time."

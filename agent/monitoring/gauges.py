@@ -64,13 +64,13 @@ def _queues(now: datetime) -> Iterator[GaugeMetricFamily]:
     due = Conversation.objects.due().order_by().aggregate(count=Count("pk"), oldest=Min("due_at"))
     yield gauge("conversations_due", "Conversations that wait for a turn.", due["count"])
     yield gauge("oldest_due_seconds", "For how long the longest waiting of them is due.", _age_s(now, due["oldest"]))
-    unanswered = Conversation.objects.filter(control="agent", due_at__isnull=False).aggregate(
+    waiting = Conversation.objects.filter(control="agent", due_at__isnull=False).aggregate(
         oldest=Min("burst_started_at")
     )
     yield gauge(
         "oldest_unanswered_seconds",
         "Age of the oldest message that is to be answered; also while its turn is delayed, running or retried.",
-        _age_s(now, unanswered["oldest"]),
+        _age_s(now, waiting["oldest"]),
     )
     queued = Message.objects.filter(status=Message.Status.QUEUED).aggregate(count=Count("pk"), oldest=Min("created_at"))
     yield gauge("messages_queued", "Messages that wait to be sent.", queued["count"])

@@ -84,5 +84,5 @@ def hold_visible_conversation(request: HttpRequest, conversation_id: UUID) -> Co
     """Lock a conversation until the end of the transaction and return it as it is now: what the writer has seen is
     compared with nothing older. Raises NotFound, before it locks, for one that the user may not see."""
     visible_conversation(request, conversation_id)
-    control.hold(conversation_id)
+    control.lock_conversation(conversation_id)
     return visible_conversation(request, conversation_id)

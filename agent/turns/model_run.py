@@ -72,7 +72,7 @@ def run_model(run: ModelRun, *, build: BuildPrompt, toolbox: Toolbox, lease: Lea
 
     `build` returns the prompt with these shares of the history and of the burst. Raises ModelError or LeaseLost.
     """
-    _Dialogue(run, build=build, toolbox=toolbox, lease=lease).hold()
+    _Dialogue(run, build=build, toolbox=toolbox, lease=lease).run()
 
 
 class _Dialogue:
@@ -92,7 +92,7 @@ class _Dialogue:
         self._too_long: Prompt | None = None  # a prompt that the model's context was too small for
         run.turn.used, run.turn.model = self._built.used, self._built.prompt.model
 
-    def hold(self) -> None:
+    def run(self) -> None:
         tool_steps = 0
         while not llm.fits(self._prompt()) and self._reduce():
             pass

@@ -81,8 +81,8 @@ def _count_compactable(lines: Sequence[Line], *, budget: int) -> int:
         if left < 0:
             break
         count -= 1
-    unanswered = (index for index, line in enumerate(lines) if line.message.status == Message.Status.RECEIVED)
-    count = min(count, next(unanswered, len(lines)))
+    waiting = (index for index, line in enumerate(lines) if line.message.status == Message.Status.RECEIVED)
+    count = min(count, next(waiting, len(lines)))
     while 0 < count < len(lines) and lines[count].message.said_at == lines[count - 1].message.said_at:
         count -= 1
     return count

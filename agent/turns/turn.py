@@ -31,7 +31,7 @@ from messaging.attention import withdraw_attention
 from messaging.history.conversation import load_conversation
 from messaging.history.transcript import MAX_MESSAGES, HistoryMessage, load_history
 from messaging.history.withheld import withhold
-from messaging.leases import Lease, LeaseLost, Settlement
+from messaging.leases import Lease, LeaseLost, TurnResult
 from messaging.media.fetching import PENDING
 from messaging.models import Conversation, Message, Turn
 from sessions_app.bridges import adapter_for
@@ -65,7 +65,7 @@ class TurnInput:
 def take_turn(conversation_id: UUID) -> datetime | None:
     """Answer a conversation if it is due. Does nothing if it is not due or another worker holds the lease.
 
-    Returns when to try again, None when the conversation is settled.
+    Returns when to try again, None when nothing is left to do.
     """
     lease = leases.take(conversation_id)
     if lease is None:
@@ -104,7 +104,7 @@ def _answer(lease: Lease, trace: ExitStack) -> datetime | None:
                 burst=turn_input.burst,
                 is_again=lease.tries > 1 or restart > 0,
             )
-            settlement = _decide(turn_input, lease=lease, toolbox=toolbox, run=run)
+            result = _decide(turn_input, lease=lease, toolbox=toolbox, run=run)
         except LeaseLost:
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None
@@ -115,32 +115,32 @@ def _answer(lease: Lease, trace: ExitStack) -> datetime | None:
             if may_pass and lease.tries < settings.AGENT_MAX_TRIES:
                 log.warning("model_failed", conversation=str(lease.conversation_id), code=exc.code, tries=lease.tries)
                 return leases.postpone(lease, delay_s=_pause_s(lease.tries, exc.retry_after_s))
-            settlement = _failed(turn_input, run.turn, reason=f"{exc.code}: {exc}")
+            result = _failed(turn_input, run.turn, reason=f"{exc.code}: {exc}")
             if isinstance(exc, ContentFiltered):
                 withhold(turn_input.burst)
                 toolbox.defer_handoff(reason="the model's provider filtered what was written last")
-                settlement = replace(settlement, replies=[HANDOFF_REPLY])
-            settlement = _with_tool_calls(settlement, toolbox)
-        settled = leases.settle(
+                result = replace(result, replies=[HANDOFF_REPLY])
+            result = _with_tool_calls(result, toolbox)
+        completed = leases.complete_turn(
             lease,
-            settlement,
+            result,
             even_if_stale=restart == MAX_RESTARTS or run.turn.outcome in {Turn.Outcome.FAILED, Turn.Outcome.COMMAND},
         )
-        if settled is not None:
-            end_typing(lease, is_answered=settled.outcome == Turn.Outcome.ANSWERED)
-            TURNS.add(settled.outcome)
-            TURN_SECONDS.observe((timezone.now() - started_at).total_seconds(), settled.outcome)
+        if completed is not None:
+            end_typing(lease, is_answered=completed.outcome == Turn.Outcome.ANSWERED)
+            TURNS.add(completed.outcome)
+            TURN_SECONDS.observe((timezone.now() - started_at).total_seconds(), completed.outcome)
             log.info(
                 "turn_settled",
                 conversation=str(lease.conversation_id),
-                turn=str(settled.pk),
-                outcome=settled.outcome,
-                model_ms=settled.model_ms,
+                turn=str(completed.pk),
+                outcome=completed.outcome,
+                model_ms=completed.model_ms,
             )
-            if settled.outcome == Turn.Outcome.ANSWERED:
+            if completed.outcome == Turn.Outcome.ANSWERED:
                 withdraw_attention(turn_input.conversation, reason=Attention.MODEL_REFUSES, note=outage.ATTENTION_NOTE)
             # The rest of the burst beside a command is a turn of its own and need not wait for the sweep.
-            return timezone.now() if len(settlement.burst) < len(turn_input.burst) else None
+            return timezone.now() if len(result.burst) < len(turn_input.burst) else None
         if not leases.renew(lease):
             log.info("turn_lost", conversation=str(lease.conversation_id))
             return None  # a person took over, or the lease expired and another worker took it
@@ -217,15 +217,15 @@ def _load_input(lease: Lease, *, as_taken: bool = False) -> TurnInput:
         history = load_history(conversation)
     burst = [message.id for message in history if message.status == Message.Status.RECEIVED]
     if len(history) == MAX_MESSAGES:
-        unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
-        burst = list(unanswered.order_by("said_at", "id").values_list("pk", flat=True))
+        waiting = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
+        burst = list(waiting.order_by("said_at", "id").values_list("pk", flat=True))
         if len(burst) > len({message.id for message in history}.intersection(burst)):
             history = load_history(conversation, limit=MAX_MESSAGES + len(burst))
     lines = to_lines(history, is_group=conversation.contact.is_group, zone=conversation.session.zone)
     return TurnInput(conversation=conversation, history=history, lines=lines, burst=burst)
 
 
-def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: ModelRun) -> Settlement:
+def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: ModelRun) -> TurnResult:
     """Decide about the burst: ignore it with a reason, fail, run a command, or answer. Raises ModelError."""
     conversation, turn = turn_input.conversation, run.turn
     if not turn_input.burst:
@@ -245,7 +245,7 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
     profile = conversation.session.agent_profile
     if profile.voice_fallback_text and _is_untranscribed_voice(turn_input):
         turn.outcome, turn.reason = Turn.Outcome.ANSWERED, "voice: it could not be transcribed"
-        return replace(_settlement(turn_input, turn), replies=split_text(profile.voice_fallback_text))
+        return replace(_result(turn_input, turn), replies=split_text(profile.voice_fallback_text))
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens) and summary.compact(
         conversation, turn_input.lines
     ):
@@ -275,26 +275,26 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
     if run.was_cut_off:
         turn.reason = "length: the answer reached the model's length limit"
         turn.used = turn.used | {"was_cut_off": True}
-    settlement = replace(_settlement(turn_input, turn), replies=split_text(to_whatsapp(run.text)))
+    result = replace(_result(turn_input, turn), replies=split_text(to_whatsapp(run.text)))
     if (voice := speak_answer(conversation, history=turn_input.history, text=run.text)) is not None:
-        settlement = replace(settlement, replies=(), voice=voice)
-    return _with_tool_calls(settlement, toolbox)
+        result = replace(result, replies=(), voice=voice)
+    return _with_tool_calls(result, toolbox)
 
 
-def _with_tool_calls(settlement: Settlement, toolbox: Toolbox) -> Settlement:
+def _with_tool_calls(result: TurnResult, toolbox: Toolbox) -> TurnResult:
     """Add the tool calls, also to a failed turn."""
     apply_effects = toolbox.apply_effects if toolbox.has_effects else None
-    return replace(settlement, tool_calls=toolbox.calls, apply_effects=apply_effects)
+    return replace(result, tool_calls=toolbox.calls, apply_effects=apply_effects)
 
 
-def _decide_command(turn_input: TurnInput, message: HistoryMessage, typed: Typed, *, turn: Turn) -> Settlement:
+def _decide_command(turn_input: TurnInput, message: HistoryMessage, typed: Typed, *, turn: Turn) -> TurnResult:
     """Settle a typed command alone; the rest of the burst stays due."""
     command = typed_commands.prepare(conversation=turn_input.conversation, message=message, typed=typed)
     turn.outcome, turn.reason = Turn.Outcome.COMMAND, command.reason
-    settlement = _settlement(turn_input, turn)
-    seen = settlement.seen - (len(turn_input.burst) - 1)
-    quotable = settlement.quotable and message.id
-    return replace(settlement, burst=[message.id], seen=seen, quotable=quotable, apply_effects=command.apply_effects)
+    result = _result(turn_input, turn)
+    seen = result.seen - (len(turn_input.burst) - 1)
+    quotable = result.quotable and message.id
+    return replace(result, burst=[message.id], seen=seen, quotable=quotable, apply_effects=command.apply_effects)
 
 
 def _new_turn(turn_input: TurnInput, *, started_at: datetime) -> Turn:
@@ -307,11 +307,11 @@ def _new_turn(turn_input: TurnInput, *, started_at: datetime) -> Turn:
     )
 
 
-def _settlement(turn_input: TurnInput, turn: Turn) -> Settlement:
+def _result(turn_input: TurnInput, turn: Turn) -> TurnResult:
     turn.created_at = timezone.now()
     conversation, burst = turn_input.conversation, turn_input.burst
     can_quote = bool(burst) and Capability.QUOTE in adapter_for(conversation.session.bridge).capabilities
-    return Settlement(
+    return TurnResult(
         turn=turn,
         burst=burst,
         seen=conversation.inbound_count,
@@ -329,16 +329,16 @@ def _was_written_since(turn_input: TurnInput) -> bool:
     )
 
 
-def _ignored(turn_input: TurnInput, turn: Turn, *, reason: str) -> Settlement:
+def _ignored(turn_input: TurnInput, turn: Turn, *, reason: str) -> TurnResult:
     turn.outcome, turn.reason = Turn.Outcome.IGNORED, reason
-    return _settlement(turn_input, turn)
+    return _result(turn_input, turn)
 
 
-def _failed(turn_input: TurnInput, turn: Turn, *, reason: str) -> Settlement:
+def _failed(turn_input: TurnInput, turn: Turn, *, reason: str) -> TurnResult:
     """Return a failed turn that needs attention. In an outage the fallback text is sent once."""
     turn.outcome, turn.reason = Turn.Outcome.FAILED, reason
     fallback = outage.new_fallback(turn_input.conversation)
-    return replace(_settlement(turn_input, turn), replies=fallback, needs_attention=True)
+    return replace(_result(turn_input, turn), replies=fallback, needs_attention=True)
 
 
 # --- leases held by this process ----------------------------------------------------------------------------------

@@ -66,15 +66,15 @@ def show_status(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     messages = visible_messages(conversation)
     if call.message is not None and call.surface == CommandRun.Surface.CHAT:
         messages = messages.exclude(pk=call.message.pk)
-    unanswered = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
+    waiting = Message.objects.filter(conversation=conversation, status=Message.Status.RECEIVED)
     if call.message is not None:
-        unanswered = unanswered.exclude(pk=call.message.pk)
+        waiting = waiting.exclude(pk=call.message.pk)
     data = {
         "control": conversation.control,
         "control_until": call.data_time(conversation.control_until) if conversation.control_until else None,
         "context_from": call.data_time(conversation.context_from) if conversation.context_from else None,
         "messages": messages.count(),
-        "unanswered": unanswered.count(),
+        "unanswered": waiting.count(),
         "agent_profile": conversation.session.agent_profile.name,
         "session_status": conversation.session.status,
     }

@@ -38,7 +38,7 @@ def record_call(*, bridge: Bridge, event: CallChanged) -> None:
     session = register_session(bridge=bridge, name=event.session)
     contact = resolve_contact(session=session, address=event.chat)
     sender = None if event.outbound else resolve_contact(session=session, address=event.sender)
-    conversation = control.hold(resolve_conversation(contact=contact, address=event.chat.address).pk)
+    conversation = control.lock_conversation(resolve_conversation(contact=contact, address=event.chat.address).pk)
     at = event.at or timezone.now()
     if not _add_event(conversation, call_id=event.call_id, status=event.status, at=at):
         return
@@ -115,7 +115,7 @@ def find_missed_calls() -> int:
 @transaction.atomic
 def _record_unended(call: CallEvent) -> bool:
     try:
-        conversation = control.hold(call.conversation_id)
+        conversation = control.lock_conversation(call.conversation_id)
     except ConversationGone:
         return False
     statuses = CallEvent.objects.filter(session=call.session_id, provider_call_id=call.provider_call_id)

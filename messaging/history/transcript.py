@@ -114,7 +114,7 @@ def visible_messages(conversation: Conversation) -> QuerySet[Message]:
     return visible(Message.objects.filter(conversation=conversation))
 
 
-def history_of(conversation: str, *, since: str, after: str, limit: str) -> str:
+def history_sql(conversation: str, *, since: str, after: str, limit: str) -> str:
     """Return a query for the visible messages since the last reset and summary, and all that wait for an answer.
 
     Its columns are those of HistoryMessage, newest first; the parameters are SQL expressions.
@@ -142,9 +142,9 @@ def history_of(conversation: str, *, since: str, after: str, limit: str) -> str:
                                             AND message.said_at > COALESCE({after}, '-infinity')))
        -- The same bound in a form that the index can use to skip older messages.
        AND message.said_at >= LEAST(GREATEST({since}, {after}, '-infinity'),
-                                    (SELECT min(unanswered.said_at) FROM messaging_message unanswered
-                                      WHERE unanswered.conversation_id = {conversation}
-                                        AND unanswered.status = 'received'))
+                                    (SELECT min(waiting.said_at) FROM messaging_message waiting
+                                      WHERE waiting.conversation_id = {conversation}
+                                        AND waiting.status = 'received'))
      ORDER BY message.said_at DESC, message.id DESC
      LIMIT {limit}"""  # noqa: S608  our own expressions
 
@@ -155,7 +155,7 @@ SELECT item.number, message.*
   FROM unnest(%(ids)s::uuid[], %(since)s::timestamptz[], %(after)s::timestamptz[], %(limits)s::int[])
        WITH ORDINALITY AS item(id, since, after, row_limit, number)
  CROSS JOIN LATERAL (
-    {history_of("item.id", since="item.since", after="item.after", limit="item.row_limit")}
+    {history_sql("item.id", since="item.since", after="item.after", limit="item.row_limit")}
  ) message
  ORDER BY item.number, message.said_at, message.id
 """  # noqa: S608  our own query

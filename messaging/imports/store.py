@@ -338,7 +338,7 @@ class _Import:
             "messages": orjson.dumps(messages).decode(),
         }
         with transaction.atomic():
-            control.hold(self.conversation.pk)  # its contact is not merged meanwhile
+            control.lock_conversation(self.conversation.pk)  # its contact is not merged meanwhile
             with connection.cursor() as cursor:
                 cursor.execute(INSERT_HISTORY, values)
             Media.objects.bulk_create(media)

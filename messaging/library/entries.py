@@ -102,7 +102,7 @@ def send_file(*, conversation: Conversation, name: str) -> Message:
     if row is None:
         names = ", ".join(row.name for row in files)
         raise NotFound(f"There is no such file. Files: {names}." if names else "There are no files to send.")
-    epoch = control.hold(conversation.pk).control_epoch
+    epoch = control.lock_conversation(conversation.pk).control_epoch
     return send_media(
         conversation=conversation,
         file=NewFile(

@@ -181,7 +181,7 @@ class Conversation(models.Model):
 
     @property
     def is_answered(self) -> bool:
-        """Whether this contact is answered at all: what `receive` asks when a message comes, and a turn once more."""
+        """Whether this contact is answered at all: `INSERT_INBOUND_MESSAGE` checks the same when a message comes."""
         policy = self.session.access_policy
         is_let_in = policy == "everyone" or (policy == "listed" and self.contact.is_allowed)
         if self.contact.is_group and self.session.group_policy == WhatsAppSession.GroupPolicy.OFF:

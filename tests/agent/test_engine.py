@@ -176,7 +176,7 @@ def test_every_periodic_job_is_found_where_it_is_declared():
         "messaging.events.feed.rebase",
         "messaging.receipts.settle_early_receipts",
         "messaging.outbox.drop_outdated",
-        "messaging.outbox.give_up_stuck",
+        "messaging.outbox.mark_stuck_unconfirmed",
         "messaging.search.embeddings.embed_waiting",
         "messaging.search.index.index_waiting",
         "messaging.webhooks.deliveries.purge",

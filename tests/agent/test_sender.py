@@ -269,9 +269,9 @@ def test_a_text_that_cannot_be_one_message_is_refused(conversation, text):
 def test_a_sender_that_died_leaves_its_message_unconfirmed(conversation):
     send_text(conversation=conversation, text="one")
     outbox.claim_next_message(conversation.pk)
-    assert outbox.give_up_stuck() == 0
+    assert outbox.mark_stuck_unconfirmed() == 0
     Message.objects.update(sending_at=timezone.now() - timedelta(minutes=5))
-    assert outbox.give_up_stuck() == 1
+    assert outbox.mark_stuck_unconfirmed() == 1
     assert Message.objects.get().status == "unconfirmed"
 
 
@@ -347,7 +347,7 @@ def test_a_send_that_was_given_up_cannot_undo_the_one_that_a_person_began_after_
     message = send_text(conversation=conversation, text="one")
     first = outbox.claim_next_message(conversation.pk)
     Message.objects.update(sending_at=timezone.now() - timedelta(minutes=5))
-    outbox.give_up_stuck()
+    outbox.mark_stuck_unconfirmed()
     message.refresh_from_db()
     send_again(message=message)
     outbox.claim_next_message(conversation.pk)
@@ -387,7 +387,7 @@ def test_a_process_whose_clock_is_ahead_makes_nothing_due_in_the_future(says, co
 def test_a_process_whose_clock_is_ahead_does_not_give_up_on_the_send_of_another(conversation, clock_ahead):
     send_text(conversation=conversation, text="one")
     outbox.claim_next_message(conversation.pk)
-    assert outbox.give_up_stuck() == 0
+    assert outbox.mark_stuck_unconfirmed() == 0
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -403,7 +403,7 @@ def test_a_refused_key_keeps_messages_queued_until_the_key_is_right(zapw, sessio
     session.refresh_from_db()
     assert (session.status, session.status_reason) == ("disconnected", "The bridge refuses our API key.")
     assert outbox.conversations_to_deliver(limit=10) == []  # nobody asks the bridge in vain
-    outbox.withdraw_held_attention()
+    outbox.withdraw_key_attention()
     conversation.refresh_from_db()
     assert (conversation.needs_attention, conversation.attention_reason) == (True, "bridge_key")
 
@@ -414,7 +414,7 @@ def test_a_refused_key_keeps_messages_queued_until_the_key_is_right(zapw, sessio
 
     assert said(zapw) == ["one", "two"]
     assert set(Message.objects.values_list("status", flat=True)) == {"sent"}
-    outbox.withdraw_held_attention()
+    outbox.withdraw_key_attention()
     conversation.refresh_from_db()
     assert (conversation.needs_attention, conversation.attention_reason, conversation.attention_note) == (False, "", "")
 

@@ -14,7 +14,7 @@ MODULES = [
     path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if path.parent.name != "migrations"
 ]
 SCRIPTS = sorted((ROOT / "agent" / "static").rglob("*.js"))
-# `leases.settle`, `control.hold()`: a module, and a name that it defines.
+# `leases.complete_turn`, `control.lock_conversation()`: a module, and a name that it defines.
 NAME = re.compile(r"`(?:[\w/]+/)?(\w+)\.([a-z_]\w+)(?:\(\))?`")
 # Names the code once had. Cut in two, so that this module does not hold them.
 FORMER_NAMES = re.compile(

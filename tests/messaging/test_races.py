@@ -164,7 +164,7 @@ def test_an_echo_and_the_giving_up_of_its_send_do_not_wait_for_each_other(bridge
     Message.objects.update(sending_at=timezone.now() - timedelta(minutes=1))
     with transaction.atomic():
         locked(conversation)
-        giving_up = BackgroundCall(outbox.give_up_stuck)
+        giving_up = BackgroundCall(outbox.mark_stuck_unconfirmed)
         giving_up.wait_for_lock()
         receive_own_message(bridge=bridge, event=message_event("part one", number=9, outbound=True))
     giving_up.result()

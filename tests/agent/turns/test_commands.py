@@ -157,16 +157,16 @@ def test_a_search_finds_messages_and_no_earlier_searches(says, conversation):
 
 def test_a_command_takes_effect_once_if_its_turn_starts_again(says, conversation, monkeypatch):
     says("/remember I am vegetarian")
-    settle = turns.leases.settle
+    settle = turns.leases.complete_turn
 
     def killed(*args, **kwargs):
         settle(*args, **kwargs)
         raise SystemExit
 
-    monkeypatch.setattr(turns.leases, "settle", killed)
+    monkeypatch.setattr(turns.leases, "complete_turn", killed)
     with pytest.raises(SystemExit):
         turns.take_turn(conversation.pk)
-    monkeypatch.setattr(turns.leases, "settle", settle)
+    monkeypatch.setattr(turns.leases, "complete_turn", settle)
     take(conversation)
     assert Fact.objects.count() == CommandRun.objects.count() == Turn.objects.count() == len(replies()) == 1
 
@@ -176,15 +176,15 @@ def test_a_command_asks_the_model_once_if_its_turn_starts_again(says, conversati
     turns.take_turn(conversation.pk)
     model.say("• They meet on Monday [1]")
     says("/summarize")
-    settle = turns.leases.settle
+    settle = turns.leases.complete_turn
 
     def killed(*args, **kwargs):
         raise SystemExit
 
-    monkeypatch.setattr(turns.leases, "settle", killed)
+    monkeypatch.setattr(turns.leases, "complete_turn", killed)
     with pytest.raises(SystemExit):
         turns.take_turn(conversation.pk)
-    monkeypatch.setattr(turns.leases, "settle", settle)
+    monkeypatch.setattr(turns.leases, "complete_turn", settle)
     Conversation.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     take(conversation)
     assert len(model.requests) == 2

@@ -30,15 +30,15 @@ def reply() -> str:
 
 def die_before_settling(monkeypatch, conversation: Conversation) -> None:
     """Take a turn in a process that is killed after the model and the tools, before anything is settled."""
-    settle = turns.leases.settle
+    settle = turns.leases.complete_turn
 
     def killed(*args, **kwargs):
         raise SystemExit
 
-    monkeypatch.setattr(turns.leases, "settle", killed)
+    monkeypatch.setattr(turns.leases, "complete_turn", killed)
     with pytest.raises(SystemExit):
         turns.take_turn(conversation.pk)
-    monkeypatch.setattr(turns.leases, "settle", settle)
+    monkeypatch.setattr(turns.leases, "complete_turn", settle)
     Conversation.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
 
 

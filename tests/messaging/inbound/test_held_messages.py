@@ -128,7 +128,7 @@ def test_an_old_message_of_the_phone_takes_nothing_over(bridge, conversation):
 def test_a_send_whose_process_died_holds_nothing_for_ever(bridge, conversation, answering):
     receive_own_message(bridge=bridge, event=typed("part one"))
     Message.objects.filter(status="sending").update(sending_at=timezone.now() - timedelta(minutes=1))
-    outbox.give_up_stuck()
+    outbox.mark_stuck_unconfirmed()
     settle_held_messages()
 
     assert (Message.objects.get(text="part one").status, by_phone()) == ("sent", [])
