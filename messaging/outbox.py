@@ -293,7 +293,7 @@ def send_without_quote(claimed: Claimed) -> bool:
 
 @transaction.atomic
 def mark_unconfirmed(claimed: Claimed, *, code: str, error: str) -> None:
-    """Record that the message may have been sent; an echo, a receipt or a person settles it."""
+    """Record that the message may have been sent; its echo or a person settles it."""
     _lock_conversations(_claimed_rows(claimed))
     _ask_for_attention(_claimed_rows(claimed), Attention.UNCONFIRMED, note=UNCONFIRMED_NOTE)
     _claimed_rows(claimed).update(status=Message.Status.UNCONFIRMED, error_code=code[:50], error=error[:300])
