@@ -72,14 +72,14 @@ class User(AbstractUser):
 class Scope(models.TextChoices):
     """What an API key may do, within what its user may do."""
 
-    MESSAGES_READ = "messages:read", "read conversations, messages, contacts and turns"
-    MESSAGES_SEND = "messages:send", "send messages, and send or answer again"
-    CONVERSATIONS_CONTROL = "conversations:control", "take over, release, mark as read, change contacts"
-    SESSIONS_READ = "sessions:read", "see sessions and agent profiles"
-    SESSIONS_MANAGE = "sessions:manage", "link and end sessions, write agent profiles"
-    COMMANDS_RUN = "commands:run", "run commands"
-    EVENTS_READ = "events:read", "follow events"
-    WEBHOOKS_MANAGE = "webhooks:manage", "say where events are posted to"
+    MESSAGES_READ = "messages:read", _("read conversations, messages, contacts and turns")
+    MESSAGES_SEND = "messages:send", _("send messages, and send or answer again")
+    CONVERSATIONS_CONTROL = "conversations:control", _("take over, release, mark as read, change contacts")
+    SESSIONS_READ = "sessions:read", _("see sessions and agent profiles")
+    SESSIONS_MANAGE = "sessions:manage", _("link and end sessions, write agent profiles")
+    COMMANDS_RUN = "commands:run", _("run commands")
+    EVENTS_READ = "events:read", _("follow events")
+    WEBHOOKS_MANAGE = "webhooks:manage", _("say where events are posted to")
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
@@ -92,26 +92,28 @@ class ApiKey(models.Model):
     """A program that acts for a user. Of the secret only the SHA-256 is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=100, help_text="A label: which program uses the key.")
-    prefix = models.CharField(max_length=16, unique=True, editable=False)
+    user = models.ForeignKey(User, verbose_name=_("user"), on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(_("name"), max_length=100, help_text=_("A label: which program uses the key."))
+    prefix = models.CharField(_("prefix"), max_length=16, unique=True, editable=False)
     secret_hash = models.BinaryField(max_length=32, editable=False)
-    scopes = ArrayField(models.CharField(max_length=30, choices=Scope))
+    scopes = ArrayField(models.CharField(max_length=30, choices=Scope), verbose_name=_("scopes"))
     session_ids = ArrayField(
         models.UUIDField(),
+        verbose_name=_("session ids"),
         default=list,
         blank=True,
-        help_text="The sessions the key may access. Empty: all that its user may see.",
+        help_text=_("The sessions the key may access. Empty: all that its user may see."),
     )
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")
-    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True)
+    last_used_at = models.DateTimeField(_("last used at"), null=True, editable=False, help_text=_("To the minute."))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = ApiKeyQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "API key"
+        verbose_name_plural = _("API keys")
+        verbose_name = _("API key")
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix})"
@@ -126,7 +128,7 @@ class LoginFailures(models.Model):
     began_at = models.DateTimeField(db_index=True)
 
     class Meta:
-        verbose_name_plural = "login failures"
+        verbose_name_plural = _("login failures")
         constraints = [models.UniqueConstraint(fields=["username", "address"], name="login_failures_once")]
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -39,29 +40,40 @@ class EngineProcess(models.Model):
     """A process that takes turns and sends. It writes a heartbeat, and deletes its row when it ends in order."""
 
     class Kind(models.TextChoices):
-        ENGINE = "engine", "engine process"
-        WORKER = "worker", "Celery worker"
+        ENGINE = "engine", _("engine process")
+        WORKER = "worker", _("Celery worker")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    kind = models.CharField(max_length=10, choices=Kind)
-    host = models.CharField(max_length=255, help_text="Host name of the machine.")
-    pid = models.PositiveIntegerField("process id")
-    started_at = models.DateTimeField()
-    seen_at = models.DateTimeField(help_text="The last heartbeat.")
-    woken_at = models.DateTimeField(null=True, help_text="When the last wake-up from another process came.")
-    turns_running = models.PositiveIntegerField(default=0)
-    turns_waiting = models.PositiveIntegerField(default=0, help_text="Conversations that wait for a thread.")
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    host = models.CharField(_("host"), max_length=255, help_text=_("Host name of the machine."))
+    pid = models.PositiveIntegerField(_("process id"))
+    started_at = models.DateTimeField(_("started at"))
+    seen_at = models.DateTimeField(_("seen at"), help_text=_("The last heartbeat."))
+    woken_at = models.DateTimeField(
+        _("woken at"), null=True, help_text=_("When the last wake-up from another process came.")
+    )
+    turns_running = models.PositiveIntegerField(_("turns running"), default=0)
+    turns_waiting = models.PositiveIntegerField(
+        _("turns waiting"), default=0, help_text=_("Conversations that wait for a thread.")
+    )
     stalled_s = models.PositiveIntegerField(
-        "stalled for seconds", default=0, help_text="How long conversations have been waiting and no turn has ended."
+        _("stalled for seconds"),
+        default=0,
+        help_text=_("How long conversations have been waiting and no turn has ended."),
     )
 
     objects = EngineProcessQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "engine processes"
+        verbose_name = _("engine process")
+        verbose_name_plural = _("engine processes")
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.pid} on {self.host}"
+        return _("%(kind)s %(pid)s on %(host)s") % {
+            "kind": self.get_kind_display(),
+            "pid": self.pid,
+            "host": self.host,
+        }
 
 
 class MetricTotal(models.Model):
@@ -82,18 +94,24 @@ class Alert(models.Model):
     """A condition that lasts, or lasted, and that administrators should know of: see `agent.monitoring.alerts`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    rule = models.CharField(max_length=40)
-    subject = models.CharField(max_length=255, blank=True, help_text="The session or the machine concerned.")
-    session_id = models.UUIDField(null=True, editable=False)  # no foreign key: the alert outlives its session
-    detail = models.CharField(max_length=300)
-    fired_at = models.DateTimeField(help_text="When the condition was first seen.")
-    last_seen_at = models.DateTimeField(help_text="When the condition was last seen.")
-    recovered_at = models.DateTimeField(null=True, help_text="Empty: still active.")
+    rule = models.CharField(_("rule"), max_length=40)
+    subject = models.CharField(
+        _("subject"), max_length=255, blank=True, help_text=_("The session or the machine concerned.")
+    )
+    session_id = models.UUIDField(
+        _("session id"), null=True, editable=False
+    )  # no foreign key: the alert outlives its session
+    detail = models.CharField(_("detail"), max_length=300)
+    fired_at = models.DateTimeField(_("fired at"), help_text=_("When the condition was first seen."))
+    last_seen_at = models.DateTimeField(_("last seen at"), help_text=_("When the condition was last seen."))
+    recovered_at = models.DateTimeField(_("recovered at"), null=True, help_text=_("Empty: still active."))
     mailed_fired_at = models.DateTimeField(null=True, editable=False)
     mailed_recovered_at = models.DateTimeField(null=True, editable=False)
     mail_claimed_until = models.DateTimeField(null=True, editable=False)
 
     class Meta:
+        verbose_name = _("alert")
+        verbose_name_plural = _("alerts")
         constraints = [  # however many processes see it
             models.UniqueConstraint(
                 fields=["rule", "subject"], condition=Q(recovered_at=None), name="alert_once_while_it_lasts"

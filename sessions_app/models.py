@@ -44,29 +44,38 @@ class Bridge(models.Model):
     SIMULATOR = "simulator"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    slug = models.SlugField(unique=True, help_text="Part of the webhook address.")
-    kind = models.CharField(max_length=20, choices=bridge_kinds)
-    base_url = models.URLField(blank=True)
-    api_key = EncryptedTextField(blank=True)
-    webhook_secret = EncryptedTextField(help_text="The last part of the webhook address.")
+    slug = models.SlugField(_("slug"), unique=True, help_text=_("Part of the webhook address."))
+    kind = models.CharField(_("kind"), max_length=20, choices=bridge_kinds)
+    base_url = models.URLField(_("base url"), blank=True)
+    api_key = EncryptedTextField(_("api key"), blank=True)
+    webhook_secret = EncryptedTextField(_("webhook secret"), help_text=_("The last part of the webhook address."))
     # Accepted until then, because a bridge goes on using it until it has the new address, and sends again what failed.
     former_webhook_secret = EncryptedTextField(blank=True, default="", db_default="", editable=False)
     former_webhook_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
     signing_key = EncryptedTextField(
+        _("signing key"),
         blank=True,
-        help_text="The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
-        "Evolution's X-Webhook-Secret. Empty: the secret in the address is the only proof.",
+        help_text=_(
+            "The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
+            "Evolution's X-Webhook-Secret. Empty: the secret in the address is the only proof."
+        ),
     )
     verify_token = EncryptedTextField(
-        blank=True, help_text="The token for Meta's verification of the webhook. Empty: the webhook secret."
+        _("verify token"),
+        blank=True,
+        help_text=_("The token for Meta's verification of the webhook. Empty: the webhook secret."),
     )
-    synced_at = models.DateTimeField(null=True, editable=False)
+    synced_at = models.DateTimeField(_("synced at"), null=True, editable=False)
     # By how many seconds the times of its messages are ahead of our clock, as last measured (`bridge_clocks`).
     clock_offset_s = models.FloatField(default=0, db_default=0, editable=False)
     clock_offset_at = models.DateTimeField(null=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     row_version = ""  # of a remembered bridge (`sessions_app.bridges`); its row may have changed since
+
+    class Meta:
+        verbose_name = _("bridge")
+        verbose_name_plural = _("bridges")
 
     def __str__(self) -> str:
         return f"{self.slug} ({self.kind})"
@@ -84,7 +93,7 @@ class Bridge(models.Model):
 
 def validate_time_zone(name: str) -> None:
     if name not in available_timezones():
-        raise ValidationError("Unknown time zone. Use a name like America/Sao_Paulo.")
+        raise ValidationError(_("Unknown time zone. Use a name like America/Sao_Paulo."))
 
 
 def default_debounce_s() -> float:
@@ -97,13 +106,13 @@ def default_debounce_max_s() -> float:
 
 def validate_emoji(text: str) -> None:
     if text.isascii() or any(character.isspace() or character.isalpha() for character in text):
-        raise ValidationError("Must be an emoji.")
+        raise ValidationError(_("Must be an emoji."))
 
 
 def validate_loop_limit(value: int) -> None:
     """Refuse 1 and 2, which no conversation could stay below; 0 turns a limit off."""
     if value in {1, 2}:
-        raise ValidationError("Must be 0 (off) or at least 3.")
+        raise ValidationError(_("Must be 0 (off) or at least 3."))
 
 
 class AgentProfileQuerySet(models.QuerySet["AgentProfile"]):
@@ -122,106 +131,140 @@ class AgentProfile(models.Model):
     """Who answers, and how: name, instructions, model, tools and limits."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=100)
+    name = models.CharField(_("name"), max_length=100)
     draft_of = models.OneToOneField(
         "self", null=True, blank=True, editable=False, on_delete=models.CASCADE, related_name="draft"
     )  # of a draft: the profile that it becomes when it is published; see `sessions_app.drafts`
-    purpose = models.CharField(max_length=200, blank=True, help_text="For staff: what this agent is for.")
-    instructions = models.TextField(default=DEFAULT_INSTRUCTIONS)
-    model = models.CharField(max_length=100, blank=True, help_text="Empty: OPENAI_MODEL.")
-    temperature = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(2)])
-    history_tokens = models.PositiveIntegerField(
-        default=4000, validators=[MinValueValidator(200)], help_text="Tokens of the history that is shown to the model."
+    purpose = models.CharField(
+        _("purpose"), max_length=200, blank=True, help_text=_("For staff: what this agent is for.")
     )
-    max_output_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the model's own limit.")
+    instructions = models.TextField(_("instructions"), default=DEFAULT_INSTRUCTIONS)
+    model = models.CharField(_("model"), max_length=100, blank=True, help_text=_("Empty: OPENAI_MODEL."))
+    temperature = models.FloatField(
+        _("temperature"), null=True, blank=True, validators=[MinValueValidator(0), MaxValueValidator(2)]
+    )
+    history_tokens = models.PositiveIntegerField(
+        _("history tokens"),
+        default=4000,
+        validators=[MinValueValidator(200)],
+        help_text=_("Tokens of the history that is shown to the model."),
+    )
+    max_output_tokens = models.PositiveIntegerField(
+        _("max output tokens"), null=True, blank=True, help_text=_("Empty: the model's own limit.")
+    )
     debounce_s = models.FloatField(
+        _("debounce s"),
         default=default_debounce_s,
         validators=[MinValueValidator(0), MaxValueValidator(300)],
-        help_text="How long to wait for more messages before answering, in seconds. 0: not at all.",
+        help_text=_("How long to wait for more messages before answering, in seconds. 0: not at all."),
     )
     debounce_max_s = models.FloatField(
+        _("debounce max s"),
         default=default_debounce_max_s,
         validators=[MinValueValidator(0), MaxValueValidator(600)],
-        help_text="The longest wait for more messages before answering, in seconds.",
+        help_text=_("The longest wait for more messages before answering, in seconds."),
     )
     max_answer_age_s = models.PositiveIntegerField(
-        default=600, help_text="A message older than this when it arrives, in seconds, is stored and not answered."
+        _("max answer age s"),
+        default=600,
+        help_text=_("A message older than this when it arrives, in seconds, is stored and not answered."),
     )
     takeover_s = models.PositiveIntegerField(
+        _("takeover s"),
         default=3600,
-        help_text="How long the agent stays silent after a person wrote, in seconds. 0: until it is released by hand.",
+        help_text=_(
+            "How long the agent stays silent after a person wrote, in seconds. 0: until it is released by hand."
+        ),
     )
     loop_repeats = models.PositiveSmallIntegerField(
+        _("loop repeats"),
         default=5,
         validators=[validate_loop_limit, MaxValueValidator(50)],
-        help_text="The agent is paused when nearly the same text arrives this often. 0: never.",
+        help_text=_("The agent is paused when nearly the same text arrives this often. 0: never."),
     )
     loop_fast_replies = models.PositiveSmallIntegerField(
+        _("loop fast replies"),
         default=12,
         validators=[validate_loop_limit, MaxValueValidator(150)],
-        help_text="The agent is paused after this many messages in a row that no person types so fast. 0: never.",
+        help_text=_("The agent is paused after this many messages in a row that no person types so fast. 0: never."),
     )
     loop_max_turns = models.PositiveSmallIntegerField(
+        _("loop max turns"),
         default=30,
         validators=[validate_loop_limit, MaxValueValidator(150)],
-        help_text="The most answers in one conversation within `loop_window_s`; then the agent is paused. 0: no limit.",
+        help_text=_(
+            "The most answers in one conversation within `loop_window_s`; then the agent is paused. 0: no limit."
+        ),
     )
     loop_window_s = models.PositiveIntegerField(
+        _("loop window s"),
         default=300,
         validators=[MinValueValidator(1), MaxValueValidator(3600)],
-        help_text="For `loop_max_turns`, in seconds.",
+        help_text=_("For `loop_max_turns`, in seconds."),
     )
     loop_pause_s = models.PositiveIntegerField(
+        _("loop pause s"),
         default=3600,
         validators=[MaxValueValidator(365 * 24 * 3600)],
-        help_text="How long a loop pauses the agent, in seconds. 0: until it is released by hand.",
+        help_text=_("How long a loop pauses the agent, in seconds. 0: until it is released by hand."),
     )
     marks_read = models.BooleanField(
-        default=False, help_text="The contact sees that their message was read, once the agent writes its answer."
+        _("marks read"),
+        default=False,
+        help_text=_("The contact sees that their message was read, once the agent writes its answer."),
     )
     shows_typing = models.BooleanField(
+        _("shows typing"),
         default=True,
-        help_text="The contact sees that somebody is typing while the agent writes. On cloud it marks as read, too.",
+        help_text=_("The contact sees that somebody is typing while the agent writes. On cloud it marks as read, too."),
     )
     instant_reaction = models.CharField(
+        _("instant reaction"),
         max_length=16,
         blank=True,
         default="",
         db_default="",
         validators=[validate_emoji],
-        help_text="An emoji put at once on the first message that is going to be answered, like 👀. Empty: none.",
+        help_text=_("An emoji put at once on the first message that is going to be answered, like 👀. Empty: none."),
     )
     answers_with_voice = models.BooleanField(
+        _("answers with voice"),
         default=False,
         db_default=False,
-        help_text="A voice note is answered by a voice note, spoken by OPENAI_SPEECH_MODEL.",
+        help_text=_("A voice note is answered by a voice note, spoken by OPENAI_SPEECH_MODEL."),
     )
     fallback_text = models.TextField(
+        _("fallback text"),
         blank=True,
         default=DEFAULT_FALLBACK_TEXT,
-        help_text="Sent once when the model does not answer. Empty: nothing is sent.",
+        help_text=_("Sent once when the model does not answer. Empty: nothing is sent."),
     )
     voice_fallback_text = models.TextField(
+        _("voice fallback text"),
         blank=True,
         default=DEFAULT_VOICE_FALLBACK_TEXT,
-        help_text="Sent when a voice note cannot be transcribed. Empty: the model answers without its text.",
+        help_text=_("Sent when a voice note cannot be transcribed. Empty: the model answers without its text."),
     )
     missed_call_text = models.TextField(
+        _("missed call text"),
         blank=True,
         default="",
         db_default="",
-        help_text="Sent once after each missed call. Empty: nothing is sent.",
+        help_text=_("Sent once after each missed call. Empty: nothing is sent."),
     )
     tools = models.JSONField(
-        default=default_tools, blank=True, help_text="Names of the tools that the model may call. Empty: none."
+        _("tools"),
+        default=default_tools,
+        blank=True,
+        help_text=_("Names of the tools that the model may call. Empty: none."),
     )
     has_knowledge = models.BooleanField(default=False, db_default=False, editable=False)  # see `messaging.knowledge`
     is_default = models.BooleanField(
-        default=False, help_text="Used by sessions that are linked without naming a profile."
+        _("is default"), default=False, help_text=_("Used by sessions that are linked without naming a profile.")
     )
-    version = models.PositiveIntegerField(default=1, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    version = models.PositiveIntegerField(_("version"), default=1, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     objects = AgentProfileQuerySet.as_manager()
 
@@ -265,13 +308,15 @@ class AgentProfileVersion(models.Model):
 class ModelLimit(models.Model):
     """A parameter or feature that a model was found not to support: see `agent.llm.capabilities`."""
 
-    address = models.CharField(max_length=500, help_text="URL of the model server, without secrets.")
-    model = models.CharField(max_length=200)
-    name = models.CharField(max_length=40)
-    value = models.JSONField()
-    found_at = models.DateTimeField()
+    address = models.CharField(_("address"), max_length=500, help_text=_("URL of the model server, without secrets."))
+    model = models.CharField(_("model"), max_length=200)
+    name = models.CharField(_("name"), max_length=40)
+    value = models.JSONField(_("value"))
+    found_at = models.DateTimeField(_("found at"))
 
     class Meta:
+        verbose_name = _("model limit")
+        verbose_name_plural = _("model limits")
         constraints = [models.UniqueConstraint(fields=["address", "model", "name"], name="model_limit_once")]
 
     def __str__(self) -> str:
@@ -305,68 +350,80 @@ class WhatsAppSession(models.Model):
     """One WhatsApp number at one bridge. An ended session stays; linking the same name again reactivates it."""
 
     class Status(models.TextChoices):
-        INITIALIZING = Link.INITIALIZING.value
-        QR_WAITING = Link.QR_WAITING.value, "waiting for the QR code to be scanned"
-        CONNECTING = Link.CONNECTING.value
-        CONNECTED = Link.CONNECTED.value
-        DISCONNECTED = Link.DISCONNECTED.value
-        LOGGED_OUT = Link.LOGGED_OUT.value
+        INITIALIZING = Link.INITIALIZING.value, _("Initializing")
+        QR_WAITING = Link.QR_WAITING.value, _("waiting for the QR code to be scanned")
+        CONNECTING = Link.CONNECTING.value, _("Connecting")
+        CONNECTED = Link.CONNECTED.value, _("Connected")
+        DISCONNECTED = Link.DISCONNECTED.value, _("Disconnected")
+        LOGGED_OUT = Link.LOGGED_OUT.value, _("Logged Out")
 
     class AccessPolicy(models.TextChoices):
-        EVERYONE = "everyone", "everyone is answered"
-        LISTED = "listed", "only contacts marked as allowed are answered"
-        NOBODY = "nobody", "nobody is answered"
+        EVERYONE = "everyone", _("everyone is answered")
+        LISTED = "listed", _("only contacts marked as allowed are answered")
+        NOBODY = "nobody", _("nobody is answered")
 
     class GroupPolicy(models.TextChoices):
-        OFF = "off", "groups are not answered"
-        MENTION = "mention", "answered where it is mentioned or replied to"
-        ALL = "all", "every message of a group is answered"
+        OFF = "off", _("groups are not answered")
+        MENTION = "mention", _("answered where it is mentioned or replied to")
+        ALL = "all", _("every message of a group is answered")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    bridge = models.ForeignKey(Bridge, on_delete=models.PROTECT, related_name="sessions")
-    name = models.CharField(max_length=100, help_text="The session's id at the bridge.")
-    status = models.CharField(max_length=12, choices=Status, default=Status.INITIALIZING)
-    status_reason = models.CharField(max_length=200, blank=True)
-    status_changed_at = models.DateTimeField(null=True, blank=True)
-    phone = models.CharField(max_length=16, blank=True, help_text="E.164.")
-    display_name = models.CharField(max_length=200, blank=True)
+    bridge = models.ForeignKey(Bridge, verbose_name=_("bridge"), on_delete=models.PROTECT, related_name="sessions")
+    name = models.CharField(_("name"), max_length=100, help_text=_("The session's id at the bridge."))
+    status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.INITIALIZING)
+    status_reason = models.CharField(_("status reason"), max_length=200, blank=True)
+    status_changed_at = models.DateTimeField(_("status changed at"), null=True, blank=True)
+    phone = models.CharField(_("phone"), max_length=16, blank=True, help_text=_("E.164."))
+    display_name = models.CharField(_("display name"), max_length=200, blank=True)
     lid = models.CharField(  # the number's own hidden address, by which groups mention it
         max_length=64, blank=True, default="", db_default="", editable=False
     )
     owner_phone = models.CharField(
+        _("owner phone"),
         max_length=16,
         blank=True,
         validators=[RegexValidator(r"^\+[1-9]\d{6,14}\Z", "Write it as +5511988887777.")],
-        help_text="E.164. Messages from this phone may run the owner's commands, as may those of the number itself.",
+        help_text=_("E.164. Messages from this phone may run the owner's commands, as may those of the number itself."),
     )
     time_zone = models.CharField(
+        _("time zone"),
         max_length=64,
         blank=True,
         validators=[validate_time_zone],
-        help_text="Time zone of the agent's answers, like America/Sao_Paulo. Empty: TIME_ZONE.",
+        help_text=_("Time zone of the agent's answers, like America/Sao_Paulo. Empty: TIME_ZONE."),
     )
     send_rate_per_minute = models.PositiveSmallIntegerField(
+        _("send rate per minute"),
         null=True,
         blank=True,
-        help_text="Messages it sends a minute, at irregular intervals; 0: no limit. Empty: SEND_RATE_PER_MINUTE for "
-        "linked numbers, no limit elsewhere.",
+        help_text=_(
+            "Messages it sends a minute, at irregular intervals; 0: no limit. Empty: SEND_RATE_PER_MINUTE for "
+            "linked numbers, no limit elsewhere."
+        ),
     )
     next_send_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.outbox`
     qr_png = models.BinaryField(null=True, editable=False)
     qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
-    agent_profile = models.ForeignKey(AgentProfile, on_delete=models.PROTECT, related_name="sessions")
-    access_policy = models.CharField(max_length=10, choices=AccessPolicy, default=AccessPolicy.EVERYONE)
+    agent_profile = models.ForeignKey(
+        AgentProfile, verbose_name=_("agent profile"), on_delete=models.PROTECT, related_name="sessions"
+    )
+    access_policy = models.CharField(
+        _("access policy"), max_length=10, choices=AccessPolicy, default=AccessPolicy.EVERYONE
+    )
     group_policy = models.CharField(
+        _("group policy"),
         max_length=7,
         choices=GroupPolicy,
         default=GroupPolicy.OFF,
         db_default=GroupPolicy.OFF,
-        help_text="What the agent answers in groups.",
+        help_text=_("What the agent answers in groups."),
     )
-    members = models.ManyToManyField(User, through="Membership", related_name="whatsapp_sessions")
-    linked_at = models.DateTimeField(null=True, blank=True)
-    ended_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    members = models.ManyToManyField(
+        User, verbose_name=_("members"), through="Membership", related_name="whatsapp_sessions"
+    )
+    linked_at = models.DateTimeField(_("linked at"), null=True, blank=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = WhatsAppSessionQuerySet.as_manager()
 
@@ -387,10 +444,14 @@ class WhatsAppSession(models.Model):
 class Membership(models.Model):
     """Lets a user see a session and its conversations."""
 
-    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="memberships")
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    session = models.ForeignKey(
+        WhatsAppSession, verbose_name=_("number"), on_delete=models.CASCADE, related_name="memberships"
+    )
+    user = models.ForeignKey(User, verbose_name=_("user"), on_delete=models.CASCADE, related_name="memberships")
 
     class Meta:
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
         constraints = [models.UniqueConstraint(fields=["session", "user"], name="member_once")]
 
     def __str__(self) -> str:

@@ -22,17 +22,23 @@ class Contact(models.Model):
     session = models.ForeignKey(
         WhatsAppSession, on_delete=models.CASCADE, related_name="contacts", verbose_name=_("number")
     )
-    name = models.CharField(max_length=200, blank=True)  # what staff called them; else what the bridge does
+    name = models.CharField(_("name"), max_length=200, blank=True)  # what staff called them; else what the bridge does
     bridge_name = models.CharField(
-        max_length=200, blank=True, help_text="The profile name that the bridge reported last."
+        _("bridge name"), max_length=200, blank=True, help_text=_("The profile name that the bridge reported last.")
     )
-    phone = models.CharField(max_length=16, blank=True, help_text="E.164. Empty if it is hidden, and for groups.")
-    is_group = models.BooleanField(default=False)
-    is_blocked = models.BooleanField(default=False, help_text="Messages are stored and never answered.")
-    is_allowed = models.BooleanField(default=False, help_text="Answered in sessions that answer only listed contacts.")
+    phone = models.CharField(
+        _("phone"), max_length=16, blank=True, help_text=_("E.164. Empty if it is hidden, and for groups.")
+    )
+    is_group = models.BooleanField(_("is group"), default=False)
+    is_blocked = models.BooleanField(
+        _("is blocked"), default=False, help_text=_("Messages are stored and never answered.")
+    )
+    is_allowed = models.BooleanField(
+        _("is allowed"), default=False, help_text=_("Answered in sessions that answer only listed contacts.")
+    )
     forget_requested_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.people`
     phone_looked_up_at = models.DateTimeField(null=True, blank=True, editable=False)  # `contacts.hidden_numbers`
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = ContactQuerySet.as_manager()
 
@@ -60,19 +66,23 @@ class ContactAlias(models.Model):
     """An id a contact was seen under. Its scope is the session: the same id at another number is another contact."""
 
     class Kind(models.TextChoices):
-        PHONE = BridgeAliasKind.PHONE.value
-        JID = BridgeAliasKind.JID.value, "JID"
-        LID = BridgeAliasKind.LID.value, "LID"
-        BSUID = BridgeAliasKind.BSUID.value, "business-scoped id"
-        USERNAME = BridgeAliasKind.USERNAME.value
+        PHONE = BridgeAliasKind.PHONE.value, _("Phone")
+        JID = BridgeAliasKind.JID.value, _("JID")
+        LID = BridgeAliasKind.LID.value, _("LID")
+        BSUID = BridgeAliasKind.BSUID.value, _("business-scoped id")
+        USERNAME = BridgeAliasKind.USERNAME.value, _("Username")
 
-    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="aliases")
-    contact = models.ForeignKey(Contact, on_delete=models.CASCADE, related_name="aliases")
-    kind = models.CharField(max_length=8, choices=Kind)
-    value = models.CharField(max_length=255)
-    created_at = models.DateTimeField(auto_now_add=True)
+    session = models.ForeignKey(
+        WhatsAppSession, verbose_name=_("number"), on_delete=models.CASCADE, related_name="aliases"
+    )
+    contact = models.ForeignKey(Contact, verbose_name=_("contact"), on_delete=models.CASCADE, related_name="aliases")
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind)
+    value = models.CharField(_("value"), max_length=255)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
+        verbose_name = _("contact alias")
+        verbose_name_plural = _("contact aliases")
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(

@@ -70,23 +70,23 @@ class Conversation(models.Model):
     """Everything between one session and one contact, and who answers there now."""
 
     class Control(models.TextChoices):
-        AGENT = "agent"
-        HUMAN = "human"
-        MUTED = "muted"
+        AGENT = "agent", _("Agent")
+        HUMAN = "human", _("Human")
+        MUTED = "muted", _("Muted")
 
     class Attention(models.TextChoices):
         """Why staff is asked to look."""
 
-        HANDOFF = "handoff", "a person was requested"
-        TURN_FAILED = "turn_failed", "the agent could not answer"
-        UNANSWERED = "unanswered", "a takeover ended with an old question"
-        NOT_SENT = "not_sent", "a message was not sent"
-        UNCONFIRMED = "unconfirmed", "a message may not have been sent"
-        BRIDGE_KEY = "bridge_key", "the bridge refuses its key"
-        MODEL_REFUSES = "model_refuses", "the model refuses its key, its name or the account"
-        LOOP = "loop", "the other side seems to be a machine"
-        OTHER_PROGRAM = "other_program", "another program answers on this number"
-        CLOCK = "clock", "a message seemed old because a clock was wrong"
+        HANDOFF = "handoff", _("a person was requested")
+        TURN_FAILED = "turn_failed", _("the agent could not answer")
+        UNANSWERED = "unanswered", _("a takeover ended with an old question")
+        NOT_SENT = "not_sent", _("a message was not sent")
+        UNCONFIRMED = "unconfirmed", _("a message may not have been sent")
+        BRIDGE_KEY = "bridge_key", _("the bridge refuses its key")
+        MODEL_REFUSES = "model_refuses", _("the model refuses its key, its name or the account")
+        LOOP = "loop", _("the other side seems to be a machine")
+        OTHER_PROGRAM = "other_program", _("another program answers on this number")
+        CLOCK = "clock", _("a message seemed old because a clock was wrong")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(
@@ -96,16 +96,22 @@ class Conversation(models.Model):
         verbose_name=_("number"),
         db_index=False,  # conversation_latest begins with it
     )
-    contact = models.OneToOneField(Contact, on_delete=models.CASCADE, related_name="conversation")
+    contact = models.OneToOneField(
+        Contact, verbose_name=_("contact"), on_delete=models.CASCADE, related_name="conversation"
+    )
     address = models.CharField(
-        max_length=255, help_text="Where the bridge sends to: the address of the latest inbound message."
+        _("address"),
+        max_length=255,
+        help_text=_("Where the bridge sends to: the address of the latest inbound message."),
     )
 
-    control = models.CharField(max_length=6, choices=Control, default=Control.AGENT)
-    control_until = models.DateTimeField(null=True, blank=True)
-    control_reason = models.CharField(max_length=200, blank=True)
+    control = models.CharField(_("control"), max_length=6, choices=Control, default=Control.AGENT)
+    control_until = models.DateTimeField(_("control until"), null=True, blank=True)
+    control_reason = models.CharField(_("control reason"), max_length=200, blank=True)
     control_epoch = models.PositiveIntegerField(default=0, editable=False)
-    controlled_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    controlled_by = models.ForeignKey(
+        User, verbose_name=_("controlled by"), null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
 
     # A third controller: on the Cloud API, chats may be held by another program than ours.
     external_controller = models.CharField(
@@ -119,42 +125,53 @@ class Conversation(models.Model):
     external_controller_at = models.DateTimeField(null=True, blank=True, editable=False)  # when that was last reported
 
     # The mailbox: what is to be done here, from when, and who is at it.
-    due_at = models.DateTimeField(null=True, blank=True, editable=False)
+    due_at = models.DateTimeField(_("due at"), null=True, blank=True, editable=False)
     burst_started_at = models.DateTimeField(null=True, blank=True, editable=False)
-    retry_at = models.DateTimeField(null=True, blank=True, editable=False)
-    tries = models.PositiveSmallIntegerField(default=0, editable=False)
+    retry_at = models.DateTimeField(_("retry at"), null=True, blank=True, editable=False)
+    tries = models.PositiveSmallIntegerField(_("tries"), default=0, editable=False)
     inbound_count = models.PositiveIntegerField(default=0, editable=False)  # moves with each message to be answered
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, blank=True, editable=False)
     answered_count = models.PositiveIntegerField(
         default=0, editable=False
     )  # the burst watermark: inbound_count when answered
 
-    summary = models.TextField(blank=True, help_text="Summary of the messages up to `summary_until`, for the model.")
+    summary = models.TextField(
+        _("summary"), blank=True, help_text=_("Summary of the messages up to `summary_until`, for the model.")
+    )
     summary_until = models.DateTimeField(null=True, blank=True, editable=False)
     summary_version = models.PositiveIntegerField(default=0, editable=False)
-    context_from = models.DateTimeField(null=True, blank=True, help_text="Older messages are not shown to the model.")
-    unread_count = models.PositiveIntegerField(default=0)
-    needs_attention = models.BooleanField(default=False)
+    context_from = models.DateTimeField(
+        _("context from"), null=True, blank=True, help_text=_("Older messages are not shown to the model.")
+    )
+    unread_count = models.PositiveIntegerField(_("unread count"), default=0)
+    needs_attention = models.BooleanField(_("needs attention"), default=False)
     attention_reason = models.CharField(
+        _("attention reason"),
         max_length=20,
         blank=True,
         default="",
         db_default="",
         choices=Attention,
-        help_text="Why the conversation needs attention. Empty if it does not.",
+        help_text=_("Why the conversation needs attention. Empty if it does not."),
     )
-    attention_note = models.TextField(blank=True, help_text="Explanation for staff, in at most two lines.")
-    last_message_at = models.DateTimeField(null=True, blank=True)
+    attention_note = models.TextField(
+        _("attention note"), blank=True, help_text=_("Explanation for staff, in at most two lines.")
+    )
+    last_message_at = models.DateTimeField(_("last message at"), null=True, blank=True)
 
     # How staff share the work. Done and snoozed conversations are open again with the contact's next message.
-    assigned_to = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    assigned_to = models.ForeignKey(
+        User, verbose_name=_("assigned to"), null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     assigned_at = models.DateTimeField(null=True, blank=True, editable=False)
-    snoozed_until = models.DateTimeField(null=True, blank=True)
-    done_at = models.DateTimeField(null=True, blank=True)
-    done_reason = models.CharField(max_length=200, blank=True, default="", db_default="")
-    labels = ArrayField(models.CharField(max_length=40), default=list, db_default=[], blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    snoozed_until = models.DateTimeField(_("snoozed until"), null=True, blank=True)
+    done_at = models.DateTimeField(_("done at"), null=True, blank=True)
+    done_reason = models.CharField(_("done reason"), max_length=200, blank=True, default="", db_default="")
+    labels = ArrayField(
+        models.CharField(max_length=40), verbose_name=_("labels"), default=list, db_default=[], blank=True
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = ConversationQuerySet.as_manager()
 

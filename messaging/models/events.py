@@ -6,6 +6,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from sessions_app.models import WhatsAppSession
 
@@ -37,17 +38,21 @@ class Event(models.Model):
     id = models.BigAutoField(primary_key=True)
     transaction = models.BigIntegerField(db_default=CurrentTransaction(), editable=False)
     public_id = models.UUIDField(db_default=models.Func(function="gen_random_uuid"), editable=False)
-    type = models.CharField(max_length=40)
-    at = models.DateTimeField(db_default=Now())
+    type = models.CharField(_("type"), max_length=40)
+    at = models.DateTimeField(_("at"), db_default=Now())
     # No foreign keys: checking them costs as much as the row, and what happened stays true when its subject is gone.
-    session_id = models.UUIDField(null=True)
-    conversation_id = models.UUIDField(null=True)
-    user_id = models.UUIDField(null=True, help_text="The only user who may see the event, if it belongs to no session.")
-    data = models.JSONField()
+    session_id = models.UUIDField(_("session id"), null=True)
+    conversation_id = models.UUIDField(_("conversation id"), null=True)
+    user_id = models.UUIDField(
+        _("user id"), null=True, help_text=_("The only user who may see the event, if it belongs to no session.")
+    )
+    data = models.JSONField(_("data"))
 
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         indexes = [
             models.Index(fields=["transaction", "id"], name="event_order"),
             models.Index(

@@ -21,18 +21,22 @@ class Knowledge(models.Model):
     """A question with its answer, or a document. The model is given the parts that fit what it is asked."""
 
     class Kind(models.TextChoices):
-        ANSWER = "answer", "question and answer"
-        DOCUMENT = "document"
+        ANSWER = "answer", _("question and answer")
+        DOCUMENT = "document", _("Document")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    agent_profile = models.ForeignKey(AgentProfile, on_delete=models.CASCADE, related_name="knowledge")
-    kind = models.CharField(max_length=8, choices=Kind, default=Kind.ANSWER)
-    title = models.CharField(max_length=200, help_text="The question, or the name of the document.")
-    text = models.TextField(help_text="The answer, or the document's text.")
-    is_enabled = models.BooleanField(default=True, help_text="Whether it may be used in prompts.")
-    changed_by = models.ForeignKey(User, null=True, editable=False, on_delete=models.SET_NULL, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    agent_profile = models.ForeignKey(
+        AgentProfile, verbose_name=_("agent profile"), on_delete=models.CASCADE, related_name="knowledge"
+    )
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind, default=Kind.ANSWER)
+    title = models.CharField(_("title"), max_length=200, help_text=_("The question, or the name of the document."))
+    text = models.TextField(_("text"), help_text=_("The answer, or the document's text."))
+    is_enabled = models.BooleanField(_("is enabled"), default=True, help_text=_("Whether it may be used in prompts."))
+    changed_by = models.ForeignKey(
+        User, verbose_name=_("changed by"), null=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     objects = KnowledgeQuerySet.as_manager()
 

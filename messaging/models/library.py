@@ -6,6 +6,7 @@ from typing import Any, Self
 from django.core.validators import MaxLengthValidator
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -28,22 +29,33 @@ class LibraryFile(models.Model):
     """A file that the agent may send: the model chooses it by its name and description."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    agent_profile = models.ForeignKey(AgentProfile, on_delete=models.CASCADE, related_name="library_files")
-    name = models.CharField(max_length=80, help_text="What the model and people call it, like: price list.")
-    description = models.TextField(
-        blank=True, validators=[MaxLengthValidator(300)], help_text="For the model: what is in it and when to send it."
+    agent_profile = models.ForeignKey(
+        AgentProfile, verbose_name=_("agent profile"), on_delete=models.CASCADE, related_name="library_files"
     )
-    file = models.FileField(upload_to=library_path, editable=False)
-    filename = models.CharField(max_length=255, editable=False, help_text="What the contact sees.")
-    mime_type = models.CharField(max_length=100, editable=False)
-    kind = models.CharField(max_length=11, choices=Message.Kind, editable=False)
-    size_bytes = models.PositiveBigIntegerField(editable=False)
-    changed_by = models.ForeignKey(User, null=True, editable=False, on_delete=models.SET_NULL, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    name = models.CharField(
+        _("name"), max_length=80, help_text=_("What the model and people call it, like: price list.")
+    )
+    description = models.TextField(
+        _("description"),
+        blank=True,
+        validators=[MaxLengthValidator(300)],
+        help_text=_("For the model: what is in it and when to send it."),
+    )
+    file = models.FileField(_("file"), upload_to=library_path, editable=False)
+    filename = models.CharField(_("filename"), max_length=255, editable=False, help_text=_("What the contact sees."))
+    mime_type = models.CharField(_("mime type"), max_length=100, editable=False)
+    kind = models.CharField(_("kind"), max_length=11, choices=Message.Kind, editable=False)
+    size_bytes = models.PositiveBigIntegerField(_("size bytes"), editable=False)
+    changed_by = models.ForeignKey(
+        User, verbose_name=_("changed by"), null=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = LibraryFileQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("library file")
+        verbose_name_plural = _("library files")
         constraints = [models.UniqueConstraint(models.F("agent_profile"), Lower("name"), name="library_name_once")]
 
     def __str__(self) -> str:

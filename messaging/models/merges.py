@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -27,39 +28,55 @@ class ContactMerge(models.Model):
     """
 
     class Status(models.TextChoices):
-        PROPOSED = "proposed", "proposed: a person decides"
-        MERGED = "merged"
-        UNDONE = "undone"
-        REFUSED = "refused", "refused: two people"
+        PROPOSED = "proposed", _("proposed: a person decides")
+        MERGED = "merged", _("Merged")
+        UNDONE = "undone", _("Undone")
+        REFUSED = "refused", _("refused: two people")
 
     class Reason(models.TextChoices):
-        ADDRESSES = "addresses", "the bridge named both addresses together"
-        SPELLING = "spelling", "two spellings of one phone number"
-        PHONES = "phones", "the bridge named an address together with another phone number"
-        NUMBER_CHANGED = "number_changed", "the platform reported a new phone number"
-        PERSON = "person", "a person merged them"
+        ADDRESSES = "addresses", _("the bridge named both addresses together")
+        SPELLING = "spelling", _("two spellings of one phone number")
+        PHONES = "phones", _("the bridge named an address together with another phone number")
+        NUMBER_CHANGED = "number_changed", _("the platform reported a new phone number")
+        PERSON = "person", _("a person merged them")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="contact_merges")
+    session = models.ForeignKey(
+        WhatsAppSession, verbose_name=_("number"), on_delete=models.CASCADE, related_name="contact_merges"
+    )
     contact = models.ForeignKey(
-        Contact, on_delete=models.CASCADE, related_name="merges", help_text="The contact that is kept."
+        Contact,
+        verbose_name=_("contact"),
+        on_delete=models.CASCADE,
+        related_name="merges",
+        help_text=_("The contact that is kept."),
     )
     # No foreign key: while the two are merged there is no such row.
-    merged_id = models.UUIDField(db_index=True, editable=False, help_text="The contact that is merged into it.")
-    merged_name = models.CharField(max_length=200, blank=True)
-    merged_phone = models.CharField(max_length=16, blank=True)
-    status = models.CharField(max_length=8, choices=Status)
-    reason = models.CharField(max_length=14, choices=Reason)
-    decided_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    undone_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
-    decided_at = models.DateTimeField(null=True, blank=True, help_text="When they were merged, or it was refused.")
-    undone_at = models.DateTimeField(null=True, blank=True)
-    undo = models.JSONField(null=True, blank=True, editable=False)  # as messaging.contacts.journal writes it
+    merged_id = models.UUIDField(
+        _("merged id"), db_index=True, editable=False, help_text=_("The contact that is merged into it.")
+    )
+    merged_name = models.CharField(_("merged name"), max_length=200, blank=True)
+    merged_phone = models.CharField(_("merged phone"), max_length=16, blank=True)
+    status = models.CharField(_("status"), max_length=8, choices=Status)
+    reason = models.CharField(_("reason"), max_length=14, choices=Reason)
+    decided_by = models.ForeignKey(
+        User, verbose_name=_("decided by"), null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    undone_by = models.ForeignKey(
+        User, verbose_name=_("undone by"), null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    decided_at = models.DateTimeField(
+        _("decided at"), null=True, blank=True, help_text=_("When they were merged, or it was refused.")
+    )
+    undone_at = models.DateTimeField(_("undone at"), null=True, blank=True)
+    undo = models.JSONField(_("undo"), null=True, blank=True, editable=False)  # as messaging.contacts.journal writes it
 
     objects = ContactMergeQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("contact merge")
+        verbose_name_plural = _("contact merges")
         indexes = [models.Index(fields=["session", "-created_at"], name="contact_merge_latest")]
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from messaging.models.messages import Message
 
@@ -24,7 +25,7 @@ class SearchEntry(models.Model):
     terms = SearchVectorField(editable=False)
 
     class Meta:
-        verbose_name_plural = "search entries"
+        verbose_name_plural = _("search entries")
         # Written in batches already: a pending list would save little and be read through by every search.
         indexes = [GinIndex(fields=["terms"], name="search_terms", fastupdate=False)]
 

@@ -37,16 +37,17 @@ class SavedReply(models.Model):
         related_name="saved_replies",
         verbose_name=_("number"),
         db_index=False,  # saved_reply_shortcut begins with it
-        help_text="Only for this number. Empty: for all numbers.",
+        help_text=_("Only for this number. Empty: for all numbers."),
     )
     shortcut = models.CharField(
+        _("shortcut"),
         max_length=40,
         validators=[RegexValidator(SHORTCUT_PATTERN, "Use letters, digits, - and _ alone.")],
-        help_text="What is typed after / to find it, like `hours`.",
+        help_text=_("What is typed after / to find it, like `hours`."),
     )
-    text = models.TextField(help_text="{name} becomes the contact's name.")
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    text = models.TextField(_("text"), help_text=_("{name} becomes the contact's name."))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     objects = SavedReplyQuerySet.as_manager()
 

@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from sessions_app.models import WhatsAppSession, within_sessions_of
@@ -20,20 +21,28 @@ class MessageTemplate(models.Model):
     """A template as it was at the last sync. `placeholders` are those of its body, in the order of the parameters."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="message_templates")
-    account = models.CharField(max_length=50, help_text="The business account (WABA) that it is of.")
-    name = models.CharField(max_length=512)
-    language = models.CharField(max_length=20)
-    status = models.CharField(max_length=30, help_text=f"As Meta has it; only {APPROVED} ones can be sent.")
-    category = models.CharField(max_length=30, blank=True)
-    body = models.TextField(blank=True)
-    placeholders = ArrayField(models.CharField(max_length=60), default=list, blank=True)
-    unsupported = models.CharField(max_length=200, blank=True, help_text="Why it cannot be sent from here.")
-    synced_at = models.DateTimeField()
+    session = models.ForeignKey(
+        WhatsAppSession, verbose_name=_("number"), on_delete=models.CASCADE, related_name="message_templates"
+    )
+    account = models.CharField(_("account"), max_length=50, help_text=_("The business account (WABA) that it is of."))
+    name = models.CharField(_("name"), max_length=512)
+    language = models.CharField(_("language"), max_length=20)
+    status = models.CharField(
+        _("status"), max_length=30, help_text=_("As Meta has it; only APPROVED ones can be sent.")
+    )
+    category = models.CharField(_("category"), max_length=30, blank=True)
+    body = models.TextField(_("body"), blank=True)
+    placeholders = ArrayField(models.CharField(max_length=60), verbose_name=_("placeholders"), default=list, blank=True)
+    unsupported = models.CharField(
+        _("unsupported"), max_length=200, blank=True, help_text=_("Why it cannot be sent from here.")
+    )
+    synced_at = models.DateTimeField(_("synced at"))
 
     objects = MessageTemplateQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("message template")
+        verbose_name_plural = _("message templates")
         constraints = [
             models.UniqueConstraint(fields=["session", "name", "language"], name="template_once_per_session")
         ]

@@ -5,6 +5,7 @@ from typing import Any, Self
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from accounts.models import User
@@ -28,33 +29,43 @@ class WebhookEndpoint(models.Model):
     """A URL that receives the events its owner may see: see `messaging.webhooks.endpoints`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="webhook_endpoints")
-    url = models.CharField(max_length=2000)
-    description = models.CharField(max_length=200, blank=True)
-    types = models.JSONField(default=list, blank=True, help_text="Event types to deliver. Empty: all.")
-    all_sessions = models.BooleanField(default=True, help_text="Deliver events of every session the owner may see.")
-    sessions = models.ManyToManyField(WhatsAppSession, blank=True, related_name="+")
+    owner = models.ForeignKey(User, verbose_name=_("owner"), on_delete=models.CASCADE, related_name="webhook_endpoints")
+    url = models.CharField(_("url"), max_length=2000)
+    description = models.CharField(_("description"), max_length=200, blank=True)
+    types = models.JSONField(_("types"), default=list, blank=True, help_text=_("Event types to deliver. Empty: all."))
+    all_sessions = models.BooleanField(
+        _("all sessions"), default=True, help_text=_("Deliver events of every session the owner may see.")
+    )
+    sessions = models.ManyToManyField(WhatsAppSession, verbose_name=_("sessions"), blank=True, related_name="+")
     secret = EncryptedTextField(editable=False)
     former_secret = EncryptedTextField(blank=True, editable=False)
     former_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
 
-    is_enabled = models.BooleanField(default=True)
-    disabled_reason = models.CharField(max_length=200, blank=True)
-    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
-    failing_since = models.DateTimeField(null=True, blank=True, editable=False)
-    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Consecutive failed attempts.")
-    next_try_at = models.DateTimeField(null=True, blank=True, editable=False)  # nothing is sent before
-    last_success_at = models.DateTimeField(null=True, blank=True, editable=False)
+    is_enabled = models.BooleanField(_("is enabled"), default=True)
+    disabled_reason = models.CharField(_("disabled reason"), max_length=200, blank=True)
+    disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True, editable=False)
+    failing_since = models.DateTimeField(_("failing since"), null=True, blank=True, editable=False)
+    failures = models.PositiveIntegerField(
+        _("failures"), default=0, editable=False, help_text=_("Consecutive failed attempts.")
+    )
+    next_try_at = models.DateTimeField(
+        _("next try at"), null=True, blank=True, editable=False
+    )  # nothing is sent before
+    last_success_at = models.DateTimeField(_("last success at"), null=True, blank=True, editable=False)
 
     # How far the feed was read, and who is at it.
     read_transaction = models.BigIntegerField(default=0, editable=False)
     read_event = models.BigIntegerField(default=0, editable=False)
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
-    created_at = models.DateTimeField(default=timezone.now)
-    updated_at = models.DateTimeField(auto_now=True)
+    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     objects = WebhookEndpointQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("webhook endpoint")
+        verbose_name_plural = _("webhook endpoints")
 
     def __str__(self) -> str:
         return self.description or self.url
@@ -69,24 +80,29 @@ class WebhookDelivery(models.Model):
     """The attempts to post one event to one endpoint."""
 
     class Status(models.TextChoices):
-        PENDING = "pending"
-        DELIVERED = "delivered"
-        FAILED = "failed", "failed, not retried"
+        PENDING = "pending", _("Pending")
+        DELIVERED = "delivered", _("Delivered")
+        FAILED = "failed", _("failed, not retried")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
-    event = models.ForeignKey(Event, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
-    type = models.CharField(max_length=40)
-    status = models.CharField(max_length=9, choices=Status, default=Status.PENDING)
-    tries = models.PositiveSmallIntegerField(default=0)
-    next_try_at = models.DateTimeField(default=timezone.now)
-    delivered_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
+    endpoint = models.ForeignKey(
+        WebhookEndpoint, verbose_name=_("endpoint"), on_delete=models.CASCADE, related_name="deliveries"
+    )
+    event = models.ForeignKey(
+        Event, verbose_name=_("event"), on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    type = models.CharField(_("type"), max_length=40)
+    status = models.CharField(_("status"), max_length=9, choices=Status, default=Status.PENDING)
+    tries = models.PositiveSmallIntegerField(_("tries"), default=0)
+    next_try_at = models.DateTimeField(_("next try at"), default=timezone.now)
+    delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
 
     objects = WebhookDeliveryQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "webhook deliveries"
+        verbose_name = _("webhook delivery")
+        verbose_name_plural = _("webhook deliveries")
         constraints = [models.UniqueConstraint(fields=["endpoint", "event"], name="delivery_once_per_endpoint")]
         indexes = [
             models.Index(fields=["endpoint", "event"], condition=Q(status="pending"), name="delivery_pending"),
@@ -100,14 +116,20 @@ class WebhookDelivery(models.Model):
 class WebhookAttempt(models.Model):
     """One POST of an event to an endpoint, and the response."""
 
-    delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts")
-    at = models.DateTimeField()
-    duration_ms = models.PositiveIntegerField()
-    status_code = models.PositiveSmallIntegerField(null=True, help_text="Empty if there was no response.")
-    error = models.CharField(max_length=30, blank=True)
-    answer = models.CharField(max_length=500, blank=True, help_text="Beginning of the response body.")
+    delivery = models.ForeignKey(
+        WebhookDelivery, verbose_name=_("delivery"), on_delete=models.CASCADE, related_name="attempts"
+    )
+    at = models.DateTimeField(_("at"))
+    duration_ms = models.PositiveIntegerField(_("duration ms"))
+    status_code = models.PositiveSmallIntegerField(
+        _("status code"), null=True, help_text=_("Empty if there was no response.")
+    )
+    error = models.CharField(_("error"), max_length=30, blank=True)
+    answer = models.CharField(_("answer"), max_length=500, blank=True, help_text=_("Beginning of the response body."))
 
     class Meta:
+        verbose_name = _("webhook attempt")
+        verbose_name_plural = _("webhook attempts")
         ordering = ["at", "id"]
 
     def __str__(self) -> str:
