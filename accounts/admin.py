@@ -13,6 +13,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
@@ -28,6 +30,13 @@ admin.site.unregister(Group)
 # Their pages show refresh tokens, which are as good as passwords.
 admin.site.unregister(OutstandingToken)
 admin.site.unregister(BlacklistedToken)
+
+
+ROLES = {
+    Role.VIEWER: gettext_lazy("viewer"),
+    Role.OPERATOR: gettext_lazy("operator"),
+    Role.ADMIN: gettext_lazy("admin"),
+}
 
 
 @admin.register(User)
@@ -51,10 +60,13 @@ class UserAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, DjangoU
     # Without single permissions: nothing checks them.
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
-        ("Personal info", {"fields": ["first_name", "last_name", "email"]}),
-        ("Preferences", {"fields": ["language", "time_zone", "alerts_waiting", "alerts_assigned", "mails_digest"]}),
-        ("Permissions", {"fields": ["is_active", "is_staff", "groups", "is_superuser"]}),
-        ("Important dates", {"fields": ["last_login", "date_joined"]}),
+        (gettext_lazy("Personal info"), {"fields": ["first_name", "last_name", "email"]}),
+        (
+            gettext_lazy("Preferences"),
+            {"fields": ["language", "time_zone", "alerts_waiting", "alerts_assigned", "mails_digest"]},
+        ),
+        (gettext_lazy("Permissions"), {"fields": ["is_active", "is_staff", "groups", "is_superuser"]}),
+        (gettext_lazy("Important dates"), {"fields": ["last_login", "date_joined"]}),
     ]
     add_fieldsets = [
         (
@@ -73,17 +85,17 @@ class UserAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, DjangoU
         """Whoever is added here is to log in here."""
         return {"is_staff": True} | super().get_changeform_initial_data(request)
 
-    @display(description="role")
+    @display(description=gettext_lazy("role"))
     def may(self, user: User) -> str:
-        return user.role.name.lower()
+        return str(ROLES[user.role])
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "groups":
             kwargs["widget"] = UnfoldAdminCheckboxSelectMultipleWidget()
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if field and db_field.name == "groups":
-            field.label = "Role"
-            field.help_text = (
+            field.label = _("Role")
+            field.help_text = _(
                 "A viewer reads, an operator also answers and takes over, an admin does everything. Default: viewer. "
                 "Viewers and operators see the numbers they are members of."
             )
@@ -124,7 +136,9 @@ class GroupAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Django
 
 
 class ApiKeyForm(forms.ModelForm):
-    scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget)
+    scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("Scopes"), choices=Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget
+    )
 
     class Meta:
         model = ApiKey
@@ -133,9 +147,9 @@ class ApiKeyForm(forms.ModelForm):
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at <= timezone.now():
-            raise ValidationError("Must be in the future.")
+            raise ValidationError(_("Must be in the future."))
         if expires_at is not None and expires_at.year > LAST_YEAR:
-            raise ValidationError("Datetime value out of range.")
+            raise ValidationError(_("Datetime value out of range."))
         return expires_at
 
 
@@ -179,11 +193,14 @@ class ApiKeyAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
         obj.pk, obj.prefix = key.pk, key.prefix
         self.message_user(
             request,
-            format_html('The key. It is shown only once: <code style="user-select: all">{}</code>', text),
+            format_html('{} <code style="user-select: all">{}</code>', _("The key. It is shown only once:"), text),
             messages.WARNING,
         )
 
-    @admin.action(description="Revoke", permissions=["revoke"])
+    @admin.action(description=gettext_lazy("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         revoked = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
-        self.message_user(request, f"{revoked} keys were revoked.")
+        self.message_user(
+            request,
+            ngettext("%(count)s key was revoked.", "%(count)s keys were revoked.", revoked) % {"count": revoked},
+        )

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.functional import lazy
+from django.utils.translation import gettext as _
 
 from agent import engine
 from agent.models import STALLED_S, EngineProcess
@@ -64,18 +66,30 @@ def describe() -> tuple[bool, str]:
     alive = list(EngineProcess.objects.alive().order_by("host", "pid"))
     stalled = [process for process in alive if process.stalled_s >= STALLED_S]
     if len(stalled) < len(alive):
-        text = ", ".join(f"{process} ({process.turns_running} turns)" for process in alive if process not in stalled)
+        text = ", ".join(
+            _("%(process)s (%(count)s turns)") % {"process": process, "count": process.turns_running}
+            for process in alive
+            if process not in stalled
+        )
         if stalled:
-            text += f"; stalled: {', '.join(map(str, stalled))}"
+            text += _("; stalled: %(processes)s") % {"processes": ", ".join(map(str, stalled))}
         return not stalled, text
-    what = "Celery worker" if settings.REDIS_URL else "engine process"
+    what = _("Celery worker") if settings.REDIS_URL else _("engine process")
     if stalled:
-        return False, f"no turn ends in any {what}: {', '.join(map(str, stalled))}"
-    return False, f"no {what} runs: nothing is answered and nothing is sent"
+        return False, _("no turn ends in any %(what)s: %(processes)s") % {
+            "what": what,
+            "processes": ", ".join(map(str, stalled)),
+        }
+    return False, _("no %(what)s runs: nothing is answered and nothing is sent") % {"what": what}
 
 
 def remedy() -> str:
     """Return what to do where nothing, or not everything, works."""
     if settings.REDIS_URL:
-        return "Start one, with the same DATABASE_URL and REDIS_URL: manage.py worker. If one is stalled, restart it."
-    return "Start it: manage.py up. If one is stalled, restart it."
+        return _(
+            "Start one, with the same DATABASE_URL and REDIS_URL: manage.py worker. If one is stalled, restart it."
+        )
+    return _("Start it: manage.py up. If one is stalled, restart it.")
+
+
+lazy_remedy = lazy(remedy, str)

@@ -142,7 +142,7 @@ def _prepare(claimed: Claimed, *, conversation_id: UUID, adapter: BridgeAdapter)
         raise Refused(denial_reason, code=NOT_SUPPORTED)
     is_template = claimed.kind == Kind.TEXT and "template" in json.loads(claimed.details_json)
     if not is_template and not is_window_open(conversation_id, reply_window=adapter.reply_window):
-        raise Refused(WindowClosed.detail, code=WindowClosed.code)
+        raise Refused(str(WindowClosed.detail), code=WindowClosed.code)
     try:
         return _steps(claimed, adapter=adapter)
     except FileNotFoundError as exc:

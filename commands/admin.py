@@ -1,6 +1,7 @@
 """Runs of commands in the admin."""
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
@@ -10,10 +11,10 @@ from messaging.admin.shared import ContactSearchAdmin, link_to
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 
 STATUS_COLOURS = {
-    CommandRun.Status.DONE.label: "success",
-    CommandRun.Status.INVALID.label: "warning",
-    CommandRun.Status.REFUSED.label: "warning",
-    CommandRun.Status.FAILED.label: "danger",
+    CommandRun.Status.DONE: "success",
+    CommandRun.Status.INVALID: "warning",
+    CommandRun.Status.REFUSED: "warning",
+    CommandRun.Status.FAILED: "danger",
 }
 
 
@@ -29,15 +30,15 @@ class CommandRunAdmin(ContactSearchAdmin, ReadOnlyAdmin, SessionScopedAdmin, Fas
     ordering = ["-created_at", "-id"]
     fieldsets = [
         (None, {"fields": ["name", "conversation", "turn", "arguments", "status", "text", "data"]}),
-        ("Who", {"fields": ["caller", "surface", "user", "contact"]}),
-        ("When", {"fields": ["started_at", "created_at"]}),
-        ("What went wrong", {"fields": ["error_code", "error"]}),
+        (gettext_lazy("Who"), {"fields": ["caller", "surface", "user", "contact"]}),
+        (gettext_lazy("When"), {"fields": ["started_at", "created_at"]}),
+        (gettext_lazy("What went wrong"), {"fields": ["error_code", "error"]}),
     ]
 
-    @display(description="status", ordering="status", label=STATUS_COLOURS)
-    def run_status(self, run: CommandRun) -> str:
-        return run.get_status_display()
+    @display(description=gettext_lazy("status"), ordering="status", label=STATUS_COLOURS)
+    def run_status(self, run: CommandRun) -> tuple[str, str]:
+        return run.status, run.get_status_display()
 
-    @display(description="conversation")
+    @display(description=gettext_lazy("conversation"))
     def conversation_link(self, run: CommandRun) -> str:
         return link_to(run.conversation, run.conversation.contact)

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from accounts.models import User
 from messaging.loops import is_other_program
@@ -27,7 +28,7 @@ SWITCH = re.compile(r"\s*[/#]bot\s+(on|off)\s*", re.IGNORECASE)
 
 
 class ConversationGone(NotFound):
-    detail = "This conversation was merged into another one. Look the contact up again."
+    detail = gettext_lazy("This conversation was merged into another one. Look the contact up again.")
 
 
 def lock_conversation(conversation_id: UUID) -> Conversation:
@@ -113,7 +114,7 @@ def release(*, conversation: Conversation, reason: str = "", if_expired: bool = 
     if not is_fresh and waiting.update(status=Message.Status.HANDLED, unanswered=Message.Unanswered.STALE):
         Conversation.objects.filter(pk=row.pk).ask_for_attention(
             Conversation.Attention.UNANSWERED,
-            note="Control went back to the agent with a question that was too old for it to answer.",
+            note=gettext_noop("Control went back to the agent with a question that was too old for it to answer."),
         )
     changes: dict[str, Any] = {
         "control": Control.AGENT,
@@ -134,7 +135,7 @@ def record_typed_on_phone(*, conversation: Conversation, text: str) -> None:
     `/bot on`, which gives it back, or `/bot off`, which mutes. Raises ConversationGone."""
     switch = SWITCH.fullmatch(text)
     if switch is None:
-        record_human_reply(conversation=conversation, reason="typed on the phone")
+        record_human_reply(conversation=conversation, reason=gettext_noop("typed on the phone"))
     elif switch[1].lower() == "on":
         release(conversation=conversation, reason="/bot on, typed on the phone")
     else:
@@ -160,7 +161,7 @@ def record_human_reply(*, conversation: Conversation, by: User | None = None, re
     if by is None and is_other_program(conversation):
         Conversation.objects.filter(pk=conversation.pk).ask_for_attention(
             Conversation.Attention.OTHER_PROGRAM,
-            note="Another program seems to answer on this number: it writes faster than a person can.",
+            note=gettext_noop("Another program seems to answer on this number: it writes faster than a person can."),
         )
 
 
@@ -191,5 +192,5 @@ def release_expired(*, limit: int = 200) -> int:
     expired = Conversation.objects.filter(control_until__lte=timezone.now()).exclude(control=Control.AGENT)[:limit]
     for conversation in expired:
         with suppress(ConversationGone):
-            release(conversation=conversation, reason="the time was up", if_expired=True)
+            release(conversation=conversation, reason=gettext_noop("the time was up"), if_expired=True)
     return len(expired)

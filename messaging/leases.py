@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from uuid_utils.compat import uuid7
 
 from messaging import control, loops
@@ -418,12 +419,12 @@ def answer_again(*, turn: Turn) -> None:
     """
     conversation = control.lock_conversation(turn.conversation_id)
     if conversation.control != Conversation.Control.AGENT:
-        raise Conflict("A person has control of this conversation. Release it first.")
+        raise Conflict(_("A person has control of this conversation. Release it first."))
     again = Message.objects.filter(turn=turn, direction=Message.Direction.INBOUND).update(
         status=Message.Status.RECEIVED, turn=None
     )
     if turn.outcome != Turn.Outcome.FAILED or not again:
-        raise Conflict("Only a failed turn that has not been run again can be run again.")
+        raise Conflict(_("Only a failed turn that has not been run again can be run again."))
     Conversation.objects.filter(pk=conversation.pk).update(
         due_at=Now(),
         burst_started_at=Now(),

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts.models import User
 from agent.bridges.base import Capability, Card, Place
@@ -32,6 +34,7 @@ from whatsapp_agent.errors import (
     SessionNotConnected,
     WindowClosed,
 )
+from whatsapp_agent.text.stored import translate_stored
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +109,7 @@ def send_text(
     adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)
     if not text.strip():
-        raise InvalidInput("The text is empty.", field="text")
+        raise InvalidInput(_("The text is empty."), field="text")
     _check_length(text, most=adapter.max_text_length)
     return queue_message(
         conversation=conversation,
@@ -137,9 +140,9 @@ def send_media(
         kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(settings.PUBLIC_URL)
     )
     if denial_reason:
-        raise NotSupportedByBridge(denial_reason)
+        raise NotSupportedByBridge(translate_stored(denial_reason))
     if caption.strip() and file.kind == Kind.AUDIO:
-        raise InvalidInput("Audio has no caption: send the text by itself.", field="text")
+        raise InvalidInput(_("Audio has no caption: send the text by itself."), field="text")
     _check_length(caption, most=adapter.max_caption_length)
     with transaction.atomic():
         message = queue_message(
@@ -177,7 +180,7 @@ def send_location(
 ) -> Message:
     """Queue a place. Raises what `send_text` raises."""
     check_sendable(conversation=conversation)
-    _check_capability(conversation, Capability.SEND_LOCATION, "send locations")
+    _check_capability(conversation, Capability.SEND_LOCATION, _("The bridge of this session cannot send locations."))
     details = {"location": asdict(place)}
     return queue_message(
         conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.LOCATION.value, details=details
@@ -194,7 +197,7 @@ def send_contact(
 ) -> Message:
     """Queue a contact card. Raises what `send_text` raises."""
     check_sendable(conversation=conversation)
-    _check_capability(conversation, Capability.SEND_CONTACT, "send contacts")
+    _check_capability(conversation, Capability.SEND_CONTACT, _("The bridge of this session cannot send contacts."))
     details = {"contacts": [asdict(card)]}
     return queue_message(
         conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.CONTACT.value, details=details
@@ -213,11 +216,11 @@ def queue_message(
 ) -> Message:
     """Insert a queued message; the caller has checked that it can be sent. Staff who wrote it take over."""
     if quoted is not None:
-        _check_capability(conversation, Capability.QUOTE, "reply to a message")
+        _check_capability(conversation, Capability.QUOTE, _("The bridge of this session cannot reply to a message."))
     if control.lock_conversation(conversation.pk).external_controller:  # what we write takes the chat back
         control.record_external_controller(conversation_id=conversation.pk, name="")
     if author == Message.Author.STAFF:
-        control.record_human_reply(conversation=conversation, by=by, reason="a staff member wrote")
+        control.record_human_reply(conversation=conversation, by=by, reason=gettext_noop("a staff member wrote"))
     if message_id is not None:
         values["pk"] = message_id
     message = Message.objects.create(
@@ -240,12 +243,12 @@ def queue_message(
 
 def _check_length(text: str, *, most: int) -> None:
     if len(text.encode("utf-16-le")) // 2 > most:
-        raise InvalidInput(f"The text is longer than {most} characters.", field="text")
+        raise InvalidInput(_("The text is longer than %(limit)s characters.") % {"limit": most}, field="text")
 
 
-def _check_capability(conversation: Conversation, capability: Capability, what: str) -> None:
+def _check_capability(conversation: Conversation, capability: Capability, refusal: str) -> None:
     if capability not in adapter_for(conversation.session.bridge).capabilities:
-        raise NotSupportedByBridge(f"The bridge of this session cannot {what}.")
+        raise NotSupportedByBridge(refusal)
 
 
 def check_sendable(*, conversation: Conversation) -> None:
@@ -276,7 +279,7 @@ def check_reachable(*, conversation: Conversation) -> None:
         address=conversation.address, is_group=conversation.contact.is_group
     )
     if why:
-        raise NotSupportedByBridge(why)
+        raise NotSupportedByBridge(translate_stored(why))
 
 
 SENDABLE_AGAIN = [Message.Status.FAILED, Message.Status.UNCONFIRMED, Message.Status.CANCELLED]
@@ -301,7 +304,7 @@ def send_again(*, message: Message) -> Message:
         provider_message_id=None,
     )
     if not changed:
-        raise Conflict("Only a message that failed, was cancelled or is unconfirmed can be sent again.")
+        raise Conflict(_("Only a message that failed, was cancelled or is unconfirmed can be sent again."))
     wakeups.notify(message.conversation_id, session_id=message.session_id)
     message.refresh_from_db()
     return message

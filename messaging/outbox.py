@@ -13,6 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from messaging.attention import withdraw_attention
 from messaging.models import Conversation, Media, Message
@@ -28,8 +29,8 @@ STAFF_MESSAGE_TTL = timedelta(hours=24)
 MAX_PAUSE_S = 300.0
 MAX_UNAUTHORIZED_PAUSE_S = 60.0  # soon after the key is right everything leaves
 UNAUTHORIZED = "unauthorized"
-KEY_REFUSED_NOTE = "The bridge refuses our API key: messages wait until it is right."
-UNCONFIRMED_NOTE = "A message may not have been sent: look on the phone."
+KEY_REFUSED_NOTE = gettext_noop("The bridge refuses our API key: messages wait until it is right.")
+UNCONFIRMED_NOTE = gettext_noop("A message may not have been sent: look on the phone.")
 Attention = Conversation.Attention
 
 
@@ -266,7 +267,9 @@ def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
     _claimed_rows(claimed).update(status=Message.Status.FAILED, error_code=code[:50], error=error[:300])
     if claimed.turn_id:
         Message.objects.filter(turn_id=claimed.turn_id, status=Message.Status.QUEUED).update(
-            status=Message.Status.CANCELLED, error_code="earlier_part_failed", error="An earlier part was not sent."
+            status=Message.Status.CANCELLED,
+            error_code="earlier_part_failed",
+            error=gettext_noop("An earlier part was not sent."),
         )
 
 
@@ -364,7 +367,7 @@ def mark_stuck_unconfirmed() -> int:
     return stuck.update(
         status=Message.Status.UNCONFIRMED,
         error_code="interrupted",
-        error="The process stopped during the bridge call.",
+        error=gettext_noop("The process stopped during the bridge call."),
     )
 
 
@@ -404,9 +407,11 @@ def drop_outdated() -> int:
     )
     _lock_conversations(queued.filter(late))
     _keep_unauthorized(queued.filter(late))
-    _ask_for_attention(queued.filter(late), Attention.NOT_SENT, note="A message could not be sent in time.")
+    _ask_for_attention(
+        queued.filter(late), Attention.NOT_SENT, note=gettext_noop("A message could not be sent in time.")
+    )
     dropped = queued.filter(late).update(
-        status=Message.Status.FAILED, error_code="expired", error="It could not be sent in time."
+        status=Message.Status.FAILED, error_code="expired", error=gettext_noop("It could not be sent in time.")
     )
     older = queued.exclude(control_epoch=F("conversation__control_epoch"))
     return dropped + Message.objects.filter(pk__in=older.values("pk")).cancel_queued_replies()

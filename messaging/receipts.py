@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from agent.bridges import ADAPTERS
 from agent.bridges.base import Capability
@@ -30,7 +31,7 @@ MOVES_FROM: dict[str, list[str]] = {
     Receipt.FAILED.value: ["queued", "sending", "unconfirmed", "sent"],
 }
 PAYMENT_CODE = "payment"  # of a message that was not delivered because the account has no payment method
-PAYMENT_NOTE = "Meta delivers no more answers: the business account needs a payment method (code 131042)."
+PAYMENT_NOTE = gettext_noop("Meta delivers no more answers: the business account needs a payment method (code 131042).")
 RECEIPT_AFTER = timedelta(minutes=5)  # a phone that is on reports a message as delivered within seconds
 WITH_RECEIPTS = [kind for kind, adapter in ADAPTERS.items() if Capability.RECEIPTS in adapter.capabilities]
 STORED_AS = {Receipt.PLAYED: Receipt.READ}
@@ -131,7 +132,7 @@ def _apply_receipt(
         changes |= {"error_code": error_code or "failed_at_whatsapp", "error": error[:300]}
     moved = known.filter(direction=Message.Direction.OUTBOUND, status__in=MOVES_FROM[status]).update(**changes)
     if moved and status == Receipt.FAILED.value:
-        note = "WhatsApp did not deliver a message."
+        note = gettext_noop("WhatsApp did not deliver a message.")
         if error_code in {"restricted", PAYMENT_CODE}:  # of our account: every later message fails in the same way
             note = f"WhatsApp delivers nothing from this number at present: {error[:200]}"
             if error_code == PAYMENT_CODE:

@@ -12,6 +12,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Health, WebhookTarget
@@ -61,7 +63,7 @@ def bridge_of_slug(slug: str) -> Bridge | None:
 class BridgeChanged(AppError):
     """A bridge is not as the database has it now: read it again with `bridge_of_slug`."""
 
-    status, code, detail = 503, "unavailable", "The bridge was changed meanwhile. Send the request again."
+    status, code, detail = 503, "unavailable", gettext_lazy("The bridge was changed meanwhile. Send the request again.")
 
 
 def remembered_bridge(slug: str) -> Bridge | None:
@@ -168,31 +170,31 @@ def create_bridge(**values: Any) -> Bridge:
         with transaction.atomic():
             return Bridge.objects.create(webhook_secret=secrets.token_urlsafe(32), **values)
     except IntegrityError as exc:
-        raise Conflict("There is a bridge with this slug already.") from exc
+        raise Conflict(_("There is a bridge with this slug already.")) from exc
 
 
 def change_bridge(bridge: Bridge, **values: Any) -> Bridge:
     """Raises Conflict if the bridge is set by the environment, or if the slug is taken."""
     if is_of_environment(bridge):
-        raise Conflict(f"The bridge {bridge.slug} is set by the environment at each start.")
+        raise Conflict(_("The bridge %(slug)s is set by the environment at each start.") % {"slug": bridge.slug})
     for name, value in values.items():
         setattr(bridge, name, value)
     try:
         with transaction.atomic():
             bridge.save(update_fields=list(values))
     except IntegrityError as exc:
-        raise Conflict("There is a bridge with this slug already.") from exc
+        raise Conflict(_("There is a bridge with this slug already.")) from exc
     return bridge
 
 
 def delete_bridge(bridge: Bridge) -> None:
     """Raises Conflict if the bridge is set by the environment, or has sessions."""
     if is_of_environment(bridge):
-        raise Conflict(f"The bridge {bridge.slug} is set by the environment at each start.")
+        raise Conflict(_("The bridge %(slug)s is set by the environment at each start.") % {"slug": bridge.slug})
     try:
         bridge.delete()
     except ProtectedError as exc:
-        raise Conflict("The bridge has sessions: move them to another one first.") from exc
+        raise Conflict(_("The bridge has sessions: move them to another one first.")) from exc
 
 
 def former_secret_values(bridge: Bridge) -> dict[str, Any]:

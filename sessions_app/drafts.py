@@ -7,6 +7,8 @@ checks, the same versions. It has the values of its profile where it does not di
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from sessions_app.models import AgentProfile
@@ -15,7 +17,7 @@ from whatsapp_agent.errors import Conflict
 
 
 class NothingToPublish(Conflict):
-    code, detail = "nothing_to_publish", "There is no draft that differs from what is live."
+    code, detail = "nothing_to_publish", gettext_lazy("There is no draft that differs from what is live.")
 
 
 def load_draft(profile: AgentProfile) -> AgentProfile | None:
@@ -69,5 +71,5 @@ def publish_draft(
     if draft is None or not changes_of(profile, draft):
         raise NothingToPublish()
     if draft_version not in {None, draft.version}:
-        raise Conflict("The draft was changed meanwhile. Review it, then publish it.")
+        raise Conflict(_("The draft was changed meanwhile. Review it, then publish it."))
     return change_profile(profile=profile, by=by, message=message, **values_of(draft))

@@ -1,10 +1,9 @@
 """Bridges, WhatsApp sessions and agent profiles."""
 
 from typing import Any, Self, TypeVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.urls import reverse
@@ -16,6 +15,7 @@ from accounts.models import Role, User
 from agent.bridges import ADAPTERS
 from agent.bridges.events import Link
 from sessions_app.encryption import EncryptedTextField
+from sessions_app.validators import validate_emoji, validate_loop_limit, validate_time_zone
 
 Rows = TypeVar("Rows", bound=models.QuerySet)
 
@@ -91,28 +91,12 @@ class Bridge(models.Model):
         return reverse("webhook", args=[self.slug, self.webhook_secret]) if self.webhook_secret else ""
 
 
-def validate_time_zone(name: str) -> None:
-    if name not in available_timezones():
-        raise ValidationError(_("Unknown time zone. Use a name like America/Sao_Paulo."))
-
-
 def default_debounce_s() -> float:
     return settings.AGENT_DEBOUNCE_S
 
 
 def default_debounce_max_s() -> float:
     return settings.AGENT_DEBOUNCE_MAX_S
-
-
-def validate_emoji(text: str) -> None:
-    if text.isascii() or any(character.isspace() or character.isalpha() for character in text):
-        raise ValidationError(_("Must be an emoji."))
-
-
-def validate_loop_limit(value: int) -> None:
-    """Refuse 1 and 2, which no conversation could stay below; 0 turns a limit off."""
-    if value in {1, 2}:
-        raise ValidationError(_("Must be 0 (off) or at least 3."))
 
 
 class AgentProfileQuerySet(models.QuerySet["AgentProfile"]):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.db.models import OuterRef, ProtectedError, QuerySet, Subquery
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from sessions_app.models import AgentProfile, AgentProfileVersion, WhatsAppSession
@@ -131,7 +132,9 @@ def change_profile(*, profile: AgentProfile, by: User | None = None, message: st
     if profile.draft_of_id is None:
         _check_name(changes)
     if changes.get("is_default") is False:
-        raise Conflict("There must be a default profile. Make another profile the default instead.", field="is_default")
+        raise Conflict(
+            _("There must be a default profile. Make another profile the default instead."), field="is_default"
+        )
     if changes.get("is_default"):
         AgentProfile.objects.filter(is_default=True).update(is_default=False)
     save_version(profile)  # a profile may have no stored version yet
@@ -161,14 +164,14 @@ def _follow(profile: AgentProfile, *, before: dict[str, Any], changes: dict[str,
 
 def _check_name(values: dict[str, Any]) -> None:
     if "name" in values and AgentProfile.objects.live().filter(name=values["name"]).exists():
-        raise Conflict("A profile with this name exists already.", field="name")
+        raise Conflict(_("A profile with this name exists already."), field="name")
 
 
 def roll_back(*, profile: AgentProfile, version: int, by: User | None = None, message: str = "") -> AgentProfile:
     """Restore the values of an old version, as a new version. Raises NotFound if there is no such version."""
     old = AgentProfileVersion.objects.filter(profile=profile, version=version).first()
     if old is None:
-        raise NotFound(f"This profile has no version {version}.", field="version")
+        raise NotFound(_("This profile has no version %(version)s.") % {"version": version}, field="version")
     values = {name: value for name, value in old.values.items() if name in VERSIONED}
     return change_profile(profile=profile, by=by, message=message or f"Version {version} again", **values)
 
@@ -176,13 +179,13 @@ def roll_back(*, profile: AgentProfile, version: int, by: User | None = None, me
 def delete_profile(profile: AgentProfile) -> None:
     """Delete a profile. Raises Conflict if it is the default or a session uses it."""
     if profile.is_default:
-        raise Conflict("The default profile cannot be deleted. Make another profile the default first.")
+        raise Conflict(_("The default profile cannot be deleted. Make another profile the default first."))
     try:
         with transaction.atomic():
             _end_test_sessions(profile)
             profile.delete()
     except ProtectedError as exc:
-        raise Conflict("Sessions use this profile. Give them another profile first.") from exc
+        raise Conflict(_("Sessions use this profile. Give them another profile first.")) from exc
 
 
 def _end_test_sessions(profile: AgentProfile) -> None:

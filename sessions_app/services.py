@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from agent.bridges import ADAPTERS
@@ -167,10 +168,15 @@ def start_session(
     """
     bridge = bridge or Bridge.objects.get(slug=Bridge.DEFAULT)
     if WhatsAppSession.objects.live().filter(bridge=bridge, name=name).exists():
-        raise SessionExists(f"The session {name} exists already at the bridge {bridge.slug}.")
+        raise SessionExists(
+            _("The session %(name)s exists already at the bridge %(slug)s.") % {"name": name, "slug": bridge.slug}
+        )
     ended = WhatsAppSession.objects.filter(bridge=bridge, name=name)
     if user is not None and ended.exists() and not ended.visible_to(user).exists():
-        raise SessionExists(f"The name {name} belonged to a session that you are not a member of. Choose another name.")
+        raise SessionExists(
+            _("The name %(name)s belonged to a session that you are not a member of. Choose another name.")
+            % {"name": name}
+        )
     adapter = adapter_for(bridge)
     postgres.release()
     try:
@@ -178,7 +184,8 @@ def start_session(
     except Refused as exc:
         if exc.code == "already_exists":
             raise SessionExists(
-                f"The bridge already has a session {name}. Run `manage.py sync_sessions`, then connect it."
+                _("The bridge already has a session %(name)s. Run `manage.py sync_sessions`, then connect it.")
+                % {"name": name}
             ) from exc
         raise BridgeFailed(str(exc)) from exc
     except BridgeError as exc:
@@ -189,7 +196,9 @@ def start_session(
         )
         # An event may arrive before the bridge's response and create the session, but without members.
         if not is_new and session.ended_at is None and session.memberships.exists():
-            raise SessionExists(f"The session {name} was started by another request at the same time.")
+            raise SessionExists(
+                _("The session %(name)s was started by another request at the same time.") % {"name": name}
+            )
         session.ended_at = session.linked_at = session.status_changed_at = None
         session.status, session.status_reason = WhatsAppSession.Status.INITIALIZING, ""
         session.agent_profile = agent_profile or session.agent_profile
@@ -266,7 +275,7 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
     """Restart the session at the bridge. Raises NotSupportedByBridge or BridgeFailed."""
     adapter = adapter_for(session.bridge)
     if Capability.RESTART not in adapter.capabilities:
-        raise NotSupportedByBridge(f"The bridge {session.bridge.slug} cannot restart a session.")
+        raise NotSupportedByBridge(_("The bridge %(slug)s cannot restart a session.") % {"slug": session.bridge.slug})
     postgres.release()
     try:
         state = call_bridge(session.bridge, adapter.restart_session(name=session.name))
@@ -280,7 +289,8 @@ def logout_session(session: WhatsAppSession) -> WhatsAppSession:
     adapter = adapter_for(session.bridge)
     if Capability.LOGOUT not in adapter.capabilities:
         raise NotSupportedByBridge(
-            f"The bridge {session.bridge.slug} cannot log out. Remove the device on the phone, then delete the session."
+            _("The bridge %(slug)s cannot log out. Remove the device on the phone, then delete the session.")
+            % {"slug": session.bridge.slug}
         )
     postgres.release()
     try:
@@ -324,7 +334,9 @@ def move_session(session: WhatsAppSession, *, to: Bridge, name: str = "") -> Wha
                 ended_at=None,
             )
     except IntegrityError as exc:
-        raise SessionExists(f"The bridge {to.slug} has a session {name} already.") from exc
+        raise SessionExists(
+            _("The bridge %(slug)s has a session %(name)s already.") % {"slug": to.slug, "name": name}
+        ) from exc
     session.refresh_from_db()
     return session
 

@@ -1,10 +1,18 @@
 """Errors that a caller caused or can act on. The API, the admin and the commands all answer with them."""
 
+from typing import TYPE_CHECKING
+
+from django.utils.translation import gettext_lazy
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrPromise
+
 
 class AppError(Exception):
     """Answered as `{"detail": str, "code": str}` with HTTP `status`. `field` names the invalid part of the input."""
 
-    status, code, detail = 400, "error", "Bad request."
+    status, code = 400, "error"
+    detail: "str | StrPromise" = gettext_lazy("Bad request.")
 
     def __init__(self, detail: str = "", *, field: str | None = None) -> None:
         super().__init__(detail)
@@ -12,7 +20,7 @@ class AppError(Exception):
         self.headers: dict[str, str] = {}
 
     def __str__(self) -> str:
-        return super().__str__() or self.detail
+        return super().__str__() or str(self.detail)
 
     @property
     def fields(self) -> dict[str, list[str]]:
@@ -21,49 +29,60 @@ class AppError(Exception):
 
 
 class NotFound(AppError):
-    status, code, detail = 404, "not_found", "Not found."
+    status, code, detail = 404, "not_found", gettext_lazy("Not found.")
 
 
 class Forbidden(AppError):
-    status, code, detail = 403, "permission_denied", "You do not have permission to do this."
+    status, code, detail = 403, "permission_denied", gettext_lazy("You do not have permission to do this.")
 
 
 class Conflict(AppError):
-    status, code, detail = 409, "conflict", "Not possible in the current state."
+    status, code, detail = 409, "conflict", gettext_lazy("Not possible in the current state.")
 
 
 class SessionNotConnected(AppError):
-    status, code, detail = 409, "session_not_connected", "The session is not connected. Link its number first."
+    status, code, detail = (
+        409,
+        "session_not_connected",
+        gettext_lazy("The session is not connected. Link its number first."),
+    )
 
 
 class SessionExists(AppError):
-    status, code, detail = 409, "session_exists", "A session with this name already exists."
+    status, code, detail = 409, "session_exists", gettext_lazy("A session with this name already exists.")
 
 
 class WindowClosed(AppError):
     status, code = 409, "window_closed"
-    detail = "The reply window is closed: the contact's last message is too old. Only templates can be sent now."
+    detail = gettext_lazy(
+        "The reply window is closed: the contact's last message is too old. Only templates can be sent now."
+    )
 
 
 class NotSupportedByBridge(AppError):
-    status, code, detail = 409, "not_supported", "The bridge of this session does not support this."
+    status, code, detail = 409, "not_supported", gettext_lazy("The bridge of this session does not support this.")
 
 
 class NotOnWhatsApp(AppError):
-    status, code, detail = 409, "not_on_whatsapp", "This number is not on WhatsApp. Check it, with its country code."
+    status, code = 409, "not_on_whatsapp"
+    detail = gettext_lazy("This number is not on WhatsApp. Check it, with its country code.")
 
 
 class BridgeFailed(AppError):
-    status, code, detail = 502, "bridge_failed", "The bridge failed to do this."
+    status, code, detail = 502, "bridge_failed", gettext_lazy("The bridge failed to do this.")
 
 
 class InvalidInput(AppError):
-    status, code, detail = 400, "invalid", "Invalid input."
+    status, code, detail = 400, "invalid", gettext_lazy("Invalid input.")
 
 
 class UnreadableWebhookRequest(AppError):
-    status, code, detail = 400, "unreadable_body", "Invalid body."
+    status, code, detail = 400, "unreadable_body", gettext_lazy("Invalid body.")
 
 
 class WebhookUnauthorized(AppError):
-    status, code, detail = 401, "webhook_unauthorized", "The webhook secret or signature is wrong or missing."
+    status, code, detail = (
+        401,
+        "webhook_unauthorized",
+        gettext_lazy("The webhook secret or signature is wrong or missing."),
+    )

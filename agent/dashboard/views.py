@@ -130,7 +130,7 @@ def charts_of(figures: Figures) -> list[Chart]:
     by = _("by hour") if period.bucket == "hour" else _("by day")
     return [
         draw(
-            f"{_('Messages')} {by}",
+            _("Messages") + f" {by}",  # xgettext does not read f-strings
             rows=figures.messages,
             series=[
                 Series("inbound", _("from contacts"), INBOUND),
@@ -142,7 +142,7 @@ def charts_of(figures: Figures) -> list[Chart]:
             link=lambda start: _messages(within(start)),
         ),
         draw(
-            f"{_('Turns of the agent')} {by}",
+            _("Turns of the agent") + f" {by}",
             rows=figures.turns,
             series=[
                 Series("answered", _("answered"), AGENT),

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from cryptography import x509
 from django.conf import settings
 from django.db.models import Count, Min, Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from agent import heartbeats
 from agent.models import EngineProcess
@@ -22,6 +25,9 @@ from sessions_app.bridges import bridge_health
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.storage import disk
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrPromise
 
 WINDOW = timedelta(minutes=15)  # in which failures are counted
 MAX_TURN_TIME = timedelta(hours=1)
@@ -46,9 +52,9 @@ class Rule:
     """`find` says what is wrong now. What is no longer found recovers, if it is of `my_subject` where that is given."""
 
     name: str
-    title: str
+    title: "str | StrPromise"
     find: Callable[[], Sequence[Finding]]
-    remedy: str
+    remedy: "str | StrPromise"
     my_subject: Callable[[], str] | None = None
     asks_others: bool = False  # another server, which may take its time
 
@@ -107,7 +113,7 @@ def _messages_wait() -> list[Finding]:
 def _no_worker() -> list[Finding]:
     if EngineProcess.objects.working().exists():
         return []
-    return [Finding("Nothing is answered and nothing is sent.")]
+    return [Finding(gettext_noop("Nothing is answered and nothing is sent."))]
 
 
 def _disk_full() -> list[Finding]:
@@ -132,7 +138,7 @@ def _quota() -> list[Finding]:
     failed = _recent_turns().filter(outcome=Turn.Outcome.FAILED, reason__startswith=f"{QUOTA_CODE}:")
     if not waiting.exists() and not failed.exists():
         return []
-    return [Finding("The model's server says that the account has nothing left.")]
+    return [Finding(gettext_noop("The model's server says that the account has nothing left."))]
 
 
 def _payment() -> list[Finding]:
@@ -200,40 +206,57 @@ def _time(at: datetime | None) -> str:
 RULES = (
     Rule(
         "number_offline",
-        "A number is offline",
+        _("A number is offline"),
         _offline,
-        "Link it again: manage.py link_session, or Connect in the admin. What is queued is sent then.",
+        _("Link it again: manage.py link_session, or Connect in the admin. What is queued is sent then."),
     ),
-    Rule("turns_fail", "Turns fail", _turns_fail, "See them in the admin (Turns); manage.py doctor asks the model."),
-    Rule("sends_fail", "Messages are not sent", _sends_fail, "See them in the admin; manage.py doctor asks bridges."),
-    Rule("messages_wait", "Messages wait for an answer", _messages_wait, "manage.py doctor says what is in the way."),
-    Rule("no_worker", "No process takes turns and sends", _no_worker, heartbeats.remedy()),
+    Rule(
+        "turns_fail", _("Turns fail"), _turns_fail, _("See them in the admin (Turns); manage.py doctor asks the model.")
+    ),
+    Rule(
+        "sends_fail",
+        _("Messages are not sent"),
+        _sends_fail,
+        _("See them in the admin; manage.py doctor asks bridges."),
+    ),
+    Rule(
+        "messages_wait",
+        _("Messages wait for an answer"),
+        _messages_wait,
+        _("manage.py doctor says what is in the way."),
+    ),
+    Rule("no_worker", _("No process takes turns and sends"), _no_worker, heartbeats.lazy_remedy()),
     Rule(
         "disk_nearly_full",
-        "The disk is nearly full",
+        _("The disk is nearly full"),
         _disk_full,
-        "Delete something, enlarge it, or set RETENTION_...: manage.py prune --dry-run counts.",
+        _("Delete something, enlarge it, or set RETENTION_...: manage.py prune --dry-run counts."),
         my_subject=_this_machine,
     ),
     Rule(
         "bridge_unreachable",
-        "A bridge does not answer",
+        _("A bridge does not answer"),
         _bridges,
-        "Does it run, and does it take our key? See its log.",
+        _("Does it run, and does it take our key? See its log."),
         asks_others=True,
     ),
     Rule(
         "certificate_expires",
-        "The certificate of the model's server expires",
+        _("The certificate of the model's server expires"),
         _certificates,
-        "Have its operator renew it; afterwards no turn can be answered.",
+        _("Have its operator renew it; afterwards no turn can be answered."),
         asks_others=True,
     ),
     Rule(
         "payment_missing",
-        "Answers are not delivered until the account is paid for",
+        _("Answers are not delivered until the account is paid for"),
         _payment,
-        "Add a payment method to the WhatsApp business account; send what failed again in the admin.",
+        _("Add a payment method to the WhatsApp business account; send what failed again in the admin."),
     ),
-    Rule("quota_used_up", "The model's quota is used up", _quota, "Add credit to the account of OPENAI_API_KEY."),
+    Rule("quota_used_up", _("The model's quota is used up"), _quota, _("Add credit to the account of OPENAI_API_KEY.")),
 )
+
+
+def title_of(name: str) -> str:
+    """Return the title of a rule, in the active language; its name if there is no such rule any more."""
+    return next((str(rule.title) for rule in RULES if rule.name == name), name)

@@ -10,13 +10,16 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
+from accounts.models import User
 from agent.models import Alert
-from agent.monitoring.alert_rules import RULES
+from agent.monitoring.alert_rules import RULES, title_of
 from agent.monitoring.alerts import administrators
 from whatsapp_agent import postgres
 from whatsapp_agent.periodic import periodic
+from whatsapp_agent.text.stored import translate_stored
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +33,7 @@ def send_mails() -> None:
     """Send the e-mails that are due. Does nothing without EMAIL_URL or a recipient."""
     if not settings.EMAIL_URL or not (recipients := _recipients()):
         return
-    for _ in range(BATCH):
+    for _attempt in range(BATCH):
         alert = _claim()
         if alert is None or not _send(alert, recipients):
             return
@@ -56,9 +59,11 @@ def _claim() -> Alert | None:
 
 def _send(alert: Alert, recipients: Sequence[str]) -> bool:
     """Send one e-mail that says how the alert stands; return whether the server took it."""
+    language = _language_of(recipients)
     postgres.release()
     try:
-        EmailMessage(_subject(alert), _text(alert), settings.DEFAULT_FROM_EMAIL, recipients).send()
+        with translation.override(language):
+            EmailMessage(_subject(alert), _text(alert), settings.DEFAULT_FROM_EMAIL, recipients).send()
     except (SMTPException, OSError, ValueError) as exc:
         log.warning("alert_not_mailed", alert=str(alert.pk), error=type(exc).__name__)
         return False
@@ -68,22 +73,29 @@ def _send(alert: Alert, recipients: Sequence[str]) -> bool:
     return True
 
 
+def _language_of(recipients: Sequence[str]) -> str:
+    """Return the language that all recipients have chosen; else the server's, because they read one e-mail."""
+    chosen = dict(User.objects.filter(email__in=recipients, is_active=True).values_list("email", "language"))
+    languages = {chosen.get(address) or settings.LANGUAGE_CODE for address in recipients}
+    return languages.pop() if len(languages) == 1 else settings.LANGUAGE_CODE
+
+
 def _subject(alert: Alert) -> str:
-    state = "Recovered" if alert.recovered_at else "Alert"
+    state = _("Recovered") if alert.recovered_at else _("Alert")
     about = f": {alert.subject}" if alert.subject else ""
-    return " ".join(f"[WhatsApp Agent] {state}: {_title(alert)}{about}".split())
-
-
-def _title(alert: Alert) -> str:
-    return next((rule.title for rule in RULES if rule.name == alert.rule), alert.rule)
+    return " ".join(f"[WhatsApp Agent] {state}: {title_of(alert.rule)}{about}".split())
 
 
 def _text(alert: Alert) -> str:
-    lines = [f"{_title(alert)}{f': {alert.subject}' if alert.subject else ''}.", "", alert.detail]
-    lines += [f"First seen at {alert.fired_at:%Y-%m-%d %H:%M:%S} UTC."]
+    lines = [
+        f"{title_of(alert.rule)}{f': {alert.subject}' if alert.subject else ''}.",
+        "",
+        translate_stored(alert.detail),
+    ]
+    lines += [_("First seen at %(time)s UTC.") % {"time": f"{alert.fired_at:%Y-%m-%d %H:%M:%S}"}]
     if alert.recovered_at:
-        lines += [f"It has recovered at {alert.recovered_at:%Y-%m-%d %H:%M:%S} UTC."]
+        lines += [_("It has recovered at %(time)s UTC.") % {"time": f"{alert.recovered_at:%Y-%m-%d %H:%M:%S}"}]
     else:
-        lines += ["", *(rule.remedy for rule in RULES if rule.name == alert.rule)]
-        lines += ["Another e-mail follows when it has recovered."]
+        lines += ["", *(str(rule.remedy) for rule in RULES if rule.name == alert.rule)]
+        lines += [_("Another e-mail follows when it has recovered.")]
     return "\n".join(lines) + "\n"

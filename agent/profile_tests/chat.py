@@ -4,6 +4,7 @@ import json
 from uuid import uuid4
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from agent import inbox
@@ -42,9 +43,12 @@ def say(conversation: Conversation, text: str) -> None:
     """Write as a contact. A person's control ends: the draft is to answer. Raises InvalidInput."""
     text = storable(text).strip()
     if not text:
-        raise InvalidInput("Write a message.", field="text")
+        raise InvalidInput(_("Write a message."), field="text")
     if len(text) > MAX_TEXT_LENGTH:
-        raise InvalidInput(f"A message may have {MAX_TEXT_LENGTH} characters here.", field="text")
+        raise InvalidInput(
+            _("A message may have %(limit)s characters here.") % {"limit": MAX_TEXT_LENGTH},
+            field="text",
+        )
     if conversation.control != Conversation.Control.AGENT:
         control.release(conversation=conversation, reason="test chat")
     event = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db.models import Prefetch
+from django.utils.translation import gettext as _
 
 from agent.llm.base import ModelError, Usage
 from agent.turns.model_run import ask
@@ -67,7 +68,7 @@ def replay(*, turn: Turn, draft: AgentProfile) -> Replayed:
     """
     burst = list(turn.messages.filter(direction=Message.Direction.INBOUND, revoked_at=None).order_by("said_at", "id"))
     if not burst:
-        raise NotFound("The question is no longer stored.")
+        raise NotFound(_("The question is no longer stored."))
     conversation = load_conversation(turn.conversation_id)
     conversation.session.agent_profile = draft
     if conversation.summary_until is None or conversation.summary_until >= burst[0].said_at:

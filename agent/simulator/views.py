@@ -21,6 +21,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -31,6 +32,7 @@ from agent.bridges.addresses import read_address
 from agent.bridges.events import ChatAddress, Kind
 from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, WrongShape, read_json
 from agent.bridges.simulator import UPLOADS, SimulatorBridge
+from agent.simulator.texts import script_texts
 from messaging.contacts.lookup import find_contact_by_phone, resolve_contact, resolve_conversation
 from messaging.contacts.phones import parse_phone
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
@@ -43,6 +45,7 @@ from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent.errors import AppError, Forbidden, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.single_line import single_line_error
+from whatsapp_agent.text.stored import translate_stored
 
 # Scripts and styles come from our static files alone, never inline: markup in a message cannot run.
 CONTENT_SECURITY_POLICY = (
@@ -75,7 +78,7 @@ def _staff_only(view: View) -> View:
             if not request.user.is_staff:
                 raise Forbidden
             if request.method == "POST" and request.user.role < Role.OPERATOR:
-                raise Forbidden("Writing requires the role operator.")
+                raise Forbidden(_("Writing requires the role operator."))
             return view(request, **kwargs)
         except AppError as exc:
             return JsonResponse({"detail": str(exc), "code": exc.code}, status=exc.status)
@@ -92,7 +95,9 @@ def page(request: HttpRequest) -> HttpResponse:
     """Render the page. Its script loads the data from the other views."""
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
-    response = render(request, "agent/simulator.html", status=200 if request.user.is_staff else 403)
+    response = render(
+        request, "agent/simulator.html", {"texts": script_texts()}, status=200 if request.user.is_staff else 403
+    )
     response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response
 
@@ -107,7 +112,9 @@ def sessions(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         name = _text(_body(request), "name", max_length=50)
         if not re.fullmatch(SESSION_NAME, name):
-            raise InvalidInput("Invalid session name. Use letters, digits and _ . -, and begin with a letter or digit.")
+            raise InvalidInput(
+                _("Invalid session name. Use letters, digits and _ . -, and begin with a letter or digit.")
+            )
         session = start_session(
             name=name, bridge=Bridge.objects.get(slug=Bridge.SIMULATOR), user=cast(User, request.user)
         )
@@ -180,7 +187,7 @@ def _create_contact(session: WhatsAppSession, values: dict[str, Any]) -> Convers
     else:
         raise InvalidInput("Invalid kind. It must be person, hidden or group.")
     if not name and kind != "person":
-        raise InvalidInput("A name is required.")
+        raise InvalidInput(_("A name is required."))
     return _ensure_conversation(session, address, name=name)
 
 
@@ -188,7 +195,7 @@ def _ensure_conversation(session: WhatsAppSession, raw: str, *, name: str) -> Co
     try:
         address = cast(ChatAddress, read_address(raw))
     except WrongShape as exc:
-        raise InvalidInput("Invalid address.") from exc
+        raise InvalidInput(_("Invalid address.")) from exc
     contact = resolve_contact(session=session, address=replace(address, name=name or None))
     return resolve_conversation(contact=contact, address=address.address)
 
@@ -232,9 +239,9 @@ def files(request: HttpRequest, session_id: UUID) -> HttpResponse:
     _session_or_404(request, session_id)
     upload = request.FILES.get("file")
     if upload is None:
-        raise InvalidInput("A file is required.")
+        raise InvalidInput(_("A file is required."))
     if (upload.size or 0) > settings.MEDIA_MAX_BYTES:
-        raise TooLarge(f"A file may have {settings.MEDIA_MAX_BYTES // 1024 // 1024} MB.")
+        raise TooLarge(_("A file may have %(limit)s MB.") % {"limit": settings.MEDIA_MAX_BYTES // 1024 // 1024})
     name = clean_name(upload.name or "")
     mime_type = detect(upload.read(HEAD_BYTES), name=name) or upload.content_type or OTHER
     suffix = re.sub(r"[^0-9a-z]", "", extension_of(name))[:8]
@@ -301,7 +308,7 @@ def _message_as_json(message: Any) -> dict[str, Any]:
         "status": message.status,
         "status_words": message.get_status_display(),
         "unanswered": message.get_unanswered_display() if message.unanswered else "",
-        "error": message.error,
+        "error": translate_stored(message.error),
         "at": message.said_at,
         "is_edited": message.edited_at is not None,
         "is_revoked": message.revoked_at is not None,
@@ -321,7 +328,8 @@ def _turn_as_json(turn: Turn) -> dict[str, Any]:
         "type": "note",
         "id": str(turn.pk),
         "outcome": turn.outcome,
-        "text": f"Turn {turn.get_outcome_display().lower()}" + (f": {turn.reason}" if turn.reason else ""),
+        "text": _("Turn %(outcome)s") % {"outcome": turn.get_outcome_display().lower()}
+        + (f": {translate_stored(turn.reason)}" if turn.reason else ""),
         "at": turn.created_at,
         "admin": reverse("admin:messaging_turn_change", args=[turn.pk]),
     }

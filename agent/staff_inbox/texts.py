@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy
 
 from messaging.history.timeline import Activity
 from messaging.models import Conversation, Message, Turn
+from whatsapp_agent.text.stored import translate_stored
 
 ACTIVITIES = {
     Activity.WRITING: gettext_lazy("The agent is writing …"),
@@ -88,7 +89,7 @@ def describe_turn(turn: Turn) -> dict[str, Any]:
         "turn": turn,
         "is_failed": is_failed,
         "was_run_again": is_failed and not getattr(turn, "has_burst", True),
-        "words": str(FAILURES[code]) if is_failed and code in FAILURES else turn.reason,
+        "words": str(FAILURES[code]) if is_failed and code in FAILURES else translate_stored(turn.reason),
         "detail": turn.reason if is_failed and code in FAILURES else "",
     }
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from agent.bridges.base import Capability
@@ -229,22 +230,22 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
     """Decide about the burst: ignore it with a reason, fail, run a command, or answer. Raises ModelError."""
     conversation, turn = turn_input.conversation, run.turn
     if not turn_input.burst:
-        return _ignored(turn_input, turn, reason="nothing left to answer")
+        return _ignored(turn_input, turn, reason=gettext_noop("nothing left to answer"))
     if not conversation.is_answered:
-        return _ignored(turn_input, turn, reason="this contact is no longer answered")
+        return _ignored(turn_input, turn, reason=gettext_noop("this contact is no longer answered"))
     unreachable_reason = adapter_for(conversation.session.bridge).unreachable_reason(
         address=conversation.address, is_group=conversation.contact.is_group
     )
     if unreachable_reason:
         return replace(_ignored(turn_input, turn, reason=unreachable_reason), needs_attention=True)
     if lease.tries > settings.AGENT_MAX_TRIES:
-        reason = "interrupted: begun too often without coming to an end"
+        reason = gettext_noop("interrupted: begun too often without coming to an end")
         return _with_tool_calls(_failed(turn_input, turn, reason=reason), toolbox)
     if (found := typed_commands.first_command(turn_input.history)) is not None:
         return _decide_command(turn_input, *found, turn=turn)
     profile = conversation.session.agent_profile
     if profile.voice_fallback_text and _is_untranscribed_voice(turn_input):
-        turn.outcome, turn.reason = Turn.Outcome.ANSWERED, "voice: it could not be transcribed"
+        turn.outcome, turn.reason = Turn.Outcome.ANSWERED, gettext_noop("voice: it could not be transcribed")
         return replace(_result(turn_input, turn), replies=split_text(profile.voice_fallback_text))
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens) and summary.compact(
         conversation, turn_input.lines
@@ -273,7 +274,7 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
         withhold_filtered(conversation, shown=run.filtered["messages"], burst=turn_input.burst)
     turn.outcome = Turn.Outcome.ANSWERED
     if run.was_cut_off:
-        turn.reason = "length: the answer reached the model's length limit"
+        turn.reason = gettext_noop("length: the answer reached the model's length limit")
         turn.used = turn.used | {"was_cut_off": True}
     result = replace(_result(turn_input, turn), replies=split_text(to_whatsapp(run.text)))
     if (voice := speak_answer(conversation, history=turn_input.history, text=run.text)) is not None:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 from pydantic import Field
 
 from commands.library.basics import NoArguments
@@ -88,7 +89,7 @@ def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
     changes_control=True,
 )
 def give_back(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
-    control.release(conversation=call.conversation, reason="given back by command")
+    control.release(conversation=call.conversation, reason=gettext_noop("given back by command"))
     _clear_attention(call.conversation)
     return Result("The assistant answers again.", {"control": Conversation.Control.AGENT.value})
 
@@ -110,7 +111,9 @@ def pause(call: Call, arguments: PauseArguments) -> Result:
     if call.caller.contact is not None and call.caller.contact.pk == call.conversation.contact_id:
         raise Conflict("Name the conversation to pause, by name or phone: /pause @Ana 30")
     until = timezone.now() + timedelta(minutes=arguments.minutes) if arguments.minutes else None
-    control.mute(conversation=call.conversation, by=call.caller.user, until=until, reason="paused by command")
+    control.mute(
+        conversation=call.conversation, by=call.caller.user, until=until, reason=gettext_noop("paused by command")
+    )
     duration = f"until {format_minute_with_zone(until, zone=call.zone)}" if until else "until you write /resume"
     return Result(
         f"The assistant is silent with {call.conversation.contact} {duration}.",
@@ -127,7 +130,7 @@ def pause(call: Call, arguments: PauseArguments) -> Result:
     changes_control=True,
 )
 def resume(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
-    control.release(conversation=call.conversation, reason="resumed by command")
+    control.release(conversation=call.conversation, reason=gettext_noop("resumed by command"))
     _clear_attention(call.conversation)
     return Result(
         f"The assistant answers {call.conversation.contact} again.", {"control": Conversation.Control.AGENT.value}

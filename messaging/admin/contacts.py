@@ -6,6 +6,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
@@ -26,7 +28,7 @@ class AliasInline(ReadOnlyAdmin, TabularInline):
     fields = readonly_fields = ["kind", "value", "created_at"]
     ordering = ["created_at"]
     extra = 0
-    verbose_name_plural = "aliases"
+    verbose_name_plural = gettext_lazy("aliases")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return True  # the contact's page has checked it
@@ -39,7 +41,7 @@ class FactInline(ReadOnlyAdmin, TabularInline):
     extra = 0
     per_page = 50
     show_change_link = True
-    verbose_name_plural = "facts"
+    verbose_name_plural = gettext_lazy("facts")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return True  # the contact's page has checked it
@@ -71,12 +73,12 @@ class ContactAdmin(PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedA
     inlines = [AliasInline, FactInline]
     actions = ["merge"]
 
-    @admin.action(description="Merge (they are one person)", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Merge (they are one person)"), permissions=["operate"])
     def merge(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
         """Merge the selected contacts into the one that was here first."""
         keep, *others = queryset.order_by("created_at", "id")
         if not others:
-            self.message_user(request, "Select at least two contacts.", messages.WARNING)
+            self.message_user(request, _("Select at least two contacts."), messages.WARNING)
             return
         merged = 0
         try:
@@ -84,7 +86,15 @@ class ContactAdmin(PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedA
                 merged += merge_contacts(keep=keep, lose=other, by=staff_user(request)) is not None
         except AppError as exc:
             self.message_user(request, str(exc), messages.ERROR)
-        self.message_user(request, f"{merged} contacts were merged into {keep}. Undo it on the page Contact merges.")
+        self.message_user(
+            request,
+            ngettext(
+                "%(count)s contact was merged into %(keep)s. Undo it on the page Contact merges.",
+                "%(count)s contacts were merged into %(keep)s. Undo it on the page Contact merges.",
+                merged,
+            )
+            % {"count": merged, "keep": keep},
+        )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
@@ -95,10 +105,10 @@ class ContactAdmin(PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedA
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
 
-    @display(description="conversation")
+    @display(description=gettext_lazy("conversation"))
     def conversation_link(self, contact: Contact) -> str:
         conversation = getattr(contact, "conversation", None)
-        return link_to(conversation, "Open the conversation") if conversation else "-"
+        return link_to(conversation, _("Open the conversation")) if conversation else "-"
 
 
 @admin.register(ContactMerge)
@@ -116,29 +126,35 @@ class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastCh
     ]  # fmt: skip
     actions = ["accept", "refuse", "undo"]
 
-    @display(description="kept contact")
+    @display(description=gettext_lazy("kept contact"))
     def contact_link(self, merge: ContactMerge) -> str:
         return link_to(merge.contact)
 
-    @admin.action(description="Accept: they are one person", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Accept: they are one person"), permissions=["operate"])
     def accept(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
-        self._decide(request, queryset, lambda row: accept_merge(proposal=row, by=staff_user(request)), "merged")
+        self._decide(
+            request, queryset, lambda row: accept_merge(proposal=row, by=staff_user(request)), _("Merged: %(count)s.")
+        )
 
-    @admin.action(description="Refuse: they are two people", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Refuse: they are two people"), permissions=["operate"])
     def refuse(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
-        self._decide(request, queryset, lambda row: refuse_merge(proposal=row, by=staff_user(request)), "refused")
+        self._decide(
+            request, queryset, lambda row: refuse_merge(proposal=row, by=staff_user(request)), _("Refused: %(count)s.")
+        )
 
-    @admin.action(description="Undo the merge", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Undo the merge"), permissions=["operate"])
     def undo(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
         latest_first = queryset.order_by("-decided_at")
-        self._decide(request, latest_first, lambda row: unmerge(merge=row, by=staff_user(request)), "taken back")
+        self._decide(
+            request, latest_first, lambda row: unmerge(merge=row, by=staff_user(request)), _("Taken back: %(count)s.")
+        )
 
     def _decide(
         self,
         request: HttpRequest,
         queryset: QuerySet[ContactMerge],
         decide: Callable[[ContactMerge], object],
-        what: str,
+        report: str,
     ) -> None:
         done = 0
         for row in queryset:
@@ -148,7 +164,7 @@ class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastCh
                 self.message_user(request, f"{row}: {exc}", messages.ERROR)
             else:
                 done += 1
-        self.message_user(request, f"{done} were {what}.")
+        self.message_user(request, report % {"count": done})
 
 
 @admin.register(Fact)
@@ -162,18 +178,26 @@ class FactAdmin(ContactMatchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedAd
     ]  # fmt: skip
     contact_path = "contact__"
     text_fields = ["text"]
-    search_help_text = "Words of a fact, or a contact's name or phone."
+    search_help_text = gettext_lazy("Words of a fact, or a contact's name or phone.")
     ordering = ["-id"]  # ids grow with time and are indexed
     actions = ["forget"]
 
-    @display(description="contact")
+    @display(description=gettext_lazy("contact"))
     def contact_link(self, fact: Fact) -> str:
         return link_to(fact.contact)
 
-    @admin.action(description="Forget", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Forget"), permissions=["operate"])
     def forget(self, request: HttpRequest, queryset: QuerySet[Fact]) -> None:
         forgotten = 0
         for fact in queryset.filter(forgotten_at=None):
             forget(contact=fact.contact, fact_id=fact.pk)
             forgotten += 1
-        self.message_user(request, f"{forgotten} facts were forgotten. The agent no longer uses them.")
+        self.message_user(
+            request,
+            ngettext(
+                "%(count)s fact was forgotten. The agent no longer uses it.",
+                "%(count)s facts were forgotten. The agent no longer uses them.",
+                forgotten,
+            )
+            % {"count": forgotten},
+        )

@@ -15,6 +15,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_GET, require_POST
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
@@ -34,9 +36,9 @@ TRANSCRIPT_LIMIT = 50
 CONTROL_HOURS = {"1", "8", "24"}
 
 CONTROL_COLOURS = {
-    Conversation.Control.AGENT.label: "success",
-    Conversation.Control.HUMAN.label: "warning",
-    Conversation.Control.MUTED.label: "danger",
+    Conversation.Control.AGENT: "success",
+    Conversation.Control.HUMAN: "warning",
+    Conversation.Control.MUTED: "danger",
 }
 
 
@@ -46,7 +48,7 @@ class SummaryInline(ReadOnlyAdmin, TabularInline):
     ordering = ["-version"]
     extra = 0
     per_page = 3
-    verbose_name_plural = "summaries of older messages"
+    verbose_name_plural = gettext_lazy("summaries of older messages")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return True  # the conversation's page has checked it
@@ -72,10 +74,10 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
     fieldsets = [  # control is not among them: the transcript shows it and refreshes
         (None, {"fields": ["contact", "session", "messages_link", "turns_link"]}),
         (
-            "Pending work",
+            gettext_lazy("Pending work"),
             {"fields": ["due_at", "tries", "retry_at", "lease_expires_at", "attention", "unread_count"]},
         ),
-        ("More", {"fields": ["address", "summary", "context_from", "last_message_at", "created_at"]}),
+        (gettext_lazy("More"), {"fields": ["address", "summary", "context_from", "last_message_at", "created_at"]}),
     ]  # fmt: skip
     readonly_fields = [name for _, options in fieldsets for name in options["fields"]]
     change_form_outer_before_template = "messaging/conversation.html"
@@ -188,55 +190,77 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
         return conversation
 
     # --- actions --------------------------------------------------------------------------------------------------
-    @admin.action(description="Take over", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Take over"), permissions=["operate"])
     def take_over(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         by = staff_user(request)
         count = _apply_to_each(queryset, partial(control.take_over, by=by, reason=f"taken over by {by}"))
         self.message_user(
-            request, f"You took over {count} conversations. The agent is silent there until you release them."
+            request,
+            ngettext(
+                "You took over %(count)s conversation. The agent is silent there until you release it.",
+                "You took over %(count)s conversations. The agent is silent there until you release them.",
+                count,
+            )
+            % {"count": count},
         )
 
-    @admin.action(description="Release to the agent", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Release to the agent"), permissions=["operate"])
     def release(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         count = _apply_to_each(queryset, partial(control.release, reason=f"released by {request.user}"))
-        self.message_user(request, f"Released {count} conversations to the agent.")
+        self.message_user(
+            request,
+            ngettext(
+                "Released %(count)s conversation to the agent.", "Released %(count)s conversations to the agent.", count
+            )
+            % {"count": count},
+        )
 
-    @admin.action(description="Mute: nobody answers", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Mute: nobody answers"), permissions=["operate"])
     def mute(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         by = staff_user(request)
         count = _apply_to_each(queryset, partial(control.mute, by=by, reason=f"muted by {by}"))
-        self.message_user(request, f"Muted {count} conversations. Nobody answers there until you release them.")
+        self.message_user(
+            request,
+            ngettext(
+                "Muted %(count)s conversation. Nobody answers there until you release it.",
+                "Muted %(count)s conversations. Nobody answers there until you release them.",
+                count,
+            )
+            % {"count": count},
+        )
 
     # --- columns --------------------------------------------------------------------------------------------
-    @display(description="contact", ordering="contact__name")
+    @display(description=gettext_lazy("contact"), ordering="contact__name")
     def contact_name(self, conversation: Conversation) -> str:
         return str(conversation.contact)
 
-    @display(description="last message", ordering="last_message_at")
+    @display(description=gettext_lazy("last message"), ordering="last_message_at")
     def last_message(self, conversation: Conversation) -> str:
         return format_time(conversation.last_message_at)
 
-    @display(description="attention", ordering="needs_attention", label="danger")
+    @display(description=gettext_lazy("attention"), ordering="needs_attention", label="danger")
     def attention(self, conversation: Conversation) -> str:
         return (
-            (conversation.get_attention_reason_display() or "needs attention") if conversation.needs_attention else ""
+            (conversation.get_attention_reason_display() or _("needs attention"))
+            if conversation.needs_attention
+            else ""
         )
 
-    @display(description="control", ordering="control", label=CONTROL_COLOURS)
-    def control_status(self, conversation: Conversation) -> str:
-        return conversation.get_control_display()
+    @display(description=gettext_lazy("control"), ordering="control", label=CONTROL_COLOURS)
+    def control_status(self, conversation: Conversation) -> tuple[str, str]:
+        return conversation.control, conversation.get_control_display()
 
-    @display(description="next answer", ordering="due_at")
+    @display(description=gettext_lazy("next answer"), ordering="due_at")
     def next_answer(self, conversation: Conversation) -> str:
         return _next_answer(conversation)
 
-    @display(description="messages")
+    @display(description=gettext_lazy("messages"))
     def messages_link(self, conversation: Conversation) -> str:
-        return list_link("messaging_message", "All messages", conversation__id__exact=conversation.pk)
+        return list_link("messaging_message", _("All messages"), conversation__id__exact=conversation.pk)
 
-    @display(description="turns")
+    @display(description=gettext_lazy("turns"))
     def turns_link(self, conversation: Conversation) -> str:
-        return list_link("messaging_turn", "All turns", conversation__id__exact=conversation.pk)
+        return list_link("messaging_turn", _("All turns"), conversation__id__exact=conversation.pk)
 
 
 def _apply_to_each(conversations: QuerySet[Conversation], act: Callable[..., object]) -> int:
@@ -253,13 +277,19 @@ def _redirect_to_page(conversation: Conversation) -> HttpResponse:
     return HttpResponseRedirect(reverse("admin:messaging_conversation_change", args=[conversation.pk]))
 
 
-ACTIVITY_LABELS = {Activity.IDLE: "-", Activity.DUE: "due now", Activity.WRITING: "being written"}
+ACTIVITY_LABELS = {
+    Activity.IDLE: "-",
+    Activity.DUE: gettext_lazy("due now"),
+    Activity.WRITING: gettext_lazy("being written"),
+}
 
 
 def _next_answer(conversation: Conversation) -> str:
     """Describe when the agent answers next."""
     activity = activity_of(conversation)
-    return ACTIVITY_LABELS.get(activity) or f"due at {timezone.localtime(conversation.due_at):%H:%M:%S}"
+    if activity in ACTIVITY_LABELS:
+        return str(ACTIVITY_LABELS[activity])
+    return _("due at %(time)s") % {"time": f"{timezone.localtime(conversation.due_at):%H:%M:%S}"}
 
 
 def _transcript_context(conversation: Conversation, *, may_operate: bool) -> dict[str, Any]:

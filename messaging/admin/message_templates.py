@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin
 
 from accounts.admin_pages import FastChangeList, ReadOnlyAdmin, is_administrator
@@ -30,7 +31,7 @@ class MessageTemplateAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, Mo
     def has_administer_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return is_administrator(request)
 
-    @admin.action(description="Sync the templates of these numbers again", permissions=["administer"])
+    @admin.action(description=gettext_lazy("Sync the templates of these numbers again"), permissions=["administer"])
     def sync_again(self, request: HttpRequest, queryset: QuerySet[MessageTemplate]) -> None:
         sessions = {template.session for template in queryset.select_related("session__bridge")}
         for session in sessions:
@@ -39,4 +40,8 @@ class MessageTemplateAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, Mo
             except AppError as exc:
                 self.message_user(request, f"{session}: {exc}", messages.ERROR)
             else:
-                self.message_user(request, f"{session}: {count} templates.")
+                self.message_user(
+                    request,
+                    ngettext("%(session)s: %(count)s template.", "%(session)s: %(count)s templates.", count)
+                    % {"session": session, "count": count},
+                )

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
@@ -18,18 +19,19 @@ from messaging.search.find import matching_messages
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.stored import translate_stored
 from whatsapp_agent.text.truncate import truncate
 
 STATUS_COLOURS = {
-    Message.Status.RECEIVED.label: "warning",
-    Message.Status.QUEUED.label: "info",
-    Message.Status.SENDING.label: "info",
-    Message.Status.SENT.label: "success",
-    Message.Status.DELIVERED.label: "success",
-    Message.Status.READ.label: "success",
-    Message.Status.FAILED.label: "danger",
-    Message.Status.UNCONFIRMED.label: "danger",
-    Message.Status.CANCELLED.label: "warning",
+    Message.Status.RECEIVED: "warning",
+    Message.Status.QUEUED: "info",
+    Message.Status.SENDING: "info",
+    Message.Status.SENT: "success",
+    Message.Status.DELIVERED: "success",
+    Message.Status.READ: "success",
+    Message.Status.FAILED: "danger",
+    Message.Status.UNCONFIRMED: "danger",
+    Message.Status.CANCELLED: "warning",
 }
 
 
@@ -55,16 +57,16 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
         ("created_at", admin.DateFieldListFilter),
     ]  # fmt: skip
     search_fields = ["text"]  # shows the search box; get_search_results decides
-    search_help_text = "Text of a message, name or phone of a contact, id of a message."
+    search_help_text = gettext_lazy("Text of a message, name or phone of a contact, id of a message.")
     ordering = ["-said_at", "-id"]
     actions = ["send_again"]
     inlines = [MediaInline]
     fieldsets = [
         (None, {"fields": ["conversation", "direction", "author", "sent_by", "sender", "kind", "text", "details"]}),
-        ("Status", {"fields": ["status", "unanswered", "error_code", "error", "tries", "next_try_at"]}),
-        ("Turn", {"fields": ["turn"]}),
-        ("Times", {"fields": ["said_at", "written_at", "created_at", *TIMESTAMP_FIELDS]}),
-        ("Bridge", {"fields": ["session", "provider_message_id", "quoted", "quoted_provider_id"]}),
+        (gettext_lazy("Status"), {"fields": ["status", "unanswered", "error_code", "error", "tries", "next_try_at"]}),
+        (gettext_lazy("Turn"), {"fields": ["turn"]}),
+        (gettext_lazy("Times"), {"fields": ["said_at", "written_at", "created_at", *TIMESTAMP_FIELDS]}),
+        (gettext_lazy("Bridge"), {"fields": ["session", "provider_message_id", "quoted", "quoted_provider_id"]}),
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
@@ -77,7 +79,7 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
             queryset = queryset.filter(matching_messages(text, sessions=searchable_sessions(request)))
         return queryset, False
 
-    @admin.action(description="Send again", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Send again"), permissions=["operate"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
         queued = 0
         for message in queryset.filter(status__in=SENDABLE_AGAIN):
@@ -86,30 +88,34 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
                 queued += 1
             except AppError as exc:
                 self.message_user(request, f"{message.pk}: {exc}", messages.ERROR)
-        self.message_user(request, f"Queued {queued} messages again.", messages.SUCCESS if queued else messages.WARNING)
+        self.message_user(
+            request,
+            ngettext("Queued %(count)s message again.", "Queued %(count)s messages again.", queued) % {"count": queued},
+            messages.SUCCESS if queued else messages.WARNING,
+        )
 
-    @display(description="conversation")
+    @display(description=gettext_lazy("conversation"))
     def conversation_link(self, message: Message) -> str:
         return link_to(message.conversation, message.conversation.contact)
 
-    @display(description="at", ordering="created_at")
+    @display(description=gettext_lazy("at"), ordering="created_at")
     def received_at(self, message: Message) -> str:
         return format_time(message.created_at)
 
-    @display(description="content")
+    @display(description=gettext_lazy("content"))
     def content(self, message: Any) -> str:
         excerpt = truncate(message.excerpt, EXCERPT_LENGTH + 1)
         if message.kind != Message.Kind.TEXT:
             excerpt = " ".join(f"[{message.kind}] {excerpt}".split())
         return format_html('<span dir="auto" style="overflow-wrap: anywhere">{}</span>', excerpt)
 
-    @display(description="status", ordering="status", label=STATUS_COLOURS)
-    def message_status(self, message: Message) -> str:
-        return message.get_status_display()
+    @display(description=gettext_lazy("status"), ordering="status", label=STATUS_COLOURS)
+    def message_status(self, message: Message) -> tuple[str, str]:
+        return message.status, message.get_status_display()
 
-    @display(description="explanation")
+    @display(description=gettext_lazy("explanation"))
     def explanation(self, message: Message) -> str:
-        return message.error or message.get_unanswered_display() or "-"
+        return translate_stored(message.error) or message.get_unanswered_display() or "-"
 
 
 @admin.register(Media)
@@ -126,6 +132,6 @@ class MediaAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
         fields += ["created_at", "expires_at"]
         return [*fields, "ref"] if is_administrator(request) else fields  # a URL at the bridge may hold a key
 
-    @display(description="conversation")
+    @display(description=gettext_lazy("conversation"))
     def conversation_link(self, media: Media) -> str:
         return link_to(media.message.conversation, media.message.conversation.contact)

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext_lazy
 
 from accounts.admin_pages import is_administrator
 from messaging.models import ContactAlias, Message
@@ -53,7 +54,7 @@ class ContactSearchAdmin:
     """Search a list by contact, in two queries: joining a million rows to their contacts takes seconds."""
 
     search_fields = ["conversation"]  # shows the search box; get_search_results decides
-    search_help_text = "A contact's name or phone."
+    search_help_text = gettext_lazy("A contact's name or phone.")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
         text = storable(search_term).strip()
@@ -70,7 +71,7 @@ class ContactMatchAdmin:
     contact_path = ""
     text_fields: Sequence[str] = ()
     search_fields = ["pk"]  # shows the search box; get_search_results decides
-    search_help_text = "A contact's name, phone or WhatsApp id."
+    search_help_text = gettext_lazy("A contact's name, phone or WhatsApp id.")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:  # noqa: ARG002
         text = storable(search_term).strip()

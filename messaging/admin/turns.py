@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
@@ -21,10 +22,10 @@ USAGE_FIELDS = ["model_ms", "prompt_tokens", "completion_tokens", "cached_tokens
 
 
 OUTCOME_COLOURS = {
-    Turn.Outcome.ANSWERED.label: "success",
-    Turn.Outcome.COMMAND.label: "info",
-    Turn.Outcome.IGNORED.label: "warning",
-    Turn.Outcome.FAILED.label: "danger",
+    Turn.Outcome.ANSWERED: "success",
+    Turn.Outcome.COMMAND: "info",
+    Turn.Outcome.IGNORED: "warning",
+    Turn.Outcome.FAILED: "danger",
 }
 
 
@@ -60,13 +61,15 @@ class TurnAdmin(ContactSearchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedA
     inlines = [ToolCallInline]
     fieldsets = [
         (None, {"fields": ["conversation", "outcome", "reason", "handled_messages"]}),
-        ("Model", {"fields": ["agent_profile", "profile_version", "model", "steps", "tries", *USAGE_FIELDS]}),
-        ("Prompt", {"fields": PROMPT_FIELDS}),
-        ("Times", {"fields": ["started_at", "created_at"]}),
+        (gettext_lazy("Model"), {"fields": [
+            "agent_profile", "profile_version", "model", "steps", "tries", *USAGE_FIELDS,
+        ]}),
+        (gettext_lazy("Prompt"), {"fields": PROMPT_FIELDS}),
+        (gettext_lazy("Times"), {"fields": ["started_at", "created_at"]}),
     ]  # fmt: skip
     readonly_fields = ["handled_messages", *PROMPT_FIELDS]
 
-    @admin.action(description="Run failed turns again", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Run failed turns again"), permissions=["operate"])
     def answer_again(self, request: HttpRequest, queryset: QuerySet[Turn]) -> None:
         queued = 0
         for turn in queryset:
@@ -76,45 +79,49 @@ class TurnAdmin(ContactSearchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedA
             except AppError as exc:
                 self.message_user(request, f"{turn.pk}: {exc}", messages.ERROR)
         if queued:
-            self.message_user(request, f"Queued {queued} turns to run again.")
+            self.message_user(
+                request,
+                ngettext("Queued %(count)s turn to run again.", "Queued %(count)s turns to run again.", queued)
+                % {"count": queued},
+            )
 
-    @display(description="conversation")
+    @display(description=gettext_lazy("conversation"))
     def conversation_link(self, turn: Turn) -> str:
         return link_to(turn.conversation, turn.conversation.contact)
 
-    @display(description="at", ordering="id")
+    @display(description=gettext_lazy("at"), ordering="id")
     def ended_at(self, turn: Turn) -> str:
         return format_time(turn.created_at)
 
-    @display(description="outcome", ordering="outcome", label=OUTCOME_COLOURS)
-    def turn_outcome(self, turn: Turn) -> str:
-        return turn.get_outcome_display()
+    @display(description=gettext_lazy("outcome"), ordering="outcome", label=OUTCOME_COLOURS)
+    def turn_outcome(self, turn: Turn) -> tuple[str, str]:
+        return turn.outcome, turn.get_outcome_display()
 
-    @display(description="messages")
+    @display(description=gettext_lazy("messages"))
     def handled_messages(self, turn: Turn) -> str:
         return message_links(Message.objects.filter(turn=turn).order_by("said_at", "id"))
 
-    @display(description="tools")
+    @display(description=gettext_lazy("tools"))
     def shown_tools(self, turn: Turn) -> str:
         return ", ".join(map(str, load_profile_values(turn).get("tools") or ())) or "-"
 
-    @display(description="instructions")
+    @display(description=gettext_lazy("instructions"))
     def shown_instructions(self, turn: Turn) -> str:
         return paragraphs(load_profile_values(turn).get("instructions") or "-")
 
-    @display(description="summary")
+    @display(description=gettext_lazy("summary"))
     def shown_summary(self, turn: Turn) -> str:
         return paragraphs(load_summary(turn) or "-")
 
-    @display(description="messages")
+    @display(description=gettext_lazy("messages"))
     def shown_messages(self, turn: Turn) -> str:
         return message_links(self._used_messages(turn, "messages"))
 
-    @display(description="facts")
+    @display(description=gettext_lazy("facts"))
     def shown_facts(self, turn: Turn) -> str:
         return format_html_join("", "<p>{}</p>", ((link_to(fact, fact.text),) for fact in load_facts(turn))) or "-"
 
-    @display(description="memories")
+    @display(description=gettext_lazy("memories"))
     def shown_memories(self, turn: Turn) -> str:
         return message_links(self._used_messages(turn, "memories"))
 

@@ -7,6 +7,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
@@ -20,9 +22,9 @@ HEALTH_FIELDS = ["failing_since", "failures", "next_try_at", "last_success_at", 
 
 
 DELIVERY_COLOURS = {
-    WebhookDelivery.Status.PENDING.label: "info",
-    WebhookDelivery.Status.DELIVERED.label: "success",
-    WebhookDelivery.Status.FAILED.label: "danger",
+    WebhookDelivery.Status.PENDING: "info",
+    WebhookDelivery.Status.DELIVERED: "success",
+    WebhookDelivery.Status.FAILED: "danger",
 }
 
 
@@ -48,21 +50,21 @@ class WebhookEndpointAdmin(OperatorAdmin, ReadOnlyAdmin, EndpointScopedAdmin, Fa
     actions = ["enable", "disable", "send_test"]
     fieldsets = [
         (None, {"fields": ["url", "description", "owner", "types", "all_sessions", "sessions"]}),
-        ("Health", {"fields": ["is_enabled", "disabled_reason", "disabled_at", *HEALTH_FIELDS]}),
+        (gettext_lazy("Health"), {"fields": ["is_enabled", "disabled_reason", "disabled_at", *HEALTH_FIELDS]}),
     ]
 
-    @admin.action(description="Enable", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Enable"), permissions=["operate"])
     def enable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
-        self._apply_to_each(request, queryset, endpoints.enable, "enabled")
+        self._apply_to_each(request, queryset, endpoints.enable, _("enabled"))
 
-    @admin.action(description="Disable", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Disable"), permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         disable = partial(endpoints.disable, reason=f"disabled by {request.user}")
-        self._apply_to_each(request, queryset, disable, "disabled")
+        self._apply_to_each(request, queryset, disable, _("disabled"))
 
-    @admin.action(description="Send a test event", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Send a test event"), permissions=["operate"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
-        self._apply_to_each(request, queryset, deliveries.send_test, "test event queued")
+        self._apply_to_each(request, queryset, deliveries.send_test, _("test event queued"))
 
     def _apply_to_each(self, request: HttpRequest, rows: QuerySet, act: Callable[[Any], Any], done: str) -> None:
         for endpoint in rows:
@@ -95,15 +97,15 @@ class WebhookDeliveryAdmin(OperatorAdmin, ReadOnlyAdmin, EndpointScopedAdmin, Fa
     actions = ["redeliver"]
     inlines = [AttemptInline]
 
-    @display(description="at", ordering="id")
+    @display(description=gettext_lazy("at"), ordering="id")
     def queued_at(self, delivery: WebhookDelivery) -> str:
         return format_time(delivery.created_at)
 
-    @display(description="status", ordering="status", label=DELIVERY_COLOURS)
-    def delivery_status(self, delivery: WebhookDelivery) -> str:
-        return delivery.get_status_display()
+    @display(description=gettext_lazy("status"), ordering="status", label=DELIVERY_COLOURS)
+    def delivery_status(self, delivery: WebhookDelivery) -> tuple[str, str]:
+        return delivery.status, delivery.get_status_display()
 
-    @admin.action(description="Deliver again", permissions=["operate"])
+    @admin.action(description=gettext_lazy("Deliver again"), permissions=["operate"])
     def redeliver(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
         queued = 0
         for delivery in queryset.select_related("endpoint"):
@@ -113,4 +115,8 @@ class WebhookDeliveryAdmin(OperatorAdmin, ReadOnlyAdmin, EndpointScopedAdmin, Fa
             except AppError as exc:
                 self.message_user(request, f"{delivery.pk}: {exc}", messages.ERROR)
         if queued:
-            self.message_user(request, f"Queued {queued} events for delivery.")
+            self.message_user(
+                request,
+                ngettext("Queued %(count)s event for delivery.", "Queued %(count)s events for delivery.", queued)
+                % {"count": queued},
+            )

@@ -7,13 +7,15 @@ is committed share the row of a contact whose key does not change (`FOR NO KEY U
 from uuid import UUID
 
 from django.db.models import Q
+from django.utils.translation import gettext_lazy
 
 from messaging.models import Contact, Conversation, Message
 from whatsapp_agent.errors import Conflict
 
 
 class ContactGone(Conflict):
-    code, detail = "contact_gone", "One of the contacts was merged or deleted, or is being deleted. Look them up again."
+    code = "contact_gone"
+    detail = gettext_lazy("One of the contacts was merged or deleted, or is being deleted. Look them up again.")
 
 
 def lock_contacts(*ids: UUID) -> dict[UUID, Contact]:

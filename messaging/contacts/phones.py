@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 import phonenumbers
+from django.utils.translation import gettext as _
 
 from whatsapp_agent.errors import InvalidInput
 from whatsapp_agent.text.single_line import without_marks
@@ -47,19 +48,19 @@ def parse_phone(text: str, *, field: str = "to") -> str:
         number = phonenumbers.parse(text if has_plus else f"+{text}")
     except phonenumbers.NumberParseException as exc:
         raise InvalidInput(
-            "Invalid phone number. Write it with its country code, like +5511988887777.", field=field
+            _("Invalid phone number. Write it with its country code, like +5511988887777."), field=field
         ) from exc
     if number.extension:
-        raise InvalidInput("WhatsApp has no extensions: leave it out.", field=field)
+        raise InvalidInput(_("WhatsApp has no extensions: leave it out."), field=field)
     phone = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     spellings = [phonenumbers.parse(spelling) for spelling in phone_spellings(phone)]
     if not any(map(_is_possible, spellings)):
-        raise InvalidInput("This phone number has too many or too few digits for its country.", field=field)
+        raise InvalidInput(_("This phone number has too many or too few digits for its country."), field=field)
     if not has_plus and (
         not text[:1].isdecimal() or text.startswith("0") or not any(map(phonenumbers.is_valid_number, spellings))
     ):
         raise InvalidInput(
-            "Is the country code missing? Write the phone number with it, like +5511988887777.", field=field
+            _("Is the country code missing? Write the phone number with it, like +5511988887777."), field=field
         )
     return phone
 

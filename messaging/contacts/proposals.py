@@ -3,6 +3,7 @@
 import structlog
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from messaging.contacts.locks import ContactGone
@@ -19,7 +20,7 @@ Status, Reason = ContactMerge.Status, ContactMerge.Reason
 
 
 class AlreadyDecided(Conflict):
-    code, detail = "already_decided", "This was decided already."
+    code, detail = "already_decided", gettext_lazy("This was decided already.")
 
 
 def join(*, keep: Contact, other: Contact) -> None:

@@ -7,6 +7,8 @@ import structlog
 from django.db import transaction
 from django.db.models import F, Max
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from agent.bridges.addresses import read_address
@@ -29,11 +31,11 @@ COUNTERS = frozenset({"inbound_count", "unread_count", "summary_version"})
 
 
 class NotMerged(Conflict):
-    code, detail = "not_merged", "This merge was taken back already, or never made."
+    code, detail = "not_merged", gettext_lazy("This merge was taken back already, or never made.")
 
 
 class NotTheLatest(Conflict):
-    code, detail = "not_the_latest", "A later merge of this contact has to be taken back first."
+    code, detail = "not_the_latest", gettext_lazy("A later merge of this contact has to be taken back first.")
 
 
 @transaction.atomic
@@ -52,7 +54,7 @@ def unmerge(*, merge: ContactMerge, by: User | None = None) -> Contact:
     if merge.status != Status.MERGED or merge.undo is None:
         raise NotMerged()
     if keep.forget_requested_at is not None:
-        raise Conflict("This contact is being forgotten, and so is what was merged into it.")
+        raise Conflict(_("This contact is being forgotten, and so is what was merged into it."))
     if ContactMerge.objects.filter(contact=keep, status=Status.MERGED, decided_at__gt=merge.decided_at).exists():
         raise NotTheLatest()
     shared = Conversation.objects.filter(contact=keep).first()

@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from messaging.models import Event, webhook_id_of
 from sessions_app.models import WhatsAppSession
@@ -84,7 +85,7 @@ DELETE FROM messaging_event
 
 
 class InvalidCursor(InvalidInput):
-    code, detail = "invalid_cursor", "Invalid cursor."
+    code, detail = "invalid_cursor", gettext_lazy("Invalid cursor.")
 
 
 class CursorExpired(AppError):

@@ -2,6 +2,24 @@
 
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
+RINGING = gettext_noop("ringing")
+CALLS = {  # by status, whether it was video, and whether the contact called
+    ("ended", False, True): gettext_noop("voice call"),
+    ("ended", True, True): gettext_noop("video call"),
+    ("ended", False, False): gettext_noop("voice call that we made"),
+    ("ended", True, False): gettext_noop("video call that we made"),
+    ("missed", False, True): gettext_noop("missed voice call"),
+    ("missed", True, True): gettext_noop("missed video call"),
+    ("missed", False, False): gettext_noop("missed voice call that we made"),
+    ("missed", True, False): gettext_noop("missed video call that we made"),
+    ("rejected", False, True): gettext_noop("declined voice call"),
+    ("rejected", True, True): gettext_noop("declined video call"),
+    ("rejected", False, False): gettext_noop("declined voice call that we made"),
+    ("rejected", True, False): gettext_noop("declined video call that we made"),
+}
+
 
 def location_of(details: dict[str, Any] | None) -> dict[str, Any]:
     """Return `{"name", "address", "latitude", "longitude"}`, as far as given."""
@@ -19,15 +37,13 @@ def call_text(details: dict[str, Any] | None, *, is_inbound: bool = True) -> str
     """Return what became of a call in words: "missed voice call", "video call, 3 min"."""
     call = (details or {}).get("call")
     call = call if isinstance(call, dict) else {}
-    medium = "video call" if call.get("is_video") else "voice call"
-    medium = medium if is_inbound else f"{medium} that we made"
-    match call.get("status"):
-        case "missed":
-            return f"missed {medium}"
-        case "rejected":
-            return f"declined {medium}"
-        case "ringing":
-            return f"{medium}, ringing"
+    status = call.get("status")
+    kind = bool(call.get("is_video")), is_inbound
+    if status in ("missed", "rejected"):
+        return CALLS[status, *kind]
+    medium = CALLS["ended", *kind]
+    if status == "ringing":
+        return f"{medium}, {RINGING}"
     minutes = round((call.get("duration_s") or 0) / 60)
     return f"{medium}, {minutes} min" if minutes else medium
 

@@ -5,6 +5,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from messaging.models import Contact, Fact, Message
@@ -36,12 +37,12 @@ def remember(
     """
     text = " ".join(text.split())
     if not text:
-        raise InvalidInput("There is nothing to remember.")
+        raise InvalidInput(_("There is nothing to remember."))
     if len(text) > MAX_FACT_CHARS:
-        raise InvalidInput(f"A fact has at most {MAX_FACT_CHARS} characters.")
+        raise InvalidInput(_("A fact has at most %(limit)s characters.") % {"limit": MAX_FACT_CHARS})
     lock(f"facts:{contact.pk}")  # concurrent calls must not exceed MAX_FACTS; a turn has its conversation locked by now
     if message is not None and message.conversation.contact_id != contact.pk:
-        raise NotFound("Message not found in this conversation.")
+        raise NotFound(_("Message not found in this conversation."))
     if corrects is not None:
         _facts_with_id(contact=contact, fact_id=corrects.pk).update(forgotten_at=timezone.now())
     known = facts_about(contact)
@@ -49,7 +50,7 @@ def remember(
     if same is not None:
         return same
     if len(known) >= MAX_FACTS:
-        raise Conflict(f"{MAX_FACTS} facts are stored already; forget some first.")
+        raise Conflict(_("%(limit)s facts are stored already; forget some first.") % {"limit": MAX_FACTS})
     return Fact.objects.create(
         contact=contact, text=text, proposed_by=proposed_by, message=message, noted_by=by, corrects=corrects
     )
@@ -68,5 +69,5 @@ def forget_all(*, contact: Contact) -> int:
 def _facts_with_id(*, contact: Contact, fact_id: UUID) -> QuerySet[Fact]:
     rows = Fact.objects.filter(pk=fact_id, contact=contact, forgotten_at=None)
     if not rows.exists():
-        raise NotFound("Fact not found for this contact.")
+        raise NotFound(_("Fact not found for this contact."))
     return rows

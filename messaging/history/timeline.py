@@ -10,9 +10,11 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Concat, Left
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from messaging.history.content import call_text, contact_cards_text, location_text, poll_text
 from messaging.models import Conversation, Message, Turn
+from whatsapp_agent.text.stored import translate_stored
 from whatsapp_agent.text.truncate import truncate
 
 MAX_EXCERPT_CHARS = 4000  # of one message; its own page shows the rest
@@ -109,23 +111,29 @@ def describe_content(message: Message) -> str:
         case Message.Kind.TEXT:
             return ""
         case Message.Kind.LOCATION:
-            return ", ".join(filter(None, ["Location", location_text(details)]))
+            return ", ".join(filter(None, [_("Location"), location_text(details)]))
         case Message.Kind.CONTACT:
-            return f"Contact: {contact_cards_text(details)}"
+            return _("Contact") + f": {contact_cards_text(details)}"
         case Message.Kind.CALL:
-            words = call_text(details, is_inbound=message.direction == Message.Direction.INBOUND)
-            return words[:1].upper() + words[1:]
+            text = call_text(details, is_inbound=message.direction == Message.Direction.INBOUND)
+            text = ", ".join(map(_, text.split(", ")))  # "voice call, 3 min"
+            return text[:1].upper() + text[1:]
         case Message.Kind.REACTION:
-            return f"Reacted with {details['emoji']}" if details.get("emoji") else "Took a reaction back"
+            if emoji := details.get("emoji"):
+                return _("Reacted with %(emoji)s") % {"emoji": emoji}
+            return _("Took a reaction back")
         case Message.Kind.UNKNOWN if "album" in details:
-            return "Album"
+            return _("Album")
         case Message.Kind.UNKNOWN if poll := poll_text(details):
-            return f"Poll: {poll}"
+            return _("Poll") + f": {poll}"
     media = getattr(message, "media", None)
     content = ": ".join(filter(None, [message.get_kind_display(), media.filename if media else ""]))
     excerpt = " ".join((getattr(message, "media_excerpt", None) or "").split())
     return " - ".join(
-        filter(None, [content, truncate(excerpt, MAX_MEDIA_EXCERPT_CHARS - 1), media.error if media else ""])
+        filter(
+            None,
+            [content, truncate(excerpt, MAX_MEDIA_EXCERPT_CHARS - 1), translate_stored(media.error) if media else ""],
+        )
     )
 
 

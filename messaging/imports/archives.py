@@ -9,6 +9,8 @@ from typing import IO
 from zipfile import BadZipFile, ZipFile, ZipInfo, is_zipfile
 from zlib import error as ZlibError
 
+from django.utils.translation import gettext as _
+
 from messaging.imports.parsing import HEAD, decode_lines
 from whatsapp_agent.errors import InvalidInput
 
@@ -18,8 +20,6 @@ MAX_MEMBERS = 200_000
 MAX_RATIO = 200  # texts shrink to a tenth, photos hardly; a bomb to a thousandth
 ALLOWED_BESIDE_RATIO = 1024 * 1024
 LINES_LOOKED_AT = 200
-TOO_LARGE = "The chat is too large: without its files it may have {} MB."
-NOT_WHOLE = "The archive is damaged or not whole: {}. Export the chat again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ def open_export(file: IO[bytes], *, max_chat_bytes: int = MAX_CHAT_BYTES) -> Ite
     file.seek(0)
     if not is_zipfile(file):
         if beginning.startswith(b"PK"):
-            raise InvalidInput(NOT_WHOLE.format("its list of files is missing"))
+            raise InvalidInput(_not_whole(_("its list of files is missing")))
         file.seek(0)
         text = file.read(max_chat_bytes + 1)
         if len(text) > max_chat_bytes:
-            raise InvalidInput(TOO_LARGE.format(max_chat_bytes // 2**20))
+            raise InvalidInput(_too_large(max_chat_bytes))
         yield Export(text, {}, None)
         return
     file.seek(0)
@@ -56,14 +56,22 @@ def open_export(file: IO[bytes], *, max_chat_bytes: int = MAX_CHAT_BYTES) -> Ite
         with ZipFile(file) as archive:
             members = _checked(archive)
             if damaged := archive.testzip():
-                raise InvalidInput(NOT_WHOLE.format(damaged))
+                raise InvalidInput(_not_whole(damaged))
             chat = _find_chat(archive, members)
             if chat.file_size > max_chat_bytes:
-                raise InvalidInput(TOO_LARGE.format(max_chat_bytes // 2**20))
+                raise InvalidInput(_too_large(max_chat_bytes))
             files = {PurePosixPath(each.filename).name: each for each in members if each is not chat}
             yield Export(archive.read(chat), files, archive)
     except (BadZipFile, ZlibError, EOFError, NotImplementedError, RuntimeError) as exc:
-        raise InvalidInput(NOT_WHOLE.format(exc)) from exc
+        raise InvalidInput(_not_whole(exc)) from exc
+
+
+def _too_large(max_bytes: int) -> str:
+    return _("The chat is too large: without its files it may have %(limit)s MB.") % {"limit": max_bytes // 2**20}
+
+
+def _not_whole(reason: object) -> str:
+    return _("The archive is damaged or not whole: %(reason)s. Export the chat again.") % {"reason": reason}
 
 
 def _checked(archive: ZipFile) -> list[ZipInfo]:
@@ -71,15 +79,20 @@ def _checked(archive: ZipFile) -> list[ZipInfo]:
     for each in members:
         name = PurePosixPath(each.orig_filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or "\0" in each.orig_filename or ":" in name.parts[0]:
-            raise InvalidInput(f"The archive is refused: {each.orig_filename!r} leads out of its folder.")
+            raise InvalidInput(
+                _("The archive is refused: %(orig_filename)r leads out of its folder.")
+                % {"orig_filename": each.orig_filename}
+            )
         if stat.S_ISLNK(each.external_attr >> 16):
-            raise InvalidInput(f"The archive is refused: {each.filename!r} is a link.")
+            raise InvalidInput(_("The archive is refused: %(filename)r is a link.") % {"filename": each.filename})
         if each.flag_bits & 0x1:
-            raise InvalidInput("The archive is encrypted: unpack it and import the chat's .txt.")
+            raise InvalidInput(_("The archive is encrypted: unpack it and import the chat's .txt."))
         if each.file_size > MAX_RATIO * each.compress_size + ALLOWED_BESIDE_RATIO:
-            raise InvalidInput(f"The archive is refused: {each.filename!r} would become too large.")
+            raise InvalidInput(
+                _("The archive is refused: %(filename)r would become too large.") % {"filename": each.filename}
+            )
     if len(members) > MAX_MEMBERS or sum(each.file_size for each in members) > MAX_TOTAL_BYTES:
-        raise InvalidInput("The archive is refused: it would become too large.")
+        raise InvalidInput(_("The archive is refused: it would become too large."))
     return [each for each in members if not each.filename.startswith("__MACOSX/")]
 
 
@@ -91,7 +104,7 @@ def _find_chat(archive: ZipFile, members: list[ZipInfo]) -> ZipInfo:
     counts = {each.filename: _heads_in(archive, each) for each in texts}
     best = max(texts, key=lambda each: counts[each.filename], default=None)
     if best is None or not counts[best.filename]:
-        raise InvalidInput("The archive holds no exported chat: none of its .txt files begins lines with dates.")
+        raise InvalidInput(_("The archive holds no exported chat: none of its .txt files begins lines with dates."))
     return best
 
 

@@ -18,6 +18,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from agent.bridges.events import Kind
 from messaging.imports import phrases
 from messaging.imports.phrases import plain, without_marks
@@ -112,7 +114,7 @@ def parse_chat(lines: Iterable[tuple[str, str]], *, date_order: str = "") -> Cha
         elif without_marks(line).strip():
             unreadable.append(Unreadable(number, "it stands before the first message"))
     if not raws:
-        raise InvalidInput("This is no exported chat: it has no line that begins with a date and a time.")
+        raise InvalidInput(_("This is no exported chat: it has no line that begins with a date and a time."))
     order, is_sure = (date_order, True) if date_order else _date_order(raws)
     entries = []
     for raw in raws:
@@ -122,7 +124,9 @@ def parse_chat(lines: Iterable[tuple[str, str]], *, date_order: str = "") -> Cha
         else:
             entries.append(_entry(raw, at))
     if not entries:
-        raise InvalidInput(f"No date of this chat exists when it is read as {order}. Give --date-order.")
+        raise InvalidInput(
+            _("No date of this chat exists when it is read as %(order)s. Give --date-order.") % {"order": order}
+        )
     return Chat(entries, sorted(unreadable, key=lambda each: each.line), order, is_sure)
 
 

@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from uuid_utils.compat import uuid7
 
 from agent.bridges.events import Kind
@@ -85,7 +86,10 @@ def own_name(chat: Chat, *, me: str, session: WhatsAppSession, contact: Contact 
     if me:
         found = [name for name in authors if name.casefold() == me.strip().casefold()]
         if not found and len(authors) > 1:
-            raise InvalidInput(f"{me!r} has written nothing. Authors: {', '.join(authors[:10])}.", field="me")
+            raise InvalidInput(
+                _("%(me)r has written nothing. Authors: %(authors)s.") % {"me": me, "authors": ", ".join(authors[:10])},
+                field="me",
+            )
         return found[0] if found else me
     ours = {session.display_name.casefold(), _digits(session.phone)} - {""}
     theirs = (
@@ -98,7 +102,8 @@ def own_name(chat: Chat, *, me: str, session: WhatsAppSession, contact: Contact 
     if len(authors) == 2 and len(others) == 1:
         return next(name for name in authors if name not in others)
     raise InvalidInput(
-        f"Say who of the authors is this number: {', '.join(authors[:10])} (--me NAME; in the API the field me).",
+        _("Say who of the authors is this number: %(authors)s (--me NAME; in the API the field me).")
+        % {"authors": ", ".join(authors[:10])},
         field="me",
     )
 
@@ -113,7 +118,8 @@ def check_authors(chat: Chat, *, me: str, is_group: bool) -> None:
     others = [name for name in chat.authors if name != me]
     if len(others) > 1 and not is_group:
         raise InvalidInput(
-            f"This is a group's chat ({', '.join(others[:10])}). Give the id of the group's contact, not a phone.",
+            _("This is a group's chat (%(authors)s). Give the id of the group's contact, not a phone.")
+            % {"authors": ", ".join(others[:10])},
             field="contact",
         )
 
@@ -153,7 +159,7 @@ def _one_import(conversation: Conversation | None) -> Iterator[None]:
         with lock.cursor() as cursor:
             cursor.execute(ONE_IMPORT, [name])
             if not cursor.fetchone()[0]:
-                raise Conflict("Another import into this conversation is running.")
+                raise Conflict(_("Another import into this conversation is running."))
         yield
         with lock.cursor() as cursor:
             cursor.execute(END_IMPORT, [name])

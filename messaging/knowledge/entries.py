@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from messaging.media import sandbox
@@ -86,7 +87,7 @@ def read_document(content: IO[bytes], *, name: str, size_bytes: int) -> str:
     file = take(content, name=name, size_bytes=size_bytes)
     format = FORMATS.get(file.mime_type)
     if format is None:
-        raise InvalidInput("Only PDF, DOCX, XLSX and text files can be read.", field="file")
+        raise InvalidInput(_("Only PDF, DOCX, XLSX and text files can be read."), field="file")
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(content, copy)
         copy.seek(0)
@@ -104,9 +105,12 @@ def title_of_file(name: str) -> str:
 def _valid_title(title: str) -> str:
     title = storable(title).strip()
     if not title:
-        raise InvalidInput("This field may not be blank.", field="title")
+        raise InvalidInput(_("This field may not be blank."), field="title")
     if len(title) > MAX_TITLE_LENGTH:
-        raise InvalidInput(f"A title may have {MAX_TITLE_LENGTH} characters.", field="title")
+        raise InvalidInput(
+            _("A title may have %(limit)s characters.") % {"limit": MAX_TITLE_LENGTH},
+            field="title",
+        )
     if error := single_line_error(title):
         raise InvalidInput(error, field="title")
     return title
@@ -115,9 +119,9 @@ def _valid_title(title: str) -> str:
 def _valid_text(text: str) -> str:
     text = storable(text).replace("\r\n", "\n").strip()
     if not text:
-        raise InvalidInput("This field may not be blank.", field="text")
+        raise InvalidInput(_("This field may not be blank."), field="text")
     if len(text) > MAX_TEXT_LENGTH:
-        raise InvalidInput(f"A text may have {MAX_TEXT_LENGTH} characters.", field="text")
+        raise InvalidInput(_("A text may have %(limit)s characters.") % {"limit": MAX_TEXT_LENGTH}, field="text")
     return text
 
 
@@ -126,7 +130,10 @@ def _index(knowledge: Knowledge) -> None:
     KnowledgePart.objects.filter(knowledge=knowledge).delete()
     texts = split_text(knowledge.text, limit=PART_LENGTH) if knowledge.is_enabled else []
     if len(texts) + KnowledgePart.objects.filter(agent_profile_id=knowledge.agent_profile_id).count() > MAX_PARTS:
-        raise Conflict(f"All texts of a profile together may have about {MAX_PARTS * PART_LENGTH:,} characters.")
+        raise Conflict(
+            _("All texts of a profile together may have about %(limit)s characters.")
+            % {"limit": format(MAX_PARTS * PART_LENGTH, ",")}
+        )
     words = [list(dict.fromkeys(split_words(f"{knowledge.title}\n{text}", limit=MAX_WORDS))) for text in texts]
     forms = forms_of({word for each in words for word in each})
     with connection.cursor() as cursor:

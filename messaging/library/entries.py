@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from agent.bridges.events import Kind
@@ -47,7 +48,7 @@ def add_file(
             profiles.lock_profiles()
             count = LibraryFile.objects.filter(agent_profile=agent_profile).count()
             if count >= MAX_FILES:
-                raise Conflict(f"A profile may have {MAX_FILES} files.")
+                raise Conflict(_("A profile may have %(limit)s files.") % {"limit": MAX_FILES})
             _save(row)
             agent_profile.refresh_from_db(fields=["tools"])
             if not count and TOOL not in agent_profile.tools:
@@ -128,15 +129,15 @@ def _save(row: LibraryFile) -> None:
         with transaction.atomic():
             row.save()
     except IntegrityError as exc:
-        raise Conflict("A file of this profile has this name already.", field="name") from exc
+        raise Conflict(_("A file of this profile has this name already."), field="name") from exc
 
 
 def _valid_name(name: str) -> str:
     name = " ".join(storable(name).split())
     if not name:
-        raise InvalidInput("This field may not be blank.", field="name")
+        raise InvalidInput(_("This field may not be blank."), field="name")
     if len(name) > MAX_NAME_LENGTH:
-        raise InvalidInput(f"A name may have {MAX_NAME_LENGTH} characters.", field="name")
+        raise InvalidInput(_("A name may have %(limit)s characters.") % {"limit": MAX_NAME_LENGTH}, field="name")
     if error := single_line_error(name):
         raise InvalidInput(error, field="name")
     return name
@@ -145,5 +146,8 @@ def _valid_name(name: str) -> str:
 def _valid_description(description: str) -> str:
     description = " ".join(storable(description).split())
     if len(description) > MAX_DESCRIPTION_LENGTH:
-        raise InvalidInput(f"A description may have {MAX_DESCRIPTION_LENGTH} characters.", field="description")
+        raise InvalidInput(
+            _("A description may have %(limit)s characters.") % {"limit": MAX_DESCRIPTION_LENGTH},
+            field="description",
+        )
     return description

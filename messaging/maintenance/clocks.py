@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection, models
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from messaging.models import Conversation, Message, WebhookDelivery, WebhookEndpoint
 from sessions_app.bridge_clocks import saved_offset_s
@@ -80,5 +81,7 @@ def report_stale_messages() -> None:
         )
         Conversation.objects.filter(pk__in=stale.values("conversation")).ask_for_attention(
             Conversation.Attention.CLOCK,
-            note="A message seemed old and was not answered. The bridge's clock differs from ours: run doctor.",
+            note=gettext_noop(
+                "A message seemed old and was not answered. The bridge's clock differs from ours: run doctor."
+            ),
         )

@@ -7,23 +7,27 @@ from uuid import UUID
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from messaging.models import Conversation, Message, Turn
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import NotFound
+from whatsapp_agent.text.stored import translate_stored
 
 Status = Message.Status
 MAX_FOUND = 20
 
 # The rules of `messaging.inbound`, as sentences.
 UNANSWERED = {
-    "history": "It came with a history sync, or was imported: the past is not answered.",
-    "stale": "It was older than the profile's max_answer_age_s ({profile.max_answer_age_s} s).",
-    "kind": "Its kind ({message.kind}) is nothing that the agent answers.",
-    "group": "It was written in a group, and the session's group_policy ({session.group_policy}) left it out.",
-    "policy": "The contact was blocked, the session ended, or its access_policy ({session.access_policy}) left the "
-    "contact out.",
-    "person": "A person answered it.",
+    "history": gettext_lazy("It came with a history sync, or was imported: the past is not answered."),
+    "stale": gettext_lazy("It was older than the profile's max_answer_age_s (%(max_age_s)s s)."),
+    "kind": gettext_lazy("Its kind (%(kind)s) is nothing that the agent answers."),
+    "group": gettext_lazy("It was written in a group, and the session's group_policy (%(group_policy)s) left it out."),
+    "policy": gettext_lazy(
+        "The contact was blocked, the session ended, or its access_policy (%(access_policy)s) left the contact out."
+    ),
+    "person": gettext_lazy("A person answered it."),
 }
 
 
@@ -35,7 +39,7 @@ def find_messages(text: str) -> list[Message]:
     related = ("conversation__contact", "session__agent_profile", "session__bridge", "turn__agent_profile")
     found = list(Message.objects.filter(wanted).select_related(*related).order_by("-said_at", "-id")[:MAX_FOUND])
     if not found:
-        raise NotFound("There is no message with this id. Give our id, or the bridge's id of the message.")
+        raise NotFound(_("There is no message with this id. Give our id, or the bridge's id of the message."))
     return found
 
 
@@ -88,88 +92,137 @@ def _turn(turn: Turn) -> dict[str, Any]:
 def _inbound(message: Message) -> Iterator[str]:
     session, conversation = message.session, message.conversation
     if message.unanswered:
-        rule = UNANSWERED[message.unanswered]
-        yield rule.format(message=message, session=session, profile=session.agent_profile)
+        yield str(UNANSWERED[message.unanswered]) % {
+            "max_age_s": session.agent_profile.max_answer_age_s,
+            "kind": message.get_kind_display(),
+            "group_policy": session.get_group_policy_display(),
+            "access_policy": session.get_access_policy_display(),
+        }
     if message.revoked_at:
-        yield f"Its author deleted it at {message.revoked_at:%F %T} UTC: deleted messages are not answered."
+        yield _("Its author deleted it at %(revoked_at)s UTC: deleted messages are not answered.") % {
+            "revoked_at": f"{message.revoked_at:%F %T}"
+        }
     if message.turn is not None:
         yield from _outcome(message.turn)
     elif message.status == Status.RECEIVED:
         yield from _waiting(conversation)
     elif not message.unanswered:
-        yield "It was handled without a turn: a person had control of the conversation."
+        yield _("It was handled without a turn: a person had control of the conversation.")
 
 
 def _outcome(turn: Turn) -> Iterator[str]:
-    why = f": {turn.reason}" if turn.reason else ""
+    why = f": {translate_stored(turn.reason)}" if turn.reason else ""
     match turn.outcome:
         case Turn.Outcome.ANSWERED:
-            yield f"The agent answered it in a turn of {turn.steps} steps and {turn.tries} tries{why}."
+            yield _("The agent answered it in a turn of %(steps)s steps and %(tries)s tries%(why)s.") % {
+                "steps": turn.steps,
+                "tries": turn.tries,
+                "why": why,
+            }
         case Turn.Outcome.COMMAND:
-            yield f"It was a command, and the command's result was the answer{why}."
+            yield _("It was a command, and the command's result was the answer%(why)s.") % {"why": why}
         case Turn.Outcome.IGNORED:
-            yield f"The turn ignored it{why or ', without a reason'}."
+            yield _("The turn ignored it%(why)s.") % {"why": why or _(", without a reason")}
         case _:
-            yield f"The turn failed{why}. Run it again: manage.py requeue, or Run again in the admin."
+            yield _("The turn failed%(why)s. Run it again: manage.py requeue, or Run again in the admin.") % {
+                "why": why
+            }
 
 
 def _waiting(conversation: Conversation) -> Iterator[str]:
     now = timezone.now()
     if conversation.control != Conversation.Control.AGENT:
-        until = f" until {conversation.control_until:%F %T} UTC" if conversation.control_until else ""
-        reason = f" ({conversation.control_reason})" if conversation.control_reason else ""
-        yield f"It waits: control of the conversation is {conversation.control}{until}{reason}."
+        until = ""
+        if conversation.control_until:
+            until = _(" until %(time)s UTC") % {"time": f"{conversation.control_until:%F %T}"}
+        reason = f" ({translate_stored(conversation.control_reason)})" if conversation.control_reason else ""
+        yield _("It waits: control of the conversation is %(control)s%(until)s%(reason)s.") % {
+            "control": _inside(conversation.get_control_display()),
+            "until": until,
+            "reason": reason,
+        }
         return
     if conversation.lease_expires_at and conversation.lease_expires_at > now:
-        yield f"A worker is answering it; its lease lasts until {conversation.lease_expires_at:%F %T} UTC."
+        yield _("A worker is answering it; its lease lasts until %(lease_expires_at)s UTC.") % {
+            "lease_expires_at": f"{conversation.lease_expires_at:%F %T}"
+        }
     elif conversation.retry_at and conversation.retry_at > now:
-        yield f"{conversation.tries} tries failed; the next one is at {conversation.retry_at:%F %T} UTC."
+        yield _("%(tries)s tries failed; the next one is at %(retry_at)s UTC.") % {
+            "tries": conversation.tries,
+            "retry_at": f"{conversation.retry_at:%F %T}",
+        }
     elif conversation.due_at is None:
-        yield "It waits, and the conversation is not due: release the conversation, or write again."
+        yield _("It waits, and the conversation is not due: release the conversation, or write again.")
     elif conversation.due_at > now:
-        yield f"It waits for more messages until {conversation.due_at:%F %T} UTC (debounce_s of the profile)."
+        yield _("It waits for more messages until %(due_at)s UTC (debounce_s of the profile).") % {
+            "due_at": f"{conversation.due_at:%F %T}"
+        }
     else:
         late_s = (now - conversation.due_at).total_seconds()
-        yield f"It is due since {late_s:.0f} s: no worker took it. Is the engine running? See manage.py doctor."
+        yield _("It is due since %(late_s)s s: no worker took it. Is the engine running? See manage.py doctor.") % {
+            "late_s": f"{late_s:.0f}"
+        }
 
 
 def _outbound(message: Message) -> Iterator[str]:
-    written_by = "It was written by the agent" if message.author == "agent" else f"Its author is {message.author}"
-    yield f"{written_by}."
+    if message.author == Message.Author.AGENT:
+        yield _("It was written by the agent.")
+    else:
+        yield _("Its author: %(author)s.") % {"author": message.get_author_display()}
     if message.error_code or message.error:
-        yield f"Its last error: {message.error_code} {message.error}".rstrip()
+        error = f"{message.error_code} {translate_stored(message.error)}".strip()
+        yield _("Its last error: %(error)s") % {"error": error}
     match message.status:
         case Status.QUEUED:
             yield from _queued(message)
         case Status.SENDING:
-            yield f"The bridge was asked at {message.sending_at:%F %T} UTC, and its answer is awaited."
+            yield _("The bridge was asked at %(sending_at)s UTC, and its answer is awaited.") % {
+                "sending_at": f"{message.sending_at:%F %T}"
+            }
         case Status.UNCONFIRMED:
-            yield "It may have been sent. Its echo, a receipt or a person settles it; look on the phone."
+            yield _("It may have been sent. Its echo or a person settles it; look on the phone.")
         case Status.FAILED:
-            yield "It was not sent. Send it again: manage.py requeue, or Send again in the admin."
+            yield _("It was not sent. Send it again: manage.py requeue, or Send again in the admin.")
         case Status.CANCELLED:
-            yield "It was cancelled and will not be sent."
+            yield _("It was cancelled and will not be sent.")
         case _:
-            times = {"sent": message.sent_at, "delivered": message.delivered_at, "read": message.read_at}
-            yield ", ".join(f"{name} at {at:%F %T} UTC" for name, at in times.items() if at).capitalize() + "."
+            times = {_("sent"): message.sent_at, _("delivered"): message.delivered_at, _("read"): message.read_at}
+            known = [
+                _("%(event)s at %(time)s UTC") % {"event": event, "time": f"{at:%F %T}"}
+                for event, at in times.items()
+                if at
+            ]
+            yield ", ".join(known).capitalize() + "."
+
+
+def _inside(label: str) -> str:
+    """Return a label as it is written inside a sentence."""
+    return label[:1].lower() + label[1:]
 
 
 def _queued(message: Message) -> Iterator[str]:
     now, session = timezone.now(), message.session
     if session.ended_at or session.status != WhatsAppSession.Status.CONNECTED:
-        yield f"It waits: the session is {'ended' if session.ended_at else session.status}."
+        yield _("It waits: the session is %(status)s.") % {
+            "status": _("ended") if session.ended_at else _inside(session.get_status_display())
+        }
     earlier = Message.objects.filter(
         conversation=message.conversation_id,
         status__in=[Status.QUEUED, Status.SENDING],
         created_at__lt=message.created_at,
     ).count()
     if earlier:
-        yield f"It waits behind {earlier} earlier messages of the conversation."
+        yield _("It waits behind %(earlier)s earlier messages of the conversation.") % {"earlier": earlier}
     if message.conversation.held_messages.exists():
-        yield "It waits: a message of our own number came while a send was under way, and must be settled first."
+        yield _("It waits: a message of our own number came while a send was under way, and must be settled first.")
     if message.next_try_at and message.next_try_at > now:
-        yield f"Its next try is at {message.next_try_at:%F %T} UTC, after {message.tries} tries."
+        yield _("Its next try is at %(next_try_at)s UTC, after %(tries)s tries.") % {
+            "next_try_at": f"{message.next_try_at:%F %T}",
+            "tries": message.tries,
+        }
     if session.next_send_at and session.next_send_at > now:
-        yield f"The session's pace allows the next send at {session.next_send_at:%F %T} UTC."
+        yield _("The session's pace allows the next send at %(next_send_at)s UTC.") % {
+            "next_send_at": f"{session.next_send_at:%F %T}"
+        }
     if message.control_epoch is not None and message.control_epoch != message.conversation.control_epoch:
-        yield "A person took over after it was written: it will be cancelled."
+        yield _("A person took over after it was written: it will be cancelled.")

@@ -15,6 +15,7 @@ from django.core.files.base import File
 from django.db import InterfaceError, OperationalError
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from agent.bridges.base import Capability, MessageRef
 from agent.bridges.events import MediaRef
@@ -95,7 +96,7 @@ def process(media_id: UUID) -> None:
         return
     media = Media.objects.select_related("message__session__bridge", "message__conversation").get(pk=media_id)
     if media.tries > settings.MEDIA_MAX_TRIES:  # each try ended with the process
-        _fail(media, code="interrupted", error="It was begun too often without coming to an end.")
+        _fail(media, code="interrupted", error=gettext_noop("It was begun too often without coming to an end."))
         return
     try:
         if media.status == Media.Status.WAITING and not _fetch(media):
@@ -112,7 +113,7 @@ def process(media_id: UUID) -> None:
         raise
     except Exception:  # a bug here or in a library: the turn must not wait for a file that nobody works on
         log.exception("media_not_processed", media=str(media.pk))
-        _fail(media, code="internal", error="It could not be opened because of an error in this program.")
+        _fail(media, code="internal", error=gettext_noop("It could not be opened because of an error in this program."))
 
 
 def _fetch(media: Media) -> bool:
@@ -149,7 +150,7 @@ def _store(media: Media, content: IO[bytes], *, name: str, claimed: str) -> bool
     content.seek(0)
     mime_type = _detect(head, name=name, claimed=media.mime_type or claimed)
     if size_bytes > settings.MEDIA_MAX_BYTES:
-        raise FetchFailed("The file is too large.", code=TOO_LARGE)
+        raise FetchFailed(gettext_noop("The file is too large."), code=TOO_LARGE)
     name = safe_name(name, mime_type=mime_type)
     media.file.save(name, File(content), save=False)
     stored = Media.objects.filter(pk=media.pk, status=Media.Status.WAITING)
@@ -174,17 +175,19 @@ def _store(media: Media, content: IO[bytes], *, name: str, claimed: str) -> bool
 def _detect(head: bytes, *, name: str, claimed: str) -> str:
     """Return the type that the bytes have. Raises FetchFailed if it is none that may be stored."""
     if not head:
-        raise FetchFailed("The file is empty.", code="empty", is_final=False)
+        raise FetchFailed(gettext_noop("The file is empty."), code="empty", is_final=False)
     claimed = claimed.partition(";")[0].strip().lower()
     if is_page(head) and claimed not in {"text/html", "application/xhtml+xml", "image/svg+xml"}:
-        raise FetchFailed("A web page came instead of the file.", code="not_a_file", is_final=False)
+        raise FetchFailed(gettext_noop("A web page came instead of the file."), code="not_a_file", is_final=False)
     name = clean_name(name) or f"file{EXTENSIONS.get(claimed, ('',))[0]}"
     mime_type = None if runs_code(head, name=name) else detect(head, name=name)
     if mime_type is None:
-        reason = "It is a program or a web page, or its content does not match its name; it is not stored."
+        reason = gettext_noop(
+            "It is a program or a web page, or its content does not match its name; it is not stored."
+        )
         raise FetchFailed(reason, code="unsupported_file")
     if not any(fnmatch(mime_type, pattern.strip().lower()) for pattern in settings.MEDIA_TYPES):
-        raise FetchFailed("Files of this type are not stored here.", code="type_not_allowed")
+        raise FetchFailed(gettext_noop("Files of this type are not stored here."), code="type_not_allowed")
     return mime_type
 
 

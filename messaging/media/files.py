@@ -17,6 +17,8 @@ from django.core.files.storage import default_storage
 from django.core.signing import BadSignature, TimestampSigner
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from agent.bridges.base import OutgoingFile
 from agent.bridges.events import Kind
@@ -40,7 +42,7 @@ class UnsupportedFile(AppError):
 
 
 class FileTooLarge(AppError):
-    status, code, detail = 413, "too_large", "The file is too large."
+    status, code, detail = 413, "too_large", gettext_lazy("The file is too large.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,12 @@ def take(content: IO[bytes], *, name: str, size_bytes: int) -> NewFile:
     Raises FileTooLarge, UnsupportedFile or InvalidInput.
     """
     if size_bytes > settings.MEDIA_MAX_BYTES:
-        raise FileTooLarge(f"A file may have {settings.MEDIA_MAX_BYTES} bytes.", field="file")
+        raise FileTooLarge(
+            _("A file may have %(limit)s bytes.") % {"limit": settings.MEDIA_MAX_BYTES},
+            field="file",
+        )
     if not size_bytes:
-        raise InvalidInput("The file is empty.", field="file")
+        raise InvalidInput(_("The file is empty."), field="file")
     head = content.read(HEAD_BYTES)
     content.seek(0)
     mime_type = detect(head, name=clean_name(name))

@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 from unfold.decorators import display
 
@@ -38,14 +40,16 @@ class PersonPages:
         fields = super().get_fields(request, obj)  # type: ignore[misc]
         return [*fields, "personal_data"] if is_administrator(request) else fields
 
-    @display(description="personal data")
+    @display(description=gettext_lazy("personal data"))
     def personal_data(self, contact: Contact) -> str:
         if contact.forget_requested_at:
-            return "is being deleted"
+            return _("is being deleted")
         return format_html(
-            '<a href="{}">Export everything</a> · <a href="{}">Forget this person</a>',
+            '<a href="{}">{}</a> · <a href="{}">{}</a>',
             reverse("admin:contact-export", args=[contact.pk]),
+            _("Export everything"),
             reverse("admin:contact-forget", args=[contact.pk]),
+            _("Forget this person"),
         )
 
     def export_view(self: Any, request: HttpRequest, object_id: UUID) -> Any:
@@ -61,14 +65,14 @@ class PersonPages:
             except AppError as exc:
                 self.message_user(request, str(exc), messages.ERROR)
             else:
-                self.message_user(request, "The person is being forgotten. A long history takes minutes.")
+                self.message_user(request, _("The person is being forgotten. A long history takes minutes."))
             return HttpResponseRedirect(reverse("admin:messaging_contact_changelist"))
         count = Message.objects.filter(conversation__contact=contact)[:10000].count()
         context = {
             **self.admin_site.each_context(request),
-            "title": "Forget this person",
+            "title": _("Forget this person"),
             "contact": contact,
-            "count": f"{count:,}" if count < 10000 else "10,000 or more",
+            "count": f"{count:,}" if count < 10000 else _("10,000 or more"),
         }
         return render(request, "messaging/forget.html", context)
 

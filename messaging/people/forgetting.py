@@ -18,6 +18,7 @@ from django.core.files.storage import default_storage
 from django.db import connection, models, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.idempotency import forget_answers
 from messaging import control
@@ -92,7 +93,7 @@ def _lock(contact: Contact) -> Iterator[bool]:
 
 def _forget(contact: Contact) -> Iterator[Receipt]:
     forgetting = _Forgetting(contact)
-    for _ in forgetting.run():
+    for _step in forgetting.run():
         yield forgetting.receipt
     forgetting.receipt.forgotten_at = timezone.now()
     yield forgetting.receipt
@@ -288,7 +289,7 @@ def request_forgetting(*, contact: Contact) -> None:
     if found.filter(forget_requested_at=None).update(forget_requested_at=timezone.now()) or found.exists():
         return
     if ContactMerge.objects.filter(merged_id=contact.pk, status=ContactMerge.Status.MERGED).exists():
-        raise Conflict("This contact was merged into another one meanwhile. Forget that one.")
+        raise Conflict(_("This contact was merged into another one meanwhile. Forget that one."))
 
 
 @periodic(every_s=5, may_block=True)

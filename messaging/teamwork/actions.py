@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import Role, User
 from messaging.control import ConversationGone
@@ -36,7 +37,7 @@ def colleagues(conversation: Conversation) -> list[User]:
 def assign(*, conversation: Conversation, to: User | None) -> None:
     """Give the conversation to a colleague, or back to everyone. Raises InvalidInput for someone who may not."""
     if to is not None and (to.role < Role.OPERATOR or to not in colleagues(conversation)):
-        raise InvalidInput("This person may not answer in this conversation.", field="user")
+        raise InvalidInput(_("This person may not answer in this conversation."), field="user")
     _update(conversation, assigned_to=to, assigned_at=timezone.now() if to else None)
 
 
@@ -44,10 +45,13 @@ def set_labels(*, conversation: Conversation, labels: Sequence[str]) -> None:
     """Replace the labels. Raises InvalidInput."""
     wanted = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
     if len(wanted) > MAX_LABELS:
-        raise InvalidInput(f"A conversation may have {MAX_LABELS} labels.", field="labels")
+        raise InvalidInput(_("A conversation may have %(limit)s labels.") % {"limit": MAX_LABELS}, field="labels")
     for label in wanted:
         if len(label) > MAX_LABEL_LENGTH:
-            raise InvalidInput(f"A label may have {MAX_LABEL_LENGTH} characters.", field="labels")
+            raise InvalidInput(
+                _("A label may have %(limit)s characters.") % {"limit": MAX_LABEL_LENGTH},
+                field="labels",
+            )
         if error := single_line_error(label):
             raise InvalidInput(error, field="labels")
     _update(conversation, labels=wanted)
@@ -57,9 +61,9 @@ def add_note(*, conversation: Conversation, by: User, text: str, is_shown_to_mod
     """Store a note for colleagues. It is never sent; the model is given it only if ticked. Raises InvalidInput."""
     text = storable(text).strip()
     if not text:
-        raise InvalidInput("The note is empty.", field="text")
+        raise InvalidInput(_("The note is empty."), field="text")
     if len(text) > MAX_NOTE_LENGTH:
-        raise InvalidInput(f"A note may have {MAX_NOTE_LENGTH} characters.", field="text")
+        raise InvalidInput(_("A note may have %(limit)s characters.") % {"limit": MAX_NOTE_LENGTH}, field="text")
     return Note.objects.create(conversation=conversation, author=by, text=text, is_shown_to_model=is_shown_to_model)
 
 
@@ -79,7 +83,7 @@ def show_note_to_model(*, note: Note, is_shown: bool) -> Note:
 def snooze(*, conversation: Conversation, until: datetime) -> None:
     """Put the conversation aside until a time, or until the contact writes. Raises InvalidInput."""
     if until <= timezone.now():
-        raise InvalidInput("Must be in the future.", field="until")
+        raise InvalidInput(_("Must be in the future."), field="until")
     _update(conversation, snoozed_until=until, done_at=None, done_reason="")
 
 
@@ -89,7 +93,10 @@ def finish(*, conversation: Conversation, reason: str = "") -> None:
     if error := single_line_error(reason):
         raise InvalidInput(error, field="reason")
     if len(reason) > MAX_REASON_LENGTH:
-        raise InvalidInput(f"A reason may have {MAX_REASON_LENGTH} characters.", field="reason")
+        raise InvalidInput(
+            _("A reason may have %(limit)s characters.") % {"limit": MAX_REASON_LENGTH},
+            field="reason",
+        )
     _update(
         conversation, done_at=timezone.now(), done_reason=reason, snoozed_until=None, unread_count=0, **NO_ATTENTION
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Lower
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from messaging.models import SHORTCUT_PATTERN, Contact, Conversation, SavedReply
@@ -76,24 +77,27 @@ def may_change(user: User, reply: SavedReply) -> bool:
 def _check_access(by: User, session_ids: Iterable[UUID | None]) -> None:
     for session_id in session_ids:
         if session_id is None and not by.sees_everything:
-            raise Forbidden("Only administrators change replies for all numbers. Choose a number.")
+            raise Forbidden(_("Only administrators change replies for all numbers. Choose a number."))
         if session_id and not WhatsAppSession.objects.visible_to(by).filter(pk=session_id).exists():
-            raise NotFound("Session not found.", field="session")
+            raise NotFound(_("Session not found."), field="session")
 
 
 def _valid_shortcut(shortcut: str) -> str:
     shortcut = shortcut.strip().removeprefix("/")
     if not re.match(SHORTCUT_PATTERN, shortcut):
-        raise InvalidInput("Use 1 to 40 letters, digits, - and _.", field="shortcut")
+        raise InvalidInput(_("Use 1 to 40 letters, digits, - and _."), field="shortcut")
     return shortcut
 
 
 def _valid_text(text: str) -> str:
     text = storable(text).replace("\r\n", "\n").strip()
     if not text:
-        raise InvalidInput("This field may not be blank.", field="text")
+        raise InvalidInput(_("This field may not be blank."), field="text")
     if len(text) > MAX_TEXT_LENGTH:
-        raise InvalidInput(f"A saved reply may have {MAX_TEXT_LENGTH} characters.", field="text")
+        raise InvalidInput(
+            _("A saved reply may have %(limit)s characters.") % {"limit": MAX_TEXT_LENGTH},
+            field="text",
+        )
     return text
 
 
@@ -102,5 +106,5 @@ def _save(reply: SavedReply) -> SavedReply:
         with transaction.atomic():
             reply.save()
     except IntegrityError as exc:
-        raise Conflict("This shortcut is taken.", field="shortcut") from exc
+        raise Conflict(_("This shortcut is taken."), field="shortcut") from exc
     return reply

@@ -18,6 +18,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from messaging.events import feed
 from messaging.events.feed import Position, Reader
@@ -253,7 +255,7 @@ def record_attempts(lease: EndpointLease, attempts: Sequence[Attempt]) -> None:
         endpoint.next_try_at = now + timedelta(seconds=max(pause_s, requested_s))
     endpoint.save(update_fields=["last_success_at", "failing_since", "failures", "next_try_at"])
     if any(attempt.status_code == 410 for attempt in failed):
-        disable(endpoint, reason="The endpoint answered 410 Gone.")
+        disable(endpoint, reason=gettext_noop("The endpoint answered 410 Gone."))
     elif endpoint.failing_since and now - endpoint.failing_since > DISABLED_AFTER:
         disable(endpoint, reason=f"The endpoint accepted nothing for {DISABLED_AFTER.days} days.")
 
@@ -283,7 +285,7 @@ def redeliver(delivery: WebhookDelivery) -> WebhookDelivery:
     """Queue an event again, under the same id. Raises Conflict when the endpoint is disabled or the event deleted."""
     check_enabled(delivery.endpoint)
     if not Event.objects.filter(pk=delivery.event_id).exists():
-        raise Conflict("The event is no longer stored.")
+        raise Conflict(_("The event is no longer stored."))
     WebhookDelivery.objects.filter(pk=delivery.pk).update(
         status=WebhookDelivery.Status.PENDING, tries=0, next_try_at=timezone.now(), delivered_at=None
     )

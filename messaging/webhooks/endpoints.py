@@ -15,6 +15,7 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from messaging.events import feed
@@ -62,7 +63,7 @@ def create_endpoint(
     selected = _check_sessions(owner, sessions)
     User.objects.select_for_update().get(pk=owner.pk)
     if WebhookEndpoint.objects.filter(owner=owner).count() >= MAX_ENDPOINTS:
-        raise Conflict(f"A user may have at most {MAX_ENDPOINTS} endpoints.")
+        raise Conflict(_("A user may have at most %(limit)s endpoints.") % {"limit": MAX_ENDPOINTS})
     position = feed.last_position()
     endpoint = WebhookEndpoint.objects.create(
         owner=owner,
@@ -104,7 +105,7 @@ def _check_sessions(user: User, wanted: Collection[UUID] | None) -> list[WhatsAp
         return None if user.restricted_to is None else list(visible)
     found = list(visible.filter(pk__in=wanted))
     if len(found) != len(set(wanted)):
-        raise InvalidInput("Session not found.", field="sessions")
+        raise InvalidInput(_("Session not found."), field="sessions")
     return found
 
 
@@ -154,4 +155,4 @@ def lock_endpoint(endpoint: WebhookEndpoint) -> WebhookEndpoint:
 def check_enabled(endpoint: WebhookEndpoint) -> None:
     """Raises Conflict when it is disabled."""
     if not endpoint.is_enabled:
-        raise Conflict("The endpoint is disabled. Enable it first.")
+        raise Conflict(_("The endpoint is disabled. Enable it first."))

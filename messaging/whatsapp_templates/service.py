@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from agent.bridges.base import Capability
@@ -21,7 +22,7 @@ MAX_PARAMETER_LENGTH = 1024
 
 def _check_capability(session: WhatsAppSession) -> None:
     if Capability.SEND_TEMPLATE not in adapter_for(session.bridge).capabilities:
-        raise NotSupportedByBridge("The bridge of this session has no templates.")
+        raise NotSupportedByBridge(_("The bridge of this session has no templates."))
 
 
 def sync_templates(*, session: WhatsAppSession, account: str = "") -> list[MessageTemplate]:
@@ -34,9 +35,9 @@ def sync_templates(*, session: WhatsAppSession, account: str = "") -> list[Messa
     known = MessageTemplate.objects.filter(session=session)
     account = account or known.values_list("account", flat=True).first() or ""
     if not account:
-        raise InvalidInput("Give the id of the business account (WABA) once.", field="account")
+        raise InvalidInput(_("Give the id of the business account (WABA) once."), field="account")
     if not account.isascii() or not account.isdecimal():
-        raise InvalidInput("The id of a business account consists of digits.", field="account")
+        raise InvalidInput(_("The id of a business account consists of digits."), field="account")
     steps = adapter_for(session.bridge).list_templates(account=account)
     postgres.release()
     try:
@@ -80,7 +81,7 @@ def send_template(
     check_reachable(conversation=conversation)
     template = MessageTemplate.objects.filter(session=session, name=name, language=language).first()
     if template is None:
-        raise InvalidInput("There is no such template. Sync the templates of the session first.", field="template")
+        raise InvalidInput(_("There is no such template. Sync the templates of the session first."), field="template")
     _check_template(template, parameters)
     details = {
         "template": {
@@ -96,13 +97,21 @@ def send_template(
 
 def _check_template(template: MessageTemplate, parameters: list[str]) -> None:
     if template.status != APPROVED:
-        raise InvalidInput(f"Meta does not allow this template at present: {template.status}.", field="template")
+        raise InvalidInput(
+            _("Meta does not allow this template at present: %(status)s.") % {"status": template.status},
+            field="template",
+        )
     if template.unsupported:
-        raise InvalidInput(f"This template cannot be sent from here: {template.unsupported}", field="template")
+        raise InvalidInput(
+            _("This template cannot be sent from here: %(unsupported)s") % {"unsupported": template.unsupported},
+            field="template",
+        )
     if len(parameters) != len(template.placeholders):
         expected = len(template.placeholders)
         raise InvalidInput(
-            f"This template takes {expected} parameters; {len(parameters)} were given.", field="template"
+            _("This template takes %(expected)s parameters; %(given)s were given.")
+            % {"expected": expected, "given": len(parameters)},
+            field="template",
         )
     for parameter in parameters:
         if (
@@ -110,7 +119,7 @@ def _check_template(template: MessageTemplate, parameters: list[str]) -> None:
             or len(parameter) > MAX_PARAMETER_LENGTH
             or any(sign in parameter for sign in "\n\r\t")
         ):
-            raise InvalidInput("A parameter has to be a text of one line.", field="template")
+            raise InvalidInput(_("A parameter has to be a text of one line."), field="template")
 
 
 def fill(template: MessageTemplate, parameters: list[str]) -> str:

@@ -142,7 +142,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
     def has_delete_permission(self, request: HttpRequest, obj: AgentProfile | None = None) -> bool:
         return is_administrator(request) and obj is not None and not obj.is_default
 
-    @admin.display(description="What the model does not take")
+    @admin.display(description=gettext_lazy("What the model does not take"))
     def model_limits(self, profile: AgentProfile) -> str:
         """What was found out when it was asked; it is left out for it. Deleting it under "Model limits" tries again."""
         name = profile.model or settings.OPENAI_MODEL
@@ -258,10 +258,10 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
         self.message_user(request, _("Saved as a draft. Try it below; it answers nobody until you publish it."))
         return HttpResponseRedirect(reverse("admin:sessions_app_agentprofile_change", args=[obj.pk]))
 
-    @admin.action(description="Make it the default", permissions=["change"])
+    @admin.action(description=gettext_lazy("Make it the default"), permissions=["change"])
     def make_default(self, request: HttpRequest, queryset: QuerySet[AgentProfile]) -> None:
         if len(queryset) != 1:
-            self.message_user(request, "Select exactly one profile.", messages.ERROR)
+            self.message_user(request, _("Select exactly one profile."), messages.ERROR)
             return
         profile = profiles.change_profile(profile=queryset[0], by=staff_user(request), is_default=True)
-        self.message_user(request, f"{profile} is now the default profile.")
+        self.message_user(request, _("%(profile)s is now the default profile.") % {"profile": profile})

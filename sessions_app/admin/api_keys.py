@@ -5,6 +5,8 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -24,10 +26,10 @@ class SessionsField(forms.ModelMultipleChoiceField):
 class KeyForm(ApiKeyForm):
     session_ids = SessionsField(
         WhatsAppSession.objects.select_related("bridge").order_by("name"),
-        label="Sessions",
+        label=gettext_lazy("Sessions"),
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="The sessions that the key may see. None selected: all that its user sees.",
+        help_text=gettext_lazy("The sessions that the key may see. None selected: all that its user sees."),
     )
 
     class Meta(ApiKeyForm.Meta):
@@ -41,9 +43,9 @@ class KeyForm(ApiKeyForm):
 class KeyAdmin(ApiKeyAdmin):
     form = KeyForm
 
-    @display(description="sessions")
+    @display(description=gettext_lazy("sessions"))
     def sessions(self, key: ApiKey) -> str:
         if not key.session_ids:
-            return "all that its user sees"
+            return _("all that its user sees")
         named = dict(WhatsAppSession.objects.filter(pk__in=key.session_ids).values_list("pk", "name"))
         return ", ".join(named.get(pk, str(pk)) for pk in key.session_ids)

@@ -10,6 +10,8 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import (
@@ -22,26 +24,36 @@ from sessions_app import bridges, services
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 
+REPORT = {  # what `sync_bridge` reports
+    "added": gettext_lazy("added"),
+    "updated": gettext_lazy("updated"),
+    "missing": gettext_lazy("missing"),
+}
+
 
 class BridgeForm(forms.ModelForm):
     api_key = forms.CharField(
+        label=gettext_lazy("API key"),
         required=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="Not shown after saving. Leave empty to keep the present key.",
+        help_text=gettext_lazy("Not shown after saving. Leave empty to keep the present key."),
     )
 
     signing_key = forms.CharField(
+        label=gettext_lazy("Signing key"),
         required=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
-        "Evolution's X-Webhook-Secret header. Not shown after saving. Leave empty to keep the present key.",
+        help_text=gettext_lazy(
+            "The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
+            "Evolution's X-Webhook-Secret header. Not shown after saving. Leave empty to keep the present key."
+        ),
     )
 
     class Meta:
         model = Bridge
         fields = ["slug", "kind", "base_url", "api_key", "signing_key"]
         field_classes = {"base_url": partial(forms.URLField, assume_scheme="http")}
-        labels = {"base_url": "Base URL"}
+        labels = {"base_url": gettext_lazy("Base URL")}
         widgets = {"base_url": UnfoldAdminURLInputWidget}
 
     def clean_api_key(self) -> str:
@@ -99,23 +111,23 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
         obj.webhook_secret = obj.webhook_secret or secrets.token_urlsafe(32)
         super().save_model(request, obj, form, change)
 
-    @display(description="API key", boolean=True)
+    @display(description=gettext_lazy("API key"), boolean=True)
     def key_is_set(self, bridge: Bridge) -> bool:
         return bool(bridge.api_key)
 
-    @display(description="signing key", boolean=True)
+    @display(description=gettext_lazy("signing key"), boolean=True)
     def is_signed(self, bridge: Bridge) -> bool:
         return bool(bridge.signing_key)
 
-    @display(description="webhook address")
+    @display(description=gettext_lazy("webhook address"))
     def webhook_address(self, bridge: Any) -> str:
         return format_html(
-            '<code style="user-select: all; overflow-wrap: anywhere">{}</code>'
-            '<p class="mt-2">Keep it secret: with it, anyone can post messages as any contact.</p>',
+            '<code style="user-select: all; overflow-wrap: anywhere">{}</code><p class="mt-2">{}</p>',
             bridge.full_webhook_address,
+            _("Keep it secret: with it, anyone can post messages as any contact."),
         )
 
-    @admin.action(description="Reconcile sessions with what the bridge has")
+    @admin.action(description=gettext_lazy("Reconcile sessions with what the bridge has"))
     def reconcile(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             try:
@@ -123,10 +135,13 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             except BridgeFailed as exc:
                 self.message_user(request, f"{bridge.slug}: {exc}", messages.ERROR)
                 continue
-            changes = [f"{what}: {', '.join(names)}" for what, names in report.items() if names]
-            self.message_user(request, f"{bridge.slug}: {'; '.join(changes) or 'nothing has changed'}.")
+            changes = [f"{REPORT[what]}: {', '.join(names)}" for what, names in report.items() if names]
+            self.message_user(
+                request,
+                f"{bridge.slug}: " + ("; ".join(changes) or _("nothing has changed")) + ".",
+            )
 
-    @admin.action(description="Configure our webhook address at the bridge")
+    @admin.action(description=gettext_lazy("Configure our webhook address at the bridge"))
     def set_up(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             try:
@@ -137,13 +152,13 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             for line in lines:
                 self.message_user(request, line)
 
-    @admin.action(description="Generate a new webhook secret, refuse the former at once")
+    @admin.action(description=gettext_lazy("Generate a new webhook secret, refuse the former at once"))
     def renew_webhook_secret(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             if bridge.slug == Bridge.DEFAULT and settings.WHATSAPP_WEBHOOK_SECRET:
                 self.message_user(
                     request,
-                    f"{bridge.slug} uses WHATSAPP_WEBHOOK_SECRET. Change that setting instead.",
+                    _("%(slug)s uses WHATSAPP_WEBHOOK_SECRET. Change that setting instead.") % {"slug": bridge.slug},
                     messages.WARNING,
                 )
                 continue
@@ -151,7 +166,8 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             self.log_change(request, bridge, "Generated a new webhook secret.")
             self.message_user(
                 request,
-                f"{bridge.slug} has a new webhook address, and the former is refused. Configure it at the bridge.",
+                _("%(slug)s has a new webhook address, and the former is refused. Configure it at the bridge.")
+                % {"slug": bridge.slug},
             )
 
 

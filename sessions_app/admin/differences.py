@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from sessions_app.models import AgentProfile
 from sessions_app.profiles import FieldChange
 
@@ -64,6 +66,6 @@ def _text(value: Any) -> str:
         case list():
             return "\n".join(map(str, value)) or "-"
         case bool():
-            return "yes" if value else "no"
+            return _("yes") if value else _("no")
         case _:
             return str(value)

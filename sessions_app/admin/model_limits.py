@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 
 from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList
@@ -27,6 +28,6 @@ class ModelLimitAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
 
-    @admin.display(description="found out: it")
+    @admin.display(description=gettext_lazy("found out: it"))
     def limit(self, row: ModelLimit) -> str:
         return capabilities.describe_limit(row.name, row.value)

@@ -16,6 +16,8 @@ from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
@@ -34,12 +36,12 @@ from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSessio
 from whatsapp_agent.errors import AppError, BridgeFailed
 
 STATUS_COLOURS = {
-    WhatsAppSession.Status.CONNECTED.label: "success",
-    WhatsAppSession.Status.QR_WAITING.label: "warning",
-    WhatsAppSession.Status.CONNECTING.label: "info",
-    WhatsAppSession.Status.INITIALIZING.label: "info",
-    WhatsAppSession.Status.DISCONNECTED.label: "danger",
-    WhatsAppSession.Status.LOGGED_OUT.label: "danger",
+    WhatsAppSession.Status.CONNECTED: "success",
+    WhatsAppSession.Status.QR_WAITING: "warning",
+    WhatsAppSession.Status.CONNECTING: "info",
+    WhatsAppSession.Status.INITIALIZING: "info",
+    WhatsAppSession.Status.DISCONNECTED: "danger",
+    WhatsAppSession.Status.LOGGED_OUT: "danger",
 }
 ASK_BRIDGE_AFTER = timedelta(seconds=2)
 STOP_POLLING = 286  # the status at which htmx stops polling, https://htmx.org/docs/#polling
@@ -49,8 +51,10 @@ class MembershipInline(TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ["user"]
-    verbose_name = "member"
-    verbose_name_plural = "members: staff who are not administrators see this session only when they are listed here"
+    verbose_name = gettext_lazy("member")
+    verbose_name_plural = gettext_lazy(
+        "members: staff who are not administrators see this session only when they are listed here"
+    )
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
         return is_administrator(request)
@@ -60,13 +64,17 @@ class MembershipInline(TabularInline):
 
 class SessionForm(forms.ModelForm):
     owner_phone = forms.CharField(
+        label=gettext_lazy("Owner phone"),
         required=False,
         max_length=40,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Messages from this number may run the owner's commands, as may this session's own number.",
+        help_text=gettext_lazy(
+            "Messages from this number may run the owner's commands, as may this session's own number."
+        ),
     )
 
     group_policy = forms.ChoiceField(
+        label=gettext_lazy("Group policy"),
         choices=WhatsAppSession.GroupPolicy.choices,
         required=False,
         widget=UnfoldAdminSelectWidget,
@@ -84,7 +92,7 @@ class SessionForm(forms.ModelForm):
         given = self.cleaned_data["owner_phone"]
         phone = phone_as_written(given) if given else ""
         if phone is None:
-            raise forms.ValidationError("Write it with its country code, like +55 11 98888-7777.")
+            raise forms.ValidationError(_("Write it with its country code, like +55 11 98888-7777."))
         return phone
 
 
@@ -108,8 +116,9 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
     fieldsets = [
         (None, {"fields": ["agent_profile", "access_policy", "group_policy", "owner_phone", "time_zone",
                            "send_rate_per_minute", "conversations_link"]}),
-        ("From the bridge", {"fields": ["bridge", "name", "phone", "display_name", "status", "status_reason",
-                                             "status_changed_at", "linked_at", "ended_at", "created_at"]}),
+        (gettext_lazy("From the bridge"), {"fields": ["bridge", "name", "phone", "display_name", "status",
+                                             "status_reason", "status_changed_at", "linked_at", "ended_at",
+                                             "created_at"]}),
     ]  # fmt: skip
     change_form_outer_before_template = "sessions_app/link.html"
 
@@ -159,7 +168,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
                 self.log_addition(request, session, "Started linking.")
                 return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
         context = self.admin_site.each_context(request) | {
-            "title": "Link a number", "form": form, "opts": self.opts, "media": self.media,
+            "title": _("Link a number"), "form": form, "opts": self.opts, "media": self.media,
         }  # fmt: skip
         return render(request, "sessions_app/start_linking.html", context, status=400 if form.errors else 200)
 
@@ -217,23 +226,23 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or bridges.adapter_for(obj.bridge).free_replies_per_month is None:
             return fieldsets
-        return [*fieldsets, ("Prices", {"fields": ["prices"]})]
+        return [*fieldsets, (_("Prices"), {"fields": ["prices"]})]
 
-    @display(description="this month")
+    @display(description=gettext_lazy("this month"))
     def prices(self, session: WhatsAppSession) -> str:
         return str(bridges.prices_of([session])[session.pk])
 
-    @display(description="status", ordering="status", label=STATUS_COLOURS)
-    def link_status(self, session: WhatsAppSession) -> str:
-        return session.get_status_display()
+    @display(description=gettext_lazy("status"), ordering="status", label=STATUS_COLOURS)
+    def link_status(self, session: WhatsAppSession) -> tuple[str, str]:
+        return session.status, session.get_status_display()
 
-    @display(description="conversations")
+    @display(description=gettext_lazy("conversations"))
     def conversations_link(self, session: WhatsAppSession) -> str:
         url = reverse("admin:messaging_conversation_changelist")
         query = urlencode({"session__id__exact": session.pk})
-        return format_html('<a class="text-link" href="{}?{}">Conversations of this number</a>', url, query)
+        return format_html('<a class="text-link" href="{}?{}">{}</a>', url, query, _("Conversations of this number"))
 
-    @admin.action(description="Connect again", permissions=["change"])
+    @admin.action(description=gettext_lazy("Connect again"), permissions=["change"])
     def connect_again(self, request: HttpRequest, queryset: QuerySet[WhatsAppSession]) -> None:
         for session in queryset.select_related("bridge"):
             try:
@@ -260,14 +269,22 @@ def _is_being_linked(session: WhatsAppSession) -> bool:
 class LinkForm(forms.Form):
     name = forms.RegexField(
         rf"^{services.SESSION_NAME}\Z",
+        label=gettext_lazy("Name"),
         max_length=100,
         widget=UnfoldAdminTextInputWidget,
-        help_text="A name like “sales”: letters, digits and _ . -, no spaces. It cannot be changed later.",
-        error_messages={"invalid": "Invalid name. Use letters, digits and _ . -, and begin with a letter or digit."},
+        help_text=gettext_lazy(
+            "A name like “sales”: letters, digits and _ . -, no spaces. It cannot be changed later."
+        ),
+        error_messages={
+            "invalid": gettext_lazy("Invalid name. Use letters, digits and _ . -, and begin with a letter or digit.")
+        },
     )
-    bridge = forms.ModelChoiceField(Bridge.objects.order_by("slug"), widget=UnfoldAdminSelectWidget)
+    bridge = forms.ModelChoiceField(
+        Bridge.objects.order_by("slug"), label=gettext_lazy("Bridge"), widget=UnfoldAdminSelectWidget
+    )
     agent_profile = forms.ModelChoiceField(
         AgentProfile.objects.live().order_by("-is_default", "name"),
+        label=gettext_lazy("Agent profile"),
         widget=UnfoldAdminSelectWidget,
-        help_text="The profile that answers messages to this number.",
+        help_text=gettext_lazy("The profile that answers messages to this number."),
     )

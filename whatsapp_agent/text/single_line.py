@@ -4,6 +4,8 @@ turn around the text that follows them."""
 import re
 import unicodedata
 
+from django.utils.translation import gettext as _
+
 # Controls, line and paragraph separators, bidirectional marks, and what is drawn as nothing. The zero-width joiner and
 # non-joiner are allowed where emoji and Persian or Indic words are spelled with them: not beside Latin letters.
 _NOT_ALLOWED = re.compile(
@@ -19,9 +21,9 @@ _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 def single_line_error(text: str) -> str | None:
     """Return what is wrong with a text that must be one line; None if it is fine. An empty text is."""
     if _NOT_ALLOWED.search(text):
-        return "Line breaks, control characters, bidirectional marks and zero-width characters are not allowed."
+        return _("Line breaks, control characters, bidirectional marks and zero-width characters are not allowed.")
     if text and not has_visible_text(text):
-        return "Must contain a visible character."
+        return _("Must contain a visible character.")
     return None
 
 

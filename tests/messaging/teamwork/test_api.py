@@ -219,7 +219,7 @@ def test_an_assignee_label_or_status_that_is_none_is_refused(client, query):
 
 def test_each_reason_for_attention_is_an_event(conversation):
     for reason in Conversation.Attention:
-        Conversation.objects.ask_for_attention(reason, note=reason.label)
+        Conversation.objects.ask_for_attention(reason, note=f"why: {reason}")
     assert [data["reason"] for _, data in events_of(conversation)] == list(Conversation.Attention)
 
 

@@ -9,6 +9,13 @@ export const state = {
   mayWrite: true,
 };
 
+const texts = JSON.parse(document.getElementById("texts").textContent);
+
+/** Return a text in the language of the page, with {name} replaced by the value of that name. */
+export function translate(text, values = {}) {
+  return (texts[text] ?? text).replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+}
+
 const baseUrl = document.body.dataset.base;
 const csrfToken = document.querySelector("[name=csrfmiddlewaretoken]").value;
 
@@ -32,7 +39,7 @@ export async function request(path, { method = "GET", body } = {}) {
       credentials: "same-origin",
     });
   } catch {
-    throw new Error("The server does not answer. Trying again …");
+    throw new Error(translate("The server does not answer. Trying again …"));
   }
   if (response.status === 204) return null;
   let content = null;
@@ -40,10 +47,14 @@ export async function request(path, { method = "GET", body } = {}) {
     content = await response.json();
   } catch {
     throw new Error(
-      response.status === 403 ? "This page has expired. Load it again." : `The server answered ${response.status}.`,
+      response.status === 403
+        ? translate("This page has expired. Load it again.")
+        : translate("The server answered {status}.", { status: response.status }),
     );
   }
-  if (!response.ok) throw new Error(content.detail ?? `The server answered ${response.status}.`);
+  if (!response.ok) {
+    throw new Error(content.detail ?? translate("The server answered {status}.", { status: response.status }));
+  };
   return content;
 }
 

@@ -1,7 +1,7 @@
 // Writing: what the contact types, and a menu of what else a phone or a bridge can send.
 // The events have the form that agent/bridges/simulator.py documents.
 
-import { $, clearError, createElement, sendEvents, showError, state, uploadFile } from "./common.js";
+import { $, clearError, createElement, sendEvents, showError, state, translate, uploadFile } from "./common.js";
 import { lastOutboundMessage, poll } from "./conversation.js";
 
 const MAX_COMPOSER_HEIGHT_PX = 144;
@@ -43,7 +43,7 @@ async function send(...events) {
   try {
     const counts = await sendEvents(events);
     const parts = Object.entries(counts).filter(([, count]) => count);
-    $("result").textContent = parts.map(([name, count]) => `${count} ${COUNT_LABELS[name] ?? name}`).join(", ");
+    $("result").textContent = parts.map(([name, count]) => `${count} ${translate(COUNT_LABELS[name] ?? name)}`).join(", ");
     clearError();
     $("scroller").scrollTop = $("scroller").scrollHeight;
     poll();
@@ -102,7 +102,7 @@ const PINACOTECA = {
 /** Upload the chosen files and send each as a message; what is typed becomes the caption of the first. */
 async function sendFiles(files) {
   for (const file of files) {
-    $("result").textContent = `Uploading ${file.name} …`;
+    $("result").textContent = translate("Uploading {name} …", { name: file.name });
     try {
       const uploaded = await uploadFile(file);
       await sendMessage({ ...uploaded, text: takeText("") });
@@ -155,11 +155,11 @@ const ABOUT_THE_LAST_ANSWER = {
 /** Fill the list with a button per action. An action gets what `findTarget` returns; without a target nothing is sent. */
 function fillMenu(list, actions, findTarget) {
   const items = Object.entries(actions).map(([label, action]) => {
-    const button = createElement("button", { type: "button" }, label);
+    const button = createElement("button", { type: "button" }, translate(label));
     button.addEventListener("click", () => {
       const target = findTarget?.();
       toggleMenu(false);
-      if (findTarget && !target) $("result").textContent = "There is none yet.";
+      if (findTarget && !target) $("result").textContent = translate("There is none yet.");
       else action(target);
     });
     return createElement("li", {}, button);

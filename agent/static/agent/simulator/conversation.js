@@ -11,6 +11,7 @@ import {
   showError,
   showText,
   state,
+  translate,
 } from "./common.js";
 
 const POLL_INTERVAL_MS = 900;
@@ -45,7 +46,7 @@ export function openConversation() {
   $("title").textContent = session?.title ?? "";
   $("face").textContent = firstLetter(session?.title ?? "");
   $("open-admin").hidden = true;
-  $("hint").textContent = contact ? "" : "Choose a contact, or create one.";
+  $("hint").textContent = contact ? "" : translate("Choose a contact, or create one.");
   drawSubtitle(session?.status);
   if (contact) poll();
 }
@@ -98,26 +99,29 @@ function show(received) {
   drawEntries(received.is_cut_off);
   $("open-admin").href = received.admin;
   $("open-admin").hidden = false;
-  $("hint").textContent = entries.length ? "" : "No messages yet. Write one.";
+  $("hint").textContent = entries.length ? "" : translate("No messages yet. Write one.");
   drawSubtitle(conversation.session_status);
   showText($("banner"), describeControl());
   $("typing").hidden = conversation.activity === "idle";
-  $("activity").textContent = ACTIVITIES[conversation.activity] ?? "";
+  $("activity").textContent = translate(ACTIVITIES[conversation.activity] ?? "");
   if (wasAtEnd) scroller.scrollTop = scroller.scrollHeight;
 }
 
 function drawSubtitle(status) {
   const { session, contact } = state;
-  const writer = contact ? (contact.is_group ? ` · in ${contact.title}` : ` · you are ${contact.title}`) : "";
-  $("subtitle").textContent = `${SESSION_STATUSES[status] ?? status ?? ""} · ${session?.agent ?? ""}${writer}`;
+  const place = contact?.is_group ? "in {name}" : "you are {name}";
+  const writer = contact ? ` · ${translate(place, { name: contact.title })}` : "";
+  $("subtitle").textContent = `${translate(SESSION_STATUSES[status] ?? status ?? "")} · ${session?.agent ?? ""}${writer}`;
 }
 
 function describeControl() {
   const { control, control_until, control_reason } = conversation;
   if (control === "agent") return "";
   const who = control === "human" ? "A person has taken over; the agent is silent" : "Muted: nobody answers";
-  const until = control_until ? `until ${formatTime(control_until)}` : "until released";
-  return `${who} ${until}${control_reason ? ` (${control_reason})` : ""}.`;
+  const until = control_until
+    ? translate("until {time}", { time: formatTime(control_until) })
+    : translate("until released");
+  return `${translate(who)} ${until}${control_reason ? ` (${control_reason})` : ""}.`;
 }
 
 // --- drawing -------------------------------------------------------------------------------------------------------
@@ -177,7 +181,7 @@ function collectReactions() {
 
 function drawNotice(entry) {
   if (entry.type === "day") return createElement("li", { className: "day" }, entry.text);
-  if (entry.type === "earlier") return createElement("li", { className: "note" }, "Earlier messages are in the admin.");
+  if (entry.type === "earlier") return createElement("li", { className: "note" }, translate("Earlier messages are in the admin."));
   const link = createElement("a", { href: entry.admin }, entry.text);
   return createElement("li", { className: `note${entry.outcome === "failed" ? " failed" : ""}` }, link);
 }
@@ -186,7 +190,7 @@ function drawMessage(entry) {
   const isMine = entry.direction === "inbound";
   const className = `bubble ${isMine ? "mine" : "theirs"} by-${entry.author} ${entry.status}`;
   const item = createElement("li", { className });
-  const description = entry.is_revoked ? "This message was deleted." : entry.beside;
+  const description = entry.is_revoked ? translate("This message was deleted.") : entry.beside;
   if (!isMine || state.contact?.is_group) item.append(createElement("p", { className: "writer" }, entry.writer));
   if (entry.quoted) item.append(createElement("blockquote", { dir: "auto" }, entry.quoted));
   if (description) item.append(createElement("p", { className: "description" }, description));
@@ -202,14 +206,14 @@ function drawMessage(entry) {
 
 function drawStatus(entry, isMine) {
   const line = createElement("p", { className: "meta" });
-  if (entry.is_edited) line.append(createElement("span", {}, "edited"));
+  if (entry.is_edited) line.append(createElement("span", {}, translate("edited")));
   const title = new Date(entry.at).toLocaleString();
   line.append(createElement("time", { dateTime: entry.at, title }, formatTime(entry.at)));
   if (isMine) {
     const status = entry.unanswered
-      ? `not answered: ${entry.unanswered}`
+      ? translate("not answered: {reason}", { reason: entry.unanswered })
       : entry.status === "received"
-        ? "received"
+        ? translate("received")
         : "";
     if (status) line.append(createElement("span", { className: "state" }, status));
   } else {

@@ -1,7 +1,7 @@
 // The phone simulator: sends the events that a bridge would send, and polls for what became of them.
 // This module: which number and which contact, their lists and dialogs. It loads the others.
 
-import { $, clearError, createElement, firstLetter, request, showError, showText, state } from "./common.js";
+import { $, clearError, createElement, firstLetter, request, showError, showText, state, translate } from "./common.js";
 import { resetComposer } from "./composer.js";
 import { openConversation, poll, redraw, stopPolling } from "./conversation.js";
 
@@ -26,7 +26,7 @@ async function loadSessions(chosenId) {
   Object.assign(state, { sessions, mayWrite });
   for (const id of ["new-session", "new-contact"]) $(id).disabled = !mayWrite;
   if (!sessions.length && !mayWrite)
-    throw new Error("There is no number yet. Creating one requires the role operator.");
+    throw new Error(translate("There is no number yet. Creating one requires the role operator."));
   if (!sessions.length) {
     await request("sessions/", { method: "POST", body: { name: "main" } });
     return loadSessions();
@@ -58,7 +58,7 @@ function drawContacts() {
   const items = state.contacts.map((contact) => {
     const face = createElement("span", { className: "face", ariaHidden: "true" }, firstLetter(contact.title));
     const title = createElement("strong", {}, contact.title);
-    const subtitle = contact.is_group ? "group" : contact.phone || "hidden number";
+    const subtitle = contact.is_group ? translate("group") : contact.phone || translate("hidden number");
     const names = createElement(
       "span",
       { className: "names" },
@@ -70,7 +70,7 @@ function drawContacts() {
     button.addEventListener("click", () => chooseContact(contact, { open: true }));
     return createElement("li", {}, button);
   });
-  const hint = $("search").value ? "No contact found." : "No contacts yet. Create one with “New”.";
+  const hint = $("search").value ? translate("No contact found.") : translate("No contacts yet. Create one with “New”.");
   if (!items.length) items.push(createElement("li", { className: "hint" }, hint));
   $("contacts").replaceChildren(...items);
 }

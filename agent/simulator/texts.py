@@ -1,0 +1,66 @@
+"""What the simulator's script says, in the language of the page."""
+
+from django.utils.translation import gettext, gettext_noop
+
+TEXTS = (
+    gettext_noop("The server does not answer. Trying again …"),
+    gettext_noop("This page has expired. Load it again."),
+    gettext_noop("The server answered {status}."),
+    gettext_noop("Uploading {name} …"),
+    gettext_noop("There is none yet."),
+    gettext_noop("Choose a contact, or create one."),
+    gettext_noop("No messages yet. Write one."),
+    gettext_noop("until {time}"),
+    gettext_noop("until released"),
+    gettext_noop("Earlier messages are in the admin."),
+    gettext_noop("This message was deleted."),
+    gettext_noop("online"),
+    gettext_noop("disconnected"),
+    gettext_noop("logged out"),
+    gettext_noop("writing …"),
+    gettext_noop("about to answer …"),
+    gettext_noop("waiting for more messages …"),
+    gettext_noop("There is no number yet. Creating one requires the role operator."),
+    gettext_noop("group"),
+    gettext_noop("hidden number"),
+    gettext_noop("No contact found."),
+    gettext_noop("No contacts yet. Create one with “New”."),
+    gettext_noop("A file of yours …"),
+    gettext_noop("Location"),
+    gettext_noop("Image with a caption"),
+    gettext_noop("Voice note"),
+    gettext_noop("Video"),
+    gettext_noop("Document"),
+    gettext_noop("Sticker"),
+    gettext_noop("Contact card"),
+    gettext_noop("Unknown kind"),
+    gettext_noop("Three messages in a row"),
+    gettext_noop("Sent 20 minutes ago"),
+    gettext_noop("Sent 2 minutes ago"),
+    gettext_noop("From a history sync"),
+    gettext_noop("Typed on the agent's own phone"),
+    gettext_noop("Disconnect the number"),
+    gettext_noop("Connect the number"),
+    gettext_noop("Send it again (same id)"),
+    gettext_noop("Edit it to the typed text"),
+    gettext_noop("Delete it for everyone"),
+    gettext_noop("React with 👍"),
+    gettext_noop("Remove the reaction"),
+    gettext_noop("Reply to it"),
+    gettext_noop("Report that it failed"),
+    gettext_noop("in {name}"),
+    gettext_noop("you are {name}"),
+    gettext_noop("A person has taken over; the agent is silent"),
+    gettext_noop("Muted: nobody answers"),
+    gettext_noop("edited"),
+    gettext_noop("not answered: {reason}"),
+    gettext_noop("received"),
+    gettext_noop("stored"),  # how many events were
+    gettext_noop("ignored"),
+    gettext_noop("malformed"),
+)
+
+
+def script_texts() -> dict[str, str]:
+    """Return each text of `agent/static/agent/simulator/` in the active language."""
+    return {text: gettext(text) for text in TEXTS}

@@ -1,0 +1,22 @@
+"""Validators of the fields of numbers and agent profiles."""
+
+from zoneinfo import available_timezones
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+
+def validate_time_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise ValidationError(_("Unknown time zone. Use a name like America/Sao_Paulo."))
+
+
+def validate_emoji(text: str) -> None:
+    if text.isascii() or any(character.isspace() or character.isalpha() for character in text):
+        raise ValidationError(_("Must be an emoji."))
+
+
+def validate_loop_limit(value: int) -> None:
+    """Refuse 1 and 2, which no conversation could stay below; 0 turns a limit off."""
+    if value in {1, 2}:
+        raise ValidationError(_("Must be 0 (off) or at least 3."))

@@ -1,0 +1,73 @@
+"""Texts that the program writes in English where it knows no reader (a note, an error, a bridge's reason)."""
+
+import re
+from functools import cache
+
+from django.utils.translation import gettext, gettext_noop
+
+# Texts with something filled in, and those of modules that do not know Django.
+PATTERNS = (
+    gettext_noop("taken over by %(name)s"),
+    gettext_noop("released by %(name)s"),
+    gettext_noop("muted by %(name)s"),
+    gettext_noop("disabled by %(name)s"),
+    gettext_noop("handed off by the agent: %(reason)s"),
+    gettext_noop("a person was requested: %(reason)s"),
+    gettext_noop("loop: %(reason)s"),
+    gettext_noop("nearly the same text %(count)s times"),
+    gettext_noop("%(count)s messages in a row at a machine's pace"),
+    gettext_noop("%(count)s answers within %(seconds)s seconds"),
+    gettext_noop("The agent was paused: the other side seems to be a machine (%(reason)s)."),
+    gettext_noop("The model refuses its key, its name or the account (%(code)s); it is asked again for an hour."),
+    gettext_noop("A message was not sent: %(code)s."),
+    gettext_noop("WhatsApp delivers nothing from this number at present: %(error)s"),
+    gettext_noop("The endpoint accepted nothing for %(days)s days."),
+    # What an adapter in `agent.bridges` cannot do.
+    gettext_noop("This bridge cannot write to groups."),
+    gettext_noop("This bridge cannot write to someone whose phone number is hidden."),
+    gettext_noop("This bridge cannot send files."),
+    gettext_noop("The Cloud API does not know this address: it belongs to a linked phone."),
+    gettext_noop("The Cloud API sends a file of kind %(kind)s only as %(types)s."),
+    gettext_noop("The Cloud API takes at most %(limit)s KiB for a file of kind %(kind)s."),
+    gettext_noop("zapw sends only images (JPEG, PNG), videos (MP4), audio (Ogg) and documents (PDF)."),
+    # Alerts, as `agent.monitoring.alert_rules` finds them.
+    gettext_noop("It is %(status)s since %(time)s."),
+    gettext_noop("%(failed)s of %(total)s turns of the last 15 minutes failed."),
+    gettext_noop("%(count)s messages of the last 15 minutes were not sent, or may not have been."),
+    gettext_noop("%(count)s conversations wait for an answer, the first since %(time)s."),
+    gettext_noop("%(percent)s%% of the disk of DATA_DIR is free."),
+    gettext_noop("Meta accepts answers and does not deliver them: %(time)s."),
+    gettext_noop("The bridge (%(kind)s) does not answer as it should."),
+    gettext_noop("It expires at %(time)s."),
+    gettext_noop("It has expired at %(time)s."),
+)
+
+
+def translate_stored(text: str) -> str:
+    """Translate a stored text, line by line. What is in no catalogue, like a bridge's error, stays as it is.
+
+    A text is marked where it is stored, with `gettext_noop`, or listed above. It must not be translated there: whoever
+    reads it may have another language.
+    """
+    return "\n".join(_translate_line(line) for line in text.splitlines())
+
+
+def _translate_line(line: str) -> str:
+    for pattern, expression in _expressions():
+        if match := expression.fullmatch(line):
+            return gettext(pattern) % {
+                name: _translate_line(value) if name in {"reason", "status"} else value
+                for name, value in match.groupdict().items()
+            }
+    return gettext(line) if line else ""
+
+
+@cache
+def _expressions() -> list[tuple[str, re.Pattern[str]]]:
+    return [
+        (
+            pattern,
+            re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>.+)", re.escape(pattern).replace("%%", "%"))),
+        )
+        for pattern in PATTERNS
+    ]
