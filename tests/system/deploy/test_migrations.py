@@ -11,12 +11,15 @@ from django.db import connection, migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.models.fields import NOT_PROVIDED
 
+from whatsapp_agent.postgres.names import SetVerboseNames
+
 APPS = ("accounts", "sessions_app", "messaging", "commands", "agent")
 # The migrations of the first version: it is installed, not upgraded to.
 FIRST_VERSION = {"accounts": 3, "sessions_app": 8, "messaging": 14, "commands": 1, "agent": 0}
 # Tables with a row for each message or more: an index that is built on them at once stops writing for its time.
 LARGE = {"message", "event", "turn", "toolcall", "media", "webhookdelivery", "searchentry", "messageembedding"}
 HARMLESS = (
+    SetVerboseNames,
     migrations.CreateModel,
     migrations.AlterModelOptions,
     migrations.AlterModelManagers,
