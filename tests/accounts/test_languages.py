@@ -31,7 +31,7 @@ def pages_and_inlines(page: Any) -> Iterator[Any]:
 
 def shown_fields(page: Any, request: Any) -> set[str]:
     """Return the names that the list and the form show."""
-    sets = page.get_fieldsets(request, page.model()) if not hasattr(page, "fk_name") else page.get_fieldsets(request)
+    sets = page.get_fieldsets(request)
     names = {
         name for _, options in sets for row in options["fields"] for name in ([row] if isinstance(row, str) else row)
     }
