@@ -4,6 +4,7 @@ from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.urls import reverse
@@ -15,7 +16,7 @@ from accounts.models import Role, User
 from agent.bridges import ADAPTERS
 from agent.bridges.events import Link
 from sessions_app.encryption import EncryptedTextField
-from sessions_app.validators import validate_emoji, validate_loop_limit, validate_time_zone
+from whatsapp_agent.text.validators import validate_emoji, validate_time_zone
 
 Rows = TypeVar("Rows", bound=models.QuerySet)
 
@@ -97,6 +98,12 @@ def default_debounce_s() -> float:
 
 def default_debounce_max_s() -> float:
     return settings.AGENT_DEBOUNCE_MAX_S
+
+
+def validate_loop_limit(value: int) -> None:
+    """Refuse 1 and 2, which no conversation could stay below; 0 turns a limit off."""
+    if value in {1, 2}:
+        raise ValidationError(_("Must be 0 (off) or at least 3."))
 
 
 class AgentProfileQuerySet(models.QuerySet["AgentProfile"]):

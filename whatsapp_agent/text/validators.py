@@ -1,4 +1,4 @@
-"""Validators of the fields of numbers and agent profiles."""
+"""Validators of texts with a format of their own."""
 
 from zoneinfo import available_timezones
 
@@ -14,9 +14,3 @@ def validate_time_zone(name: str) -> None:
 def validate_emoji(text: str) -> None:
     if text.isascii() or any(character.isspace() or character.isalpha() for character in text):
         raise ValidationError(_("Must be an emoji."))
-
-
-def validate_loop_limit(value: int) -> None:
-    """Refuse 1 and 2, which no conversation could stay below; 0 turns a limit off."""
-    if value in {1, 2}:
-        raise ValidationError(_("Must be 0 (off) or at least 3."))
