@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import Role, User, names_of_groups
 from agent.models import PushMessage, PushSender, PushSubscription
 from messaging.events import feed
-from messaging.events.feed import FeedEvent, Position, Reader
+from messaging.events.feed import CursorExpired, FeedEvent, Position, Reader
 from messaging.models import Conversation
 from whatsapp_agent.periodic import periodic
 
@@ -36,7 +36,7 @@ def queue_pushes() -> int:
             return 0
         page = feed.read(
             reader=Reader(user_id=None, sees_everything=True),
-            after=Position(sender.read_transaction, sender.read_event),
+            after=_position(sender),
             types=TYPES,
             limit=PAGE_SIZE,
         )
@@ -45,6 +45,14 @@ def queue_pushes() -> int:
         sender.read_transaction, sender.read_event = page.end.transaction, page.end.id
         sender.save(update_fields=["read_transaction", "read_event"])
     return count
+
+
+def _position(sender: PushSender) -> Position:
+    """Return how far the feed was read, also after a dump was restored; events that are gone are too old anyway."""
+    try:
+        return feed.resolve_position(Position(sender.read_transaction, sender.read_event))
+    except CursorExpired:
+        return feed.last_position()
 
 
 def _queue(event: FeedEvent) -> int:

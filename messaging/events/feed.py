@@ -70,6 +70,10 @@ SELECT furthest.id, furthest.transaction, furthest.is_full, wanted.*
 # has not reached belong before its own; among themselves they are ordered by id.
 SELECT_NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 RESET_FOREIGN_TRANSACTIONS = """
+WITH endpoint AS (
+    UPDATE messaging_webhookendpoint SET read_transaction = 0
+     WHERE read_transaction >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+)
 UPDATE messaging_event SET transaction = 0
  WHERE transaction >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 """
@@ -275,6 +279,6 @@ def purge() -> int:
 
 @periodic(every_s=5)
 def rebase() -> None:
-    """Order events of a restored dump before all events of this server."""
+    """Order events of a restored dump, and the endpoints' positions among them, before all events of this server."""
     with connection.cursor() as cursor:
         cursor.execute(RESET_FOREIGN_TRANSACTIONS)

@@ -71,6 +71,17 @@ def test_the_reference_library_takes_what_is_sent(endpoint, receiver, says):
     assert b"Hello" not in request.body
 
 
+def test_after_a_dump_was_restored_on_a_younger_server_only_what_is_new_is_sent(endpoint, receiver, says):
+    says("Hello")
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
+    Event.objects.update(transaction=2**40)  # as the other server numbered them
+    WebhookEndpoint.objects.update(read_transaction=2**40)
+    feed.rebase()
+    says("Again")
+    webhook_sender.deliver_to_endpoint(endpoint.pk)
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) == 2
+
+
 def test_what_was_changed_on_the_way_is_not_taken(endpoint, receiver, says):
     says("Hello")
     webhook_sender.deliver_to_endpoint(endpoint.pk)

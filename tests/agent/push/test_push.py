@@ -19,7 +19,7 @@ from messaging.teamwork import assign, finish
 from sessions_app.models import Membership, WhatsAppSession
 from tests.support.fake_receiver import Answer
 from tests.support.messaging.admin import LogIn
-from tests.support.push_service import PushService
+from tests.support.messaging.push_service import PushService
 from whatsapp_agent.errors import AppError, InvalidInput
 
 pytestmark = pytest.mark.usefixtures("feed", "uncollected")
@@ -151,6 +151,15 @@ def test_what_happened_long_ago_is_not_told(
     ask_for_a_person(conversation)
     Event.objects.update(at=timezone.now() - MAX_AGE - timedelta(minutes=1))
     assert (push(), service.receiver.requests) == (0, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_after_a_dump_was_restored_on_another_server_browsers_are_told_again(
+    browser: PushSubscription, conversation: Conversation, service: PushService
+) -> None:
+    PushSender.objects.update(read_transaction=2**40, read_event=1)
+    ask_for_a_person(conversation)
+    assert push() == 1
 
 
 @pytest.mark.parametrize("status", [404, 410])

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from tests.support.application import Application
 from tests.support.browser import StaffBrowser
-from tests.support.push_service import PushService
+from tests.support.messaging.push_service import PushService
 
 People = Callable[..., StaffBrowser]
 # The browser's side of a subscription, with the address and the keys of our service.
