@@ -51,10 +51,20 @@ def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
     )
     if others:
         _join_all(contact, [other for other, _ in others])
-    _update_contact(
-        contact=contact, address=address, new=[alias for alias in address.aliases if alias not in known_aliases]
-    )
+        _, known_aliases = _find_contacts(session=session, address=address)
+    _update_contact(contact=contact, address=address, new=_new_aliases(address, known_aliases, of=contact))
     return contact
+
+
+def _new_aliases(
+    address: ChatAddress, known: dict[tuple[AliasKind, str], Contact], *, of: Contact
+) -> list[tuple[AliasKind, str]]:
+    """Return the aliases of an address that nobody has. The other spelling of a phone belongs to who has the phone."""
+    owners = {
+        (kind, value): {known[kind, each] for each in alias_spellings(kind, value) if (kind, each) in known}
+        for kind, value in address.aliases
+    }
+    return [alias for alias in address.aliases if alias not in known and owners[alias] <= {of}]
 
 
 @transaction.atomic
