@@ -10,6 +10,7 @@ from django.core.files.base import ContentFile
 from django.utils import timezone
 
 from accounts.idempotency import IdempotentRequest
+from agent.models import PushMessage, PushSubscription
 from commands.models import CommandRun
 from messaging.models import (
     CallEvent,
@@ -91,6 +92,10 @@ def _fill(conversation: Conversation, contact: Contact, admin: Any, *, is_group:
     Summary.objects.create(conversation=conversation, version=1, text=SECRET, until=AT)
     Note.objects.create(conversation=conversation, author=admin, text=f"{NAME}, +55 11 97777-6666, is worried")
     Presence.objects.create(conversation=conversation, user=admin, seen_at=AT)
+    browser, _ = PushSubscription.objects.get_or_create(user=admin, endpoint="https://push.example.com/1")
+    PushMessage.objects.create(
+        subscription=browser, conversation=conversation, kind="waiting", next_try_at=AT, expires_at=AT
+    )
     CallEvent.objects.create(
         **other, provider_call_id=f"{NUMBER}-{conversation.pk}" if not is_group else "call", status="missed", at=AT
     )
