@@ -192,7 +192,8 @@ def _outbound(message: Message) -> Iterator[str]:
                 for event, at in times.items()
                 if at
             ]
-            yield ", ".join(known).capitalize() + "."
+            line = ", ".join(known)
+            yield f"{line[:1].upper()}{line[1:]}."
 
 
 def _inside(label: str) -> str:

@@ -52,6 +52,20 @@ def test_a_message_that_is_due_for_long_is_explained_by_missing_workers(conversa
     assert "Is the engine running?" in why(received.message_id)
 
 
+def test_a_sent_message_is_explained_by_its_times(conversation):
+    sent_at = timezone.now().replace(year=2026, month=11, day=27, hour=9, minute=5, second=3)
+    row = Message.objects.create(
+        session=conversation.session,
+        conversation=conversation,
+        direction="outbound",
+        author="agent",
+        status="delivered",
+        sent_at=sent_at,
+        delivered_at=sent_at + timedelta(seconds=2),
+    )
+    assert "- Sent at 2026-11-27 09:05:03 UTC, delivered at 2026-11-27 09:05:05 UTC.\n" in why(row.pk)
+
+
 def test_an_answered_message_is_shown_with_its_turn_and_reply(conversation, says):
     received = says()
     turn = settle(leases.take(conversation.pk), conversation)
