@@ -54,7 +54,7 @@ export async function request(path, { method = "GET", body } = {}) {
   }
   if (!response.ok) {
     throw new Error(content.detail ?? translate("The server answered {status}.", { status: response.status }));
-  };
+  }
   return content;
 }
 

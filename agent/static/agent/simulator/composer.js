@@ -43,7 +43,9 @@ async function send(...events) {
   try {
     const counts = await sendEvents(events);
     const parts = Object.entries(counts).filter(([, count]) => count);
-    $("result").textContent = parts.map(([name, count]) => `${count} ${translate(COUNT_LABELS[name] ?? name)}`).join(", ");
+    $("result").textContent = parts
+      .map(([name, count]) => `${count} ${translate(COUNT_LABELS[name] ?? name)}`)
+      .join(", ");
     clearError();
     $("scroller").scrollTop = $("scroller").scrollHeight;
     poll();

@@ -111,7 +111,8 @@ function drawSubtitle(status) {
   const { session, contact } = state;
   const place = contact?.is_group ? "in {name}" : "you are {name}";
   const writer = contact ? ` · ${translate(place, { name: contact.title })}` : "";
-  $("subtitle").textContent = `${translate(SESSION_STATUSES[status] ?? status ?? "")} · ${session?.agent ?? ""}${writer}`;
+  $("subtitle").textContent =
+    `${translate(SESSION_STATUSES[status] ?? status ?? "")} · ${session?.agent ?? ""}${writer}`;
 }
 
 function describeControl() {
@@ -181,7 +182,8 @@ function collectReactions() {
 
 function drawNotice(entry) {
   if (entry.type === "day") return createElement("li", { className: "day" }, entry.text);
-  if (entry.type === "earlier") return createElement("li", { className: "note" }, translate("Earlier messages are in the admin."));
+  if (entry.type === "earlier")
+    return createElement("li", { className: "note" }, translate("Earlier messages are in the admin."));
   const link = createElement("a", { href: entry.admin }, entry.text);
   return createElement("li", { className: `note${entry.outcome === "failed" ? " failed" : ""}` }, link);
 }

@@ -70,7 +70,9 @@ function drawContacts() {
     button.addEventListener("click", () => chooseContact(contact, { open: true }));
     return createElement("li", {}, button);
   });
-  const hint = $("search").value ? translate("No contact found.") : translate("No contacts yet. Create one with “New”.");
+  const hint = $("search").value
+    ? translate("No contact found.")
+    : translate("No contacts yet. Create one with “New”.");
   if (!items.length) items.push(createElement("li", { className: "hint" }, hint));
   $("contacts").replaceChildren(...items);
 }
