@@ -72,7 +72,7 @@ def test_a_missing_page_has_a_page_for_people(admin: User, log_in: LogIn) -> Non
     assert (answer.status_code, "There is no such page" in answer.content.decode()) == (404, True)
 
 
-def test_a_forbidden_page_says_what_to_do(staff_member: User, log_in: LogIn) -> None:
+def test_a_forbidden_page_explains_what_to_do(staff_member: User, log_in: LogIn) -> None:
     answer = log_in(staff_member).get(reverse("admin:accounts_user_changelist"), headers={"Accept": "text/html"})
     assert (answer.status_code, "Ask an administrator" in answer.content.decode()) == (403, True)
 

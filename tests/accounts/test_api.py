@@ -212,7 +212,7 @@ def test_a_password_change_needs_the_current_and_a_good_new_password(member, cha
     "authorization",
     [None, "Bearer x", "Bearer", "Bearer a b", "bearer x", "Api-Key x.y", "Api-Key", "Basic YTpi", "Bearer \xe9"],
 )
-def test_every_401_names_bearer_and_says_that_the_credentials_are_invalid(db, authorization):
+def test_every_401_names_bearer_and_invalid_credentials(db, authorization):
     client = as_user()
     if authorization:
         client.credentials(HTTP_AUTHORIZATION=authorization)

@@ -112,7 +112,7 @@ def test_an_admin_page_of_a_portuguese_user_opens_in_portuguese(label, page, adm
     assert [each for each in english if each in text] == []
 
 
-def test_a_refusal_is_told_to_staff_in_their_language_and_to_the_api_in_english(conversation, admin, log_in):
+def test_a_refusal_is_in_the_language_of_staff_and_for_the_api_in_english(conversation, admin, log_in):
     WhatsAppSession.objects.update(status="disconnected")
     User.objects.filter(pk=admin.pk).update(language="pt-br")
     url = reverse("admin:conversation-write", args=[conversation.pk])

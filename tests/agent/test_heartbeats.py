@@ -67,7 +67,7 @@ def test_readiness_with_redis_needs_a_worker_that_works(client, simulator, with_
     assert is_ready or response.status_code == 503
 
 
-def test_doctor_says_that_without_a_worker_nothing_is_answered(db, with_redis):
+def test_doctor_reports_that_without_a_worker_nothing_is_answered(db, with_redis):
     process(seen_s_ago=60)
     found = finding("workers")
     assert not found.is_healthy

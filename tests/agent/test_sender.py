@@ -218,7 +218,7 @@ def test_a_session_that_lost_its_link_keeps_what_is_queued_until_it_is_back(zapw
     assert message.status == "sent"
 
 
-def test_a_refused_message_has_failed_and_says_why(zapw, conversation):
+def test_a_refused_message_has_failed_with_a_reason(zapw, conversation):
     zapw.fail("invalid", times=1)
     message = send_text(conversation=conversation, text="one")
     deliver(conversation.pk)
@@ -293,7 +293,7 @@ def test_an_adapter_that_cannot_be_made_has_surely_sent_nothing(zapw, conversati
     assert (message.status, message.error_code) == ("failed", "invalid_configuration")
 
 
-def test_a_message_is_kept_when_the_database_fails_before_the_bridge_is_asked(zapw, conversation, says):
+def test_a_message_is_not_lost_when_the_database_fails_before_the_bridge_is_asked(zapw, conversation, says):
     question = Message.objects.get(pk=says("When?").message_id)
     message = send_text(conversation=conversation, text="At nine.")
     Message.objects.filter(pk=message.pk).update(quoted=question, quoted_provider_id=question.provider_message_id)

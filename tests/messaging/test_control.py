@@ -52,7 +52,7 @@ def test_the_words_of_a_person_leave_while_a_person_has_control(says, conversati
     assert outbox.claim_next_message(conversation.pk).text == "This is Bia."
 
 
-def test_a_staff_message_takes_over_for_as_long_as_the_profile_says_and_answers_what_was_unanswered(says, conversation):
+def test_a_staff_message_takes_over_for_the_time_of_the_profile_and_answers_what_was_unanswered(says, conversation):
     AgentProfile.objects.update(takeover_s=60)
     says("Hello")
     send_text(conversation=conversation, text="This is Bia.")
@@ -100,7 +100,7 @@ def test_a_takeover_ends_by_itself_when_its_time_is_up(conversation):
 
 
 @pytest.mark.parametrize("act", [control.take_over, control.mute])
-def test_a_takeover_that_ends_with_an_old_question_asks_for_attention_and_says_why(says, conversation, act):
+def test_a_takeover_that_ends_with_an_old_question_asks_for_attention_with_a_reason(says, conversation, act):
     says("Is it still available?")
     Message.objects.update(said_at=timezone.now() - timedelta(hours=2))
     act(conversation=conversation, until=timezone.now() - timedelta(seconds=1))

@@ -121,14 +121,14 @@ def test_a_message_of_a_blocked_contact_is_stored_and_not_answered(says, convers
     assert Message.objects.get().unanswered == "policy"
 
 
-def test_only_listed_contacts_are_answered_where_the_session_says_so(says, session, conversation):
+def test_only_listed_contacts_are_answered_where_the_session_requires_it(says, session, conversation):
     WhatsAppSession.objects.update(access_policy="listed")
     assert says("Hello").due_at is None
     Contact.objects.update(is_allowed=True)
     assert says("Hello again").due_at is not None
 
 
-def test_a_group_is_answered_when_the_profile_says_so(says, profile):
+def test_a_group_is_answered_when_its_policy_allows_it(says, profile):
     WhatsAppSession.objects.update(group_policy="all")
     received = says("Hello all", chat="120363041234567890@g.us", sender=CUSTOMER)
     message = Message.objects.get()

@@ -131,7 +131,7 @@ def test_a_file_is_what_its_bytes_say(content, name, kind, mime_type, filename):
         (b"\x00\x01\x02", "list.csv"),
     ],
 )
-def test_a_file_that_is_not_what_its_extension_says_is_refused(content, name):
+def test_a_file_whose_content_differs_from_its_extension_is_refused(content, name):
     with pytest.raises(media_files.UnsupportedFile):
         take(content, name)
 

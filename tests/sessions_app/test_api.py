@@ -138,7 +138,7 @@ def test_restart_and_logout_reach_the_bridge(admin, linking):
     assert (answer.status_code, answer.json()["status"]) == (200, "logged_out")
 
 
-def test_the_error_for_an_unsupported_action_says_so(admin, session):
+def test_the_error_for_an_unsupported_action_names_it(admin, session):
     answer = as_user(admin).post(f"{URL}{session.pk}/logout/")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_supported")
 

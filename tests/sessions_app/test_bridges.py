@@ -170,7 +170,7 @@ def sync_or_start(server: Any, name: str) -> None:
 
 
 @every("waha")
-def test_without_a_public_address_setup_bridge_says_what_to_set(server: Any, settings: Any):
+def test_without_a_public_address_setup_bridge_names_what_to_set(server: Any, settings: Any):
     settings.PUBLIC_URL = ""
 
     (line,) = setup_bridge(server.row)

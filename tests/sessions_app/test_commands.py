@@ -146,7 +146,7 @@ def test_a_connected_session_is_only_reported(zapw: FakeZapw, zapw_bridge: Bridg
     assert "shop is connected as +1234567890" in out
 
 
-def test_link_session_says_that_a_simulator_number_is_made_up(bridges: None) -> None:
+def test_link_session_reports_that_a_simulator_number_is_made_up(bridges: None) -> None:
     out, _ = _run("link_session", "shop")
     assert "shop is connected as +1555" in out
     assert "The number is made up" in out

@@ -43,7 +43,7 @@ def test_each_number_is_listed_under_the_name_to_link_it_by(cloud: FakeCloud):
     assert cloud.requests[-1].path.endswith("/220011223344556/phone_numbers")
 
 
-def test_an_account_without_numbers_says_so(cloud: FakeCloud):
+def test_an_account_without_numbers_is_reported(cloud: FakeCloud):
     answer(cloud, {"data": []})
     assert "no numbers" in list_numbers("220011223344556")
 
@@ -54,7 +54,7 @@ def test_an_account_that_is_no_id_is_refused_before_meta_is_asked(cloud: FakeClo
     assert not cloud.requests
 
 
-def test_a_bridge_without_business_accounts_says_so(cloud: FakeCloud):
+def test_a_bridge_without_business_accounts_is_reported(cloud: FakeCloud):
     with pytest.raises(CommandError, match="cannot list the numbers"):
         list_numbers("220011223344556", bridge="simulator")
 

@@ -54,7 +54,7 @@ def log_in(application: Application, username: str) -> int:
     return httpx.post(f"{application.url}/api/v1/auth/token/", json=body, trust_env=False).status_code
 
 
-def test_the_first_start_without_a_password_says_how_to_create_the_first_user(first_start: Application) -> None:
+def test_the_first_start_without_a_password_explains_how_to_create_the_first_user(first_start: Application) -> None:
     greeting = first_start.wait_for_output("which creates admin")
     assert "Log in as  nobody yet: create the first user with manage.py createsuperuser" in greeting
     assert "ADMIN_PASSWORD" in greeting
@@ -75,7 +75,7 @@ def test_the_generated_webhook_secret_is_shown_by_doctor_and_works(first_start: 
     assert statuses == [200, 401]
 
 
-def test_the_user_made_as_the_start_says_can_log_in_and_the_next_start_knows_it(
+def test_the_user_made_as_the_start_explains_can_log_in_and_the_next_start_finds_it(
     first_start: Application, database_url: str, tmp_path: Path
 ) -> None:
     assert log_in(first_start, "ana") == 401

@@ -116,7 +116,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(urls, monkeypatch):
         _publish(urls["tls"])
 
 
-def test_a_worker_without_redis_says_which_setting_is_missing(settings):
+def test_a_worker_without_redis_names_the_missing_setting(settings):
     settings.REDIS_URL = ""
     with pytest.raises(CommandError, match="REDIS_URL is empty"):
         call_command("worker", stdout=io.StringIO())

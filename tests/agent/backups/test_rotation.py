@@ -80,7 +80,7 @@ def test_every_encrypted_column_is_encrypted_again():
     }  # fmt: skip
 
 
-def test_tail_ends_with_ctrl_c_and_says_where_to_go_on(data_dir):
+def test_tail_ends_with_ctrl_c_and_prints_where_to_go_on(data_dir):
     own = {name: value for name, value in os.environ.items() if name not in {*SECRETS, "DATABASE_URL"}}
     process = subprocess.Popen(
         [sys.executable, "manage.py", "tail", "--after", "all", "--json"],

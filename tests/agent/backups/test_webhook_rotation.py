@@ -65,7 +65,7 @@ def told_address(waha: FakeWaha) -> str:
     return str(waha.sessions["sales"]["config"]["webhooks"][0]["url"])
 
 
-def test_a_bridge_is_told_its_new_address_and_the_former_is_accepted_for_a_day(waha, second):
+def test_a_bridge_receives_its_new_address_and_the_former_is_accepted_for_a_day(waha, second):
     former = second.webhook_path
     assert is_let_in(former)
     printed = command("--bridge", "second")
@@ -107,7 +107,7 @@ def test_a_dry_run_changes_no_address(waha, second):
     assert set(Bridge.objects.values_list("pk", "webhook_secret")) == secrets
 
 
-def test_an_address_that_a_bridge_cannot_be_told_is_printed(bridge, settings):
+def test_an_address_that_cannot_be_set_at_a_bridge_is_printed(bridge, settings):
     settings.WHATSAPP_WEBHOOK_SECRET, settings.PUBLIC_URL = "", PUBLIC_URL
     lines = list(rotate_webhook_secret(bridge))
     present = Bridge.objects.get(slug="default").webhook_path

@@ -39,7 +39,7 @@ def test_an_address_is_known_by_one_form_whatever_its_device(digits: str, device
 
 @given(text=st.text(max_size=80))
 @settings(max_examples=300, deadline=None)
-def test_any_text_is_an_address_or_is_told_as_none(text: str):
+def test_any_text_is_an_address_with_aliases_or_none(text: str):
     with suppress(WrongShape):
         address = read_address(text)
         if address is not None:

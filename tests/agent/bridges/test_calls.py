@@ -84,7 +84,7 @@ def test_each_failure_of_a_send_has_its_meaning(request, kind, outcome, error, c
 
 
 @pytest.mark.parametrize("outcome", ["nonsense", "redirect", "drop_before", "drop_after"])
-def test_an_answer_that_says_nothing_leaves_the_send_unconfirmed(pair: Pair, outcome):
+def test_an_answer_without_a_result_leaves_the_send_unconfirmed(pair: Pair, outcome):
     pair.server.fail(outcome)
 
     with pytest.raises(Unconfirmed):
@@ -295,7 +295,7 @@ def test_a_file_that_is_gone_is_refused(pair: Pair):
     assert caught.value.code == "not_found"
 
 
-def test_a_file_larger_than_allowed_is_not_kept(pair: Pair):
+def test_a_file_larger_than_allowed_is_not_stored(pair: Pair):
     pair.server.files[STORED_AS[pair.kind]] = b"x" * 200_000
 
     with pytest.raises(BridgeError):
@@ -401,7 +401,7 @@ def test_a_webhook_that_has_another_secret_is_replaced_and_others_stay(waha: Liv
     assert config["proxy"] == "x"
 
 
-def test_a_number_of_the_cloud_api_is_connected_while_meta_says_so(cloud: LiveBridge, cloud_server: Any):
+def test_a_number_of_the_cloud_api_is_connected_while_meta_reports_it(cloud: LiveBridge, cloud_server: Any):
     target = WebhookTarget("https://agent.example/w/", verify_token="token")
 
     started = cloud.start_session(name=NUMBER, webhook=target)

@@ -49,7 +49,7 @@ def test_two_sends_have_two_ids(bridge: LiveBridge):
 
 
 @pytest.mark.parametrize("capability", UNUSUAL)
-def test_a_bridge_can_write_to_whom_it_says_it_can(bridge: LiveBridge, capability):
+def test_a_bridge_can_write_to_the_addresses_that_it_declares_reachable(bridge: LiveBridge, capability):
     address, is_group = UNUSUAL[capability]
     can = capability in bridge.capabilities
 

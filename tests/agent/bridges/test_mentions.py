@@ -52,20 +52,20 @@ ENGINES = [
 
 
 @pytest.mark.parametrize("payload", ENGINES)
-def test_waha_says_whom_a_message_mentions_with_every_engine(payload):
+def test_waha_reports_whom_a_message_mentions_with_every_engine(payload):
     assert "+5511999990000" in waha(**payload).called
 
 
-def test_waha_says_what_our_hidden_address_is():
+def test_waha_reports_what_our_hidden_address_is():
     assert waha().own_lid == "99887766554433@lid"
 
 
-def test_evolution_says_whom_a_message_mentions():
+def test_evolution_reports_whom_a_message_mentions():
     event = evolution({"conversation": "Hey"}, contextInfo=CONTEXT)
     assert event.called == ("+5511999990000", "99887766554433@lid")
 
 
-def test_evolution_says_whose_message_is_answered():
+def test_evolution_reports_whose_message_is_answered():
     event = evolution({"conversation": "Hey"}, contextInfo={"stanzaId": "AA", "participant": "99887766554433@lid"})
     assert event.called == ("99887766554433@lid",)
 

@@ -52,7 +52,7 @@ def describe_events(bridge: str, fixture: dict[str, Any]) -> list[dict[str, Any]
 
 
 @pytest.mark.parametrize(("bridge", "fixture"), fixtures("webhook"))
-def test_a_recorded_webhook_means_what_its_index_says(bridge: str, fixture: dict[str, Any]):
+def test_a_recorded_webhook_is_parsed_as_its_index_expects(bridge: str, fixture: dict[str, Any]):
     expected = [
         {"event": "ignored"} if event["event"] == "ignored" else event
         for event in fixture["expected"]
@@ -106,7 +106,7 @@ def answered(steps: Steps[Any], responses: list[Response], *, then: Response) ->
 
 
 @pytest.mark.parametrize(("bridge", "fixture"), fixtures("api_response"))
-def test_a_recorded_answer_means_what_its_index_says(bridge: str, fixture: dict[str, Any]):
+def test_a_recorded_answer_is_parsed_as_its_index_expects(bridge: str, fixture: dict[str, Any]):
     adapter = adapter_of(bridge)
     steps, before = steps_of(adapter, fixture["request"])
     response = Response(fixture["http_status"], body_of(bridge, fixture))

@@ -75,7 +75,7 @@ def test_every_kind_can_be_tried(simulator, kind):
     assert event.answerable == (kind not in {Kind.REACTION, Kind.UNKNOWN, Kind.UNSUPPORTED})
 
 
-def test_a_reaction_says_to_what_and_may_be_taken_away(simulator):
+def test_a_reaction_names_its_message_and_may_be_removed(simulator):
     given, taken = parsed(
         simulator,
         message(kind="reaction", emoji="👍", target_id="A0"),

@@ -148,7 +148,7 @@ def fetch_file(transport: HttpTransport, *, max_bytes: int) -> Any:
     return answer
 
 
-def test_a_file_is_streamed_to_the_disk_and_not_kept_in_memory(transport, zapw_server):
+def test_a_file_is_streamed_to_the_disk_and_not_held_in_memory(transport, zapw_server):
     zapw_server.fail("answer", call="list", status=200, body=b"x" * 300_000)
 
     answer = fetch_file(transport, max_bytes=300_000)

@@ -105,7 +105,7 @@ def test_a_type_of_the_future_is_stored_and_not_answered(unreached_zapw):
         (None, Link.DISCONNECTED, "", False),
     ],
 )
-def test_a_closed_link_says_why_and_whether_it_comes_back(unreached_zapw, reason, status, code, will_reconnect):
+def test_a_closed_link_has_a_reason_and_whether_it_reconnects(unreached_zapw, reason, status, code, will_reconnect):
     event = parsed(unreached_zapw, delivery("session.disconnected", {"reason": reason}))
 
     assert isinstance(event, SessionChanged)

@@ -86,7 +86,7 @@ def test_a_status_of_the_future_is_not_taken_for_connected(zapw, zapw_server):
     ("outcome", "code"),
     [("error_500", "bridge_failure"), ("drop_before", "bridge_failure"), ("rate_limited", "rate_limited")],
 )
-def test_a_call_about_sessions_that_fails_says_so(zapw, zapw_server, outcome, code):
+def test_a_failed_call_about_sessions_is_reported(zapw, zapw_server, outcome, code):
     zapw_server.fail(outcome, call="any")
 
     for ask in (

@@ -17,7 +17,7 @@ def asked(*texts: str, tools: tuple[ToolSpec, ...] = ()) -> Prompt:
     return Prompt(model="any", messages=(PromptMessage(Role.SYSTEM, "Be brief."), *messages), tools=tools)
 
 
-def test_the_scripted_model_says_what_it_is_and_how_to_configure_a_real_one():
+def test_the_scripted_model_explains_itself_and_how_to_configure_a_real_one():
     text = ScriptedModel().complete(asked("Hello")).text
     assert "stand-in" in text
     assert "OPENAI_API_KEY" in text

@@ -391,7 +391,7 @@ def test_the_addresses_of_the_settings_are_mailed_instead(conversation, zapw, ad
     assert [mail.recipients for mail in smtp.mails] == [["ops@example.com", "night@example.com"]]
 
 
-def test_a_mail_that_was_refused_is_sent_later_and_says_how_it_stands_then(conversation, zapw, admin, smtp, settings):
+def test_a_mail_that_was_refused_is_sent_later_with_the_state_of_that_time(conversation, zapw, admin, smtp, settings):
     mend = _number_offline(conversation, settings)
     look()
     smtp.refuses = True

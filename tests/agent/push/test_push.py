@@ -78,7 +78,7 @@ def test_a_request_is_signed_by_the_key_that_browsers_are_given(
     assert request.headers["Topic"] == conversation.pk.hex
 
 
-def test_who_is_assigned_is_told_and_nobody_else(
+def test_who_is_assigned_is_notified_and_nobody_else(
     browser: PushSubscription, conversation: Conversation, staff_member: User, admin: User, service: PushService
 ) -> None:
     subscribe(user=admin, **service.fields | {"endpoint": f"{service.receiver.url}/send/admin"})
@@ -100,7 +100,7 @@ def test_a_notification_is_in_the_language_of_its_reader(
 @pytest.mark.parametrize("changes", [
     {"alerts_waiting": False}, {"is_active": False}, {"is_staff": False},
 ])  # fmt: skip
-def test_who_does_not_want_it_or_does_not_work_here_is_not_told(
+def test_who_does_not_want_it_or_does_not_work_here_is_not_notified(
     browser: PushSubscription, conversation: Conversation, staff_member: User, service: PushService,
     changes: dict[str, bool],
 ) -> None:  # fmt: skip
@@ -109,7 +109,7 @@ def test_who_does_not_want_it_or_does_not_work_here_is_not_told(
     assert (push(), service.receiver.requests) == (0, [])
 
 
-def test_a_stranger_and_a_viewer_are_not_told(
+def test_a_stranger_and_a_viewer_are_not_notified(
     conversation: Conversation, session: WhatsAppSession, staff_stranger: User, staff_viewer: User,
     service: PushService,
 ) -> None:  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_stranger_and_a_viewer_are_not_told(
     assert (push(), service.receiver.requests) == (0, [])
 
 
-def test_what_a_colleague_has_is_not_told_to_others(
+def test_what_a_colleague_has_is_not_notified_to_others(
     browser: PushSubscription, conversation: Conversation, admin: User, service: PushService
 ) -> None:
     Conversation.objects.update(assigned_to=admin)
@@ -128,7 +128,7 @@ def test_what_a_colleague_has_is_not_told_to_others(
     assert (push(), service.receiver.requests) == (0, [])
 
 
-def test_what_was_settled_before_it_was_sent_is_not_told(
+def test_what_was_settled_before_it_was_sent_is_not_notified(
     browser: PushSubscription, conversation: Conversation, service: PushService
 ) -> None:
     ask_for_a_person(conversation)
@@ -137,7 +137,7 @@ def test_what_was_settled_before_it_was_sent_is_not_told(
     assert (send_pushes(), service.receiver.requests, PushMessage.objects.count()) == (0, [], 0)
 
 
-def test_what_happened_before_the_browser_was_subscribed_is_not_told(
+def test_what_happened_before_the_browser_was_subscribed_is_not_notified(
     conversation: Conversation, staff_member: User, service: PushService
 ) -> None:
     ask_for_a_person(conversation)
@@ -145,7 +145,7 @@ def test_what_happened_before_the_browser_was_subscribed_is_not_told(
     assert push() == 0
 
 
-def test_what_happened_long_ago_is_not_told(
+def test_what_happened_long_ago_is_not_notified(
     browser: PushSubscription, conversation: Conversation, service: PushService
 ) -> None:
     ask_for_a_person(conversation)
@@ -205,7 +205,7 @@ def test_a_notification_that_is_refused_is_dropped_and_the_browser_stays(
     assert (PushMessage.objects.count(), PushSubscription.objects.count()) == (0, 1)
 
 
-def test_two_events_of_one_conversation_are_told_once_while_the_first_waits(
+def test_two_events_of_one_conversation_are_notified_once_while_the_first_waits(
     browser: PushSubscription, conversation: Conversation, service: PushService
 ) -> None:
     ask_for_a_person(conversation)
@@ -214,7 +214,7 @@ def test_two_events_of_one_conversation_are_told_once_while_the_first_waits(
     assert (PushMessage.objects.count(), send_pushes()) == (1, 1)
 
 
-def test_a_takeover_by_itself_is_not_told(
+def test_a_takeover_alone_is_not_notified(
     browser: PushSubscription, conversation: Conversation, staff_member: User, service: PushService
 ) -> None:
     take_over(conversation=conversation, by=staff_member)

@@ -110,7 +110,7 @@ def test_a_note_with_a_file_is_refused_and_not_stored_without_it(
     assert untouched(conversation)
 
 
-def test_a_reply_says_when_a_colleague_has_taken_over_meanwhile(
+def test_a_reply_is_refused_when_a_colleague_has_taken_over_meanwhile(
     conversation: Conversation, admin: User, staff_member: User, log_in: LogIn
 ) -> None:
     seen = str(conversation.control_epoch)
@@ -137,7 +137,7 @@ def test_control_is_taken_and_released(conversation: Conversation, staff_member:
     assert controls == ["human", "agent", "muted"]
 
 
-def test_a_note_is_ticked_for_the_agent_and_the_page_says_so(
+def test_a_note_that_is_ticked_for_the_agent_is_marked_on_the_page(
     conversation: Conversation, staff_member: User, log_in: LogIn
 ) -> None:
     client = log_in(staff_member)

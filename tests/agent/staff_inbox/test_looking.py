@@ -114,7 +114,7 @@ def test_a_stranger_is_not_recorded_as_looking(conversation: Conversation, staff
     assert not Presence.objects.exists()
 
 
-def test_a_message_without_an_answer_says_why(
+def test_a_message_without_an_answer_has_a_reason(
     conversation: Conversation, says: Says, staff_member: User, log_in: LogIn
 ) -> None:
     message = said(says("Old news", age=timedelta(days=3)))

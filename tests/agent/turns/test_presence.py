@@ -45,7 +45,7 @@ def test_typing_is_shown_while_the_model_works(says, conversation, waha, model):
     assert waha.requests[0].json() == {"session": "sales", "chatId": "5511988887777@c.us"}
 
 
-def test_a_message_is_marked_as_read_if_the_profile_says_so(says, conversation, waha, model):
+def test_a_message_is_marked_as_read_if_the_profile_is_set_to(says, conversation, waha, model):
     AgentProfile.objects.update(marks_read=True, shows_typing=False)
     says("Hello")
     says("Are you there?")
@@ -56,7 +56,7 @@ def test_a_message_is_marked_as_read_if_the_profile_says_so(says, conversation, 
     assert waha.requests[0].json()["messageIds"][0].endswith("00000000000000002")
 
 
-def test_nothing_is_shown_if_the_profile_says_so(says, conversation, waha, model):
+def test_nothing_is_shown_if_the_profile_turns_it_off(says, conversation, waha, model):
     AgentProfile.objects.update(marks_read=False, shows_typing=False)
     says("Hello")
 

@@ -73,7 +73,7 @@ def test_failed_and_unconfirmed_messages_are_marked(conversation: Conversation, 
     assert "timeout" in page
 
 
-def test_every_kind_of_message_says_something(conversation: Conversation, admin: User, log_in: LogIn) -> None:
+def test_every_kind_of_message_has_a_text_on_the_page(conversation: Conversation, admin: User, log_in: LogIn) -> None:
     details = {
         Kind.LOCATION: {"location": {"latitude": 1.5, "longitude": 2.5, "name": "Cafe"}},
         Kind.CONTACT: {"contacts": [{"name": "Bea", "phone": "+5511"}]},

@@ -27,7 +27,7 @@ def attention_of(shown: dict[str, Any]) -> tuple[bool, str, str]:
     return shown["needs_attention"], shown["attention_reason"], shown["attention_note"]
 
 
-def test_the_api_says_why_a_conversation_needs_attention(noticed, member):
+def test_the_api_shows_why_a_conversation_needs_attention(noticed, member):
     client = as_user(member)
     expected = (True, "not_sent", "A message was not sent: refused.")
     (listed,) = client.get(LIST).json()["results"]

@@ -44,7 +44,7 @@ def test_a_text_may_reply_only_to_a_message_of_its_conversation(client, says, se
     assert not Message.objects.filter(direction="outbound").exists()
 
 
-def test_a_disconnected_session_sends_nothing_and_says_so(client, session):
+def test_a_disconnected_session_sends_nothing_and_reports_it(client, session):
     session.status = "disconnected"
     session.save()
     answer = post(client, "messages/", session=str(session.pk), to="+5511977776666", text="Hello")

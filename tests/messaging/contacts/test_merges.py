@@ -282,7 +282,7 @@ def test_a_proposal_is_decided_once(two: Any):
             decide(proposal=proposal)
 
 
-def test_a_proposal_whose_contact_is_gone_says_so(two: Any):
+def test_a_proposal_whose_contact_is_gone_is_refused(two: Any):
     proposal = proposal_of(*two)
     Contact.objects.filter(pk=two[1].pk).delete()
 

@@ -79,7 +79,7 @@ def test_a_number_whose_events_are_deleted_has_its_present_status(session: Whats
     assert (span.status, span.since) == (session.status, session.status_changed_at)
 
 
-def test_the_page_says_in_words_why_the_link_ended(
+def test_the_page_explains_why_the_link_ended(
     session: WhatsAppSession, happened: Happened, staff_member: User, log_in: LogIn
 ) -> None:
     happened("connected", hours_ago=5)

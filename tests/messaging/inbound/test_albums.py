@@ -29,7 +29,7 @@ def receive(bridge: Bridge, number: int, message: dict[str, Any]) -> None:
     process_webhook_request(bridge=bridge, headers={}, body=json.dumps(body).encode())
 
 
-def test_an_album_is_answered_as_one_burst_and_its_announcement_says_nothing(bridge, conversation, model, settings):
+def test_an_album_is_answered_as_one_burst_and_its_announcement_is_not_answered(bridge, conversation, model, settings):
     settings.MEDIA_WAIT_S = 0
     receive(bridge, 1, {"albumMessage": {"expectedImageCount": 2}})
     for number in (2, 3):

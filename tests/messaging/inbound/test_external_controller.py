@@ -79,7 +79,7 @@ def test_a_chat_that_is_passed_back_has_no_other_controller(hand_over: Any, rece
     assert state() == ("agent", "")
 
 
-def test_handovers_that_come_in_the_wrong_order_end_as_the_platform_says(hand_over: Any, receive: Any):
+def test_handovers_that_come_in_the_wrong_order_end_as_the_platform_reports(hand_over: Any, receive: Any):
     receive("Hi", ago=20)
     hand_over(to="us", ago=5)
     hand_over(to="ai_agent", ago=10)
@@ -87,7 +87,7 @@ def test_handovers_that_come_in_the_wrong_order_end_as_the_platform_says(hand_ov
     assert state() == ("agent", "")
 
 
-def test_a_message_of_a_chat_that_others_hold_says_so_without_a_handover(receive: Any):
+def test_a_message_of_a_chat_that_others_hold_reports_them_without_a_handover(receive: Any):
     receive("Hi", ago=9)
     receive("to the other", ago=5, **STANDBY)
 
@@ -95,7 +95,7 @@ def test_a_message_of_a_chat_that_others_hold_says_so_without_a_handover(receive
     assert Message.objects.get(text="to the other").status == "handled"
 
 
-def test_what_the_other_program_writes_says_that_it_holds_the_chat(receive: Any):
+def test_what_the_other_program_writes_shows_that_it_holds_the_chat(receive: Any):
     receive("Hi", ago=9)
     receive("from the other", ago=5, outbound=True, is_echo=True, **STANDBY)
 
@@ -185,7 +185,7 @@ def test_merged_contacts_are_held_elsewhere_if_either_is_and_are_as_before_when_
     }
 
 
-def test_the_inbox_says_who_holds_the_chat(hand_over: Any, receive: Any, staff_member: Any, log_in: Any):
+def test_the_inbox_shows_who_holds_the_chat(hand_over: Any, receive: Any, staff_member: Any, log_in: Any):
     receive("Hi")
     hand_over(to="ai_agent <b>")
 

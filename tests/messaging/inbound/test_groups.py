@@ -43,7 +43,7 @@ def answered(group: Any, model: Any, text: str = "What time is it?", **changes: 
     return ours
 
 
-def test_groups_are_not_answered_unless_the_session_says_so(says, session, profile):
+def test_groups_are_not_answered_unless_the_session_allows_it(says, session, profile):
     says("Hello @5511999990000", chat=GROUP, sender=ANA, called=(OUR_PHONE,))
     message = Message.objects.get()
     assert (message.status, message.unanswered, message.conversation.due_at) == ("handled", "group", None)

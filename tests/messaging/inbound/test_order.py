@@ -11,7 +11,7 @@ from tests.conftest import as_user, message_event
 from tests.support.messaging.messages import queued
 
 
-def test_a_conversation_is_ordered_as_it_happened_here_whatever_the_writers_clock_says(says, conversation):
+def test_a_conversation_is_ordered_as_it_happened_here_whatever_the_writers_clock_shows(says, conversation):
     for number in (1, 2):
         says(f"q{number}", age=timedelta(minutes=2))  # the writer's clock is behind ours
         Message.objects.update(status="handled")

@@ -415,7 +415,7 @@ def command(*arguments: str) -> str:
 
 
 @pytest.mark.django_db
-def test_the_command_imports_and_says_what_it_did(session, tmp_path):
+def test_the_command_imports_and_reports_what_it_did(session, tmp_path):
     file = tmp_path / "chat.txt"
     file.write_text("Title\n" + CHAT)
     arguments = (str(file), "--session", "sales", "--contact", PHONE, "--me", "The Shop")

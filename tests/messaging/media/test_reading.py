@@ -47,7 +47,7 @@ def test_a_small_image_is_not_enlarged(receive):
     assert preview_of(receive(image(60, 40), kind=Kind.IMAGE)).size == (60, 40)
 
 
-def test_a_photo_is_turned_upright_and_says_nothing_of_its_place_and_camera(receive):
+def test_a_photo_is_turned_upright_and_loses_the_data_of_its_place_and_camera(receive):
     media = receive(rotated_photo(), kind=Kind.IMAGE)
 
     preview = preview_of(media)

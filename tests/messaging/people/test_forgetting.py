@@ -117,7 +117,7 @@ def test_the_summaries_of_groups_are_made_again_from_what_is_left(person):
     assert not Summary.objects.exists()
 
 
-def test_the_receipt_counts_and_says_nothing_of_the_person(person):
+def test_the_receipt_counts_and_names_nothing_of_the_person(person):
     receipt = forget(person)
     text = json.dumps(receipt.as_dict(), default=str)
     assert not TRACES.search(text)

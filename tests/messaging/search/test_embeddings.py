@@ -109,7 +109,7 @@ def test_a_changed_text_is_embedded_again(conversation, server):
     assert texts_asked(server)[-1] == "Ana: canoe"
 
 
-def test_the_nearest_in_meaning_is_found_and_says_so(conversation, server):
+def test_the_nearest_in_meaning_is_found_and_marked(conversation, server):
     store_messages(conversation, "alpha beta", *["filler"] * 4, "gamma delta", *["filler"] * 4)
     embeddings.embed_waiting()
     hit = search(conversation=conversation, query="gammas of delta", limit=1)[0]
@@ -209,7 +209,7 @@ def test_an_answer_that_is_no_vector_is_not_stored(conversation, server, answer)
     assert not Embedding.objects.exists()
 
 
-def test_search_works_without_pgvector_and_says_why_it_uses_words_alone(conversation, server, monkeypatch, caplog):
+def test_search_works_without_pgvector_and_explains_why_it_uses_words_alone(conversation, server, monkeypatch, caplog):
     monkeypatch.setattr(embeddings, "SELECT_AVAILABLE_EXTENSION", "SELECT 1 WHERE %s = ''")
     store_messages(conversation, "kayak")
     with pytest.raises(embeddings.NoPgvector, match="OPENAI_EMBEDDING_MODEL"):

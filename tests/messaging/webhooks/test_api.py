@@ -128,7 +128,7 @@ def test_nothing_is_sent_again_to_an_endpoint_that_is_disabled(client, endpoint,
     assert post(client, f"{ENDPOINTS}{endpoint.pk}/test/").status_code == 409
 
 
-def test_who_only_reads_says_nothing_about_where_events_go(stranger):
+def test_who_only_reads_may_not_choose_where_events_go(stranger):
     stranger.groups.clear()
     assert as_user(stranger).get(ENDPOINTS).status_code == 403
 

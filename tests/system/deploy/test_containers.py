@@ -118,7 +118,7 @@ def test_our_services_are_given_settings_that_exist_and_time_to_end(name: str) -
     assert service.get("command", ["up"])[0] in get_commands()
 
 
-def test_the_image_runs_as_a_user_of_its_own_and_says_whether_it_is_well() -> None:
+def test_the_image_runs_as_a_user_of_its_own_and_reports_its_health() -> None:
     assert len(instructions("FROM")) == 2
     assert DOCKERFILE.index("\nUSER agent") < DOCKERFILE.index("\nENTRYPOINT")
     assert "USER root" not in DOCKERFILE

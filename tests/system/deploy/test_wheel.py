@@ -133,7 +133,7 @@ def wait_until_healthy(url: str, running: subprocess.Popen[bytes], *, log: Path)
             time.sleep(0.1)
 
 
-def test_the_installed_command_says_what_it_can(command: Path, tmp_path: Path) -> None:
+def test_the_installed_command_lists_what_it_can_do(command: Path, tmp_path: Path) -> None:
     asked = subprocess.run(
         [command, "help"], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
     )

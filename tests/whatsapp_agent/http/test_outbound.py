@@ -194,7 +194,7 @@ def test_a_redirect_into_a_private_network_is_refused(names, receiver, monkeypat
         (Answer(drip_s=0.1), "timeout"),
     ],
 )
-def test_a_failed_fetch_says_why(receiver, settings, answer, code):
+def test_a_failed_fetch_has_a_reason(receiver, settings, answer, code):
     settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = True
     receiver.answer = answer
     with pytest.raises(FetchFailed) as failed:

@@ -209,7 +209,7 @@ def test_damaged_files_are_explained_with_the_remedy(own):
 
 
 @pytest.mark.parametrize("command", [["migrate"], ["doctor"], ["sync_sessions"], ["createsuperuser", "--noinput"]])
-def test_a_command_without_the_data_of_a_start_creates_none_and_says_so(tmp_path, command):
+def test_a_command_without_the_data_of_a_start_creates_none_and_reports_it(tmp_path, command):
     data_dir = tmp_path / "nowhere"
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     ended = subprocess.run(

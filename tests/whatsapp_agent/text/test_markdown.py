@@ -318,7 +318,7 @@ def test_a_short_text_is_not_shortened():
     assert shorten("Hello", 5) == "Hello"
 
 
-def test_a_long_text_keeps_its_beginning_and_end_and_says_how_much_is_missing():
+def test_a_long_text_keeps_its_beginning_and_end_and_states_how_much_is_missing():
     short = shorten("Dear all, " + "x" * 100_000 + " so when do you open?", 2000)
     assert len(short) <= 2000
     assert short.startswith("Dear all, ")

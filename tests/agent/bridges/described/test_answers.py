@@ -192,7 +192,7 @@ SENT = {
 
 
 @pytest.mark.parametrize(("kind", "case"), SENT)
-def test_the_answer_to_a_send_means_what_the_page_says(kind: str, case: str):
+def test_the_answer_to_a_send_is_parsed_as_the_documentation_describes(kind: str, case: str):
     status, answer, expected = SENT[kind, case]
 
     assert_matches(meaning(kind, SEND[kind], status, answer), expected)
@@ -257,7 +257,7 @@ STATES = {
 
 
 @pytest.mark.parametrize(("kind", "case"), STATES)
-def test_a_state_means_what_the_page_says(kind: str, case: str):
+def test_a_state_is_parsed_as_the_documentation_describes(kind: str, case: str):
     answer, status = STATES[kind, case]
 
     assert_matches(meaning(kind, STATE[kind], 200, answer), {"result": "session", "status": status})
@@ -277,7 +277,7 @@ CONNECT = {"method": "GET", "path": "/instance/connect/sales"}
     ],
     ids=repr,
 )
-def test_evolutions_connect_means_what_the_page_says(answer: dict[str, Any], expected: dict[str, Any]):
+def test_evolutions_connect_is_parsed_as_the_documentation_describes(answer: dict[str, Any], expected: dict[str, Any]):
     assert_matches(meaning("evolution", CONNECT, 200, answer), expected)
 
 
@@ -326,7 +326,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("case", NUMBERS)
-def test_the_answer_about_a_number_means_what_the_page_says(case: str):
+def test_the_answer_about_a_number_is_parsed_as_the_documentation_describes(case: str):
     kind, answer, expected = NUMBERS[case]
     waha = {"method": "GET", "path": "/api/contacts/check-exists?phone=5511987654321&session=sales"}
     evolution = {"method": "POST", "path": "/chat/whatsappNumbers/sales", "body": {"numbers": ["5511987654321"]}}

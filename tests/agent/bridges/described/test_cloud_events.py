@@ -376,7 +376,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_another_event_means_what_the_page_says(case: str):
+def test_another_event_is_parsed_as_the_documentation_describes(case: str):
     body, expected = OTHERS[case]
 
     assert_matches(meanings("cloud", body), [expected])

@@ -308,7 +308,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", MESSAGES)
-def test_a_message_means_what_the_page_says(case: str):
+def test_a_message_is_parsed_as_the_documentation_describes(case: str):
     body, expected = MESSAGES[case]
 
     assert_matches(meanings("cloud", body), [{"event": "message"} | expected])

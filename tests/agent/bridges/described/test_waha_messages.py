@@ -290,7 +290,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", MESSAGES)
 @pytest.mark.parametrize("event", ["message", "message.any"])
-def test_a_message_means_what_the_page_says(event: str, case: str):
+def test_a_message_is_parsed_as_the_documentation_describes(event: str, case: str):
     payload, expected = MESSAGES[case]
 
     assert_matches(meanings("waha", waha(event, payload)), [expected | {"event": "message"}])

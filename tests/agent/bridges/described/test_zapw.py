@@ -82,7 +82,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", MESSAGES)
-def test_a_message_means_what_the_page_says(case: str):
+def test_a_message_is_parsed_as_the_documentation_describes(case: str):
     data, expected = MESSAGES[case]
 
     assert_matches(meanings("zapw", zapw("message.received", data)), [expected])
@@ -138,7 +138,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_another_event_means_what_the_page_says(case: str):
+def test_another_event_is_parsed_as_the_documentation_describes(case: str):
     body, expected = OTHERS[case]
 
     assert_matches(meanings("zapw", body), [expected])
