@@ -15,22 +15,13 @@ from whatsapp_agent.text.stored import translate_stored
 
 
 @admin.register(EngineProcess)
-class EngineProcessAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
+class EngineProcessAdmin(ReadOnlyAdmin, AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
     """Read only: each process writes its own row."""
 
     list_display = ["__str__", "works", "seen_at", "woken_at", "turns_running", "turns_waiting", "started_at"]
     ordering = ["-seen_at"]
     readonly_fields = [*list_display[1:], "kind", "host", "pid", "stalled_s"]
     fields = readonly_fields
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
     def get_queryset(self, request: HttpRequest) -> EngineProcessQuerySet:  # noqa: ARG002
         return EngineProcess.objects.with_state()
