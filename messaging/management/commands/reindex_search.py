@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from messaging.knowledge.entries import index_all
 from messaging.models import Message
 from messaging.search.index import reindex
 
@@ -18,4 +19,4 @@ class Command(BaseCommand):
             if self.stdout.isatty():
                 self.stdout.write(f"{done} of {total} messages\r", ending="")
                 self.stdout.flush()
-        self.stdout.write(f"Indexed {done} messages.")
+        self.stdout.write(f"Indexed {done} messages and {index_all()} entries of what profiles know.")

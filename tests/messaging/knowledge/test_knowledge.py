@@ -5,6 +5,7 @@ from io import BytesIO
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.db import transaction
 from django.urls import reverse
 
@@ -66,6 +67,15 @@ def test_a_part_of_a_long_document_is_found_with_the_name_of_the_document(profil
     know(profile, title="Manual", text=f"{filler}\n\nThe red lamp means that the filter is full.\n\n{filler}")
     (hit,) = search_knowledge(profile=profile, query="why is the lamp red", limit=1)
     assert ("red lamp" in hit.text, hit.title, len(hit.text) <= entries.PART_LENGTH) == (True, "Manual", True)
+
+
+def test_reindexing_search_finds_knowledge_by_the_endings_of_a_language_that_was_added(profile, settings):
+    settings.SEARCH_LANGUAGES = ["english"]
+    know(profile, title="Entregas", text="Entregamos em dois dias.")
+    settings.SEARCH_LANGUAGES = ["english", "portuguese"]
+    assert titles(profile, "vocês entregariam?") == []
+    call_command("reindex_search")
+    assert titles(profile, "vocês entregariam?") == ["Entregas"]
 
 
 def test_another_profile_does_not_know_it(profile):
