@@ -100,14 +100,20 @@ def _reopen_unanswered(conversation: Conversation) -> None:
 def release(*, conversation: Conversation, reason: str = "", if_expired: bool = False) -> Conversation:
     """Give the conversation back to the agent, which answers what is unanswered only if it is fresh.
 
-    What is too old to be answered asks for attention. Raises ConversationGone.
+    What is too old to be answered asks for attention. While another program holds the chat at the platform, a control
+    that has expired leaves it muted; a release by somebody says that the agent is to take the chat from that program.
+    Raises ConversationGone.
     """
     row = lock_conversation(conversation.pk)
     now = timezone.now()
     was_prolonged = if_expired and (row.control_until is None or row.control_until > now)
-    if row.control == Control.AGENT or was_prolonged:
+    if was_prolonged or (row.control == Control.AGENT and not row.external_controller):
         conversation.refresh_from_db()
         return conversation
+    if if_expired and row.external_controller:
+        return mute(conversation=conversation, reason=HELD_BY_PLATFORM)
+    if row.external_controller:
+        Conversation.objects.filter(pk=row.pk).update(external_controller="", external_controller_at=now)
     waiting = Message.objects.filter(conversation=row, status=Message.Status.RECEIVED)
     longest = timedelta(seconds=row.session.agent_profile.max_answer_age_s)
     is_fresh = waiting.filter(said_at__gte=Now() - longest).exists()
@@ -180,7 +186,7 @@ def record_external_controller(*, conversation_id: UUID, name: str, at: datetime
     if name == ANOTHER_PROGRAM and row.external_controller:
         name = row.external_controller
     Conversation.objects.filter(pk=row.pk).update(external_controller=name[:100], external_controller_at=at)
-    if name and not row.external_controller and row.control == Control.AGENT:
+    if name and row.control == Control.AGENT:
         mute(conversation=row, reason=HELD_BY_PLATFORM)
     elif not name and row.control == Control.MUTED and row.control_reason == HELD_BY_PLATFORM:
         release(conversation=row, reason="given back by the platform")

@@ -146,6 +146,69 @@ def test_a_person_who_has_control_keeps_it_and_sees_who_else_does(hand_over: Any
     assert state() == ("human", "")
 
 
+def expire_takeover(*, by: Any) -> None:
+    conversation = Conversation.objects.get()
+    control.take_over(conversation=conversation, by=by, until=timezone.now() - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("name", ["ai_agent", "page_inbox"])
+def test_a_takeover_that_ends_while_another_program_holds_the_chat_leaves_it_silent(
+    hand_over: Any, receive: Any, member: Any, name: str
+):
+    receive("Hi", ago=30)
+    expire_takeover(by=member)
+    receive("to the person", ago=20)
+    hand_over(to=name, ago=5)
+    control.release_expired()
+    assert state() == ("muted", name)
+    assert not Conversation.objects.due().exists()
+
+    hand_over(to="us")
+    assert state() == ("agent", "")
+    assert Conversation.objects.due().exists()
+
+
+def test_a_mute_that_ends_while_another_program_holds_the_chat_ends_with_that_program(
+    hand_over: Any, receive: Any, member: Any
+):
+    receive("Hi", ago=30)
+    hand_over(to="ai_agent", ago=20)
+    until = timezone.now() - timedelta(seconds=1)
+    control.mute(conversation=Conversation.objects.get(), by=member, until=until, reason="muted by member")
+    control.release_expired()
+    assert control.release_expired() == 0
+    assert state() == ("muted", "ai_agent")
+
+    receive("to us again")
+    assert state() == ("agent", "")
+
+
+@pytest.mark.parametrize("holder", ["human", "muted"])
+def test_a_release_by_staff_takes_the_chat_from_the_other_program(
+    hand_over: Any, receive: Any, member: Any, holder: str
+):
+    receive("Hi", ago=30)
+    if holder == "human":
+        control.take_over(conversation=Conversation.objects.get(), by=member)
+    hand_over(to="ai_agent", ago=5)
+    assert state() == (holder, "ai_agent")
+
+    as_user(member).post(f"/api/v1/conversations/{Conversation.objects.get().pk}/release/")
+    assert state() == ("agent", "")
+
+    receive("sent before the release", ago=3, **STANDBY)
+    assert state() == ("agent", "")
+
+
+def test_a_chat_that_the_other_program_takes_again_after_a_release_is_silent_again(hand_over: Any, receive: Any):
+    receive("Hi", ago=30)
+    hand_over(to="ai_agent", ago=5)
+    control.release(conversation=Conversation.objects.get())
+    receive("to the other", **STANDBY)
+
+    assert state() == ("muted", "another program")
+
+
 def test_a_mute_by_staff_outlasts_the_other_program(hand_over: Any, receive: Any, member: Any):
     receive("Hi")
     control.mute(conversation=Conversation.objects.get(), by=member, reason="muted by member")
