@@ -15,10 +15,15 @@ from agent.bridges.exchange import BridgeError, Refused, Response, Unconfirmed, 
 from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
 from whatsapp_agent.http.retry_after import parse_retry_after
 
+NOT_VALID = ("group not found", "requires property")  # texts of a 400 that Evolution answers before it sends anything
+
 
 def parse_sent(response: Response) -> Sent:
     """Return the id of the sent message. Raises NotSent, Refused or Unconfirmed."""
     if (failed := _failure(response)) is not None:
+        if response.status == HTTPStatus.BAD_REQUEST and failed.code == "invalid" and not _is_validation(response):
+            # Any error within a send is answered with 400, also one that follows the sending: of its database, say.
+            raise failure("bridge_failure", "Evolution reports an error after which the message may have been sent.")
         raise failed
     try:
         answer = response.object()
@@ -165,6 +170,14 @@ def _flat(value: Any) -> list[Any]:
 def _words(message: Any) -> str:
     """Return the texts of a message in lower case. They may hold a number: match them, do not show or log them."""
     return " ".join(item.lower() for item in _flat(message) if isinstance(item, str))
+
+
+def _is_validation(response: Response) -> bool:
+    """Return whether a 400 says that the request is not valid: by a list of lists of texts, or by a known text."""
+    message = _message(response)
+    is_nested = isinstance(message, list) and any(isinstance(item, list) for item in message)
+    words = _words(message)
+    return (is_nested and bool(words)) or any(text in words for text in NOT_VALID)
 
 
 def _is_not_on_whatsapp(message: Any) -> bool:

@@ -11,6 +11,7 @@ from agent.turns import turn as turns
 from messaging import control
 from messaging.models import Conversation, Message
 from sessions_app.models import Bridge, WhatsAppSession
+from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.messaging.admin import create_outbound
 
@@ -212,3 +213,31 @@ def test_a_message_without_a_quote_is_refused_after_one_request(says, conversati
 
     assert Message.objects.get(author="agent").status == "failed"
     assert len(requested_quotes(waha)) == 1
+
+
+@pytest.fixture
+def evolution(bridge) -> Iterator[FakeEvolution]:
+    with FakeEvolution() as server:
+        server.add_session("sales", phone="5511999990000")
+        bridge.kind, bridge.base_url, bridge.api_key = "evolution", server.url, server.api_key
+        bridge.save()
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "quotes"),
+    [
+        ("error_400_after", "unconfirmed", [True]),
+        ("invalid", "sent", [True, False]),
+    ],
+)
+def test_a_reply_is_sent_again_without_its_quote_only_if_evolution_says_that_it_is_not_valid(
+    says, conversation, evolution, model, outcome, status, quotes
+):
+    evolution.fail(outcome, times=1)
+
+    reply = send_a_quoting_reply(says, conversation, evolution)
+
+    requests = [request.json() for request in evolution.requests if request.path.startswith("/message/sendText/")]
+    assert (reply.status, ["quoted" in request for request in requests]) == (status, quotes)
+    assert len(evolution.sent) == 1

@@ -27,6 +27,7 @@ OUTCOMES: dict[str, dict[str, Any]] = server.OUTCOMES | {
     "error_500_after": {"status": 500, "body": error(500, "Timed Out"), "recorded": True},
     "connection_closed": {"status": 400, "body": error(400, ["Error: Connection Closed"])},
     "invalid": {"status": 400, "body": error(400, [['instance requires property "text"']])},
+    "error_400_after": {"status": 400, "body": error(400, ["PrismaClientError: Unique constraint"]), "recorded": True},
     "not_on_whatsapp": {"status": 400, "body": error(400, [{"jid": "x", "exists": False, "number": "x"}])},
     "error_inside": {"status": 200, "body": b'{"error": true, "message": "No"}'},
     "rate_limited": {"status": 429, "body": error(429, "Too many"), "headers": (("Retry-After", "7"),)},
