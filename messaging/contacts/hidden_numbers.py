@@ -3,13 +3,14 @@
 from contextlib import suppress
 
 import structlog
+from django.db import transaction
 from django.utils import timezone
 
 from agent.bridges import ADAPTERS
 from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.exchange import BridgeError
-from messaging.contacts.locks import ContactGone
-from messaging.contacts.lookup import resolve_contact
+from messaging.contacts.locks import ContactGone, lock_contacts
+from messaging.contacts.lookup import find_contact_by_phone, lock_phones, resolve_contact
 from messaging.models import Contact
 from sessions_app.bridges import adapter_for, call_bridge
 from sessions_app.models import WhatsAppSession
@@ -57,7 +58,22 @@ def _look_up(contact: Contact) -> bool:
         postgres.release()
         phone = call_bridge(session.bridge, adapter_for(session.bridge).phone_of_lid(session=session.name, lid=lid))
         if phone is not None:
-            with suppress(ContactGone):  # it was merged meanwhile, or is being forgotten
-                resolve_contact(session=session, address=ChatAddress(lid, AliasKind.LID, phone=phone))
-            return True
+            with suppress(ContactGone):  # it is being merged
+                return _store_phone(contact, lid=lid, phone=phone)
     return False
+
+
+@transaction.atomic
+def _store_phone(contact: Contact, *, lid: str, phone: str) -> bool:
+    """Return whether the contact is still there to have the phone. Raises ContactGone.
+
+    Who was forgotten while the bridge was asked is not created again.
+    """
+    address = ChatAddress(lid, AliasKind.LID, phone=phone)
+    lock_phones(session_id=contact.session_id, address=address)  # which comes before contacts
+    other = find_contact_by_phone(session=contact.session, phone=phone)  # which may be merged: both are locked at once
+    locked = lock_contacts(contact.pk, other.pk if other else contact.pk).get(contact.pk)
+    if locked is None or locked.forget_requested_at is not None:
+        return False
+    resolve_contact(session=contact.session, address=address)
+    return True

@@ -8,8 +8,10 @@ import structlog
 from django.utils import timezone
 
 from agent.bridges.events import AliasKind, ChatAddress
+from messaging.contacts import hidden_numbers
 from messaging.contacts.hidden_numbers import look_up_phones
-from messaging.models import Contact, ContactMerge
+from messaging.models import Contact, ContactAlias, ContactMerge
+from messaging.people.forgetting import forget_contact, request_forgetting
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.support.bridges.fake_waha import FakeWaha
 
@@ -102,3 +104,44 @@ def test_nobody_is_asked_about_where_it_is_no_use(hidden: Contact, waha: FakeWah
     look_up_phones()
 
     assert asked(waha) == 0
+
+
+@pytest.fixture
+def while_asked(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Do something while the bridge is asked."""
+    ask = hidden_numbers.call_bridge
+
+    def patch(act: Any) -> None:
+        def call(bridge: Bridge, steps: Any) -> Any:
+            act()
+            return ask(bridge, steps)
+
+        monkeypatch.setattr(hidden_numbers, "call_bridge", call)
+
+    return patch
+
+
+def test_who_is_forgotten_while_the_bridge_is_asked_is_not_created_again(
+    hidden: Contact, waha: FakeWaha, while_asked: Any
+):
+    waha.phones[DIGITS] = PHONE.removeprefix("+")
+    while_asked(lambda: list(forget_contact(hidden)))
+
+    assert look_up_phones() == 0
+
+    assert asked(waha) == 1
+    assert not Contact.objects.exists()
+    assert not ContactAlias.objects.exists()
+
+
+def test_who_is_being_forgotten_when_the_bridge_answers_gets_no_phone(
+    hidden: Contact, waha: FakeWaha, while_asked: Any
+):
+    waha.phones[DIGITS] = PHONE.removeprefix("+")
+    while_asked(lambda: request_forgetting(contact=hidden))
+
+    assert look_up_phones() == 0
+
+    assert asked(waha) == 1
+    assert Contact.objects.get().phone == ""
+    assert not ContactAlias.objects.filter(kind=AliasKind.PHONE).exists()
