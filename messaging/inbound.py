@@ -24,6 +24,7 @@ from messaging.contacts.creation import create_contact
 from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.phones import owner_spellings
+from messaging.contacts.recycled import without_former_phone
 from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
 from messaging.receipts import record_sent
@@ -152,7 +153,7 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
     result = _insert(bridge=bridge, event=event) or _insert_with_new_contact(bridge=bridge, event=event)
     if result is None:
         with transaction.atomic():
-            sender_id = _ensure_conversation(bridge=bridge, event=event)
+            event, sender_id = _ensure_conversation(bridge=bridge, event=event)
             result = _insert(bridge=bridge, event=event, sender_id=sender_id, is_resolved=True)
             if result is None:
                 raise Conversation.DoesNotExist("the conversation was created a line above, and has changed since")
@@ -170,13 +171,21 @@ def _insert_with_new_contact(*, bridge: Bridge, event: MessageReceived) -> Recei
     return None
 
 
-def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> UUID | None:
-    """Ensure that session, contact and conversation exist; return the writer's contact id in a group."""
+def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> tuple[MessageReceived, UUID | None]:
+    """Ensure that session, contact and conversation exist; return the event with the address that is written to, and
+    the writer's contact id in a group."""
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
+    event = _without_former_phones(event, session=session)
     contact = resolve_contact(session=session, address=event.chat)
     sender = resolve_contact(session=session, address=event.sender) if event.chat.is_group else None
     resolve_conversation(contact=contact, address=event.chat.address)  # last: contacts are locked before conversations
-    return sender.pk if sender else None
+    return event, sender.pk if sender else None
+
+
+def _without_former_phones(event: MessageReceived, *, session: WhatsAppSession) -> MessageReceived:
+    chat = without_former_phone(session=session, address=event.chat)
+    sender = without_former_phone(session=session, address=event.sender) if event.chat.is_group else event.sender
+    return replace(event, chat=chat, sender=sender)
 
 
 def _insert(
@@ -328,6 +337,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
     if event.own_lid and event.own_lid != session.lid:
         WhatsAppSession.objects.filter(pk=session.pk).update(lid=event.own_lid)
+    event = _without_former_phones(event, session=session)
     contact = resolve_contact(session=session, address=_chat_without_our_name(event))
     conversation = resolve_conversation(contact=contact, address=event.chat.address)
     Conversation.objects.select_for_update().get(pk=conversation.pk)
@@ -379,8 +389,9 @@ def settle_held_messages() -> None:
 def record_handover(*, bridge: Bridge, event: HandoverChanged) -> None:
     """Record who holds a chat on the platform: we, or another program of the same number."""
     session = register_session(bridge=bridge, name=event.session)
-    contact = resolve_contact(session=session, address=event.chat)
-    conversation = resolve_conversation(contact=contact, address=event.chat.address)
+    chat = without_former_phone(session=session, address=event.chat)
+    contact = resolve_contact(session=session, address=chat)
+    conversation = resolve_conversation(contact=contact, address=chat.address)
     name = "" if event.is_ours else event.new_owner_role or control.ANOTHER_PROGRAM
     control.record_external_controller(conversation_id=conversation.pk, name=name, at=event.at)
 

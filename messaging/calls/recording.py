@@ -15,6 +15,7 @@ from django.utils import timezone
 from agent.bridges.events import CallChanged, CallStatus
 from messaging import control
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
+from messaging.contacts.recycled import without_former_phone
 from messaging.control import ConversationGone
 from messaging.events.types import CALL_CHANGED
 from messaging.models import CallEvent, Contact, Conversation, Event, Message
@@ -36,9 +37,10 @@ ORDER = [CallStatus.RINGING, CallStatus.ENDED, CallStatus.MISSED, CallStatus.ACC
 def record_call(*, bridge: Bridge, event: CallChanged) -> None:
     """Record a status of a call, once. A call that nobody picked up is missed, whatever the bridge calls its end."""
     session = register_session(bridge=bridge, name=event.session)
-    contact = resolve_contact(session=session, address=event.chat)
-    sender = None if event.outbound else resolve_contact(session=session, address=event.sender)
-    conversation = control.lock_conversation(resolve_conversation(contact=contact, address=event.chat.address).pk)
+    chat, caller = (without_former_phone(session=session, address=each) for each in (event.chat, event.sender))
+    contact = resolve_contact(session=session, address=chat)
+    sender = None if event.outbound else resolve_contact(session=session, address=caller)
+    conversation = control.lock_conversation(resolve_conversation(contact=contact, address=chat.address).pk)
     at = event.at or timezone.now()
     if not _add_event(conversation, call_id=event.call_id, status=event.status, at=at):
         return

@@ -11,7 +11,7 @@ from agent.bridges.events import AliasKind, ChatAddress
 from messaging.contacts.locks import ContactGone, lock_contacts
 from messaging.contacts.phones import canonical_phone, phone_spellings
 from messaging.contacts.proposals import join, propose_merge
-from messaging.contacts.recycled import former_owners, take_phones_away
+from messaging.contacts.recycled import former_owners, names_other_id, take_phones_away
 from messaging.models import Contact, ContactAlias, ContactMerge, Conversation
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.postgres.advisory import lock
@@ -175,6 +175,8 @@ def record_changed_id(*, session: WhatsAppSession, old: ChatAddress, new: ChatAd
         return
     _update_contact(contact=contact, address=new, new=[each for each in new.aliases if each not in known_aliases])
     if phone_of(new):
+        if names_other_id(old, new) and phone_of(old) not in alias_spellings(AliasKind.PHONE, phone_of(new)):
+            take_phones_away(contact, phones=filter(None, [phone_of(old)]))
         Contact.objects.filter(pk=contact.pk).update(phone=phone_of(new))
     Conversation.objects.filter(contact=contact).update(address=new.address)
 

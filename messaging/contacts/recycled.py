@@ -12,6 +12,7 @@ from agent.bridges.events import AliasKind, ChatAddress
 from messaging.contacts.locks import lock_contacts
 from messaging.contacts.phones import phone_spellings
 from messaging.models import Contact, ContactAlias, Conversation
+from sessions_app.models import WhatsAppSession
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,52 @@ def _is_parent(bsuid: str) -> bool:
     return bsuid.partition(".")[2].startswith("ENT.")
 
 
+def _own_ids(address: ChatAddress) -> set[str]:
+    return {value for kind, value in address.aliases if kind == AliasKind.BSUID and not _is_parent(value)}
+
+
+def names_other_id(old: ChatAddress, new: ChatAddress) -> bool:
+    """Return whether both name an id of the person, and not the same one."""
+    return bool(_own_ids(old) and _own_ids(new)) and _own_ids(old).isdisjoint(_own_ids(new))
+
+
+def _newest_id(contact_id: UUID) -> str | None:
+    """Return the business-scoped id that came last, a parent only if there is no other."""
+    ids = ContactAlias.objects.filter(contact=contact_id, kind=AliasKind.BSUID).order_by("-created_at", "-id")
+    return min(ids.values_list("value", flat=True), key=_is_parent, default=None)
+
+
+def without_former_phone(*, session: WhatsAppSession, address: ChatAddress) -> ChatAddress:
+    """Return the address without a phone that the person had before: a webhook request may come late, or again.
+
+    A number and an id belong together. So the phone is not theirs any more if they have a newer id, or if somebody
+    whose id is newer has it; nothing is sent to it, and it does not find them. `address` itself otherwise.
+    """
+    own = _own_ids(address)
+    phones = [each for kind, value in address.aliases if kind == AliasKind.PHONE for each in phone_spellings(value)]
+    if not (own and phones):
+        return address
+    aliases = ContactAlias.objects.filter(session=session)
+    named = aliases.filter(kind=AliasKind.BSUID, value__in=own).order_by("-created_at", "-id").first()
+    if named is None:
+        return address
+    holders = set(aliases.filter(kind=AliasKind.PHONE, value__in=phones).values_list("contact", flat=True))
+    if named.contact_id in holders:
+        return address
+    newest = _newest_id(named.contact_id) or named.value
+    newer = aliases.filter(contact__in=holders, kind=AliasKind.BSUID, created_at__gt=named.created_at)
+    if newest == named.value and all(_is_parent(value) for value in newer.values_list("value", flat=True)):
+        return address
+    others = (address, *address.alternates)
+    return ChatAddress(
+        newest,
+        AliasKind.BSUID,
+        name=next((each.name for each in others if each.name), None),
+        username=address.username,
+        alternates=tuple(ChatAddress(value, kind) for kind, value in address.aliases if kind == AliasKind.BSUID),
+    )
+
+
 @transaction.atomic
 def take_phones_away(contact: Contact, *, phones: Iterable[str]) -> None:
     """Let these phones find the contact no more, nor be written to for them: they are, or may become, another's."""
@@ -48,8 +95,7 @@ def take_phones_away(contact: Contact, *, phones: Iterable[str]) -> None:
     values = {spelling for phone in phones for spelling in phone_spellings(phone)}
     taken, _ = ContactAlias.objects.filter(contact=contact, kind=AliasKind.PHONE, value__in=values).delete()
     Contact.objects.filter(pk=contact.pk, phone__in=values).update(phone="")
-    ids = ContactAlias.objects.filter(contact=contact, kind=AliasKind.BSUID).order_by("-created_at", "-id")
-    newest = next((value for value in ids.values_list("value", flat=True) if not _is_parent(value)), None)
+    newest = _newest_id(contact.pk)
     if newest is not None:
         addresses = {value.removeprefix("+") for value in values}
         Conversation.objects.filter(contact=contact, address__in=addresses | values).update(address=newest)

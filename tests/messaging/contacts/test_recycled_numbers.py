@@ -158,3 +158,63 @@ def test_a_merged_contact_has_the_ids_of_both(session: Any, writes: Any):
     merge_contacts(keep=ana.contact, lose=bob.contact)
 
     assert writes("from either", BOB_ID, phone=PHONE) == ana
+
+
+def test_a_message_of_the_first_owner_that_comes_late_leaves_the_number_to_the_next(session: Any, writes: Any):
+    ana = writes("Ana", ANA_ID, phone=PHONE)
+    bob = writes("Bob", BOB_ID, phone=PHONE)
+    late = writes("Ana, late", ANA_ID, phone=PHONE)
+
+    ana.refresh_from_db()
+    bob.refresh_from_db()
+    assert (texts(late), texts(bob)) == (["Ana", "Ana, late"], ["Bob"])
+    assert (ana.address, ana.contact.phone) == (ANA_ID, "")
+    assert (bob.address, bob.contact.phone) == (PHONE.removeprefix("+"), PHONE)
+    assert find_contact_by_phone(session=session, phone=PHONE) == bob.contact
+    assert writes("Bob again", BOB_ID, phone=PHONE) == bob
+
+
+@pytest.mark.parametrize("spelling", [PHONE, "+551188887777"])
+@pytest.mark.parametrize("bob_ids", [(), (BOB_ID,), None], ids=["without an id", "with an id", "nobody"])
+def test_a_message_under_the_former_id_does_not_bring_the_number_back(
+    session: Any, writes: Any, bob_ids: tuple[str, ...] | None, spelling: str
+):
+    ana = writes("Ana", ANA_ID, phone=PHONE)
+    changes_id(session)
+    bob = None if bob_ids is None else writes("Bob", *bob_ids, phone=PHONE)
+    late = writes("Ana, late", ANA_ID, phone=spelling)
+
+    ana.refresh_from_db()
+    assert texts(late) == ["Ana", "Ana, late"]
+    assert (ana.address, ana.contact.phone) == (ANA_NEW_ID, "")
+    assert find_contact_by_phone(session=session, phone=PHONE) == (bob.contact if bob else None)
+
+
+def test_a_message_under_the_former_id_and_number_does_not_take_the_new_number_away(session: Any, writes: Any):
+    ana = writes("one", ANA_ID, phone=PHONE)
+    record_changed_id(session=session, old=by_id(ANA_ID, phone=PHONE), new=by_id(ANA_NEW_ID, phone=NEW_PHONE))
+    assert writes("late", ANA_ID, phone=PHONE) == ana
+
+    ana.refresh_from_db()
+    assert (ana.address, ana.contact.phone) == (ANA_NEW_ID, NEW_PHONE)
+    assert writes("two", ANA_NEW_ID, phone=NEW_PHONE) == ana
+    ana.refresh_from_db()
+    assert ana.address == NEW_PHONE.removeprefix("+")
+
+
+def test_a_number_that_somebody_hid_so_far_passes_to_them_when_they_show_it(session: Any, writes: Any):
+    ana = writes("Ana", ANA_ID, phone=PHONE)
+    bob = writes("Bob", BOB_ID)
+
+    assert writes("Bob shows it", BOB_ID, phone=PHONE) == bob
+    ana.refresh_from_db()
+    assert ana.address == ANA_ID
+
+
+def test_a_first_owner_who_is_known_by_a_parent_id_alone_is_not_written_to_at_the_number(writes: Any):
+    ana = writes("Ana", "BR.ENT.1", phone=PHONE)
+    bob = writes("Bob", "BR.ENT.2", phone=PHONE)
+
+    ana.refresh_from_db()
+    assert bob != ana
+    assert (ana.address, ana.contact.phone) == ("BR.ENT.1", "")
