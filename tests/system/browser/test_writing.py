@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.application import Application
@@ -18,6 +19,17 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738"
     "550000000049454e44ae426082"
 )
+
+# The answer to the first reply is replaced by a proxy's own, once the server has done its work.
+ANSWER_ONCE = """status => {
+    const real = window.fetch;
+    window.fetch = async (url, options) => {
+        const answer = await real(url, options);
+        if (!String(url).includes("/reply/")) return answer;
+        window.fetch = real;
+        return new Response("<h1>Not from the application</h1>", { status });
+    };
+}"""
 
 
 def becomes_true(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> bool:
@@ -113,6 +125,37 @@ def test_several_files_are_sent_in_order_and_a_refused_one_does_not_lose_the_oth
     expect(opened.locator("#text")).to_have_value("")
     opened.get_by_role("button", name="Remove the file").click()
     expect(opened.locator("#attached")).to_be_hidden()
+
+
+@pytest.mark.parametrize("status", [500, 504, 429])
+def test_files_whose_answer_is_lost_behind_a_proxy_are_sent_once(
+    opened: Page, contact: Any, zapw: FakeZapw, tmp_path: Path, status: int
+) -> None:
+    for name in ("first.png", "last.png"):
+        (tmp_path / name).write_bytes(PNG)
+    opened.evaluate(ANSWER_ONCE, status)
+    opened.set_input_files("#file", [tmp_path / "first.png", tmp_path / "last.png"])
+    opened.fill("#text", "Both of them")
+    opened.press("#text", "Enter")
+    expect(opened.locator("#said")).to_contain_text(str(status))
+    expect(opened.locator(".bubble.by-staff img")).to_have_count(1)
+    expect(opened.locator("#attached li")).to_have_count(2)
+    expect(opened.locator("#text")).to_have_value("Both of them")
+    opened.press("#text", "Enter")
+    expect(opened.locator("#attached")).to_be_hidden()
+    expect(opened.locator(".bubble.by-staff.sent img")).to_have_count(2)
+    expect(opened.locator(".bubble.by-staff", has_text="Both of them")).to_have_count(1)
+    assert [sent["type"] for sent in zapw.sent if sent["jid"][:13] == contact.phone].count("image") == 2
+
+
+def test_a_file_that_a_proxy_refuses_does_not_lose_the_others(opened: Page, tmp_path: Path) -> None:
+    for name in ("large.png", "last.png"):
+        (tmp_path / name).write_bytes(PNG)
+    opened.evaluate(ANSWER_ONCE, 413)
+    opened.set_input_files("#file", [tmp_path / "large.png", tmp_path / "last.png"])
+    opened.press("#text", "Enter")
+    expect(opened.locator("#said")).to_contain_text("large.png: ")
+    expect(opened.locator("#attached li")).to_have_text([re.compile("large")])
 
 
 def test_a_quoted_message_is_shown_with_the_reply(opened: Page) -> None:

@@ -9,7 +9,8 @@ const EMOJI = [
 ];
 const REPLIES_MS = 150;
 const MAX_FILES = 30;
-const ABOUT_THE_PAGE = ["offline", "unreadable", "logged_out", "unavailable"]; // not about what was sent
+// A 4xx that is not the server's last word on what was sent: logged out, too slow, too early, too often.
+const RETRY_LATER = [401, 408, 425, 429];
 const text = $("text");
 const draftKey = `inbox draft ${page.user} ${page.open}`;
 let plain = newMessage(null); // the message that is written without a file
@@ -131,8 +132,16 @@ async function send(url, message, words, quotation) {
   return said;
 }
 
+/** Return whether the server has certainly not stored the message, and would never take it. After anything else, like a
+ * proxy's 502 or 504 or a lost connection, it may be stored: only the same message under the same key is safe then. */
+function isRefusal({ status, code }) {
+  if (status === 409) return code === "not_supported";
+  return status >= 400 && status < 500 && !RETRY_LATER.includes(status);
+}
+
 /** Send what is written, with the first file if there are some; each other file is a message after it. A file that is
- * refused stays attached with the reason, and the words go with the next. */
+ * refused stays attached with the reason, and the words go with the next. Any other error ends it: what was not answered
+ * stays as it is, to be sent again. */
 async function submitText(url) {
   if (!text.value.trim() && !files.length) return;
   const messages = files.length ? [...files] : [plain];
@@ -147,7 +156,7 @@ async function submitText(url) {
       try {
         answers.push(await send(url, message, words, quotation));
       } catch (error) {
-        if (messages.length === 1 || ABOUT_THE_PAGE.includes(error.code)) throw error;
+        if (messages.length === 1 || !isRefusal(error)) throw error;
         message.error = error.message;
         refusals.push(`${message.file.name}: ${error.message}`);
         showFiles();

@@ -8,9 +8,11 @@ export const shared = { typedAt: 0 };
 const csrf = document.querySelector("[name=csrfmiddlewaretoken]").value;
 
 class Refused extends Error {
-  constructor(message, code) {
+  /** `status` is that of the HTTP answer; 0 without one. */
+  constructor(message, code, status = 0) {
     super(message);
     this.code = code;
+    this.status = status;
   }
 }
 
@@ -52,9 +54,12 @@ export async function ask(url, options = {}) {
   try {
     content = await response.json();
   } catch {
-    if (response.ok) throw new Refused(strings.unreadable, "unreadable");
+    if (response.ok) throw new Refused(strings.unreadable, "unreadable", response.status);
   }
-  if (!response.ok) throw new Refused(content.detail || `${strings.answered} (${response.status})`, content.code);
+  if (!response.ok) {
+    const text = content.detail || `${strings.answered} (${response.status})`;
+    throw new Refused(text, content.code, response.status);
+  }
   return content;
 }
 
