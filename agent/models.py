@@ -144,6 +144,7 @@ class PushSubscription(models.Model):
     endpoint = models.CharField(max_length=1000, unique=True)
     p256dh = models.CharField(max_length=100)
     auth = models.CharField(max_length=40)
+    refused_status = models.PositiveSmallIntegerField(null=True)  # what its service answered last, if it refused us
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

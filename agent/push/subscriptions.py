@@ -2,12 +2,18 @@
 
 import base64
 import binascii
+from email.utils import parseaddr
+from time import time
+from urllib.parse import urlsplit
 
+import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from django.conf import settings
 from django.db import transaction
-from webpush import WebPush
+from pydantic import AnyHttpUrl, ValidationError
+from webpush import WebPush, WebPushSubscription
+from webpush.types import WebPushKeys
 from webpush.vapid import VAPID
 
 from accounts.models import User
@@ -19,6 +25,8 @@ from whatsapp_agent.http.outbound import UnsafeUrl, check_target
 MAX_SUBSCRIPTIONS = 20  # of one user; the oldest are dropped
 MAX_ENDPOINT_LENGTH = 1000
 AUTH_BYTES = 16
+LOCAL_DOMAINS = {"localhost", "localdomain", "local", "internal"}  # by their last label
+NO_CONTACT = "mailto:whatsapp-agent@localhost"  # refused by Apple, taken by others
 
 
 def sender() -> PushSender:
@@ -35,11 +43,39 @@ def public_key() -> str:
     return VAPID.get_application_server_key(_public_key_of(sender()))
 
 
-def load_encoder(*, contact: str, ttl_s: int) -> WebPush:
-    """Return what encrypts a message for a browser and signs its request. `contact` is our e-mail address."""
+class _Signer(VAPID):  # type: ignore[misc]
+    """Signs for any contact; the library's own signer takes e-mail addresses alone."""
+
+    def get_authorization_header(self, endpoint: AnyHttpUrl, subscriber: str, expiration: int) -> str:
+        claims = {"aud": f"{endpoint.scheme}://{endpoint.host}", "exp": int(time()) + expiration, "sub": subscriber}
+        token = jwt.encode(claims, self.private_key, algorithm="ES256")
+        return f"vapid t={token}, k={self.get_application_server_key(self.public_key)}"
+
+
+def load_encoder(*, ttl_s: int) -> WebPush:
+    """Return what encrypts a message for a browser and signs its request."""
     row = sender()
+    private = row.private_key.encode()
     public = _public_key_of(row).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return WebPush(private_key=row.private_key.encode(), public_key=public, subscriber=contact, ttl=ttl_s)
+    encoder = WebPush(private_key=private, public_key=public, subscriber=public_contact() or NO_CONTACT, ttl=ttl_s)
+    encoder.vapid = _Signer(private_key=private, public_key=public)
+    return encoder
+
+
+def public_contact() -> str:
+    """Return where push services can reach who runs this (`sub` of RFC 8292); empty if no setting names it.
+
+    Apple answers 403 to a contact at localhost.
+    """
+    url = urlsplit(settings.PUBLIC_URL)
+    if url.scheme == "https" and _is_public_name(url.hostname or ""):
+        return str(settings.PUBLIC_URL)
+    email = parseaddr(settings.DEFAULT_FROM_EMAIL)[1]
+    return f"mailto:{email}" if _is_public_name(email.rpartition("@")[2]) and "@" in email else ""
+
+
+def _is_public_name(host: str) -> bool:
+    return "." in host and host.lower().rstrip(".").rpartition(".")[2] not in LOCAL_DOMAINS
 
 
 def _public_key_of(row: PushSender) -> ec.EllipticCurvePublicKey:
@@ -52,16 +88,17 @@ def _public_key_of(row: PushSender) -> ec.EllipticCurvePublicKey:
 def subscribe(*, user: User, endpoint: str, p256dh: str, auth: str) -> PushSubscription:
     """Send the user's notifications to a browser; one that another user has used is theirs from now on.
 
-    Raises UnsafeUrl for an endpoint that is not a public https address, InvalidInput for unusable keys.
+    Raises UnsafeUrl for an endpoint that is not a public https address, InvalidInput for one that nobody can have and
+    for unusable keys.
     """
     check_endpoint(endpoint)
-    _check_keys(p256dh, auth)
+    parse_subscription(endpoint=endpoint, p256dh=p256dh, auth=auth)
     row = PushSender.objects.select_for_update().get(pk=sender().pk)
     if not PushSubscription.objects.exists():  # what has happened before is not told
         position = feed.last_position()
         PushSender.objects.filter(pk=row.pk).update(read_transaction=position.transaction, read_event=position.id)
     subscription, _ = PushSubscription.objects.update_or_create(
-        endpoint=endpoint, defaults={"user": user, "p256dh": p256dh, "auth": auth}
+        endpoint=endpoint, defaults={"user": user, "p256dh": p256dh, "auth": auth, "refused_status": None}
     )
     newest = PushSubscription.objects.filter(user=user).order_by("-created_at", "-id").values_list("pk", flat=True)
     PushSubscription.objects.filter(pk__in=list(newest[MAX_SUBSCRIPTIONS:])).delete()
@@ -84,6 +121,15 @@ def check_endpoint(endpoint: str) -> None:
     except UnsafeUrl as exc:
         exc.field = "endpoint"
         raise
+
+
+def parse_subscription(*, endpoint: str, p256dh: str, auth: str) -> WebPushSubscription:
+    """Return the subscription as what encrypts takes it. Looks no host up. Raises InvalidInput if it cannot be used."""
+    _check_keys(p256dh, auth)
+    try:
+        return WebPushSubscription(endpoint=AnyHttpUrl(endpoint), keys=WebPushKeys(auth=auth, p256dh=p256dh))
+    except ValidationError:  # its text holds the endpoint
+        raise InvalidInput("The address cannot be used.", field="endpoint") from None
 
 
 def _check_keys(p256dh: str, auth: str) -> None:

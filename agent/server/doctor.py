@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count
 from django.urls import reverse
 from django.utils import timezone
 
@@ -21,6 +22,8 @@ from agent.bridges.base import Capability, Health
 from agent.bridges.exchange import BridgeError
 from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec
+from agent.models import PushSubscription
+from agent.push.subscriptions import public_contact
 from agent.server import startup
 from messaging.models import Conversation, Message, Turn, UnembeddedMessage
 from messaging.receipts import RECEIPT_AFTER
@@ -62,6 +65,7 @@ def findings(*, forget_limits: bool = False) -> Iterator[Finding]:
         yield from _engine()
         yield from _bridges()
         yield from _sessions()
+        yield from _pushes()
         if forget_limits:
             model_limits.forget_limits()
         yield from _models()
@@ -240,6 +244,24 @@ def _prices(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:
         if (month := prices.get(session.pk)) is not None:
             remedy = "Add a payment method to the WhatsApp business account at Meta."
             yield Finding("prices", not month.is_payment_missing, f"{session.name}: {month}", remedy)
+
+
+def _pushes() -> Iterator[Finding]:
+    """Report browsers whose push service refuses our notifications, or would."""
+    about, browsers = "web push", PushSubscription.objects.count()
+    if not browsers:
+        return
+    remedy = "Set PUBLIC_URL to the https address of this server, or EMAIL_FROM to an address that is not at localhost."
+    is_named = bool(public_contact())
+    if not is_named:
+        yield Finding(about, False, "Apple's push service refuses senders that name no public contact", remedy)
+    refused = PushSubscription.objects.exclude(refused_status=None).values_list("refused_status")
+    for status, count in refused.annotate(Count("pk")).order_by("refused_status"):
+        text = f"the push services of {count} of {browsers} browsers refused the last notification with {status}"
+        see = "See `push_not_sent` in the log for the reason; switch it off and on again on that device."
+        yield Finding(about, False, text, see if is_named else remedy)
+    if is_named:
+        yield Finding(about, True, f"{browsers} browsers are notified")
 
 
 def _without_receipts(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from accounts.models import User
 from agent.models import PushMessage, PushSender, PushSubscription
+from agent.push import sending
 from agent.push.queue import MAX_AGE, queue_pushes
 from agent.push.sending import send_pushes
 from agent.push.subscriptions import public_key, subscribe
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("feed", "uncollected")
 @pytest.fixture
 def service(settings: Any) -> Iterator[PushService]:
     settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = True
-    settings.WEBHOOK_TIMEOUT_S = 2.0
+    settings.WEBHOOK_TIMEOUT_S = 10.0
     with PushService() as service:
         yield service
 
@@ -172,7 +174,7 @@ def test_a_browser_that_is_gone_is_forgotten(
     assert not PushSubscription.objects.exists()
 
 
-@pytest.mark.parametrize("answer", [Answer(503), Answer(429, headers={"Retry-After": "1"}), Answer(delay_s=2.5)])
+@pytest.mark.parametrize("answer", [Answer(503), Answer(429, headers={"Retry-After": "1"})])
 def test_a_service_that_is_down_is_asked_again(
     browser: PushSubscription, conversation: Conversation, service: PushService, answer: Answer
 ) -> None:
@@ -187,6 +189,15 @@ def test_a_service_that_is_down_is_asked_again(
     assert (send_pushes(), PushMessage.objects.count()) == (1, 0)
 
 
+def test_a_service_that_does_not_answer_in_time_is_asked_again(
+    browser: PushSubscription, conversation: Conversation, service: PushService, settings: Any
+) -> None:
+    settings.WEBHOOK_TIMEOUT_S = 0.5
+    service.receiver.answer = Answer(delay_s=2)
+    ask_for_a_person(conversation)
+    assert (push(), PushMessage.objects.get().tries) == (0, 1)
+
+
 def test_a_notification_is_given_up_when_it_is_too_old(
     browser: PushSubscription, conversation: Conversation, service: PushService
 ) -> None:
@@ -196,13 +207,32 @@ def test_a_notification_is_given_up_when_it_is_too_old(
     assert (send_pushes(), PushMessage.objects.count(), service.receiver.requests) == (0, 0, [])
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 413])
 def test_a_notification_that_is_refused_is_dropped_and_the_browser_stays(
-    browser: PushSubscription, conversation: Conversation, service: PushService
+    browser: PushSubscription, conversation: Conversation, service: PushService, status: int
 ) -> None:
-    service.receiver.answer = Answer(400)
+    service.receiver.answer = Answer(status)
     ask_for_a_person(conversation)
     push()
-    assert (PushMessage.objects.count(), PushSubscription.objects.count()) == (0, 1)
+    assert (PushMessage.objects.count(), PushSubscription.objects.get().refused_status) == (0, status)
+    service.receiver.answer = Answer(201)
+    ask_for_a_person(conversation, reason="not_sent")
+    assert (push(), PushSubscription.objects.get().refused_status) == (1, None)
+
+
+@pytest.mark.parametrize(("body", "reason"), [
+    (b'{"reason": "BadJwtToken"}', "BadJwtToken"), (b'{"reason": "https://push.example/abc"}', ""),
+    (b'{"reason": ["x"]}', ""), (b"[" * 900, ""), (b"\xff", ""), (b"", ""),
+])  # fmt: skip
+def test_why_a_service_refuses_is_logged_as_one_word(
+    browser: PushSubscription, conversation: Conversation, service: PushService, body: bytes, reason: str
+) -> None:
+    service.receiver.answer = Answer(403, body=body)
+    ask_for_a_person(conversation)
+    with capture_logs() as logs:
+        push()
+    (line,) = [line for line in logs if line["event"] == "push_not_sent"]
+    assert (line["status"], line["reason"], line["subscription"]) == (403, reason, str(browser.pk))
 
 
 def test_two_events_of_one_conversation_are_notified_once_while_the_first_waits(
@@ -212,6 +242,70 @@ def test_two_events_of_one_conversation_are_notified_once_while_the_first_waits(
     ask_for_a_person(conversation, reason="not_sent")
     queue_pushes()
     assert (PushMessage.objects.count(), send_pushes()) == (1, 1)
+
+
+@pytest.mark.parametrize("changes", [
+    {"endpoint": "https://256.256.256.256/x"}, {"endpoint": "https://xn--a/"}, {"endpoint": "https://[::1"},
+    {"p256dh": "x" * 87}, {"auth": "AAAA"},
+])  # fmt: skip
+def test_a_browser_that_cannot_be_sent_to_is_forgotten_and_stops_nobody_else(
+    browser: PushSubscription, conversation: Conversation, admin: User, service: PushService, changes: dict[str, str]
+) -> None:
+    broken = subscribe(user=admin, **service.fields | {"endpoint": f"{service.receiver.url}/send/broken"})
+    PushSubscription.objects.filter(pk=broken.pk).update(**changes)
+    ask_for_a_person(conversation)
+    with capture_logs() as logs:
+        assert push() == 1
+    assert (PushSubscription.objects.get(), PushMessage.objects.count()) == (browser, 0)
+    (line,) = logs
+    assert line == {
+        "event": "push_subscription_unusable", "subscription": str(broken.pk), "log_level": "warning"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("endpoint", [
+    "https://256.256.256.256/x", "https://xn--a/", "https://1.2.3.4.5/", "https://push.example:0x/", "https://[1::",
+])  # fmt: skip
+def test_an_address_that_nobody_can_have_is_refused_with_a_reason(
+    staff_member: User, service: PushService, log_in: LogIn, endpoint: str
+) -> None:
+    answer = log_in(staff_member).post(reverse("inbox-push"), service.fields | {"endpoint": endpoint})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] in {"The address cannot be used.", "Invalid URL."}
+    assert not PushSubscription.objects.exists()
+
+
+@pytest.mark.parametrize(("public_url", "email_from", "contact"), [
+    ("https://agent.example.com", "shop@example.com", "https://agent.example.com"),
+    ("http://agent.example.com", "Shop <shop@example.com>", "mailto:shop@example.com"),
+    ("https://localhost:8443", "shop@example.com", "mailto:shop@example.com"),
+    ("https://agent.example.com", "", "https://agent.example.com"),
+    ("", "", "mailto:whatsapp-agent@localhost"),
+    ("", "whatsapp-agent@localhost", "mailto:whatsapp-agent@localhost"),
+    ("", "shop@LOCALHOST.localdomain", "mailto:whatsapp-agent@localhost"),
+    ("", "example.com", "mailto:whatsapp-agent@localhost"),
+])  # fmt: skip
+def test_the_contact_of_a_request_is_a_public_one_if_a_setting_names_one(
+    browser: PushSubscription, conversation: Conversation, service: PushService, settings: Any,
+    public_url: str, email_from: str, contact: str,
+) -> None:  # fmt: skip
+    settings.PUBLIC_URL, settings.DEFAULT_FROM_EMAIL = public_url, email_from
+    ask_for_a_person(conversation)
+    assert push() == 1
+    claims, _ = service.claims(service.receiver.requests[0])
+    assert claims["sub"] == contact
+
+
+def test_what_cannot_be_started_before_its_claim_ends_is_left_to_the_next_batch(
+    browser: PushSubscription, conversation: Conversation, service: PushService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_for_a_person(conversation)
+    with monkeypatch.context() as patch:
+        patch.setattr(sending, "START_WITHIN_S", 0.0)
+        assert (push(), service.receiver.requests) == (0, [])
+    waiting = PushMessage.objects.get()
+    assert (waiting.tries, waiting.next_try_at <= timezone.now()) == (0, True)
+    assert send_pushes() == 1
 
 
 def test_a_takeover_alone_is_not_notified(

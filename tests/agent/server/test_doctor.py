@@ -8,6 +8,8 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from accounts.models import User
+from agent.models import PushSubscription
 from agent.server import doctor
 from agent.server.doctor import Finding
 from messaging.models import Conversation, Message, Turn
@@ -309,3 +311,29 @@ def test_doctor_reports_the_limits_that_whatsapp_sets_on_an_account(session, lim
         found = [finding.text for finding in doctor.findings() if finding.about == "account limits"]
 
     assert found == reported
+
+
+@pytest.fixture
+def notified(staff_member: User) -> PushSubscription:
+    """A browser that is notified; nobody is asked."""
+    return PushSubscription.objects.create(user=staff_member, endpoint="https://push.example/1", p256dh="x", auth="x")
+
+
+def test_a_contact_at_localhost_is_a_fault_once_a_browser_is_notified(settings, notified):
+    settings.PUBLIC_URL, settings.DEFAULT_FROM_EMAIL = "", "whatsapp-agent@localhost"
+    finding = found("web push")
+    assert (finding.is_healthy, "Apple" in finding.text, "PUBLIC_URL" in finding.remedy) == (False, True, True)
+    settings.PUBLIC_URL = "https://agent.example.com"
+    assert found("web push").is_healthy
+
+
+def test_a_browser_whose_push_service_refuses_us_is_reported_with_the_status(settings, notified):
+    settings.PUBLIC_URL = "https://agent.example.com"
+    PushSubscription.objects.update(refused_status=403)
+    finding = found("web push")
+    assert (finding.is_healthy, "1 of 1" in finding.text, "403" in finding.text) == (False, True, True)
+
+
+def test_nothing_is_said_of_web_push_before_a_browser_is_notified(settings):
+    settings.PUBLIC_URL = ""
+    assert not [finding for finding in doctor.findings() if finding.about == "web push"]
