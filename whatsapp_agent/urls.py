@@ -8,6 +8,7 @@ from accounts.openapi import SchemaView
 from accounts.preferences import preferences
 from agent.dashboard.views import dashboard
 from agent.monitoring.views import metrics
+from agent.push.views import log_out
 from agent.server.health import ready
 from agent.staff_inbox.views import admin_index
 from agent.webhooks import webhook
@@ -40,6 +41,7 @@ urlpatterns = [
     path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
     path("admin/numbers/<uuid:session_id>/history/", admin.site.admin_view(link_history_view), name="link-history"),
     path("admin/profiles/", include("agent.profile_tests.urls")),
+    path("admin/logout/", admin.site.admin_view(log_out), name="logout"),
     path("admin/", admin_index),
     path("admin/", admin.site.urls),
 ]

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Iterable
 from email.utils import parseaddr
 from time import time
 from urllib.parse import urlsplit
@@ -108,6 +109,11 @@ def subscribe(*, user: User, endpoint: str, p256dh: str, auth: str) -> PushSubsc
 def unsubscribe(*, user: User, endpoint: str) -> None:
     """Send nothing to this browser of the user any more."""
     PushSubscription.objects.filter(user=user, endpoint=endpoint).delete()
+
+
+def unsubscribe_all(*, user: User, ids: Iterable[str]) -> None:
+    """Send nothing to these browsers any more; those that another user has taken over stay."""
+    PushSubscription.objects.filter(user=user, pk__in=list(ids)).delete()
 
 
 def check_endpoint(endpoint: str) -> None:

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.admin_pages import staff_user
-from agent.push.subscriptions import public_key, subscribe, unsubscribe
+from agent.push.subscriptions import MAX_SUBSCRIPTIONS, public_key, subscribe, unsubscribe, unsubscribe_all
 from agent.staff_inbox.access import part
 from whatsapp_agent.text.sanitize import storable
 
+SESSION_KEY = "push_subscriptions"  # in a login: the ids of the browsers that were subscribed in it
 WORKER = Path(__file__).resolve().parents[1] / "static" / "agent" / "inbox" / "worker.js"
 
 
@@ -23,7 +25,10 @@ def key(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 @part
 def add(request: HttpRequest) -> HttpResponse:
     values = {name: storable(request.POST.get(name, "")) for name in ("endpoint", "p256dh", "auth")}
-    subscribe(user=staff_user(request), **values)
+    subscription = subscribe(user=staff_user(request), **values)
+    ids = request.session.get(SESSION_KEY, [])
+    if str(subscription.pk) not in ids:
+        request.session[SESSION_KEY] = [*ids, str(subscription.pk)][-MAX_SUBSCRIPTIONS:]
     return JsonResponse({})
 
 
@@ -32,6 +37,13 @@ def add(request: HttpRequest) -> HttpResponse:
 def remove(request: HttpRequest) -> HttpResponse:
     unsubscribe(user=staff_user(request), endpoint=storable(request.POST.get("endpoint", "")))
     return JsonResponse({})
+
+
+def log_out(request: HttpRequest) -> HttpResponse:
+    """Log out of the admin; the browsers that were subscribed in this login are notified of nothing any more."""
+    if request.method == "POST":
+        unsubscribe_all(user=staff_user(request), ids=request.session.get(SESSION_KEY, []))
+    return admin.site.logout(request)
 
 
 @require_GET

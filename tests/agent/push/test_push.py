@@ -372,6 +372,38 @@ def test_an_operator_switches_it_on_and_off_and_only_for_themselves(
     assert not PushSubscription.objects.exists()
 
 
+def test_logging_out_ends_the_notifications_of_that_device_alone(
+    staff_member: User, conversation: Conversation, service: PushService, log_in: LogIn
+) -> None:
+    shared, own = log_in(staff_member), log_in(staff_member)
+    elsewhere = service.fields | {"endpoint": f"{service.receiver.url}/send/elsewhere"}
+    for _ in range(2):  # the page renews it whenever it is opened
+        shared.post(reverse("inbox-push"), service.fields)
+        own.post(reverse("inbox-push"), elsewhere)
+    assert shared.post(reverse("admin:logout")).status_code == 200
+    ask_for_a_person(conversation)
+    assert push() == 1
+    assert [request.path for request in service.receiver.requests] == ["/send/elsewhere"]
+    assert "_auth_user_id" not in shared.session
+
+
+def test_logging_out_leaves_a_browser_to_the_colleague_who_uses_it_now(
+    staff_member: User, admin: User, service: PushService, log_in: LogIn
+) -> None:
+    first = log_in(staff_member)
+    first.post(reverse("inbox-push"), service.fields)
+    log_in(admin).post(reverse("inbox-push"), service.fields)
+    first.post(reverse("admin:logout"))
+    assert PushSubscription.objects.get().user == admin
+
+
+def test_a_link_to_the_logout_logs_nobody_out(staff_member: User, service: PushService, log_in: LogIn) -> None:
+    client = log_in(staff_member)
+    client.post(reverse("inbox-push"), service.fields)
+    assert client.get(reverse("admin:logout")).status_code == 405
+    assert PushSubscription.objects.exists()
+
+
 def test_a_viewer_and_a_stranger_to_the_house_cannot_switch_it_on(
     staff_viewer: User, client: Any, service: PushService, log_in: LogIn
 ) -> None:
