@@ -26,6 +26,7 @@ from uuid_utils.compat import uuid7
 
 from agent.bridges.events import Kind
 from messaging import control
+from messaging.contacts.locks import close_contacts, lock_contacts
 from messaging.contacts.lookup import find_contact_by_phone
 from messaging.contacts.phones import parse_phone
 from messaging.imports.archives import Export
@@ -144,9 +145,10 @@ def import_chat(
 @transaction.atomic
 def _delete_if_empty(conversation: Conversation) -> None:
     """Delete a conversation, and its contact, that an import has created for nothing."""
-    contact = Contact.objects.select_for_update().filter(pk=conversation.contact_id).first()
-    rows = Conversation.objects.select_for_update().filter(pk=conversation.pk)
-    if contact and rows.exists() and not Message.objects.filter(conversation=conversation).exists():
+    contact = lock_contacts(conversation.contact_id).get(conversation.contact_id)
+    row = Conversation.objects.select_for_update().filter(pk=conversation.pk, contact=contact).first()
+    if contact and row and not Message.objects.filter(conversation=row).exists():
+        close_contacts(contact.pk)
         contact.delete()
 
 

@@ -1,6 +1,8 @@
 """Contacts are locked before conversations by everybody, so that a merge and what comes meanwhile wait for each other
 in one direction."""
 
+import io
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,6 +21,7 @@ from agent.bridges.events import (
 from agent.inbox import handle_event
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.unmerging import unmerge
+from messaging.imports.service import run_import
 from messaging.inbound import settle_held_messages
 from messaging.models import Contact, ContactAlias, ContactMerge, Conversation, HeldMessage, Message
 from messaging.people.forgetting import forget_contact
@@ -210,3 +213,46 @@ def test_a_merge_locks_the_groups_in_which_it_changes_messages(bridge: Any, sess
 
     merging.result()
     assert set(Message.objects.filter(conversation=conversation).values_list("sender", flat=True)) == {keep.pk}
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # where a generator ends, errors are lost
+def test_an_import_that_is_stopped_and_a_message_that_is_stored_meanwhile_do_not_deadlock(bridge: Any, session: Any):
+    begun, stop, locked, unlock = (threading.Event() for _ in range(4))
+    lines = "".join(f"27/10/2026, {n // 60 % 24:02}:{n % 60:02} - Ana: Line {n}\n" for n in range(1001))
+
+    def run() -> None:
+        running = run_import(io.BytesIO(lines.encode()), session=session, contact=str(ANA.phone), me="The Shop")
+        next(running)
+        begun.set()
+        assert stop.wait(20)
+        running.close()
+
+    @transaction.atomic
+    def lock_contact() -> None:
+        Contact.objects.select_for_update(no_key=True).get()
+        locked.set()
+        assert unlock.wait(20)
+
+    importing = BackgroundCall(run)
+    assert begun.wait(20)
+    locking = BackgroundCall(lock_contact)
+    assert locked.wait(20)
+    stop.set()
+    importing.wait_for_lock()  # what it has inserted is deleted; its contact is not yet
+    with transaction.atomic():
+        conversation = Conversation.objects.select_for_update().get()
+        Message.objects.create(
+            session=session,
+            conversation=conversation,
+            sender=conversation.contact,
+            direction="inbound",
+            author="contact",
+            status="received",
+            text="hi",
+        )
+        unlock.set()
+        locking.result()
+        importing.wait_for_lock()
+
+    importing.result()
+    assert Message.objects.get().text == "hi"
