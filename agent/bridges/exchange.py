@@ -18,6 +18,7 @@ Result = TypeVar("Result")
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 FILE_TIMEOUT_S = 120.0
+CHECK_NUMBER_TIMEOUT_S = 5.0  # somebody waits for it, and without an answer the message is queued all the same
 TOO_LARGE = "too_large"
 
 

@@ -118,6 +118,11 @@ class Fields:
     def flag(self, name: str) -> bool:
         return self._raw.get(name) is True
 
+    def maybe_flag(self, name: str) -> bool | None:
+        """True or false; None when it is missing or anything else."""
+        value = self._raw.get(name)
+        return value if isinstance(value, bool) else None
+
     def number(self, name: str) -> float | None:
         """A finite number; None when there is none."""
         value = self._raw.get(name)

@@ -36,7 +36,7 @@ from agent.bridges.evolution.answers import (
     parse_state,
 )
 from agent.bridges.evolution.payloads import read_envelope
-from agent.bridges.exchange import BridgeError, Refused, Request, Steps
+from agent.bridges.exchange import CHECK_NUMBER_TIMEOUT_S, BridgeError, Refused, Request, Steps
 from agent.bridges.parsing import Fields, WrongShape, read_json
 from whatsapp_agent.text.sanitize import storable
 
@@ -194,7 +194,8 @@ class EvolutionBridge(BridgeAdapter):
 
     def check_number(self, *, session: str, phone: str) -> Steps[KnownNumber]:
         body = {"numbers": [phone.removeprefix("+")]}
-        response = yield Request("POST", f"/chat/whatsappNumbers/{_name(session)}", json=body)
+        path = f"/chat/whatsappNumbers/{_name(session)}"
+        response = yield Request("POST", path, json=body, timeout_s=CHECK_NUMBER_TIMEOUT_S)
         check(response)
         return parse_number(response)
 

@@ -91,10 +91,15 @@ def _listed(raw: Fields) -> SessionState:
 def parse_number(response: Response) -> KnownNumber:
     try:
         found = Fields(response.json()[0])
-        address = read_address(found.needed("jid")) if found.flag("exists") else None
+        exists = found.maybe_flag("exists")
+        if exists is False:
+            return KnownNumber(exists=False)
+        address = read_address(found.needed("jid")) if exists else None
+        if address is None:
+            raise WrongShape("no address of a number that exists")
     except (WrongShape, LookupError, TypeError) as exc:
         raise BridgeError("Evolution answered in an unknown format.", code="bridge_failure") from exc
-    return KnownNumber(True, address.address, address.phone) if address else KnownNumber(exists=False)
+    return KnownNumber(True, address.address, address.phone)
 
 
 def parse_media(response: Response) -> FetchedMedia:

@@ -26,7 +26,16 @@ from agent.bridges.base import (
 )
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
-from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps, file_request
+from agent.bridges.exchange import (
+    CHECK_NUMBER_TIMEOUT_S,
+    BridgeError,
+    NotSent,
+    Refused,
+    Request,
+    Response,
+    Steps,
+    file_request,
+)
 from agent.bridges.parsing import Fields, WrongShape, read_json
 from agent.bridges.waha import answers
 from agent.bridges.waha.ids import maybe_person, read_person
@@ -187,7 +196,8 @@ class WahaBridge(BridgeAdapter):
 
     def check_number(self, *, session: str, phone: str) -> Steps[KnownNumber]:
         query = {"phone": phone.removeprefix("+"), "session": session}
-        return answers.parse_number((yield Request("GET", "/api/contacts/check-exists", query=query)))
+        request = Request("GET", "/api/contacts/check-exists", query=query, timeout_s=CHECK_NUMBER_TIMEOUT_S)
+        return answers.parse_number((yield request))
 
     def phone_of_lid(self, *, session: str, lid: str) -> Steps[str | None]:
         path = f"/api/{_name(session)}/lids/{quote(lid.removesuffix('@lid'), safe='')}"

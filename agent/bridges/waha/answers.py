@@ -87,13 +87,19 @@ def parse_pairing_code(response: Response) -> str:
 
 
 def parse_number(response: Response) -> KnownNumber:
-    """Return whether a number is on WhatsApp. The address may spell it otherwise, or hide it; then `pn` has it."""
+    """Return whether a number is on WhatsApp. The address may spell it otherwise, or hide it; then `pn` has it.
+
+    Raises BridgeError unless the answer says so: an address that is missing or cannot be read says nothing.
+    """
     check(response)
     try:
         answer = response.object()
-        address = maybe_person(answer.short("chatId")) if answer.flag("numberExists") else None
-        if address is None:
+        exists = answer.maybe_flag("numberExists")
+        if exists is False:
             return KnownNumber(exists=False)
+        address = maybe_person(answer.short("chatId")) if exists else None
+        if address is None:
+            raise WrongShape("no address of a number that exists")
         known = maybe_person(answer.short("pn"))
         return KnownNumber(True, address.address, address.phone or (known.phone if known else None))
     except WrongShape as exc:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
+from agent.bridges import ADAPTERS
+from agent.bridges.base import BridgeConfig
 from messaging.models import Contact, Conversation, Message
 from sessions_app.models import Bridge
 from tests.conftest import as_user
@@ -68,6 +70,23 @@ def test_a_number_that_whatsapp_hides_is_written_to_as_typed(member: Any, sessio
 
     assert send(member, session).status_code == 201
     assert Contact.objects.get().phone == TYPED
+
+
+@pytest.mark.parametrize("chat_id", [{}, {"chatId": None}, {"chatId": "nonsense"}])
+def test_a_number_that_exists_without_a_readable_address_is_not_refused(
+    member: Any, session: Any, waha: FakeWaha, chat_id: dict[str, Any]
+):
+    answer(waha, numberExists=True, **chat_id)
+
+    assert send(member, session).status_code == 201
+    assert Contact.objects.get().phone == TYPED
+
+
+@pytest.mark.parametrize("kind", ["waha", "evolution"])
+def test_a_number_is_looked_up_for_five_seconds_at_most(kind: str):
+    request = next(ADAPTERS[kind](BridgeConfig()).check_number(session="sales", phone=TYPED))
+
+    assert request.timeout_s == 5
 
 
 def test_a_contact_that_is_known_is_not_asked_about(member: Any, session: Any, waha: FakeWaha, says: Any):

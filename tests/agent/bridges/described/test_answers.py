@@ -32,6 +32,7 @@ HEALTH = {
     "zapw": {"method": "GET", "path": "/health"},
     "waha": {"method": "GET", "path": "/ping"},
 }
+UNREADABLE = {"result": "error", "error": "bridge_failure"}
 UNKNOWN = {"result": "error", "error": "bridge_failure", "retryable": "unknown"}
 
 
@@ -345,6 +346,34 @@ def test_the_answer_about_a_number_is_parsed_as_the_documentation_describes(case
     evolution = {"method": "POST", "path": "/chat/whatsappNumbers/sales", "body": {"numbers": ["5511987654321"]}}
 
     assert_matches(meaning(kind, waha if kind == "waha" else evolution, 200, answer), {"result": "number"} | expected)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"numberExists": True},
+        {"numberExists": True, "chatId": None},
+        {"numberExists": True, "chatId": "not an address"},
+        {"numberExists": True, "chatId": "status@broadcast"},
+        {"numberExists": None},
+        {"numberExists": "false"},
+        {},
+    ],
+)
+def test_an_answer_of_waha_that_names_no_address_does_not_say_that_a_number_does_not_exist(answer: Any):
+    request = {"method": "GET", "path": "/api/contacts/check-exists?phone=5511987654321&session=sales"}
+
+    assert meaning("waha", request, 200, answer).items() >= UNREADABLE.items()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [[], [{}], [{"exists": True}], [{"exists": True, "jid": "status@broadcast"}], [{"jid": "5511987654321@c.us"}]],
+)
+def test_an_answer_of_evolution_that_names_no_address_does_not_say_that_a_number_does_not_exist(answer: Any):
+    request = {"method": "POST", "path": "/chat/whatsappNumbers/sales", "body": {"numbers": ["5511987654321"]}}
+
+    assert meaning("evolution", request, 200, answer).items() >= UNREADABLE.items()
 
 
 def test_a_hidden_number_that_waha_does_not_know_has_no_phone():
