@@ -74,7 +74,7 @@ class NoteSerializer(StrictSerializer, serializers.ModelSerializer):
 
 
 class NoteChangeSerializer(StrictSerializer):
-    is_shown_to_model = serializers.BooleanField()
+    is_shown_to_model = serializers.BooleanField(required=False)
 
 
 class SavedReplySerializer(StrictSerializer, serializers.ModelSerializer):

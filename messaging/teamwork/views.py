@@ -147,7 +147,7 @@ class NoteDetailViewSet(GenericViewSet):
     def partial_update(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Have the model be given the note, or no longer. The text of a note cannot be changed."""
         note = self.get_object()
-        is_shown = valid(NoteChangeSerializer, request)["is_shown_to_model"]
+        is_shown = valid(NoteChangeSerializer, request).get("is_shown_to_model", note.is_shown_to_model)
         return Response(self.get_serializer(actions.show_note_to_model(note=note, is_shown=is_shown)).data)
 
 

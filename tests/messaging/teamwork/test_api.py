@@ -126,7 +126,13 @@ def test_a_stranger_cannot_have_a_note_shown_to_the_model(client, path, stranger
     assert (answer.status_code, Note.objects.get().is_shown_to_model) == (404, False)
 
 
-@pytest.mark.parametrize("body", [{}, {"is_shown_to_model": None}, {"is_shown_to_model": "maybe"}, {"text": "Other"}])
+def test_a_change_of_a_note_that_names_nothing_changes_nothing(client, path):
+    note = post(client, f"{path}notes/", text="Call back", is_shown_to_model=True).json()
+    answer = client.patch(f"{V1}notes/{note['id']}/", {}, format="json")
+    assert (answer.status_code, Note.objects.get().is_shown_to_model) == (200, True)
+
+
+@pytest.mark.parametrize("body", [{"is_shown_to_model": None}, {"is_shown_to_model": "maybe"}, {"text": "Other"}])
 def test_only_the_tick_of_a_note_is_changed(client, path, body):
     note = post(client, f"{path}notes/", text="Call back").json()
     assert client.patch(f"{V1}notes/{note['id']}/", body, format="json").status_code == 400
