@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -160,12 +160,19 @@ COLLECT_NOTIFICATIONS = """() => {
 }"""
 
 
+@pytest.fixture
+def pedro(people: People, application: Application) -> Iterator[StaffBrowser]:
+    """The browser of a person who wants no alerts of what is assigned, until the test has ended."""
+    wants = "UPDATE accounts_user SET alerts_assigned = %s WHERE username = 'pedro'"
+    application.rows(wants, False)
+    yield people("pedro", permissions=["notifications"])
+    application.rows(wants, True)
+
+
 def test_staff_are_alerted_only_of_what_their_settings_name(
-    people: People, application: Application, contact: Any
+    pedro: StaffBrowser, application: Application, contact: Any
 ) -> None:
     contact.says("Help")
-    pedro = people("pedro", permissions=["notifications"])
-    application.rows("UPDATE accounts_user SET alerts_assigned = false WHERE username = 'pedro'")
     page = pedro.page()
     page.evaluate(COLLECT_NOTIFICATIONS)
     page.get_by_role("button", name="Alerts").click()
