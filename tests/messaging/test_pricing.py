@@ -4,10 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from messaging import pricing
 from messaging.models import Contact, Conversation, Message
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import as_user
@@ -125,3 +127,21 @@ def test_the_page_of_a_number_shows_the_prices_where_its_platform_charges(
 
     assert "1 replies delivered this month (1,000 are free); Meta charges for 0 messages" in charging
     assert "replies delivered this month" not in other
+
+
+def test_the_count_of_a_number_with_many_messages_is_cached_and_that_of_others_is_exact(
+    admin: Any, cloud: Bridge, number: WhatsAppSession, profile: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pricing, "MANY_MESSAGES", 2)
+    other = a_number(cloud, profile, "991")
+    for _ in range(2):
+        send(number, pricing=service())
+    send(other, pricing=service())
+    assert (prices(admin, number)["replies"], prices(admin, other)["replies"]) == (2, 1)
+
+    send(number, pricing=service())
+    send(other, pricing=service())
+    assert (prices(admin, number)["replies"], prices(admin, other)["replies"]) == (2, 2)
+
+    cache.clear()  # as after RECOUNT_S
+    assert prices(admin, number)["replies"] == 3
