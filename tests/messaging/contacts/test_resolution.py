@@ -44,7 +44,10 @@ def sighting(values: list[str], *, username: str | None = None, name: str | None
 IDS = st.lists(st.sampled_from([*PHONES, *LIDS, *BSUIDS, *JIDS]), min_size=1, max_size=3, unique=True)
 SIGHTINGS = st.builds(sighting, IDS, username=st.sampled_from(USERNAMES), name=st.sampled_from([None, "Ana", "Bia"]))
 FEW = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    database=None,
 )
 
 

@@ -173,7 +173,9 @@ def live(contacts: tuple[Contact, Contact], lives: list[Any]) -> None:
 
 @pytest.mark.django_db
 @given(lives=LIVES, is_reversed=st.booleans())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_merging_and_unmerging_changes_nothing_in_any_table(session: Any, lives: list[Any], is_reversed: bool):
     with rolled_back():
         contacts = two_contacts(session)
@@ -219,7 +221,9 @@ def test_a_restored_row_forgets_what_was_deleted_since_the_merge(session: Any):
 
 @pytest.mark.django_db
 @given(first=LIVES, second=LIVES)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_three_contacts_merged_one_after_the_other_come_apart_in_the_other_order(
     session: Any, first: list[Any], second: list[Any]
 ):
