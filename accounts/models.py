@@ -40,8 +40,7 @@ class User(AbstractUser):
         blank=True,
         default="",
         db_default="",
-        choices=[("en", "English"), ("pt-br", "Português (Brasil)")],
-        help_text=_("Empty: the browser's."),
+        choices=[("", _("The browser's")), ("en", "English"), ("pt-br", "Português (Brasil)")],
     )
     time_zone = models.CharField(_("time zone"), max_length=64, blank=True, default="", db_default="")
     alerts_waiting = models.BooleanField(_("tell me when a conversation needs a person"), default=True, db_default=True)

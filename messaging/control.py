@@ -21,7 +21,7 @@ from whatsapp_agent.periodic import periodic
 
 Control = Conversation.Control
 HELD_BY_PLATFORM = "held by the platform's own agent"
-ANOTHER_PROGRAM = "another program"  # holds the chat, and the platform does not say which
+ANOTHER_PROGRAM = gettext_noop("another program")  # holds the chat, and the platform does not say which
 
 
 SWITCH = re.compile(r"\s*[/#]bot\s+(on|off)\s*", re.IGNORECASE)

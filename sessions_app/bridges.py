@@ -242,9 +242,12 @@ def setup_bridge(bridge: Bridge) -> list[str]:
     adapter = adapter_for(bridge)
     target = webhook_target(bridge)
     if target is None:
-        return ["Set PUBLIC_URL to where the bridge reaches this server; then run this again."]
+        return [_("Set PUBLIC_URL to where the bridge reaches this server; then run this again.")]
     if Capability.SET_WEBHOOK not in adapter.capabilities:
-        return [f"The bridge {bridge.slug} has no API call for this. Configure there: {target.url}"]
+        return [
+            _("The bridge %(slug)s has no API call for this. Configure there: %(url)s")
+            % {"slug": bridge.slug, "url": target.url}
+        ]
     sessions = list(bridge.sessions.live().order_by("name"))
     postgres.release()
     try:
@@ -253,8 +256,11 @@ def setup_bridge(bridge: Bridge) -> list[str]:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     if not sessions:
-        return [f"The bridge {bridge.slug} has no sessions yet; each new one is configured when it is linked."]
-    return [f"{session.name}: events now come to this server." for session in sessions]
+        return [
+            _("The bridge %(slug)s has no sessions yet; each new one is configured when it is linked.")
+            % {"slug": bridge.slug}
+        ]
+    return [_("%(name)s: events now come to this server.") % {"name": session.name} for session in sessions]
 
 
 def bridge_health(bridge: Bridge) -> Health:

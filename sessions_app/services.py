@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts.models import User
 from agent.bridges import ADAPTERS
@@ -28,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 SYNC_INTERVAL_S = 60.0
 KEY_RETRY_S = 10.0  # when a bridge that refused our API key is asked again
-KEY_REFUSED = "The bridge refuses our API key."
-UNKNOWN_TO_BRIDGE = "unknown to the bridge"
+KEY_REFUSED = gettext_noop("The bridge refuses our API key.")
+UNKNOWN_TO_BRIDGE = gettext_noop("unknown to the bridge")
 NOT_CONNECTED = "not connected"
 FAILED = "failed at the bridge"
 LOGGED_OUT_BY_US = "logged out by us"

@@ -76,6 +76,10 @@ class InvalidInput(AppError):
     status, code, detail = 400, "invalid", gettext_lazy("Invalid input.")
 
 
+class InvalidPhone(InvalidInput):
+    detail = gettext_lazy("This is not a phone number with its country code.")
+
+
 class UnreadableWebhookRequest(AppError):
     status, code, detail = 400, "unreadable_body", gettext_lazy("Invalid body.")
 

@@ -12,7 +12,7 @@ from typing import IO, Any, ClassVar
 from agent.bridges.addresses import reachable_digits
 from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, Kind, Link
 from agent.bridges.exchange import Refused, Steps, without_request
-from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.errors import InvalidPhone
 
 NOT_SUPPORTED = "not_supported"
 
@@ -276,10 +276,10 @@ class BridgeAdapter(ABC):
 
     # --- addresses -----------------------------------------------------------------------------------------------
     def address_of_phone(self, phone: str) -> ChatAddress:
-        """Return the address to write to, for an E.164 phone nobody wrote to us from yet. Raises InvalidInput."""
+        """Return the address to write to, for an E.164 phone nobody wrote to us from yet. Raises InvalidPhone."""
         digits = reachable_digits(phone)
         if digits is None or "@" in phone:
-            raise InvalidInput("This is not a phone number with its country code.")
+            raise InvalidPhone
         return ChatAddress(self.person_address(digits), AliasKind.PHONE, phone=f"+{digits}")
 
     def person_address(self, digits: str) -> str:

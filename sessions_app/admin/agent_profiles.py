@@ -22,10 +22,11 @@ from unfold.widgets import (
 from accounts.admin_pages import FastChangeList, SingleLineAdmin, StaffOnlyAdmin, is_administrator, staff_user
 from agent import llm
 from sessions_app import drafts, profiles
-from sessions_app.admin.differences import describe_changes
+from sessions_app.admin.differences import describe_changes, describe_values
 from sessions_app.models import AgentProfile, default_tools
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.stored import translate_stored
 
 MAX_VERSIONS = 20
 MAX_MESSAGE_LENGTH = 200
@@ -146,8 +147,8 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
     def model_limits(self, profile: AgentProfile) -> str:
         """What was found out when it was asked; it is left out for it. Deleting it under "Model limits" tries again."""
         name = profile.model or settings.OPENAI_MODEL
-        limits = llm.describe_limits(name)
-        return f"{name} {'; '.join(limits)}." if limits else "Nothing was found out so far."
+        limits = [translate_stored(limit) for limit in llm.describe_limits(name)]
+        return f"{name} {'; '.join(limits)}." if limits else _("Nothing was found out so far.")
 
     def get_urls(self) -> list[URLPattern]:
         def view(name: str, route: str, function: Any) -> URLPattern:
@@ -187,7 +188,11 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
             "draft": draft,
             "draft_differences": describe_changes(drafts.changes_of(profile, draft)),
             "versions": [
-                (row, describe_changes(profiles.compare(row.values_before, row.values)) if row.values_before else [])
+                (
+                    row,
+                    describe_changes(profiles.compare(row.values_before, row.values)) if row.values_before else [],
+                    describe_values(row.values),
+                )
                 for row in rows
             ],
             "may_change": self.has_change_permission(request),

@@ -23,6 +23,7 @@ from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleL
 from sessions_app import bridges, services
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
+from whatsapp_agent.text.stored import translate_stored
 
 REPORT = {  # what `sync_bridge` reports
     "added": gettext_lazy("added"),
@@ -133,7 +134,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             try:
                 report = services.sync_bridge(bridge)
             except BridgeFailed as exc:
-                self.message_user(request, f"{bridge.slug}: {exc}", messages.ERROR)
+                self.message_user(request, f"{bridge.slug}: {translate_stored(str(exc))}", messages.ERROR)
                 continue
             changes = [f"{REPORT[what]}: {', '.join(names)}" for what, names in report.items() if names]
             self.message_user(
@@ -147,7 +148,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             try:
                 lines = bridges.setup_bridge(bridge)
             except BridgeFailed as exc:
-                self.message_user(request, f"{bridge.slug}: {exc}", messages.ERROR)
+                self.message_user(request, f"{bridge.slug}: {translate_stored(str(exc))}", messages.ERROR)
                 continue
             for line in lines:
                 self.message_user(request, line)

@@ -1,9 +1,10 @@
 """How two versions of a profile differ, as staff read it: texts line by line, other values before and after."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
+from django.core.exceptions import FieldDoesNotExist
 from django.utils.translation import gettext as _
 
 from sessions_app.models import AgentProfile
@@ -27,13 +28,21 @@ class Difference(NamedTuple):
     lines: Sequence[DiffLine]
 
 
+def describe_values(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the values of a version with the names of their fields as staff know them."""
+    return [(_label(name), _text(value)) for name, value in values.items()]
+
+
 def describe_changes(changes: Sequence[FieldChange]) -> list[Difference]:
     """Return the changes as the page shows them."""
     return [Difference(_label(change.name), _lines(change)) for change in changes]
 
 
 def _label(name: str) -> str:
-    return str(getattr(AgentProfile._meta.get_field(name), "verbose_name", name))
+    try:
+        return str(getattr(AgentProfile._meta.get_field(name), "verbose_name", name))
+    except FieldDoesNotExist:  # an old version has what profiles no longer have
+        return name
 
 
 def _lines(change: FieldChange) -> list[DiffLine]:

@@ -3,6 +3,8 @@
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from whatsapp_agent.text.stored import translate_stored
+
 # The disconnect codes of Baileys, which bridges built upon it pass on.
 REASONS = {
     "401": gettext_lazy("logged out on the phone, or by WhatsApp"),
@@ -20,4 +22,4 @@ REASONS = {
 def describe_reason(reason: str) -> str:
     """Return a reason with its code, if it has one: `logged out on the phone, or by WhatsApp (401)`."""
     words = REASONS.get(reason)
-    return _("%(reason)s (%(code)s)") % {"reason": words, "code": reason} if words else reason
+    return _("%(reason)s (%(code)s)") % {"reason": words, "code": reason} if words else translate_stored(reason)

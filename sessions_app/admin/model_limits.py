@@ -10,6 +10,7 @@ from unfold.admin import ModelAdmin
 from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList
 from agent.llm import capabilities
 from sessions_app.models import ModelLimit
+from whatsapp_agent.text.stored import translate_stored
 
 
 @admin.register(ModelLimit)
@@ -30,4 +31,4 @@ class ModelLimitAdmin(AdministratorOnlyAdmin, FastChangeList, ModelAdmin):
 
     @admin.display(description=gettext_lazy("found out: it"))
     def limit(self, row: ModelLimit) -> str:
-        return capabilities.describe_limit(row.name, row.value)
+        return translate_stored(capabilities.describe_limit(row.name, row.value))

@@ -34,6 +34,7 @@ from sessions_app.admin.link_reasons import describe_reason
 from sessions_app.admin.scoped import SessionScopedAdmin
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent.errors import AppError, BridgeFailed
+from whatsapp_agent.text.stored import translate_stored
 
 STATUS_COLOURS = {
     WhatsAppSession.Status.CONNECTED: "success",
@@ -163,7 +164,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
             try:
                 session = services.start_session(**form.cleaned_data, user=staff_user(request))
             except AppError as exc:
-                form.add_error(None, str(exc))
+                form.add_error(None, translate_stored(str(exc)))
             else:
                 self.log_addition(request, session, "Started linking.")
                 return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
@@ -201,7 +202,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         try:
             session = act(session)
         except AppError as exc:
-            self.message_user(request, str(exc), messages.ERROR)
+            self.message_user(request, translate_stored(str(exc)), messages.ERROR)
         else:
             self.log_change(request, session, f"{action}: {session.status}")
             self.message_user(request, f"{session.name}: {session.get_status_display()}.")
@@ -248,7 +249,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
             try:
                 session = services.reconnect_session(session)
             except AppError as exc:
-                self.message_user(request, f"{session.name}: {exc}", messages.ERROR)
+                self.message_user(request, f"{session.name}: {translate_stored(str(exc))}", messages.ERROR)
             else:
                 self.message_user(request, f"{session.name}: {session.get_status_display()}.")
 

@@ -1,5 +1,6 @@
 """The admin in Brazilian Portuguese: what staff read on its pages is translated."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,15 @@ from django.utils import translation
 from django.utils.functional import Promise
 
 from accounts.models import User
-from sessions_app.models import WhatsAppSession
+from agent import llm
+from agent.llm.capabilities import Capabilities, describe_limit
+from messaging import control
+from sessions_app import model_limits, profiles
+from sessions_app.bridges import adapter_for
+from sessions_app.models import AgentProfileVersion, Bridge, WhatsAppSession
 from tests.conftest import as_user
+from whatsapp_agent.errors import InvalidPhone
+from whatsapp_agent.text.stored import translate_stored
 
 ADMINS = {model._meta.label: page for model, page in admin.site._registry.items()}
 SAME_WORD = {  # as long as both languages have the word
@@ -121,3 +129,88 @@ def test_a_refusal_is_in_the_language_of_staff_and_for_the_api_in_english(conver
     url = f"/api/v1/conversations/{conversation.pk}/messages/"
     answer = as_user(admin).post(url, {"text": "Oi"}, format="json", headers={"Accept-Language": "pt-BR"})
     assert answer.json()["detail"] == "The session is not connected. Link its number first."
+
+
+@pytest.fixture
+def portuguese(admin: User, log_in: Any) -> Any:
+    """The browser of an administrator who chose Portuguese."""
+    User.objects.filter(pk=admin.pk).update(language="pt-br")
+    return log_in(admin)
+
+
+def test_all_values_of_a_version_have_the_names_of_their_fields(portuguese, admin, profile):
+    profiles.change_profile(profile=profile, instructions="Be brief.", tools=[], by=admin)
+    version = profile.versions.first()
+    AgentProfileVersion.objects.filter(pk=version.pk).update(values=version.values | {"holograms": None})
+    page = portuguese.get(reverse("admin:sessions_app_agentprofile_change", args=[profile.pk])).content.decode()
+    assert '<dt class="font-semibold">Instruções</dt>' in page
+    assert '<dt class="font-semibold">Holograms</dt>' in page  # what profiles no longer have
+    assert '<dt class="font-semibold">max_output_tokens</dt>' not in page
+
+
+def test_what_a_model_does_not_take_is_in_portuguese(portuguese, profile, settings):
+    settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY = "http://127.0.0.1:9/v1", ""
+    page = reverse("admin:sessions_app_agentprofile_change", args=[profile.pk])
+    assert "Nada foi descoberto até agora." in portuguese.get(page).content.decode()
+    address = llm.model_for_settings().address
+    model_limits.store_limits(address, settings.OPENAI_MODEL, {"tools": False, "max_prompt_tokens": 900})
+    assert (
+        f"{settings.OPENAI_MODEL} não aceita ferramentas; não aceita prompt de mais de cerca de 900 tokens"
+        in portuguese.get(page).content.decode()
+    )
+    assert (
+        "não aceita ferramentas" in portuguese.get(reverse("admin:sessions_app_modellimit_changelist")).content.decode()
+    )
+
+
+@pytest.mark.parametrize("value", ["", 0, "max_tokens", 900])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Capabilities)])
+def test_each_limit_of_a_model_has_a_translation(name, value):
+    limit = describe_limit(name, value)
+    with translation.override("pt-br"):
+        assert translate_stored(limit) != limit
+
+
+@pytest.mark.parametrize(
+    ("public_url", "line"),
+    [
+        ("", "Defina PUBLIC_URL"),
+        ("https://agent.example", "não tem chamada de API para isto. Configure nela: https://agent.example/"),
+    ],
+)
+def test_what_was_done_at_a_bridge_is_in_portuguese_in_the_admin(portuguese, session, settings, public_url, line):
+    settings.PUBLIC_URL = public_url
+    values = {"action": "set_up", "_selected_action": str(session.bridge.pk)}
+    page = portuguese.post(reverse("admin:sessions_app_bridge_changelist"), values, follow=True).content.decode()
+    assert line in page
+
+
+def test_a_bridge_that_cannot_be_reached_is_reported_in_portuguese(portuguese, profile, bridges):
+    bridge = Bridge.objects.create(slug="away", kind="zapw", base_url="http://127.0.0.1:9", api_key="a-key")
+    values = {"name": "sales", "bridge": str(bridge.pk), "agent_profile": str(profile.pk)}
+    page = portuguese.post(reverse("admin:sessions_app_whatsappsession_add"), values).content.decode()
+    assert "Não foi possível alcançar: " in page
+    assert not WhatsAppSession.objects.filter(bridge=bridge).exists()
+
+
+def test_a_phone_that_a_bridge_refuses_is_refused_in_the_language_of_the_reader(session):
+    with pytest.raises(InvalidPhone) as refusal:
+        adapter_for(session.bridge).address_of_phone("5511")
+    with translation.override("pt-br"):
+        assert str(refusal.value) == "Isto não é um número de telefone com o código do país."
+    with translation.override("en"):
+        assert str(refusal.value) == "This is not a phone number with its country code."
+
+
+def test_another_program_is_named_in_portuguese_and_a_role_as_it_is(portuguese, conversation):
+    page = reverse("inbox-conversation", args=[conversation.pk])
+    for name, shown in ((control.ANOTHER_PROGRAM, "outro programa"), ("ai_agent", "ai_agent")):
+        control.record_external_controller(conversation_id=conversation.pk, name=name)
+        assert f"esta conversa está com {shown}: o agente fica em silêncio" in portuguese.get(page).content.decode()
+        control.record_external_controller(conversation_id=conversation.pk, name="")
+
+
+def test_no_language_is_called_that_of_the_browser(portuguese):
+    page = portuguese.get(reverse("preferences")).content.decode()
+    assert ">O do navegador</option>" in "".join(page.split("\n")).replace(" </option>", "</option>")
+    assert "---------" not in page

@@ -48,7 +48,7 @@ def test_a_draft_is_discarded_in_the_admin(profile: AgentProfile, admin: User, l
 def test_a_version_is_shown_with_what_it_changed(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
     profiles.change_profile(profile=profile, instructions="One\nTwo\n<b>Three</b>", message="first", by=admin)
     profiles.change_profile(profile=profile, instructions="One\n2\n<b>Three</b>", message="second", by=admin)
-    (_, differences), *_ = log_in(admin).get(_page(profile)).context["versions"]
+    (_, differences, _), *_ = log_in(admin).get(_page(profile)).context["versions"]
     assert [(line.sign, line.text) for line in differences[0].lines] == [
         ("", "One"), ("-", "Two"), ("+", "2"), ("", "<b>Three</b>")
     ]  # fmt: skip
