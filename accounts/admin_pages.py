@@ -12,6 +12,7 @@ from django.utils.functional import cached_property
 from accounts.models import Role, User
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.text.single_line import single_line_error
+from whatsapp_agent.text.stored import translate_stored
 
 
 class BoundedPaginator(Paginator):
@@ -40,7 +41,17 @@ class FastChangeList:
     list_disable_select_all = True  # an action changes only rows on the page
 
 
-class StaffOnlyAdmin:
+class TranslatedHistory:
+    """Shows what was logged about a row in the language of the reader: it is stored in English."""
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        response = super().history_view(request, object_id, extra_context)  # type: ignore[misc]
+        for entry in (getattr(response, "context_data", None) or {}).get("action_list", ()):
+            entry.change_message = translate_stored(entry.change_message)
+        return response
+
+
+class StaffOnlyAdmin(TranslatedHistory):
     """Open to all staff; the queryset restricts the rows."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -50,7 +61,7 @@ class StaffOnlyAdmin:
         return _is_staff(request)
 
 
-class AdministratorOnlyAdmin:
+class AdministratorOnlyAdmin(TranslatedHistory):
     """Open to users who see everything."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:

@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldBooleanSwitchWidget
 
 from accounts.admin_pages import staff_user
@@ -68,7 +68,9 @@ def preferences(request: HttpRequest) -> HttpResponse:
     form = PreferencesForm(request.POST if request.method == "POST" else None, instance=user)
     if form.is_valid():
         User.objects.filter(pk=user.pk).update(**form.cleaned_data)
-        LogEntry.objects.log_actions(user.pk, [user], CHANGE, change_message="Preferences.", single_object=True)
+        LogEntry.objects.log_actions(
+            user.pk, [user], CHANGE, change_message=gettext_noop("Preferences."), single_object=True
+        )
         with translation.override(form.cleaned_data["language"] or translation.get_language_from_request(request)):
             messages.success(request, _("Saved."))
         return HttpResponseRedirect(reverse("preferences"))

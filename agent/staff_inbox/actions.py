@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_POST
 
 from accounts.admin_pages import is_administrator, staff_user
@@ -134,7 +135,7 @@ def start(request: HttpRequest) -> HttpResponse:
     with transaction.atomic():  # a refused message leaves no empty conversation
         conversation = conversation_by_phone(session=session, phone=phone)
         send_text(conversation=conversation, text=text, by=user)
-    _log(request, conversation, "Started from the inbox.")
+    _log(request, conversation, gettext_noop("Started from the inbox."))
     return JsonResponse({"said": "", "go": reverse("inbox-conversation", args=[conversation.pk])})
 
 

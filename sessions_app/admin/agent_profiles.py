@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.widgets import (
@@ -203,7 +203,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
 
         def roll_back(profile: AgentProfile) -> str:
             profiles.roll_back(profile=profile, version=version, by=staff_user(request), message=_message(request))
-            return _("Restored version %(version)s; it is live.") % {"version": version}
+            return f"Restored version {version}; it is live."
 
         return self._act(request, object_id, roll_back)
 
@@ -218,7 +218,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
                 message=_message(request),
                 draft_version=int(seen) if seen.isdecimal() and len(seen) < MAX_DIGITS else None,
             )
-            return _("Published as version %(version)s.") % {"version": published.version}
+            return f"Published as version {published.version}."
 
         return self._act(request, object_id, publish)
 
@@ -227,12 +227,12 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
 
         def discard(profile: AgentProfile) -> str:
             drafts.discard_draft(profile=profile, by=staff_user(request))
-            return _("The draft was discarded.")
+            return gettext_noop("The draft was discarded.")
 
         return self._act(request, object_id, discard)
 
     def _act(self, request: HttpRequest, object_id: UUID, act: Callable[[AgentProfile], str]) -> HttpResponse:
-        """Do something with a profile that the user may change, tell its result and show the page again."""
+        """Do something with a profile that the user may change, log and show its result, and show the page again."""
         profile = self.get_queryset(request).filter(pk=object_id).first()
         if profile is None or not self.has_change_permission(request):
             raise Http404
@@ -242,7 +242,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
             self.message_user(request, str(exc), messages.ERROR)
         else:
             self.log_change(request, profile, result)
-            self.message_user(request, result)
+            self.message_user(request, translate_stored(result))
         return HttpResponseRedirect(reverse("admin:sessions_app_agentprofile_change", args=[object_id]))
 
     def save_model(self, request: HttpRequest, obj: AgentProfile, form: Any, change: bool) -> None:

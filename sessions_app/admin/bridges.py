@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import (
@@ -164,7 +164,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
                 )
                 continue
             bridges.renew_webhook_secret(bridge, accepts_former=False)
-            self.log_change(request, bridge, "Generated a new webhook secret.")
+            self.log_change(request, bridge, gettext_noop("Generated a new webhook secret."))
             self.message_user(
                 request,
                 _("%(slug)s has a new webhook address, and the former is refused. Configure it at the bridge.")

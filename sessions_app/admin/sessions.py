@@ -17,7 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 from django.views.decorators.http import require_GET, require_POST
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
@@ -166,7 +166,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
             except AppError as exc:
                 form.add_error(None, translate_stored(str(exc)))
             else:
-                self.log_addition(request, session, "Started linking.")
+                self.log_addition(request, session, gettext_noop("Started linking."))
                 return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
         context = self.admin_site.each_context(request) | {
             "title": _("Link a number"), "form": form, "opts": self.opts, "media": self.media,

@@ -17,7 +17,7 @@ from accounts.models import User
 from agent import llm
 from agent.llm.capabilities import Capabilities, describe_limit
 from messaging import control
-from sessions_app import model_limits, profiles
+from sessions_app import drafts, model_limits, profiles
 from sessions_app.bridges import adapter_for
 from sessions_app.models import AgentProfileVersion, Bridge, WhatsAppSession
 from tests.conftest import as_user
@@ -214,3 +214,19 @@ def test_no_language_is_called_that_of_the_browser(portuguese):
     page = portuguese.get(reverse("preferences")).content.decode()
     assert ">O do navegador</option>" in "".join(page.split("\n")).replace(" </option>", "</option>")
     assert "---------" not in page
+
+
+def test_the_history_of_a_row_is_in_the_language_of_its_reader(portuguese, admin, profile, log_in):
+    drafts.save_draft(profile=profile, purpose="Sales")
+    shown = portuguese.post(reverse("admin:profile-publish", args=[profile.pk]), follow=True).content.decode()
+    assert "Publicado como versão 2." in shown
+    history = reverse("admin:sessions_app_agentprofile_history", args=[profile.pk])
+    assert "Publicado como versão 2." in portuguese.get(history).content.decode()
+    User.objects.filter(pk=admin.pk).update(language="en")
+    assert "Published as version 2." in log_in(admin).get(history).content.decode()
+
+
+def test_the_history_of_a_conversation_is_in_portuguese(portuguese, conversation):
+    portuguese.post(reverse("inbox-act", args=[conversation.pk, "control"]), {"to": "human"})
+    history = portuguese.get(reverse("admin:messaging_conversation_history", args=[conversation.pk]))
+    assert "Caixa de entrada: control." in history.content.decode()

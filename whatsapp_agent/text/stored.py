@@ -57,6 +57,12 @@ PATTERNS = (
     gettext_noop("takes no limit of an answer"),
     gettext_noop("takes no prompt of more than about %(count)s tokens, by a rough estimate"),
     gettext_noop("takes a prompt that was too long before"),
+    # What the admin logs.
+    gettext_noop("Restored version %(version)s; it is live."),
+    gettext_noop("Published as version %(version)s."),
+    gettext_noop("Inbox: %(action)s."),
+    gettext_noop("Control: %(control)s."),
+    gettext_noop("Imported a chat: %(new)s messages, %(changed)s changed, %(files)s files."),
     # Alerts, as `agent.monitoring.alert_rules` finds them.
     gettext_noop("It is %(status)s since %(time)s."),
     gettext_noop("%(failed)s of %(total)s turns of the last 15 minutes failed."),
