@@ -50,8 +50,8 @@ docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema, 
 fuzz: .venv/.ready-to-test  ## Ask a running server everything its schema allows, and what it does not.
 	@$(IN_VENV) -m tests.fuzzing $(ARGS)
 
-bench: .venv/.ready-to-run  ## Answers, parsing of webhooks, then lists of the API; with ARGS of the answers alone. The product's own packages are enough.
-	@$(IN_VENV) -m benchmarks $(ARGS)$(if $(ARGS),,; missed=$$?; $(IN_VENV) -m benchmarks.parsing && $(IN_VENV) -m benchmarks.api && exit $$missed)
+bench: .venv/.ready-to-run  ## Answers, parsing of webhooks, lists of the API, then files; with ARGS of the answers alone. The product's own packages are enough.
+	@$(IN_VENV) -m benchmarks $(ARGS)$(if $(ARGS),,; missed=$$?; $(IN_VENV) -m benchmarks.parsing && $(IN_VENV) -m benchmarks.api && $(IN_VENV) -m benchmarks.media && exit $$missed)
 
 bench-api: .venv/.ready-to-run  ## Lists of the API over a million messages, beside the same in plain SQL.
 	@$(IN_VENV) -m benchmarks.api $(ARGS)

@@ -1,8 +1,12 @@
 """The shape of the code that docs/architecture.md describes: small modules, small folders, names that exist."""
 
 import re
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from messaging.events.types import EVENT_TYPE_NAMES
 
@@ -77,3 +81,10 @@ def test_the_architecture_names_every_package() -> None:
         for folder in sorted(folders)
         if f"{folder}/" not in page and not re.search(r"/(management|formats|locale)\b", folder)
     ] == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_bench_runs_each_of_the_measurements_that_its_page_names() -> None:
+    commands = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert [name for name in ("parsing", "api", "media") if f"-m benchmarks.{name} " not in commands] == []
