@@ -6,7 +6,7 @@ import orjson
 from django.db import models
 
 from agent.bridges.events import ChatAddress
-from messaging.contacts.lookup import alias_spellings, lock_phones, name_of, phone_of
+from messaging.contacts.lookup import alias_spellings, lock_phones, log_created, name_of, phone_of
 from messaging.models import Contact, Conversation
 from whatsapp_agent.postgres.prepared import Statement
 
@@ -55,7 +55,7 @@ def create_contact(*, bridge_id: UUID, session_name: str, address: ChatAddress) 
     name = name_of(address)
     contact = Contact(session_id=session_id, name=name, bridge_name=name, phone=phone_of(address))
     conversation = Conversation(session_id=session_id, contact_id=contact.pk, address=address.address)
-    return bool(
+    is_created = bool(
         INSERT_CONTACT.rows(
             session_id=session_id,
             contact=_as_json(contact),
@@ -65,6 +65,9 @@ def create_contact(*, bridge_id: UUID, session_name: str, address: ChatAddress) 
             spellings=[value for alias in address.aliases for value in alias_spellings(*alias)],
         )
     )
+    if is_created:
+        log_created(session_id, contact.pk)
+    return is_created
 
 
 def _as_json(row: models.Model) -> str:

@@ -125,11 +125,16 @@ def _create_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
                 for kind, value in address.aliases
             )
             _set_username(contact=contact, address=address)
+            log_created(session.pk, contact.pk)
             return contact
     except IntegrityError:
         if not ContactAlias.objects.filter(session=session, value__in=[value for _, value in address.aliases]).exists():
             raise
         return resolve_contact(session=session, address=address)  # another transaction created it at the same moment
+
+
+def log_created(session_id: UUID, contact_id: UUID) -> None:
+    log.info("contact_resolved", session=str(session_id), contact=str(contact_id), decided_by="created", others=0)
 
 
 def lock_phones(*, session_id: UUID, address: ChatAddress) -> bool:

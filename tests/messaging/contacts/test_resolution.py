@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import structlog
 from django.db import IntegrityError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -199,3 +200,20 @@ def test_sightings_that_come_twice_at_once_are_stored_once_and_leave_no_id_with_
     assert_no_two_owners()
     assert Message.objects.count() == len(events)
     assert not Conversation.objects.filter(contact=None).exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("username", [None, "@ana"])  # a username takes the long way
+def test_it_is_logged_that_a_contact_was_created_once_and_without_the_number(bridge: Any, session: Any, username: Any):
+    seen = sighting([PHONES[0]], username=username, name="Ana")
+
+    with structlog.testing.capture_logs() as logs:
+        for number in range(2):
+            receive_message(bridge=bridge, event=message_event("Hi", number=number, chat=seen, sender=seen))
+
+    entries = [entry for entry in logs if entry.get("decided_by") == "created"]
+    contact = Contact.objects.get()
+    assert [(each["event"], each["contact"], each["session"]) for each in entries] == [
+        ("contact_resolved", str(contact.pk), str(session.pk))
+    ]
+    assert not any(part in str(logs) for part in ("5511988887777", "@ana"))
