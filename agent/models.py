@@ -76,6 +76,21 @@ class EngineProcess(models.Model):
         }
 
 
+class KeyHolder(models.Model):
+    """A running process and which SECRET_KEY it encrypts with: see `agent.backups.key_holders`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=10)  # web, engine or worker
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    key_id = models.CharField(max_length=32)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.kind} process {self.pid} on {self.host}"
+
+
 class MetricTotal(models.Model):
     """What all processes counted of one metric under these labels: see `whatsapp_agent.telemetry.metrics`."""
 

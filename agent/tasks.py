@@ -12,6 +12,7 @@ from celery.signals import worker_init, worker_shutdown
 from django.utils import timezone
 
 from agent import engine, heartbeats
+from agent.backups import key_holders
 from agent.models import EngineProcess
 from agent.monitoring.counts import store_counts
 from messaging.models import Conversation
@@ -55,11 +56,13 @@ def start_engine(**_: Any) -> None:
     """Start before Redis is reached: the sweep answers without it."""
     engine.start()
     heartbeats.start(EngineProcess.Kind.WORKER)
+    key_holders.start(EngineProcess.Kind.WORKER)
 
 
 @worker_shutdown.connect
 def stop_engine(**_: Any) -> None:
     heartbeats.stop()
+    key_holders.stop()
     engine.stop(timeout_s=STOP_S)
     engine.attempt(store_counts)
     tracing.stop()

@@ -19,6 +19,8 @@ from django.utils import timezone
 
 from accounts.models import IdempotentRequest
 from agent.backups.create import SECRETS
+from agent.backups.key_holders import with_another_key
+from agent.models import ALIVE_FOR
 from sessions_app.bridges import FORMER_SECRET_TTL, renew_webhook_secret, setup_bridge
 from sessions_app.encryption import EncryptedTextField
 from sessions_app.models import Bridge
@@ -59,6 +61,16 @@ def start_rotation() -> str:
         raise Conflict("SECRET_KEY holds commas or spaces, which SECRET_KEY_FALLBACKS cannot: rotate it by hand.")
     _write(path, {"SECRET_KEY": secrets.token_urlsafe(SECRET_BYTES), "SECRET_KEY_FALLBACKS": settings.SECRET_KEY})
     return str(path)
+
+
+def check_key_holders() -> None:
+    """Raise Conflict while a process runs with another SECRET_KEY: it could not read what is encrypted anew."""
+    if holders := with_another_key():
+        raise Conflict(
+            f"Still running with another SECRET_KEY: {', '.join(map(str, holders))}. They could not read what the "
+            "present key encrypts. Restart them, then run this again (a process that was killed counts for "
+            f"{ALIVE_FOR.seconds} s). --force does it nevertheless."
+        )
 
 
 def finish_rotation() -> None:

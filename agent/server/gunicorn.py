@@ -18,6 +18,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from agent import engine, heartbeats
+from agent.backups import key_holders
 from agent.models import EngineProcess
 from agent.monitoring.counts import store_counts
 from agent.server import web_jobs
@@ -133,8 +134,10 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         if isinstance(worker, EngineWorker):
             engine.start()
             heartbeats.start(EngineProcess.Kind.ENGINE)
+            key_holders.start(EngineProcess.Kind.ENGINE)
             return
         web_jobs.start()
+        key_holders.start("web")
         if settings.REDIS_URL:
             publisher = celery_publisher()
             publisher.start()
@@ -168,6 +171,7 @@ def _before_fork(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
 def _worker_ends(arbiter: Any, worker: Any) -> None:  # noqa: ARG001
     web_jobs.stop()
     heartbeats.stop()
+    key_holders.stop()
     engine.stop(timeout_s=ENGINE_STOP_S)
     engine.attempt(store_counts)
     tracing.stop()

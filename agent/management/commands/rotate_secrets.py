@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from agent.backups.rotation import (
+    check_key_holders,
     count_outdated,
     encrypt_again,
     end_tokens,
@@ -33,6 +34,7 @@ class Command(OperatorCommand):
         step = parser.add_mutually_exclusive_group()
         step.add_argument("--encrypt", action="store_true", help="encrypt stored secrets with the new key")
         step.add_argument("--finish", action="store_true", help="accept earlier keys, or webhook addresses, no longer")
+        parser.add_argument("--force", action="store_true", help="although processes run with the former SECRET_KEY")
         parser.add_argument("--bridge", metavar="SLUG", help="with --webhooks: this bridge alone")
         parser.add_argument("--dry-run", action="store_true", help="say what would be replaced, and replace nothing")
 
@@ -41,6 +43,10 @@ class Command(OperatorCommand):
             raise CommandError("--bridge goes with --webhooks.")
         if (webhooks and options["encrypt"]) or (tokens and (options["encrypt"] or options["finish"])):
             raise CommandError("--encrypt and --finish are steps of SECRET_KEY; --finish goes with --webhooks, too.")
+        if options["force"] and (webhooks or tokens or not (options["encrypt"] or options["finish"])):
+            raise CommandError("--force goes with the steps of SECRET_KEY: --encrypt and --finish.")
+        if (options["encrypt"] or options["finish"]) and not (webhooks or options["dry_run"] or options["force"]):
+            check_key_holders()
         if webhooks:
             self._webhooks(bridge, finish=options["finish"], dry_run=options["dry_run"])
         elif tokens:

@@ -1,17 +1,27 @@
 """`manage.py rotate_secrets`: at every step, everything that was encrypted can be read."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
 
-from agent.backups.rotation import encrypt_again, encrypted_columns
+from agent.backups import key_holders
+from agent.backups.rotation import check_key_holders, encrypt_again, encrypted_columns
+from agent.models import KeyHolder
 from sessions_app.models import Bridge
 from tests.support.application import ROOT, SECRETS
 from tests.support.operators import installation, manage
+from whatsapp_agent.errors import Conflict
+from whatsapp_agent.storage import encryption
 
 NEW_KEY = "a-new-key-" * 5
 
@@ -71,11 +81,67 @@ def test_what_an_earlier_key_has_encrypted_is_read_and_encrypted_again(bridges, 
     assert list(encrypt_again()) == []
 
 
+@pytest.fixture
+def holder(transactional_db, bridges, settings) -> Iterator[KeyHolder]:
+    """A living web process that was started before SECRET_KEY was replaced."""
+    key_holders.start("web")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW_KEY, [settings.SECRET_KEY]
+    yield KeyHolder.objects.get(pid=os.getpid())
+    key_holders.stop()
+
+
+@pytest.mark.parametrize("step", ["--encrypt", "--finish"])
+def test_a_process_with_the_former_key_holds_up_the_rotation_until_it_is_restarted(holder, step):
+    before = list(Bridge.objects.values_list("slug", "webhook_secret"))
+    with pytest.raises(Conflict, match=f"web process {holder.pid} on .*Restart them"):
+        check_key_holders()
+    with pytest.raises(CommandError, match="Still running with another SECRET_KEY"):
+        call_command("rotate_secrets", step)
+    assert not any(encryption.is_current(secret) for secret in stored_secrets())
+
+    key_holders.start("web")  # restarted
+    holder.delete()
+    check_key_holders()
+    assert list(Bridge.objects.values_list("slug", "webhook_secret")) == before
+
+
+def test_force_encrypts_although_a_process_has_the_former_key(holder):
+    call_command("rotate_secrets", "--encrypt", "--force", stdout=io.StringIO(), stderr=io.StringIO())
+    assert all(encryption.is_current(secret) for secret in stored_secrets())
+
+
+def test_a_process_that_died_holds_up_no_rotation_and_its_row_goes(holder):
+    KeyHolder.objects.update(seen_at=timezone.now() - timedelta(hours=1))
+    check_key_holders()
+    key_holders.delete_dead()
+    assert not KeyHolder.objects.exists()
+
+
+def test_a_process_that_ends_in_order_deletes_its_row_and_no_row_shows_the_key(holder, settings):
+    (former,) = settings.SECRET_KEY_FALLBACKS
+    assert holder.key_id not in former
+    assert former not in holder.key_id
+    key_holders.stop()
+    assert not KeyHolder.objects.exists()
+
+
+def test_force_without_a_step_of_secret_key_is_refused(db):
+    for options in (["--force"], ["--force", "--webhooks"], ["--force", "--tokens"]):
+        with pytest.raises(CommandError, match="--force goes with"):
+            call_command("rotate_secrets", *options)
+
+
+def stored_secrets() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT webhook_secret FROM sessions_app_bridge WHERE webhook_secret <> ''")
+        return [row[0] for row in cursor.fetchall()]
+
+
 def test_every_encrypted_column_is_encrypted_again():
     assert {f"{model._meta.label}.{name}" for model, name in encrypted_columns()} == {
         "sessions_app.Bridge.api_key", "sessions_app.Bridge.webhook_secret", "sessions_app.Bridge.signing_key",
         "sessions_app.Bridge.verify_token", "sessions_app.Bridge.former_webhook_secret",
-        "messaging.WebhookEndpoint.secret",
+        "messaging.WebhookEndpoint.secret", "agent.PushSender.private_key",
         "messaging.WebhookEndpoint.former_secret", "accounts.IdempotentRequest.answer",
     }  # fmt: skip
 
