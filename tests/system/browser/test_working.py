@@ -215,3 +215,28 @@ def test_alerts_are_switched_on_for_this_browser_and_shown_once(
     page.reload()
     page.get_by_role("button", name="Alerts").click()
     expect(page.get_by_label("Show a notification")).to_be_checked()
+
+
+HIDE = """(isHidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_what_came_while_the_tab_was_hidden_is_read_once_it_is_visible_again(opened: Page, contact: Any) -> None:
+    opened.get_by_role("button", name="Take over").click()
+    expect(opened.locator("#head")).to_contain_text("olga has taken over")
+    opened.evaluate(HIDE, True)
+    contact.says("Are you still there?")
+    # A hidden tab polls rarely; a network that came back makes it poll at once.
+    assert becomes_true(
+        lambda: opened.evaluate(
+            """() => {
+                window.dispatchEvent(new Event("online"));
+                return document.querySelector("#messages").textContent.includes("Are you still there?");
+            }"""
+        )
+    )
+    assert contact.row("unread_count") == (1,)
+    opened.evaluate(HIDE, False)
+    assert becomes_true(lambda: contact.row("unread_count") == (0,))

@@ -17,6 +17,7 @@ let timer = 0;
 let isPolling = false;
 let busyUntil = 0;
 let startedAt = 0;
+let isUnseen = false; // what is shown came while the tab was hidden: nobody has read it
 let isFollowing = true; // the end of the conversation stays in view
 
 export function pollSoon() {
@@ -36,7 +37,8 @@ async function poll() {
   startedAt = Date.now();
   const parameters = new URLSearchParams(location.search);
   parameters.delete("at");
-  const { list, open, seen, others } = page;
+  const { list, open, others } = page;
+  const seen = isUnseen && !document.hidden ? "" : page.seen; // look again: the server then marks it as read
   const typing = startedAt - shared.typedAt < TYPING_FOR_MS ? "1" : "";
   const values = { list, open, seen, others, visible: document.hidden ? "" : "1", typing };
   for (const [name, value] of Object.entries(values)) if (value) parameters.set(name, value);
@@ -70,6 +72,7 @@ async function apply(changed, parameters) {
   if (changed.seen === undefined || !$("messages")) return;
   const parts = await ask(`${page.changes}?${parameters}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
   takePanes(parts);
+  isUnseen = !parameters.has("visible");
   page.seen = changed.seen; // read before the parts: what has changed since then is noticed by the next poll
   if (page.past) return; // newer messages do not follow those that are shown
   const hasNew = morph($("messages"), parts.messages, true);
