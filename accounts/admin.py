@@ -199,7 +199,11 @@ class ApiKeyAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
 
     @admin.action(description=gettext_lazy("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        revoked = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
+        revoked = 0
+        for key in queryset:
+            if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now()):
+                self.log_change(request, key, "Revoked.")
+                revoked += 1
         self.message_user(
             request,
             ngettext("%(count)s key was revoked.", "%(count)s keys were revoked.", revoked) % {"count": revoked},

@@ -51,7 +51,9 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     if read_command(text) is not None:
         if upload:
             raise InvalidInput(_("A command takes no file. Remove the file, or change the text."))
-        return JsonResponse({"said": _run_command(text, conversation=conversation, by=by).text})
+        done = _run_command(text, conversation=conversation, by=by)
+        _log(request, conversation, f"Inbox: /{done.name}.")
+        return JsonResponse({"said": done.text})
     key = _uuid(request.POST.get("key", ""))
     try:
         file = take(upload, name=upload.name or "", size_bytes=upload.size or 0) if upload else None
@@ -70,6 +72,7 @@ def _send(
     if earlier is not None and (earlier.conversation_id, earlier.sent_by_id) == (conversation.pk, by.pk):
         return ""
     _check_epoch(request, conversation)
+    _log(request, conversation, "Inbox: reply.")
     quoted_id = _uuid(request.POST.get("quoted", ""))
     quoted = Message.objects.filter(conversation=conversation, pk=quoted_id).first() if quoted_id else None
     takes_over = conversation.control == Conversation.Control.AGENT  # sending loads the conversation again
@@ -106,6 +109,7 @@ def ask(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
     if name not in BUTTONS:
         raise NotFound
     done = _run_command(f"/{name}", conversation=conversation, by=staff_user(request))
+    _log(request, conversation, f"Inbox: /{name}.")
     return JsonResponse({"text": done.text, "draft": done.data.get("draft", "")})
 
 

@@ -83,7 +83,9 @@ class ContactAdmin(PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedA
         merged = 0
         try:
             for other in others:
-                merged += merge_contacts(keep=keep, lose=other, by=staff_user(request)) is not None
+                if merge_contacts(keep=keep, lose=other, by=staff_user(request)) is not None:
+                    self.log_change(request, keep, f"Merged the contact {other.pk} into this one.")
+                    merged += 1
         except AppError as exc:
             self.message_user(request, str(exc), messages.ERROR)
         self.message_user(
@@ -133,29 +135,34 @@ class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastCh
     @admin.action(description=gettext_lazy("Accept: they are one person"), permissions=["operate"])
     def accept(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
         self._decide(
-            request, queryset, lambda row: accept_merge(proposal=row, by=staff_user(request)), _("Merged: %(count)s.")
-        )
+            request, queryset, lambda row: accept_merge(proposal=row, by=staff_user(request)), "accepted",
+            _("Merged: %(count)s."),
+        )  # fmt: skip
 
     @admin.action(description=gettext_lazy("Refuse: they are two people"), permissions=["operate"])
     def refuse(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
         self._decide(
-            request, queryset, lambda row: refuse_merge(proposal=row, by=staff_user(request)), _("Refused: %(count)s.")
-        )
+            request, queryset, lambda row: refuse_merge(proposal=row, by=staff_user(request)), "refused",
+            _("Refused: %(count)s."),
+        )  # fmt: skip
 
     @admin.action(description=gettext_lazy("Undo the merge"), permissions=["operate"])
     def undo(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
         latest_first = queryset.order_by("-decided_at")
         self._decide(
-            request, latest_first, lambda row: unmerge(merge=row, by=staff_user(request)), _("Taken back: %(count)s.")
-        )
+            request, latest_first, lambda row: unmerge(merge=row, by=staff_user(request)), "undone",
+            _("Taken back: %(count)s."),
+        )  # fmt: skip
 
     def _decide(
         self,
         request: HttpRequest,
         queryset: QuerySet[ContactMerge],
         decide: Callable[[ContactMerge], object],
+        decision: str,
         report: str,
     ) -> None:
+        """Decide each, and log it at the contact that is kept: forgetting that contact deletes the entry too."""
         done = 0
         for row in queryset:
             try:
@@ -163,6 +170,7 @@ class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastCh
             except AppError as exc:
                 self.message_user(request, f"{row}: {exc}", messages.ERROR)
             else:
+                self.log_change(request, row.contact, f"Merge {row.pk}: {decision}.")
                 done += 1
         self.message_user(request, report % {"count": done})
 
@@ -191,6 +199,7 @@ class FactAdmin(ContactMatchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedAd
         forgotten = 0
         for fact in queryset.filter(forgotten_at=None):
             forget(contact=fact.contact, fact_id=fact.pk)
+            self.log_change(request, fact, "Forgotten.")
             forgotten += 1
         self.message_user(
             request,

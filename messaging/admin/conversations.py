@@ -138,6 +138,8 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
             send_text(conversation=conversation, text=text, by=staff_user(request))
         except AppError as exc:
             error = str(exc)
+        else:
+            self.log_change(request, conversation, "Wrote as staff.")
         if request.headers.get("HX-Request"):
             context = {"conversation": conversation, "text": text if error else "", "error": error}
             response = render(request, "messaging/compose.html", context)
@@ -180,6 +182,8 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
                 raise Http404
         except AppError as exc:
             self.message_user(request, str(exc), messages.ERROR)
+        else:
+            self.log_change(request, conversation, f"Tried the {kind} {row_id} again.")
         return _redirect_to_page(conversation)
 
     def _operable_or_404(self, request: HttpRequest, object_id: UUID) -> Conversation:
@@ -193,7 +197,7 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
     @admin.action(description=gettext_lazy("Take over"), permissions=["operate"])
     def take_over(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         by = staff_user(request)
-        count = _apply_to_each(queryset, partial(control.take_over, by=by, reason=f"taken over by {by}"))
+        count = self._apply_to_each(request, queryset, partial(control.take_over, by=by, reason=f"taken over by {by}"))
         self.message_user(
             request,
             ngettext(
@@ -206,7 +210,7 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
 
     @admin.action(description=gettext_lazy("Release to the agent"), permissions=["operate"])
     def release(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
-        count = _apply_to_each(queryset, partial(control.release, reason=f"released by {request.user}"))
+        count = self._apply_to_each(request, queryset, partial(control.release, reason=f"released by {request.user}"))
         self.message_user(
             request,
             ngettext(
@@ -218,7 +222,7 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
     @admin.action(description=gettext_lazy("Mute: nobody answers"), permissions=["operate"])
     def mute(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         by = staff_user(request)
-        count = _apply_to_each(queryset, partial(control.mute, by=by, reason=f"muted by {by}"))
+        count = self._apply_to_each(request, queryset, partial(control.mute, by=by, reason=f"muted by {by}"))
         self.message_user(
             request,
             ngettext(
@@ -228,6 +232,18 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
             )
             % {"count": count},
         )
+
+    def _apply_to_each(
+        self, request: HttpRequest, conversations: QuerySet[Conversation], act: Callable[..., Conversation]
+    ) -> int:
+        """Call `act` for each; return for how many. One that was merged into another meanwhile is left out."""
+        count = 0
+        for conversation in conversations:
+            with suppress(control.ConversationGone):
+                changed = act(conversation=conversation)
+                self.log_change(request, changed, f"Control: {changed.control}.")
+                count += 1
+        return count
 
     # --- columns --------------------------------------------------------------------------------------------
     @display(description=gettext_lazy("contact"), ordering="contact__name")
@@ -261,16 +277,6 @@ class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionSco
     @display(description=gettext_lazy("turns"))
     def turns_link(self, conversation: Conversation) -> str:
         return list_link("messaging_turn", _("All turns"), conversation__id__exact=conversation.pk)
-
-
-def _apply_to_each(conversations: QuerySet[Conversation], act: Callable[..., object]) -> int:
-    """Call `act` for each; return for how many. One that was merged into another meanwhile is left out."""
-    count = 0
-    for conversation in conversations:
-        with suppress(control.ConversationGone):
-            act(conversation=conversation)
-            count += 1
-    return count
 
 
 def _redirect_to_page(conversation: Conversation) -> HttpResponse:

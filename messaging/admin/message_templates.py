@@ -40,6 +40,7 @@ class MessageTemplateAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, Mo
             except AppError as exc:
                 self.message_user(request, f"{session}: {exc}", messages.ERROR)
             else:
+                self.log_change(request, session, "Synced its message templates.")
                 self.message_user(
                     request,
                     ngettext("%(session)s: %(count)s template.", "%(session)s: %(count)s templates.", count)

@@ -85,6 +85,7 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
         for message in queryset.filter(status__in=SENDABLE_AGAIN):
             try:
                 send_again(message=message)
+                self.log_change(request, message, "Sent again.")
                 queued += 1
             except AppError as exc:
                 self.message_user(request, f"{message.pk}: {exc}", messages.ERROR)

@@ -75,6 +75,7 @@ class TurnAdmin(ContactSearchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedA
         for turn in queryset:
             try:
                 answer_again(turn=turn)
+                self.log_change(request, turn, "Ran again.")
                 queued += 1
             except AppError as exc:
                 self.message_user(request, f"{turn.pk}: {exc}", messages.ERROR)

@@ -55,24 +55,27 @@ class WebhookEndpointAdmin(OperatorAdmin, ReadOnlyAdmin, EndpointScopedAdmin, Fa
 
     @admin.action(description=gettext_lazy("Enable"), permissions=["operate"])
     def enable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
-        self._apply_to_each(request, queryset, endpoints.enable, _("enabled"))
+        self._apply_to_each(request, queryset, endpoints.enable, "Enabled.", _("enabled"))
 
     @admin.action(description=gettext_lazy("Disable"), permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         disable = partial(endpoints.disable, reason=f"disabled by {request.user}")
-        self._apply_to_each(request, queryset, disable, _("disabled"))
+        self._apply_to_each(request, queryset, disable, "Disabled.", _("disabled"))
 
     @admin.action(description=gettext_lazy("Send a test event"), permissions=["operate"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
-        self._apply_to_each(request, queryset, deliveries.send_test, _("test event queued"))
+        self._apply_to_each(request, queryset, deliveries.send_test, "Sent a test event.", _("test event queued"))
 
-    def _apply_to_each(self, request: HttpRequest, rows: QuerySet, act: Callable[[Any], Any], done: str) -> None:
+    def _apply_to_each(
+        self, request: HttpRequest, rows: QuerySet, act: Callable[[Any], Any], entry: str, done: str
+    ) -> None:
         for endpoint in rows:
             try:
                 act(endpoint)
             except AppError as exc:
                 self.message_user(request, f"{endpoint}: {exc}", messages.ERROR)
             else:
+                self.log_change(request, endpoint, entry)
                 self.message_user(request, f"{endpoint}: {done}.")
 
 
@@ -111,6 +114,7 @@ class WebhookDeliveryAdmin(OperatorAdmin, ReadOnlyAdmin, EndpointScopedAdmin, Fa
         for delivery in queryset.select_related("endpoint"):
             try:
                 deliveries.redeliver(delivery)
+                self.log_change(request, delivery, "Delivered again.")
                 queued += 1
             except AppError as exc:
                 self.message_user(request, f"{delivery.pk}: {exc}", messages.ERROR)

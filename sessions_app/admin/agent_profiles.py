@@ -269,4 +269,5 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
             self.message_user(request, _("Select exactly one profile."), messages.ERROR)
             return
         profile = profiles.change_profile(profile=queryset[0], by=staff_user(request), is_default=True)
+        self.log_change(request, profile, "Made it the default.")
         self.message_user(request, _("%(profile)s is now the default profile.") % {"profile": profile})

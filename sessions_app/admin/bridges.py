@@ -136,6 +136,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             except BridgeFailed as exc:
                 self.message_user(request, f"{bridge.slug}: {translate_stored(str(exc))}", messages.ERROR)
                 continue
+            self.log_change(request, bridge, "Reconciled its sessions.")
             changes = [f"{REPORT[what]}: {', '.join(names)}" for what, names in report.items() if names]
             self.message_user(
                 request,
@@ -150,6 +151,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             except BridgeFailed as exc:
                 self.message_user(request, f"{bridge.slug}: {translate_stored(str(exc))}", messages.ERROR)
                 continue
+            self.log_change(request, bridge, "Configured our webhook address.")
             for line in lines:
                 self.message_user(request, line)
 

@@ -251,6 +251,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
             except AppError as exc:
                 self.message_user(request, f"{session.name}: {translate_stored(str(exc))}", messages.ERROR)
             else:
+                self.log_change(request, session, f"connect: {session.status}")
                 self.message_user(request, f"{session.name}: {session.get_status_display()}.")
 
 

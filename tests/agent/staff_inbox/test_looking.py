@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 from django.utils import timezone
 
@@ -214,6 +215,8 @@ def test_buttons_run_only_the_commands_that_have_one_and_viewers_none(
     assert log_in(staff_viewer).post(route).status_code == 403
     assert log_in(staff_member).post(route).status_code == (404 if name == "reset" else 200)
     assert not Message.objects.filter(direction="outbound").exists()
+    logged = list(LogEntry.objects.values_list("user", "object_id", "change_message"))
+    assert logged == ([] if name == "reset" else [(staff_member.pk, str(conversation.pk), f"Inbox: /{name}.")])
 
 
 def test_the_app_can_be_installed_from_its_manifest(client: Any, uncollected: None) -> None:
