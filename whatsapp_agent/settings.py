@@ -200,6 +200,7 @@ MIDDLEWARE = [
     "whatsapp_agent.logging.RequestLog",
     "accounts.throttling.rate_limit_headers",
     "whatsapp_agent.http.middleware.api_fast_path",  # what follows serves people's browsers
+    "whatsapp_agent.http.middleware.admin_content_security_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
