@@ -8,5 +8,6 @@ class MessagingConfig(AppConfig):
     verbose_name = "Messaging"
 
     def ready(self) -> None:
-        """Provide `sessions_app` with the counts of what the platforms charge for."""
+        """Provide `sessions_app` with the counts of what the platforms charge for, and with their accounts we know."""
         import_module("messaging.pricing")
+        import_module("messaging.whatsapp_templates.service")

@@ -234,10 +234,14 @@ def end_former_secret(bridge: Bridge) -> bool:
     return bool(bridge.accepted_former_secret)
 
 
-def setup_bridge(bridge: Bridge) -> list[str]:
-    """Configure our webhook address for each session of the bridge; return what was done, or what to do, as text.
+known_accounts = Callback[[Bridge], list[str]](default=lambda _: [])
 
-    Raises BridgeFailed.
+
+def setup_bridge(bridge: Bridge, *, account: str = "") -> list[str]:
+    """Configure our webhook address for each session of the bridge; return what was done, and what to do, as text.
+
+    `account`: the id of a business account (WABA) whose events are to come; empty: the accounts we know. Raises
+    BridgeFailed.
     """
     adapter = adapter_for(bridge)
     target = webhook_target(bridge)
@@ -249,18 +253,50 @@ def setup_bridge(bridge: Bridge) -> list[str]:
             % {"slug": bridge.slug, "url": target.url}
         ]
     sessions = list(bridge.sessions.live().order_by("name"))
+    accounts = [account] if account else known_accounts(bridge) if adapter.webhook_fields else []
     postgres.release()
     try:
         for session in sessions:
             call_bridge(bridge, adapter.set_webhook(name=session.name, webhook=target))
+        for each in accounts:
+            call_bridge(bridge, adapter.subscribe_account(account=each))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
+    text = _("%(name)s: events now come to this server.")
+    if adapter.webhook_fields:
+        text = _("%(name)s: our webhook address is configured.")
+    lines = [text % {"name": session.name} for session in sessions]
     if not sessions:
-        return [
+        lines = [
             _("The bridge %(slug)s has no sessions yet; each new one is configured when it is linked.")
             % {"slug": bridge.slug}
         ]
-    return [_("%(name)s: events now come to this server.") % {"name": session.name} for session in sessions]
+    return lines + (_platform_steps(bridge, target=target, accounts=accounts) if adapter.webhook_fields else [])
+
+
+def _platform_steps(bridge: Bridge, *, target: WebhookTarget, accounts: Sequence[str]) -> list[str]:
+    """Return which accounts were subscribed to, and what has to be done at the platform before events come."""
+    lines = [
+        _("Account %(account)s: the app is subscribed to the events of its numbers.") % {"account": each}
+        for each in accounts
+    ]
+    if not accounts:
+        lines = [
+            _(
+                "No events come before the app is subscribed to the business account: run manage.py setup_bridge "
+                "--bridge %(slug)s --account followed by the account's id (WABA)."
+            )
+            % {"slug": bridge.slug}
+        ]
+    token = _("the last part of this address")
+    if bridge.verify_token:
+        token = "WHATSAPP_VERIFY_TOKEN" if bridge.slug == Bridge.DEFAULT else _("the one of this bridge")
+    values = {"url": target.url, "token": token, "fields": ", ".join(adapter_for(bridge).webhook_fields)}
+    by_hand = _(
+        "To be done by hand in Meta's console, under Webhooks, and not checked here: the callback URL %(url)s, the "
+        "verify token (%(token)s), and a subscription to the fields %(fields)s. Without it no events come."
+    )
+    return [*lines, by_hand % values]
 
 
 def bridge_health(bridge: Bridge) -> Health:

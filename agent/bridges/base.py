@@ -242,6 +242,7 @@ class BridgeAdapter(ABC):
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
+    webhook_fields: ClassVar[tuple[str, ...]] = ()  # to be subscribed to by hand at the platform before events come
     free_replies_per_month: ClassVar[int | None] = None  # of a number; None: the platform charges for no message
     media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: undocumented
     typing_lasts_s: ClassVar[float] = 10.0  # then the contact sees it no longer
@@ -377,6 +378,10 @@ class BridgeAdapter(ABC):
     @abstractmethod
     def list_sessions(self) -> Steps[list[SessionState]]:
         """Every session the bridge has."""
+
+    def subscribe_account(self, *, account: str) -> Steps[None]:
+        """Let the app of our key receive the events of a business account (WABA)."""
+        raise self._cannot("subscribe to the events of an account")
 
     def list_numbers(self, *, account: str) -> Steps[list[SessionState]]:
         """Ask for the numbers of a business account (WABA), with the names to link them by."""

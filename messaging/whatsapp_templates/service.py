@@ -12,8 +12,9 @@ from agent.bridges.exchange import BridgeError
 from messaging.models import Conversation, Message, MessageTemplate
 from messaging.models.templates import APPROVED
 from messaging.outbound import check_reachable, queue_message
+from sessions_app import bridges
 from sessions_app.bridges import adapter_for, call_bridge
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, InvalidInput, NotSupportedByBridge, SessionNotConnected
 
@@ -23,6 +24,15 @@ MAX_PARAMETER_LENGTH = 1024
 def _check_capability(session: WhatsAppSession) -> None:
     if Capability.SEND_TEMPLATE not in adapter_for(session.bridge).capabilities:
         raise NotSupportedByBridge(_("The bridge of this session has no templates."))
+
+
+def known_accounts(bridge: Bridge) -> list[str]:
+    """Return the ids of the business accounts whose templates are stored."""
+    accounts = MessageTemplate.objects.filter(session__bridge=bridge).exclude(account="")
+    return list(accounts.order_by("account").values_list("account", flat=True).distinct())
+
+
+bridges.known_accounts.provide(known_accounts)
 
 
 def sync_templates(*, session: WhatsAppSession, account: str = "") -> list[MessageTemplate]:

@@ -50,9 +50,19 @@ class BridgeForm(forms.ModelForm):
         ),
     )
 
+    verify_token = forms.CharField(
+        label=gettext_lazy("Verify token"),
+        required=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text=gettext_lazy(
+            "The token that Meta sends to verify the webhook; the webhook secret serves if there is none. "
+            "Not shown after saving. Leave empty to keep the present token."
+        ),
+    )
+
     class Meta:
         model = Bridge
-        fields = ["slug", "kind", "base_url", "api_key", "signing_key"]
+        fields = ["slug", "kind", "base_url", "api_key", "signing_key", "verify_token"]
         field_classes = {"base_url": partial(forms.URLField, assume_scheme="http")}
         labels = {"base_url": gettext_lazy("Base URL")}
         widgets = {"base_url": UnfoldAdminURLInputWidget}
@@ -62,6 +72,9 @@ class BridgeForm(forms.ModelForm):
 
     def clean_signing_key(self) -> str:
         return self.cleaned_data["signing_key"] or self.instance.signing_key
+
+    def clean_verify_token(self) -> str:
+        return self.cleaned_data["verify_token"] or self.instance.verify_token
 
 
 @admin.register(Bridge)
@@ -82,16 +95,18 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
         "key_is_set",
         "signing_key",
         "is_signed",
+        "verify_token",
+        "verify_token_is_set",
         "webhook_address",
         "synced_at",
         "created_at",
     ]
-    readonly_fields = ["key_is_set", "is_signed", "webhook_address", "synced_at", "created_at"]
+    readonly_fields = ["key_is_set", "is_signed", "verify_token_is_set", "webhook_address", "synced_at", "created_at"]
 
     def get_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
         if obj is None:
-            return ["slug", "kind", "base_url", "api_key", "signing_key"]
-        hidden = {"api_key", "signing_key"} if _is_set_by_environment(obj) else set()
+            return ["slug", "kind", "base_url", "api_key", "signing_key", "verify_token"]
+        hidden = {"api_key", "signing_key", "verify_token"} if _is_set_by_environment(obj) else set()
         return [name for name in self.fields if name not in hidden]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Bridge | None = None) -> Any:  # noqa: ARG002
@@ -119,6 +134,10 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
     @display(description=gettext_lazy("signing key"), boolean=True)
     def is_signed(self, bridge: Bridge) -> bool:
         return bool(bridge.signing_key)
+
+    @display(description=gettext_lazy("verify token"), boolean=True)
+    def verify_token_is_set(self, bridge: Bridge) -> bool:
+        return bool(bridge.verify_token)
 
     @display(description=gettext_lazy("webhook address"))
     def webhook_address(self, bridge: Any) -> str:

@@ -12,7 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from sessions_app import services
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.fake_zapw import FakeZapw
 
 LogIn = Callable[[User], Client]
@@ -109,6 +111,22 @@ def test_an_empty_key_field_leaves_the_stored_key(own_bridge: Bridge, admin: Use
     assert (own_bridge.base_url, own_bridge.api_key) == ("http://127.0.0.1:10", "key-of-the-bridge")
 
 
+def test_a_verify_token_is_set_kept_by_an_empty_field_and_never_shown(
+    own_bridge: Bridge, admin: User, log_in: LogIn
+) -> None:
+    client = log_in(admin)
+    form = {"slug": "second", "kind": "cloud", "base_url": "", "api_key": "", "signing_key": ""}
+    stored = []
+    for token in ("a-word-of-ours", ""):
+        client.post(_page(own_bridge), form | {"verify_token": token})
+        own_bridge.refresh_from_db()
+        stored.append(own_bridge.verify_token)
+    pages = [client.get(address).content.decode() for address in (_list("bridge"), _page(own_bridge))]
+    assert stored == ["a-word-of-ours", "a-word-of-ours"]
+    assert ["a-word-of-ours" in page for page in pages] == [False, False]
+    assert 'name="verify_token"' in client.get(reverse("admin:sessions_app_bridge_add")).content.decode()
+
+
 def test_the_history_of_a_bridge_does_not_contain_its_key(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
     client = log_in(admin)
     client.post(_page(own_bridge), {"slug": "second", "kind": "zapw", "base_url": "", "api_key": "another-key"})
@@ -134,6 +152,36 @@ def test_a_renewed_secret_disables_the_former_webhook_address(own_bridge: Bridge
     form = {"action": "renew_webhook_secret", "_selected_action": [str(own_bridge.pk)]}
     log_in(admin).post(_list("bridge"), form)
     assert Client().post("/api/v1/webhooks/second/hush-hush/", "{}", content_type="application/json").status_code == 401
+
+
+def test_the_action_configures_our_webhook_address_at_the_bridge(
+    profile: AgentProfile, admin: User, log_in: LogIn, settings: Any
+) -> None:
+    settings.PUBLIC_URL = "https://agent.example"
+    form = {"action": "set_up"}
+    with FakeWaha() as waha:
+        waha.add_session("ops", phone="5511999990000")
+        values = {"kind": "waha", "base_url": waha.url, "api_key": waha.api_key, "webhook_secret": "hush-hush"}
+        row = Bridge.objects.create(slug="second", **values)
+        services.sync_bridge(row)
+        answer = log_in(admin).post(_list("bridge"), form | {"_selected_action": [str(row.pk)]}, follow=True)
+        (hook,) = waha.sessions["ops"]["config"]["webhooks"]
+    assert hook["url"] == "https://agent.example/api/v1/webhooks/second/hush-hush"
+    assert "ops: events now come to this server." in [str(message) for message in answer.context["messages"]]
+
+
+def test_the_action_names_the_bridge_that_refuses(
+    own_bridge: Bridge, profile: AgentProfile, admin: User, log_in: LogIn, settings: Any
+) -> None:
+    settings.PUBLIC_URL = "https://agent.example"
+    with FakeWaha() as waha:
+        waha.add_session("ops", phone="5511999990000")
+        Bridge.objects.filter(pk=own_bridge.pk).update(kind="waha", base_url=waha.url, api_key="")
+        WhatsAppSession.objects.create(bridge=own_bridge, name="ops", agent_profile=profile)
+        form = {"action": "set_up", "_selected_action": [str(own_bridge.pk)]}
+        answer = log_in(admin).post(_list("bridge"), form, follow=True)
+    (message,) = answer.context["messages"]
+    assert (message.level_tag, str(message).startswith("second: ")) == ("error", True)
 
 
 def test_bridges_of_the_environment_are_read_only(bridges: None, admin: User, log_in: LogIn) -> None:

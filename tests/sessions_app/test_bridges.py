@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from agent.bridges.events import Link, SessionChanged
 from agent.sender import deliver
 from messaging.inbound import receive_message
-from messaging.models import Conversation
+from messaging.models import Conversation, MessageTemplate
 from messaging.outbound import send_text
 from sessions_app.bridges import setup_bridge
 from sessions_app.models import Bridge, WhatsAppSession
@@ -167,6 +168,67 @@ def sync_or_start(server: Any, name: str) -> None:
         start_session(name=name, bridge=server.row)
     else:
         sync_bridge(server.row)
+
+
+@every("cloud")
+def test_setup_bridge_says_what_is_still_to_be_done_at_meta_before_events_come(server: Any, settings: Any):
+    server.add_session(NUMBER, phone="5511999990000")
+    start_session(name=NUMBER, bridge=server.row)
+    settings.PUBLIC_URL = PUBLIC_URL
+
+    said = "\n".join(setup_bridge(server.row))
+
+    fields = ("messages", "standby", "messaging_handovers")
+    needed = ["--account", "verify token", "by hand", f"{PUBLIC_URL}/api/v1/webhooks/default/the-secret", *fields]
+    assert [words for words in needed if words not in said] == []
+    assert ("events now come" in said, server.subscribed) == (False, [])
+
+
+@every("cloud")
+def test_setup_bridge_subscribes_our_app_to_the_account_that_is_given(server: Any, settings: Any, capsys: Any):
+    settings.PUBLIC_URL = PUBLIC_URL
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL, settings.WHATSAPP_API_KEY = "cloud", server.url, server.api_key
+    settings.WHATSAPP_SIGNING_KEY, settings.WHATSAPP_VERIFY_TOKEN = "key", "a word of ours"
+
+    call_command("setup_bridge", account="220011223344556")
+
+    said = capsys.readouterr().out
+    assert server.subscribed == ["220011223344556"]
+    assert ("220011223344556" in said, "--account" in said, "WHATSAPP_VERIFY_TOKEN" in said) == (True, False, True)
+    assert "a word of ours" not in said
+
+
+@every("cloud")
+def test_setup_bridge_subscribes_to_the_accounts_whose_templates_are_stored(server: Any, settings: Any):
+    settings.PUBLIC_URL = PUBLIC_URL
+    server.add_session(NUMBER, phone="5511999990000")
+    session = start_session(name=NUMBER, bridge=server.row)
+    for name in ("hello", "order_ready"):
+        values = {"name": name, "language": "pt_BR", "status": "APPROVED", "synced_at": timezone.now()}
+        MessageTemplate.objects.create(session=session, account="220011223344556", **values)
+
+    setup_bridge(server.row)
+
+    assert server.subscribed == ["220011223344556"]
+
+
+@every("cloud")
+@pytest.mark.parametrize("account", ["../me", "12/phone_numbers", "١٢"])
+def test_what_is_no_id_of_an_account_is_not_requested(server: Any, settings: Any, account: str):
+    settings.PUBLIC_URL = PUBLIC_URL
+
+    with pytest.raises(BridgeFailed):
+        setup_bridge(server.row, account=account)
+
+    assert not server.requests
+
+
+@every("waha")
+def test_a_bridge_without_accounts_subscribes_to_none(server: Any, settings: Any):
+    settings.PUBLIC_URL = PUBLIC_URL
+
+    with pytest.raises(BridgeFailed):
+        setup_bridge(server.row, account="220011223344556")
 
 
 @every("waha")

@@ -76,6 +76,7 @@ class CloudBridge(BridgeAdapter):
     free_replies_per_month = 1000
     typing_lasts_s = 25.0
     media_ttl = timedelta(days=7)
+    webhook_fields = ("messages", "standby", "messaging_handovers", "calls", "smb_message_echoes")
     capabilities = frozenset(
         {
             Capability.SET_WEBHOOK,
@@ -296,9 +297,11 @@ class CloudBridge(BridgeAdapter):
         raise self._cannot("list its numbers")
 
     def list_numbers(self, *, account: str) -> Steps[list[SessionState]]:
-        if not account.isascii() or not account.isdecimal():
-            raise Refused("The id of a business account consists of digits.", code="invalid")
-        return answers.parse_numbers((yield Request("GET", f"/{account}/phone_numbers")))
+        return answers.parse_numbers((yield Request("GET", f"{_account_path(account)}/phone_numbers")))
+
+    def subscribe_account(self, *, account: str) -> Steps[None]:
+        """Without this, Meta posts no event of the account's numbers, whatever their webhook address is."""
+        answers.check((yield Request("POST", f"{_account_path(account)}/subscribed_apps")))
 
     def delete_session(self, *, name: str) -> Steps[None]:
         """Stop the number's events to us. The number itself stays on the Cloud API."""
@@ -328,6 +331,12 @@ def _path(phone_number_id: str) -> str:
     if not phone_number_id.isdecimal():
         raise Refused("The name of this session has to be a phone_number_id.", code="invalid")
     return f"/{phone_number_id}"
+
+
+def _account_path(account: str) -> str:
+    if not account.isascii() or not account.isdecimal():
+        raise Refused("The id of a business account consists of digits.", code="invalid")
+    return f"/{account}"
 
 
 def _to(address: str) -> dict[str, str]:

@@ -16,11 +16,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="The bridge. Default: default.")
+        parser.add_argument(
+            "--account",
+            metavar="ID",
+            default="",
+            help="Cloud API: subscribe our app to the events of this business account (WABA).",
+        )
 
-    def handle(self, *, bridge: str, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *, bridge: str, account: str, **options: Any) -> None:  # noqa: ARG002
         ensure_bridges()
         try:
-            lines = bridges.setup_bridge(find_bridge(bridge))
+            lines = bridges.setup_bridge(find_bridge(bridge), account=account)
         except BridgeFailed as exc:
             raise CommandError(f"{bridge}: {exc}") from exc
         for line in lines:

@@ -46,6 +46,7 @@ class FakeCloud(FakeBridge):
     templates: dict[str, Any] = field(default_factory=lambda: {"data": []})
     files: dict[str, bytes] = field(default_factory=dict)  # by media id
     webhooks: dict[str, Any] = field(default_factory=dict)
+    subscribed: list[str] = field(default_factory=list)  # ids of business accounts
     reads: list[dict[str, Any]] = field(default_factory=list)
 
     outcomes: ClassVar[dict[str, dict[str, Any]]] = OUTCOMES
@@ -118,6 +119,8 @@ class FakeCloud(FakeBridge):
                 return ("read" if b'"status"' in request.body else "send"), name  # a read receipt, perhaps with typing
             case ("GET", [name, "message_templates"]):
                 return "templates", name
+            case ("POST", [name, "subscribed_apps"]):
+                return "subscribe", name
             case ("POST", [name, "media"]):
                 return "upload", name
             case ("GET", ["files", name]):
@@ -146,6 +149,9 @@ class FakeCloud(FakeBridge):
                 return plain(media)
         if call == "templates":
             return plain(self.templates)
+        if call == "subscribe":
+            self.subscribed.append(name)
+            return plain({"success": True})
         if name not in self.sessions:
             return Answer(400, error(100, "Unsupported get request", error_subcode=33))
         match call:
