@@ -49,7 +49,7 @@ class Writer:
         self._over.set()
         self._thread.join()
         for one in self.written:
-            one.result(60)
+            one.result(180)
 
     def _write(self) -> None:
         while not self._over.wait(random.expovariate(self._per_s)):
