@@ -153,7 +153,7 @@ def test_a_zip_bomb_is_not_unpacked(receive):
     unpacked, claimed = receive(bomb, "a.docx"), receive(with_claimed_size(bomb, DOCUMENT_PART, 100), "b.docx")
 
     assert unpacked.error_code == "too_large"
-    assert claimed.error_code in {"too_large", "damaged"}  # the limit of memory, or what the archive says of it, is first
+    assert claimed.error_code in {"too_large", "damaged"}  # whichever limit is met first
 
 
 @pytest.mark.parametrize(
