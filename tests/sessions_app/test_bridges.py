@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from agent.bridges.events import Link, SessionChanged
@@ -239,6 +239,13 @@ def test_without_a_public_address_setup_bridge_names_what_to_set(server: Any, se
 
     assert "PUBLIC_URL" in line
     assert not server.requests
+
+
+def test_the_command_setup_bridge_fails_without_a_public_address(bridge: Bridge, settings: Any):
+    settings.PUBLIC_URL = ""
+
+    with pytest.raises(CommandError, match="default: Set PUBLIC_URL"):
+        call_command("setup_bridge")
 
 
 def test_zapw_is_configured_by_hand(bridge: Bridge, settings: Any):

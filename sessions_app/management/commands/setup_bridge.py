@@ -26,8 +26,11 @@ class Command(BaseCommand):
     def handle(self, *, bridge: str, account: str, **options: Any) -> None:  # noqa: ARG002
         ensure_bridges()
         try:
-            lines = bridges.setup_bridge(find_bridge(bridge), account=account)
+            row = find_bridge(bridge)
+            lines = bridges.setup_bridge(row, account=account)
         except BridgeFailed as exc:
             raise CommandError(f"{bridge}: {exc}") from exc
+        if bridges.webhook_target(row) is None:
+            raise CommandError(f"{bridge}: " + " ".join(lines))
         for line in lines:
             self.stdout.write(line)
