@@ -20,6 +20,7 @@ from django.utils import timezone
 from messaging.media.files import LIBRARY, unused
 from messaging.models import (
     Conversation,
+    DailyRun,
     Embedding,
     Media,
     Message,
@@ -36,9 +37,11 @@ log = structlog.get_logger(__name__)
 
 MAX_BATCH = 500
 MIN_BATCH = 10
+FIRST_BATCH = MAX_BATCH // 5
 TARGET_S = 0.05  # of a batch: no lock is held for longer than some 200 ms, even on a slow disk
 PAUSE_S = 0.02  # between two batches: others have the disk, too
 INTERVAL = timedelta(hours=24)
+RETRY = timedelta(hours=1)
 UNFINISHED = (Message.Status.RECEIVED, Message.Status.QUEUED, Message.Status.SENDING)
 
 
@@ -89,7 +92,7 @@ def in_batches(rows: Callable[[], QuerySet[Any]], delete: Callable[[list[Any]], 
 
     Rows that another transaction has locked are left to it, or to the next call.
     """
-    size = MAX_BATCH // 5
+    size = FIRST_BATCH
     while True:
         started_at = time.monotonic()
         with transaction.atomic():
@@ -99,25 +102,28 @@ def in_batches(rows: Callable[[], QuerySet[Any]], delete: Callable[[list[Any]], 
         if not ids:
             return
         yield len(ids)
-        took_s = time.monotonic() - started_at
-        size = max(MIN_BATCH, min(MAX_BATCH, int(size * TARGET_S / max(took_s, TARGET_S / 2))))
+        size = next_size(size, took_s=time.monotonic() - started_at)
         time.sleep(PAUSE_S)
 
 
-_last_run_at: datetime | None = None
+def next_size(size: int, *, took_s: float) -> int:
+    """Return how many rows the next batch should have, after one of `size` that took so long."""
+    return max(MIN_BATCH, min(MAX_BATCH, int(size * TARGET_S / max(took_s, TARGET_S / 2))))
 
 
 @periodic(every_s=3600, may_block=True)
 def prune_daily() -> None:
-    """Prune by the settings once a day."""
-    global _last_run_at
+    """Prune by the settings once a day, over all processes and restarts. What was interrupted goes on an hour later."""
     ages, now = ages_of_settings(), timezone.now()
-    if not ages or (_last_run_at is not None and now - _last_run_at < INTERVAL):
+    if not ages:
         return
-    _last_run_at = now
+    run, is_new = DailyRun.objects.get_or_create(name="prune", defaults={"due_at": now + RETRY})
+    if not is_new and not DailyRun.objects.filter(pk=run.pk, due_at__lte=now).update(due_at=now + RETRY):
+        return  # not due yet, or another process has taken it
     counts: dict[str, int] = {}
     for name, count in prune(ages, now=now):
         counts[name] = counts.get(name, 0) + count
+    DailyRun.objects.filter(pk=run.pk).update(due_at=now + INTERVAL)
     log.info("data_pruned", **counts)
 
 

@@ -2,7 +2,7 @@
 
 from messaging.models.contacts import Contact, ContactAlias, ContactQuerySet
 from messaging.models.conversations import STATUSES, Conversation, ConversationQuerySet, Note, NoteQuerySet
-from messaging.models.events import CurrentTransaction, Event, EventQuerySet, webhook_id_of
+from messaging.models.events import CurrentTransaction, DailyRun, Event, EventQuerySet, webhook_id_of
 from messaging.models.knowledge import Knowledge, KnowledgePart, KnowledgeQuerySet
 from messaging.models.library import LibraryFile, LibraryFileQuerySet
 from messaging.models.memory import Fact, Summary
@@ -41,6 +41,7 @@ __all__ = [
     "Conversation",
     "ConversationQuerySet",
     "CurrentTransaction",
+    "DailyRun",
     "EarlyReceipt",
     "Embedding",
     "EmbeddingModel",

@@ -68,6 +68,16 @@ class Event(models.Model):
         return webhook_id_of(self.public_id)
 
 
+class DailyRun(models.Model):
+    """When something that runs once a day, over all processes and restarts, is due again."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    due_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def webhook_id_of(public_id: UUID) -> str:
     """An event's id outside."""
     return f"evt_{public_id.hex}"

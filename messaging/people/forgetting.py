@@ -23,7 +23,15 @@ from django.utils.translation import gettext as _
 from accounts.idempotency import forget_answers
 from messaging import control
 from messaging.contacts.locks import lock_contacts
-from messaging.maintenance.retention import PAUSE_S, delete_messages, delete_turns, files_of, in_batches
+from messaging.maintenance.retention import (
+    FIRST_BATCH,
+    PAUSE_S,
+    delete_messages,
+    delete_turns,
+    files_of,
+    in_batches,
+    next_size,
+)
 from messaging.media.files import LIBRARY, files_of_merges
 from messaging.models import (
     Contact,
@@ -47,7 +55,6 @@ from whatsapp_agent.postgres.advisory import try_lock
 
 log = structlog.get_logger(__name__)
 
-EVENTS_BATCH = 500
 OWN_STEP = (Conversation, Message, Turn)
 
 
@@ -208,12 +215,15 @@ class _Forgetting:
         rows = Event.objects.filter(conversation_id=self.conversation.pk, pk__gt=self.newest_event)
         ids = list(rows.values_list("pk", flat=True))  # not in a transaction: it reads the whole table
         self.newest_event = newest
-        for start in range(0, len(ids), EVENTS_BATCH):
-            batch = ids[start : start + EVENTS_BATCH]
+        start, size = 0, FIRST_BATCH
+        while batch := ids[start : start + size]:
+            started_at = time.monotonic()
             with transaction.atomic():
                 WebhookAttempt.objects.filter(delivery__event__in=batch).delete()
                 WebhookDelivery.objects.filter(event__in=batch).delete()
                 self.receipt.events += Event.objects.filter(pk__in=batch).delete()[0]
+            start += size
+            size = next_size(size, took_s=time.monotonic() - started_at)
             yield
             time.sleep(PAUSE_S)
 

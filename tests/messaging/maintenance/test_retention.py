@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from commands.models import CommandRun
 from messaging.maintenance import retention
-from messaging.models import Fact, Media, Message, SearchEntry, Summary, ToolCall, Turn, UnindexedMessage
+from messaging.models import DailyRun, Fact, Media, Message, SearchEntry, Summary, ToolCall, Turn, UnindexedMessage
 from messaging.search.index import index_waiting
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -126,15 +127,36 @@ def test_nothing_is_deleted_by_default(conversation):
     assert Message.objects.exists()
 
 
-def test_the_engine_prunes_by_the_settings_once_a_day(conversation, settings, monkeypatch):
-    monkeypatch.setattr(retention, "_last_run_at", None)
+def test_the_engine_prunes_by_the_settings_once_a_day_over_all_processes_and_restarts(conversation, settings):
     settings.RETENTION_MESSAGES_DAYS = 90
     message(conversation, age=OLD)
     retention.prune_daily()
     assert not Message.objects.exists()
     message(conversation, age=OLD)
+    due_at = DailyRun.objects.get().due_at  # all that another process knows
+    assert timedelta(hours=23) < due_at - timezone.now() <= timedelta(hours=24)
     retention.prune_daily()
     assert Message.objects.exists()
+    DailyRun.objects.update(due_at=timezone.now() - timedelta(seconds=1))  # the next day
+    retention.prune_daily()
+    assert not Message.objects.exists()
+
+
+def test_a_daily_deletion_that_fails_is_done_again_within_the_hour(conversation, settings, monkeypatch):
+    settings.RETENTION_MESSAGES_DAYS = 90
+
+    def fail(ids):
+        raise OSError("The disk is full.")
+
+    message(conversation, age=OLD)
+    with monkeypatch.context() as broken:
+        broken.setitem(retention.kinds, "messages", replace(retention.kinds["messages"], delete=fail))
+        with pytest.raises(OSError, match="full"):
+            retention.prune_daily()
+    assert DailyRun.objects.get().due_at - timezone.now() <= timedelta(hours=1)
+    DailyRun.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    retention.prune_daily()
+    assert not Message.objects.exists()
 
 
 def test_every_kind_has_a_setting_that_is_off(settings):

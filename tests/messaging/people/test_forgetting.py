@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.urls import reverse
 from accounts.models import IdempotentRequest
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.unmerging import unmerge
+from messaging.maintenance import retention
 from messaging.models import Contact, Conversation, Event, Media, Message, Summary
 from messaging.people.forgetting import forget_contact, forget_requested, request_forgetting
 from messaging.search.index import index_waiting
@@ -31,10 +33,12 @@ TRACES = re.compile(
 # Tables that cannot hold anything of a contact. A new table is not among them: fill it in conftest.py, or list it.
 WITHOUT_PERSONS = {
     "accounts_apikey", "accounts_loginfailures", "accounts_requestrate", "accounts_user", "accounts_user_groups",
-    "accounts_user_user_permissions", "agent_alert", "agent_engineprocess", "agent_metrictotal", "agent_pushsender",
+    "accounts_user_user_permissions", "agent_alert", "agent_engineprocess", "agent_keyholder",
+    "agent_metrictotal", "agent_pushsender",
     "agent_pushsubscription", "auth_group",
     "auth_group_permissions", "auth_permission", "django_content_type", "django_migrations", "django_session",
-    "messaging_earlyreceipt", "messaging_knowledge", "messaging_knowledgepart", "messaging_messagetemplate",
+    "messaging_dailyrun", "messaging_earlyreceipt", "messaging_knowledge", "messaging_knowledgepart",
+    "messaging_messagetemplate",
     "messaging_libraryfile",
     "messaging_savedreply", "messaging_webhookendpoint_sessions", "sessions_app_agentprofile",
     "sessions_app_agentprofileversion", "sessions_app_bridge", "sessions_app_membership", "sessions_app_modellimit",
@@ -95,6 +99,19 @@ def test_nothing_of_a_forgotten_person_is_left_in_any_table_or_file(person):
     with_id = {table for table in tables() if any(ids[0] in row for row in rows_of(table))}
     assert with_id == {"messaging_event"}
     assert Event.objects.filter(data__contact=ids[0]).get().type == "contact.forgotten"
+
+
+def test_events_are_deleted_in_smaller_batches_where_that_is_slow(person, monkeypatch):
+    conversation = Conversation.objects.get(contact=person)
+    Event.objects.bulk_create(
+        Event(type="test", session_id=person.session_id, conversation_id=conversation.pk, data={}) for _ in range(200)
+    )
+    monkeypatch.setattr(retention, "TARGET_S", 1e-9)  # every batch takes too long
+    counts = [receipt.events for receipt in forget_contact(person)]
+    sizes = [after - before for before, after in pairwise(counts) if after > before]
+    assert sum(sizes) >= 200
+    assert max(sizes[1:]) <= retention.MIN_BATCH
+    assert not Event.objects.filter(conversation_id=conversation.pk, type="test").exists()
 
 
 def test_what_others_have_stays(person, conversation, says):
