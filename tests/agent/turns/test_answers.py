@@ -10,7 +10,7 @@ from commands.models import CommandRun
 from messaging import control
 from messaging.history.prompt_marks import strip_prompt_marks
 from messaging.models import Conversation, Fact, Message, Summary, Turn
-from sessions_app.models import AgentProfile
+from sessions_app.models import AgentProfile, Bridge
 from tests.support.fake_openai import ModelReply
 
 pytestmark = pytest.mark.usefixtures("profile")
@@ -341,3 +341,12 @@ def test_a_message_that_the_provider_filters_is_left_out_of_a_summary(says, conv
     turns.take_turn(conversation.pk)
     assert (Summary.objects.get().text, Summary.objects.get().is_plain) == ("They talked.", False)
     assert Message.objects.get(text="Something BADWORD").details == {"withheld": True}
+
+
+def test_a_long_answer_is_one_message_on_the_cloud_api_where_each_has_a_price(says, conversation, bridge, model):
+    Bridge.objects.filter(pk=bridge.pk).update(kind="cloud")
+    answer = "\n\n".join(f"Paragraph {number}. " + ("word " * 75).strip() for number in range(10))
+    model.say(answer)
+    says("Tell me everything")
+    turns.take_turn(conversation.pk)
+    assert (len(answer) > 3500, replies()) == (True, [answer])

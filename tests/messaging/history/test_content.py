@@ -41,3 +41,26 @@ def test_a_location_or_a_contact_card_reads_the_same_for_staff_model_and_search(
     assert describe_content(message) == for_staff
     assert describe(history_message) == for_model
     assert " ".join(searchable_text("", details, None).split()) == for_search
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [({"emoji": "👍"}, "[reaction: 👍]"), ({"emoji": ""}, "[reaction: taken back]"), ({}, "[reaction: taken back]")],
+)
+def test_a_reaction_of_the_contact_reads_as_words_for_the_model(
+    conversation: Conversation, details: Any, words: str
+) -> None:
+    _message(conversation, "reaction", details)
+    (history_message,) = latest(Message.objects.all(), limit=1)
+    assert describe(history_message) == words
+
+
+@pytest.mark.django_db
+def test_a_reaction_reads_with_the_message_that_it_is_on(conversation: Conversation) -> None:
+    ours = _message(conversation, "text", {})
+    Message.objects.filter(pk=ours.pk).update(text="We open at nine.", direction="outbound", author="agent")
+    reaction = _message(conversation, "reaction", {"emoji": "👍"})
+    Message.objects.filter(pk=reaction.pk).update(quoted=ours)
+    (history_message,) = latest(Message.objects.filter(pk=reaction.pk), limit=1)
+    assert describe(history_message) == "(in reply to “We open at nine.”) [reaction: 👍]"
