@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from agent.bridges.base import Capability
 from agent.bridges.events import Kind
 from agent.staff_inbox.listing import TICKS, first_letter, hue_of
 from agent.staff_inbox.texts import ACTIVITIES, ATTENTION, STATUSES, UNANSWERED, describe_turn
@@ -20,6 +21,7 @@ from messaging.outbound import SENDABLE_AGAIN, window_ends_at
 from messaging.receipts import lacks_receipt
 from messaging.teamwork import colleagues
 from sessions_app.bridges import adapter_for
+from whatsapp_agent.text.stored import translate_stored
 from whatsapp_agent.text.whatsapp_html import whatsapp_html
 
 PAGE_SIZE = 60
@@ -53,6 +55,7 @@ def transcript_context(
     return {
         "conversation": conversation,
         "may_operate": may_operate,
+        "can_quote": Capability.QUOTE in adapter_for(conversation.session.bridge).capabilities,
         "entries": [_entry(entry, conversation) for entry in entries],
         "older": oldest.pk if timeline.is_cut_off and oldest is not None else None,
         "activity": str(ACTIVITIES.get(activity_of(conversation), "")) if before is None else "",
@@ -194,9 +197,20 @@ def _map_link(message: Message) -> str:
 
 
 def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]:
-    """Return what the pane beside the conversation shows of the contact and of the work on it."""
+    """Return what the pane beside the conversation shows of the contact and of the work on it.
+
+    `refusal`: why the bridge delivers nothing that is written here now; empty if it does.
+    """
     reason = conversation.attention_reason
-    reply_window = adapter_for(conversation.session.bridge).reply_window
+    adapter = adapter_for(conversation.session.bridge)
+    reply_window = adapter.reply_window
+    ends_at = window_ends_at(conversation.pk, reply_window=reply_window) if reply_window else None
+    unreachable_reason = adapter.unreachable_reason(
+        address=conversation.address, is_group=conversation.contact.is_group
+    )
+    refusal = translate_stored(unreachable_reason) if unreachable_reason else ""
+    if not refusal and reply_window is not None and ends_at is None:
+        refusal = _("The contact has not written for 24 hours: only a template is delivered.")
     facts: QuerySet[Fact] = Fact.objects.filter(contact=conversation.contact, forgotten_at=None)
     return {
         "facts": list(facts.order_by("-created_at").values_list("text", flat=True)[:MAX_FACTS]),
@@ -208,5 +222,6 @@ def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]
         "hue": hue_of(str(conversation.pk)),
         "attention": ATTENTION.get(reason, ""),
         "has_window": reply_window is not None,
-        "window_ends_at": window_ends_at(conversation.pk, reply_window=reply_window) if reply_window else None,
+        "window_ends_at": ends_at,
+        "refusal": refusal,
     }

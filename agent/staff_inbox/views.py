@@ -120,7 +120,8 @@ def changes(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     parts: dict[str, Any] = {
         name: render_to_string(f"agent/inbox/{name}.html", context, request) for name in ("messages", "head", "contact")
     }
-    return JsonResponse(parts | {"activity": context["activity"], "epoch": conversation.control_epoch})
+    parts |= {name: context[name] for name in ("activity", "refusal")}
+    return JsonResponse(parts | {"epoch": conversation.control_epoch})
 
 
 def list_context(state: InboxState, query: ListQuery) -> dict[str, Any]:

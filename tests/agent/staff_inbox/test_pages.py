@@ -189,6 +189,44 @@ def test_staff_see_until_when_the_platform_delivers(
     assert (shown in page) if shown else ("delivered until" not in page and "only a template" not in page)
 
 
+@pytest.mark.parametrize(
+    ("kind", "address", "hours", "reason"),
+    [
+        ("cloud", "5511988887777", 25, "only a template is delivered"),
+        ("cloud", "281474976710655@lid", 1, "belongs to a linked phone"),
+        ("zapw", "281474976710655@lid", 1, "hidden"),
+        ("cloud", "5511988887777", 1, ""),
+        ("waha", "5511988887777@s.whatsapp.net", 25, ""),
+    ],
+)
+def test_where_nothing_is_delivered_the_reason_stands_in_place_of_what_sends(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn,
+    kind: str, address: str, hours: int, reason: str,
+) -> None:  # fmt: skip
+    says("Hello")
+    Message.objects.update(written_at=timezone.now() - timedelta(hours=hours))
+    Conversation.objects.update(address=address)
+    Bridge.objects.update(kind=kind)
+    client = log_in(staff_member)
+    opened = client.get(page_of(conversation))
+    changed = client.get(reverse("inbox-changes", args=[conversation.pk])).json()
+    assert (reason in changed["refusal"], bool(changed["refusal"])) == (True, bool(reason))
+    assert opened.context["refusal"] == changed["refusal"]
+    assert ("only-notes" in opened.content.decode()) == bool(reason)
+
+
+@pytest.mark.parametrize(("kind", "is_offered"), [("waha", True), ("zapw", False)])
+def test_quoting_is_offered_where_the_bridge_can_quote(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, kind: str, is_offered: bool
+) -> None:
+    says("Hello")
+    Bridge.objects.update(kind=kind)
+    client = log_in(staff_member)
+    shown = client.get(page_of(conversation)).content.decode()
+    polled = client.get(reverse("inbox-changes", args=[conversation.pk])).json()["messages"]
+    assert ["data-quote" in html for html in (shown, polled)] == [is_offered, is_offered]
+
+
 def test_a_page_takes_the_same_few_queries_for_many_conversations(
     conversation: Conversation, says: Says, session: WhatsAppSession, staff_member: User, log_in: LogIn
 ) -> None:

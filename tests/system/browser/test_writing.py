@@ -158,14 +158,51 @@ def test_a_file_that_a_proxy_refuses_does_not_lose_the_others(opened: Page, tmp_
     expect(opened.locator("#attached li")).to_have_text([re.compile("large")])
 
 
+# The bridge of these tests cannot quote: the button is put in as it is for one that can.
+ADD_QUOTE = """tools => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "link";
+    button.dataset.quote = tools.closest(".bubble").dataset.key;
+    button.textContent = "Quote";
+    tools.append(button);
+}"""
+
+
 def test_a_quoted_message_is_shown_with_the_reply(opened: Page) -> None:
     bubble = opened.locator(".bubble.theirs")
+    bubble.locator(".tools").evaluate(ADD_QUOTE)
     bubble.hover()
     bubble.get_by_role("button", name="Quote").click()
     expect(opened.locator("#quoting")).to_contain_text("Good morning")
     opened.get_by_role("button", name="Emoji").click()
     opened.locator("#emoji button", has_text="👍").click()
     expect(opened.locator("#text")).to_have_value("👍")
+
+
+def test_where_nothing_is_delivered_only_a_note_can_be_written_until_the_contact_can_be_reached(
+    opened: Page, contact: Any, application: Application
+) -> None:
+    send, refusal = opened.locator("#send"), opened.locator("#refusal")
+    expect(refusal).to_be_hidden()
+    hidden = f"{contact.phone}@lid"
+    application.rows(
+        "UPDATE messaging_conversation SET address = %s WHERE address LIKE %s RETURNING id",
+        hidden,
+        f"{contact.phone}@%",
+    )
+    opened.reload()
+    expect(refusal).to_contain_text("hidden")
+    expect(send).to_be_hidden()
+    opened.fill("#text", "Never sent")
+    opened.press("#text", "Enter")
+    expect(opened.locator("#said")).to_contain_text("hidden")
+    opened.get_by_role("button", name="Store as a note").click()
+    expect(opened.locator(".bubble.colleague")).to_contain_text("Never sent")
+    contact.says("It is me")
+    expect(send).to_be_visible(timeout=20_000)
+    expect(refusal).to_be_hidden()
+    assert "Never sent" not in contact.heard
 
 
 def test_the_page_explains_an_answer_and_takes_a_correction(opened: Page, contact: Any) -> None:

@@ -72,7 +72,12 @@ export function quote(id, words) {
   keepDraft();
 }
 
+function isOnlyNotes() {
+  return $("composer").classList.contains("only-notes");
+}
+
 function attach(added) {
+  if (isOnlyNotes()) return say($("refusal").textContent, true);
   const room = Math.max(MAX_FILES - files.length, 0);
   files.push(...[...added].slice(0, room).map(newMessage));
   if (added.length > room) say(strings.tooManyFiles, true);
@@ -311,7 +316,8 @@ export function startComposer() {
   });
   $("composer").addEventListener("submit", (event) => {
     event.preventDefault();
-    submitText($("composer").action);
+    if (isOnlyNotes() && !text.value.startsWith("/")) say($("refusal").textContent, true);
+    else submitText($("composer").action);
   });
   $("as-note").addEventListener("click", () => submitText($("composer").action.replace(/reply\/$/, "note/")));
   $("file").addEventListener("change", () => attach($("file").files));

@@ -73,12 +73,21 @@ async function apply(changed, parameters) {
   const parts = await ask(`${page.changes}?${parameters}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
   takePanes(parts);
   isUnseen = !parameters.has("visible");
+  showRefusal(parts.refusal);
   page.seen = changed.seen; // read before the parts: what has changed since then is noticed by the next poll
   if (page.past) return; // newer messages do not follow those that are shown
   const hasNew = morph($("messages"), parts.messages, true);
   $("activity").textContent = parts.activity;
   if (isFollowing) toEnd();
   else if (hasNew) $("newest").hidden = false;
+}
+
+/** Where nothing is delivered, the reason stands in place of what sends; notes and commands can still be written. */
+function showRefusal(reason) {
+  if (!$("composer")) return;
+  $("refusal").textContent = reason;
+  $("refusal").hidden = !reason;
+  $("composer").classList.toggle("only-notes", Boolean(reason));
 }
 
 export function toEnd() {
