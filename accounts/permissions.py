@@ -48,6 +48,7 @@ MATRIX: dict[str, dict[str, Access]] = {
     "session-list": {"GET": SEE_SESSIONS, "POST": MANAGE_ALL},
     "session-detail": {"GET": SEE_SESSIONS, "PATCH": MANAGE_SESSIONS, "DELETE": MANAGE_SESSIONS},
     "session-qr": {"GET": MANAGE_SESSIONS},
+    "session-pairing-code": {"POST": MANAGE_SESSIONS},
     "session-connect": {"POST": MANAGE_SESSIONS},
     "session-restart": {"POST": MANAGE_SESSIONS},
     "session-logout": {"POST": MANAGE_SESSIONS},

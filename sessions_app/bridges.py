@@ -16,13 +16,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from agent.bridges import ADAPTERS
+from agent.bridges.addresses import phone_as_written
 from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Health, WebhookTarget
 from agent.bridges.exchange import BridgeError, Result, Steps
 from agent.bridges.transport import HttpTransport
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.callback import Callback
-from whatsapp_agent.errors import AppError, BridgeFailed, Conflict
+from whatsapp_agent.errors import AppError, BridgeFailed, Conflict, InvalidPhone, NotSupportedByBridge
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache
 
@@ -97,6 +98,16 @@ def adapter_for(bridge: Bridge) -> BridgeAdapter:
 def call_bridge(bridge: Bridge, steps: Steps[Result]) -> Result:
     """Make the requests of one call and return its result. Raises BridgeError."""
     return _transport(adapter_for(bridge)).run(steps)
+
+
+def phone_to_pair(bridge: Bridge, phone: str) -> str:
+    """Return E.164 of a phone to link by a pairing code. Raises NotSupportedByBridge or InvalidPhone."""
+    if Capability.LINK_BY_PAIRING_CODE not in adapter_for(bridge).capabilities:
+        raise NotSupportedByBridge(_("The bridge %(slug)s has no pairing codes.") % {"slug": bridge.slug})
+    number = phone_as_written(phone)
+    if number is None:
+        raise InvalidPhone(field="phone")
+    return number
 
 
 @dataclass(frozen=True, slots=True)

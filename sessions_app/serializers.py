@@ -284,6 +284,14 @@ class QRSerializer(serializers.ModelSerializer):
         return f"data:image/png;base64,{base64.b64encode(png).decode()}" if png else None
 
 
+class PairingSerializer(StrictSerializer):
+    phone = serializers.CharField(max_length=40, help_text="The number to link, with its country code.")
+
+
+class PairingCodeSerializer(serializers.Serializer):
+    code = serializers.CharField(help_text="Type it on the phone: Linked devices, Link with phone number instead.")
+
+
 class LinkingSessionSerializer(SessionSerializer, QRSerializer):
     """A session with its QR code."""
 

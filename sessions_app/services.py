@@ -22,7 +22,7 @@ from sessions_app import bridges, profiles
 from sessions_app.bridges import adapter_for, call_bridge, webhook_target
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
-from whatsapp_agent.errors import BridgeFailed, InvalidInput, NotSupportedByBridge, SessionExists
+from whatsapp_agent.errors import BridgeFailed, Conflict, InvalidInput, NotSupportedByBridge, SessionExists
 from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
@@ -246,6 +246,24 @@ def current_qr(session: WhatsAppSession) -> bytes | None:
         return None
     has_expired = session.qr_expires_at is not None and session.qr_expires_at <= timezone.now()
     return None if has_expired else bytes(session.qr_png)
+
+
+def request_pairing_code(session: WhatsAppSession, *, phone: str) -> str:
+    """Return the code to type on the phone that has the number, instead of scanning. It is neither stored nor logged.
+
+    Raises NotSupportedByBridge, InvalidPhone, BridgeFailed, or Conflict unless the number is being linked.
+    """
+    number = bridges.phone_to_pair(session.bridge, phone)
+    session = session if session.ended_at else refresh_session(session)
+    if session.ended_at or session.status not in WAITING:
+        is_linked = session.status == Link.CONNECTED
+        raise Conflict(_("The number is linked already.") if is_linked else _("Connect the session again first."))
+    adapter, webhook = adapter_for(session.bridge), webhook_target(session.bridge)
+    try:
+        steps = adapter.request_pairing_code(name=session.name, phone=number, webhook=webhook)
+        return call_bridge(session.bridge, steps)
+    except BridgeError as exc:
+        raise (NotSupportedByBridge if exc.code == NOT_SUPPORTED else BridgeFailed)(str(exc)) from exc
 
 
 def _gone(name: str) -> SessionState:

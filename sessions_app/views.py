@@ -24,6 +24,8 @@ from sessions_app.serializers import (
     BridgeSetupSerializer,
     DraftSerializer,
     LinkingSessionSerializer,
+    PairingCodeSerializer,
+    PairingSerializer,
     PublishSerializer,
     QRSerializer,
     RollbackSerializer,
@@ -100,6 +102,17 @@ class SessionViewSet(
         if png is None:
             raise Conflict(f"There is no QR code to scan: the session is {session.status}.")
         return Response(png, headers={"Cache-Control": "no-store"})
+
+    @extend_schema(request=PairingSerializer, responses=PairingCodeSerializer)
+    @action(detail=True, methods=["post"], url_path="pairing-code", url_name="pairing-code")
+    def pairing_code(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Return a code to type on the phone instead of scanning the QR code.
+
+        `409` unless the number is being linked; `409 not_supported` where the bridge has no such codes. A new code
+        replaces the former; bridges do not say how long one is valid. Then poll `qr/` until `status` is `connected`.
+        """
+        code = services.request_pairing_code(self.get_object(), **valid(PairingSerializer, request))
+        return Response({"code": code}, headers={"Cache-Control": "no-store"})
 
     @extend_schema(request=None, responses=SessionSerializer)
     @action(detail=True, methods=["post"])

@@ -94,6 +94,12 @@ REASONS = [
         "Invalid phone number. .*|Is the country code missing.*|This phone number has .*|WhatsApp has no extensions.*",
     ),
     (
+        "POST /api/v1/sessions/{id}/pairing-code/",
+        "invalid",
+        "phone",
+        "This is not a phone number with its country code.",
+    ),
+    (
         SENDING,
         "invalid",
         "to|contact",

@@ -397,8 +397,11 @@ class BridgeAdapter(ABC):
     def logout_session(self, *, name: str) -> Steps[None]:
         raise self._cannot(f"log the session {name} out")
 
-    def request_pairing_code(self, *, name: str, phone: str) -> Steps[str]:
-        """Return the code to type on the phone (E.164) instead of scanning."""
+    def request_pairing_code(self, *, name: str, phone: str, webhook: WebhookTarget | None = None) -> Steps[str]:
+        """Return the code to type on the phone (E.164) instead of scanning.
+
+        `webhook` is configured where the session has to be created anew for it.
+        """
         raise self._cannot("link by a pairing code")
 
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:

@@ -144,6 +144,11 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
                 "<uuid:object_id>/link/", self.admin_site.admin_view(require_GET(self.link_view)), name="session-link"
             ),
             path(
+                "<uuid:object_id>/link/pairing-code/",
+                self.admin_site.admin_view(require_POST(self.pairing_code_view)),
+                name="session-pairing-code",
+            ),
+            path(
                 "<uuid:object_id>/link/<slug:action>/",
                 self.admin_site.admin_view(require_POST(self.act_view)),
                 name="session-act",
@@ -208,6 +213,20 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
             self.message_user(request, f"{session.name}: {session.get_status_display()}.")
         return HttpResponseRedirect(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
 
+    def pairing_code_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        """Render a code to type on the phone, or why there is none. It is shown once and stored nowhere."""
+        session = self.visible_or_404(request, object_id)
+        if not self.has_change_permission(request):
+            raise Http404
+        context = {}
+        try:
+            context["code"] = services.request_pairing_code(session, phone=request.POST.get("phone", "")[:40])
+        except AppError as exc:
+            context["error"] = translate_stored(str(exc))
+        else:
+            self.log_change(request, session, "Requested a pairing code.")
+        return render(request, "sessions_app/pairing_code.html", context)
+
     def _link_context(self, request: HttpRequest, session: WhatsAppSession) -> dict[str, Any]:
         capabilities = bridges.adapter_for(session.bridge).capabilities
         return {
@@ -216,6 +235,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
             "may_link": self.has_change_permission(request),
             "is_being_linked": _is_being_linked(session),
             "is_connected": session.status == WhatsAppSession.Status.CONNECTED and session.ended_at is None,
+            "can_pair": Capability.LINK_BY_PAIRING_CODE in capabilities and _is_being_linked(session),
             "can_restart": Capability.RESTART in capabilities and session.ended_at is None,
             "can_log_out": Capability.LOGOUT in capabilities and session.ended_at is None,
             "qr": base64.b64encode(session.qr_png).decode() if session.qr_png else "",

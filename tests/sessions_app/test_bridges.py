@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.urls import reverse
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from agent.bridges.events import Link, SessionChanged
 from agent.sender import deliver
@@ -21,15 +23,16 @@ from sessions_app.services import (
     move_session,
     reconnect_session,
     record_session_change,
+    request_pairing_code,
     start_session,
     sync_bridge,
     with_current_qr,
 )
-from tests.conftest import message_event
+from tests.conftest import as_user, message_event
 from tests.support.bridges.fake_cloud import NUMBER, FakeCloud
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
-from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists
+from whatsapp_agent.errors import BridgeFailed, Conflict, InvalidPhone, NotSupportedByBridge, SessionExists
 
 FAKES = {"waha": FakeWaha, "evolution": FakeEvolution, "cloud": FakeCloud}
 PUBLIC_URL = "https://agent.example"
@@ -287,3 +290,148 @@ def test_a_number_does_not_move_to_where_its_name_is_taken(bridge: Bridge, simul
         move_session(session, to=simulator)
     session.refresh_from_db()
     assert session.bridge == bridge
+
+
+# --- pairing codes ------------------------------------------------------------------------------------------------
+PHONE = "+55 11 98888-7777"
+
+
+@pytest.fixture
+def waiting(server: Any) -> WhatsAppSession:
+    """A session that waits for a scan."""
+    session = with_current_qr(start_session(name="ops", bridge=server.row))
+    assert session.status == "qr_waiting"
+    return session
+
+
+def _code(text: str) -> str:
+    return text.replace("-", "")
+
+
+@every("waha", "evolution")
+def test_a_number_that_waits_for_a_scan_gets_a_pairing_code_which_is_not_logged(
+    server: Any, waiting: WhatsAppSession, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level("DEBUG"), capture_logs() as logs:
+        code = request_pairing_code(waiting, phone=PHONE)
+
+    assert _code(code) == "ABCDEFGH"
+    assert not [secret for secret in (code, "98888") if secret in f"{logs}{caplog.text}"]
+
+
+@every("waha", "evolution")
+def test_a_connected_number_gets_no_pairing_code_though_our_record_is_old(server: Any, waiting: WhatsAppSession):
+    server.add_session("ops", phone="5511999990000")
+
+    with pytest.raises(Conflict, match="linked already"):
+        request_pairing_code(waiting, phone=PHONE)
+    assert not [call for call in server.requests if "request-code" in call.path or "number" in call.parameters]
+
+
+@every("waha", "evolution")
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_a_number_that_is_not_being_linked_gets_no_pairing_code(server: Any, waiting: WhatsAppSession, is_ended: bool):
+    if is_ended:
+        waiting = end_session(waiting)
+    server.sessions.clear()  # the bridge has lost it
+
+    with pytest.raises(Conflict, match="Connect the session again"):
+        request_pairing_code(waiting, phone=PHONE)
+
+
+@every("waha", "evolution")
+@pytest.mark.parametrize("phone", ["", "nonsense", "11988887777", "+1", "+" + "5" * 39])
+def test_what_is_no_phone_number_gets_no_pairing_code(server: Any, waiting: WhatsAppSession, phone: str):
+    with pytest.raises(InvalidPhone):
+        request_pairing_code(waiting, phone=phone)
+
+
+@every("cloud")
+def test_a_bridge_without_pairing_codes_says_so(server: Any, profile: Any, admin: Any):
+    session = WhatsAppSession.objects.create(bridge=server.row, name=NUMBER, agent_profile=profile)
+    answer = as_user(admin).post(f"/api/v1/sessions/{session.pk}/pairing-code/", {"phone": PHONE}, format="json")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_supported")
+
+
+@every("evolution")
+def test_evolution_creates_a_waiting_instance_anew_with_its_number_and_our_webhook(
+    server: Any, waiting: WhatsAppSession, settings: Any
+):
+    settings.PUBLIC_URL = PUBLIC_URL
+    request_pairing_code(waiting, phone=PHONE)
+
+    assert server.sessions["ops"]["number"] == "5511988887777"
+    assert server.webhooks["ops"]["url"].startswith(PUBLIC_URL)
+
+
+@every("evolution")
+def test_evolution_keeps_an_instance_that_was_linked_and_shows_an_old_code(server: Any, waiting: WhatsAppSession):
+    server.add_session("ops", phone="5511999990000", status="connecting")
+
+    with pytest.raises(BridgeFailed):
+        request_pairing_code(waiting, phone=PHONE)
+    assert server.sessions["ops"]["ownerJid"] == "5511999990000@s.whatsapp.net"
+
+
+@every("waha", "evolution")
+@pytest.mark.parametrize(("user", "status"), [("admin", 200), ("viewer", 403), ("stranger", 404), (None, 401)])
+def test_the_api_gives_a_pairing_code_to_administrators_alone(
+    server: Any, waiting: WhatsAppSession, request: pytest.FixtureRequest, user: str | None, status: int
+):
+    client = as_user(request.getfixturevalue("staff_viewer" if user == "viewer" else user)) if user else as_user()
+    if user == "viewer":
+        waiting.members.add(request.getfixturevalue("staff_viewer"))
+    answer = client.post(f"/api/v1/sessions/{waiting.pk}/pairing-code/", {"phone": PHONE}, format="json")
+
+    assert answer.status_code == status
+    assert ("ABCD" in answer.content.decode()) == (status == 200)
+    if status == 200:
+        assert (_code(answer.json()["code"]), answer.headers["Cache-Control"]) == ("ABCDEFGH", "no-store")
+
+
+@every("waha", "evolution")
+def test_the_api_names_the_field_of_what_is_no_phone_number(server: Any, waiting: WhatsAppSession, admin: Any):
+    answer = as_user(admin).post(f"/api/v1/sessions/{waiting.pk}/pairing-code/", {"phone": "12"}, format="json")
+
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["phone"])
+
+
+@every("waha", "evolution")
+def test_the_admin_page_of_a_waiting_number_gives_a_pairing_code(
+    server: Any, waiting: WhatsAppSession, admin: Any, log_in: Any
+):
+    client = log_in(admin)
+    address = reverse("admin:session-pairing-code", args=[waiting.pk])
+    page = client.get(reverse("admin:sessions_app_whatsappsession_change", args=[waiting.pk])).content.decode()
+    given = client.post(address, {"phone": PHONE}).content.decode()
+    refused = client.post(address, {"phone": "12"}).content.decode()
+    history = client.get(reverse("admin:sessions_app_whatsappsession_history", args=[waiting.pk])).content.decode()
+
+    assert f'hx-post="{address}"' in page
+    assert "ABCDEFGH" in _code(given)
+    assert "not a phone number" in refused
+    assert ("Requested a pairing code." in history, "ABCD" in history) == (True, False)
+
+
+@every("waha")
+@pytest.mark.parametrize("user", ["staff_viewer", "staff_stranger"])
+def test_the_admin_gives_a_pairing_code_to_administrators_alone(
+    server: Any, waiting: WhatsAppSession, request: pytest.FixtureRequest, log_in: Any, user: str
+):
+    person = request.getfixturevalue(user)
+    if user == "staff_viewer":
+        waiting.members.add(person)
+    answer = log_in(person).post(reverse("admin:session-pairing-code", args=[waiting.pk]), {"phone": PHONE})
+
+    assert (answer.status_code, "ABCD" in answer.content.decode()) == (404, False)
+
+
+@every("cloud")
+def test_the_admin_page_offers_no_pairing_code_where_the_bridge_has_none(
+    server: Any, profile: Any, admin: Any, log_in: Any
+):
+    session = WhatsAppSession.objects.create(bridge=server.row, name=NUMBER, agent_profile=profile, status="connecting")
+    page = log_in(admin).get(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
+
+    assert (page.status_code, "pairing-code" in page.content.decode()) == (200, False)

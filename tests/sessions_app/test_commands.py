@@ -15,6 +15,8 @@ from django.core.management import CommandError, call_command
 from sessions_app.management.commands import link_session
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges, start_session
+from tests.support.bridges.fake_evolution import FakeEvolution
+from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.fake_zapw import FakeZapw
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -214,6 +216,41 @@ def test_an_invalid_name_is_refused_before_the_bridge_is_asked(zapw: FakeZapw, z
     with pytest.raises(CommandError):
         _run("link_session", name)
     assert not zapw.sessions
+
+
+@pytest.mark.parametrize("kind", [FakeWaha, FakeEvolution])
+def test_link_session_with_a_phone_shows_a_code_to_type_and_no_qr_code(
+    zapw: FakeZapw, settings: Any, kind: type[FakeWaha | FakeEvolution]
+) -> None:
+    terminal = Terminal()
+    with kind() as bridge:
+        settings.WHATSAPP_BRIDGE = kind.__name__.removeprefix("Fake").lower()
+        settings.WHATSAPP_API_URL, settings.WHATSAPP_API_KEY = bridge.url, bridge.api_key
+
+        def type_the_code() -> None:
+            until = time.monotonic() + 20
+            while time.monotonic() < until and "EFGH" not in terminal.getvalue():
+                time.sleep(0.02)
+            bridge.add_session("shop", phone="5511999990000")
+
+        typing = threading.Thread(target=type_the_code)
+        typing.start()
+        _run("link_session", "shop", terminal=terminal, phone="+55 11 99999-0000")
+        typing.join()
+    shown = terminal.getvalue()
+    assert shown.replace("-", "").count("ABCDEFGH") == 1
+    assert "shop is connected" in shown
+    assert ("scan" in shown, "\x1b[38" in shown) == (False, False)
+
+
+@pytest.mark.parametrize(("kind", "phone"), [("zapw", "+5511999990000"), ("waha", "999990000"), ("waha", "+1")])
+def test_link_session_with_a_phone_that_cannot_be_paired_starts_no_session(
+    zapw: FakeZapw, zapw_bridge: Bridge, settings: Any, kind: str, phone: str
+) -> None:
+    settings.WHATSAPP_BRIDGE = kind
+    with pytest.raises(CommandError, match="no pairing codes" if kind == "zapw" else "not a phone number"):
+        _run("link_session", "shop", phone=phone)
+    assert (len(zapw.sessions), WhatsAppSession.objects.exists()) == (0, False)
 
 
 # --- sync_sessions ------------------------------------------------------------------------------------------------

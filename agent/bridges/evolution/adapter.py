@@ -223,7 +223,10 @@ class EvolutionBridge(BridgeAdapter):
 
     # --- sessions ------------------------------------------------------------------------------------------------
     def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:
-        body: dict[str, Any] = {"instanceName": name, "integration": "WHATSAPP-BAILEYS", "qrcode": True}
+        return (yield from self._create(name, webhook=webhook))
+
+    def _create(self, name: str, *, webhook: WebhookTarget | None, **more: str) -> Steps[SessionState]:
+        body: dict[str, Any] = {"instanceName": name, "integration": "WHATSAPP-BAILEYS", "qrcode": True, **more}
         if webhook is not None:
             body["webhook"] = _webhook(webhook)
         response = yield Request("POST", "/instance/create", json=body)
@@ -263,8 +266,20 @@ class EvolutionBridge(BridgeAdapter):
     def logout_session(self, *, name: str) -> Steps[None]:
         check((yield Request("DELETE", f"/instance/logout/{_name(name)}")))
 
-    def request_pairing_code(self, *, name: str, phone: str) -> Steps[str]:
-        state = yield from self._with_code(name, query={"number": phone.removeprefix("+")})
+    def request_pairing_code(self, *, name: str, phone: str, webhook: WebhookTarget | None = None) -> Steps[str]:
+        """Return the code; an instance that waits for a scan without a number is created anew with it.
+
+        Evolution looks at `number` of `connect` only while the instance is closed:
+        https://github.com/EvolutionAPI/evolution-api/blob/main/src/api/controllers/instance.controller.ts
+        """
+        number = phone.removeprefix("+")
+        state = yield from self._with_code(name, query={"number": number})
+        if not state.pairing_code and state.status == Link.QR_WAITING:
+            listed = yield from self.list_sessions()
+            if any(one.name == name and one.phone for one in listed):  # linked, so the code to scan is an old one
+                raise BridgeError("Evolution holds a linked number under this name.", code="bridge_failure")
+            yield from self.delete_session(name=name)
+            state = yield from self._create(name, webhook=webhook, number=number)
         if not state.pairing_code:
             raise BridgeError("Evolution has no pairing code yet: ask again in a moment.", code="bridge_failure")
         return state.pairing_code

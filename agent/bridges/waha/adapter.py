@@ -262,7 +262,13 @@ class WahaBridge(BridgeAdapter):
     def logout_session(self, *, name: str) -> Steps[None]:
         answers.check((yield Request("POST", f"/api/sessions/{_name(name)}/logout")))
 
-    def request_pairing_code(self, *, name: str, phone: str) -> Steps[str]:
+    def request_pairing_code(
+        self,
+        *,
+        name: str,
+        phone: str,
+        webhook: WebhookTarget | None = None,  # noqa: ARG002
+    ) -> Steps[str]:
         body = {"phoneNumber": phone.removeprefix("+")}
         return answers.parse_pairing_code((yield Request("POST", f"/api/{_name(name)}/auth/request-code", json=body)))
 

@@ -1,4 +1,4 @@
-"""`manage.py link_session NAME`: link a number with a QR code in the terminal."""
+"""`manage.py link_session NAME`: link a number with a QR code in the terminal, or with a pairing code."""
 
 import os
 import re
@@ -17,11 +17,12 @@ from django.utils import timezone
 
 from agent.bridges.simulator import SimulatorBridge
 from sessions_app import services
+from sessions_app.bridges import phone_to_pair
 from sessions_app.management import qr
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
-from whatsapp_agent.errors import AppError, BridgeFailed
+from whatsapp_agent.errors import AppError, BridgeFailed, Conflict
 from whatsapp_agent.terminal import seconds
 
 POLL_INTERVAL_S = 1.0
@@ -36,14 +37,21 @@ class Command(BaseCommand):
         parser.add_argument("name", help="A name for the session: letters, digits and _ . -")
         parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="The bridge. Default: default.")
         parser.add_argument(
+            "--phone",
+            default="",
+            metavar="NUMBER",
+            help="Link this number with a code to type on it, without scanning.",
+        )
+        parser.add_argument(
             "--timeout", type=seconds, default=300.0, metavar="SECONDS", help="Give up after this time. Default: 300."
         )
 
-    def handle(self, *, name: str, bridge: str, timeout: float, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *, name: str, bridge: str, phone: str, timeout: float, **options: Any) -> None:  # noqa: ARG002
         for stop in (signal.SIGINT, signal.SIGTERM):  # shells start background processes with SIGINT ignored
             signal.signal(stop, _interrupt)
         self._image: Path | None = None
         self._lines_to_replace = 0
+        self._phone = phone
         if not re.fullmatch(services.SESSION_NAME, name):
             raise CommandError(
                 f"Invalid name {name!r}. Use letters, digits and _ . -, and begin with a letter or digit."
@@ -58,6 +66,8 @@ class Command(BaseCommand):
     def _link(self, name: str, bridge: Bridge, *, timeout_s: float) -> None:
         known = WhatsAppSession.objects.live().filter(bridge=bridge, name=name).select_related("bridge").first()
         try:
+            if self._phone:
+                phone_to_pair(bridge, self._phone)  # before a session is started that cannot be linked so
             session = services.reconnect_session(known) if known else services.start_session(name=name, bridge=bridge)
         except AppError as exc:
             raise CommandError(str(exc)) from exc
@@ -70,6 +80,9 @@ class Command(BaseCommand):
             self.stdout.write("\nStopped.")
             self._undo(session, was_known=known is not None)
             sys.exit(130)
+        except AppError as exc:  # the bridge has no pairing codes after all
+            self._undo(session, was_known=known is not None)
+            raise CommandError(str(exc)) from exc
         if not is_linked:
             self._undo(session, was_known=known is not None)
             raise CommandError(
@@ -78,10 +91,11 @@ class Command(BaseCommand):
             )
 
     def _follow(self, session: WhatsAppSession, *, deadline: float) -> bool:
-        """Show each QR code until the number is linked. Return False at the deadline."""
+        """Show each QR code, or one pairing code, until the number is linked. Return False at the deadline."""
         shown: bytes | None = None
         problem = ""
         ended_polls = 0
+        wants_code = bool(self._phone)
         while session.status != Status.CONNECTED:
             ended_polls = ended_polls + 1 if session.status in {Status.DISCONNECTED, Status.LOGGED_OUT} else 0
             if ended_polls == MAX_ENDED_POLLS:
@@ -90,10 +104,18 @@ class Command(BaseCommand):
                     f"{session.name} is {session.get_status_display().lower()}{why}. Run the command again."
                 )
             png = bytes(session.qr_png) if session.qr_png else None
-            if png and png != shown and session.status == Status.QR_WAITING:
+            if wants_code and session.status in services.WAITING:
+                try:
+                    self._show_pairing_code(services.request_pairing_code(session, phone=self._phone))
+                    wants_code = False
+                except BridgeFailed as exc:  # it may have none before its own link is up
+                    problem = self._report(str(exc), before=problem)
+                except Conflict:
+                    pass  # linked, or ended, since it was polled
+            elif not self._phone and png and png != shown and session.status == Status.QR_WAITING:
                 self._show(session, png, is_first=shown is None)
                 shown = png
-            elif shown is None and not problem:
+            elif not self._phone and shown is None and not problem:
                 problem = f"Waiting for the bridge: {session.get_status_display()} ..."
                 self.stdout.write(problem)
             if time.monotonic() >= deadline:
@@ -103,9 +125,7 @@ class Command(BaseCommand):
             try:
                 session = services.refresh_session(session)
             except BridgeFailed as exc:
-                if str(exc) != problem:
-                    problem = str(exc)
-                    self.stderr.write(f"{problem} Trying again ...")
+                problem = self._report(str(exc), before=problem)
         when = timezone.localtime(session.linked_at).strftime("%Y-%m-%d %H:%M:%S %Z") if session.linked_at else "now"
         self.stdout.write(
             self.style.SUCCESS(f"{session.name} is connected as {session.phone or 'unknown'}, since {when}.")
@@ -113,6 +133,19 @@ class Command(BaseCommand):
         if session.bridge.kind == SimulatorBridge.kind:
             self.stdout.write("The number is made up: this is the simulator. For a real one set WHATSAPP_API_URL.")
         return True
+
+    def _report(self, problem: str, *, before: str) -> str:
+        """Write a problem that is not the one before. Return it."""
+        if problem != before:
+            self.stderr.write(f"{problem} Trying again ...")
+        return problem
+
+    def _show_pairing_code(self, code: str) -> None:
+        self.stdout.write(
+            "On the phone: WhatsApp, Settings, Linked devices, Link a device, Link with phone number instead. Type:"
+        )
+        self.stdout.write(f"\n    {code}\n")
+        self.stdout.flush()
 
     # --- QR code --------------------------------------------------------------------------------------------------
     def _show(self, session: WhatsAppSession, png: bytes, *, is_first: bool) -> None:

@@ -165,7 +165,9 @@ class FakeEvolution(FakeBridge):
             case "connect" if state == "open":
                 return plain({"instance": {"instanceName": name, "state": state}})
             case "connect":
-                return plain(_code() | {"pairingCode": "ABCDEFGH" if request.parameters.get("number") else None})
+                if state == "close" and request.parameters.get("number"):  # while connecting it is not looked at
+                    session["number"] = request.parameters["number"]
+                return plain(_code(session.get("number")))
             case "logout" if state != "open":
                 return Answer(400, error(400, [f'The "{name}" instance is not connected']))
             case "logout":
@@ -203,9 +205,10 @@ class FakeEvolution(FakeBridge):
         if name in self.sessions:
             return Answer(403, error(403, [f'This name "{name}" is already in use.']))
         self.add_session(name, status="connecting")
+        self.sessions[name]["number"] = body.get("number")
         self.webhooks[name] = body.get("webhook")
         instance = {"instanceName": name, "instanceId": "1", "status": "connecting"}
-        return plain({"instance": instance, "hash": "a secret", "qrcode": _code()}, 201)
+        return plain({"instance": instance, "hash": "a secret", "qrcode": _code(body.get("number"))}, 201)
 
     def _send(self, name: str, request: Request) -> Answer:
         body = request.json()
@@ -240,6 +243,7 @@ def _update(message_id: str, status: str, chat: str) -> dict[str, Any]:
     return {"keyId": message_id, "remoteJid": chat, "fromMe": True, "status": status, "messageId": "cmg7x1y2z0001"}
 
 
-def _code() -> dict[str, Any]:
+def _code(number: str | None = None) -> dict[str, Any]:
     code = segno.make("2@fake", error="m")
-    return {"pairingCode": None, "code": "2@fake", "base64": code.png_data_uri(), "count": 1}
+    pairing_code = "ABCDEFGH" if number else None
+    return {"pairingCode": pairing_code, "code": "2@fake", "base64": code.png_data_uri(), "count": 1}
