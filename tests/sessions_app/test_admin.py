@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.template.loader import render_to_string
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -413,3 +414,12 @@ def test_a_generated_webhook_secret_can_be_renewed(bridges: None, admin: User, l
     form = {"action": "renew_webhook_secret", "_selected_action": [str(default.pk)]}
     log_in(admin).post(_list("bridge"), form)
     assert Bridge.objects.get(slug="default").webhook_secret != default.webhook_secret
+
+
+def test_a_number_is_restarted_only_after_a_question(session: WhatsAppSession) -> None:
+    context = {"session": session, "may_link": True, "is_connected": True, "can_restart": True}
+    page = render_to_string("sessions_app/link_state.html", context)
+    question, _, form = page.partition(reverse("admin:session-act", args=[session.pk, "restart"]))
+    assert form
+    assert question.rindex("<details") > question.rfind("</details>")  # the form is inside
+    assert "The number is offline for a moment." in question

@@ -85,6 +85,22 @@ def test_a_number_is_ended_only_after_a_question(number: tuple[Page, str], zapw:
     assert name not in zapw.sessions
 
 
+def test_a_number_is_connected_again_only_after_a_question_that_stays_open_while_the_page_polls(
+    number: tuple[Page, str],
+) -> None:
+    page, session = number
+    state = page.locator("#link-state")
+    button = state.get_by_role("button", name="Connect again", exact=True)
+    expect(button).to_be_hidden()
+    state.locator("summary", has_text="Connect again …").click()
+    for _ in range(2):
+        with page.expect_response("**/link/"):
+            pass
+    expect(button).to_be_visible()
+    button.click()
+    expect(page.get_by_text(re.compile(f"^\\s*{session}: "))).to_be_visible()
+
+
 def test_a_viewer_sees_the_number_without_its_buttons(people: People, application: Any) -> None:
     ((key,),) = application.rows("SELECT id FROM sessions_app_whatsappsession WHERE name = 'sales'")
     page = people("vera").page(f"/admin/sessions_app/whatsappsession/{key}/change/")

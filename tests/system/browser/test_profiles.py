@@ -84,14 +84,20 @@ def test_a_draft_is_discarded_only_after_a_question(editor: Page, name: str, app
     expect(editor.locator("textarea[name=instructions]")).to_have_value("Be brief.")
 
 
-def test_an_earlier_version_is_restored(editor: Page, name: str, application: Application) -> None:
+def test_an_earlier_version_is_restored_only_after_a_question(
+    editor: Page, name: str, application: Application
+) -> None:
     editor.fill("textarea[name=instructions]", "Be long.")
     save(editor)
     editor.get_by_role("button", name="Publish").click()
     expect(editor.get_by_text("Published as version 2.")).to_be_visible()
     first = editor.locator("section[aria-labelledby=versions] li", has_text="Version 1").first
     first.locator("summary").first.click()
-    first.get_by_role("button", name="Restore this version").click()
+    restore = first.get_by_role("button", name="Restore this version")
+    expect(restore).to_be_hidden()
+    first.locator("summary", has_text="Restore …").click()
+    expect(first).to_contain_text("The agent answers with this version at once.")
+    restore.click()
     expect(editor.get_by_text("Restored version 1; it is live.")).to_be_visible()
     assert live_instructions(application, name) == "Be brief."
 
