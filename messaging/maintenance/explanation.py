@@ -21,11 +21,13 @@ MAX_FOUND = 20
 # The rules of `messaging.inbound`, as sentences.
 UNANSWERED = {
     "history": gettext_lazy("It came with a history sync, or was imported: the past is not answered."),
-    "stale": gettext_lazy("It was older than the profile's max_answer_age_s (%(max_age_s)s s)."),
+    "stale": gettext_lazy(
+        "It came too late: the agent does not answer messages that are older than %(max_age_s)s seconds."
+    ),
     "kind": gettext_lazy("Its kind (%(kind)s) is nothing that the agent answers."),
-    "group": gettext_lazy("It was written in a group, and the session's group_policy (%(group_policy)s) left it out."),
+    "group": gettext_lazy("It was written in a group. For groups, this number is set to: %(group_policy)s."),
     "policy": gettext_lazy(
-        "The contact was blocked, the session ended, or its access_policy (%(access_policy)s) left the contact out."
+        "The contact was blocked, the number was ended, or the number's rule (%(access_policy)s) left the contact out."
     ),
     "person": gettext_lazy("A person answered it."),
 }
@@ -107,14 +109,14 @@ def _inbound(message: Message) -> Iterator[str]:
     elif message.status == Status.RECEIVED:
         yield from _waiting(conversation)
     elif not message.unanswered:
-        yield _("It was handled without a turn: a person had control of the conversation.")
+        yield _("A person had control of the conversation: the agent was silent.")
 
 
 def _outcome(turn: Turn) -> Iterator[str]:
     why = f": {translate_stored(turn.reason)}" if turn.reason else ""
     match turn.outcome:
         case Turn.Outcome.ANSWERED:
-            yield _("The agent answered it in a turn of %(steps)s steps and %(tries)s tries%(why)s.") % {
+            yield _("The agent answered it (asked the model %(steps)s times, %(tries)s tries)%(why)s.") % {
                 "steps": turn.steps,
                 "tries": turn.tries,
                 "why": why,
@@ -122,9 +124,9 @@ def _outcome(turn: Turn) -> Iterator[str]:
         case Turn.Outcome.COMMAND:
             yield _("It was a command, and the command's result was the answer%(why)s.") % {"why": why}
         case Turn.Outcome.IGNORED:
-            yield _("The turn ignored it%(why)s.") % {"why": why or _(", without a reason")}
+            yield _("The agent left it without an answer%(why)s.") % {"why": why or _(", without a reason")}
         case _:
-            yield _("The turn failed%(why)s. Run it again: manage.py requeue, or Run again in the admin.") % {
+            yield _("The agent could not answer%(why)s. Use “Run again” in the conversation, or answer yourself.") % {
                 "why": why
             }
 
@@ -143,25 +145,23 @@ def _waiting(conversation: Conversation) -> Iterator[str]:
         }
         return
     if conversation.lease_expires_at and conversation.lease_expires_at > now:
-        yield _("A worker is answering it; its lease lasts until %(lease_expires_at)s UTC.") % {
-            "lease_expires_at": f"{conversation.lease_expires_at:%F %T}"
-        }
+        yield _("The agent is writing an answer at this moment.")
     elif conversation.retry_at and conversation.retry_at > now:
         yield _("%(tries)s tries failed; the next one is at %(retry_at)s UTC.") % {
             "tries": conversation.tries,
             "retry_at": f"{conversation.retry_at:%F %T}",
         }
     elif conversation.due_at is None:
-        yield _("It waits, and the conversation is not due: release the conversation, or write again.")
+        yield _("It waits, and no answer is planned. Release the conversation to the agent, or answer yourself.")
     elif conversation.due_at > now:
-        yield _("It waits for more messages until %(due_at)s UTC (debounce_s of the profile).") % {
-            "due_at": f"{conversation.due_at:%F %T}"
-        }
+        yield _(
+            "The agent waits until %(due_at)s UTC for more messages of the contact, then answers them together."
+        ) % {"due_at": f"{conversation.due_at:%F %T}"}
     else:
         late_s = (now - conversation.due_at).total_seconds()
-        yield _("It is due since %(late_s)s s: no worker took it. Is the engine running? See manage.py doctor.") % {
-            "late_s": f"{late_s:.0f}"
-        }
+        yield _(
+            "The agent is %(late_s)s seconds late. Answer yourself, and tell who runs the server: it may be down."
+        ) % {"late_s": f"{late_s:.0f}"}
 
 
 def _outbound(message: Message) -> Iterator[str]:

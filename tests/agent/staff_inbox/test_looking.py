@@ -120,7 +120,7 @@ def test_a_message_without_an_answer_has_a_reason(
 ) -> None:
     message = said(says("Old news", age=timedelta(days=3)))
     answer = log_in(staff_member).get(reverse("inbox-why", args=[conversation.pk, message.pk]))
-    assert "max_answer_age_s" in answer.content.decode()
+    assert "older than 600 seconds" in answer.content.decode()
 
 
 def test_a_failed_turn_is_explained_to_staff(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -24,7 +25,7 @@ def why(message_id: object) -> str:
 def test_a_stale_message_is_explained_by_its_age(conversation, says):
     received = says("Hello there", age=timedelta(hours=2))
     printed = why(received.message_id)
-    assert "max_answer_age_s (600 s)" in printed
+    assert "older than 600 seconds" in printed
     assert "Hello there" not in printed
 
 
@@ -37,7 +38,7 @@ def test_a_message_is_found_by_the_id_of_the_bridge(conversation, says):
 def test_a_message_of_a_blocked_contact_is_explained_by_the_policy(conversation, says):
     conversation.contact.is_blocked = True
     conversation.contact.save()
-    assert "access_policy" in why(says().message_id)
+    assert "the number's rule (everyone is answered)" in why(says().message_id)
 
 
 def test_a_waiting_message_is_explained_by_the_person_in_control(conversation, says):
@@ -49,7 +50,7 @@ def test_a_waiting_message_is_explained_by_the_person_in_control(conversation, s
 def test_a_message_that_is_due_for_long_is_explained_by_missing_workers(conversation, says):
     received = says()
     Conversation.objects.update(due_at=timezone.now() - timedelta(seconds=90))
-    assert "Is the engine running?" in why(received.message_id)
+    assert "tell who runs the server" in why(received.message_id)
 
 
 def test_a_sent_message_is_explained_by_its_times(conversation):
@@ -78,7 +79,7 @@ def test_an_answered_message_is_shown_with_its_turn_and_reply(conversation, says
 def test_a_failed_turn_is_shown_with_its_reason(conversation, says):
     received = says()
     settle(leases.take(conversation.pk), conversation, outcome=Turn.Outcome.FAILED, reason="model_down", replies=[])
-    assert "The turn failed: model_down." in why(received.message_id)
+    assert "The agent could not answer: model_down." in why(received.message_id)
 
 
 def test_a_queued_reply_is_explained_by_a_session_that_is_not_connected(conversation, session):
@@ -124,3 +125,19 @@ def test_every_reason_for_not_answering_is_explained(conversation, session, reas
 def test_an_unknown_message_ends_the_command_with_an_error():
     with pytest.raises(CommandError, match="no message with this id"):
         why("nonsense")
+
+
+def test_no_explanation_names_a_setting_or_a_command(conversation, says):
+    received = says()
+    printed = []
+    for due_at in (None, timezone.now() + timedelta(minutes=1), timezone.now() - timedelta(minutes=1)):
+        Conversation.objects.update(due_at=due_at)
+        printed.append(why(received.message_id))
+    Conversation.objects.update(lease_expires_at=timezone.now() + timedelta(minutes=1))
+    printed.append(why(received.message_id))
+    for reason in Message.Unanswered.values:
+        Message.objects.filter(pk=received.message_id).update(unanswered=reason, status="handled")
+        printed.append(why(received.message_id))
+    reasons = [line for text in printed for line in text.splitlines() if line.startswith("  - ")]
+    assert len(reasons) >= len(printed)
+    assert [line for line in reasons if re.search(r"[a-z]_[a-z]|manage\.py|\b(lease|worker|engine|turn)\b", line)] == []
