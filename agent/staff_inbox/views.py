@@ -179,6 +179,7 @@ def why(request: HttpRequest, conversation_id: UUID, message_id: UUID) -> HttpRe
     if turn is not None:
         context |= {"parts": prompt_parts(turn), "tool_calls": list(turn.tool_calls.all())}
         context["started_at"] = timezone.localtime(turn.started_at)
+        context["whole_ms"] = turn.whole_ms
     context |= {"may_operate": is_operator(request), "may_instruct": is_administrator(request)}
     return render(request, "agent/inbox/why.html", context)
 

@@ -11,12 +11,13 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin
-from messaging.admin.shared import ContactSearchAdmin, format_time, link_to, message_links, paragraphs
-from messaging.history.prompt_parts import load_facts, load_profile_values, load_summary
+from messaging.admin.shared import EXCERPT_LENGTH, ContactSearchAdmin, format_time, link_to, message_links, paragraphs
+from messaging.history.prompt_parts import load_facts, load_knowledge, load_profile_values, load_summary
 from messaging.leases import answer_again
 from messaging.models import Message, ToolCall, Turn
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 from whatsapp_agent.errors import AppError
+from whatsapp_agent.text.truncate import truncate
 
 USAGE_FIELDS = ["model_ms", "prompt_tokens", "completion_tokens", "cached_tokens"]
 
@@ -31,7 +32,8 @@ OUTCOME_COLOURS = {
 
 # The parts of a prompt, in its order.
 PROMPT_FIELDS = [
-    "shown_tools", "shown_instructions", "shown_summary", "shown_messages", "shown_facts", "shown_memories",
+    "shown_tools", "shown_instructions", "shown_summary", "shown_messages", "shown_facts", "shown_knowledge",
+    "shown_memories",
 ]  # fmt: skip
 
 
@@ -62,12 +64,12 @@ class TurnAdmin(ContactSearchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedA
     fieldsets = [
         (None, {"fields": ["conversation", "outcome", "reason", "handled_messages"]}),
         (gettext_lazy("Model"), {"fields": [
-            "agent_profile", "profile_version", "model", "steps", "tries", *USAGE_FIELDS,
+            "agent_profile", "profile_version", "model", "steps", "tries", *USAGE_FIELDS, "whole_time",
         ]}),
         (gettext_lazy("Prompt"), {"fields": PROMPT_FIELDS}),
         (gettext_lazy("Times"), {"fields": ["started_at", "created_at"]}),
     ]  # fmt: skip
-    readonly_fields = ["handled_messages", *PROMPT_FIELDS]
+    readonly_fields = ["handled_messages", "whole_time", *PROMPT_FIELDS]
 
     @admin.action(description=gettext_lazy("Run failed turns again"), permissions=["operate"])
     def answer_again(self, request: HttpRequest, queryset: QuerySet[Turn]) -> None:
@@ -121,6 +123,16 @@ class TurnAdmin(ContactSearchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedA
     @display(description=gettext_lazy("facts"))
     def shown_facts(self, turn: Turn) -> str:
         return format_html_join("", "<p>{}</p>", ((link_to(fact, fact.text),) for fact in load_facts(turn))) or "-"
+
+    @display(description=gettext_lazy("knowledge"))
+    def shown_knowledge(self, turn: Turn) -> str:
+        parts = load_knowledge(turn)
+        rows = ((link_to(part.knowledge), truncate(part.text, EXCERPT_LENGTH)) for part in parts)
+        return format_html_join("", "<p>{}: {}</p>", rows) or "-"
+
+    @display(description=gettext_lazy("whole time"))
+    def whole_time(self, turn: Turn) -> str:
+        return f"{turn.whole_ms} ms"
 
     @display(description=gettext_lazy("memories"))
     def shown_memories(self, turn: Turn) -> str:

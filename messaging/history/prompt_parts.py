@@ -31,7 +31,10 @@ def prompt_parts(turn: Turn) -> dict[str, Any]:
         "facts": [{"id": str(fact.pk), "text": fact.text} for fact in load_facts(turn)],
         "notes": [{"id": str(note.pk), "text": note.text} for note in _load_notes(turn)],
         "memories": _messages(conversation_id, used.get("memories", ())),
-        "knowledge": _knowledge(used.get("knowledge", ())),
+        "knowledge": [
+            {"id": str(part.knowledge_id), "title": part.knowledge.title, "text": part.text}
+            for part in load_knowledge(turn)
+        ],
         "now": used.get("now"),
     }
 
@@ -68,14 +71,11 @@ def _load_notes(turn: Turn) -> QuerySet[Note]:
     return notes.order_by("created_at", "id")
 
 
-def _knowledge(ids: Sequence[int]) -> list[dict[str, Any]]:
+def load_knowledge(turn: Turn) -> list[KnowledgePart]:
     """Return the parts of texts in the prompt, with their source; those that were changed since are gone."""
+    ids: Sequence[int] = turn.used.get("knowledge", ())
     parts = KnowledgePart.objects.select_related("knowledge").in_bulk(list(ids)) if ids else {}
-    return [
-        {"id": str(part.knowledge_id), "title": part.knowledge.title, "text": part.text}
-        for part in (parts.get(each) for each in ids)
-        if part is not None
-    ]
+    return [parts[each] for each in ids if each in parts]
 
 
 def _messages(conversation_id: UUID, ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -58,6 +58,11 @@ class Turn(models.Model):
     def __str__(self) -> str:
         return f"{self.outcome} turn"
 
+    @property
+    def whole_ms(self) -> int:
+        """How long the turn took: the model, the tools and everything between them."""
+        return max(round((self.created_at - self.started_at).total_seconds() * 1000), 0)
+
 
 class ToolCall(models.Model):
     """A function that the model called in a turn, and the result."""
