@@ -12,6 +12,7 @@ from messaging import control
 from messaging.models import Conversation, Message
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from tests.conftest import as_user
+from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_waha import FakeWaha
 
 ME = {"id": "5511999990000@c.us"}
@@ -26,10 +27,7 @@ def waha() -> Iterator[FakeWaha]:
 
 @pytest.fixture
 def bridge(bridges, waha) -> Bridge:
-    bridge = Bridge.objects.get(slug="default")
-    bridge.kind, bridge.base_url, bridge.api_key = "waha", waha.url, waha.api_key
-    bridge.save()
-    return bridge
+    return connect_default_bridge("waha", waha)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from agent.turns import turn as turns
 from messaging import control
 from messaging.models import Turn
 from sessions_app.models import AgentProfile, Bridge
+from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_waha import FakeWaha
 
 
@@ -22,10 +23,7 @@ def waha() -> Iterator[FakeWaha]:
 
 @pytest.fixture
 def bridge(bridges, waha) -> Bridge:
-    bridge = Bridge.objects.get(slug="default")
-    bridge.kind, bridge.base_url, bridge.api_key = "waha", waha.url, waha.api_key
-    bridge.save()
-    return bridge
+    return connect_default_bridge("waha", waha)
 
 
 def calls(waha: FakeWaha, count: int) -> list[str]:

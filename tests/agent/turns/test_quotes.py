@@ -11,6 +11,7 @@ from agent.turns import turn as turns
 from messaging import control
 from messaging.models import Conversation, Message
 from sessions_app.models import Bridge, WhatsAppSession
+from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.messaging.admin import create_outbound
@@ -29,10 +30,7 @@ def waha() -> Iterator[FakeWaha]:
 @pytest.fixture
 def bridge(bridges, waha, settings) -> Bridge:
     settings.SEND_GAP_S = 0
-    bridge = Bridge.objects.get(slug="default")
-    bridge.kind, bridge.base_url, bridge.api_key = "waha", waha.url, waha.api_key
-    bridge.save()
-    return bridge
+    return connect_default_bridge("waha", waha)
 
 
 def quoted() -> list[str | None]:
@@ -219,8 +217,7 @@ def test_a_message_without_a_quote_is_refused_after_one_request(says, conversati
 def evolution(bridge) -> Iterator[FakeEvolution]:
     with FakeEvolution() as server:
         server.add_session("sales", phone="5511999990000")
-        bridge.kind, bridge.base_url, bridge.api_key = "evolution", server.url, server.api_key
-        bridge.save()
+        connect_default_bridge("evolution", server)
         yield server
 
 

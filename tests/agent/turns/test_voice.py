@@ -10,6 +10,7 @@ from agent.turns import turn as turns
 from messaging import control
 from messaging.models import Conversation, Media, Message
 from sessions_app.models import AgentProfile, Bridge
+from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_waha import FakeWaha
 
 ANSWER = "We open at *nine*."
@@ -26,10 +27,7 @@ def waha() -> Iterator[FakeWaha]:
 def bridge(bridges, waha, settings, tmp_path) -> Bridge:
     settings.MEDIA_ROOT, settings.SEND_GAP_S = tmp_path, 0
     settings.OPENAI_SPEECH_MODEL = "tts-1"
-    bridge = Bridge.objects.get(slug="default")
-    bridge.kind, bridge.base_url, bridge.api_key = "waha", waha.url, waha.api_key
-    bridge.save()
-    return bridge
+    return connect_default_bridge("waha", waha)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from agent.bridges.base import BridgeConfig
 from messaging.models import Contact, Conversation, Message
 from sessions_app.models import Bridge
 from tests.conftest import as_user
+from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_waha import FakeWaha
 
 URL = "/api/v1/messages/"
@@ -27,10 +28,7 @@ def waha() -> Iterator[FakeWaha]:
 
 @pytest.fixture
 def bridge(bridges: None, waha: FakeWaha) -> Bridge:
-    bridge = Bridge.objects.get(slug="default")
-    bridge.kind, bridge.base_url, bridge.api_key = "waha", waha.url, waha.api_key
-    bridge.save()
-    return bridge
+    return connect_default_bridge("waha", waha)
 
 
 def answer(waha: FakeWaha, **number: Any) -> None:

@@ -13,6 +13,7 @@ from messaging.contacts.hidden_numbers import look_up_phones
 from messaging.models import Contact, ContactAlias, ContactMerge
 from messaging.people.forgetting import forget_contact, request_forgetting
 from sessions_app.models import Bridge, WhatsAppSession
+from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_waha import FakeWaha
 
 pytestmark = pytest.mark.django_db
@@ -30,10 +31,7 @@ def waha() -> Iterator[FakeWaha]:
 
 @pytest.fixture
 def bridge(bridges: None, waha: FakeWaha) -> Bridge:
-    bridge = Bridge.objects.get(slug="default")
-    bridge.kind, bridge.base_url, bridge.api_key = "waha", waha.url, waha.api_key
-    bridge.save()
-    return bridge
+    return connect_default_bridge("waha", waha)
 
 
 @pytest.fixture

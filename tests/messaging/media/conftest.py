@@ -9,6 +9,7 @@ from agent.bridges.events import Kind, MediaRef
 from messaging.media import fetching
 from messaging.models import Media
 from sessions_app.models import Bridge
+from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_waha import FakeWaha
 
 
@@ -23,10 +24,7 @@ def waha() -> Iterator[FakeWaha]:
 def bridge(bridges: None, waha: FakeWaha, settings: Any, tmp_path: Any) -> Bridge:
     settings.MEDIA_ROOT = tmp_path
     settings.BRIDGE_TIMEOUT_S = 5.0
-    bridge = Bridge.objects.get(slug="default")
-    bridge.kind, bridge.base_url, bridge.api_key = "waha", waha.url, waha.api_key
-    bridge.save()
-    return bridge
+    return connect_default_bridge("waha", waha)
 
 
 @pytest.fixture
