@@ -73,7 +73,7 @@ REASONS = [
     ("POST /api/v1/messages/", "invalid", "session|to", "Give `conversation`, or `session` and `to`."),
     ("POST /api/v1/messages/", "invalid", "session|to", "Not together with `conversation`."),
     (SENDING, "invalid", "text", "This field is required."),
-    (SENDING, "invalid", "media_url|file|location|contact", "Only one of these fields may be given."),
+    (SENDING, "invalid", "media_url|file|location|contact|template", "Only one of these fields may be given."),
     (SENDING, "invalid", "text", "Not together with `(location|contact)`."),
     (SENDING, "invalid", "filename", "Only together with `media_url`."),
     (SENDING, "invalid", "reply_to", "A template cannot reply to a message."),

@@ -96,8 +96,16 @@ class Flag(filters.TypedChoiceFilter):
         _set_schema(self, type="boolean")
 
 
+class SearchField(forms.CharField):
+    def to_python(self, value: Any) -> str:
+        self.run_validators(value)  # before the whitespace around it is removed, as the schema counts
+        return super().to_python(value)
+
+
 class Search(filters.CharFilter):
     """Words to search for. Empty does not filter: an empty search field in a form sends it."""
+
+    field_class = SearchField
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, max_length=MAX_SEARCH_LENGTH, **kwargs)

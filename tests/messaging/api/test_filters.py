@@ -171,6 +171,7 @@ def test_the_next_page_is_filtered_as_the_first_one(client, two):
         ("turns/?since=", "since"),
         ("messages/?conversation=", "conversation"),
         ("messages/?search=" + "x" * 501, "search"),
+        ("messages/?search=x" + "%20" * 500, "search"),
         ("messages/?cursor=", "cursor"),
         ("messages/?cursor=" + "x" * 201, "cursor"),
         ("contacts/?phone=", "phone"),

@@ -82,12 +82,16 @@ def test_the_service_worker_shows_a_push_while_nobody_looks_at_the_inbox(people:
     page.goto("/admin/preferences/")
     assert becomes_true(page, lambda: bool(registrations))
     content = {"title": "Somebody needs a person", "url": contact.path, "tag": contact.phone}
-    devtools.send(
-        "ServiceWorker.deliverPushMessage",
-        {"origin": olga.url, "registrationId": registrations[0]["registrationId"], "data": json.dumps(content)},
-    )
+    push = {"origin": olga.url, "registrationId": registrations[0]["registrationId"], "data": json.dumps(content)}
     shown = """async () => {
         const registration = await navigator.serviceWorker.getRegistration("/admin/inbox/");
         return (await registration.getNotifications()).map(({ title, data }) => [title, data.url]);
     }"""
-    assert becomes_true(page, lambda: page.evaluate(shown) == [["Somebody needs a person", contact.path]])
+
+    def is_shown() -> bool:  # pushed again until then: the inbox that was just left still counts as looked at
+        if page.evaluate(shown) == [["Somebody needs a person", contact.path]]:
+            return True
+        devtools.send("ServiceWorker.deliverPushMessage", push)
+        return False
+
+    assert becomes_true(page, is_shown)
