@@ -1,24 +1,17 @@
-"""Bridges, WhatsApp sessions and agent profiles."""
+"""Agent profiles, their versions, and what their models do not take."""
 
-from typing import Any, Self, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
-from accounts.models import Role, User
-from agent.bridges import ADAPTERS
-from agent.bridges.events import Link
-from sessions_app.encryption import EncryptedTextField
-from whatsapp_agent.text.validators import validate_emoji, validate_time_zone
-
-Rows = TypeVar("Rows", bound=models.QuerySet)
+from accounts.models import User
+from sessions_app.models.sessions import WhatsAppSession
+from whatsapp_agent.text.validators import validate_emoji
 
 DEFAULT_INSTRUCTIONS = (
     "You answer messages on WhatsApp for the owner of this number. Be friendly, brief and exact; write the way people "
@@ -32,64 +25,6 @@ DEFAULT_TOOLS = ("remember", "search_messages", "hand_off")
 
 def default_tools() -> list[str]:
     return list(DEFAULT_TOOLS)
-
-
-def bridge_kinds() -> list[tuple[str, str]]:
-    return [(kind, kind) for kind in ADAPTERS]
-
-
-class Bridge(models.Model):
-    """An HTTP service that holds links to WhatsApp. The bridge `default` is configured by the environment."""
-
-    DEFAULT = "default"
-    SIMULATOR = "simulator"
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    slug = models.SlugField(_("slug"), unique=True, help_text=_("Part of the webhook address."))
-    kind = models.CharField(_("kind"), max_length=20, choices=bridge_kinds)
-    base_url = models.URLField(_("base url"), blank=True)
-    api_key = EncryptedTextField(_("api key"), blank=True)
-    webhook_secret = EncryptedTextField(_("webhook secret"), help_text=_("The last part of the webhook address."))
-    # Accepted until then, because a bridge goes on using it until it has the new address, and sends again what failed.
-    former_webhook_secret = EncryptedTextField(blank=True, default="", db_default="", editable=False)
-    former_webhook_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
-    signing_key = EncryptedTextField(
-        _("signing key"),
-        blank=True,
-        help_text=_(
-            "The key of its webhook signatures: WAHA's HMAC key, Meta's app secret, the value of "
-            "Evolution's X-Webhook-Secret. Empty: the secret in the address is the only proof."
-        ),
-    )
-    verify_token = EncryptedTextField(
-        _("verify token"),
-        blank=True,
-        help_text=_("The token for Meta's verification of the webhook. Empty: the webhook secret."),
-    )
-    synced_at = models.DateTimeField(_("synced at"), null=True, editable=False)
-    # By how many seconds the times of its messages are ahead of our clock, as last measured (`bridge_clocks`).
-    clock_offset_s = models.FloatField(default=0, db_default=0, editable=False)
-    clock_offset_at = models.DateTimeField(null=True, editable=False)
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-
-    row_version = ""  # of a remembered bridge (`sessions_app.bridges`); its row may have changed since
-
-    class Meta:
-        verbose_name = _("bridge")
-        verbose_name_plural = _("bridges")
-
-    def __str__(self) -> str:
-        return f"{self.slug} ({self.kind})"
-
-    @property
-    def accepted_former_secret(self) -> str:
-        """Return the former webhook secret while it is accepted, else an empty text."""
-        until = self.former_webhook_secret_until
-        return self.former_webhook_secret if until is not None and until > timezone.now() else ""
-
-    @property
-    def webhook_path(self) -> str:
-        return reverse("webhook", args=[self.slug, self.webhook_secret]) if self.webhook_secret else ""
 
 
 def default_debounce_s() -> float:
@@ -312,138 +247,3 @@ class ModelLimit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model}: {self.name}"
-
-
-class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
-    def visible_to(self, user: Any) -> Self:
-        """Return the sessions the user is a member of; all for administrators."""
-        if not user.is_authenticated:
-            return self.none()
-        if user.sees_everything:
-            return self
-        if user.restricted_to is None:
-            return self.filter(memberships__user=user)
-        within = self.filter(pk__in=user.restricted_to)
-        return within if user.role == Role.ADMIN else within.filter(memberships__user=user)
-
-    def live(self) -> Self:
-        return self.filter(ended_at=None)
-
-
-def within_sessions_of(user: Any, rows: Rows, *, path: str = "session") -> Rows:
-    """Limit `rows` to those whose session, at the lookup `path`, the user may see."""
-    if user.is_authenticated and user.sees_everything:
-        return rows
-    return rows.filter(**{f"{path}__in": WhatsAppSession.objects.visible_to(user)})
-
-
-class WhatsAppSession(models.Model):
-    """One WhatsApp number at one bridge. An ended session stays; linking the same name again reactivates it."""
-
-    class Status(models.TextChoices):
-        INITIALIZING = Link.INITIALIZING.value, _("Initializing")
-        QR_WAITING = Link.QR_WAITING.value, _("waiting for the QR code to be scanned")
-        CONNECTING = Link.CONNECTING.value, _("Connecting")
-        CONNECTED = Link.CONNECTED.value, _("Connected")
-        DISCONNECTED = Link.DISCONNECTED.value, _("Disconnected")
-        LOGGED_OUT = Link.LOGGED_OUT.value, _("Logged Out")
-
-    class AccessPolicy(models.TextChoices):
-        EVERYONE = "everyone", _("everyone is answered")
-        LISTED = "listed", _("only contacts marked as allowed are answered")
-        NOBODY = "nobody", _("nobody is answered")
-
-    class GroupPolicy(models.TextChoices):
-        OFF = "off", _("groups are not answered")
-        MENTION = "mention", _("answered where it is mentioned or replied to")
-        ALL = "all", _("every message of a group is answered")
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    bridge = models.ForeignKey(Bridge, verbose_name=_("bridge"), on_delete=models.PROTECT, related_name="sessions")
-    name = models.CharField(_("name"), max_length=100, help_text=_("The session's id at the bridge."))
-    status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.INITIALIZING)
-    status_reason = models.CharField(_("status reason"), max_length=200, blank=True)
-    status_changed_at = models.DateTimeField(_("status changed at"), null=True, blank=True)
-    phone = models.CharField(_("phone"), max_length=16, blank=True, help_text=_("E.164."))
-    display_name = models.CharField(_("display name"), max_length=200, blank=True)
-    lid = models.CharField(  # the number's own hidden address, by which groups mention it
-        max_length=64, blank=True, default="", db_default="", editable=False
-    )
-    owner_phone = models.CharField(
-        _("owner phone"),
-        max_length=16,
-        blank=True,
-        validators=[RegexValidator(r"^\+[1-9]\d{6,14}\Z", "Write it as +5511988887777.")],
-        help_text=_("E.164. Messages from this phone may run the owner's commands, as may those of the number itself."),
-    )
-    time_zone = models.CharField(
-        _("time zone"),
-        max_length=64,
-        blank=True,
-        validators=[validate_time_zone],
-        help_text=_("Time zone of the agent's answers, like America/Sao_Paulo. Empty: TIME_ZONE."),
-    )
-    send_rate_per_minute = models.PositiveSmallIntegerField(
-        _("send rate per minute"),
-        null=True,
-        blank=True,
-        help_text=_(
-            "Messages it sends a minute, at irregular intervals; 0: no limit. Empty: SEND_RATE_PER_MINUTE for "
-            "linked numbers, no limit elsewhere."
-        ),
-    )
-    next_send_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.outbox`
-    qr_png = models.BinaryField(null=True, editable=False)
-    qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
-    agent_profile = models.ForeignKey(
-        AgentProfile, verbose_name=_("agent profile"), on_delete=models.PROTECT, related_name="sessions"
-    )
-    access_policy = models.CharField(
-        _("access policy"), max_length=10, choices=AccessPolicy, default=AccessPolicy.EVERYONE
-    )
-    group_policy = models.CharField(
-        _("group policy"),
-        max_length=7,
-        choices=GroupPolicy,
-        default=GroupPolicy.OFF,
-        db_default=GroupPolicy.OFF,
-        help_text=_("What the agent answers in groups."),
-    )
-    members = models.ManyToManyField(
-        User, verbose_name=_("members"), through="Membership", related_name="whatsapp_sessions"
-    )
-    linked_at = models.DateTimeField(_("linked at"), null=True, blank=True)
-    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-
-    objects = WhatsAppSessionQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = _("number")
-        verbose_name_plural = _("numbers")
-        constraints = [models.UniqueConstraint(fields=["bridge", "name"], name="session_name_once_per_bridge")]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The time zone in which the agent states times."""
-        return ZoneInfo(self.time_zone or settings.TIME_ZONE)
-
-
-class Membership(models.Model):
-    """Lets a user see a session and its conversations."""
-
-    session = models.ForeignKey(
-        WhatsAppSession, verbose_name=_("number"), on_delete=models.CASCADE, related_name="memberships"
-    )
-    user = models.ForeignKey(User, verbose_name=_("user"), on_delete=models.CASCADE, related_name="memberships")
-
-    class Meta:
-        verbose_name = _("membership")
-        verbose_name_plural = _("memberships")
-        constraints = [models.UniqueConstraint(fields=["session", "user"], name="member_once")]
-
-    def __str__(self) -> str:
-        return f"{self.user} in {self.session}"
