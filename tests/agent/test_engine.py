@@ -1,8 +1,7 @@
 """The engine: wake-ups are answered at once, the sweep finds what none reached, a stop leaves nothing half done."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -13,21 +12,13 @@ from messaging import control
 from messaging.models import Contact, Conversation, Message, Turn
 from messaging.outbound import send_text
 from sessions_app.models import Bridge, WhatsAppSession
+from tests.support.background import becomes_true
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
 from whatsapp_agent import periodic, wakeups
 from whatsapp_agent.periodic import PeriodicJob
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def eventually(holds: Callable[[], bool], *, within_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.fixture
@@ -54,17 +45,17 @@ def sent() -> int:
 def test_a_wake_up_is_answered(running, says, conversation):
     kept = says("Hello")
     wakeups.notify(kept.conversation_id, session_id=kept.session_id, due_at=kept.due_at)
-    assert eventually(lambda: sent() == 1)
+    assert becomes_true(lambda: sent() == 1)
 
 
 def test_what_no_wake_up_reached_is_found_by_the_sweep(running, says, conversation):
     says("Hello")
-    assert eventually(lambda: sent() == 1)
+    assert becomes_true(lambda: sent() == 1)
 
 
 def test_a_message_of_staff_leaves_at_once(running, conversation):
     send_text(conversation=conversation, text="This is Bia.")
-    assert eventually(lambda: sent() == 1)
+    assert becomes_true(lambda: sent() == 1)
 
 
 def test_a_turn_waits_until_it_is_due(running, says, conversation, profile):
@@ -72,7 +63,7 @@ def test_a_turn_waits_until_it_is_due(running, says, conversation, profile):
     profile.save()
     kept = says("Hello")
     wakeups.notify(kept.conversation_id, session_id=kept.session_id, due_at=kept.due_at)
-    assert eventually(lambda: sent() == 1)
+    assert becomes_true(lambda: sent() == 1)
     assert Turn.objects.get().started_at >= kept.due_at
 
 
@@ -117,7 +108,7 @@ def test_an_engine_stalls_when_its_sends_do_not_end(session, conversation, setti
                 )
                 message = send_text(conversation=talk, text="Hello")
                 one.notify(talk.pk, message.session_id, None)
-            assert eventually(lambda: one.load().stalled_s > 0.1)
+            assert becomes_true(lambda: one.load().stalled_s > 0.1)
             assert one.load().waiting == 0  # turns
     finally:
         one.stop(timeout_s=10)  # the bridge has gone: what hung ends
@@ -130,7 +121,7 @@ def test_two_engines_on_one_database_answer_each_burst_once(sales, says, convers
         one.start()
     for number in range(10):
         says(f"message {number}", chat=f"55119888877{number:02}@s.whatsapp.net")
-    assert eventually(lambda: sent() == 10)
+    assert becomes_true(lambda: sent() == 10)
     for one in engines:
         one.stop(timeout_s=2)
     assert Turn.objects.count() == 10

@@ -1,7 +1,6 @@
 """The worker pool: each conversation once at a time, and no session starves the others."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID, uuid4
@@ -9,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from agent.worker_pool import WorkerPool
+from tests.support.background import becomes_true
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GROUP = uuid4()
@@ -37,15 +37,6 @@ class Jobs:
         with self._lock:
             self.running[group] -= 1
             self.done.append((key, group))
-
-
-def eventually(holds, *, within_s: float = 10.0) -> bool:
-    give_up_at = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_a_pool_runs_a_conversation_once_at_a_time_and_again_if_it_was_submitted_meanwhile():
@@ -118,11 +109,11 @@ def test_a_session_whose_jobs_hang_leaves_room_for_two_others(pool_of, threads):
     pool = pool_of(jobs, threads=threads)
     for _ in range(150):
         pool.submit(uuid4(), HUNG)
-    assert eventually(lambda: jobs.running[HUNG] == threads - threads // 4)
+    assert becomes_true(lambda: jobs.running[HUNG] == threads - threads // 4)
     for group in (OTHER, THIRD):
         for _ in range(20):
             pool.submit(uuid4(), group)
-    assert eventually(lambda: len(jobs.done) == 40)
+    assert becomes_true(lambda: len(jobs.done) == 40)
     assert jobs.running[HUNG] == threads - threads // 4
 
 
@@ -132,10 +123,10 @@ def test_a_second_session_whose_jobs_hang_leaves_room_for_a_third(pool_of):
     for group in (HUNG, OTHER):
         for _ in range(150):
             pool.submit(uuid4(), group)
-    assert eventually(lambda: jobs.running[HUNG] == 24 and jobs.running[OTHER] == 6)
+    assert becomes_true(lambda: jobs.running[HUNG] == 24 and jobs.running[OTHER] == 6)
     for _ in range(20):
         pool.submit(uuid4(), THIRD)
-    assert eventually(lambda: len(jobs.done) == 20)
+    assert becomes_true(lambda: len(jobs.done) == 20)
 
 
 def test_what_hung_goes_on_once_it_no_longer_hangs(pool_of):
@@ -144,9 +135,9 @@ def test_what_hung_goes_on_once_it_no_longer_hangs(pool_of):
     keys = {uuid4() for _ in range(50)}
     for key in keys:
         pool.submit(key, HUNG)
-    assert eventually(lambda: jobs.running[HUNG] == 3)
+    assert becomes_true(lambda: jobs.running[HUNG] == 3)
     jobs.go_on.set()
-    assert eventually(lambda: {key for key, _ in jobs.done} == keys)
+    assert becomes_true(lambda: {key for key, _ in jobs.done} == keys)
 
 
 def test_a_single_conversation_does_not_wait_for_ten_thousand_of_another_session(pool_of):
@@ -158,7 +149,7 @@ def test_a_single_conversation_does_not_wait_for_ten_thousand_of_another_session
     single = uuid4()
     pool.submit(single, OTHER)
     jobs.go_on.set()
-    assert eventually(lambda: (single, OTHER) in jobs.done)
+    assert becomes_true(lambda: (single, OTHER) in jobs.done)
     assert jobs.done.index((single, OTHER)) <= 3
 
 
@@ -168,4 +159,4 @@ def test_a_pool_with_one_thread_runs_everything_one_after_another(pool_of):
     keys = [uuid4() for _ in range(20)]
     for key in keys:
         pool.submit(key, GROUP)
-    assert eventually(lambda: [key for key, _ in jobs.done] == keys)
+    assert becomes_true(lambda: [key for key, _ in jobs.done] == keys)

@@ -1,4 +1,4 @@
-"""Run a function concurrently on its own database connection, to test concurrent transactions."""
+"""Run a function concurrently on its own database connection, and wait for what other threads and processes do."""
 
 import threading
 import time
@@ -11,6 +11,16 @@ COUNT_WAITING = """
 SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
  WHERE NOT granted AND datname = current_database()
 """
+
+
+def becomes_true(condition: Callable[[], object], *, timeout_s: float = 20.0) -> bool:
+    """Wait until the condition holds; return False if it does not within the time. Use it with `assert`."""
+    give_up_at = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 class BackgroundCall(threading.Thread):

@@ -1,6 +1,5 @@
 """The whole path of a message: real processes, real HTTP on both sides, a real database."""
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ import httpx
 import pytest
 
 from tests.support.application import SECRETS, Application
+from tests.support.background import becomes_true
 from tests.support.fake_openai import FakeOpenAI, own_words
 from tests.support.fake_zapw import FakeZapw
 
@@ -97,12 +97,3 @@ def messages(application: Application, phone: str) -> list[tuple[Any, ...]]:
         " WHERE conversation.address LIKE %s ORDER BY messaging_message.created_at, messaging_message.id",
         f"{phone}@%",
     )
-
-
-def becomes_true(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> bool:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.02)
-    return True

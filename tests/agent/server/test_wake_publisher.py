@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from agent.server import wake_publisher
 from agent.server.wake_publisher import WakePublisher
+from tests.support.background import becomes_true
 
 SESSION = uuid4()
 
@@ -52,18 +53,11 @@ def publisher(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[WakeP
     publisher.stop()
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
-
-
 def test_a_wake_up_without_a_time_sends_and_one_with_a_time_takes_a_turn(broker, publisher):
     first, second = uuid4(), uuid4()
     publisher.send(first, SESSION)
     publisher.send(second, SESSION, timezone.now())
-    wait_until(lambda: len(broker.published) == 2)
+    assert becomes_true(lambda: len(broker.published) == 2)
     assert set(broker.published) == {("deliver", first), ("take_turn", second)}
 
 
@@ -72,7 +66,7 @@ def test_a_wake_up_is_published_when_it_is_due_and_not_before(broker, publisher)
     due_at = timezone.now() + timedelta(seconds=0.4)
     publisher.send(conversation, SESSION, due_at)
     publisher.send(uuid4(), SESSION)
-    wait_until(lambda: ("take_turn", conversation) in broker.published)
+    assert becomes_true(lambda: ("take_turn", conversation) in broker.published)
     assert timezone.now() >= due_at
     assert broker.published[0][0] == "deliver"
 
@@ -83,14 +77,14 @@ def test_of_a_burst_only_the_latest_time_is_published(broker, publisher):
         publisher.send(conversation, SESSION, timezone.now() + timedelta(seconds=delay_s))
     last = uuid4()
     publisher.send(last, SESSION, timezone.now() + timedelta(seconds=0.6))
-    wait_until(lambda: ("take_turn", last) in broker.published)
+    assert becomes_true(lambda: ("take_turn", last) in broker.published)
     assert broker.published == [("take_turn", conversation), ("take_turn", last)]
 
 
 def test_sending_does_not_wait_for_a_broker_that_hangs(broker, publisher):
     broker.may_return.clear()
     publisher.send(uuid4(), SESSION)
-    wait_until(lambda: broker.calls == 1)
+    assert becomes_true(lambda: broker.calls == 1)
     started = time.monotonic()
     for _ in range(1000):
         publisher.send(uuid4(), SESSION)
@@ -101,7 +95,7 @@ def test_sending_does_not_wait_for_a_broker_that_hangs(broker, publisher):
 def test_after_a_failure_nothing_is_published_for_a_while_and_then_a_sweep_comes_first(broker, publisher):
     broker.error = ConnectionError("refused")
     publisher.send(uuid4(), SESSION)
-    wait_until(lambda: broker.calls == 1)
+    assert becomes_true(lambda: broker.calls == 1)
     publisher.send(uuid4(), SESSION)
     time.sleep(0.05)
     assert broker.calls == 1  # the breaker is open
@@ -109,10 +103,10 @@ def test_after_a_failure_nothing_is_published_for_a_while_and_then_a_sweep_comes
     time.sleep(0.3)
     conversation = uuid4()
     publisher.send(conversation, SESSION)
-    wait_until(lambda: len(broker.published) == 2)
+    assert becomes_true(lambda: len(broker.published) == 2)
     assert broker.published == [("sweep", None), ("deliver", conversation)]
     publisher.send(conversation, SESSION)
-    wait_until(lambda: len(broker.published) == 3)
+    assert becomes_true(lambda: len(broker.published) == 3)
     assert broker.published[2] == ("deliver", conversation)  # and once only
 
 
@@ -122,14 +116,14 @@ def test_what_is_too_much_for_its_memory_is_left_to_the_sweep(broker, publisher,
     conversations = [uuid4() for _ in range(3)]
     for conversation in conversations:
         publisher.send(conversation, SESSION, later)
-    wait_until(lambda: len(broker.published) == 2)
+    assert becomes_true(lambda: len(broker.published) == 2)
     time.sleep(0.1)
     assert {conversation for _, conversation in broker.published} == set(conversations[:2])
 
 
 def test_a_stopped_publisher_ends_its_thread(broker, publisher):
     publisher.send(uuid4(), SESSION)
-    wait_until(lambda: len(broker.published) == 1)
+    assert becomes_true(lambda: len(broker.published) == 1)
     thread = next(each for each in threading.enumerate() if each.name == "wake_publisher")
     publisher.stop()
     thread.join(20)

@@ -9,19 +9,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.application import Application
+from tests.support.background import becomes_true
 from tests.support.browser import StaffBrowser
 from tests.support.fake_openai import FakeOpenAI
 
 People = Callable[..., StaffBrowser]
-
-
-def becomes_true(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> bool:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def write(page: Page, text: str) -> None:

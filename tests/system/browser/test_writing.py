@@ -1,7 +1,6 @@
 """Writing and finding in a real browser: drafts, files, quotes, saved replies, search, and the keyboard alone."""
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.application import Application
+from tests.support.background import becomes_true
 from tests.support.browser import PHONE, StaffBrowser
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
@@ -30,15 +30,6 @@ ANSWER_ONCE = """status => {
         return new Response("<h1>Not from the application</h1>", { status });
     };
 }"""
-
-
-def becomes_true(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> bool:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_a_draft_survives_a_reload_a_click_and_another_conversation(

@@ -4,8 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.application import ROOT, SECRETS, Application
+from tests.support.background import becomes_true
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_receiver import Answer, Receiver
 from tests.support.fake_zapw import FakeZapw
@@ -52,16 +52,9 @@ def message(
             model.say(ANSWERED)
             assert zapw.emit_message(ASKED, phone=PHONE, message_id="3EB0AAAA") == [200]
             zapw.wait_for_sent(1)
-            wait_until(lambda: application.rows("SELECT 1 FROM messaging_message WHERE status = 'sent'"))
+            assert becomes_true(lambda: application.rows("SELECT 1 FROM messaging_message WHERE status = 'sent'"))
             (row,) = application.rows("SELECT id, turn_id FROM messaging_message WHERE direction = 'inbound'")
         yield str(row[0]), str(row[1])
-
-
-def wait_until(is_so: Callable[[], object], *, timeout_s: float = 20.0) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
 
 
 def spans(receiver: Receiver) -> dict[str, dict[str, Any]]:
@@ -86,7 +79,7 @@ def spans(receiver: Receiver) -> dict[str, dict[str, Any]]:
 
 
 def test_a_message_is_one_trace_from_the_webhook_to_the_send(message: tuple[str, str], receiver: Receiver) -> None:
-    wait_until(lambda: {"receive", "turn", "model", "send"} <= set(spans(receiver)))
+    assert becomes_true(lambda: {"receive", "turn", "model", "send"} <= set(spans(receiver)))
     found = spans(receiver)
     inbound, turn = message
     assert {span["trace"] for span in found.values()} == {inbound.replace("-", "")}
@@ -159,7 +152,7 @@ def test_an_error_report_has_the_code_and_ids_and_nothing_that_people_wrote(tmp_
             "SENTRY_DSN": dsn,
         } | SECRETS
         subprocess.run([sys.executable, "-c", FAILING], cwd=ROOT, env=environment, capture_output=True, check=True)
-        wait_until(lambda: len(reports(sentry)) >= 3)
+        assert becomes_true(lambda: len(reports(sentry)) >= 3)
         sent = reports(sentry)
     first = sent[0]
     (error,) = first["exception"]["values"]
