@@ -8,8 +8,10 @@ than POOL_SIZE. Closing a connection, as Django does at the end of each request,
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg2
@@ -21,6 +23,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from whatsapp_agent.postgres import embedded
 
 CONNECTION_TIMEOUT_S = 30
+MAX_IDLE_S = 30.0  # an idle connection is a process of the server with some 5 MB
 
 
 class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # the driver has no types
@@ -30,6 +33,7 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # the d
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
         self.slots: list[threading.Semaphore] = []
+        self.idle_since = 0.0
 
 
 # Of the connections, the most that threads of the background have at once. Hundreds of them may be awake, and would
@@ -45,9 +49,13 @@ def mark_background_thread() -> None:
 
 
 class Pool:
-    """At most `size` connections at once; the most recently used is lent first, so that few stay warm."""
+    """At most `size` connections at once; the most recently used is lent first, so that few stay warm.
 
-    def __init__(self, size: int) -> None:
+    One that nobody has wanted for `max_idle_s` is closed when another is given back.
+    """
+
+    def __init__(self, size: int, *, max_idle_s: float = MAX_IDLE_S) -> None:
+        self._max_idle_s = max_idle_s
         self._free_slots = threading.BoundedSemaphore(size)
         self._free_in_background = threading.BoundedSemaphore(max(round(size * BACKGROUND_SHARE), 1))
         self._idle: deque[Any] = deque()
@@ -93,11 +101,19 @@ class Pool:
         slots = lent.slots  # read now: once it is idle, another thread may write its own there
         try:
             if not lent.closed and lent.info.transaction_status == TRANSACTION_STATUS_IDLE:
+                self._close_unused()
+                lent.idle_since = time.monotonic()
                 self._idle.append(lent)
             else:
                 lent.close()
         finally:
             _free(slots)
+
+    def _close_unused(self) -> None:
+        """Close the connection that has been idle for longest, if it was for long enough."""
+        with suppress(IndexError):  # another thread takes the last one meanwhile
+            if self._idle[0].idle_since <= time.monotonic() - self._max_idle_s:
+                self._idle.popleft().close()
 
     def abandon(self, lent: Any) -> None:
         """For a connection whose thread ended with it. Takes no lock: it is called from the garbage collector."""

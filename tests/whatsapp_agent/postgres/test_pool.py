@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from tests.support.background import becomes_true
 from whatsapp_agent import postgres
 from whatsapp_agent.postgres import base
 
@@ -16,10 +17,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def pool(monkeypatch) -> Iterator[base.Pool]:
+def max_idle_s() -> float:
+    return base.MAX_IDLE_S
+
+
+@pytest.fixture
+def pool(monkeypatch, max_idle_s) -> Iterator[base.Pool]:
     """A pool of two connections, used by every thread of this test."""
     connection.close()
-    pool = base.Pool(2)
+    pool = base.Pool(2, max_idle_s=max_idle_s)
     monkeypatch.setitem(base.pools, ("default", str(connection.settings_dict["NAME"])), pool)
     yield pool
     connection.close()
@@ -60,6 +66,38 @@ def test_a_connection_in_a_transaction_is_not_released(pool):
         mine = backend()
         postgres.release()
         assert backend() == mine
+
+
+def use_two_at_once() -> list[int]:
+    """Take two connections, then give them back; return their backends."""
+    both_taken = threading.Barrier(2, timeout=30)
+
+    def use() -> int:
+        try:
+            return backend()
+        finally:
+            both_taken.wait()
+            connection.close()
+
+    in_other_thread: list[int] = []
+    thread = threading.Thread(target=lambda: in_other_thread.append(use()))
+    thread.start()
+    mine = use()
+    thread.join()
+    return [mine, *in_other_thread]
+
+
+def still_open(backends: list[int]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [backends])
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize(("max_idle_s", "expected"), [(0.0, 1), (3600.0, 2)])
+@pytest.mark.usefixtures("pool")
+def test_a_connection_that_was_idle_for_too_long_is_closed(expected):
+    backends = use_two_at_once()
+    assert becomes_true(lambda: still_open(backends) == expected)
 
 
 def test_many_threads_that_release_share_few_connections(pool):
