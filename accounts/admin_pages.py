@@ -1,15 +1,22 @@
-"""Base classes of the admin pages: access, read-only pages, and change lists that stay fast."""
+"""Base classes of the admin pages: access, read-only pages, stale forms, and change lists that stay fast."""
 
+import json
 from typing import Any, cast
 
-from django.core.exceptions import FieldDoesNotExist
+from django import forms
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.paginator import Paginator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.choices import flatten_choices
 from django.utils.functional import cached_property
+from django.utils.text import Truncator, get_text_list
+from django.utils.translation import gettext as _
 
 from accounts.models import Role, User
+from whatsapp_agent.api.etags import digest_of
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.text.single_line import single_line_error
 from whatsapp_agent.text.stored import translate_stored
@@ -119,6 +126,126 @@ class RefusalAdmin:
         return type(form)(form.__name__, (RefusedForm, form), {"refusal": refusal}) if refusal else form
 
 
+MAX_SHOWN_LENGTH = 300  # of a value that somebody else has saved meanwhile
+
+
+class StaleForm:
+    """A model form that is refused once if somebody has changed meanwhile what it shows.
+
+    Its page carries a digest of each value that it was opened with. What the person at this form has not touched shows
+    the new value then; what they typed stays, beside what it would replace, and is saved when they save again.
+    """
+
+    @property
+    def seen(self: Any) -> str:
+        """Return the digests of what is stored, by field, for the page to send back."""
+        return json.dumps({name: digest_of(value) for name, value in self._stored_values().items()})
+
+    def clean(self: Any) -> Any:
+        cleaned = super().clean()  # type: ignore[misc]
+        seen = self._digests_seen()
+        if not seen or not self.instance.pk:
+            return cleaned
+        changed = []
+        for name, stored in self._stored_values().items():
+            field = self.fields[name]
+            if name in self.errors or seen.get(name, digest_of(stored)) == digest_of(stored):
+                continue
+            typed = _as_text(field, cleaned.get(name))
+            if typed == stored:
+                continue
+            changed.append(str(self[name].label))
+            if seen[name] == digest_of(typed):
+                self._show(name)
+            elif isinstance(field.widget, forms.PasswordInput):
+                self.add_error(name, _("Somebody else has changed this meanwhile."))
+            else:
+                now = Truncator(_as_shown(field, stored)).chars(MAX_SHOWN_LENGTH)
+                self.add_error(
+                    name, _("Somebody else has changed this meanwhile to: %(value)s") % {"value": now or "-"}
+                )
+        if changed:
+            self.add_error(
+                None,
+                _(
+                    "Nothing was saved: somebody else has changed this meanwhile (%(fields)s). What you typed is still "
+                    "here. Compare, and save again to replace what they saved."
+                )
+                % {"fields": get_text_list(changed, _("and"))},
+            )
+        return cleaned
+
+    def _digests_seen(self: Any) -> dict[str, str]:
+        try:
+            seen = json.loads(self.data.get("seen", ""))
+        except ValueError:
+            return {}
+        return seen if isinstance(seen, dict) else {}
+
+    def _stored_values(self: Any) -> dict[str, str]:
+        return {
+            name: _as_text(field, self.get_initial_for_field(field, name))
+            for name, field in self.fields.items()
+            if not field.disabled and not isinstance(field, forms.FileField)
+        }
+
+    def _show(self: Any, name: str) -> None:
+        """Show the stored value of a field instead of what was sent."""
+        field, key = self.fields[name], self.add_prefix(name)
+        if isinstance(field.widget, forms.MultiWidget):
+            return
+        self.data = self.data.copy()
+        self.data.pop(key, None)
+        value = field.prepare_value(self.get_initial_for_field(field, name))
+        if isinstance(value, list | tuple):
+            self.data.setlist(key, [str(each) for each in value])
+        elif value not in {None, False}:
+            self.data[key] = "on" if value is True else str(value)
+
+
+def _as_text(field: forms.Field, value: Any) -> str:
+    """Return a field's value as text that is the same for what is stored and for what a browser sends of it."""
+    value = field.prepare_value(value)
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple | set | QuerySet):
+        return ", ".join(sorted(_as_text(field, each) for each in value))
+    return str(getattr(value, "pk", value)).replace("\r\n", "\n").strip()
+
+
+def _as_shown(field: forms.Field, stored: str) -> str:
+    """Return what people know a stored value as: the labels of choices."""
+    choices: Any = flatten_choices(getattr(field, "choices", ()))
+    labels = {str(value): str(label) for value, label in choices}
+    return ", ".join(labels.get(value, value) for value in stored.split(", ")) if labels else stored
+
+
+class StaleFormAdmin:
+    """Says that a row was changed since its page was opened, instead of overwriting it."""
+
+    change_form_before_template = "accounts/seen.html"
+
+    def get_form(self, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(*args, **kwargs)  # type: ignore[misc]
+        return type(form)(form.__name__, (StaleForm, form), {})
+
+    def changeform_view(self: Any, request: Any, object_id: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Lock the row before it is compared with what the form was opened with: of two at once, the second waits."""
+        if request.method != "POST" or object_id is None:
+            return super().changeform_view(request, object_id, *args, **kwargs)  # type: ignore[misc]
+        with transaction.atomic():
+            self.lock(object_id)
+            return super().changeform_view(request, object_id, *args, **kwargs)  # type: ignore[misc]
+
+    def lock(self: Any, object_id: str) -> None:
+        """Lock the row that is about to be changed. Pages whose service locks something else first, lock that first."""
+        try:
+            pk = self.model._meta.pk.to_python(unquote(object_id))
+        except (ValidationError, ValueError):
+            return  # there is no such row, which the page says
+        self.model._base_manager.select_for_update(no_key=True).filter(pk=pk).first()
+
+
 class SingleLineForm:
     """A model form that takes a text of one line as the API does. What is not changed is not checked."""
 
@@ -140,7 +267,7 @@ def _model_field(model: type[models.Model], name: str) -> Any:
         return None
 
 
-class SingleLineAdmin(RefusalAdmin):
+class SingleLineAdmin(RefusalAdmin, StaleFormAdmin):
     """Checks texts of one line by the rule of the API. Every admin page with fields to write has it."""
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:

@@ -32,6 +32,7 @@ FAILURES = {
     "406": "Only JSON is available.",
     "409": "Not possible in the current state, or the bridge of this session cannot do it (`not_supported`).",
     "410": "Events after this cursor have been deleted: start again without a cursor.",
+    "412": "Somebody else has changed it since the answer whose `ETag` is in `If-Match` (`changed_meanwhile`).",
     "413": "The body is too large.",
     "414": "The request line is longer than 8190 bytes.",
     "415": "The body is not JSON (or a form, for a file), or the type of the file is not supported.",
@@ -287,6 +288,9 @@ class Schema(AutoSchema):
             codes.append("404")
         if self.path == f"{PREFIX}events/":
             codes.append("410")
+        handler = getattr(self.view, getattr(self.view, "action", None) or self.method.lower())
+        if hasattr(handler, "takes_if_match"):
+            codes.append("412")
         if self.path.startswith((f"{PREFIX}sessions/", f"{PREFIX}bridges/")):
             codes += ["409", "502"]
         if self.path.startswith(f"{PREFIX}commands/") and self.method == "POST":

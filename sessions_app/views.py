@@ -32,6 +32,7 @@ from sessions_app.serializers import (
     SessionCreateSerializer,
     SessionSerializer,
 )
+from whatsapp_agent.api.etags import EditableMixin, if_match
 from whatsapp_agent.api.fields import refuse_fields, valid
 from whatsapp_agent.api.filters import StrictFilters
 from whatsapp_agent.errors import Conflict
@@ -50,9 +51,10 @@ class PNGRenderer(BaseRenderer):
     partial_update=extend_schema(description="Change the session's profile, owner, time zone or access policy."),
 )
 class SessionViewSet(
-    mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
+    EditableMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
 ):
     http_method_names = ["get", "head", "post", "patch", "delete"]
+    partial_update = if_match(mixins.UpdateModelMixin.partial_update)
     serializer_class = SessionSerializer
     filterset_class = SessionFilters
 
@@ -136,8 +138,11 @@ class SessionViewSet(
         description="Change a bridge. `default` and `simulator` are set by the environment at each start."
     ),
 )
-class BridgeViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet):
+class BridgeViewSet(
+    EditableMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
+):
     http_method_names = ["get", "head", "post", "patch", "delete"]
+    partial_update = if_match(mixins.UpdateModelMixin.partial_update)
     serializer_class = BridgeSerializer
     queryset = Bridge.objects.all()
     lookup_field = "slug"
@@ -154,6 +159,7 @@ class BridgeViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Upd
         serializer.instance = bridges.change_bridge(self.get_object(), **serializer.validated_data)
 
     @extend_schema(responses={204: None})
+    @if_match
     def destroy(self, request: Request, slug: str) -> Response:  # noqa: ARG002
         """Delete a bridge that has no sessions."""
         bridges.delete_bridge(self.get_object())
@@ -177,15 +183,19 @@ class BridgeViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Upd
     ),
 )
 class AgentProfileViewSet(
-    mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
+    EditableMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.UpdateModelMixin, viewsets.GenericViewSet
 ):
     http_method_names = ["get", "head", "post", "patch", "delete"]
+    partial_update = if_match(mixins.UpdateModelMixin.partial_update)
     serializer_class = AgentProfileSerializer
     filterset_class = AgentProfileFilters
     newest_by: tuple[str, ...] = ("id",)
 
     def get_queryset(self) -> QuerySet[AgentProfile]:
         return AgentProfile.objects.visible_to(self.request.user)
+
+    def lock_first(self) -> None:
+        profiles.lock_profiles()
 
     @extend_schema(responses={201: AgentProfileSerializer})
     @idempotent
@@ -200,6 +210,7 @@ class AgentProfileViewSet(
         )
 
     @extend_schema(responses={204: None})
+    @if_match
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Delete a profile that no session uses. Its turns keep the version number they were answered with."""
         profiles.delete_profile(self.get_object())
@@ -232,6 +243,7 @@ class AgentProfileViewSet(
 
     @extend_schema(request=DraftSerializer(partial=True), responses=DraftSerializer)
     @draft.mapping.patch
+    @if_match(read="draft")
     def change_draft(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Change the draft. Nobody is answered by it until it is published."""
         profile = self.get_object()
@@ -243,6 +255,7 @@ class AgentProfileViewSet(
 
     @extend_schema(responses={204: None})
     @draft.mapping.delete
+    @if_match(read="draft")
     def discard_draft(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Discard the draft."""
         drafts.discard_draft(profile=self.get_object(), by=user_of(request))

@@ -133,7 +133,12 @@ def refused_for_a_reason(ctx: Any, response: Any, case: Any) -> None:
 
 @schemathesis.hook
 def map_headers(ctx: Any, headers: Any) -> Any:
-    """Each request has a key of its own: what a repeated one made, as its answer says, may be deleted again."""
+    """Each request has a key of its own: what a repeated one made, as its answer says, may be deleted again.
+
+    No guess is the ETag of what is stored: each change would be refused.
+    """
+    if headers and "If-Match" in headers:
+        headers["If-Match"] = "*"
     key = (headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and re.fullmatch("[!-~]([ -~]{0,240}[!-~])?", key):
         headers["Idempotency-Key"] = f"{key[0]}{next(_numbers)}{key[1:]}"

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, staff_user
+from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, StaleFormAdmin, staff_user
 from messaging.admin.shared import ContactMatchAdmin, link_to
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.proposals import accept_merge, refuse_merge
@@ -51,7 +51,9 @@ class FactInline(ReadOnlyAdmin, TabularInline):
 
 
 @admin.register(Contact)
-class ContactAdmin(PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+class ContactAdmin(
+    StaleFormAdmin, PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin
+):
     list_display = ["__str__", "phone", "session", "is_group", "is_blocked", "is_allowed", "created_at"]
     list_select_related = ["session"]
     list_filter = [("session", VisibleSessionsFilter), "is_group", "is_blocked", "is_allowed"]

@@ -15,6 +15,7 @@ from messaging.knowledge import entries
 from messaging.models import Knowledge
 from sessions_app.admin import VisibleProfilesFilter
 from sessions_app.models import AgentProfile
+from sessions_app.profiles import lock_profiles
 from whatsapp_agent.errors import AppError
 
 
@@ -64,6 +65,10 @@ class KnowledgeAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAdmin
     list_filter = [("agent_profile", VisibleProfilesFilter), "kind", "is_enabled"]
     search_fields = ["title", "text"]
     ordering = ["-updated_at"]
+
+    def lock(self, object_id: str) -> None:
+        lock_profiles()
+        super().lock(object_id)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Knowledge]:
         return super().get_queryset(request).visible_to(request.user)

@@ -21,6 +21,7 @@ from messaging.filters import ContactFilters, ContactMergeFilters
 from messaging.models import Contact, ContactMerge
 from messaging.people.views import PersonActions
 from messaging.serializers import ContactSerializer
+from whatsapp_agent.api.etags import EditableMixin, if_match
 from whatsapp_agent.api.fields import refuse_fields, valid
 from whatsapp_agent.api.lists import FastListMixin, read_rows
 from whatsapp_agent.errors import NotFound
@@ -35,10 +36,11 @@ def _shown(merge_id: UUID) -> Response:
     retrieve=extend_schema(description="One contact or group, with every id it was seen under."),
     partial_update=extend_schema(description="Rename, block or allow a contact."),
 )
-class ContactViewSet(PersonActions, RetrieveModelMixin, UpdateModelMixin, FastListMixin, GenericViewSet):
+class ContactViewSet(EditableMixin, PersonActions, RetrieveModelMixin, UpdateModelMixin, FastListMixin, GenericViewSet):
     http_method_names = ["get", "head", "patch", "post"]
     serializer_class = ContactSerializer
     filterset_class = ContactFilters
+    partial_update = if_match(UpdateModelMixin.partial_update)
 
     def get_queryset(self) -> QuerySet[Contact]:
         contacts = Contact.objects.visible_to(self.request.user)

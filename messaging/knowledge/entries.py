@@ -18,7 +18,7 @@ from messaging.models import Knowledge, KnowledgePart
 from messaging.search.words import forms_of, split_words
 from sessions_app.models import AgentProfile
 from sessions_app.profiles import lock_profiles
-from whatsapp_agent.errors import Conflict, InvalidInput
+from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.single_line import single_line_error
 from whatsapp_agent.text.split import split_text
@@ -59,8 +59,12 @@ def create_knowledge(
 
 @transaction.atomic
 def change_knowledge(knowledge: Knowledge, *, by: User | None = None, **changes: Any) -> Knowledge:
-    """Change title, text, kind or whether it is enabled. Raises as `create_knowledge`."""
+    """Change title, text, kind or whether it is enabled; the rest stays as it is stored.
+
+    Raises as `create_knowledge`, and NotFound.
+    """
     lock_profiles()
+    knowledge = _stored(knowledge)  # somebody else may have changed the rest since it was read
     if "title" in changes:
         knowledge.title = _valid_title(changes["title"])
     if "text" in changes:
@@ -100,6 +104,13 @@ def read_document(content: IO[bytes], *, name: str, size_bytes: int) -> str:
 def title_of_file(name: str) -> str:
     """Return a title for a file that has none."""
     return " ".join(storable(PurePosixPath(name.replace("\\", "/")).name).split())[:MAX_TITLE_LENGTH] or "Document"
+
+
+def _stored(knowledge: Knowledge) -> Knowledge:
+    try:
+        return Knowledge.objects.get(pk=knowledge.pk)
+    except Knowledge.DoesNotExist as exc:
+        raise NotFound(_("Somebody else has deleted this meanwhile.")) from exc
 
 
 def _valid_title(title: str) -> str:

@@ -18,6 +18,8 @@ from messaging.knowledge import entries
 from messaging.knowledge.search import MAX_RESULTS, search_knowledge
 from messaging.models import Knowledge
 from sessions_app.models import AgentProfile
+from sessions_app.profiles import lock_profiles
+from whatsapp_agent.api.etags import EditableMixin, if_match
 from whatsapp_agent.api.fields import StrictSerializer, valid
 from whatsapp_agent.errors import InvalidInput, NotFound
 
@@ -60,7 +62,7 @@ class KnowledgeQuery(StrictSerializer):
     list=extend_schema(description="List the knowledge of the profiles whose sessions you may see."),
     retrieve=extend_schema(description="Return one entry with its text."),
 )
-class KnowledgeViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class KnowledgeViewSet(EditableMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet):
     http_method_names = ["get", "head", "post", "patch", "delete"]
     serializer_class = KnowledgeSerializer
     filterset_class: Any = KnowledgeFilters
@@ -68,6 +70,9 @@ class KnowledgeViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
 
     def get_queryset(self) -> QuerySet[Knowledge]:
         return Knowledge.objects.visible_to(self.request.user)
+
+    def lock_first(self) -> None:
+        lock_profiles()
 
     @extend_schema(responses={201: KnowledgeSerializer})
     @idempotent
@@ -81,6 +86,7 @@ class KnowledgeViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(self.get_serializer(knowledge).data, status=201)
 
     @extend_schema(request=KnowledgeChangeSerializer(partial=True), responses=KnowledgeSerializer)
+    @if_match
     def partial_update(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Change an entry, or disable it."""
         knowledge = self.get_object()
@@ -88,6 +94,7 @@ class KnowledgeViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(self.get_serializer(entries.change_knowledge(knowledge, by=user_of(request), **changes)).data)
 
     @extend_schema(responses={204: None})
+    @if_match
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Delete an entry."""
         entries.delete_knowledge(self.get_object())

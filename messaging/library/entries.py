@@ -60,8 +60,16 @@ def add_file(
     return row
 
 
+@transaction.atomic
 def change_file(row: LibraryFile, *, by: User | None = None, **changes: str) -> LibraryFile:
-    """Change name or description. Raises InvalidInput, and Conflict for a name that is taken."""
+    """Change name or description; the rest stays as it is stored.
+
+    Raises InvalidInput, and Conflict for a name that is taken.
+    """
+    stored = LibraryFile.objects.select_for_update().filter(pk=row.pk).first()
+    if stored is None:
+        raise NotFound(_("Somebody else has deleted this meanwhile."))
+    row = stored
     if "name" in changes:
         row.name = _valid_name(changes["name"])
     if "description" in changes:

@@ -17,6 +17,7 @@ from messaging.library import entries
 from messaging.media.files import take
 from messaging.models import LibraryFile
 from sessions_app.models import AgentProfile
+from whatsapp_agent.api.etags import EditableMixin, if_match
 from whatsapp_agent.api.fields import SingleLineField, StrictSerializer, valid
 from whatsapp_agent.api.json import BoundedJSONParser, BoundedMultiPartParser
 from whatsapp_agent.errors import InvalidInput
@@ -62,11 +63,12 @@ class LibraryUploadSerializer(LibraryFileChangeSerializer):
     list=extend_schema(description="List the files of the profiles whose sessions you may see."),
     retrieve=extend_schema(description="Return one file: its name, type and size."),
 )
-class LibraryFileViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class LibraryFileViewSet(EditableMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet):
     http_method_names = ["get", "head", "post", "patch", "delete"]
     parser_classes = [BoundedJSONParser, BoundedMultiPartParser]
     serializer_class = LibraryFileSerializer
     filterset_class: Any = LibraryFilters
+    editable_fields = ("name", "description")
     newest_by = ("id",)
 
     def get_queryset(self) -> QuerySet[LibraryFile]:
@@ -91,6 +93,7 @@ class LibraryFileViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(self.get_serializer(row).data, status=201)
 
     @extend_schema(request=LibraryFileChangeSerializer(partial=True), responses=LibraryFileSerializer)
+    @if_match
     def partial_update(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Change the name or the description."""
         row = self.get_object()
@@ -98,6 +101,7 @@ class LibraryFileViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(self.get_serializer(entries.change_file(row, by=user_of(request), **changes)).data)
 
     @extend_schema(responses={204: None})
+    @if_match
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Delete a file: the agent sends it no more."""
         entries.delete_file(self.get_object())

@@ -54,13 +54,17 @@ def create_reply(*, by: User, session: WhatsAppSession | None, shortcut: str, te
 
 
 def change_reply(reply: SavedReply, *, by: User, shortcut: str | None = None, text: str | None = None) -> SavedReply:
-    """Change a reply. Raises as `create_reply`."""
+    """Change a reply; what is None stays as it is stored. Raises as `create_reply`."""
     _check_access(by, [reply.session_id])
-    if shortcut is not None:
-        reply.shortcut = _valid_shortcut(shortcut)
-    if text is not None:
-        reply.text = _valid_text(text)
-    return _save(reply)
+    with transaction.atomic():
+        stored = SavedReply.objects.select_for_update().filter(pk=reply.pk).first()
+        if stored is None:
+            raise NotFound(_("Somebody else has deleted this meanwhile."))
+        if shortcut is not None:
+            stored.shortcut = _valid_shortcut(shortcut)
+        if text is not None:
+            stored.text = _valid_text(text)
+        return _save(stored)
 
 
 def delete_reply(reply: SavedReply, *, by: User) -> None:

@@ -31,6 +31,7 @@ from messaging.teamwork.serializers import (
     SuggestionQuery,
 )
 from sessions_app.models import WhatsAppSession
+from whatsapp_agent.api.etags import EditableMixin, if_match
 from whatsapp_agent.api.fields import refuse_fields, valid
 from whatsapp_agent.errors import InvalidInput, NotFound
 
@@ -155,7 +156,7 @@ class NoteDetailViewSet(GenericViewSet):
     list=extend_schema(description="List the saved replies of your sessions and those for all sessions."),
     retrieve=extend_schema(description="Return one saved reply."),
 )
-class SavedReplyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class SavedReplyViewSet(EditableMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet):
     http_method_names = ["get", "head", "post", "patch", "delete"]
     serializer_class = SavedReplySerializer
     newest_by = ("id",)
@@ -177,6 +178,7 @@ class SavedReplyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(SavedReplySerializer(reply).data, status=201)
 
     @extend_schema(request=SavedReplyChangeSerializer(partial=True), responses=SavedReplySerializer)
+    @if_match
     def partial_update(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Change the shortcut or the text."""
         reply = self.get_object()
@@ -184,6 +186,7 @@ class SavedReplyViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(self.get_serializer(saved_replies.change_reply(reply, by=user_of(request), **form)).data)
 
     @extend_schema(responses={204: None})
+    @if_match
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Delete a saved reply."""
         saved_replies.delete_reply(self.get_object(), by=user_of(request))

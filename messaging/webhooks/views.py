@@ -18,6 +18,7 @@ from messaging.events.types import EVENT_TYPE_NAMES, SUBSCRIBABLE_TYPES
 from messaging.filters import DeliveryFilters
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from messaging.webhooks import deliveries, endpoints
+from whatsapp_agent.api.etags import EditableMixin, if_match
 from whatsapp_agent.api.fields import HttpUrlField, StrictSerializer, refuse_fields, valid
 from whatsapp_agent.api.filters import StrictFilters
 
@@ -136,9 +137,10 @@ class DeliverySerializer(serializers.ModelSerializer):
     list=extend_schema(description="Your webhook endpoints, newest first; administrators see everyone's."),
     retrieve=extend_schema(description="One webhook endpoint: its URL, its event types and its health."),
 )
-class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class EndpointViewSet(EditableMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet):
     serializer_class = EndpointSerializer
     filterset_class: Any = None  # only its deliveries have filters
+    editable_fields = ("url", "types", "sessions", "description", "is_enabled")
 
     def get_queryset(self) -> QuerySet[WebhookEndpoint]:
         return WebhookEndpoint.objects.visible_to(self.request.user).prefetch_related("sessions")
@@ -159,12 +161,14 @@ class EndpointViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
         return Response(EndpointWithSecretSerializer(endpoint).data, status=201)
 
     @extend_schema(request=EndpointChangeSerializer(partial=True), responses=EndpointSerializer)
+    @if_match
     def partial_update(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Change its URL, event types, sessions or description, or enable or disable it."""
         changes = valid(EndpointChangeSerializer, request, partial=True)
         endpoints.change_endpoint(self.get_object(), by=user_of(request), **changes)
         return Response(self.get_serializer(self.get_object()).data)
 
+    @if_match
     def destroy(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Delete the endpoint and its deliveries."""
         endpoints.delete_endpoint(self.get_object())

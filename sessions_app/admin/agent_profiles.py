@@ -161,6 +161,10 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
             *super().get_urls(),
         ]
 
+    def lock(self, object_id: str) -> None:
+        profiles.lock_profiles()
+        super().lock(object_id)
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> AgentProfile | None:
         """Return the profile with the values of its draft, which are what the page edits."""
         profile: AgentProfile | None = super().get_object(request, object_id, from_field)
