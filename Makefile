@@ -33,8 +33,8 @@ check: .venv/.ready-to-test
 	@if $(REDOCLY) --version >/dev/null 2>&1; then \
 		$(REDOCLY) lint --extends=recommended --skip-rule=no-path-trailing-slash docs/openapi.yaml; \
 	else echo "WARNING: Redocly is not available (npx): its rules for docs/openapi.yaml are not checked."; fi
-	@if $(BIOME) --version >/dev/null 2>&1; then $(BIOME) ci --error-on-warnings agent/static; \
-	else echo "WARNING: Biome is not available (npx): agent/static is not linted."; fi
+	@if $(BIOME) --version >/dev/null 2>&1; then $(BIOME) ci --error-on-warnings accounts/static agent/static; \
+	else echo "WARNING: Biome is not available (npx): their scripts are not linted."; fi
 	@$(PRODUCTION) $(IN_VENV) manage.py check --deploy --fail-level WARNING
 
 docs: .venv/.ready-to-test  ## What is printed from the code: the API's schema, the table of permissions, the event types.

@@ -66,8 +66,11 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:  # noqa: ARG001
-    """Return what the menu beside the user's name has more than unfold's."""
-    return [{"title": gettext("My settings"), "link": reverse("preferences")}]
+    """Return the links of the menu beside the user's name."""
+    return [
+        {"title": gettext("My settings"), "link": reverse("preferences")},
+        {"title": gettext("Change password"), "link": reverse("admin:password_change")},
+    ]
 
 
 def time_zone_line(request: HttpRequest) -> str:  # noqa: ARG001
@@ -77,6 +80,14 @@ def time_zone_line(request: HttpRequest) -> str:  # noqa: ARG001
 
 def icon(request: HttpRequest) -> str:  # noqa: ARG001
     return static("agent/icon.svg")
+
+
+def script(request: HttpRequest) -> str:  # noqa: ARG001
+    return static("accounts/staff.js")
+
+
+def style(request: HttpRequest) -> str:  # noqa: ARG001
+    return static("accounts/staff.css")
 
 
 def _item(model: dict[str, Any], icon: str) -> dict[str, Any]:

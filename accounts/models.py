@@ -42,6 +42,14 @@ class User(AbstractUser):
         db_default="",
         choices=[("", _("The browser's")), ("en", "English"), ("pt-br", "Português (Brasil)")],
     )
+    theme = models.CharField(
+        _("appearance"),
+        max_length=5,
+        blank=True,
+        default="",
+        db_default="",
+        choices=[("", _("As the device")), ("light", _("Light")), ("dark", _("Dark"))],
+    )
     time_zone = models.CharField(_("time zone"), max_length=64, blank=True, default="", db_default="")
     alerts_waiting = models.BooleanField(_("tell me when a conversation needs a person"), default=True, db_default=True)
     alerts_assigned = models.BooleanField(

@@ -1,4 +1,4 @@
-"""What each person chooses for themselves: language, time zone and alerts."""
+"""What each person chooses for themselves: language, time zone, light or dark, and alerts."""
 
 from collections.abc import Callable
 from zoneinfo import ZoneInfo, available_timezones
@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
+from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldBooleanSwitchWidget
 
 from accounts.admin_pages import staff_user
@@ -53,13 +54,34 @@ class PreferencesForm(forms.ModelForm):
 
     class Meta:
         model = User
-        fields = ["language", "time_zone", "alerts_waiting", "alerts_assigned", "mails_digest"]
+        fields = ["language", "time_zone", "theme", "alerts_waiting", "alerts_assigned", "mails_digest"]
         widgets = {
             "language": UnfoldAdminSelectWidget,
+            "theme": UnfoldAdminSelectWidget,
             "alerts_waiting": UnfoldBooleanSwitchWidget,
             "alerts_assigned": UnfoldBooleanSwitchWidget,
             "mails_digest": UnfoldBooleanSwitchWidget,
         }
+
+
+def theme_of(request: HttpRequest) -> str | None:
+    """Return `light`, `dark` or `auto` (as the device) for who is logged in, as unfold's THEME; None for others."""
+    return getattr(request.user, "theme", "") or "auto" if request.user.is_authenticated else None
+
+
+class ThemeForm(forms.Form):
+    theme = forms.ChoiceField(choices=[(name, name) for name in ("light", "dark", "auto")])
+
+
+@require_POST
+def choose_theme(request: HttpRequest) -> HttpResponse:
+    """Save what the user chose with the switch of a page. Only staff get here."""
+    form = ThemeForm(request.POST)
+    if not form.is_valid():
+        return HttpResponse(status=400)
+    chosen = form.cleaned_data["theme"]
+    User.objects.filter(pk=staff_user(request).pk).update(theme="" if chosen == "auto" else chosen)
+    return HttpResponse(status=204)
 
 
 def preferences(request: HttpRequest) -> HttpResponse:

@@ -209,9 +209,11 @@ MIDDLEWARE = [
     "accounts.preferences.apply_preferences",
     "accounts.credentials.lockout.locked_out_page",
 ]
+_ROOT = Path(__file__).resolve().parent
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [_ROOT / "templates"],  # what stands here replaces templates of unfold
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -239,7 +241,6 @@ AUTH_PASSWORD_VALIDATORS = [
 USE_TZ = True
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("pt-br", "Português (Brasil)")]
-_ROOT = Path(__file__).resolve().parent
 LOCALE_PATHS = [_ROOT / "locale", _ROOT / "unfold_locale"]  # unfold has no Portuguese of its own
 FORMAT_MODULE_PATH = ["whatsapp_agent.formats"]
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -364,6 +365,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": "accounts.admin_menu.time_zone_line",
     "SITE_SYMBOL": "forum",
     "SITE_URL": None,
+    "THEME": "accounts.preferences.theme_of",
+    "SCRIPTS": ["accounts.admin_menu.script"],
+    "STYLES": ["accounts.admin_menu.style"],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "accounts.admin_menu.icon"}],
     "ACCOUNT": {"navigation": "accounts.admin_menu.account_links"},
     "SIDEBAR": {"navigation": "accounts.admin_menu.navigation"},

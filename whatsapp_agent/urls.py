@@ -4,8 +4,9 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+from accounts.credentials.login_state import login_state
 from accounts.openapi import SchemaView
-from accounts.preferences import preferences
+from accounts.preferences import choose_theme, preferences
 from agent.dashboard.views import dashboard
 from agent.monitoring.views import metrics
 from agent.push.views import log_out
@@ -38,6 +39,8 @@ urlpatterns = [
     path("simulator/", include("agent.simulator.urls")),
     path("admin/inbox/", include("agent.staff_inbox.urls")),
     path("admin/preferences/", admin.site.admin_view(preferences), name="preferences"),
+    path("admin/preferences/theme/", admin.site.admin_view(choose_theme), name="choose-theme"),
+    path("admin/login-state/", login_state, name="login-state"),
     path("admin/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
     path("admin/numbers/<uuid:session_id>/history/", admin.site.admin_view(link_history_view), name="link-history"),
     path("admin/profiles/", include("agent.profile_tests.urls")),

@@ -1,4 +1,4 @@
-"""What each person chooses: language, time zone, alerts; and that a new operator can log in without further ticks."""
+"""What each person chooses: language, time zone, light or dark, alerts; and that a new operator can log in at once."""
 
 from datetime import timedelta
 
@@ -45,7 +45,44 @@ def test_preferences_are_the_users_own_and_in_the_log(admin, member, log_in):
     assert LogEntry.objects.get().object_id == str(admin.pk)
 
 
-@pytest.mark.parametrize("values", [{"language": "xx"}, {"time_zone": "Mars/Base"}, {"time_zone": "../etc/passwd"}])
+def test_light_or_dark_holds_on_each_page_of_its_user_alone(admin, staff_member, log_in):
+    mine, other = log_in(admin), log_in(staff_member)
+    assert save(mine, theme="dark").status_code == 302
+    for browser, root, chat in ((mine, 'class="dark"', 'data-theme="dark"'), (other, 'class="auto"', 'lang="en">')):
+        pages = [browser.get(path).content.decode().partition("<head>")[0] for path in (URL, "/admin/dashboard/")]
+        assert [root in page for page in pages] == [True, True]
+        chats = [browser.get(path).content.decode().partition("<head>")[0] for path in ("/admin/inbox/", "/simulator/")]
+        assert [chat in page for page in chats] == [True, True]
+
+
+def test_the_switch_of_a_page_saves_to_the_account(admin, log_in):
+    browser, switch = log_in(admin), reverse("choose-theme")
+    for chosen, stored in (("dark", "dark"), ("light", "light"), ("auto", "")):
+        assert browser.post(switch, {"theme": chosen}).status_code == 204
+        assert User.objects.get(pk=admin.pk).theme == stored
+    assert [browser.post(switch, values).status_code for values in ({"theme": "x"}, {"theme": ""}, {})] == [400] * 3
+    assert browser.get(switch).status_code == 405
+
+
+def test_others_choose_no_theme_for_staff(client, member, log_in):
+    for browser in (client, log_in(member)):
+        assert browser.post(reverse("choose-theme"), {"theme": "dark"}).status_code == 302
+    assert not User.objects.exclude(theme="").exists()
+
+
+def test_a_page_can_ask_whether_its_login_still_holds(admin, member, log_in, client):
+    browser, url = log_in(admin), reverse("login-state")
+    state = browser.get(url)
+    assert (state.json()["user"], bool(state.json()["csrf"])) == (str(admin.pk), True)
+    assert "no-store" in state.headers["Cache-Control"]
+    browser.logout()
+    for stranger in (browser, client, log_in(member)):
+        assert (stranger.get(url).status_code, "csrf" in stranger.get(url).json()) == (401, False)
+
+
+@pytest.mark.parametrize(
+    "values", [{"language": "xx"}, {"theme": "pink"}, {"time_zone": "Mars/Base"}, {"time_zone": "../etc/passwd"}]
+)
 def test_what_is_no_choice_is_refused(admin, log_in, values):
     assert save(log_in(admin), **values).status_code == 400
 

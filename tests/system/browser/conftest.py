@@ -17,7 +17,7 @@ from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
 
 PASSWORD = "a long password 1"
-ROLES = {"olga": "operator", "pedro": "operator", "vera": "viewer"}
+ROLES = {"olga": "operator", "pedro": "operator", "dora": "operator", "vera": "viewer"}
 
 
 @pytest.fixture(scope="package")
