@@ -8,5 +8,6 @@ class SessionsAppConfig(AppConfig):
     verbose_name = "Numbers"
 
     def ready(self) -> None:
-        """Provide `agent.llm` with a store for what it finds out about models."""
+        """Provide `agent.llm` with a store for what it finds out about models; declare the periodic work."""
         import_module("sessions_app.model_limits")
+        import_module("sessions_app.reconciliation")

@@ -20,7 +20,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin
-from sessions_app import bridges, services
+from sessions_app import bridges, reconciliation
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.text.stored import translate_stored
@@ -151,7 +151,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
     def reconcile(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             try:
-                report = services.sync_bridge(bridge)
+                report = reconciliation.sync_bridge(bridge)
             except BridgeFailed as exc:
                 self.message_user(request, f"{bridge.slug}: {translate_stored(str(exc))}", messages.ERROR)
                 continue

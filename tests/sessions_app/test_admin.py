@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from sessions_app import services
+from sessions_app import reconciliation
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.fake_zapw import FakeZapw
@@ -164,7 +164,7 @@ def test_the_action_configures_our_webhook_address_at_the_bridge(
         waha.add_session("ops", phone="5511999990000")
         values = {"kind": "waha", "base_url": waha.url, "api_key": waha.api_key, "webhook_secret": "hush-hush"}
         row = Bridge.objects.create(slug="second", **values)
-        services.sync_bridge(row)
+        reconciliation.sync_bridge(row)
         answer = log_in(admin).post(_list("bridge"), form | {"_selected_action": [str(row.pk)]}, follow=True)
         (hook,) = waha.sessions["ops"]["config"]["webhooks"]
     assert hook["url"] == "https://agent.example/api/v1/webhooks/second/hush-hush"

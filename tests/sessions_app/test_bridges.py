@@ -16,6 +16,7 @@ from messaging.models import Conversation, MessageTemplate
 from messaging.outbound import send_text
 from sessions_app.bridges import setup_bridge
 from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.reconciliation import sync_bridge
 from sessions_app.services import (
     current_qr,
     end_session,
@@ -25,7 +26,6 @@ from sessions_app.services import (
     record_session_change,
     request_pairing_code,
     start_session,
-    sync_bridge,
     with_current_qr,
 )
 from tests.conftest import as_user, message_event

@@ -14,6 +14,7 @@ from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.profiles import create_profile
+from sessions_app.reconciliation import sync_bridge, sync_due_bridges
 from sessions_app.services import (
     KEY_REFUSED,
     KEY_RETRY_S,
@@ -28,8 +29,6 @@ from sessions_app.services import (
     refresh_session,
     restart_session,
     start_session,
-    sync_bridge,
-    sync_due_bridges,
 )
 from tests.support.fake_zapw import FakeZapw
 from whatsapp_agent.errors import BridgeFailed, NotSupportedByBridge, SessionExists

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from sessions_app import services
+from sessions_app import reconciliation
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import AppError
@@ -21,7 +21,7 @@ class Command(BaseCommand):
     def handle(self, *, account: str, bridge: str, **options: Any) -> None:  # noqa: ARG002
         ensure_bridges()
         try:
-            numbers = services.list_numbers(find_bridge(bridge), account=account)
+            numbers = reconciliation.list_numbers(find_bridge(bridge), account=account)
         except AppError as exc:
             raise CommandError(str(exc)) from exc
         for number in numbers:

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError
 
-from sessions_app import bridges, services
+from sessions_app import bridges, reconciliation, services
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.postgres.embedded import NotStarted
@@ -32,7 +32,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{bridge}: stores no sessions itself; nothing to do.")
             return True
         try:
-            report = services.sync_bridge(bridge)
+            report = reconciliation.sync_bridge(bridge)
         except BridgeFailed as exc:
             self.stderr.write(f"{bridge}: {exc}")
             return False
