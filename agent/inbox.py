@@ -97,7 +97,10 @@ def _on_our_clock(*, bridge: Bridge, event: BridgeEvent) -> BridgeEvent:
 
 def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:
     match event:
-        case Ignored():
+        case Ignored(is_of_account=is_of_account, reason=reason):
+            if is_of_account:
+                log.warning("account_changed", bridge=bridge.slug, reason=reason)
+                Bridge.objects.filter(pk=bridge.pk).update(synced_at=None)
             return "ignored"
         case Malformed(reason=reason):
             log.info("event_malformed", bridge=bridge.slug, reason=reason)

@@ -9,7 +9,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from sessions_app import drafts, profiles
+from sessions_app.account_limits import account_limits
 from sessions_app.bridges import MonthPrices, adapter_for, prices_of
+from sessions_app.link_problems import LinkProblemCode, link_problem
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from sessions_app.services import current_qr
 from whatsapp_agent.api.fields import PartialUpdateSerializer, SingleLineField, StrictSerializer
@@ -131,13 +133,48 @@ class PricesSerializer(serializers.Serializer):
     billable = serializers.IntegerField(help_text="Delivered messages of any kind that the platform charges.")
 
 
-class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
+class LinkProblemSerializer(serializers.Serializer):
+    """Why linking a number does not succeed, and what can be done."""
+
+    code = serializers.ChoiceField([code.value for code in LinkProblemCode])
+    detail = serializers.CharField()
+    remedy = serializers.CharField()
+    since = serializers.DateTimeField(help_text="When the code was used, or was first shown.")
+
+
+class WithLinkProblem(serializers.Serializer):
+    link_problem = serializers.SerializerMethodField(
+        help_text="Why linking it does not succeed and what can be done; null while nothing is wrong."
+    )
+
+    @extend_schema_field(LinkProblemSerializer(allow_null=True))
+    def get_link_problem(self, session: WhatsAppSession) -> dict[str, Any] | None:
+        problem = link_problem(session)
+        return LinkProblemSerializer(problem).data if problem else None
+
+
+class AccountLimitSerializer(serializers.Serializer):
+    """A limit that WhatsApp sets on the number's account."""
+
+    kind = serializers.CharField(help_text="`timelock`, `capping`, `quality`, or one that is new.")
+    is_active = serializers.BooleanField()
+    until = serializers.DateTimeField(allow_null=True, help_text="Null where its end is not known.")
+    status = serializers.CharField(allow_blank=True, help_text="In the platform's word.")
+    used = serializers.IntegerField(allow_null=True, help_text="Of `total`, where it is a quota.")
+    total = serializers.IntegerField(allow_null=True, help_text="-1: no quota.")
+    reported_at = serializers.DateTimeField(help_text="Since when it is known to stand so.")
+
+
+class SessionSerializer(WithLinkProblem, StrictSerializer, PartialUpdateSerializer):
     """A session. Its QR code is at `sessions/{id}/qr/`."""
 
     bridge = serializers.CharField(source="bridge.slug", read_only=True)
     agent_profile = serializers.PrimaryKeyRelatedField(queryset=AgentProfile.objects.live())
     agent_profile_name = serializers.CharField(source="agent_profile.name", read_only=True)
     prices = serializers.SerializerMethodField(help_text="This month's messages; null where none is charged (`cloud`).")
+    account_limits = serializers.SerializerMethodField(
+        help_text="Limits that WhatsApp sets on its account, as the bridge last reported them."
+    )
 
     class Meta:
         model = WhatsAppSession
@@ -157,6 +194,8 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "agent_profile_name",
             "access_policy",
             "group_policy",
+            "link_problem",
+            "account_limits",
             "prices",
             "linked_at",
             "ended_at",
@@ -172,6 +211,10 @@ class SessionSerializer(StrictSerializer, PartialUpdateSerializer):
             "linked_at",
             "ended_at",
         ]
+
+    @extend_schema_field(AccountLimitSerializer(many=True))
+    def get_account_limits(self, session: WhatsAppSession) -> list[dict[str, Any]]:
+        return AccountLimitSerializer(account_limits(session), many=True).data  # type: ignore[return-value]
 
     @extend_schema_field(PricesSerializer(allow_null=True))
     def get_prices(self, session: WhatsAppSession) -> dict[str, Any] | None:
@@ -269,14 +312,14 @@ class SessionCreateSerializer(StrictSerializer):
     )
 
 
-class QRSerializer(serializers.ModelSerializer):
+class QRSerializer(WithLinkProblem, serializers.ModelSerializer):
     """The QR code to scan with the phone, while the session waits for it."""
 
     qr = serializers.SerializerMethodField(help_text="A PNG as a data URL; null if there is no code to scan.")
 
     class Meta:
         model = WhatsAppSession
-        fields = ["status", "qr", "qr_expires_at"]
+        fields = ["status", "qr", "qr_expires_at", "link_problem"]
         read_only_fields = fields
 
     def get_qr(self, session: WhatsAppSession) -> str | None:
@@ -290,6 +333,7 @@ class PairingSerializer(StrictSerializer):
 
 class PairingCodeSerializer(serializers.Serializer):
     code = serializers.CharField(help_text="Type it on the phone: Linked devices, Link with phone number instead.")
+    expires_at = serializers.DateTimeField(help_text="When it is invalid at the latest; ask for a new one then.")
 
 
 class LinkingSessionSerializer(SessionSerializer, QRSerializer):

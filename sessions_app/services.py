@@ -8,16 +8,19 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts.models import User
-from agent.bridges.base import NOT_SUPPORTED, Capability, SessionState
+from agent.bridges.base import NOT_SUPPORTED, Capability, PairingCode, SessionState
 from agent.bridges.events import Link, SessionChanged
 from agent.bridges.exchange import BridgeError, Refused
 from sessions_app import bridges, profiles
+from sessions_app.account_limits import record_limits
 from sessions_app.bridges import adapter_for, call_bridge, webhook_target
+from sessions_app.link_problems import NO_PROGRESS, progress_of
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, Conflict, NotSupportedByBridge, SessionExists
@@ -93,8 +96,14 @@ def register_session(
 def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppSession:
     """Record a status event of the bridge. An event older than the recorded status changes nothing."""
     session = register_session(bridge=bridge, name=event.session, status_at=event.at)
+    session.bridge = bridge
     state = SessionState(
-        name=event.session, status=event.status, phone=event.phone, display_name=event.name, qr_png=event.qr_png
+        name=event.session,
+        status=event.status,
+        phone=event.phone,
+        display_name=event.name,
+        qr_png=event.qr_png,
+        limits=(event.restriction,) if event.restriction else None,
     )
     return record_session_state(session=session, state=state, reason=event.code, at=event.at)
 
@@ -109,9 +118,13 @@ def record_session_state(
     """
     now = timezone.now()
     at = min(at or now, now)
+    reason = reason or state.reason
+    if state.limits:
+        record_limits(session, state.limits, at=at)
     if state.status == Link.FAILED:
         state, reason = replace(state, status=Link.DISCONNECTED), reason or FAILED
     changes: dict[str, Any] = {"status": state.status.value, "status_reason": reason[:200], "status_changed_at": at}
+    changes |= progress_of(bridge=session.bridge, status=state.status, reason=reason, at=at)
     if state.status != Link.CONNECTED and reason not in FINAL_REASONS:
         changes["status_reason"] = Case(
             When(_keeps_reason(reason), then=F("status_reason")), default=Value(changes["status_reason"])
@@ -195,12 +208,12 @@ def start_session(
             raise SessionExists(
                 _("The session %(name)s was started by another request at the same time.") % {"name": name}
             )
-        session.ended_at = session.linked_at = session.status_changed_at = None
-        session.status, session.status_reason = WhatsAppSession.Status.INITIALIZING, ""
-        session.agent_profile = agent_profile or session.agent_profile
-        session.save(
-            update_fields=["ended_at", "linked_at", "status", "status_reason", "status_changed_at", "agent_profile"]
+        anew = {"ended_at": None, "linked_at": None, "status_changed_at": None, "status_reason": ""} | NO_PROGRESS
+        profile = agent_profile or session.agent_profile
+        WhatsAppSession.objects.filter(pk=session.pk).update(
+            status=WhatsAppSession.Status.INITIALIZING, agent_profile=profile, **anew
         )
+        session.refresh_from_db()
         if user is not None:
             Membership.objects.get_or_create(session=session, user=user)
         return record_session_state(session=session, state=state)
@@ -243,7 +256,7 @@ def current_qr(session: WhatsAppSession) -> bytes | None:
     return None if has_expired else bytes(session.qr_png)
 
 
-def request_pairing_code(session: WhatsAppSession, *, phone: str) -> str:
+def request_pairing_code(session: WhatsAppSession, *, phone: str) -> PairingCode:
     """Return the code to type on the phone that has the number, instead of scanning. It is neither stored nor logged.
 
     Raises NotSupportedByBridge, InvalidPhone, BridgeFailed, or Conflict unless the number is being linked.
@@ -256,9 +269,12 @@ def request_pairing_code(session: WhatsAppSession, *, phone: str) -> str:
     adapter, webhook = adapter_for(session.bridge), webhook_target(session.bridge)
     try:
         steps = adapter.request_pairing_code(name=session.name, phone=number, webhook=webhook)
-        return call_bridge(session.bridge, steps)
+        code = call_bridge(session.bridge, steps)
     except BridgeError as exc:
         raise (NotSupportedByBridge if exc.code == NOT_SUPPORTED else BridgeFailed)(str(exc)) from exc
+    now = timezone.now()
+    WhatsAppSession.objects.filter(pk=session.pk).update(linking_since=Coalesce("linking_since", Value(now)))
+    return PairingCode(code, expires_at=now + adapter.pairing_code_ttl)
 
 
 def _gone(name: str) -> SessionState:
@@ -272,6 +288,7 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
     """
     postgres.release()
     adapter = adapter_for(session.bridge)
+    again: dict[str, Any] = {}
     try:
         state = call_bridge(session.bridge, adapter.session_state(name=session.name))
         if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT, Link.FAILED}:
@@ -279,9 +296,10 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
                 call_bridge(session.bridge, adapter.delete_session(name=session.name))
             webhook = webhook_target(session.bridge)
             state = call_bridge(session.bridge, adapter.start_session(name=session.name, webhook=webhook))
+            again = NO_PROGRESS
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    WhatsAppSession.objects.filter(pk=session.pk).update(ended_at=None, status_changed_at=None)
+    WhatsAppSession.objects.filter(pk=session.pk).update(ended_at=None, status_changed_at=None, **again)
     return record_session_state(session=session, state=state)
 
 
@@ -295,6 +313,7 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
         state = call_bridge(session.bridge, adapter.restart_session(name=session.name))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
+    WhatsAppSession.objects.filter(pk=session.pk).update(**NO_PROGRESS)
     return record_session_state(session=session, state=state)
 
 
@@ -346,6 +365,8 @@ def move_session(session: WhatsAppSession, *, to: Bridge, name: str = "") -> Wha
                 status_reason="",
                 status_changed_at=None,
                 ended_at=None,
+                account_limits={},
+                **NO_PROGRESS,
             )
     except IntegrityError as exc:
         raise SessionExists(

@@ -111,10 +111,10 @@ class SessionViewSet(
         """Return a code to type on the phone instead of scanning the QR code.
 
         `409` unless the number is being linked; `409 not_supported` where the bridge has no such codes. A new code
-        replaces the former; bridges do not say how long one is valid. Then poll `qr/` until `status` is `connected`.
+        replaces the former. Then poll `qr/` until `status` is `connected`.
         """
         code = services.request_pairing_code(self.get_object(), **valid(PairingSerializer, request))
-        return Response({"code": code}, headers={"Cache-Control": "no-store"})
+        return Response(PairingCodeSerializer(code).data, headers={"Cache-Control": "no-store"})
 
     @extend_schema(request=None, responses=SessionSerializer)
     @action(detail=True, methods=["post"])

@@ -74,7 +74,11 @@ DESCRIPTIONS: dict[Capability, str] = {
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A session as the bridge reports it. `qr_png` is the PNG of the code to scan."""
+    """A session as the bridge reports it. `qr_png` is the PNG of the code to scan.
+
+    `reason` is why it is not connected, as a short text. `limits` are those that WhatsApp sets on the account, as
+    `account_limits` returns them; None where the answer does not say.
+    """
 
     name: str
     status: Link
@@ -85,6 +89,16 @@ class SessionState:
     qr_text: str | None = None
     qr_expires_at: datetime | None = None
     pairing_code: str | None = None
+    reason: str = ""
+    limits: tuple[dict[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairingCode:
+    """A code to type on the phone. `expires_at` is when it is invalid at the latest."""
+
+    code: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +264,9 @@ class BridgeAdapter(ABC):
     resolves_lids: ClassVar[bool] = False  # True: it can be asked for the phone of a hidden number
     stores_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
     lists_sessions: ClassVar[bool] = True  # False: it can only be asked for one that we name
+    reports_scans: ClassVar[bool] = False  # True: after `qr_waiting` it is `connecting` only once a code was used
+    links_passkeys: ClassVar[bool] = False  # True: accounts that demand a passkey can be linked, with a person's help
+    pairing_code_ttl: ClassVar[timedelta] = timedelta(seconds=160)  # when a linking WhatsApp Web ends without a scan
 
     def __init__(self, config: BridgeConfig) -> None:
         self.config = config

@@ -292,9 +292,10 @@ class PlatformError:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A known event that is not needed."""
+    """A known event that is not needed. `is_of_account`: the bridge has to be asked how its sessions stand now."""
 
     reason: str
+    is_of_account: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from agent.models import EngineProcess
 from messaging.models import Conversation, Message, Turn
 from messaging.models.turns import TurnQuerySet
 from messaging.receipts import PAYMENT_CODE
+from sessions_app.account_limits import active_limits
 from sessions_app.bridges import bridge_health
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
@@ -158,6 +159,20 @@ def _payment() -> list[Finding]:
     ]
 
 
+def _limited() -> list[Finding]:
+    """Find numbers whose account WhatsApp limits at present."""
+    sessions = WhatsAppSession.objects.live().exclude(account_limits={}).order_by("name")
+    return [
+        Finding(
+            f"WhatsApp limits its account: {', '.join(limit.kind for limit in limits)}.",
+            subject=session.name,
+            session_id=session.pk,
+        )
+        for session in sessions
+        if (limits := active_limits(session))
+    ]
+
+
 def _bridges() -> list[Finding]:
     bridges = list(Bridge.objects.order_by("slug"))
     postgres.release()
@@ -252,6 +267,12 @@ RULES = (
         _("Answers are not delivered until the account is paid for"),
         _payment,
         _("Add a payment method to the WhatsApp business account; send what failed again in the admin."),
+    ),
+    Rule(
+        "account_limited",
+        _("WhatsApp limits the account of a number"),
+        _limited,
+        _("Write to nobody who has not written first, and wait; the number's page says until when."),
     ),
     Rule("quota_used_up", _("The model's quota is used up"), _quota, _("Add credit to the account of OPENAI_API_KEY.")),
 )

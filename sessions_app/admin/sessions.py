@@ -30,8 +30,10 @@ from accounts.admin_pages import FastChangeList, SingleLineAdmin, is_administrat
 from agent.bridges.addresses import phone_as_written
 from agent.bridges.base import Capability
 from sessions_app import bridges, services
+from sessions_app.account_limits import active_limits
 from sessions_app.admin.link_reasons import describe_reason
 from sessions_app.admin.scoped import SessionScopedAdmin
+from sessions_app.link_problems import link_problem
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent.errors import AppError, BridgeFailed
 from whatsapp_agent.text.stored import translate_stored
@@ -218,7 +220,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         session = self.visible_or_404(request, object_id)
         if not self.has_change_permission(request):
             raise Http404
-        context = {}
+        context: dict[str, Any] = {}
         try:
             context["code"] = services.request_pairing_code(session, phone=request.POST.get("phone", "")[:40])
         except AppError as exc:
@@ -232,6 +234,8 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         return {
             "session": session,
             "reason": describe_reason(session.status_reason),
+            "problem": link_problem(session),
+            "limits": active_limits(session) if session.ended_at is None else [],
             "may_link": self.has_change_permission(request),
             "is_being_linked": _is_being_linked(session),
             "is_connected": session.status == WhatsAppSession.Status.CONNECTED and session.ended_at is None,

@@ -1,6 +1,7 @@
 """Sessions at WAHA, Evolution API and the Cloud API: linked, reconciled, and told where to post their events."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -88,6 +89,9 @@ def test_each_number_of_the_cloud_api_is_asked_for_because_none_are_listed(serve
     session.refresh_from_db()
 
     assert (report["updated"], session.status, session.phone) == ([NUMBER], "disconnected", "+5511999990000")
+    assert session.status_reason == "banned"
+    server.sessions[NUMBER]["status"] = "CONNECTED"
+    sync_bridge(server.row)
     server.sessions.clear()
     sync_bridge(server.row)
     session.refresh_from_db()
@@ -315,8 +319,9 @@ def test_a_number_that_waits_for_a_scan_gets_a_pairing_code_which_is_not_logged(
     with caplog.at_level("DEBUG"), capture_logs() as logs:
         code = request_pairing_code(waiting, phone=PHONE)
 
-    assert _code(code) == "ABCDEFGH"
-    assert not [secret for secret in (code, "98888") if secret in f"{logs}{caplog.text}"]
+    assert _code(code.code) == "ABCDEFGH"
+    assert timedelta(seconds=30) < code.expires_at - timezone.now() < timedelta(minutes=3)
+    assert not [secret for secret in (code.code, "98888") if secret in f"{logs}{caplog.text}"]
 
 
 @every("waha", "evolution")

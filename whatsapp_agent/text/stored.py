@@ -70,6 +70,7 @@ PATTERNS = (
     gettext_noop("%(count)s conversations wait for an answer, the first since %(time)s."),
     gettext_noop("%(percent)s%% of the disk of DATA_DIR is free."),
     gettext_noop("Meta accepts answers and does not deliver them: %(time)s."),
+    gettext_noop("WhatsApp limits its account: %(kinds)s."),
     gettext_noop("The bridge (%(kind)s) does not answer as it should."),
     gettext_noop("It expires at %(time)s."),
     gettext_noop("It has expired at %(time)s."),

@@ -1,6 +1,7 @@
 """What the answers of the Cloud API mean. Its error code decides, not the HTTP status."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from agent.bridges.addresses import phone_of_digits
 from agent.bridges.base import Sent, SessionState
@@ -74,12 +75,20 @@ def parse_numbers(response: Response) -> list[SessionState]:
         raise unknown_format() from exc
 
 
+def quality_limit(rating: str) -> dict[str, Any]:
+    """Return the rating of a number as a limit of the account: with RED it may be restricted soon."""
+    return {"kind": "quality", "active": rating == "RED", "until": None, "status": rating}
+
+
 def _read_number(raw: Fields, *, name: str) -> SessionState:
     digits = "".join(filter(str.isdecimal, raw.short("display_phone_number") or ""))
+    status, quality = raw.short("status", longest=50), raw.short("quality_rating", longest=20)
+    is_connected = status in {None, "CONNECTED"}  # None: of an older version, where it answers only of such numbers
     return SessionState(
         name=name,
-        # Without a status an older version answers; then the answer itself says that the number is there.
-        status=Link.CONNECTED if raw.short("status") in {None, "CONNECTED"} else Link.DISCONNECTED,
+        status=Link.CONNECTED if is_connected else Link.DISCONNECTED,
+        reason="" if is_connected else (status or "").lower(),
+        limits=(quality_limit(quality),) if quality else None,
         phone=phone_of_digits(digits),
         display_name=raw.short("verified_name", longest=MAX_NAME_LENGTH),
     )

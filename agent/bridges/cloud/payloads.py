@@ -77,7 +77,7 @@ def _change(raw: Any) -> list[BridgeEvent]:
         name = change.needed("field")
         read = FIELDS.get(name)
         if read is None:
-            return [Ignored(f"field {name[:50]}")]
+            return [Ignored(f"field {name[:50]}", is_of_account=name in ACCOUNT_FIELDS)]
         return list(read(_value(change.object("value"), field=name)))
     except WrongShape as exc:
         return [Malformed(str(exc))]
@@ -384,6 +384,7 @@ def _contacts(value: Value) -> Iterable[BridgeEvent]:  # noqa: ARG001
     return [Ignored("contact details")]
 
 
+ACCOUNT_FIELDS = frozenset({"account_update", "account_alerts", "account_review_update", "phone_number_quality_update"})
 FIELDS: dict[str, Callable[[Value], Iterable[BridgeEvent]]] = {
     "messages": _messages,
     "standby": _messages,

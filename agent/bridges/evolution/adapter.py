@@ -1,6 +1,7 @@
 """Evolution API, a large service over Baileys: https://doc.evolution-api.com/v2 (written against 2.3.7)."""
 
 from base64 import b64encode
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -64,6 +65,7 @@ class EvolutionBridge(BridgeAdapter):
     """Evolution API. An instance is its word for a session; a number that links by passkey cannot be linked."""
 
     kind = "evolution"
+    pairing_code_ttl = timedelta(seconds=45)  # a new one follows with each new code to scan
     capabilities = frozenset(
         {
             Capability.LINK_BY_QR,

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 from base64 import b64encode
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -77,6 +78,8 @@ class WahaBridge(BridgeAdapter):
     media_ttl = timedelta(seconds=180)  # its default; later the file can be asked for by its message
     fetches_by_message = True
     resolves_lids = True
+    reports_scans = True
+    links_passkeys = True  # its engine GOWS, with a browser extension
     capabilities = frozenset(
         {
             Capability.LINK_BY_QR,
@@ -234,13 +237,13 @@ class WahaBridge(BridgeAdapter):
         if answers.is_unknown_session(response):
             return None
         state = answers.parse_session(response)
-        if state.status != Link.QR_WAITING:
+        if state.status != Link.QR_WAITING or state.reason:  # no code is scanned while a passkey is asked for
             return state
         try:
             code = yield from self.fetch_qr(name=name)
         except NotSent:  # it no longer waits
             return state
-        return SessionState(name=state.name, status=state.status, qr_png=code)
+        return replace(state, qr_png=code)
 
     def fetch_qr(self, *, name: str) -> Steps[bytes]:
         """Return the PNG of the code to scan. Raises NotSent (`not_connected`) unless the session waits for one."""

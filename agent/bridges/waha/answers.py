@@ -11,8 +11,8 @@ from agent.bridges.events import Link
 from agent.bridges.exchange import BridgeError, Response, Unconfirmed, failure, session_failure
 from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
 from agent.bridges.waha.ids import maybe_person, split_id
-from agent.bridges.waha.limits import read_capping, read_timelock
-from agent.bridges.waha.payloads import LINKS
+from agent.bridges.waha.limits import read_capping, read_limits, read_timelock
+from agent.bridges.waha.payloads import LINKS, REASONS
 from whatsapp_agent.http.retry_after import parse_retry_after
 
 RESTRICTED = re.compile(r"\berror (?:463|475)\b")  # WhatsApp's limits on our account: timelock and capping
@@ -56,11 +56,14 @@ def parse_sessions(response: Response) -> list[SessionState]:
 def read_session(raw: Fields) -> SessionState:
     me = raw.maybe_object("me")
     own = maybe_person(me.short("id")) if me else None
+    status = raw.needed("status")
     return SessionState(
         name=raw.needed("name", longest=MAX_SESSION_NAME_LENGTH),
-        status=LINKS.get(raw.needed("status"), Link.DISCONNECTED),
+        status=LINKS.get(status, Link.DISCONNECTED),
         phone=own.phone if own else None,
         display_name=me.short("pushName", longest=MAX_NAME_LENGTH) if me else None,
+        reason=REASONS.get(status, ""),
+        limits=read_limits(me),
     )
 
 

@@ -1,17 +1,31 @@
 """The limits that WhatsApp sets on an account, as WAHA reports them since 2026.8.1."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from agent.bridges.parsing import Fields
+from agent.bridges.parsing import Fields, WrongShape
 
 
 def read_restriction(data: Fields | None) -> dict[str, Any] | None:
     """Return a limit that WhatsApp sets on the account: {kind, active, until}; None if `data` holds none."""
     if data is None:
         return None
+    return next(_limits(data), None)
+
+
+def read_limits(me: Fields | None) -> tuple[dict[str, Any], ...] | None:
+    """Return the limits of a session's account; None if the answer does not say, or not in a form that we know."""
+    try:
+        return tuple(_limits(me)) or None if me else None
+    except WrongShape:
+        return None
+
+
+def _limits(data: Fields) -> Iterator[dict[str, Any]]:
     if lock := data.maybe_object("reachoutTimelock"):
-        return read_timelock(lock)
-    return read_capping(capping) if (capping := data.maybe_object("messageCapping")) else None
+        yield read_timelock(lock)
+    if capping := data.maybe_object("messageCapping"):
+        yield read_capping(capping)
 
 
 def read_timelock(raw: Fields) -> dict[str, Any]:

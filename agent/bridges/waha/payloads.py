@@ -41,6 +41,7 @@ LINKS = {
     "STOPPED": Link.DISCONNECTED,
     "FAILED": Link.FAILED,
 }
+REASONS = {"PASSKEY_REQUIRED": "passkey_required", "PASSKEY_CONFIRMATION_REQUIRED": "passkey_confirmation"}
 RECEIPTS = {
     -1: Receipt.FAILED,
     0: Receipt.PENDING,
@@ -298,7 +299,7 @@ def _session_status(envelope: Fields, payload: Fields) -> BridgeEvent:
         status=status,
         phone=own.phone if own else None,
         name=me.short("pushName", longest=MAX_NAME_LENGTH) if me and is_connected else None,
-        code="passkey" if raw_status.startswith("PASSKEY") else "",
+        code=REASONS.get(raw_status, ""),
         at=envelope.time("timestamp"),
         restriction=read_restriction(payload.maybe_object("data")),
     )

@@ -15,9 +15,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from agent.bridges.base import PairingCode
 from agent.bridges.simulator import SimulatorBridge
 from sessions_app import services
+from sessions_app.admin.link_reasons import describe_reason
 from sessions_app.bridges import phone_to_pair
+from sessions_app.link_problems import LinkProblemCode, link_problem
 from sessions_app.management import qr
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge, WhatsAppSession
@@ -96,10 +99,14 @@ class Command(BaseCommand):
         problem = ""
         ended_polls = 0
         wants_code = bool(self._phone)
+        told: LinkProblemCode | None = None
         while session.status != Status.CONNECTED:
+            if (trouble := link_problem(session)) is not None and trouble.code != told:
+                told = trouble.code
+                self.stderr.write(f"{trouble.detail} {trouble.remedy}")
             ended_polls = ended_polls + 1 if session.status in {Status.DISCONNECTED, Status.LOGGED_OUT} else 0
             if ended_polls == MAX_ENDED_POLLS:
-                why = f" ({session.status_reason})" if session.status_reason else ""
+                why = f" ({describe_reason(session.status_reason)})" if session.status_reason else ""
                 raise CommandError(
                     f"{session.name} is {session.get_status_display().lower()}{why}. Run the command again."
                 )
@@ -140,11 +147,12 @@ class Command(BaseCommand):
             self.stderr.write(f"{problem} Trying again ...")
         return problem
 
-    def _show_pairing_code(self, code: str) -> None:
+    def _show_pairing_code(self, code: PairingCode) -> None:
         self.stdout.write(
             "On the phone: WhatsApp, Settings, Linked devices, Link a device, Link with phone number instead. Type:"
         )
-        self.stdout.write(f"\n    {code}\n")
+        self.stdout.write(f"\n    {code.code}\n")
+        self.stdout.write(f"Valid until {timezone.localtime(code.expires_at):%H:%M:%S %Z} at the latest.")
         self.stdout.flush()
 
     # --- QR code --------------------------------------------------------------------------------------------------

@@ -147,11 +147,13 @@ def _payment_missing(conversation: Conversation, settings: Any) -> Callable[[], 
 def _certificate_expires(conversation: Conversation, settings: Any) -> Callable[[], object]:
     server = TlsServer(valid_for=timedelta(days=3)).start()
     settings.OPENAI_BASE_URL = f"https://localhost:{server.port}/v1"
+    return lambda: server.renew(valid_for=timedelta(days=90))
 
-    def renew() -> None:
-        server.renew(valid_for=timedelta(days=90))
 
-    return renew
+def _account_limited(conversation: Conversation, settings: Any) -> Callable[[], object]:
+    limit = {"active": True, "until": None, "reported_at": timezone.now().isoformat()}
+    WhatsAppSession.objects.update(account_limits={"timelock": limit})
+    return lambda: WhatsAppSession.objects.update(account_limits={})
 
 
 CONDITIONS = {
@@ -164,6 +166,7 @@ CONDITIONS = {
     "bridge_unreachable": _bridge_unreachable,
     "certificate_expires": _certificate_expires,
     "payment_missing": _payment_missing,
+    "account_limited": _account_limited,
     "quota_used_up": _quota_used_up,
 }
 
