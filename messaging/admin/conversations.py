@@ -29,6 +29,7 @@ from messaging.imports.admin import ImportPage
 from messaging.leases import answer_again
 from messaging.models import Conversation, Message, Summary, Turn
 from messaging.outbound import SENDABLE_AGAIN, mark_read, send_again, send_text
+from messaging.people.admin import ConversationExport
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 from whatsapp_agent.errors import AppError
 
@@ -55,7 +56,9 @@ class SummaryInline(ReadOnlyAdmin, TabularInline):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(ImportPage, ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
+class ConversationAdmin(
+    ImportPage, ConversationExport, ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin
+):
     """Operators write and change control here; the other fields are read-only."""
 
     list_display = [

@@ -1,23 +1,25 @@
-"""Pages of a contact in the admin: export and forget a person. For administrators."""
+"""What the admin exports and forgets: a person, by the contact; one conversation. For administrators."""
 
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 from unfold.decorators import display
 
 from accounts.admin_pages import is_administrator
-from messaging.models import Contact, Message
+from messaging.maintenance.export import FORMATS
+from messaging.models import Contact, Conversation, Message
 from messaging.people.forgetting import request_forgetting
-from messaging.people.views import contact_zip
+from messaging.people.views import contact_zip, conversation_zip
 from whatsapp_agent.errors import AppError
 
 
@@ -82,3 +84,39 @@ class PersonPages:
         if not is_administrator(request):
             raise PermissionDenied
         return contact
+
+
+class ConversationExport:
+    """The part of the conversations' admin by which one is exported, with its files."""
+
+    def get_urls(self: Any) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_GET(self.export_view))
+        return [
+            path("<uuid:object_id>/export/<slug:format>/", view, name="conversation-export"),
+            *super().get_urls(),  # type: ignore[misc]
+        ]
+
+    def get_fieldsets(self: Any, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        if is_administrator(request):
+            return [*fieldsets, (gettext_lazy("Export"), {"fields": ["download"]})]
+        return fieldsets
+
+    def get_readonly_fields(self: Any, request: HttpRequest, obj: Any = None) -> Any:
+        return [*super().get_readonly_fields(request, obj), "download"]  # type: ignore[misc]
+
+    @display(description=gettext_lazy("messages and files, as a .zip"))
+    def download(self, conversation: Conversation) -> str:
+        links = [
+            (reverse("admin:conversation-export", args=[conversation.pk, format]), format.upper()) for format in FORMATS
+        ]
+        return format_html_join(" · ", '<a href="{}">{}</a>', links)
+
+    def export_view(self: Any, request: HttpRequest, object_id: UUID, format: str) -> HttpResponseBase:
+        """Raises Http404 where the user sees no such conversation, PermissionDenied for all but administrators."""
+        conversation: Conversation = self.visible_or_404(request, object_id)
+        if not is_administrator(request):
+            raise PermissionDenied
+        if format not in FORMATS:
+            raise Http404
+        return conversation_zip(conversation, format=format)

@@ -97,6 +97,35 @@ def test_an_administrator_exports_a_person_in_the_admin(person, admin, log_in):
     assert ZipFile(io.BytesIO(b"".join(answer.streaming_content))).testzip() is None
 
 
+@pytest.mark.parametrize(("format", "name"), [("html", "html"), ("json", "json"), ("text", "txt")])
+def test_an_administrator_exports_a_conversation_in_the_admin(person, admin, log_in, format, name):
+    conversation, client = Conversation.objects.get(contact=person), log_in(admin)
+    path = reverse("admin:conversation-export", args=[conversation.pk, format])
+    assert path in client.get(reverse("admin:messaging_conversation_change", args=[conversation.pk])).content.decode()
+    answer = client.get(path)
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+    with ZipFile(io.BytesIO(b"".join(answer.streaming_content))) as archive:
+        assert SECRET.split("'")[0] in archive.read(f"conversation.{name}").decode()
+
+
+def test_an_unknown_format_of_a_conversation_is_not_found_in_the_admin(person, admin, log_in):
+    conversation = Conversation.objects.get(contact=person)
+    assert log_in(admin).get(reverse("admin:conversation-export", args=[conversation.pk, "exe"])).status_code == 404
+
+
+def test_staff_who_are_no_administrators_export_no_conversation_in_the_admin(person, session, log_in):
+    conversation = Conversation.objects.get(contact=person)
+    path = reverse("admin:conversation-export", args=[conversation.pk, "json"])
+    change = reverse("admin:messaging_conversation_change", args=[conversation.pk])
+    for name, is_member, status in (("inside", True, 403), ("outside", False, 404)):
+        user = User.objects.create_user(name, password="a long password 1", is_staff=True)
+        user.groups.add(Group.objects.get_or_create(name="operator")[0])
+        if is_member:
+            Membership.objects.create(session=session, user=user)
+        assert log_in(user).get(path).status_code == status
+        assert "/export/" not in log_in(user).get(change).content.decode()
+
+
 @pytest.mark.parametrize("page", ["contact-forget", "contact-export"])
 def test_staff_who_are_no_administrators_find_no_such_page(person, session, log_in, page):
     for name, is_member, status in (("inside", True, 403), ("outside", False, 404)):
