@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,13 +66,23 @@ class OperatorCommand(BaseCommand):
 
     def progress(self, items: Iterable[Item], *, what: str) -> Iterator[Item]:
         """Yield the items; count them on the standard error output, at most once a second."""
-        next_at = time.monotonic() + PROGRESS_INTERVAL_S
+        report = self.reporter()
         for count, item in enumerate(items, start=1):
             yield item
+            report(f"{count:,} {what}")
+
+    def reporter(self) -> Callable[[str], None]:
+        """Return what writes how far the work is to the standard error output, at most once a second."""
+        next_at = time.monotonic() + PROGRESS_INTERVAL_S
+
+        def report(text: str) -> None:
+            nonlocal next_at
             if time.monotonic() >= next_at:
-                self.stderr.write(f"{count:,} {what} ...", self.style.NOTICE)
+                self.stderr.write(f"{text} ...", self.style.NOTICE)
                 self.stderr.flush()
                 next_at = time.monotonic() + PROGRESS_INTERVAL_S
+
+        return report
 
 
 def age(text: str) -> timedelta:

@@ -5,7 +5,7 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,13 +14,12 @@ from typing import IO, Any, cast
 from django.conf import settings
 from packaging.version import InvalidVersion, Version
 
-from agent.backups.create import DATABASE, FORMAT, MANIFEST, MEDIA, SECRETS, run_postgres
+from agent.backups.create import DATABASE, FORMAT, MANIFEST, MB, MEDIA, SECRETS, run_postgres
 from agent.server.version import newest_migrations
 from whatsapp_agent.errors import InvalidInput
 from whatsapp_agent.storage.sealed_file import MAGIC, SealedReader
 from whatsapp_agent.version import VERSION
 
-COPY_BYTES = 1024 * 1024
 UNPACKED = "restore-"  # the beginning of the directories' names
 
 
@@ -34,8 +33,11 @@ class Archive:
 
 
 @contextmanager
-def verified(path: Path, *, passphrase: str = "") -> Iterator[Archive]:
-    """Unpack the archive beside the data, and verify it. Raises InvalidInput if it cannot be restored here."""
+def verified(path: Path, *, passphrase: str = "", report: Callable[[str], None] = lambda _: None) -> Iterator[Archive]:
+    """Unpack the archive beside the data, verify it, and report how far it is.
+
+    Raises InvalidInput if it cannot be restored here.
+    """
     settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix=UNPACKED) as name, path.open("rb") as file:
         directory = Path(name)
@@ -46,7 +48,7 @@ def verified(path: Path, *, passphrase: str = "") -> Iterator[Archive]:
             file.seek(0)
         source = SealedReader(file, passphrase) if is_sealed else file
         try:
-            digests = _unpack(cast(IO[bytes], source), directory)
+            digests = _unpack(cast(IO[bytes], source), directory, report=report)
         except (tarfile.TarError, EOFError) as exc:
             raise InvalidInput(f"{path} is not a whole backup: {exc}.") from exc
         manifest = _checked_manifest(directory, digests, path=path)
@@ -54,8 +56,9 @@ def verified(path: Path, *, passphrase: str = "") -> Iterator[Archive]:
         yield Archive(directory, manifest, dict(line.split("=", 1) for line in lines if "=" in line))
 
 
-def _unpack(source: IO[bytes], directory: Path) -> dict[str, str]:
+def _unpack(source: IO[bytes], directory: Path, *, report: Callable[[str], None]) -> dict[str, str]:
     digests: dict[str, str] = {}
+    size = 0
     with tarfile.open(mode="r|", fileobj=source) as archive:
         for entry in archive:
             name = PurePosixPath(entry.name)
@@ -68,11 +71,13 @@ def _unpack(source: IO[bytes], directory: Path) -> dict[str, str]:
             content, digest = archive.extractfile(entry), hashlib.sha256()
             assert content is not None
             with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
-                while data := content.read(COPY_BYTES):
+                while data := content.read(MB):
                     digest.update(data)
                     copy.write(data)
+                    size += len(data)
+                    report(f"{size / MB:,.0f} MB verified")
             digests[entry.name] = digest.hexdigest()
-    while source.read(COPY_BYTES):  # to the end, so that a shortened encrypted file is noticed
+    while source.read(MB):  # to the end, so that a shortened encrypted file is noticed
         pass
     return digests
 

@@ -11,7 +11,8 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -29,6 +30,7 @@ from whatsapp_agent.storage.whole_file import whole_file
 from whatsapp_agent.version import VERSION
 
 FORMAT = 1
+MB = 1024 * 1024
 DATABASE, SECRETS, MANIFEST, MEDIA = "database.dump", "secrets.env", "manifest.json", "media/"
 CONNECTION_PARAMETERS = ("host", "hostaddr", "port", "user", "sslmode", "sslrootcert", "sslcert", "sslkey")
 SECRET_NAMES = ("SECRET_KEY", "ADMIN_TOKEN_SECRET", "WHATSAPP_WEBHOOK_SECRET", "ADMIN_PASSWORD")
@@ -38,17 +40,24 @@ class BackupFailed(AppError):
     status, code, detail = 500, "backup_failed", "The backup failed."
 
 
-def create_backup(path: Path, *, passphrase: str = "") -> Iterator[str]:
-    """Write the archive; yield the name of each part that is in it. Raises BackupFailed, Conflict or OSError."""
+def create_backup(path: Path, *, passphrase: str = "", report: Callable[[str], None] = lambda _: None) -> int:
+    """Write the archive, and report how far it is; return how many media are in it.
+
+    Raises BackupFailed, Conflict or OSError.
+    """
     with tempfile.TemporaryFile(dir=path.parent) as dump, whole_file(path) as file:
-        run_postgres("pg_dump", "--format=custom", "--compress=1", "--no-owner", "--no-privileges",
-                     "--exclude-table-data=accounts_requestrate", stdout=dump)  # fmt: skip
+        with running_postgres("pg_dump", "--format=custom", "--compress=1", "--no-owner", "--no-privileges",
+                              "--exclude-table-data=accounts_requestrate", stdout=dump) as pg_dump:  # fmt: skip
+            while pg_dump.poll() is None:
+                report(f"{os.fstat(dump.fileno()).st_size / MB:,.0f} MB of the database")
+                with suppress(subprocess.TimeoutExpired):
+                    pg_dump.wait(timeout=0.1)
         sealed = SealedWriter(file, passphrase) if passphrase else None
         with tarfile.open(mode="w|", fileobj=cast(IO[bytes], sealed or file), format=tarfile.PAX_FORMAT) as archive:
             digests: dict[str, str] = {}
             for name, content in _parts(dump):
                 digests[name] = _add(archive, name, content)
-                yield name
+                report(f"{len(digests):,} parts")
             manifest = {
                 "format": FORMAT,
                 "version": VERSION,
@@ -59,6 +68,7 @@ def create_backup(path: Path, *, passphrase: str = "") -> Iterator[str]:
             _add(archive, MANIFEST, io.BytesIO(json.dumps(manifest).encode()))
         if sealed is not None:
             sealed.finish()
+    return len([name for name in digests if name.startswith(MEDIA)])
 
 
 def _parts(dump: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
@@ -128,8 +138,29 @@ def postgres_command(program: str, *arguments: str, connect: bool) -> tuple[list
 
 def run_postgres(program: str, *arguments: str, connect: bool = True, **streams: Any) -> None:
     """Run one of PostgreSQL's programs on the database. Raises BackupFailed with what it printed."""
+    with running_postgres(program, *arguments, connect=connect, **streams):
+        pass
+
+
+@contextmanager
+def running_postgres(
+    program: str, *arguments: str, connect: bool = True, **streams: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one of PostgreSQL's programs beside the block, and wait for it. Raises BackupFailed with what it printed."""
     command, environment = postgres_command(program, *arguments, connect=connect)
-    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=False, **streams)  # noqa: S603
-    if done.returncode:
-        printed = " ".join(done.stderr.decode(errors="replace").split())
-        raise BackupFailed(f"{program} failed: {printed[:500]}")
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(command, env=environment, stderr=printed, **streams)  # noqa: S603
+        try:
+            yield process
+            returned = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with suppress(OSError):
+                        stream.close()
+        if returned:
+            printed.seek(0)
+            reason = " ".join(printed.read(2000).decode(errors="replace").split())
+            raise BackupFailed(f"{program} failed: {reason[:500]}")

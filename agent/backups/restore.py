@@ -12,18 +12,16 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import connection
 
 from agent.backups.archive import UNPACKED, Archive
-from agent.backups.create import DATABASE, SECRET_NAMES, SECRETS, BackupFailed, postgres_command, run_postgres
+from agent.backups.create import DATABASE, MB, SECRET_NAMES, SECRETS, run_postgres, running_postgres
 from agent.server.startup import database_location
 from whatsapp_agent import env
 from whatsapp_agent.errors import Conflict
@@ -118,8 +116,10 @@ def check_target(archive: Archive, *, replace: bool) -> None:
         )
 
 
-def restore(archive: Archive, *, found: Sequence[str], replace: bool) -> None:
-    """Replace database, media and secrets by the archive's; `found` is what DATA_DIR held before.
+def restore(
+    archive: Archive, *, found: Sequence[str], replace: bool, report: Callable[[str], None] = lambda _: None
+) -> None:
+    """Replace database, media and secrets by the archive's; `found` is what DATA_DIR held before. Report how far it is.
 
     If it fails, everything is as it was. Raises Conflict or BackupFailed.
     """
@@ -137,7 +137,7 @@ def restore(archive: Archive, *, found: Sequence[str], replace: bool) -> None:
     under_way = directory.rename(settings.DATA_DIR / env.RESTORE)
     try:
         check_target(archive, replace=replace)
-        _replace_database(under_way / DATABASE, restore_id)
+        _replace_database(under_way / DATABASE, restore_id, report=report)
     except BaseException:
         if not settle():
             raise
@@ -202,7 +202,7 @@ def leave_as_found(found: Sequence[str]) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _replace_database(dump: Path, restore_id: str) -> None:
+def _replace_database(dump: Path, restore_id: str, *, report: Callable[[str], None]) -> None:
     """Replace the database in one transaction, which ends in nothing unless this process lives to commit it."""
     toc, wanted = dump.with_name("toc"), dump.with_name("wanted")
     with toc.open("wb") as file:
@@ -211,39 +211,22 @@ def _replace_database(dump: Path, restore_id: str) -> None:
     wanted.write_text("".join(line for line in lines if " EXTENSION " not in line and " SCHEMA " not in line))
     script = ("pg_restore", "--no-owner", "--no-privileges", f"--use-list={wanted}", "--file=-", str(dump))
     session = ("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-")
-    with _running(*session, connect=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as psql:
+    with running_postgres(*session, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as psql:
         assert psql.stdin is not None
         with suppress(BrokenPipeError):  # its exit code and output say why
             psql.stdin.write(EMPTY_DATABASE.encode())
-            with _running(*script, connect=False, stdout=subprocess.PIPE) as reading:
+            with running_postgres(*script, connect=False, stdout=subprocess.PIPE) as reading:
                 assert reading.stdout is not None
-                shutil.copyfileobj(reading.stdout, psql.stdin, 1024 * 1024)
+                size = 0
+                while chunk := reading.stdout.read(MB):
+                    psql.stdin.write(chunk)
+                    size += len(chunk)
+                    report(f"{size / MB:,.0f} MB of the database")
             psql.stdin.write(SETTLE.format(id=restore_id).encode())
         with suppress(BrokenPipeError):
             psql.stdin.close()
+        while psql.poll() is None:
+            report("indexes")
+            with suppress(subprocess.TimeoutExpired):
+                psql.wait(timeout=1)
     connection.close()
-
-
-@contextmanager
-def _running(program: str, *arguments: str, connect: bool, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one of PostgreSQL's programs beside the block, and wait for it. Raises BackupFailed with what it printed."""
-    command, environment = postgres_command(program, *arguments, connect=connect)
-    with tempfile.TemporaryFile() as printed:
-        process = subprocess.Popen(command, env=environment, stderr=printed, **streams)  # noqa: S603
-        try:
-            yield process
-            returned = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with suppress(OSError):
-                        stream.close()
-        if returned:
-            printed.seek(0)
-            raise BackupFailed(f"{program} failed: {_shortened(printed)}")
-
-
-def _shortened(printed: IO[bytes]) -> str:
-    return " ".join(printed.read(2000).decode(errors="replace").split())[:500]

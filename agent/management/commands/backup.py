@@ -21,11 +21,11 @@ class Command(OperatorCommand):
     def handle(self, *, file: Path, passphrase_file: Path | None, json: bool, **_options: Any) -> None:
         started_at = time.monotonic()
         passphrase = read_passphrase(passphrase_file)
-        count = sum(1 for _ in self.progress(create_backup(file, passphrase=passphrase), what="parts"))
+        media_files = create_backup(file, passphrase=passphrase, report=self.reporter())
         took_s, size_bytes = time.monotonic() - started_at, file.stat().st_size
         if json:
-            self.print_json({"file": str(file), "size_bytes": size_bytes, "media_files": count - 2, "took_s": took_s})
+            self.print_json({"file": str(file), "size_bytes": size_bytes, "media_files": media_files, "took_s": took_s})
             return
-        self.stdout.write(f"Wrote {file}: {size_bytes / 1e6:.1f} MB, {count - 2} media files, in {took_s:.1f} s.")
+        self.stdout.write(f"Wrote {file}: {size_bytes / 1e6:.1f} MB, {media_files} media files, in {took_s:.1f} s.")
         if not passphrase:
             self.stdout.write("It is not encrypted and holds the secrets: store it where nobody else can read it.")

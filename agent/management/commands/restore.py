@@ -54,8 +54,8 @@ class Command(OperatorCommand):
     def _restore(
         self, file: Path, *, found: list[str], replace: bool, dry_run: bool, secrets: Path | None, **options: Any
     ) -> None:
-        started_at = time.monotonic()
-        with verified(file, passphrase=read_passphrase(options["passphrase_file"])) as archive:
+        started_at, report = time.monotonic(), self.reporter()
+        with verified(file, passphrase=read_passphrase(options["passphrase_file"]), report=report) as archive:
             made = f"{file} is whole: version {archive.manifest['version']}, made at {archive.manifest['created_at']}."
             self.stdout.write(made)
             if secrets is not None:
@@ -70,7 +70,7 @@ class Command(OperatorCommand):
                     leave_as_found(found)
                 self.stdout.write("It can be restored here. Nothing was changed.")
                 return
-            restore(archive, found=found, replace=replace)
+            restore(archive, found=found, replace=replace, report=report)
         self.stdout.write(
             f"Restored in {time.monotonic() - started_at:.1f} s. Messages that waited to be sent are unconfirmed: "
             "look at them in the admin. Start with manage.py up, which also applies newer migrations."

@@ -2,21 +2,18 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from messaging.knowledge.entries import index_all
 from messaging.models import Message
 from messaging.search.index import reindex
+from whatsapp_agent.terminal import OperatorCommand
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Rebuild the search index, newest messages first. Search works meanwhile."
 
     def handle(self, **_options: Any) -> None:
         total = Message.objects.count()
-        done = 0
+        done, report = 0, self.reporter()
         for done in reindex():
-            if self.stdout.isatty():
-                self.stdout.write(f"{done} of {total} messages\r", ending="")
-                self.stdout.flush()
+            report(f"{done:,} of {total:,} messages")
         self.stdout.write(f"Indexed {done} messages and {index_all()} entries of what profiles know.")

@@ -2,13 +2,17 @@
 
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.application import SECRETS, open_to_all
+from tests.support.application import ROOT, SECRETS, open_to_all
 from tests.support.operators import installation, manage, postgres_server, received
 
 
@@ -43,6 +47,34 @@ def test_a_backup_restores_into_another_data_dir(source: Path, backup: Path, emp
     again = manage(empty, "restore", backup)
     assert again.returncode == 1
     assert "holds an installation already" in again.stderr
+
+
+def impatient(data_dir: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a management command that reports its progress all the time, and not once a second."""
+    program = (
+        "import sys, manage, whatsapp_agent.terminal as terminal\n"
+        f"terminal.PROGRESS_INTERVAL_S = 0\nsys.argv = {['manage.py', *map(str, arguments)]!r}\nmanage.main()"
+    )
+    own = {name: value for name, value in os.environ.items() if name not in {*SECRETS, "DATABASE_URL"}}
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=own | {"DATA_DIR": str(data_dir)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_backup_and_a_restore_report_how_far_they_are(source: Path, empty: Path, tmp_path: Path) -> None:
+    path = tmp_path / "reported.backup"
+    made = impatient(source, "backup", path, "--json")
+    assert made.returncode == 0, made.stderr
+    assert re.search(r"^\d+ MB of the database \.\.\.$", made.stderr, re.MULTILINE)
+    assert "3 parts ..." in made.stderr.splitlines()
+    assert json.loads(made.stdout)["media_files"] == 1
+
+    done = impatient(empty, "restore", path)
+    assert done.returncode == 0, done.stderr
+    for expected in (r"\d+ MB verified", r"\d+ MB of the database"):
+        assert re.search(rf"^{expected} \.\.\.$", done.stderr, re.MULTILINE), done.stderr
+    assert done.stdout.splitlines()[-1].startswith("Restored in ")
 
 
 def test_an_encrypted_backup_restores_only_with_its_passphrase(source: Path, empty: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Search in a conversation: what is found, why, in which order, and whose words are never shown."""
 
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -12,6 +14,7 @@ from django.utils import timezone
 from messaging.models import Contact, Conversation, Media, Message, SearchEntry, UnindexedMessage
 from messaging.search.index import conversation_lexeme, index_waiting, reindex
 from messaging.search.ranking import MAX_RESULTS, Hit, filter_by_words, search
+from whatsapp_agent import terminal
 
 BEGINNING = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -292,6 +295,15 @@ def test_indexing_everything_again_changes_nothing_that_is_found(conversation, t
     before = texts(search(conversation=conversation, query="kayak"))
     assert list(reindex()) == [len(FILLER) + 1]
     assert texts(search(conversation=conversation, query="kayak")) == before
+
+
+def test_the_command_that_indexes_everything_again_reports_how_far_it_is(conversation, talk, monkeypatch):
+    monkeypatch.setattr(terminal, "PROGRESS_INTERVAL_S", 0.0)
+    talk(*FILLER)
+    out, errors = io.StringIO(), io.StringIO()
+    call_command("reindex_search", stdout=out, stderr=errors)
+    assert f"{len(FILLER)} of {len(FILLER)} messages ..." in errors.getvalue()
+    assert out.getvalue().startswith(f"Indexed {len(FILLER)} messages")
 
 
 def test_a_list_finds_common_words_and_rare_ones_alike_and_gathers_only_the_rare(conversation, talk):
