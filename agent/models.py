@@ -159,6 +159,8 @@ class PushSubscription(models.Model):
     endpoint = models.CharField(max_length=1000, unique=True)
     p256dh = models.CharField(max_length=100)
     auth = models.CharField(max_length=40)
+    # The login (a session of Django) in which it was subscribed: it is sent nothing once that has ended.
+    login = models.CharField(max_length=40, default="", db_default="", editable=False)
     refused_status = models.PositiveSmallIntegerField(null=True)  # what its service answered last, if it refused us
     created_at = models.DateTimeField(auto_now_add=True)
 

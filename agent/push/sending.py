@@ -26,7 +26,7 @@ from webpush import WebPush
 from accounts.models import User, names_of_groups
 from agent.models import PushMessage, PushSubscription
 from agent.push.queue import MAX_AGE, is_wanted
-from agent.push.subscriptions import check_endpoint, load_encoder, parse_subscription
+from agent.push.subscriptions import check_endpoint, is_logged_in, load_encoder, parse_subscription
 from whatsapp_agent import postgres
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.errors import AppError, InvalidInput
@@ -115,7 +115,11 @@ def _requests(batch: Sequence[PushMessage]) -> list[tuple[PushMessage, dict[str,
 
 def _is_wanted(message: PushMessage) -> bool:
     user = User.objects.annotate(group_names=names_of_groups()).filter(pk=message.subscription.user_id).first()
-    return user is not None and is_wanted(user, kind=message.kind, conversation_id=message.conversation_id)
+    return (
+        user is not None
+        and is_logged_in(message.subscription)
+        and is_wanted(user, kind=message.kind, conversation_id=message.conversation_id)
+    )
 
 
 def _request(message: PushMessage, encoder: WebPush) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Iterable
 from email.utils import parseaddr
+from importlib import import_module
 from time import time
 from urllib.parse import urlsplit
 
@@ -11,7 +12,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.db import transaction
+from django.utils.crypto import constant_time_compare
 from pydantic import AnyHttpUrl, ValidationError
 from webpush import WebPush, WebPushSubscription
 from webpush.types import WebPushKeys
@@ -85,25 +88,37 @@ def _public_key_of(row: PushSender) -> ec.EllipticCurvePublicKey:
     return key.public_key()
 
 
-@transaction.atomic
-def subscribe(*, user: User, endpoint: str, p256dh: str, auth: str) -> PushSubscription:
-    """Send the user's notifications to a browser; one that another user has used is theirs from now on.
+def subscribe(*, user: User, login: str, endpoint: str, p256dh: str, auth: str) -> PushSubscription:
+    """Send the user's notifications to a browser, for as long as the login lasts (the key of a session of Django).
 
-    Raises UnsafeUrl for an endpoint that is not a public https address, InvalidInput for one that nobody can have and
-    for unusable keys.
+    One that another user has used is theirs from now on. Raises UnsafeUrl for an endpoint that is not a public https
+    address, InvalidInput for one that nobody can have and for unusable keys.
     """
-    check_endpoint(endpoint)
+    check_endpoint(endpoint)  # looks its host up, for as long as that takes: before the transaction
     parse_subscription(endpoint=endpoint, p256dh=p256dh, auth=auth)
+    return _store(user=user, login=login, endpoint=endpoint, p256dh=p256dh, auth=auth)
+
+
+@transaction.atomic
+def _store(*, user: User, login: str, endpoint: str, p256dh: str, auth: str) -> PushSubscription:
     row = PushSender.objects.select_for_update().get(pk=sender().pk)
     if not PushSubscription.objects.exists():  # what has happened before is not told
         position = feed.last_position()
         PushSender.objects.filter(pk=row.pk).update(read_transaction=position.transaction, read_event=position.id)
-    subscription, _ = PushSubscription.objects.update_or_create(
-        endpoint=endpoint, defaults={"user": user, "p256dh": p256dh, "auth": auth, "refused_status": None}
-    )
+    values = {"user": user, "login": login, "p256dh": p256dh, "auth": auth, "refused_status": None}
+    subscription, _ = PushSubscription.objects.update_or_create(endpoint=endpoint, defaults=values)
     newest = PushSubscription.objects.filter(user=user).order_by("-created_at", "-id").values_list("pk", flat=True)
     PushSubscription.objects.filter(pk__in=list(newest[MAX_SUBSCRIPTIONS:])).delete()
     return subscription
+
+
+def is_logged_in(subscription: PushSubscription) -> bool:
+    """Return whether the login of a browser still holds: it has neither expired, nor another user or password since."""
+    user = subscription.user
+    login = import_module(settings.SESSION_ENGINE).SessionStore(subscription.login or None).load()
+    digests = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+    is_same_user = login.get(SESSION_KEY) == str(user.pk)
+    return is_same_user and any(constant_time_compare(login.get(HASH_SESSION_KEY, ""), each) for each in digests)
 
 
 def unsubscribe(*, user: User, endpoint: str) -> None:

@@ -25,7 +25,8 @@ def key(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 @part
 def add(request: HttpRequest) -> HttpResponse:
     values = {name: storable(request.POST.get(name, "")) for name in ("endpoint", "p256dh", "auth")}
-    subscription = subscribe(user=staff_user(request), **values)
+    login = request.session.session_key or ""
+    subscription = subscribe(user=staff_user(request), login=login, **values)
     ids = request.session.get(SESSION_KEY, [])
     if str(subscription.pk) not in ids:
         request.session[SESSION_KEY] = [*ids, str(subscription.pk)][-MAX_SUBSCRIPTIONS:]

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from structlog.testing import capture_logs
@@ -38,7 +39,14 @@ def service(settings: Any) -> Iterator[PushService]:
 @pytest.fixture
 def browser(staff_member: User, service: PushService) -> PushSubscription:
     """A browser of a member of the session, subscribed."""
-    return subscribe(user=staff_member, **service.fields)
+    return subscribe(user=staff_member, login=a_login(staff_member), **service.fields)
+
+
+def a_login(user: User) -> str:
+    """Log in as this user; return the key of that login."""
+    client = Client()
+    client.force_login(user)
+    return str(client.session.session_key)
 
 
 def ask_for_a_person(conversation: Conversation, reason: str = "handoff") -> None:
@@ -83,7 +91,7 @@ def test_a_request_is_signed_by_the_key_that_browsers_are_given(
 def test_who_is_assigned_is_notified_and_nobody_else(
     browser: PushSubscription, conversation: Conversation, staff_member: User, admin: User, service: PushService
 ) -> None:
-    subscribe(user=admin, **service.fields | {"endpoint": f"{service.receiver.url}/send/admin"})
+    subscribe(user=admin, login=a_login(admin), **service.fields | {"endpoint": f"{service.receiver.url}/send/admin"})
     assign(conversation=conversation, to=staff_member)
     push()
     assert [request.path for request in service.receiver.requests] == ["/send/1"]
@@ -117,7 +125,9 @@ def test_a_stranger_and_a_viewer_are_not_notified(
 ) -> None:  # fmt: skip
     Membership.objects.create(session=session, user=staff_viewer)
     for user in (staff_stranger, staff_viewer):
-        subscribe(user=user, **service.fields | {"endpoint": f"{service.receiver.url}/send/{user}"})
+        subscribe(
+            user=user, login=a_login(user), **service.fields | {"endpoint": f"{service.receiver.url}/send/{user}"}
+        )
     ask_for_a_person(conversation)
     assert (push(), service.receiver.requests) == (0, [])
 
@@ -143,7 +153,7 @@ def test_what_happened_before_the_browser_was_subscribed_is_not_notified(
     conversation: Conversation, staff_member: User, service: PushService
 ) -> None:
     ask_for_a_person(conversation)
-    subscribe(user=staff_member, **service.fields)
+    subscribe(user=staff_member, login=a_login(staff_member), **service.fields)
     assert push() == 0
 
 
@@ -251,7 +261,9 @@ def test_two_events_of_one_conversation_are_notified_once_while_the_first_waits(
 def test_a_browser_that_cannot_be_sent_to_is_forgotten_and_stops_nobody_else(
     browser: PushSubscription, conversation: Conversation, admin: User, service: PushService, changes: dict[str, str]
 ) -> None:
-    broken = subscribe(user=admin, **service.fields | {"endpoint": f"{service.receiver.url}/send/broken"})
+    broken = subscribe(
+        user=admin, login=a_login(admin), **service.fields | {"endpoint": f"{service.receiver.url}/send/broken"}
+    )
     PushSubscription.objects.filter(pk=broken.pk).update(**changes)
     ask_for_a_person(conversation)
     with capture_logs() as logs:
@@ -324,7 +336,7 @@ def test_only_public_https_addresses_are_taken(
 ) -> None:
     settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = False
     with pytest.raises(AppError):
-        subscribe(user=staff_member, **service.fields | {"endpoint": endpoint})
+        subscribe(user=staff_member, login=a_login(staff_member), **service.fields | {"endpoint": endpoint})
     assert not PushSubscription.objects.exists()
 
 
@@ -343,13 +355,13 @@ def test_keys_that_no_browser_has_are_refused(
     staff_member: User, service: PushService, changes: dict[str, str]
 ) -> None:
     with pytest.raises(InvalidInput):
-        subscribe(user=staff_member, **service.fields | changes)
+        subscribe(user=staff_member, login=a_login(staff_member), **service.fields | changes)
 
 
 def test_a_browser_belongs_to_who_has_used_it_last(
     browser: PushSubscription, staff_member: User, admin: User, service: PushService
 ) -> None:
-    subscribe(user=admin, **service.fields)
+    subscribe(user=admin, login=a_login(admin), **service.fields)
     assert PushSubscription.objects.get().user == admin
 
 
