@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.models import User
-from sessions_app.models import AgentProfile
+from sessions_app.models import AgentProfile, AgentProfileVersion
 from sessions_app.profiles import FieldChange, change_profile, compare, lock_profiles, save_version, values_of
 from whatsapp_agent.errors import Conflict
 
@@ -28,6 +28,11 @@ def load_draft(profile: AgentProfile) -> AgentProfile | None:
 def changes_of(profile: AgentProfile, draft: AgentProfile | None) -> list[FieldChange]:
     """Return how the draft differs from what is live."""
     return compare(values_of(profile), values_of(draft)) if draft else []
+
+
+def last_change(draft: AgentProfile) -> AgentProfileVersion | None:
+    """Return who changed the draft last, and when."""
+    return draft.versions.select_related("changed_by").order_by("-version").first()
 
 
 @transaction.atomic
@@ -49,10 +54,12 @@ def save_draft(*, profile: AgentProfile, by: User | None = None, **values: Any) 
 
 
 @transaction.atomic
-def discard_draft(*, profile: AgentProfile, by: User | None = None) -> None:
-    """Give the draft the values of what is live."""
+def discard_draft(*, profile: AgentProfile, by: User | None = None, draft_version: int | None = None) -> None:
+    """Give the draft the values of what is live. Raises Conflict if it has another version than the caller has seen."""
     lock_profiles()
     if (draft := load_draft(profile)) is not None:
+        if draft_version not in {None, draft.version}:
+            raise Conflict(_("The draft was changed meanwhile. Review it, then discard it."))
         profile.refresh_from_db()
         change_profile(profile=draft, by=by, **values_of(profile))
 

@@ -167,8 +167,23 @@ def _check_name(values: dict[str, Any]) -> None:
         raise Conflict(_("A profile with this name exists already."), field="name")
 
 
-def roll_back(*, profile: AgentProfile, version: int, by: User | None = None, message: str = "") -> AgentProfile:
-    """Restore the values of an old version, as a new version. Raises NotFound if there is no such version."""
+@transaction.atomic
+def roll_back(
+    *,
+    profile: AgentProfile,
+    version: int,
+    by: User | None = None,
+    message: str = "",
+    live_version: int | None = None,
+) -> AgentProfile:
+    """Restore the values of an old version, as a new version.
+
+    Raises NotFound if there is no such version, and Conflict if another one is live than the caller has seen.
+    """
+    lock_profiles()
+    profile.refresh_from_db()
+    if live_version not in {None, profile.version}:
+        raise Conflict(_("The profile was changed meanwhile. Look at its versions, then restore one."))
     old = AgentProfileVersion.objects.filter(profile=profile, version=version).first()
     if old is None:
         raise NotFound(_("This profile has no version %(version)s.") % {"version": version}, field="version")

@@ -1,5 +1,6 @@
 """What operators do in the inbox. Every action goes through the services that the API uses, and into Django's log."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,26 +16,26 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_POST
 
-from accounts.admin_pages import is_administrator, staff_user
+from accounts.admin_pages import staff_user
 from accounts.models import User
 from agent.staff_inbox.access import hold_visible_conversation, part, visible_conversation
+from agent.staff_inbox.corrections import correct
 from commands import run
 from commands.callers import caller_of_user
 from commands.models import CommandRun
 from commands.parsing import read_command
 from messaging import control, teamwork
-from messaging.history.facts import remember
 from messaging.leases import answer_again
 from messaging.media.files import NewFile, take
-from messaging.models import Contact, Conversation, Fact, Message, Note, Turn
+from messaging.models import Contact, Conversation, Message, Note, Turn
 from messaging.outbound import conversation_by_phone, find_recipient_phone, send_again, send_media, send_text
-from sessions_app.models import AgentProfile, WhatsAppSession
-from sessions_app.profiles import change_profile, lock_profiles
-from whatsapp_agent.errors import Conflict, Forbidden, InvalidInput, NotFound
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
 
 HOURS = {"1", "8", "24"}
 BUTTONS = {"draft", "summarize", "tasks"}
+WORDS_IN_KEY = 32  # digits of the text's digest
 SNOOZE_HOURS = {"1", "4", "24", "168"}
 
 
@@ -43,18 +44,19 @@ SNOOZE_HOURS = {"1", "4", "24", "168"}
 def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Send what was written, or run it if it is a command: a command is never sent.
 
-    `key` makes the text one message however often the request comes; `epoch` is the control that the writer saw.
+    `key` makes the text one message, or one run of the command, however often the request comes; `epoch` is the control
+    that the writer saw.
     """
     conversation, by = visible_conversation(request, conversation_id), staff_user(request)
     text = storable(request.POST.get("text", "")).replace("\r\n", "\n")
     upload = request.FILES.get("file")
+    key = _uuid(request.POST.get("key", ""))
     if read_command(text) is not None:
         if upload:
             raise InvalidInput(_("A command takes no file. Remove the file, or change the text."))
-        done = _run_command(text, conversation=conversation, by=by)
+        done = _run_command(text, conversation=conversation, by=by, key=key)
         _log(request, conversation, f"Inbox: /{done.name}.")
         return JsonResponse({"said": done.text})
-    key = _uuid(request.POST.get("key", ""))
     try:
         file = take(upload, name=upload.name or "", size_bytes=upload.size or 0) if upload else None
         with transaction.atomic():
@@ -84,18 +86,26 @@ def _send(
     return _("You have taken over: the agent is silent here until you release it.") if takes_over else ""
 
 
-def _run_command(text: str, *, conversation: Conversation, by: User) -> CommandRun:
-    """Run a typed command and return its record. Raises InvalidInput for one that is unknown, refused or failed."""
+def _run_command(text: str, *, conversation: Conversation, by: User, key: UUID | None = None) -> CommandRun:
+    """Run a typed command and return its record. Raises InvalidInput for one that is unknown, refused or failed.
+
+    The same text with the same `key` of the same user runs once; of two requests at once, the second is told to wait.
+    """
     typed = read_command(text)
     if typed is None or typed.command is None:
         raise InvalidInput(_("There is no such command. It was not sent to the contact."))
-    done = run.run(
-        typed.command,
-        arguments=typed.rest,
-        caller=caller_of_user(by),
-        conversation=conversation,
-        surface=CommandRun.Surface.API,
-    )
+    words = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+    try:
+        done = run.run(
+            typed.command,
+            arguments=typed.rest,
+            caller=caller_of_user(by),
+            conversation=conversation,
+            surface=CommandRun.Surface.API,
+            key=f"inbox {by.pk} {conversation.pk} {key} {words[:WORDS_IN_KEY]}" if key else None,
+        )
+    except IntegrityError as exc:  # the other request has stored its run meanwhile, and this one's effect is undone
+        raise Conflict(_("This command was run already.")) from exc
     if done.status != CommandRun.Status.DONE:
         raise InvalidInput(done.text or done.error or _("The command failed. It was not sent to the contact."))
     return done
@@ -297,36 +307,10 @@ def _settle(request: HttpRequest, conversation: Conversation) -> str:
 
 
 def _correct(request: HttpRequest, conversation: Conversation) -> str:
-    """Store a correction of the agent's answer: as a fact about the contact, or as a line of its instructions."""
     message = Message.objects.filter(conversation=conversation, pk=_row(request)).first()
     if message is None:
         raise NotFound
-    text, by = storable(request.POST.get("text", "")).strip(), staff_user(request)
-    match request.POST.get("as"):
-        case "fact":
-            remember(contact=conversation.contact, text=text, proposed_by=Fact.Source.STAFF, message=message, by=by)
-            return _("Stored as a fact about this contact.")
-        case "instruction":
-            if not is_administrator(request):
-                raise Forbidden(_("Only administrators change what the agent is told."))
-            return _add_instruction(request, conversation, text=text)
-    raise InvalidInput(_("Choose where to keep it."))
-
-
-def _add_instruction(request: HttpRequest, conversation: Conversation, *, text: str) -> str:
-    line = " ".join(text.split())
-    if not line:
-        raise InvalidInput(_("Write what the agent should know."))
-    lock_profiles()
-    profile = AgentProfile.objects.get(pk=conversation.session.agent_profile_id)
-    if request.POST.get("version", "") not in {"", str(profile.version)}:
-        raise Conflict(_("Meanwhile someone changed the profile. Look, then try again."))
-    instructions = f"{profile.instructions.rstrip()}\n{line}".strip()
-    changed = change_profile(profile=profile, by=staff_user(request), instructions=instructions)
-    return _("Stored: version %(version)d of %(profile)s says so.") % {
-        "version": changed.version,
-        "profile": changed.name,
-    }
+    return correct(request, conversation, message)
 
 
 ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from agent.push import views as push
-from agent.staff_inbox import actions, views
+from agent.staff_inbox import actions, corrections, views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
@@ -20,6 +20,7 @@ urlpatterns = [
     path("<uuid:conversation_id>/older/<uuid:message_id>/", views.older, name="inbox-older"),
     path("<uuid:conversation_id>/text/<uuid:message_id>/", views.whole_text, name="inbox-text"),
     path("<uuid:conversation_id>/why/<uuid:message_id>/", views.why, name="inbox-why"),
+    path("<uuid:conversation_id>/proposal/<uuid:message_id>/", corrections.propose, name="inbox-proposal"),
     path("<uuid:conversation_id>/replies/", views.replies, name="inbox-replies"),
     path("<uuid:conversation_id>/ask/<slug:name>/", actions.ask, name="inbox-ask"),
     path("<uuid:conversation_id>/reply/", actions.reply, name="inbox-reply"),

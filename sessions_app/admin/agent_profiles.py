@@ -42,6 +42,11 @@ def _message(request: HttpRequest) -> str:
     return " ".join(storable(request.POST.get("message", "")).split())[:MAX_MESSAGE_LENGTH]
 
 
+def _version_seen(request: HttpRequest, name: str) -> int | None:
+    seen = request.POST.get(name, "")
+    return int(seen) if seen.isdecimal() and len(seen) < MAX_DIGITS else None
+
+
 class ToolsWidget(UnfoldAdminCheckboxSelectMultipleWidget):
     option_template_name = "sessions_app/tool_option.html"
 
@@ -191,6 +196,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
             "profile": profile,
             "draft": draft,
             "draft_differences": describe_changes(drafts.changes_of(profile, draft)),
+            "draft_change": drafts.last_change(draft) if draft else None,
             "versions": [
                 (
                     row,
@@ -206,21 +212,26 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
         """Restore an old version."""
 
         def roll_back(profile: AgentProfile) -> str:
-            profiles.roll_back(profile=profile, version=version, by=staff_user(request), message=_message(request))
+            profiles.roll_back(
+                profile=profile,
+                version=version,
+                by=staff_user(request),
+                message=_message(request),
+                live_version=_version_seen(request, "live_version"),
+            )
             return f"Restored version {version}; it is live."
 
         return self._act(request, object_id, roll_back)
 
     def publish_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         """Make the draft live."""
-        seen = request.POST.get("draft_version", "")
 
         def publish(profile: AgentProfile) -> str:
             published = drafts.publish_draft(
                 profile=profile,
                 by=staff_user(request),
                 message=_message(request),
-                draft_version=int(seen) if seen.isdecimal() and len(seen) < MAX_DIGITS else None,
+                draft_version=_version_seen(request, "draft_version"),
             )
             return f"Published as version {published.version}."
 
@@ -230,7 +241,8 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
         """Discard the draft."""
 
         def discard(profile: AgentProfile) -> str:
-            drafts.discard_draft(profile=profile, by=staff_user(request))
+            seen = _version_seen(request, "draft_version")
+            drafts.discard_draft(profile=profile, by=staff_user(request), draft_version=seen)
             return gettext_noop("The draft was discarded.")
 
         return self._act(request, object_id, discard)

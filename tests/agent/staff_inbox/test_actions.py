@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from messaging.models import Contact, Conversation, Message, Note
+from commands.models import CommandRun
+from messaging.models import Contact, Conversation, Fact, Message, Note
 from sessions_app.models import Membership, WhatsAppSession
 from sessions_app.profiles import change_profile
 from tests.support.background import BackgroundCall
@@ -83,6 +84,37 @@ def test_a_key_of_another_message_overwrites_nothing(
     answer = do(log_in(staff_member), conversation, "reply", text="Mine", key=str(other.pk))
     other.refresh_from_db()
     assert (answer.status_code, other.text) == (409, "Of the agent")
+
+
+def test_a_repeated_command_runs_once(conversation: Conversation, staff_member: User, log_in: LogIn) -> None:
+    client, key = log_in(staff_member), str(uuid4())
+    answers = [do(client, conversation, "reply", text="/remember Likes tea", key=key) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    assert (CommandRun.objects.count(), Fact.objects.count()) == (1, 1)
+
+
+def test_another_command_under_the_same_key_runs_too(
+    conversation: Conversation, staff_member: User, admin: User, log_in: LogIn
+) -> None:
+    key = str(uuid4())
+    for user, text in ((staff_member, "/remember Tea"), (staff_member, "/remember Milk"), (admin, "/remember Tea")):
+        assert do(log_in(user), conversation, "reply", text=text, key=key).status_code == 200
+    assert CommandRun.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_requests_with_one_command_at_once_one_takes_effect(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    """The second has begun when the first is committed: its effect is undone, as its run cannot be stored."""
+    client, key = log_in(staff_member), str(uuid4())
+    with transaction.atomic():
+        first = do(client, conversation, "reply", text="/remember Likes tea", key=key)
+        call = BackgroundCall(lambda: do(client, conversation, "reply", text="/remember Likes tea", key=key))
+        call.wait_for_lock()
+    assert (first.status_code, call.result().status_code) == (200, 409)
+    assert (CommandRun.objects.count(), Fact.objects.count()) == (1, 1)
 
 
 @pytest.mark.parametrize("text", ["/help", "/nosuchcommand", " /help", "／help"])
@@ -273,4 +305,4 @@ def test_two_corrections_at_once_both_become_instructions(
         call.wait_for_lock()
     assert call.result().status_code == 200
     profile.refresh_from_db()
-    assert profile.instructions == "First\nSecond"
+    assert (profile.instructions, profile.draft.instructions) == ("First", "First\nSecond")

@@ -13,6 +13,7 @@ from accounts.models import User
 from messaging.models import Conversation, Fact, Message, Presence, Turn
 from messaging.search.index import index_waiting
 from messaging.teamwork.presence import PRESENCE_S, TYPING_S, purge
+from sessions_app import drafts
 from sessions_app.models import AgentProfile, Membership, WhatsAppSession
 from tests.support.messaging.admin import LogIn, create_outbound
 
@@ -148,12 +149,42 @@ def test_a_correction_is_stored_where_the_user_may_store_it(
     assert do(client, conversation, "correct", **values).status_code == status
     is_fact = Fact.objects.filter(text="We open at nine.", contact=conversation.contact).exists()
     profile = AgentProfile.objects.get(pk=conversation.session.agent_profile_id)
-    is_instruction = profile.instructions.endswith("We open at nine.")
+    draft = drafts.load_draft(profile)
+    is_instruction = draft is not None and draft.instructions.endswith("We open at nine.")
     assert (is_fact, is_instruction) == (
         status == 200 and kept_as == "fact",
         status == 200 and kept_as == "instruction",
     )
-    assert profile.version == (2 if is_instruction else 1)
+    assert (profile.version, "nine" in profile.instructions) == (1, False)  # live once it is published
+
+
+def test_a_line_of_the_instructions_is_proposed_and_then_saved_in_the_draft(
+    conversation: Conversation, admin: User, log_in: LogIn
+) -> None:
+    message, client = create_outbound(conversation, status="sent"), log_in(admin)
+    profile = conversation.session.agent_profile
+    colleague = User.objects.create_superuser("paula", password="a long password 4")
+    drafts.save_draft(profile=profile, by=colleague, purpose="Sales")
+    url = reverse("inbox-proposal", args=[conversation.pk, message.pk])
+    proposal = client.get(url, {"text": " We <b>open</b>\n at nine. "})
+    page = proposal.content.decode()
+    assert "We &lt;b&gt;open&lt;/b&gt; at nine.</textarea>" in page
+    assert all(words in page for words in ("There is a draft of paula from", "It changes: purpose."))
+    assert drafts.ensure_draft(profile).instructions == profile.instructions
+    versions = {"version": profile.version, "draft_version": proposal.context["draft_version"]}
+    values = {"row": str(message.pk), "text": "We open at ten.", "as": "instruction"} | versions
+    assert do(client, conversation, "correct", **values).status_code == 200
+    assert do(client, conversation, "correct", **values).status_code == 409  # a second click adds nothing twice
+    draft = drafts.ensure_draft(profile)
+    assert (draft.purpose, draft.instructions) == ("Sales", f"{profile.instructions}\nWe open at ten.".strip())
+    assert "Your draft of" in client.get(url).content.decode()
+
+
+def test_only_administrators_are_proposed_a_line_of_the_instructions(
+    conversation: Conversation, staff_member: User, staff_stranger: User, log_in: LogIn
+) -> None:
+    url = reverse("inbox-proposal", args=[conversation.pk, create_outbound(conversation, status="sent").pk])
+    assert [log_in(user).get(url).status_code for user in (staff_member, staff_stranger)] == [403, 403]
 
 
 def test_a_correction_of_a_profile_changed_meanwhile_is_refused(

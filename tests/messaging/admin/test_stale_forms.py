@@ -12,7 +12,7 @@ from accounts.models import User
 from messaging.knowledge import entries as knowledge
 from messaging.models import Knowledge, LibraryFile, SavedReply
 from messaging.teamwork import saved_replies
-from sessions_app import bridges, drafts
+from sessions_app import bridges, drafts, profiles
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from tests.support.messaging.admin import LogIn
 
@@ -126,6 +126,30 @@ def test_a_draft_that_a_colleague_saved_meanwhile_is_not_overwritten(
     refused = client.post(page_url(profile), mine | {"instructions": "Be brief."})
     assert "Somebody else has changed this meanwhile to: Be kind." in refused.content.decode()
     assert drafts.ensure_draft(profile).instructions == "Be kind."
+
+
+def test_a_draft_that_a_colleague_changed_meanwhile_is_not_discarded(
+    profile: AgentProfile, admin: User, log_in: LogIn
+) -> None:
+    draft, client = drafts.save_draft(profile=profile, by=admin, purpose="Sales"), log_in(admin)
+    url, seen = reverse("admin:profile-discard", args=[profile.pk]), {"draft_version": str(draft.version)}
+    assert f'name="draft_version" value="{draft.version}"' in client.get(page_url(profile)).content.decode()
+    drafts.save_draft(profile=profile, instructions="Be kind.")
+    refused = client.post(url, seen, follow=True).content.decode()
+    assert "The draft was changed meanwhile. Review it, then discard it." in refused
+    assert drafts.ensure_draft(profile).purpose == "Sales"
+
+
+def test_a_version_is_not_restored_over_one_that_a_colleague_published_meanwhile(
+    profile: AgentProfile, admin: User, log_in: LogIn
+) -> None:
+    profiles.change_profile(profile=profile, instructions="Be brief.")
+    url, client = reverse("admin:profile-roll-back", args=[profile.pk, 1]), log_in(admin)
+    assert 'name="live_version" value="2"' in client.get(page_url(profile)).content.decode()
+    profiles.change_profile(profile=profile, instructions="Be kind.")
+    refused = client.post(url, {"live_version": "2"}, follow=True).content.decode()
+    assert "The profile was changed meanwhile." in refused
+    assert AgentProfile.objects.get(pk=profile.pk).instructions == "Be kind."
 
 
 def test_a_form_that_nobody_else_changed_is_saved(admin: User, session: WhatsAppSession, log_in: LogIn) -> None:

@@ -17,6 +17,7 @@ let plain = newMessage(null); // the message that is written without a file
 let files = []; // each attached file is a message of its own
 let quoted = "";
 let repliesTimer = 0;
+let result = newMessage(null); // what a button of the model has brought, once it is sent
 
 /** `tried` is what was sent under the key, perhaps in vain; `error` is why the server refused it. */
 function newMessage(file) {
@@ -161,6 +162,7 @@ async function submitText(url) {
       try {
         answers.push(await send(url, message, words, quotation));
       } catch (error) {
+        if (isRefusal(error)) message.key = newKey(); // nothing is stored: what is tried next is another try
         if (messages.length === 1 || !isRefusal(error)) throw error;
         message.error = error.message;
         refusals.push(`${message.file.name}: ${error.message}`);
@@ -283,11 +285,33 @@ export async function askFor(button) {
     if (draft && !text.value) return insert(draft);
     $("result-title").textContent = title;
     $("result").textContent = answer;
+    result = newMessage(null);
+    $("result-dialog").querySelector(".trouble").hidden = true;
+    $("send-result").hidden = isOnlyNotes() || answer.trimStart().startsWith("/"); // a command would be run
     $("result-dialog").showModal();
   } catch (error) {
     say(error.message, true);
   } finally {
     button.disabled = false;
+  }
+}
+
+/** Send what the dialog shows, to the contact; what is typed in the box stays. Once it is told to wait, it may be sent
+ * again as the same message. */
+async function sendResult() {
+  const place = $("result-dialog").querySelector(".trouble");
+  place.hidden = true;
+  $("send-result").disabled = true;
+  try {
+    say(await send($("composer").action, result, $("result").textContent, ""));
+    $("result-dialog").close();
+    toEnd();
+  } catch (error) {
+    place.textContent = error.message;
+    place.hidden = false;
+  } finally {
+    $("send-result").disabled = false;
+    pollSoon();
   }
 }
 
@@ -327,6 +351,7 @@ export function startComposer() {
     $("result-dialog").close();
     insert($("result").textContent);
   });
+  $("send-result").addEventListener("click", sendResult);
   for (const place of [$("scroller"), $("composer")]) {
     place.addEventListener("dragover", (event) => event.preventDefault());
     place.addEventListener("drop", (event) => {
