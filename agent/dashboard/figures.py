@@ -25,54 +25,57 @@ MAX_COUNT = 1000
 
 SELECT_MESSAGES = """
 WITH recent AS MATERIALIZED (
-    SELECT id, conversation_id, direction, author, sent_by_id, said_at, COALESCE(sent_at, said_at) AS done_at
+    SELECT id, conversation_id, direction = 'inbound' AS is_inbound, author, sent_by_id, said_at,
+           COALESCE(sent_at, said_at) AS done_at
       FROM messaging_message
      WHERE said_at >= %(since)s AND said_at < %(until)s AND (%(all)s OR session_id = ANY(%(sessions)s::uuid[]))
        AND kind NOT IN ('reaction', 'system') AND unanswered <> 'history'
        AND (direction = 'inbound' OR (status NOT IN ('failed', 'cancelled')
                                       AND author IN ('agent', 'staff', 'phone', 'api')))
-     ORDER BY said_at DESC, id DESC LIMIT %(limit)s
-), numbered AS (
-    SELECT *, count(*) FILTER (WHERE direction = 'outbound') OVER (
-                  PARTITION BY conversation_id ORDER BY said_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-              ) AS number FROM recent
-), exchange AS MATERIALIZED (
-    SELECT conversation_id, number, min(said_at) FILTER (WHERE direction = 'inbound') AS asked_at,
-           min(done_at) FILTER (WHERE direction = 'outbound') AS answered_at,
-           min(author) FILTER (WHERE direction = 'outbound') AS author,
-           min(sent_by_id::text) FILTER (WHERE direction = 'outbound')::uuid AS sent_by_id
-      FROM numbered GROUP BY conversation_id, number
-), timed AS MATERIALIZED (
-    SELECT *, extract(epoch FROM GREATEST(answered_at, asked_at) - asked_at)
-                  * CASE WHEN answered_at IS NOT NULL THEN 1 END AS seconds,
-           row_number() OVER (PARTITION BY conversation_id ORDER BY number) = 1 AS is_first
-      FROM exchange WHERE asked_at IS NOT NULL
+     ORDER BY said_at DESC LIMIT %(limit)s
+), turning AS (  -- where the other side begins to write
+    SELECT * FROM (SELECT *, lag(is_inbound) OVER (PARTITION BY conversation_id ORDER BY said_at, id) AS was_inbound
+                     FROM recent) each
+     WHERE is_inbound IS DISTINCT FROM was_inbound
+), paired AS MATERIALIZED (
+    SELECT is_inbound, lead(author) OVER conversation AS author, lead(sent_by_id) OVER conversation AS sent_by_id,
+           GREATEST(lead(done_at) OVER conversation - said_at,
+                    CASE WHEN lead(done_at) OVER conversation IS NOT NULL THEN interval '0' END) AS wait,
+           row_number() OVER conversation <= 2 AS is_first  -- its first, or after something from us
+      FROM turning WINDOW conversation AS (PARTITION BY conversation_id ORDER BY said_at, id)
+), exchange AS (
+    SELECT author, sent_by_id, wait, is_first FROM paired WHERE is_inbound
 )
 SELECT json_build_object(
     'count', (SELECT count(*) FROM recent),
     'buckets', (SELECT json_agg(bucket) FROM (
-        SELECT extract(epoch FROM date_trunc(%(bucket)s, said_at, %(zone)s)) AS at,
-               count(*) FILTER (WHERE direction = 'inbound') AS inbound,
-               count(*) FILTER (WHERE author = 'agent') AS agent,
-               count(*) FILTER (WHERE author IN ('staff', 'phone', 'api')) AS people
-          FROM recent GROUP BY 1 ORDER BY 1) bucket),
+        SELECT extract(epoch FROM date_trunc(%(bucket)s, quarter, %(zone)s)) AS at,
+               sum(inbound) AS inbound, sum(agent) AS agent, sum(people) AS people
+          FROM (SELECT date_bin('15 minutes', said_at, '2000-01-01 00:00+00') AS quarter,  -- cheaper than in a zone
+                       count(*) FILTER (WHERE is_inbound) AS inbound,
+                       count(*) FILTER (WHERE author = 'agent') AS agent,
+                       count(*) FILTER (WHERE author IN ('staff', 'phone', 'api')) AS people
+                  FROM recent GROUP BY 1) counted
+         GROUP BY 1 ORDER BY 1) bucket),
     'exchanges', (SELECT json_build_object(
         'total', count(*),
         'agent', count(*) FILTER (WHERE author = 'agent'),
         'people', count(*) FILTER (WHERE author <> 'agent'),
         'unanswered', count(*) FILTER (WHERE author IS NULL),
-        'median_s', percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds),
-        'p95_s', percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds),
-        'first_median_s', percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE is_first),
-        'first_p95_s', percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE is_first)) FROM timed),
+        'median_s', extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY wait)),
+        'p95_s', extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY wait)),
+        'first_median_s', extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY wait) FILTER (WHERE is_first)),
+        'first_p95_s', extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY wait) FILTER (WHERE is_first)))
+        FROM exchange),
     'staff', (SELECT json_agg(person) FROM (
         SELECT writer.id, writer.username, counted.messages, counted.conversations, answers.median_s
           FROM (SELECT sent_by_id, count(*) AS messages, count(DISTINCT conversation_id) AS conversations
                   FROM recent WHERE author = 'staff' AND sent_by_id IS NOT NULL GROUP BY 1
                  ORDER BY 2 DESC LIMIT 50) counted
           JOIN accounts_user writer ON writer.id = counted.sent_by_id
-          LEFT JOIN (SELECT sent_by_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS median_s
-                       FROM timed WHERE author = 'staff' GROUP BY 1) answers USING (sent_by_id)
+          LEFT JOIN (SELECT sent_by_id,
+                            extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY wait)) AS median_s
+                       FROM exchange WHERE author = 'staff' GROUP BY 1) answers USING (sent_by_id)
          ORDER BY counted.messages DESC, writer.username) person))
 """
 # Turns have no index by time: their ids grow with it. One that ends in the period began at most an hour before it.
