@@ -1,4 +1,4 @@
-"""Pictures of the inbox and of the pages around it over `manage.py demo_data`: light, dark and on a phone.
+"""Pictures of the pages that staff work on over `manage.py demo_data`: light, dark and on a phone.
 
     python -m tests.screenshots [--output DIR]      make screenshots
 
@@ -15,21 +15,27 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from messaging.management.demo_business import SHOP
 from tests.support.application import ROOT, SECRETS, Application, open_to_all
-from tests.support.browser import LAPTOP, PHONE, StaffBrowser, chromium
+from tests.support.browser import LAPTOP, PHONE, StaffBrowser, chromium, show_in
 
 ADMIN_PAGES = {
     "dashboard": "/admin/dashboard/?period=7d",
     "settings": "/admin/preferences/",
     "numbers": "/admin/sessions_app/whatsappsession/",
     "number": "/admin/sessions_app/whatsappsession/",
-    "link-a-number": "/admin/sessions_app/whatsappsession/add/",
-    "profile": "/admin/sessions_app/agentprofile/",
+    "contacts": "/admin/messaging/contact/",
     "saved-replies": "/admin/messaging/savedreply/",
     "knowledge": "/admin/messaging/knowledge/",
+    "templates": "/admin/messaging/messagetemplate/",
+    "import": "/admin/conversation/import/",
+    "user": "/admin/accounts/user/",
+    "link-a-number": "/admin/sessions_app/whatsappsession/add/",
 }
-FIRST_OF_LIST = {"number", "profile"}  # the page of the list's first row
+FIRST_OF_LIST = {"number", "user"}  # the page of the list's first row
+LOOKS = {"light": (LAPTOP, "light"), "dark": (LAPTOP, "dark"), "phone": (PHONE, "light")}
 IN_README = {"conversation-light": "inbox", "conversation-dark": "inbox-dark", "list-phone": "inbox-phone"}
+Picture = tuple[str, bytes]
 
 
 def main() -> None:
@@ -43,48 +49,85 @@ def main() -> None:
         )
         with application, chromium() as browser:
             application.manage("demo_data")
-            for name, picture in pictures(browser, application.url):
+            for name, picture in pictures(browser, application):
                 image = Image.open(io.BytesIO(picture)).convert("RGB")
                 image.save(output / f"{name}.png", optimize=True)
                 if readme_name := IN_README.get(name):
                     image.save(ROOT / "docs" / "img" / f"{readme_name}.webp", quality=80, method=6)
                 sys.stdout.write(f"{output / name}.png\n")
+                sys.stdout.flush()
 
 
-def pictures(browser: Browser, url: str) -> Iterator[tuple[str, bytes]]:
+def pictures(browser: Browser, application: Application) -> Iterator[Picture]:
     """Yield each page with its name, in light, in dark and on a phone."""
-    looks = {"light": (LAPTOP, "light"), "dark": (LAPTOP, "dark"), "phone": (PHONE, "light")}
-    for look, (viewport, scheme) in looks.items():
-        person = StaffBrowser(browser, url=url, viewport=viewport, color_scheme=scheme)
-        page = person.log_in("admin", SECRETS["ADMIN_PASSWORD"])
-        yield f"list-{look}", page.screenshot()
-        open_conversation(page, "Priya Raman")
-        yield f"conversation-{look}", page.screenshot()
-        page.locator(".bubble.by-agent [data-why]").last.click(force=True)
-        page.locator("#why h2").wait_for()
-        yield f"why-{look}", page.screenshot()
-        page.goto("/admin/inbox/?tab=needs")
-        open_conversation(page, "Tom Okafor")
-        yield f"needs-a-person-{look}", page.screenshot()
-        if page.locator("#contact").is_hidden():
-            page.get_by_role("button", name="Contact").click()
-        yield f"contact-{look}", page.screenshot()
-        page.goto("/admin/inbox/")
-        page.get_by_role("button", name="Alerts").click()
-        yield f"alerts-{look}", page.screenshot()
-        for name, path in ADMIN_PAGES.items():
-            page.goto(path)
-            if name in FIRST_OF_LIST:
-                page.locator("#result_list tbody a").first.click()
-            page.wait_for_load_state("networkidle")
-            yield f"{name}-{look}", page.screenshot(full_page=True)
-        person.close()
+    person = StaffBrowser(browser, url=application.url)
+    page = person.log_in("admin", SECRETS["ADMIN_PASSWORD"])
+    yield from inbox(page)
+    yield from profile(page)
+    for name, path in ADMIN_PAGES.items():
+        page.goto(path)
+        if name in FIRST_OF_LIST:
+            page.locator("#result_list tbody a").first.click()
+        yield from in_each_look(page, name, full_page=True)
+    page.fill("input[name=name]", "qr-front-desk")  # the simulator shows a code for a name like that
+    page.get_by_role("button", name="Show the QR code").click()
+    page.locator("#link-state img").wait_for()
+    yield from in_each_look(page, "qr", full_page=True)
+    application.rows("UPDATE sessions_app_whatsappsession SET status = 'disconnected' WHERE name = %s", SHOP)
+    page.goto("/admin/inbox/")
+    yield from in_each_look(page, "number-offline")
+    person.close()
+
+
+def inbox(page: Page) -> Iterator[Picture]:
+    page.goto("/admin/inbox/?tab=all")
+    yield from in_each_look(page, "list")
+    open_conversation(page, "Priya Raman")
+    yield from in_each_look(page, "conversation")
+    page.locator(".bubble.by-agent [data-why]").last.click(force=True)
+    page.locator("#why h2").wait_for()
+    yield from in_each_look(page, "why")
+    page.goto("/admin/inbox/?tab=needs")
+    open_conversation(page, "Sofia Marchetti")
+    yield from in_each_look(page, "failed-turn")
+    page.goto("/admin/inbox/?tab=needs")
+    open_conversation(page, "Tom Okafor")
+    yield from in_each_look(page, "needs-a-person")
+    show_in(page, viewport=PHONE, scheme="light")
+    page.get_by_role("button", name="Contact").click()
+    yield "contact-phone", page.screenshot()
+    show_in(page, viewport=LAPTOP, scheme="light")
+    page.goto("/admin/inbox/")
+    page.get_by_role("button", name="Alerts").click()
+    yield from in_each_look(page, "alerts")
+
+
+def profile(page: Page) -> Iterator[Picture]:
+    """Yield the editor of the shop's profile with its draft, and the test chat beside the replay."""
+    page.goto("/admin/sessions_app/agentprofile/")
+    page.get_by_role("link", name="Shop assistant").first.click()
+    yield from in_each_look(page, "profile", full_page=True)
+    page.locator("summary", has_text="Test chat and replay").click()
+    page.fill("#test-text", "Can I come by today? I cannot ride home.")
+    page.press("#test-text", "Enter")
+    page.locator("#test-messages li").nth(1).wait_for()
+    page.locator("#replay-all").click()
+    page.locator("#replay", has_text="tokens").wait_for()
+    yield from in_each_look(page, "test-chat")
+
+
+def in_each_look(page: Page, name: str, *, full_page: bool = False) -> Iterator[Picture]:
+    page.wait_for_load_state("networkidle")
+    for look, (viewport, scheme) in LOOKS.items():
+        show_in(page, viewport=viewport, scheme=scheme)
+        page.wait_for_timeout(300)  # what is drawn anew
+        yield f"{name}-{look}", page.screenshot(full_page=full_page)
+    show_in(page, viewport=LAPTOP, scheme="light")
 
 
 def open_conversation(page: Page, name: str) -> None:
     page.locator("a.row", has_text=name).first.click()
     page.locator(".bubble").last.wait_for()
-    page.wait_for_load_state("networkidle")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,23 @@ from django.utils import timezone
 from PIL import Image, ImageDraw
 
 from accounts.models import User
-from messaging.models import Contact, ContactAlias, Conversation, Fact, Media, Message, Note, SavedReply, ToolCall, Turn
+from messaging.knowledge.entries import create_knowledge
+from messaging.management.demo_week import write_week
+from messaging.models import (
+    Contact,
+    ContactAlias,
+    Conversation,
+    Fact,
+    Knowledge,
+    Media,
+    Message,
+    MessageTemplate,
+    Note,
+    SavedReply,
+    ToolCall,
+    Turn,
+)
+from sessions_app.drafts import save_draft
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from sessions_app.profiles import create_profile
 from sessions_app.services import ensure_default_bridges, register_session
@@ -33,6 +49,16 @@ SAVED_REPLIES = {
     "address": "You find us at 12 Harbour Street, beside the bakery.",
     "thanks": "Thank you, {name}. Have a safe ride!",
 }
+DRAFTED = "Offer a place in the workshop on the same day when somebody cannot ride home."
+KNOWLEDGE = {
+    "Which brands of e-bikes do you repair?": "All with a motor of Bosch or Shimano. On others the mechanics.",
+    "Can a bicycle be delivered?": "Within ten miles for £15, on Wednesdays and Fridays. Above £500 it is free.",
+    "How long is a reserved bicycle kept?": "Two working days, without a deposit.",
+}
+TEMPLATES = [
+    ("repair_ready", "Hello {{1}}, your bicycle is ready. You can collect it until {{2}}.", ["1", "2"]),
+    ("service_reminder", "Hello {{1}}, your last service was a year ago. Shall we find a day for the next one?", ["1"]),
+]
 COLLEAGUES = {"mara": "Mara Lind", "jonas": "Jonas Bell"}
 Status = Message.Status
 
@@ -53,6 +79,7 @@ class Chat(NamedTuple):
     notes: list[tuple[float, str, str]] = []
     facts: list[str] = []
     session: str = SHOP
+    failed: str = ""  # why the agent could not answer the last message
 
 
 def chats(now: datetime) -> list[Chat]:
@@ -79,6 +106,10 @@ def chats(now: datetime) -> list[Chat]:
         ], {"needs_attention": True, "attention_reason": "handoff", "control": "human", "unread_count": 2,
             "attention_note": "Brake squeals after a full service for £95. Wants it mended today, or the money back.",
             "labels": ["complaint"]}),
+        Chat("Sofia Marchetti", [
+            Line(17, "contact", "Do you have child seats that fit on a rear rack?"),
+        ], {"needs_attention": True, "attention_reason": "turn_failed", "unread_count": 1,
+            "attention_note": "The model did not answer in time."}, failed="timeout: no answer in 60 s"),
         Chat("Elin Sandberg", [
             Line(75, "contact", "Hej! Is my wheel ready?"),
             Line(74, "agent", "Hello Elin! I cannot see that from here; the workshop will tell you."),
@@ -170,7 +201,17 @@ def create_demo_data(*, force: bool = False) -> bool:
     people = {name: _colleague(name, full_name, list(sessions.values())) for name, full_name in COLLEAGUES.items()}
     for shortcut, text in SAVED_REPLIES.items():
         SavedReply.objects.get_or_create(session=sessions[SHOP], shortcut=shortcut, defaults={"text": text})
+    for title, text in KNOWLEDGE.items():
+        if not Knowledge.objects.filter(agent_profile=profile, title=title).exists():
+            create_knowledge(agent_profile=profile, title=title, text=text, by=people["mara"])
+    save_draft(profile=profile, by=people["mara"], instructions=f"{INSTRUCTIONS} {DRAFTED}")
     now = timezone.now()
+    for name, body, placeholders in TEMPLATES:
+        MessageTemplate.objects.create(
+            session=sessions[SHOP], account="1234567890", name=name, language="en_GB", status="APPROVED",
+            category="UTILITY", body=body, placeholders=placeholders, synced_at=now,
+        )  # fmt: skip
+    write_week(now=now, session=sessions[SHOP], profile=profile, people=list(people.values()))
     for number, chat in enumerate(chats(now)):
         _Writer(now=now, people=people, profile=profile, session=sessions[chat.session]).write(chat, number=number)
     return True
@@ -220,6 +261,9 @@ class _Writer:
         written: list[Message] = []
         for line in chat.lines:
             written.append(self._message(conversation, line, written))
+        if chat.failed:
+            values = {"outcome": Turn.Outcome.FAILED, "reason": chat.failed, "completion_tokens": 0}
+            self._turn(conversation, written[-1].said_at + timedelta(minutes=1), written, **values)
 
     def _message(self, conversation: Conversation, line: Line, earlier: list[Message]) -> Message:
         at = self.now - timedelta(minutes=line.ago)
@@ -238,7 +282,9 @@ class _Writer:
         if media := line.more.get("media"):
             values["kind"] = media
         if line.who == "agent" and line.text:
-            values["turn"] = self._turn(conversation, at, earlier, with_tools=line.more.get("turn") == "tools")
+            values["turn"] = self._turn(conversation, at, earlier)
+            if line.more.get("turn") == "tools":
+                _call_tool(values["turn"])
         message = Message.objects.create(
             session=self.session,
             conversation=conversation,
@@ -255,30 +301,33 @@ class _Writer:
             _attach(message, media)
         return message
 
-    def _turn(self, conversation: Conversation, at: datetime, shown: list[Message], *, with_tools: bool) -> Turn:
+    def _turn(self, conversation: Conversation, at: datetime, shown: list[Message], **values: Any) -> Turn:
         facts = Fact.objects.filter(contact=conversation.contact).values_list("pk", flat=True)
-        turn = Turn.objects.create(
-            conversation=conversation,
-            agent_profile=self.profile,
-            profile_version=self.profile.version,
-            model="demo-model",
-            outcome=Turn.Outcome.ANSWERED,
-            steps=2 if with_tools else 1,
-            used={"messages": [str(message.pk) for message in shown], "facts": [str(pk) for pk in facts]},
-            prompt_tokens=812,
-            completion_tokens=41,
-            model_ms=1140,
-            started_at=at - timedelta(seconds=2),
-            created_at=at,
-        )
+        usual = {
+            "agent_profile": self.profile,
+            "profile_version": self.profile.version,
+            "model": "demo-model",
+            "outcome": Turn.Outcome.ANSWERED,
+            "steps": 1,
+            "used": {"messages": [str(message.pk) for message in shown], "facts": [str(pk) for pk in facts]},
+            "prompt_tokens": 812,
+            "completion_tokens": 41,
+            "model_ms": 1140,
+            "started_at": at - timedelta(seconds=2),
+            "created_at": at,
+        }
+        turn = Turn.objects.create(conversation=conversation, **usual | values)
         burst = Message.objects.filter(conversation=conversation, direction=Message.Direction.INBOUND, turn=None)
         burst.update(turn=turn)
-        if with_tools:
-            ToolCall.objects.create(
-                turn=turn, name="handoff", status=ToolCall.Status.DONE, duration_ms=12,
-                arguments={"reason": "complaint about a repair"}, result="A person has been asked to help.",
-            )  # fmt: skip
         return turn
+
+
+def _call_tool(turn: Turn) -> None:
+    Turn.objects.filter(pk=turn.pk).update(steps=2)
+    ToolCall.objects.create(
+        turn=turn, name="handoff", status=ToolCall.Status.DONE, duration_ms=12,
+        arguments={"reason": "complaint about a repair"}, result="A person has been asked to help.",
+    )  # fmt: skip
 
 
 def _attach(message: Message, kind: str) -> None:

@@ -34,6 +34,13 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+def show_in(page: Page, *, viewport: dict[str, int], scheme: str) -> None:
+    """Show an open page in another size, and in light or dark as it would be loaded in it."""
+    page.set_viewport_size(viewport)  # type: ignore[arg-type]
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.evaluate("isDark => document.documentElement.classList.toggle('dark', isDark)", scheme == "dark")
+
+
 class StaffBrowser:
     """A person's browser: pages of one login. What the scripts complain about is gathered in `complaints`."""
 

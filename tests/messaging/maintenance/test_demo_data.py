@@ -5,10 +5,14 @@ from typing import Any
 import phonenumbers
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from accounts.models import User
+from agent.dashboard.figures import read_figures
+from agent.dashboard.views import period_of
 from messaging.management.demo_business import SHOP
-from messaging.models import Contact, Conversation, Media, Message, Note, Turn
+from messaging.models import Contact, Conversation, Knowledge, Media, Message, MessageTemplate, Note, Turn
+from sessions_app.drafts import changes_of, load_draft
 from sessions_app.models import WhatsAppSession
 
 
@@ -51,3 +55,22 @@ def test_a_database_with_conversations_is_refused(conversation: Conversation) ->
 def test_its_colleagues_cannot_log_in(bridges: None) -> None:
     call_command("demo_data")
     assert not any(user.has_usable_password() for user in User.objects.all())
+
+
+def test_it_fills_each_page_that_staff_work_on(bridges: None) -> None:
+    call_command("demo_data")
+    shop = WhatsAppSession.objects.get(name=SHOP)
+    failed = Turn.objects.get(outcome=Turn.Outcome.FAILED)
+    assert (failed.conversation.needs_attention, failed.messages.count()) == (True, 1)
+    assert (Knowledge.objects.count(), MessageTemplate.objects.filter(session=shop).count()) == (3, 2)
+    assert shop.agent_profile is not None
+    draft = load_draft(shop.agent_profile)
+    assert [change.name for change in changes_of(shop.agent_profile, draft)] == ["instructions"]
+
+
+def test_its_dashboard_has_figures_of_each_day_of_a_week_and_none_of_the_future(bridges: None, admin: User) -> None:
+    call_command("demo_data")
+    week = read_figures(admin, period_of("7d", now=timezone.localtime()))
+    assert len(week.messages) >= 6
+    assert (week.exchanges["agent"] > 20, week.exchanges["people"] > 3, len(week.staff)) == (True, True, 2)
+    assert not Message.objects.filter(said_at__gt=timezone.now()).exists()
