@@ -20,7 +20,7 @@ from agent.monitoring.instruments import SEND_SECONDS, SENDS
 from messaging import outbox
 from messaging.media.files import outgoing
 from messaging.models import Media, Message
-from messaging.outbound import is_window_open
+from messaging.outbound import is_window_open, reference_to
 from messaging.outbox import Claimed, Paced
 from messaging.receipts import PAYMENT_CODE
 from sessions_app.bridges import adapter_for, bridge_cache, call_bridge
@@ -32,7 +32,7 @@ from whatsapp_agent.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
-KINDS_WITHOUT_FILE = frozenset({Kind.TEXT.value, Kind.LOCATION.value, Kind.CONTACT.value})
+KINDS_WITHOUT_FILE = frozenset({Kind.TEXT.value, Kind.LOCATION.value, Kind.CONTACT.value, Kind.REACTION.value})
 # What a bridge says of a message, or a session, that it does not know, or of a parameter: it may mean the quoted one.
 QUOTE_REFUSED = frozenset({"invalid", "not_found", "refused"})
 RECORD_RETRY_PAUSES_S = (0.2, 1.0, 3.0, 6.0, 10.0)
@@ -99,7 +99,8 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
         log.warning("message_unconfirmed", message=str(claimed.message_id), code=exc.code)
         return True
     count("sent")
-    return _record(partial(outbox.mark_sent, claimed, provider_message_id=sent.provider_message_id, at=sent.at))
+    provider_message_id = sent.provider_message_id or None
+    return _record(partial(outbox.mark_sent, claimed, provider_message_id=provider_message_id, at=sent.at))
 
 
 def _trace(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> AbstractContextManager[Any]:
@@ -165,9 +166,29 @@ def _steps(claimed: Claimed, *, adapter: BridgeAdapter) -> Steps[Sent]:
         )
     if claimed.kind == Kind.TEXT:
         return adapter.send_text(text=claimed.text, **to)
+    if claimed.kind == Kind.REACTION:
+        return _reaction(claimed, adapter=adapter, details=details)
     if claimed.kind == Kind.LOCATION:
         return adapter.send_location(place=Place(**details["location"]), **to)
     return adapter.send_contact(card=Card(**details["contacts"][0]), **to)
+
+
+def _reaction(claimed: Claimed, *, adapter: BridgeAdapter, details: dict[str, Any]) -> Steps[Sent]:
+    same_chat = Message.objects.filter(conversation__messages=claimed.message_id).select_related("sender")
+    target = same_chat.filter(provider_message_id=details["target_id"]).first()
+    if target is None:
+        raise Refused("The message that it is for is no longer stored.", code="not_found")
+    ref = reference_to(target, adapter=adapter, is_group=claimed.is_group)
+    return _without_id(
+        adapter.send_reaction(
+            session=claimed.session_name, address=claimed.address, target=ref, emoji=details["emoji"] or ""
+        )
+    )
+
+
+def _without_id(steps: Steps[None]) -> Steps[Sent]:
+    yield from steps
+    return Sent("")
 
 
 def _quoted(claimed: Claimed) -> MessageRef:

@@ -344,7 +344,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     if _is_known(conversation, event):
         return None
     unsettled = _find_unsettled(conversation, event)
-    if unsettled is not None and (event.is_echo or unsettled.status == Message.Status.UNCONFIRMED):
+    if unsettled is not None and (event.is_echo or unsettled.status != Message.Status.SENDING):
         record_sent(message_id=unsettled.pk, provider_message_id=event.provider_message_id, at=event.sent_at)
         return None
     is_sending = Message.objects.filter(conversation=conversation, status=Message.Status.SENDING).exists()
@@ -357,17 +357,24 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
 def _find_unsettled(conversation: Conversation, event: MessageReceived) -> Message | None:
     """Return the send that this may be the echo of: being sent, or unconfirmed, with the same text at the same time."""
     written_at = event.sent_at or timezone.now()
+    statuses = [Message.Status.SENDING, Message.Status.UNCONFIRMED]
+    same: dict[str, Any] = {}
+    if event.kind is Kind.REACTION:  # bridges do not name the id of one that they took: its echo does
+        statuses.append(Message.Status.SENT)
+        same = {f"details__{name}": event.details.get(name) for name in ("emoji", "target_id")}
     unsettled = Message.objects.filter(
         conversation=conversation,
         direction=Message.Direction.OUTBOUND,
-        status__in=[Message.Status.SENDING, Message.Status.UNCONFIRMED],
+        status__in=statuses,
         provider_message_id=None,
         text=event.text,
         sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
+        **same,
     )
     if event.is_typed:
         return None
-    if not event.is_echo:  # an echo may name the kind otherwise than we did: a voice note for an audio file
+    # An echo may name the kind otherwise than we did: a voice note for an audio file.
+    if not event.is_echo or event.kind is Kind.REACTION:
         unsettled = unsettled.filter(kind=event.kind.value)
     return unsettled.order_by("status", "created_at", "id").first()  # what is being sent before what is unconfirmed
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts.models import User
-from agent.bridges.base import Capability, Card, Place
+from agent.bridges.base import BridgeAdapter, Capability, Card, MessageRef, Place
 from agent.bridges.events import AliasKind, Kind
 from agent.bridges.exchange import BridgeError
 from messaging import control
@@ -37,6 +37,9 @@ from whatsapp_agent.errors import (
 from whatsapp_agent.text.stored import translate_stored
 
 log = structlog.get_logger(__name__)
+
+KINDS_OF_THEIR_OWN = {Kind.VOICE: Capability.SEND_VOICE, Kind.STICKER: Capability.SEND_STICKER}
+WITHOUT_CAPTION = frozenset({Kind.AUDIO, Kind.VOICE, Kind.STICKER})
 
 
 def parse_recipient(text: str, *, session: WhatsAppSession) -> str:
@@ -136,13 +139,17 @@ def send_media(
     """Queue a file. `message_id`, `control_epoch` and errors are as of `send_text`."""
     adapter = adapter_for(conversation.session.bridge)
     check_sendable(conversation=conversation)
+    if (capability := KINDS_OF_THEIR_OWN.get(file.kind)) and capability not in adapter.capabilities:
+        raise NotSupportedByBridge(
+            _("The bridge of this session cannot send files as %(kind)s.") % {"kind": file.kind.value}
+        )
     denial_reason = adapter.file_denial_reason(
         kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(settings.PUBLIC_URL)
     )
     if denial_reason:
         raise NotSupportedByBridge(translate_stored(denial_reason))
-    if caption.strip() and file.kind == Kind.AUDIO:
-        raise InvalidInput(_("Audio has no caption: send the text by itself."), field="text")
+    if caption.strip() and file.kind in WITHOUT_CAPTION:
+        raise InvalidInput(_("Audio and stickers have no caption: send the text by itself."), field="text")
     _check_length(caption, most=adapter.max_caption_length)
     with transaction.atomic():
         message = queue_message(
@@ -204,6 +211,55 @@ def send_contact(
     )
 
 
+def send_reaction(
+    *,
+    conversation: Conversation,
+    target: Message,
+    emoji: str,
+    author: Message.Author = Message.Author.STAFF,
+    by: User | None = None,
+) -> Message:
+    """Queue a reaction to a message of the conversation; an empty `emoji` takes the one before back.
+
+    Like a reaction on the phone, it takes nothing over. Raises what `send_text` raises, and InvalidInput where the
+    message cannot be reacted to.
+    """
+    check_sendable(conversation=conversation)
+    _check_capability(conversation, Capability.REACT, _("The bridge of this session cannot react to messages."))
+    max_age = adapter_for(conversation.session.bridge).max_reaction_age
+    if not target.provider_message_id or target.kind in {Message.Kind.REACTION, Message.Kind.CALL}:
+        raise InvalidInput(_("WhatsApp knows no message there that can be reacted to."), field="reaction")
+    if target.revoked_at is not None:
+        raise InvalidInput(_("The message was deleted."), field="reaction")
+    if max_age is not None and target.said_at < timezone.now() - max_age:
+        raise InvalidInput(
+            _("The message is older than %(days)s days: the platform takes no reaction.") % {"days": max_age.days},
+            field="reaction",
+        )
+    return queue_message(
+        conversation=conversation,
+        author=author,
+        by=by,
+        quoted=None,
+        kind=Kind.REACTION.value,
+        details={"emoji": emoji or None, "target_id": target.provider_message_id},
+    )
+
+
+def reference_to(message: Message, *, adapter: BridgeAdapter, is_group: bool) -> MessageRef:
+    """Return how the bridge finds a message. In a group the writer's address is named beside it."""
+    sender = ""
+    if is_group and message.sender and message.sender.phone:
+        sender = adapter.person_address(message.sender.phone.removeprefix("+"))
+    return MessageRef(
+        message.provider_message_id or "",
+        is_ours=message.direction == Message.Direction.OUTBOUND,
+        full_id=message.details.get("full_id", ""),
+        sender=sender,
+        text=message.text,
+    )
+
+
 @transaction.atomic
 def queue_message(
     *,
@@ -219,7 +275,8 @@ def queue_message(
         _check_capability(conversation, Capability.QUOTE, _("The bridge of this session cannot reply to a message."))
     if control.lock_conversation(conversation.pk).external_controller:  # what we write takes the chat back
         control.record_external_controller(conversation_id=conversation.pk, name="")
-    if author == Message.Author.STAFF:
+    is_reaction = values.get("kind") == Kind.REACTION.value
+    if author == Message.Author.STAFF and not is_reaction:
         control.record_human_reply(conversation=conversation, by=by, reason=gettext_noop("a staff member wrote"))
     if message_id is not None:
         values["pk"] = message_id
@@ -234,7 +291,7 @@ def queue_message(
         quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
         **values,
     )
-    by_itself = author in {Message.Author.SYSTEM, Message.Author.AGENT}
+    by_itself = is_reaction or author in {Message.Author.SYSTEM, Message.Author.AGENT}
     seen: dict[str, Any] = {} if by_itself else {"unread_count": 0} | NO_ATTENTION
     Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
     wakeups.notify(conversation.pk, session_id=conversation.session_id)

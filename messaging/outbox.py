@@ -190,7 +190,7 @@ MARK_SENT_SKIPPING = Statement(MARK_SENT.format(skip_locked="SKIP LOCKED"))
 
 class SentMessage(NamedTuple):
     message_id: UUID
-    provider_message_id: str
+    provider_message_id: str | None
     at: datetime | None
 
 
@@ -212,13 +212,16 @@ def _mark_sent(items: Sequence[SentMessage], wait: bool) -> list[MarkedSent | Bu
 _mark_sent_batched = Batched(_mark_sent)
 
 
-def mark_sent(claimed: Claimed, *, provider_message_id: str, at: datetime | None) -> bool:
-    """Record that the bridge accepted the message; return whether more is queued behind it."""
+def mark_sent(claimed: Claimed, *, provider_message_id: str | None, at: datetime | None) -> bool:
+    """Record that the bridge accepted the message; return whether more is queued behind it.
+
+    `provider_message_id` is None where the bridge does not name it.
+    """
     try:
         marked = _mark_sent_batched(SentMessage(claimed.message_id, provider_message_id, at))
     except IntegrityError:  # the echo came at the same moment
         marked = MarkedSent(is_marked=False, has_early_receipt=True, has_more=True)
-    if not marked.is_marked or marked.has_early_receipt:
+    if provider_message_id and (not marked.is_marked or marked.has_early_receipt):
         record_sent(message_id=claimed.message_id, provider_message_id=provider_message_id, at=at)
     return marked.has_more or not marked.is_marked
 

@@ -42,7 +42,8 @@ def without_receipt() -> Q:
     """Return the condition of messages that were sent minutes ago and that nobody has reported as delivered since,
     although their bridge reports it: WhatsApp may have dropped them. `lacks_receipt` says the same of one message."""
     waiting = Q(status=Message.Status.SENT, direction=Message.Direction.OUTBOUND, sent_at__lt=Now() - RECEIPT_AFTER)
-    return waiting & Q(session__bridge__kind__in=WITH_RECEIPTS) & ~Q(author=Message.Author.PHONE)
+    of_others = Q(author=Message.Author.PHONE) | Q(kind=Message.Kind.REACTION)  # reported by nobody
+    return waiting & Q(session__bridge__kind__in=WITH_RECEIPTS) & ~of_others
 
 
 def lacks_receipt(message: Message, *, bridge_kind: str) -> bool:
@@ -53,6 +54,7 @@ def lacks_receipt(message: Message, *, bridge_kind: str) -> bool:
         and message.sent_at < timezone.now() - RECEIPT_AFTER
         and bridge_kind in WITH_RECEIPTS
         and message.author != Message.Author.PHONE
+        and message.kind != Message.Kind.REACTION
     )
 
 

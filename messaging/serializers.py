@@ -8,6 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.models import User
+from agent.bridges.events import Kind
 from messaging.history.prompt_parts import prompt_parts
 from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
 from messaging.search.ranking import MAX_RESULTS
@@ -21,8 +22,11 @@ from whatsapp_agent.api.fields import (
 )
 from whatsapp_agent.api.filters import MAX_SEARCH_LENGTH
 from whatsapp_agent.api.lists import Excerpt
+from whatsapp_agent.text.validators import validate_emoji
 
 EXCERPT_LENGTH = 200
+WITHOUT_TEXT = ("location", "contact", "template", "reaction")  # what has no text or caption beside it
+FILE_KINDS = [Kind.VOICE.value, Kind.STICKER.value, Kind.DOCUMENT.value]  # what a file may be declared as
 LAST_MESSAGE = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")
 
 
@@ -248,8 +252,23 @@ class TemplateParametersSerializer(StrictSerializer):
     )
 
 
+class ReactionSerializer(StrictSerializer):
+    """A reaction to a message of the same conversation. It does not take the conversation over."""
+
+    message = serializers.UUIDField()
+    emoji = serializers.CharField(
+        max_length=16, allow_blank=True, help_text="One emoji; empty takes our reaction back.", trim_whitespace=False
+    )
+
+    def validate_emoji(self, emoji: str) -> str:
+        if emoji:
+            validate_emoji(emoji)
+        return emoji
+
+
 class ReplySerializer(StrictSerializer):
-    """What to send in a conversation: text, a file by URL (`text` is its caption), a location, a contact or a template.
+    """What to send in a conversation: text, a file by URL (`text` is its caption), a location, a contact, a template
+    or a reaction.
 
     To upload a file, send a form (`multipart/form-data`) instead, with the file as `file`.
     """
@@ -257,6 +276,12 @@ class ReplySerializer(StrictSerializer):
     text = serializers.CharField(required=False, max_length=65536, trim_whitespace=False)
     media_url = HttpUrlField(required=False, help_text="A public URL that the file is fetched from, now.")
     filename = serializers.CharField(required=False, max_length=200, help_text="Name of the file of `media_url`.")
+    kind = serializers.ChoiceField(
+        FILE_KINDS,
+        required=False,
+        help_text="How the file is to be shown, where not by its type: `voice` (audio), `sticker` (WebP), `document`.",
+    )
+    reaction = ReactionSerializer(required=False)
     location = PlaceSerializer(required=False)
     contact = CardSerializer(required=False)
     template = TemplateParametersSerializer(
@@ -267,13 +292,17 @@ class ReplySerializer(StrictSerializer):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        given = [name for name in ("media_url", "file", "location", "contact", "template") if name in attrs]
+        given = [name for name in ("media_url", "file", *WITHOUT_TEXT) if name in attrs]
         if len(given) > 1:
             raise serializers.ValidationError({name: ["Only one of these fields may be given."] for name in given})
-        if "text" in attrs and given and given[0] in {"location", "contact", "template"}:
+        if "text" in attrs and given and given[0] in WITHOUT_TEXT:
             raise serializers.ValidationError({"text": [f"Not together with `{given[0]}`."]})
         if "text" not in attrs and not given:
             raise serializers.ValidationError({"text": ["This field is required."]})
+        if "kind" in attrs and given not in (["media_url"], ["file"]):
+            raise serializers.ValidationError({"kind": ["Only together with a file."]})
+        if attrs.get("reply_to") and given == ["reaction"]:
+            raise serializers.ValidationError({"reply_to": ["Not together with `reaction`."]})
         if "filename" in attrs and given != ["media_url"]:
             raise serializers.ValidationError({"filename": ["Only together with `media_url`."]})
         return attrs
@@ -290,6 +319,7 @@ class UploadSerializer(ReplySerializer):
     location = None  # type: ignore[assignment]
     contact = None  # type: ignore[assignment]
     template = None  # type: ignore[assignment]
+    reaction = None  # type: ignore[assignment]
 
 
 class WhereSerializer(StrictSerializer):

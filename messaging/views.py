@@ -22,11 +22,12 @@ from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from accounts.models import ApiKey
 from agent.bridges.base import Card, Place
+from agent.bridges.events import Kind
 from messaging import control, leases
 from messaging.contacts.phones import parse_phone
 from messaging.filters import ConversationFilters, MessageFilters, TurnFilters
 from messaging.imports.views import ImportAction
-from messaging.media.files import by_token, fetch_file, take
+from messaging.media.files import by_token, fetch_file, send_as, take
 from messaging.models import Conversation, Media, Message, Turn
 from messaging.outbound import (
     conversation_by_phone,
@@ -36,6 +37,7 @@ from messaging.outbound import (
     send_contact,
     send_location,
     send_media,
+    send_reaction,
     send_text,
 )
 from messaging.people.views import ExportAction
@@ -88,6 +90,8 @@ def load_form(view: Any, request: Request) -> None:
     elif is_upload:
         upload = view.form["file"]
         view.form["file"] = take(upload, name=upload.name, size_bytes=upload.size)
+    if kind := view.form.get("kind"):
+        view.form["file"] = send_as(view.form["file"], Kind(kind))
 
 
 def queue(request: Request, *, conversation: Conversation, form: dict[str, Any]) -> Message:
@@ -111,6 +115,12 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
             raise InvalidInput("A template cannot reply to a message.", field="reply_to")
         options.pop("quoted")
         return send_template(**{"parameters": []} | template, **options)
+    if reaction := form.get("reaction"):
+        target = Message.objects.filter(conversation=conversation, pk=reaction["message"]).first()
+        if target is None:
+            raise InvalidInput("Message not found in this conversation.", field="reaction")
+        options.pop("quoted")
+        return send_reaction(target=target, emoji=reaction["emoji"], **options)
     if "location" in form:
         return send_location(place=Place(**form["location"]), **options)
     if card := form.get("contact"):

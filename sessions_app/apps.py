@@ -10,4 +10,4 @@ class SessionsAppConfig(AppConfig):
     def ready(self) -> None:
         """Provide `agent.llm` with a store for what it finds out about models; declare the periodic work."""
         import_module("sessions_app.model_limits")
-        import_module("sessions_app.reconciliation")
+        import_module("sessions_app.links.reconciliation")

@@ -9,9 +9,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from sessions_app import drafts, profiles
-from sessions_app.account_limits import account_limits
 from sessions_app.bridges import MonthPrices, adapter_for, prices_of
-from sessions_app.link_problems import LinkProblemCode, link_problem
+from sessions_app.links.account_limits import account_limits
+from sessions_app.links.problems import LinkProblemCode, link_problem
 from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, WhatsAppSession
 from sessions_app.services import current_qr
 from whatsapp_agent.api.fields import PartialUpdateSerializer, SingleLineField, StrictSerializer

@@ -18,9 +18,9 @@ from agent.bridges.base import NOT_SUPPORTED, Capability, PairingCode, SessionSt
 from agent.bridges.events import Link, SessionChanged
 from agent.bridges.exchange import BridgeError, Refused
 from sessions_app import bridges, profiles
-from sessions_app.account_limits import record_limits
 from sessions_app.bridges import adapter_for, call_bridge, webhook_target
-from sessions_app.link_problems import NO_PROGRESS, progress_of
+from sessions_app.links.account_limits import record_limits
+from sessions_app.links.problems import NO_PROGRESS, progress_of
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, Conflict, NotSupportedByBridge, SessionExists

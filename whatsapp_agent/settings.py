@@ -335,6 +335,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "MessageStatus": "messaging.models.Message.Status",
         "MediaStatus": "messaging.models.Media.Status",
         "MessageKind": "messaging.models.Message.Kind",
+        "FileKind": "messaging.serializers.FILE_KINDS",
         "ToolCallStatus": "messaging.models.ToolCall.Status",
         "KnowledgeKind": "messaging.models.Knowledge.Kind",
         "AliasKind": "messaging.models.ContactAlias.Kind",

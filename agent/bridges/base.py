@@ -256,6 +256,7 @@ class BridgeAdapter(ABC):
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
+    max_reaction_age: ClassVar[timedelta | None] = None  # of the message; an older one takes no reaction
     webhook_fields: ClassVar[tuple[str, ...]] = ()  # to be subscribed to by hand at the platform before events come
     free_replies_per_month: ClassVar[int | None] = None  # of a number; None: the platform charges for no message
     media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: undocumented

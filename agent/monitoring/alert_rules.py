@@ -21,8 +21,8 @@ from agent.models import EngineProcess
 from messaging.models import Conversation, Message, Turn
 from messaging.models.turns import TurnQuerySet
 from messaging.receipts import PAYMENT_CODE
-from sessions_app.account_limits import active_limits
 from sessions_app.bridges import bridge_health
+from sessions_app.links.account_limits import active_limits
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.storage import disk

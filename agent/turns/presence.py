@@ -9,11 +9,12 @@ from uuid import UUID
 
 import structlog
 
-from agent.bridges.base import BridgeAdapter, Capability, MessageRef
+from agent.bridges.base import Capability, MessageRef
 from agent.bridges.events import MessageReceived
 from agent.bridges.exchange import BridgeError, Steps
 from messaging.leases import Lease
 from messaging.models import Conversation, Message
+from messaging.outbound import reference_to
 from sessions_app.bridges import adapter_for, call_bridge
 from sessions_app.models import Bridge
 from whatsapp_agent.periodic import periodic
@@ -57,7 +58,8 @@ def show_presence(conversation: Conversation, *, last: UUID, lease: Lease) -> No
     types = profile.shows_typing and Capability.TYPING in adapter.capabilities
     if not (reads or types) or (message := Message.objects.filter(pk=last).select_related("sender").first()) is None:
         return
-    bridge, ref = conversation.session.bridge, _ref(adapter, conversation, message)
+    bridge = conversation.session.bridge
+    ref = reference_to(message, adapter=adapter, is_group=conversation.contact.is_group)
     to: dict[str, Any] = {"session": conversation.session.name, "address": conversation.address}
     calls: list[Call] = []
     if reads:
@@ -143,12 +145,3 @@ def _call_aside(bridge: Bridge, calls: Sequence[Call], *, what: str) -> None:
         threading.Thread(target=run, name="presence", daemon=True).start()
     except RuntimeError:  # the machine starts no more threads: neither a turn nor a webhook request depends on this
         _free_calls.release()
-
-
-def _ref(adapter: BridgeAdapter, conversation: Conversation, message: Message) -> MessageRef:
-    """Return how the bridge finds the message. In a group the writer's address is named beside it."""
-    sender = ""
-    if conversation.contact.is_group and message.sender and message.sender.phone:
-        sender = adapter.person_address(message.sender.phone.removeprefix("+"))
-    full_id = message.details.get("full_id", "")
-    return MessageRef(message.provider_message_id or "", full_id=full_id, sender=sender, text=message.text)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -81,6 +81,19 @@ def take(content: IO[bytes], *, name: str, size_bytes: int) -> NewFile:
         filename=safe_name(name, mime_type=mime_type),
         size_bytes=size_bytes,
     )
+
+
+SENT_AS = {Kind.STICKER: ("image/webp",), Kind.VOICE: ("audio/",)}
+
+
+def send_as(file: NewFile, kind: Kind) -> NewFile:
+    """Return the file as another kind than its type suggests. Raises InvalidInput if it cannot be that."""
+    if not file.mime_type.startswith(SENT_AS.get(kind, ("",))):
+        needed = _("a WebP image") if kind == Kind.STICKER else _("an audio file")
+        raise InvalidInput(
+            _("To be sent as %(kind)s it has to be %(needed)s.") % {"kind": kind.value, "needed": needed}, field="kind"
+        )
+    return replace(file, kind=kind)
 
 
 def fetch_file(url: str, *, name: str = "") -> NewFile:

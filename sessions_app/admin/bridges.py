@@ -20,7 +20,8 @@ from unfold.widgets import (
 )
 
 from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin
-from sessions_app import bridges, reconciliation
+from sessions_app import bridges
+from sessions_app.links import reconciliation
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.text.stored import translate_stored

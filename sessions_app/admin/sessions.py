@@ -30,10 +30,10 @@ from accounts.admin_pages import FastChangeList, SingleLineAdmin, is_administrat
 from agent.bridges.addresses import phone_as_written
 from agent.bridges.base import Capability
 from sessions_app import bridges, services
-from sessions_app.account_limits import active_limits
 from sessions_app.admin.link_reasons import describe_reason
 from sessions_app.admin.scoped import SessionScopedAdmin
-from sessions_app.link_problems import link_problem
+from sessions_app.links.account_limits import active_limits
+from sessions_app.links.problems import link_problem
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent.errors import AppError, BridgeFailed
 from whatsapp_agent.text.stored import translate_stored

@@ -98,10 +98,10 @@ class WhatsAppSession(models.Model):
     next_send_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.outbox`
     qr_png = models.BinaryField(null=True, editable=False)
     qr_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # While it is being linked: since when a code waits, and when the bridge showed that one was used (`link_problems`).
+    # While it is being linked: since when a code waits, and when the bridge showed that one was used.
     linking_since = models.DateTimeField(null=True, blank=True, editable=False)
     scanned_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # What WhatsApp limits the account by, by kind: see `account_limits`.
+    # What WhatsApp limits the account by, by kind: see `links.account_limits`.
     account_limits = models.JSONField(default=dict, db_default={}, blank=True, editable=False)
     agent_profile = models.ForeignKey(
         "AgentProfile", verbose_name=_("agent profile"), on_delete=models.PROTECT, related_name="sessions"

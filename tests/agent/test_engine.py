@@ -171,7 +171,7 @@ def test_every_periodic_job_is_found_where_it_is_declared():
         "messaging.search.embeddings.embed_waiting",
         "messaging.search.index.index_waiting",
         "messaging.webhooks.deliveries.purge",
-        "sessions_app.reconciliation.sync_due_bridges",
+        "sessions_app.links.reconciliation.sync_due_bridges",
     }
 
 

@@ -12,8 +12,8 @@ from agent.sender import deliver
 from messaging import control, leases, outbox
 from messaging.models import Conversation, Event, Message
 from messaging.outbound import conversation_by_phone, send_again, send_text
+from sessions_app.links.reconciliation import sync_bridge
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.reconciliation import sync_bridge
 from tests.support.fake_zapw import FakeZapw
 from tests.support.messaging.turns import settle
 from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected

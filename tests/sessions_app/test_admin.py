@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from sessions_app import reconciliation
+from sessions_app.links import reconciliation
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from tests.support.bridges.fake_waha import FakeWaha
 from tests.support.fake_zapw import FakeZapw

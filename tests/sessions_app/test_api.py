@@ -113,7 +113,7 @@ def test_a_valid_qr_code_is_returned_even_if_the_bridge_does_not_answer(admin, s
 
 def test_a_connected_session_has_no_qr_code(admin, session):
     answer = as_user(admin).get(f"{URL}{session.pk}/qr/")
-    assert answer.json() == {"status": "connected", "qr": None, "qr_expires_at": None}
+    assert answer.json() == {"status": "connected", "qr": None, "qr_expires_at": None, "link_problem": None}
     image = as_user(admin).get(f"{URL}{session.pk}/qr/", headers={"Accept": "image/png"})
     assert (image.status_code, image.json()["code"]) == (409, "conflict")
 

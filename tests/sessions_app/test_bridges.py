@@ -16,8 +16,8 @@ from messaging.inbound import receive_message
 from messaging.models import Conversation, MessageTemplate
 from messaging.outbound import send_text
 from sessions_app.bridges import setup_bridge
+from sessions_app.links.reconciliation import sync_bridge
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.reconciliation import sync_bridge
 from sessions_app.services import (
     current_qr,
     end_session,

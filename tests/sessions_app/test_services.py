@@ -12,9 +12,9 @@ from agent.bridges.events import Link, SessionChanged
 from agent.bridges.exchange import without_request
 from agent.bridges.zapw import ZapwBridge
 from messaging.models import Message
+from sessions_app.links.reconciliation import sync_bridge, sync_due_bridges
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.profiles import create_profile
-from sessions_app.reconciliation import sync_bridge, sync_due_bridges
 from sessions_app.services import (
     KEY_REFUSED,
     KEY_RETRY_S,

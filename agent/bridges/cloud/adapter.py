@@ -73,6 +73,7 @@ class CloudBridge(BridgeAdapter):
     default_base_url = "https://graph.facebook.com/v26.0"
     lists_sessions = False
     reply_window = timedelta(hours=24)
+    max_reaction_age = timedelta(days=30)
     free_replies_per_month = 1000
     typing_lasts_s = 25.0
     media_ttl = timedelta(days=7)

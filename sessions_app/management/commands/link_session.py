@@ -20,7 +20,7 @@ from agent.bridges.simulator import SimulatorBridge
 from sessions_app import services
 from sessions_app.admin.link_reasons import describe_reason
 from sessions_app.bridges import phone_to_pair
-from sessions_app.link_problems import LinkProblemCode, link_problem
+from sessions_app.links.problems import LinkProblemCode, link_problem
 from sessions_app.management import qr
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge, WhatsAppSession

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from sessions_app import reconciliation
+from sessions_app.links import reconciliation
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import AppError

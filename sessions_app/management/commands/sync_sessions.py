@@ -6,7 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError
 
-from sessions_app import bridges, reconciliation, services
+from sessions_app import bridges, services
+from sessions_app.links import reconciliation
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.postgres.embedded import NotStarted

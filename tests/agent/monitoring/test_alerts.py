@@ -22,7 +22,7 @@ from tests.support.fake_smtp import FakeSmtp
 from tests.support.fake_zapw import FakeZapw
 from tests.support.tls_server import TlsServer
 
-PASSWORD = "for-tests-only-password"
+PASSWORD, SOME_TIME = "for-tests-only-password", "2026-11-27T12:00:00+00:00"
 
 
 @pytest.fixture(autouse=True)
@@ -151,8 +151,7 @@ def _certificate_expires(conversation: Conversation, settings: Any) -> Callable[
 
 
 def _account_limited(conversation: Conversation, settings: Any) -> Callable[[], object]:
-    limit = {"active": True, "until": None, "reported_at": timezone.now().isoformat()}
-    WhatsAppSession.objects.update(account_limits={"timelock": limit})
+    WhatsAppSession.objects.update(account_limits={"lock": {"active": True, "until": None, "reported_at": SOME_TIME}})
     return lambda: WhatsAppSession.objects.update(account_limits={})
 
 
@@ -210,8 +209,8 @@ def test_an_alert_fires_once_and_recovers_once(rule, conversation, zapw, admin, 
     ],
 )
 def test_a_number_is_offline_when_it_lost_its_link_for_a_while(session, zapw, status, minutes, is_linked, is_told):
-    linked_at = ago(days=1) if is_linked else None
-    WhatsAppSession.objects.update(status=status, status_changed_at=ago(minutes=minutes), linked_at=linked_at)
+    at = {"status_changed_at": ago(minutes=minutes), "linked_at": ago(days=1) if is_linked else None}
+    WhatsAppSession.objects.update(status=status, **at)
     assert (lasting() == ["number_offline"]) is is_told
 
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agent.bridges.events import Link, SessionChanged
-from sessions_app.link_problems import LinkProblemCode, link_problem
+from sessions_app.links.problems import LinkProblemCode, link_problem
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import record_session_change
 from tests.conftest import as_user

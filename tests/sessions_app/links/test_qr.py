@@ -13,7 +13,7 @@ import segno
 
 from sessions_app.management.qr import BLACK_ON_WHITE, RESET, UnreadableCode, draw, read_modules
 
-PAYLOADS = Path(__file__).parent.parent / "payloads" / "zapw"
+PAYLOADS = Path(__file__).parents[2] / "payloads" / "zapw"
 
 
 def _png(text: str = "2@abc", **how: Any) -> bytes:

@@ -11,9 +11,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agent.inbox import process_webhook_request
-from sessions_app.account_limits import account_limits, active_limits, record_limits
+from sessions_app.links.account_limits import account_limits, active_limits, record_limits
+from sessions_app.links.reconciliation import sync_bridge
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.reconciliation import sync_bridge
 from tests.conftest import as_user
 from tests.support.bridges.described import waha as waha_event
 from tests.support.bridges.fake_cloud import NUMBER, FakeCloud
