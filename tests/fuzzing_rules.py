@@ -27,6 +27,8 @@ REASONS = [
     (ANY, "invalid", ANY, "Null characters are not allowed."),
     # A name is one line of visible characters; no schema lists which those are.
     ("(POST|PATCH) .*", "invalid", ANY, "(Line breaks, control characters, .*|Must contain a visible character.)"),
+    # A file has bytes; a schema's `format: binary` has no minimum.
+    ("POST .*", "invalid", "file", "The (submitted )?file is empty."),
     # Spaces count for a schema's `minLength`, and are no text.
     (ANY, "invalid", ANY, "This field may not be blank."),
     # What there is changes.
@@ -39,7 +41,6 @@ REASONS = [
     ("POST /api/v1/conversations/{id}/assign/", "invalid", "user", "This person may not answer in this conversation."),
     ("POST /api/v1/knowledge/", "invalid", "agent_profile", "Profile not found."),
     ("POST /api/v1/library-files/", "invalid", "agent_profile", "Profile not found."),
-    ("POST /api/v1/library-files/", "invalid", "file", "The file is empty."),
     ("POST /api/v1/conversations/import/", "invalid", "session", "There is no such session."),
     ("POST /api/v1/conversations/import/", "invalid", "file", "This is no exported chat.*|The archive .*"),
     (
@@ -51,7 +52,7 @@ REASONS = [
     ),
     ("POST /api/v1/conversations/import/", "invalid", "me", "Say who of the authors .*|.* has written nothing.*"),
     ("POST /api/v1/conversations/import/", "invalid", "file", "The file is .*|No date of this chat exists .*"),
-    ("POST /api/v1/knowledge/", "invalid", "file", "The file is empty.|Only PDF, DOCX, XLSX .*"),
+    ("POST /api/v1/knowledge/", "invalid", "file", "Only PDF, DOCX, XLSX .*"),
     ("(POST|PATCH) /api/v1/knowledge/.*", "invalid", "text", "A text may have .*"),
     ("POST /api/v1/saved-replies/", "invalid", "session", "Session not found."),
     ("(POST|PATCH) /api/v1/saved-replies/.*", "invalid", "shortcut", "Use 1 to 40 letters, .*"),
@@ -108,7 +109,6 @@ REASONS = [
     (f"{SENDING}|(POST|PATCH) /api/v1/webhook-endpoints/.*", "unsafe_url|private_address", ANY, ANY),
     (SENDING, "fetch_failed|unreachable|timeout", "media_url", ANY),
     (SENDING, "unsupported_file", "file|media_url", ANY),
-    (SENDING, "invalid", "file", "The submitted file is empty.|The file is empty."),
     (SENDING, "invalid", "text", "The text is empty.|The text is longer than .*|Audio has no caption.*"),
 ]
 
