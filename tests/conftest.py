@@ -1,6 +1,7 @@
 """What every test shares: no way out but loopback, and the few rows most situations begin with."""
 
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -55,6 +56,13 @@ def quick_passwords() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest: at the end one worker would run them while the others have nothing left."""
     items.sort(key=lambda item: "/system/" not in item.nodeid)  # stable: everything else keeps its order
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let the garbage collector pass over what stays to the end (tests and models), and come less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(scope="session")
@@ -318,7 +326,7 @@ def model(settings: Any) -> Iterator[FakeOpenAI]:
     capabilities.clear_cache()  # an earlier server may have had the same port
     with FakeOpenAI() as fake:
         settings.OPENAI_BASE_URL = fake.base_url
-        settings.MODEL_TIMEOUT_S = 2.0
+        settings.MODEL_TIMEOUT_S = 20.0
         settings.AGENT_RETRY_BASE_S = 0.0
         yield fake
 
