@@ -180,7 +180,7 @@ def test_a_periodic_job_runs_again_and_again(settings, sales, monkeypatch):
     monkeypatch.setattr(periodic, "registry", [PeriodicJob(run=ran.release, every_s=lambda: 0.01, may_block=True)])
     engine.start()
     try:
-        assert all(ran.acquire(timeout=5) for _ in range(3))
+        assert all(ran.acquire(timeout=20) for _ in range(3))
     finally:
         engine.stop(timeout_s=2)
 

@@ -119,10 +119,10 @@ def test_staff_of_one_session_do_not_see_the_processes(staff_member, log_in):
 def hanging() -> Iterator[tuple[WorkerPool, threading.Event]]:
     """A pool of one thread whose jobs end when the event is set."""
     end = threading.Event()
-    pool = WorkerPool("test", lambda _key, _group: end.wait(10) and None, threads=1, submit_at=lambda *_: None)
+    pool = WorkerPool("test", lambda _key, _group: end.wait(60) and None, threads=1, submit_at=lambda *_: None)
     yield pool, end
     end.set()
-    pool.close(timeout_s=5)
+    pool.close(timeout_s=20)
 
 
 def test_a_pool_stalls_while_ids_wait_and_no_job_ends(hanging):

@@ -23,7 +23,6 @@ from whatsapp_agent.errors import Conflict, InvalidInput, NotSupportedByBridge, 
 def zapw(settings, session) -> Iterator[FakeZapw]:
     with FakeZapw() as fake:
         fake.add_session("sales", phone="5511999990000")
-        settings.BRIDGE_TIMEOUT_S = 1.0
         settings.SEND_GAP_S = 0.0
         settings.AGENT_RETRY_BASE_S = 0.0
         Bridge.objects.filter(slug="default").update(base_url=fake.url, api_key=fake.api_key)
@@ -74,7 +73,8 @@ def test_many_who_deliver_at_once_send_each_message_once_and_in_order(zapw, conv
 
 
 @pytest.mark.parametrize("outcome", ["error_500", "error_500_after", "drop_after", "nonsense", "hang_after"])
-def test_a_send_without_a_clear_answer_is_unconfirmed_and_not_sent_again(zapw, conversation, outcome):
+def test_a_send_without_a_clear_answer_is_unconfirmed_and_not_sent_again(zapw, conversation, settings, outcome):
+    settings.BRIDGE_TIMEOUT_S = 0.5 if outcome == "hang_after" else 20.0
     zapw.fail(outcome, times=1)
     message = send_text(conversation=conversation, text="one")
     deliver(conversation.pk)

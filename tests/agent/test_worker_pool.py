@@ -50,17 +50,17 @@ def test_a_pool_runs_a_conversation_once_at_a_time_and_again_if_it_was_submitted
         running += 1
         most = max(most, running)
         started.release()
-        go_on.wait(5)
+        go_on.wait(20)
         running -= 1
 
     pool = WorkerPool("test", job, threads=4, submit_at=no_timer)
     pool.submit(conversation_id, GROUP)
-    assert started.acquire(timeout=5)
+    assert started.acquire(timeout=20)
     for _ in range(3):
         pool.submit(conversation_id, GROUP)
     go_on.set()
-    assert started.acquire(timeout=5)
-    assert pool.close(timeout_s=5)
+    assert started.acquire(timeout=20)
+    assert pool.close(timeout_s=20)
     assert most == 1
     assert not started.acquire(timeout=0.1)
 
@@ -77,8 +77,8 @@ def test_a_job_that_fails_does_not_take_its_thread_with_it():
     pool = WorkerPool("test", job, threads=1, submit_at=no_timer)
     pool.submit(bad, GROUP)
     pool.submit(good, GROUP)
-    assert done.wait(5)
-    assert pool.close(timeout_s=5)
+    assert done.wait(20)
+    assert pool.close(timeout_s=20)
 
 
 def test_a_closed_pool_takes_nothing_new():

@@ -110,7 +110,7 @@ class Application:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, *, timeout_s: float = 180.0) -> None:
+    def start(self, *, timeout_s: float = 300.0) -> None:
         """Start it and wait until it answers."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -135,7 +135,7 @@ class Application:
         except httpx.HTTPError:
             return False
 
-    def wait_for_output(self, text: str, *, timeout_s: float = 20.0) -> str:
+    def wait_for_output(self, text: str, *, timeout_s: float = 60.0) -> str:
         """Wait until a line with this text is printed, and return the whole output."""
         give_up_at = time.monotonic() + timeout_s
         while text not in (printed := self.log.read_text()).rpartition("\n")[0]:
@@ -214,7 +214,7 @@ class Worker:
         assert self._started is not None, "the worker was not started"
         return self._started
 
-    def start(self, *, is_to_be_ready: bool = True, timeout_s: float = 60.0) -> None:
+    def start(self, *, is_to_be_ready: bool = True, timeout_s: float = 120.0) -> None:
         """Start it, and wait until it takes wake-ups."""
         before = self.log.read_text().count(self.READY) if self.log.exists() else 0
         with self.log.open("ab") as log:

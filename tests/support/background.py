@@ -13,7 +13,7 @@ SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
 """
 
 
-def becomes_true(condition: Callable[[], object], *, timeout_s: float = 20.0) -> bool:
+def becomes_true(condition: Callable[[], object], *, timeout_s: float = 60.0) -> bool:
     """Wait until the condition holds; return False if it does not within the time. Use it with `assert`."""
     give_up_at = time.monotonic() + timeout_s
     while not condition():
@@ -42,7 +42,7 @@ class BackgroundCall(threading.Thread):
             connection.close()
 
     def wait_for_lock(self, *, count: int = 1) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         with connection.cursor() as cursor:
             while self.is_alive():
                 cursor.execute("SELECT pg_stat_clear_snapshot()")  # who has connected since is not in it

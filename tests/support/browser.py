@@ -21,7 +21,7 @@ FLAGS = [
 ]
 PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1366, "height": 768}
-expect.set_options(timeout=20_000)  # on a busy machine too
+expect.set_options(timeout=45_000)  # on a busy machine too
 
 
 @contextmanager
@@ -50,7 +50,7 @@ class StaffBrowser:
         self.context: BrowserContext = browser.new_context(
             base_url=url, viewport=viewport or LAPTOP, locale="en-US", **options
         )
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(45_000)
         self.context.on("weberror", lambda error: self.complaints.append(str(error.error)))
         self.context.on("console", lambda line: self._gather(line))
 

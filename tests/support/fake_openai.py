@@ -156,6 +156,8 @@ class FakeOpenAI(ThreadedServer):
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self._arrived = threading.Condition()
+        self._is_holding = False
+        self._held: list[tuple[_Connection, Answer | None]] = []
 
     @property
     def base_url(self) -> str:
@@ -190,11 +192,25 @@ class FakeOpenAI(ThreadedServer):
     def heal(self) -> None:
         self.failures.clear()
 
+    def hold(self) -> None:
+        """Keep the right answers back until `let_go`."""
+        self._is_holding = True
+
+    def let_go(self) -> None:
+        """Give the answers that were held, and the next ones at once."""
+        self._is_holding = False
+        self._loop.call_soon_threadsafe(self._give_held)
+
+    def _give_held(self) -> None:
+        held, self._held = self._held, []
+        for connection, answer in held:
+            connection.answer(answer)
+
     def forget(self) -> None:
         self.requests.clear()
         self.count = self.most_waiting = 0
 
-    def wait_for_requests(self, count: int, *, timeout_s: float = 10.0) -> list[Asked]:
+    def wait_for_requests(self, count: int, *, timeout_s: float = 60.0) -> list[Asked]:
         """Wait for `count` requests and return all. Fails the test if they do not arrive."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: self.count >= count, timeout_s), (
@@ -225,7 +241,9 @@ class FakeOpenAI(ThreadedServer):
         else:
             answer = self._format_answer(path, failure.reply) if failure.reply else failure.answer
         wait_s = failure.wait_s if failure else self.latency_s
-        if wait_s:
+        if self._is_holding and failure is None:
+            self._held.append((connection, answer))
+        elif wait_s:
             self._loop.call_later(wait_s, connection.answer, answer)
         else:
             connection.answer(answer)

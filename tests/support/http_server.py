@@ -20,7 +20,7 @@ class ThreadedServer:
             target=lambda: asyncio.run(self.serve(started.set)), name=type(self).__name__, daemon=True
         )
         self._thread.start()
-        assert started.wait(10), f"{type(self).__name__} did not start"
+        assert started.wait(60), f"{type(self).__name__} did not start"
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -45,7 +45,7 @@ class RedisServer:
         self.directory.mkdir(parents=True, exist_ok=True)
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.directory)]
         self._process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-        give_up_at = time.monotonic() + 10
+        give_up_at = time.monotonic() + 60
         while not self._answers():
             assert time.monotonic() < give_up_at, "redis-server does not answer"
             time.sleep(0.02)

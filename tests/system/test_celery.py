@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.application import Application, Worker
+from tests.support.background import becomes_true
 from tests.support.fake_zapw import FakeZapw
 from tests.support.redis_server import RedisServer, require_redis
 
@@ -39,6 +40,11 @@ def workers(application: Application) -> Iterator[list[Worker]]:
         yield [first, plain]
 
 
+def listeners(redis: RedisServer) -> int:
+    """How many connections wait for tasks."""
+    return sum(client["cmd"] == "brpop" for client in redis.client.client_list())
+
+
 def write(zapw: FakeZapw, *phones: str) -> None:
     for phone in phones:
         assert zapw.emit_message("Hello?", phone=phone) == [200]
@@ -62,9 +68,11 @@ def test_a_queue_that_was_flushed_takes_wake_ups_again(application, workers, zap
 
 
 def test_workers_that_lost_redis_take_wake_ups_again(application, workers, zapw, redis):
+    listening = listeners(redis)
+    assert listening
     redis.kill()
     redis.start()
-    time.sleep(5)  # they connect again
+    assert becomes_true(lambda: listeners(redis) >= listening)
     before = len(zapw.sent)
     write(zapw, "5511966660001", "5511966660002")
     zapw.wait_for_sent(before + 2)
@@ -82,7 +90,9 @@ def test_requests_do_not_wait_for_a_paused_redis_and_what_it_missed_is_swept_aft
         time.sleep(5)
     finally:
         redis.resume()
-    time.sleep(5)
-    for number in range(4):  # whichever web process has failed to publish asks for a sweep with its next wake-up
-        write(zapw, f"551194444000{number}")
-    zapw.wait_for_sent(before + 12)
+    # Whichever web process has failed to publish asks for a sweep with its next wake-up, after a while.
+    for number in range(30):
+        write(zapw, f"55119444400{number:02}")
+        if becomes_true(lambda: len(zapw.sent) >= before + 8 + number + 1, timeout_s=1):  # noqa: B023
+            break
+    zapw.wait_for_sent(before + 8 + number + 1)

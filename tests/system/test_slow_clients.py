@@ -61,20 +61,22 @@ def measure_requests(application: Application) -> list[float]:
     times = []
     for _ in range(20):
         started_at = time.monotonic()
-        assert httpx.get(f"{application.url}/health/", timeout=10, trust_env=False).status_code == 200
+        assert httpx.get(f"{application.url}/health/", timeout=60, trust_env=False).status_code == 200
         times.append(time.monotonic() - started_at)
     return times
 
 
 @pytest.mark.parametrize("data", [b"", HALF_HEAD, HALF_BODY, HALF_CHUNK, UNFINISHED])
 def test_500_stalled_clients_do_not_delay_others(application, data):
-    usual = median(measure_requests(application))
-    with ExitStack() as stack:
-        for _ in range(CLIENTS):
-            stack.enter_context(connect(application, data))
-        times = measure_requests(application)
-    assert median(times) < usual * 3 + 0.02
-    assert max(times) < 1.0
+    def are_delayed() -> bool:
+        usual = median(measure_requests(application))
+        with ExitStack() as stack:
+            for _ in range(CLIENTS):
+                stack.enter_context(connect(application, data))
+            times = measure_requests(application)
+        return median(times) >= usual * 3 + 0.02 or max(times) >= 1.0
+
+    assert not all(are_delayed() for _ in range(3))  # a busy machine delays some requests, the clients would all
 
 
 def authorization(application: Application) -> str:
@@ -104,12 +106,16 @@ def test_a_large_upload_is_accepted_up_to_the_limit(application, megabytes, stat
 def test_clients_that_do_not_read_their_answers_do_not_delay_others(application):
     header = f"\r\nAuthorization: {authorization(application)}\r\n\r\n".encode()
     unread = UNREAD.replace(b"\r\n\r\n", header)
-    usual = median(measure_requests(application))
-    with ExitStack() as stack:
-        for _ in range(12):
-            stack.enter_context(connect(application, unread * 8, receive_bytes=1024))
-        time.sleep(3)  # these are answered meanwhile
-        assert median(measure_requests(application)) < usual * 3 + 0.5
+
+    def are_delayed() -> bool:
+        usual = median(measure_requests(application))
+        with ExitStack() as stack:
+            for _ in range(12):
+                stack.enter_context(connect(application, unread * 8, receive_bytes=1024))
+            time.sleep(3)  # these are answered meanwhile
+            return median(measure_requests(application)) >= usual * 3 + 0.5
+
+    assert not all(are_delayed() for _ in range(3))
 
 
 def test_a_slow_client_that_keeps_sending_is_answered(application):
@@ -177,7 +183,7 @@ def test_the_server_reads_what_comes_in_chunks(application):
 
 
 def test_a_request_that_does_not_arrive_in_time_is_answered_408_and_closed(late_answer):
-    answer, seconds = late_answer.result(30)
+    answer, seconds = late_answer.result(60)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code": "timeout"' in answer
-    assert 9 < seconds < 20
+    assert 9 < seconds < 40

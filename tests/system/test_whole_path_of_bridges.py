@@ -126,7 +126,7 @@ def messages(application: Application) -> list[tuple[Any, ...]]:
     )
 
 
-def soon(is_so: Callable[[], bool], *, timeout_s: float = 10.0) -> bool:
+def soon(is_so: Callable[[], bool], *, timeout_s: float = 60.0) -> bool:
     give_up_at = time.monotonic() + timeout_s
     while not is_so():
         if time.monotonic() > give_up_at:

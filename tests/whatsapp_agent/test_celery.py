@@ -74,7 +74,7 @@ def urls(certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     options = ["--port", "0", "--unixsocket", socket_file, "--tls-port", tls_port, "--bind", "127.0.0.1", "--save", ""]
     options += ["--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no", "--dir", directory]
     with subprocess.Popen(["redis-server", *map(str, options)], stdout=subprocess.DEVNULL) as process:
-        give_up_at = time.monotonic() + 20
+        give_up_at = time.monotonic() + 60
         while not socket_file.exists():
             assert time.monotonic() < give_up_at
             assert process.poll() is None

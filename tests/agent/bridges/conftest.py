@@ -26,7 +26,7 @@ def zapw_server() -> Iterator[FakeZapw]:
 
 @pytest.fixture
 def zapw(zapw_server: FakeZapw) -> Iterator[LiveBridge]:
-    config = BridgeConfig(base_url=zapw_server.url, api_key=zapw_server.api_key, timeout_s=5.0)
+    config = BridgeConfig(base_url=zapw_server.url, api_key=zapw_server.api_key, timeout_s=20.0)
     bridge = LiveBridge(ZapwBridge(config))
     yield bridge
     bridge.close()
@@ -62,7 +62,7 @@ def waha_server() -> Iterator[FakeWaha]:
 
 @pytest.fixture
 def waha(waha_server: FakeWaha) -> Iterator[LiveBridge]:
-    config = BridgeConfig(base_url=waha_server.url, api_key=waha_server.api_key, timeout_s=5.0)
+    config = BridgeConfig(base_url=waha_server.url, api_key=waha_server.api_key, timeout_s=20.0)
     bridge = LiveBridge(WahaBridge(config))
     yield bridge
     bridge.close()
@@ -77,7 +77,7 @@ def evolution_server() -> Iterator[FakeEvolution]:
 
 @pytest.fixture
 def evolution(evolution_server: FakeEvolution) -> Iterator[LiveBridge]:
-    config = BridgeConfig(base_url=evolution_server.url, api_key=evolution_server.api_key, timeout_s=5.0)
+    config = BridgeConfig(base_url=evolution_server.url, api_key=evolution_server.api_key, timeout_s=20.0)
     bridge = LiveBridge(EvolutionBridge(config))
     yield bridge
     bridge.close()
@@ -92,7 +92,7 @@ def cloud_server() -> Iterator[FakeCloud]:
 
 @pytest.fixture
 def cloud(cloud_server: FakeCloud) -> Iterator[LiveBridge]:
-    config = BridgeConfig(base_url=cloud_server.url, api_key=cloud_server.api_key, timeout_s=5.0)
+    config = BridgeConfig(base_url=cloud_server.url, api_key=cloud_server.api_key, timeout_s=20.0)
     bridge = LiveBridge(CloudBridge(config))
     yield bridge
     bridge.close()

@@ -262,19 +262,19 @@ def test_an_unreachable_server_is_raised_as_model_unavailable(model, prompt_of):
         nobody.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
         with pytest.raises(ModelUnavailable) as failed:
-            type(model)(ModelServer(base_url=address, api_key=API_KEY, timeout_s=5)).complete(prompt_of())
+            type(model)(ModelServer(base_url=address, api_key=API_KEY, timeout_s=20)).complete(prompt_of())
     assert failed.value.code == "connection"
 
 
 def test_a_wrong_key_is_refused(model, server, prompt_of):
     with pytest.raises(ModelRefused) as failed:
-        type(model)(ModelServer(base_url=server.base_url, api_key="sk-wrong", timeout_s=5)).complete(prompt_of())
+        type(model)(ModelServer(base_url=server.base_url, api_key="sk-wrong", timeout_s=20)).complete(prompt_of())
     assert failed.value.code == "unauthorized"
 
 
 def test_a_server_without_a_configured_key_is_sent_none(model, server, prompt_of):
     server.api_key = ""
-    type(model)(ModelServer(base_url=server.base_url, api_key="", timeout_s=5)).complete(prompt_of())
+    type(model)(ModelServer(base_url=server.base_url, api_key="", timeout_s=20)).complete(prompt_of())
     assert "authorization" not in server.requests[0].headers
 
 

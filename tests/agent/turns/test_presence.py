@@ -28,7 +28,7 @@ def bridge(bridges, waha) -> Bridge:
 
 def calls(waha: FakeWaha, count: int) -> list[str]:
     """Wait for so many calls; return the paths of all."""
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 60
     while len(waha.requests) < count and time.monotonic() < give_up_at:
         time.sleep(0.01)
     return [request.path for request in waha.requests]
@@ -80,7 +80,7 @@ def test_a_bridge_that_hangs_does_not_hold_up_the_answer(says, conversation, wah
 
     turns.take_turn(conversation.pk)
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20  # the bridge hangs for a minute
     assert Turn.objects.get().outcome == "answered"
 
 

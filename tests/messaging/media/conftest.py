@@ -23,7 +23,7 @@ def waha() -> Iterator[FakeWaha]:
 @pytest.fixture
 def bridge(bridges: None, waha: FakeWaha, settings: Any, tmp_path: Any) -> Bridge:
     settings.MEDIA_ROOT = tmp_path
-    settings.BRIDGE_TIMEOUT_S = 5.0
+    settings.BRIDGE_TIMEOUT_S = 20.0
     return connect_default_bridge("waha", waha)
 
 

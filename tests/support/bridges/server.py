@@ -100,7 +100,7 @@ class FakeBridge(ThreadedServer):
     webhook_url: str = ""
     duplicate_rate: float = 0.0
     webhook_waits_s: tuple[float, ...] = (1.0, 2.0)  # between the tries
-    webhook_timeout_s: float = 10.0
+    webhook_timeout_s: float = 60.0
     record: Path | None = None
     seed: int | None = None
     sent: list[dict[str, Any]] = field(default_factory=list)
@@ -141,7 +141,7 @@ class FakeBridge(ThreadedServer):
     def heal(self) -> None:
         self.failures.clear()
 
-    def wait_for_sent(self, count: int, *, timeout_s: float = 10.0) -> list[dict[str, Any]]:
+    def wait_for_sent(self, count: int, *, timeout_s: float = 60.0) -> list[dict[str, Any]]:
         """What was sent, as soon as there are `count`; fails the test when they do not come."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.sent) >= count, timeout_s), (

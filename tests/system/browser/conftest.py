@@ -99,7 +99,7 @@ def model_as_usual(model: FakeOpenAI, zapw: FakeZapw) -> None:
     """No failure or answer that an earlier test has asked for is left."""
     model.heal()
     model.next_answers.clear()
-    model.latency_s = 0
+    model.let_go()
     zapw.heal()
 
 

@@ -32,10 +32,13 @@ def test_someone_who_logs_in_finds_the_inbox_with_its_list(people: People, conta
 
 def test_a_message_appears_within_two_seconds_without_a_reload(opened: Page, contact: Any) -> None:
     opened.evaluate("window.wasNotReloaded = true")
-    contact.says("Are you open on Sunday?")
-    started_at = time.monotonic()
-    opened.locator(".bubble.theirs", has_text="Are you open on Sunday?").wait_for()
-    assert time.monotonic() - started_at < 4  # two, and as much again for a busy machine
+    seconds = []
+    while not seconds or (seconds[-1] >= 2.5 and len(seconds) < 5):  # a busy machine is late at times
+        contact.says(f"Are you open on Sunday {len(seconds)}?")
+        started_at = time.monotonic()
+        opened.locator(".bubble.theirs", has_text=f"Are you open on Sunday {len(seconds)}?").wait_for()
+        seconds.append(time.monotonic() - started_at)
+    assert min(seconds) < 2.5
     assert opened.evaluate("window.wasNotReloaded")
 
 
@@ -51,13 +54,15 @@ def test_a_reply_reaches_the_contact_and_takes_the_conversation_over(opened: Pag
 def test_the_answer_that_the_agent_is_writing_dies_when_someone_takes_over(
     opened: Page, contact: Any, model: FakeOpenAI
 ) -> None:
-    model.latency_s = 3
+    model.hold()
     contact.says("What does it cost?")
     opened.locator("#activity", has_text="The agent is writing").wait_for()
     opened.get_by_role("button", name="Take over").click()
     expect(opened.locator("#head")).to_contain_text("olga has taken over")
     asked = model.count
-    time.sleep(3.5)  # the model's answer has come meanwhile
+    model.let_go()
+    expect(opened.locator("#activity")).not_to_contain_text("The agent is writing")  # its turn has ended
+    assert becomes_true(lambda: contact.row("lease_token IS NULL") == (True,))
     assert (len(contact.heard), model.count) == (1, asked)
 
 

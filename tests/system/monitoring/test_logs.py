@@ -90,7 +90,7 @@ def live_through(application: Application, model: FakeOpenAI, bridge: Any) -> No
         before = application.log.read_text().count('"code"')
         bridge.fail("answer", times=1, **failure)
         say(bridge, ASKED, f"bridge-{number}")
-        give_up_at = time.monotonic() + 20
+        give_up_at = time.monotonic() + 60
         while application.log.read_text().count('"code"') == before:
             assert time.monotonic() < give_up_at
             time.sleep(0.05)
@@ -113,11 +113,11 @@ def reply(bridge: Any, model: FakeOpenAI, message_id: str, text: str, answer: st
     if answer:
         model.say(answer)
     say(bridge, text, message_id)
-    bridge.wait_for_sent(before + 1, timeout_s=20)
+    bridge.wait_for_sent(before + 1)
 
 
 def settled(application: Application, query: str) -> None:
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 60
     while application.rows(query) == [(0,)]:
         assert time.monotonic() < give_up_at
         time.sleep(0.1)

@@ -98,7 +98,7 @@ def test_every_spelling_of_a_private_address_is_refused(url):
     with pytest.raises(PrivateAddress):
         check_target(url)
     with pytest.raises(PrivateAddress):
-        ask("GET", url, timeout_s=2, max_bytes=10)
+        ask("GET", url, timeout_s=20, max_bytes=10)
 
 
 @pytest.mark.parametrize(
@@ -137,21 +137,21 @@ def test_a_host_name_with_a_private_address_is_refused(names):
 def test_a_host_name_with_one_private_address_among_public_ones_is_refused(names):
     names["mixed.example.com"] = [["93.184.216.34", "127.0.0.1"]]
     with pytest.raises(PrivateAddress):
-        ask("GET", "http://mixed.example.com/", timeout_s=2, max_bytes=10)
+        ask("GET", "http://mixed.example.com/", timeout_s=20, max_bytes=10)
 
 
 def test_a_host_name_that_changes_its_address_after_the_check_is_not_followed(names, receiver):
     names["rebinding.example.com"] = [["93.184.216.34"], ["127.0.0.1"]]
     check_target("http://rebinding.example.com/")
     with pytest.raises(PrivateAddress):
-        ask("GET", f"http://rebinding.example.com:{receiver.url.rsplit(':')[-1]}/", timeout_s=2, max_bytes=10)
+        ask("GET", f"http://rebinding.example.com:{receiver.url.rsplit(':')[-1]}/", timeout_s=20, max_bytes=10)
     assert receiver.requests == []
 
 
 def test_a_host_name_is_resolved_once_and_that_address_is_used(names, receiver):
     port = receiver.url.rsplit(":")[-1]
     names["ours.example.com"] = [["127.0.0.1"], ["203.0.113.1"]]
-    answer = ask("GET", f"http://ours.example.com:{port}/", timeout_s=2, max_bytes=10, allow_private=True)
+    answer = ask("GET", f"http://ours.example.com:{port}/", timeout_s=20, max_bytes=10, allow_private=True)
     assert answer.status == 200
     assert receiver.requests[0].headers["Host"] == f"ours.example.com:{port}"
 
@@ -159,13 +159,13 @@ def test_a_host_name_is_resolved_once_and_that_address_is_used(names, receiver):
 def test_an_unknown_host_name_is_accepted_and_cannot_be_reached():
     check_target("http://nobody.invalid/")
     with pytest.raises(FetchFailed) as failed:
-        ask("GET", "http://nobody.invalid/", timeout_s=2, max_bytes=10)
+        ask("GET", "http://nobody.invalid/", timeout_s=20, max_bytes=10)
     assert failed.value.code == "unreachable"
 
 
 def test_a_redirect_is_returned_and_not_followed(receiver):
     receiver.answer = Answer(302, headers={"Location": "/elsewhere"})
-    assert ask("POST", receiver.url, content=b"{}", timeout_s=2, max_bytes=10, allow_private=True).status == 302
+    assert ask("POST", receiver.url, content=b"{}", timeout_s=20, max_bytes=10, allow_private=True).status == 302
     assert len(receiver.requests) == 1
 
 
@@ -198,5 +198,5 @@ def test_a_failed_fetch_has_a_reason(receiver, settings, answer, code):
     settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = True
     receiver.answer = answer
     with pytest.raises(FetchFailed) as failed:
-        fetch(receiver.url, max_bytes=1000, timeout_s=0.5)
+        fetch(receiver.url, max_bytes=1000, timeout_s=0.5 if code == "timeout" else 20)
     assert failed.value.code == code
