@@ -187,7 +187,7 @@ def send_location(
 ) -> Message:
     """Queue a place. Raises what `send_text` raises."""
     check_sendable(conversation=conversation)
-    _check_capability(conversation, Capability.SEND_LOCATION, _("The bridge of this session cannot send locations."))
+    _check_capability(conversation, Capability.SEND_LOCATION, _("The bridge of this number cannot send locations."))
     details = {"location": asdict(place)}
     return queue_message(
         conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.LOCATION.value, details=details
@@ -204,7 +204,7 @@ def send_contact(
 ) -> Message:
     """Queue a contact card. Raises what `send_text` raises."""
     check_sendable(conversation=conversation)
-    _check_capability(conversation, Capability.SEND_CONTACT, _("The bridge of this session cannot send contacts."))
+    _check_capability(conversation, Capability.SEND_CONTACT, _("The bridge of this number cannot send contacts."))
     details = {"contacts": [asdict(card)]}
     return queue_message(
         conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.CONTACT.value, details=details
@@ -272,7 +272,7 @@ def queue_message(
 ) -> Message:
     """Insert a queued message; the caller has checked that it can be sent. Staff who wrote it take over."""
     if quoted is not None:
-        _check_capability(conversation, Capability.QUOTE, _("The bridge of this session cannot reply to a message."))
+        _check_capability(conversation, Capability.QUOTE, _("The bridge of this number cannot reply to a message."))
     if control.lock_conversation(conversation.pk).external_controller:  # what we write takes the chat back
         control.record_external_controller(conversation_id=conversation.pk, name="")
     is_reaction = values.get("kind") == Kind.REACTION.value

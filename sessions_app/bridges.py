@@ -205,7 +205,7 @@ def delete_bridge(bridge: Bridge) -> None:
     try:
         bridge.delete()
     except ProtectedError as exc:
-        raise Conflict(_("The bridge has sessions: move them to another one first.")) from exc
+        raise Conflict(_("The bridge has numbers: move them to another one first.")) from exc
 
 
 def former_secret_values(bridge: Bridge) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def setup_bridge(bridge: Bridge, *, account: str = "") -> list[str]:
     lines = [text % {"name": session.name} for session in sessions]
     if not sessions:
         lines = [
-            _("The bridge %(slug)s has no sessions yet; each new one is configured when it is linked.")
+            _("The bridge %(slug)s has no numbers yet; each new one is configured when it is linked.")
             % {"slug": bridge.slug}
         ]
     return lines + (_platform_steps(bridge, target=target, accounts=accounts) if adapter.webhook_fields else [])

@@ -200,7 +200,7 @@ def delete_profile(profile: AgentProfile) -> None:
             _end_test_sessions(profile)
             profile.delete()
     except ProtectedError as exc:
-        raise Conflict(_("Sessions use this profile. Give them another profile first.")) from exc
+        raise Conflict(_("Numbers use this profile. Give them another profile first.")) from exc
 
 
 def _end_test_sessions(profile: AgentProfile) -> None:

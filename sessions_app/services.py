@@ -178,12 +178,12 @@ def start_session(
     bridge = bridge or Bridge.objects.get(slug=Bridge.DEFAULT)
     if WhatsAppSession.objects.live().filter(bridge=bridge, name=name).exists():
         raise SessionExists(
-            _("The session %(name)s exists already at the bridge %(slug)s.") % {"name": name, "slug": bridge.slug}
+            _("The number %(name)s exists already at the bridge %(slug)s.") % {"name": name, "slug": bridge.slug}
         )
     ended = WhatsAppSession.objects.filter(bridge=bridge, name=name)
     if user is not None and ended.exists() and not ended.visible_to(user).exists():
         raise SessionExists(
-            _("The name %(name)s belonged to a session that you are not a member of. Choose another name.")
+            _("The name %(name)s belonged to a number that you are not a member of. Choose another name.")
             % {"name": name}
         )
     adapter = adapter_for(bridge)
@@ -193,7 +193,7 @@ def start_session(
     except Refused as exc:
         if exc.code == "already_exists":
             raise SessionExists(
-                _("The bridge already has a session %(name)s. Run `manage.py sync_sessions`, then connect it.")
+                _("The bridge already has a number %(name)s. Run `manage.py sync_sessions`, then connect it.")
                 % {"name": name}
             ) from exc
         raise BridgeFailed(str(exc)) from exc
@@ -206,7 +206,7 @@ def start_session(
         # An event may arrive before the bridge's response and create the session, but without members.
         if not is_new and session.ended_at is None and session.memberships.exists():
             raise SessionExists(
-                _("The session %(name)s was started by another request at the same time.") % {"name": name}
+                _("The number %(name)s was started by another request at the same time.") % {"name": name}
             )
         anew = {"ended_at": None, "linked_at": None, "status_changed_at": None, "status_reason": ""} | NO_PROGRESS
         profile = agent_profile or session.agent_profile
@@ -265,7 +265,7 @@ def request_pairing_code(session: WhatsAppSession, *, phone: str) -> PairingCode
     session = session if session.ended_at else refresh_session(session)
     if session.ended_at or session.status not in WAITING:
         is_linked = session.status == Link.CONNECTED
-        raise Conflict(_("The number is linked already.") if is_linked else _("Connect the session again first."))
+        raise Conflict(_("The number is linked already.") if is_linked else _("Connect the number again first."))
     adapter, webhook = adapter_for(session.bridge), webhook_target(session.bridge)
     try:
         steps = adapter.request_pairing_code(name=session.name, phone=number, webhook=webhook)
@@ -307,7 +307,7 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
     """Restart the session at the bridge. Raises NotSupportedByBridge or BridgeFailed."""
     adapter = adapter_for(session.bridge)
     if Capability.RESTART not in adapter.capabilities:
-        raise NotSupportedByBridge(_("The bridge %(slug)s cannot restart a session.") % {"slug": session.bridge.slug})
+        raise NotSupportedByBridge(_("The bridge %(slug)s cannot restart a number.") % {"slug": session.bridge.slug})
     postgres.release()
     try:
         state = call_bridge(session.bridge, adapter.restart_session(name=session.name))
@@ -322,7 +322,7 @@ def logout_session(session: WhatsAppSession) -> WhatsAppSession:
     adapter = adapter_for(session.bridge)
     if Capability.LOGOUT not in adapter.capabilities:
         raise NotSupportedByBridge(
-            _("The bridge %(slug)s cannot log out. Remove the device on the phone, then delete the session.")
+            _("The bridge %(slug)s cannot log out. Remove the device on the phone, then end the number here.")
             % {"slug": session.bridge.slug}
         )
     postgres.release()
@@ -370,7 +370,7 @@ def move_session(session: WhatsAppSession, *, to: Bridge, name: str = "") -> Wha
             )
     except IntegrityError as exc:
         raise SessionExists(
-            _("The bridge %(slug)s has a session %(name)s already.") % {"slug": to.slug, "name": name}
+            _("The bridge %(slug)s has a number %(name)s already.") % {"slug": to.slug, "name": name}
         ) from exc
     session.refresh_from_db()
     return session

@@ -44,12 +44,12 @@ class SessionNotConnected(AppError):
     status, code, detail = (
         409,
         "session_not_connected",
-        gettext_lazy("The session is not connected. Link its number first."),
+        gettext_lazy("The number is not connected. Link it first."),
     )
 
 
 class SessionExists(AppError):
-    status, code, detail = 409, "session_exists", gettext_lazy("A session with this name already exists.")
+    status, code, detail = 409, "session_exists", gettext_lazy("A number with this name already exists.")
 
 
 class WindowClosed(AppError):
@@ -60,7 +60,7 @@ class WindowClosed(AppError):
 
 
 class NotSupportedByBridge(AppError):
-    status, code, detail = 409, "not_supported", gettext_lazy("The bridge of this session does not support this.")
+    status, code, detail = 409, "not_supported", gettext_lazy("The bridge of this number does not support this.")
 
 
 class NotOnWhatsApp(AppError):

@@ -84,7 +84,7 @@ def cards_of(figures: Figures) -> list[dict[str, Any]]:
         _card(
             _("Not answered yet"),
             str(unanswered),
-            f"{reverse('inbox')}?tab=all",
+            f"{reverse('inbox')}?{urlencode({'unanswered_since': period.since.isoformat()})}",
         ),
         _card(
             _("Hand-offs to a person"),

@@ -113,7 +113,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         name = _text(_body(request), "name", max_length=50)
         if not re.fullmatch(SESSION_NAME, name):
             raise InvalidInput(
-                _("Invalid session name. Use letters, digits and _ . -, and begin with a letter or digit.")
+                _("Invalid name of a number. Use letters, digits and _ . -, and begin with a letter or digit.")
             )
         session = start_session(
             name=name, bridge=Bridge.objects.get(slug=Bridge.SIMULATOR), user=cast(User, request.user)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, JSONObject, Left, Length
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -63,7 +64,13 @@ class ListQuery:
     session: str = ""
     control: str = ""
     label: str = ""
+    unanswered_since: str = ""
     pages: int = 1
+
+    @property
+    def is_lookup(self) -> bool:
+        """Return whether rows are found by reading messages: they stay as they are until the next time."""
+        return bool(self.search or self.unanswered_since)
 
     @property
     def link(self) -> str:
@@ -73,15 +80,15 @@ class ListQuery:
     @property
     def tab_link(self) -> str:
         """The query string without the tab and the search; ends so that `tab=` can be added."""
-        return f"{filters}&" if (filters := self._link(tab="", search="")) else ""
+        return f"{filters}&" if (filters := self._link(tab="", search="", unanswered_since="")) else ""
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.session or self.control or self.label)
+        return bool(self.session or self.control or self.label or self.unanswered_since)
 
     def _link(self, **changes: str) -> str:
         values = {"tab": self.tab, "search": self.search, "session": self.session, "control": self.control,
-                  "label": self.label} | changes  # fmt: skip
+                  "label": self.label, "unanswered_since": self.unanswered_since} | changes  # fmt: skip
         return urlencode([("q" if name == "search" else name, value) for name, value in values.items() if value])
 
     @classmethod
@@ -95,8 +102,18 @@ class ListQuery:
             session=session if is_uuid(session) else "",
             control=control if control in Conversation.Control.values else "",
             label=storable(parameters.get("label", ""))[:40],
+            unanswered_since=_time(parameters.get("unanswered_since", "")),
             pages=min(max(int(pages), 1), MAX_PAGES) if pages.isascii() and pages.isdecimal() and len(pages) < 4 else 1,
         )
+
+
+def _time(text: str) -> str:
+    """Return the time if it is one with a zone, as ISO 8601; empty otherwise."""
+    try:
+        at = parse_datetime(text)
+        return at.astimezone(UTC).isoformat() if at is not None and at.tzinfo is not None else ""
+    except (ValueError, OverflowError):
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +149,13 @@ def read_state(user: User, query: ListQuery, *, looking: Looking | None = None, 
     visible = Conversation.objects.visible_to(user)
     hits: dict[UUID, UUID] = {}
     rows: QuerySet[Conversation]
-    if query.search and not searches:
+    if query.is_lookup and not searches:
         rows = visible.none()
     elif query.search:
         hits, ids = find(query.search, user)
         rows = _filtered(visible.filter(pk__in=ids), query)
+    elif query.unanswered_since:
+        rows = _filtered(_unanswered(visible, since=datetime.fromisoformat(query.unanswered_since)), query)
     else:
         rows = _filtered(visible.filter(condition(query.tab, user)), query)
     limit = PAGE_SIZE * query.pages
@@ -172,7 +191,7 @@ def read_state(user: User, query: ListQuery, *, looking: Looking | None = None, 
         mine=counts["mine"],
         offline=found["offline"],
         others=describe_others(found.get("others", ())),
-        list_version=_version([counts, found["offline"], None if query.search else [listed, len(shown) > limit]]),
+        list_version=_version([counts, found["offline"], None if query.is_lookup else [listed, len(shown) > limit]]),
         conversation_version=_version(watched) if found.get("watched_conversation") else "",
     )
 
@@ -191,6 +210,18 @@ def condition(tab: str, user: User) -> Q:
         case "done":
             return Q(done_at__isnull=False)
     return OPEN
+
+
+def _unanswered(rows: QuerySet[Conversation], *, since: datetime) -> QuerySet[Conversation]:
+    """Return the conversations whose last message since then is the contact's: those that the dashboard counts."""
+    said = Message.objects.filter(conversation=OuterRef("pk"), said_at__gte=since).exclude(
+        Q(kind__in=["reaction", "system"])
+        | Q(unanswered=Message.Unanswered.HISTORY)
+        | Q(direction=Message.Direction.OUTBOUND, status__in=[Message.Status.FAILED, Message.Status.CANCELLED])
+        | Q(direction=Message.Direction.OUTBOUND, author=Message.Author.SYSTEM)
+    )
+    last = said.order_by("-said_at", "-id").values("direction")[:1]
+    return rows.filter(last_message_at__gte=since).alias(last=Subquery(last)).filter(last=Message.Direction.INBOUND)
 
 
 def _filtered(rows: QuerySet[Conversation], query: ListQuery) -> QuerySet[Conversation]:

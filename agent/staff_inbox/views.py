@@ -91,7 +91,7 @@ def poll(request: HttpRequest) -> HttpResponse:
     changed: dict[str, Any] = {}
     if request.GET.get("list") != state.list_version:
         context = list_context(state, query) | {"open_key": str(looking.conversation_id) if looking else ""}
-        if not query.search:  # what was found stays until the next search
+        if not query.is_lookup:  # what was found stays until the next search
             changed["rows"] = render_to_string("agent/inbox/rows.html", context, request)
         changed["tabs"] = render_to_string("agent/inbox/tabs.html", context, request)
         changed["offline"] = render_to_string("agent/inbox/offline.html", context, request)

@@ -47,7 +47,7 @@ def merge_contacts(
     be one person.
     """
     if keep.pk == lose.pk or keep.session_id != lose.session_id or keep.is_group != lose.is_group:
-        raise InvalidInput(_("Only two people, or two groups, of the same session can be merged."), field="contact")
+        raise InvalidInput(_("Only two people, or two groups, of the same number can be merged."), field="contact")
     both = lock_contacts(keep.pk, lose.pk)
     if len(both) < 2 or any(row.forget_requested_at for row in both.values()):
         return None

@@ -204,7 +204,7 @@ def _inside(label: str) -> str:
 def _queued(message: Message) -> Iterator[str]:
     now, session = timezone.now(), message.session
     if session.ended_at or session.status != WhatsAppSession.Status.CONNECTED:
-        yield _("It waits: the session is %(status)s.") % {
+        yield _("It waits: the number is %(status)s.") % {
             "status": _("ended") if session.ended_at else _inside(session.get_status_display())
         }
     earlier = Message.objects.filter(
@@ -222,7 +222,7 @@ def _queued(message: Message) -> Iterator[str]:
             "tries": message.tries,
         }
     if session.next_send_at and session.next_send_at > now:
-        yield _("The session's pace allows the next send at %(next_send_at)s UTC.") % {
+        yield _("The number's pace allows the next send at %(next_send_at)s UTC.") % {
             "next_send_at": f"{session.next_send_at:%F %T}"
         }
     if message.control_epoch is not None and message.control_epoch != message.conversation.control_epoch:

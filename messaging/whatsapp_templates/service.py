@@ -23,7 +23,7 @@ MAX_PARAMETER_LENGTH = 1024
 
 def _check_capability(session: WhatsAppSession) -> None:
     if Capability.SEND_TEMPLATE not in adapter_for(session.bridge).capabilities:
-        raise NotSupportedByBridge(_("The bridge of this session has no templates."))
+        raise NotSupportedByBridge(_("The bridge of this number has no templates."))
 
 
 def known_accounts(bridge: Bridge) -> list[str]:
@@ -91,7 +91,7 @@ def send_template(
     check_reachable(conversation=conversation)
     template = MessageTemplate.objects.filter(session=session, name=name, language=language).first()
     if template is None:
-        raise InvalidInput(_("There is no such template. Sync the templates of the session first."), field="template")
+        raise InvalidInput(_("There is no such template. Sync the templates of the number first."), field="template")
     _check_template(template, parameters)
     details = {
         "template": {

@@ -29,7 +29,7 @@ class KeyForm(ApiKeyForm):
         label=gettext_lazy("Sessions"),
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text=gettext_lazy("The sessions that the key may see. None selected: all that its user sees."),
+        help_text=gettext_lazy("The numbers that the key may see. None selected: all that its user sees."),
     )
 
     class Meta(ApiKeyForm.Meta):

@@ -148,7 +148,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             _("Keep it secret: with it, anyone can post messages as any contact."),
         )
 
-    @admin.action(description=gettext_lazy("Reconcile sessions with what the bridge has"))
+    @admin.action(description=gettext_lazy("Reconcile numbers with what the bridge has"))
     def reconcile(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             try:

@@ -56,7 +56,7 @@ class MembershipInline(TabularInline):
     autocomplete_fields = ["user"]
     verbose_name = gettext_lazy("member")
     verbose_name_plural = gettext_lazy(
-        "members: staff who are not administrators see this session only when they are listed here"
+        "members: staff who are not administrators see this number only when they are listed here"
     )
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
@@ -72,7 +72,7 @@ class SessionForm(forms.ModelForm):
         max_length=40,
         widget=UnfoldAdminTextInputWidget,
         help_text=gettext_lazy(
-            "Messages from this number may run the owner's commands, as may this session's own number."
+            "Messages from this phone may run the owner's commands, as may the linked number itself."
         ),
     )
 

@@ -128,7 +128,7 @@ def test_a_refusal_is_in_the_language_of_staff_and_for_the_api_in_english(conver
     assert "O número não está conectado. Vincule-o antes." in page
     url = f"/api/v1/conversations/{conversation.pk}/messages/"
     answer = as_user(admin).post(url, {"text": "Oi"}, format="json", headers={"Accept-Language": "pt-BR"})
-    assert answer.json()["detail"] == "The session is not connected. Link its number first."
+    assert answer.json()["detail"] == "The number is not connected. Link it first."
 
 
 @pytest.fixture

@@ -115,6 +115,19 @@ def test_making_a_profile_the_default_unsets_the_previous_one(
     assert AgentProfile.objects.get(is_default=True) == other
 
 
+def test_the_page_of_a_profile_leads_to_its_knowledge_and_files(
+    profile: AgentProfile, admin: User, log_in: LogIn
+) -> None:
+    client = log_in(admin)
+    page = client.get(_page(profile)).content.decode()
+    for model in ("knowledge", "libraryfile"):
+        address = f"{reverse(f'admin:messaging_{model}_changelist')}?agent_profile__id__exact={profile.pk}"
+        assert address in page
+        assert client.get(address).status_code == 200
+    adding = client.get(f"{reverse('admin:messaging_knowledge_add')}?agent_profile={profile.pk}")
+    assert adding.context["adminform"].form["agent_profile"].value() == str(profile.pk)
+
+
 def test_the_default_profile_is_not_deleted(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
     address = reverse("admin:sessions_app_agentprofile_delete", args=[profile.pk])
     assert log_in(admin).post(address, {"post": "yes"}).status_code == 403

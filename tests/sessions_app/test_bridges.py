@@ -340,7 +340,7 @@ def test_a_number_that_is_not_being_linked_gets_no_pairing_code(server: Any, wai
         waiting = end_session(waiting)
     server.sessions.clear()  # the bridge has lost it
 
-    with pytest.raises(Conflict, match="Connect the session again"):
+    with pytest.raises(Conflict, match="Connect the number again"):
         request_pairing_code(waiting, phone=PHONE)
 
 

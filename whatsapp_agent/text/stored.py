@@ -43,6 +43,60 @@ PATTERNS = (
     gettext_noop("The name of this session has to be a phone_number_id."),
     gettext_noop("Meta knows no number with this id, or the token may not use it."),
     gettext_noop("zapw could not reach WhatsApp: the session closed at once."),
+    gettext_noop("%(bridge)s refuses our API key."),
+    gettext_noop("%(bridge)s refuses our token."),
+    gettext_noop("%(bridge)s asks us to slow down."),
+    gettext_noop("%(bridge)s says that the request is not valid."),
+    gettext_noop("%(bridge)s answered with status %(code)s."),
+    gettext_noop("%(bridge)s does not know this session."),
+    gettext_noop("%(bridge)s does not know this instance."),
+    gettext_noop("%(bridge)s has a session of this name."),
+    gettext_noop("%(bridge)s has an instance of this name."),
+    gettext_noop("%(bridge)s holds a linked number under this name."),
+    gettext_noop("%(bridge)s has no pairing code yet: ask again in a moment."),
+    gettext_noop("%(bridge)s listed its sessions in an unknown format."),
+    gettext_noop("%(bridge)s reports a failure."),
+    gettext_noop("%(bridge)s reports an error after which the message may have been sent."),
+    gettext_noop("%(bridge)s took the message without naming its id."),
+    gettext_noop("%(bridge)s took the file without naming its id."),
+    gettext_noop("%(bridge)s no longer has this file."),
+    gettext_noop("%(bridge)s gave the file in an unknown format."),
+    gettext_noop("%(bridge)s gave the file's address in an unknown format."),
+    gettext_noop("%(bridge)s takes at most %(limit)s KiB at once."),
+    gettext_noop("%(bridge)s can only write to a person's phone number."),
+    gettext_noop("This bridge can only write to a person's phone number."),
+    gettext_noop(
+        "zapw takes files of more than %(limit)s KiB only by fetching them from us: set PUBLIC_URL to where it can "
+        "reach this server."
+    ),
+    gettext_noop("The file lies at an address that is not Meta's."),
+    gettext_noop("The file came damaged."),
+    gettext_noop("The file is larger than %(limit)s KiB."),
+    gettext_noop("Nobody can be written to there."),
+    gettext_noop("There is no text to send."),
+    gettext_noop("This is no address."),
+    gettext_noop("The number is not connected."),
+    gettext_noop("This number is not on WhatsApp."),
+    gettext_noop("WhatsApp limits whom this account may write to, for some time."),
+    gettext_noop("%(bridge)s cannot %(what)s."),
+    gettext_noop("send files"),
+    gettext_noop("send locations"),
+    gettext_noop("send contacts"),
+    gettext_noop("send templates"),
+    gettext_noop("list templates"),
+    gettext_noop("react to messages"),
+    gettext_noop("show typing"),
+    gettext_noop("mark messages as read"),
+    gettext_noop("hand over received files"),
+    gettext_noop("look numbers up"),
+    gettext_noop("tell the phones of hidden numbers"),
+    gettext_noop("subscribe to the events of an account"),
+    gettext_noop("list the numbers of an account"),
+    gettext_noop("list its numbers"),
+    gettext_noop("restart the session %(name)s"),
+    gettext_noop("log the session %(name)s out"),
+    gettext_noop("link by a pairing code"),
+    gettext_noop("configure a webhook address by a call"),
     # What a model does not take, as `agent.llm.capabilities` describes it.
     gettext_noop("takes no tools"),
     gettext_noop("takes no temperature"),
@@ -90,7 +144,7 @@ def _translate_line(line: str) -> str:
     for pattern, expression in _expressions():
         if match := expression.fullmatch(line):
             return gettext(pattern) % {
-                name: _translate_line(value) if name in {"reason", "status"} else value
+                name: _translate_line(value) if name in {"reason", "status", "what"} else value
                 for name, value in match.groupdict().items()
             }
     return gettext(line) if line else ""

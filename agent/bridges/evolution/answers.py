@@ -137,7 +137,7 @@ def _failure(response: Response) -> BridgeError | None:
             has_failed = isinstance(message, dict) and message.get("error") is True
             return failure("bridge_failure", "Evolution reports a failure.") if has_failed else None
         case 400 if "connection closed" in _words(message):
-            return failure("not_connected", "The session is not connected.")
+            return failure("not_connected", "The number is not connected.")
         case 400 if _is_not_on_whatsapp(message):
             return failure("not_on_whatsapp", "This number is not on WhatsApp.")
         case 401:

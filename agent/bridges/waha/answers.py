@@ -161,7 +161,7 @@ def check_sent(response: Response) -> None:
         case 404:
             raise failure("not_found", "WAHA does not know this session.")
         case 422 if _expects_other_status(response):
-            raise failure("not_connected", "The session is not connected.")
+            raise failure("not_connected", "The number is not connected.")
         case 409 | 422 if "already exists" in _words(response):
             raise failure("already_exists", "WAHA has a session of this name.")
         case 429:

@@ -261,7 +261,7 @@ def _failure(response: Response) -> BridgeError:
     """What a status other than success says of a send."""
     match response.status:
         case 400 if "not connected" in _error(response):
-            return failure("not_connected", "The session is not connected.")
+            return failure("not_connected", "The number is not connected.")
         case 401 | 403:
             return failure("unauthorized", "zapw refuses our API key.")
         case 404:

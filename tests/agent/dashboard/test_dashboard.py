@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agent.dashboard.charts import Series, draw, starts_of
 from agent.dashboard.figures import read_figures
-from agent.dashboard.views import duration, period_of
+from agent.dashboard.views import cards_of, duration, period_of
 from commands.models import CommandRun
 from messaging.models import Contact, Conversation, Message, Turn
 
@@ -177,3 +177,39 @@ def test_a_chart_has_a_place_for_each_hour_and_nothing_leaves_it():
 
 def test_the_menu_leads_to_the_dashboard(admin, log_in):
     assert f'href="{URL}"' in log_in(admin).get(reverse("admin:messaging_contact_changelist")).content.decode()
+
+
+@pytest.mark.parametrize("name", ["24h", "7d"])
+def test_not_answered_yet_leads_to_the_conversations_that_it_counts(write, admin, log_in, session, name):
+    def another(number):
+        contact = Contact.objects.create(session=session, name=f"Person {number}")
+        return Conversation.objects.create(session=session, contact=contact, address=f"{number}@lid")
+
+    waiting, answered, refused, reacted, old, done = [another(number) for number in range(6)]
+    write("inbound", 60, to=waiting)
+    write("inbound", 60, to=answered)
+    write("outbound", 30, to=answered)
+    write("inbound", 60, to=refused)
+    write("outbound", 30, to=refused, status="failed")
+    write("outbound", 60, to=reacted)
+    write("inbound", 30, to=reacted, kind="reaction")
+    write("inbound", 10 * 24 * 3600, to=old)
+    write("inbound", 60, to=done)
+    Conversation.objects.filter(pk=done.pk).update(done_at=timezone.now())
+    for conversation in Conversation.objects.all():
+        last = conversation.messages.order_by("-said_at").first()
+        Conversation.objects.filter(pk=conversation.pk).update(last_message_at=last and last.said_at)
+    found, client = figures(admin, name), log_in(admin)
+    (card,) = [card for card in cards_of(found) if card["label"] == "Not answered yet"]
+    page = client.get(card["link"])
+    assert {row["key"] for row in page.context["rows"]} == {str(each.pk) for each in (waiting, refused, done)}
+    assert (card["value"], found.exchanges["unanswered"]) == ("3", 3)
+    assert "Only where the contact wrote last" in page.content.decode()
+    known = {"unanswered_since": page.context["query"].unanswered_since, "list": page.context["state"].list_version}
+    assert client.get(reverse("inbox-poll"), known).status_code == 204  # a poll does not read messages for it
+
+
+@pytest.mark.parametrize("since", ["", "yesterday", "2026-01-01", "2026-01-01T00:00:00", "9999-12-31T23:59:59-12:00"])
+def test_a_time_that_nobody_has_named_narrows_no_list(conversation, admin, log_in, since):
+    rows = log_in(admin).get(reverse("inbox"), {"unanswered_since": since}).context["rows"]
+    assert len(rows) == 1

@@ -88,7 +88,7 @@ def test_a_queued_reply_is_explained_by_a_session_that_is_not_connected(conversa
     message = Message.objects.create(
         session=session, conversation=conversation, direction="outbound", author="staff", status="queued", text="Hi"
     )
-    assert "It waits: the session is disconnected." in why(message.pk)
+    assert "It waits: the number is disconnected." in why(message.pk)
 
 
 @pytest.mark.parametrize("status", Message.Status.values)

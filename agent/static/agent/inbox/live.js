@@ -5,7 +5,7 @@ import { alertOf, showCount } from "./alerts.js";
 import { parse, putInPlace, takePanes } from "./panes.js";
 import { $, ask, page, shared, trouble } from "./server.js";
 
-const IDLE_MS = 1950; // with the time of an answer at most five requests in ten seconds
+const IDLE_MS = 2000; // between the beginnings of two polls: five requests in ten seconds
 const BUSY_MS = 800; // after an action, until its effects have shown
 const HIDDEN_MS = 20000;
 const BUSY_FOR_MS = 4000;
@@ -51,7 +51,7 @@ async function poll() {
     trouble(error);
   } finally {
     isPolling = false;
-    const pause = document.hidden ? HIDDEN_MS : Date.now() < busyUntil ? BUSY_MS : IDLE_MS + 100;
+    const pause = document.hidden ? HIDDEN_MS : Date.now() < busyUntil ? BUSY_MS : IDLE_MS;
     pollAfter(startedAt + pause - Date.now());
   }
 }
