@@ -31,12 +31,14 @@ RETURNING message_id
 """
 TAKE_WAITING_OF_ALL = TAKE_WAITING.format(where="", lock="FOR UPDATE SKIP LOCKED")
 TAKE_WAITING_OF_CONVERSATION = TAKE_WAITING.format(where="WHERE conversation_id = %(conversation)s", lock="FOR UPDATE")
+# A message that is being deleted is waited for, and then has no entry: the foreign key would refuse the whole batch.
 UPSERT_ENTRIES = """
 INSERT INTO messaging_searchentry (message_id, conversation_id, said_at, word_count, terms)
 SELECT message.id, message.conversation_id, message.said_at, new.word_count,
        array_to_tsvector(string_to_array(new.lexemes, ' '))
   FROM unnest(%s::uuid[], %s::int[], %s::text[]) new(message_id, word_count, lexemes)
   JOIN messaging_message message ON message.id = new.message_id
+   FOR KEY SHARE OF message
 ON CONFLICT (message_id) DO UPDATE
    SET conversation_id = EXCLUDED.conversation_id, said_at = EXCLUDED.said_at, word_count = EXCLUDED.word_count,
        terms = EXCLUDED.terms
