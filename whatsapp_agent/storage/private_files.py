@@ -19,7 +19,10 @@ class NotOurs(Exception):
 
 
 class PrivateStorage(FileSystemStorage):
-    """Stored files. What root stores belongs to the owner of the directory it is stored in."""
+    """Stored files. What root stores belongs to the owner of the directory it is stored in.
+
+    A file is stored whole or not at all; Django leaves what it has written when the disk is full.
+    """
 
     def __init__(self, **options: Any) -> None:
         modes = {"file_permissions_mode": FILE_MODE, "directory_permissions_mode": DIRECTORY_MODE}
@@ -30,7 +33,13 @@ class PrivateStorage(FileSystemStorage):
         if not root.exists():
             root.mkdir(DIRECTORY_MODE, parents=True)
             _give(root, root.parent.stat())
-        saved = str(super()._save(name, content))  # type: ignore[misc]  # not in the stubs
+        is_new = not self.exists(name)  # no other file gets this name: it is made of a random id
+        try:
+            saved = str(super()._save(name, content))  # type: ignore[misc]  # not in the stubs
+        except BaseException:
+            if is_new:
+                Path(self.path(name)).unlink(missing_ok=True)
+            raise
         if os.geteuid() == 0:
             path = Path(self.path(saved))
             owner = root.stat()

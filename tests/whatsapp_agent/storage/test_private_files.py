@@ -1,7 +1,9 @@
 """What holds data can be read by one user alone."""
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,19 @@ def test_files_of_another_user_are_named_with_the_remedy(data_dir):
             restrict(data_dir)
     finally:
         os.seteuid(0)
+
+
+class FullDisk(ContentFile):
+    """Content in the middle of which the disk is full."""
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:  # noqa: ARG002
+        yield b"the first half"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_for_which_the_disk_has_no_room_leaves_nothing(tmp_path: Path) -> None:
+    storage = PrivateStorage(location=tmp_path / "media")
+    storage.save("2026/11/photo.png", ContentFile(b"another photo"))
+    with pytest.raises(OSError, match="No space left"):
+        storage.save("2026/11/other.png", FullDisk(b""))
+    assert [path.name for path in (tmp_path / "media" / "2026" / "11").iterdir()] == ["photo.png"]
