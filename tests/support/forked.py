@@ -3,6 +3,7 @@
 `python -m tests.support.forked` reads requests from its standard input, a line of JSON each, and answers with another.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -50,15 +51,18 @@ class Forked:
         max_file_bytes: int | None = None,
         output: str = "",
         interrupt_at: str = "",
+        without_rights: bool = False,
     ) -> Done:
         """Run `manage.py` with these arguments.
 
         `given` is its standard input, `output` a file for its standard output, `max_file_bytes` what a file may have,
         as on a full disk. As soon as it calls the function `interrupt_at` (`module.name`) it is stopped as by Ctrl-C.
+        `without_rights` lets the modes of files and folders hold for it although it is root.
         """
         request = {
             "arguments": [os.fsdecode(each) if isinstance(each, bytes) else str(each) for each in arguments],
             "given": given, "max_file_bytes": max_file_bytes, "output": output, "interrupt_at": interrupt_at,
+            "without_rights": without_rights,
         }  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -76,6 +80,8 @@ def _child(request: dict[str, Any], files: list[int]) -> None:
     if request["max_file_bytes"] is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the error EFBIG instead
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_file_bytes"], resource.RLIM_INFINITY))
+    if request["without_rights"]:
+        _drop_rights()
     if request["interrupt_at"]:
         _interrupt_at(request["interrupt_at"])
     sys.stdin, sys.stdout, sys.stderr = (
@@ -85,6 +91,25 @@ def _child(request: dict[str, Any], files: list[int]) -> None:
     from whatsapp_agent.__main__ import main
 
     main()
+
+
+def _drop_rights() -> None:
+    """Give up root's capabilities to read and write what the modes of files forbid (capabilities(7)).
+
+    It is connected to the database before: the socket of the embedded server belongs to another user.
+    """
+    from django.db import connection
+
+    connection.ensure_connection()
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice, for the lower and the higher bits
+    if libc.capget(header, sets) == 0:
+        for number in (0, 1):
+            sets[number] &= ~(1 << 1 | 1 << 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        if libc.capset(header, sets) == 0:
+            return
+    raise OSError(ctypes.get_errno(), "The capabilities cannot be dropped")
 
 
 def _interrupt_at(name: str) -> None:

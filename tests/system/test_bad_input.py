@@ -1,6 +1,8 @@
 """Wrong input to every management command: a clear line, an exit code, no traceback, and nothing half done."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,9 @@ import psycopg2
 import pytest
 from django.core.management import get_commands
 
+from tests.support.application import ROOT, SECRETS
 from tests.support.forked import Forked
+from tests.support.messaging.documents import image
 from tests.support.operators import installation, manage
 from whatsapp_agent.postgres import embedded
 
@@ -22,7 +26,7 @@ NEW_PHONE = "+5511977776666"
 CHAT = "27/10/2026, 09:05 - Ana: Hello\n27/10/2026, 09:06 - The Shop: Good morning\n"
 IMPORT = ("--session", "demo-1", "--contact", NEW_PHONE, "--me", "The Shop")
 TABLES = (
-    "accounts_user", "accounts_apikey", "sessions_app_bridge", "sessions_app_whatsappsession", "messaging_contact",
+    "accounts_user", "accounts_apikey", "sessions_app_whatsappsession", "messaging_contact",
     "messaging_conversation", "messaging_message", "messaging_media",
 )  # fmt: skip
 FULL = "The disk is full"
@@ -51,14 +55,19 @@ class Place:
     def state(self) -> dict[str, Any]:
         """Return what a command that was refused must not have changed."""
         files = sorted(str(path) for path in (*self.folder.rglob("*"), *(self.data_dir / "media").rglob("*")))
-        return {"files": files, "secrets": (self.data_dir / "secrets.env").read_text()} | {
-            table: self.one(f"SELECT count(*), max(id::text) FROM {table}")  # noqa: S608
-            for table in TABLES
-        }
+        return (
+            {"files": files, "secrets": (self.data_dir / "secrets.env").read_text()}
+            | {
+                table: self.one(f"SELECT count(*), md5(string_agg(md5(row::text), '' ORDER BY id)) FROM {table} row")  # noqa: S608
+                for table in TABLES
+            }
+            | {"bridges": self.one("SELECT count(*), max(former_webhook_secret_until) FROM sessions_app_bridge")}
+        )
 
     def one(self, statement: str) -> Any:
         server = embedded.ensure_running(self.data_dir / "postgres")
         connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname=embedded.DATABASE)
+        connection.autocommit = True
         try:
             with connection.cursor() as cursor:
                 cursor.execute(statement)
@@ -75,6 +84,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Iter
     (folder / "text.txt").write_text("Nothing of use.\n")
     (folder / "chat.txt").write_text(CHAT)
     (folder / "passphrase").write_text("a good one\n")
+    (folder / "forbidden").mkdir(mode=0o500)
+    (folder / "unreadable").write_text("a good one\n")
+    (folder / "unreadable").chmod(0)
+    with ZipFile(folder / "photo.zip", "w") as archive:
+        archive.writestr("_chat.txt", f"27/10/2026, 09:04 - Ana: IMG-1.jpg (file attached)\n{CHAT}")
+        archive.writestr("IMG-1.jpg", image(400, 300))
     (folder / "binary").write_bytes(bytes(range(256)) * 40)
     with ZipFile(folder / "out.zip", "w") as archive:
         archive.writestr("_chat.txt", CHAT)
@@ -92,6 +107,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Iter
         place = Place(data_dir, folder, forked, "", "")
         place.conversation, place.contact = place.one(
             "SELECT id::text, contact_id::text FROM messaging_conversation ORDER BY id LIMIT 1"
+        )
+        place.one(
+            "UPDATE messaging_message SET status = 'failed' WHERE id = "
+            "(SELECT id FROM messaging_message WHERE direction = 'outbound' LIMIT 1) RETURNING id::text"
         )
         yield place
 
@@ -264,6 +283,90 @@ def test_a_full_disk_ends_a_command_that_writes_a_file_and_leaves_nothing(
     assert place.state() == before
 
 
+WRITING_MORE: list[tuple[tuple[Any, ...], int]] = [
+    (("backup", "{folder}/a.backup"), 40_000),  # while PostgreSQL's own program writes
+    (("backup", "{folder}/a.backup", "--passphrase-file", "{folder}/passphrase"), 40_000),
+    (("import_chat", "{folder}/photo.zip", *IMPORT), 1000),
+    (("export_conversation", "{conversation}", "--output", "{folder}/a.zip"), 1000),
+    (("export_contact", "{contact}", "--output", "{folder}/a.zip"), 1000),
+]
+
+
+@pytest.mark.parametrize(("arguments", "room"), WRITING_MORE, ids=name_of)
+def test_a_disk_that_fills_up_in_the_middle_ends_a_command_and_leaves_nothing(
+    place: Place, arguments: tuple[Any, ...], room: int
+) -> None:
+    before = place.state()
+    check_refusal(place.run(*arguments, max_file_bytes=room), code=1, reason="")
+    assert place.state() == before
+
+
+FORBIDDEN = "Permission denied"
+WITHOUT_RIGHTS: list[tuple[tuple[Any, ...], str]] = [
+    (("backup", "{folder}/forbidden/a.backup"), "{folder}/forbidden"),
+    (("backup", "{folder}/a.backup", "--passphrase-file", "{folder}/unreadable"), "{folder}/unreadable"),
+    (("restore", "{folder}/unreadable"), "{folder}/unreadable"),
+    (("restore", "{folder}/whole.backup", "--secrets", "{folder}/forbidden/secrets"), "{folder}/forbidden/secrets"),
+    (("export_contact", "{contact}", "--output", "{folder}/forbidden/a.zip"), "{folder}/forbidden/a.zip"),
+    (("export_conversation", "{conversation}", "--output", "{folder}/forbidden/a.txt"), "{folder}/forbidden/a.txt"),
+    (("import_chat", "{folder}/unreadable", *IMPORT), "{folder}/unreadable"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "path"), WITHOUT_RIGHTS, ids=name_of)
+def test_a_file_that_the_operator_may_not_read_or_write_is_named(
+    place: Place, arguments: tuple[Any, ...], path: str
+) -> None:
+    before = place.state()
+    done = place.run(*arguments, without_rights=True)
+    check_refusal(done, code=1, reason=FORBIDDEN)
+    assert path.format(folder=place.folder) in done.err
+    assert place.state() == before
+
+
+@pytest.mark.parametrize("arguments", [("rotate_secrets",), ("rotate_secrets", "--tokens")], ids=name_of)
+def test_secrets_that_the_operator_may_not_write_stay(place: Place, arguments: tuple[Any, ...]) -> None:
+    before, mode = place.state(), place.data_dir.stat().st_mode
+    place.data_dir.chmod(0o500)
+    try:
+        check_refusal(place.run(*arguments, without_rights=True), code=1, reason=FORBIDDEN)
+    finally:
+        place.data_dir.chmod(mode)
+    assert place.state() == before
+
+
+def test_files_that_the_operator_may_not_delete_stay(place: Place) -> None:
+    month = place.data_dir / "media" / "2026" / "11"
+    os.utime(month / "photo.png", (0, 0))  # a younger one may belong to a message that is about to be stored
+    before, mode = place.state(), month.stat().st_mode
+    month.chmod(0o500)
+    try:
+        check_refusal(place.run("purge_media", "--delete", without_rights=True), code=1, reason=FORBIDDEN)
+    finally:
+        month.chmod(mode)
+    assert place.state() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command as somebody else")
+@pytest.mark.parametrize("name", ["stats", "backup", "doctor", "up"])
+def test_a_command_run_by_a_user_who_may_not_read_data_dir_is_refused(place: Place, name: str) -> None:
+    arguments = [name, f"{place.folder}/a.backup"] if name == "backup" else [name]
+    own = {variable: value for variable, value in os.environ.items() if variable not in {*SECRETS, "DATABASE_URL"}}
+    before, mode = place.state(), (place.data_dir / "secrets.env").stat().st_mode
+    (place.data_dir / "secrets.env").chmod(0)
+    try:
+        done = subprocess.run(
+            ["setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable, "manage.py", *arguments],
+            cwd=ROOT, env=own | {"DATA_DIR": str(place.data_dir)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        (place.data_dir / "secrets.env").chmod(mode)
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr
+    assert str(place.data_dir) in done.stderr
+    assert place.state() == before
+
+
 PRINTING: list[tuple[Any, ...]] = [
     ("bridge_matrix",), ("event_types",), ("permission_matrix",), ("version",), ("stats",), ("stats", "--json"),
     ("why", "--json", "{message}"), ("tail", "--after", "all", "--no-follow"), ("contacts_doctor",),
@@ -284,6 +387,14 @@ INTERRUPTED: list[tuple[tuple[Any, ...], str]] = [
     (("export_contact", "{contact}", "--output", "{folder}/a.zip"), "messaging.people.export.write_contact"),
     (("export_conversation", "{conversation}", "--output", "{folder}/a.zip"), "messaging.maintenance.export.write_zip"),
     (("import_chat", "{folder}/chat.txt", *IMPORT), "messaging.imports.store._update_conversation"),
+    (("import_chat", "{folder}/photo.zip", *IMPORT), "messaging.imports.store._update_conversation"),
+    (("create_api_key", "owner", "--name", "crm", "--scope", "messages:read"), "accounts.credentials.keys._hash"),
+    (("requeue", "--since", "900d"), "messaging.outbound.send_again"),
+    (("purge_media", "--delete"), "messaging.media.files.unused"),
+    (("reindex_search",), "messaging.search.index._index"),
+    (("rotate_secrets",), "whatsapp_agent.storage.whole_file.whole_file"),
+    (("rotate_secrets", "--webhooks"), "agent.backups.rotation.keep"),
+    (("restore", "{folder}/whole.backup", "--secrets", "{folder}/secrets"), "agent.backups.archive._checked_manifest"),
     (("create_user", "rita", "--role", "viewer"), "sessions_app.members.create_member"),
     (("forget_contact", "{contact}", "--dry-run"), "messaging.people.find.find_contacts"),
     (("rotate_secrets", "--tokens"), "whatsapp_agent.storage.whole_file.whole_file"),
@@ -299,6 +410,18 @@ def test_ctrl_c_in_the_middle_ends_a_command_and_leaves_nothing(
     before = place.state()
     check_refusal(place.run(*arguments, interrupt_at=function), code=130, reason="Stopped.")
     assert place.state() == before
+
+
+def test_forgetting_that_was_stopped_with_ctrl_c_is_completed_when_it_is_run_again(place: Place) -> None:
+    before = place.one("SELECT count(*) FROM messaging_message")
+    assert place.run("import_chat", "{folder}/chat.txt", *IMPORT).code == 0
+    forget = ("forget_contact", NEW_PHONE, "--yes")
+    stopped = place.run(*forget, interrupt_at="messaging.people.forgetting._turns")
+    check_refusal(stopped, code=130, reason="Stopped.")
+    done = place.run(*forget)
+    assert (done.code, "Forgot contact" in done.out) == (0, True), done
+    assert place.one("SELECT count(*) FROM messaging_message") == before
+    assert place.one(f"SELECT count(*) FROM messaging_contact WHERE phone = '{NEW_PHONE}'") == (0,)  # noqa: S608
 
 
 def test_a_reader_that_has_enough_ends_a_command_quietly(place: Place) -> None:

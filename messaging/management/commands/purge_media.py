@@ -3,12 +3,13 @@
 from typing import Any
 
 from django.core.files.storage import default_storage
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from messaging.media.files import unused
+from whatsapp_agent.terminal import OperatorCommand
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Count the media files that no message refers to; with --delete, delete them."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -16,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *, delete: bool, **_options: Any) -> None:
         count = size_bytes = 0
-        for name in unused():
+        for name in self.progress(unused(), what="files"):
             count, size_bytes = count + 1, size_bytes + default_storage.size(name)
             if delete:
                 default_storage.delete(name)
