@@ -22,17 +22,19 @@ from typing import Any
 
 from benchmarks import scratch  # noqa: F401  # isort: skip  # first: models need it
 
+from django.core.files.base import ContentFile
 from django.db import IntegrityError, connection, connections
 from django.db.models import Count
 from django.utils import timezone
 
 from benchmarks import usage
 from messaging.management.seeding import seed
-from messaging.models import Conversation, Message
+from messaging.models import Conversation, Event, Media, Message, ToolCall, Turn
 from sessions_app.services import ensure_default_bridges
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET_S = 0.2
+BATCH = 2000
 LOCK_WAITS = """
 SELECT COALESCE(max(EXTRACT(epoch FROM clock_timestamp() - waitstart)), 0)::float8 FROM pg_locks WHERE NOT granted
 """
@@ -96,6 +98,33 @@ def writes(conversation: Conversation, *, concerned: Any) -> dict[str, Callable[
     return {"receipt": receipt, "message": message, "conversation": conversation_row}
 
 
+def add_history(conversation: Conversation) -> str:
+    """Give each message of the conversation an event, each tenth a turn with a tool call, each fiftieth a file."""
+    messages = list(conversation.messages.order_by("id").values_list("pk", "said_at"))
+    of_conversation = {"session_id": conversation.session_id, "conversation_id": conversation.pk}
+    Event.objects.bulk_create(
+        (Event(type="message.received", data={"message": str(pk)}, **of_conversation) for pk, _ in messages),
+        batch_size=BATCH,
+    )
+    turns = Turn.objects.bulk_create(
+        (
+            Turn(conversation=conversation, model="a-model", outcome=Turn.Outcome.ANSWERED, started_at=at)
+            for _, at in messages[::10]
+        ),
+        batch_size=BATCH,
+    )
+    ToolCall.objects.bulk_create((ToolCall(turn=turn, name="search") for turn in turns), batch_size=BATCH)
+    files = []
+    for pk, _ in messages[::50]:
+        media = Media(message_id=pk, filename="photo.jpg", mime_type="image/jpeg", status=Media.Status.READY)
+        media.file.save("photo.jpg", ContentFile(b"x" * 20_000), save=False)
+        files.append(media)
+    Media.objects.bulk_create(files, batch_size=BATCH)
+    return (
+        f"{len(messages):,} messages and events, {len(turns):,} turns, each with a tool call, and {len(files):,} files"
+    )
+
+
 def run(*arguments: str, limit_s: float) -> float:
     """Run a management command for `limit_s` at most; return the seconds it took."""
     began = time.monotonic()
@@ -145,6 +174,7 @@ def main() -> int:
     expired = Message.objects.filter(said_at__lt=timezone.now() - timedelta(days=30)).order_by("said_at", "id")
     own = Message.objects.filter(conversation=person).order_by()  # as they are deleted
     forget = ("forget_contact", str(person.contact_id), "--yes")
+    print(f"who is forgotten has {add_history(person)}", flush=True)
     results = [
         measure("nothing", ("version",), other, concerned=expired, limit_s=10),
         measure("prune", ("prune", "--messages", "30d"), other, concerned=expired, limit_s=arguments.seconds),
