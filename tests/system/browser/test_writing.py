@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -218,6 +219,31 @@ def test_a_draft_of_the_model_is_put_into_the_empty_box(opened: Page, model: Fak
     opened.get_by_role("button", name="Summarize").click()
     expect(opened.locator("#result")).to_contain_text("They greeted us.")
     assert len(contact.heard) == 1
+    opened.get_by_role("button", name="Send to the contact").click()
+    expect(opened.locator("#result-dialog")).to_be_hidden()
+    expect(opened.locator(".bubble.by-staff")).to_contain_text("They greeted us.")
+    assert becomes_true(lambda: contact.heard[1:] == ["They greeted us."])
+    expect(opened.locator("#text")).to_have_value("Gladly, on Tuesday.")  # what was in the box stays there
+
+
+def test_a_line_of_the_instructions_is_proposed_edited_and_saved_in_the_draft(
+    people: People, contact: Any, opened: Page, application: Application
+) -> None:
+    page = people("admin").page(contact.path)
+    page.locator(".bubble.by-agent").hover()
+    page.locator(".bubble.by-agent").get_by_role("button", name="Why?").click()
+    page.locator("#why textarea").fill("We open at nine")
+    page.get_by_role("button", name="Add to the instructions").click()
+    proposal = page.locator("#proposal textarea")
+    expect(proposal).to_have_value("We open at nine")
+    line = f"We open at ten, says test {uuid4().hex}."
+    proposal.fill(line)
+    page.get_by_role("button", name="Save in the draft").click()
+    expect(page.locator("#said")).to_contain_text("The agent says so once the draft is published.")
+    rows = application.rows(
+        "SELECT draft_of_id IS NULL FROM sessions_app_agentprofile WHERE position(%s IN instructions) > 0", line
+    )
+    assert rows == [(False,)]  # the draft alone
 
 
 def test_a_search_opens_the_message_with_the_word_marked(olga: StaffBrowser, contact: Any) -> None:

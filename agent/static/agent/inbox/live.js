@@ -5,7 +5,7 @@ import { alertOf, showCount } from "./alerts.js";
 import { parse, putInPlace, takePanes } from "./panes.js";
 import { $, ask, page, shared, trouble } from "./server.js";
 
-const IDLE_MS = 2000; // between the beginnings of two polls: five requests in ten seconds
+const IDLE_MS = 2050; // between the beginnings of two polls: six take more than ten seconds
 const BUSY_MS = 800; // after an action, until its effects have shown
 const HIDDEN_MS = 20000;
 const BUSY_FOR_MS = 4000;
