@@ -13,7 +13,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from structlog.contextvars import bound_contextvars
 
-from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, MessageRef, Place, Sent, Template
+from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, MessageRef, OutgoingFile, Place, Sent, Template
 from agent.bridges.events import Kind, Link, SessionChanged
 from agent.bridges.exchange import BridgeError, NotSent, PaymentNeeded, Refused, Steps
 from agent.monitoring.instruments import SEND_SECONDS, SENDS
@@ -23,6 +23,7 @@ from messaging.models import Media, Message
 from messaging.outbound import is_window_open, reference_to
 from messaging.outbox import Claimed, Paced
 from messaging.receipts import PAYMENT_CODE
+from messaging.whatsapp_templates.service import FILE_HEADERS
 from sessions_app.bridges import adapter_for, bridge_cache, call_bridge
 from sessions_app.models import Bridge
 from sessions_app.services import NOT_CONNECTED, record_key_refused, record_session_change
@@ -161,8 +162,9 @@ def _steps(claimed: Claimed, *, adapter: BridgeAdapter) -> Steps[Sent]:
         return _steps_with_file(claimed, adapter=adapter, to=to)
     details = json.loads(claimed.details_json)
     if claimed.kind == Kind.TEXT and (template := details.get("template")):
+        file = _file_of(claimed) if template.get("header") in FILE_HEADERS else None
         return adapter.send_template(
-            session=claimed.session_name, address=claimed.address, template=Template(**template)
+            session=claimed.session_name, address=claimed.address, template=Template(**template), file=file
         )
     if claimed.kind == Kind.TEXT:
         return adapter.send_text(text=claimed.text, **to)
@@ -202,10 +204,14 @@ def _quoted(claimed: Claimed) -> MessageRef:
 
 
 def _steps_with_file(claimed: Claimed, *, adapter: BridgeAdapter, to: dict[str, Any]) -> Steps[Sent]:
+    return adapter.send_media(file=_file_of(claimed), caption=claimed.text, **to)
+
+
+def _file_of(claimed: Claimed) -> OutgoingFile:
     media = Media.objects.select_related("message").filter(message=claimed.message_id).exclude(file="").first()
     if media is None:
         raise Refused("There is no file to send.", code="file_gone")
-    return adapter.send_media(file=outgoing(media), caption=claimed.text, **to)
+    return outgoing(media)
 
 
 def _record(record: Callable[[], Result]) -> Result:

@@ -162,19 +162,23 @@ def send_media(
             kind=file.kind.value,
             control_epoch=control_epoch,
         )
-        media = Media(
-            message=message,
-            mime_type=file.mime_type,
-            filename=file.filename,
-            size_bytes=file.size_bytes,
-            downloadable=True,
-        )
-        if file.stored_as:
-            media.file.name = file.stored_as
-            media.save()
-            return message
-        save_file(media, name=file.filename, content=file.content)
+        attach_file(message, file)
     return message
+
+
+def attach_file(message: Message, file: NewFile) -> None:
+    media = Media(
+        message=message,
+        mime_type=file.mime_type,
+        filename=file.filename,
+        size_bytes=file.size_bytes,
+        downloadable=True,
+    )
+    if file.stored_as:
+        media.file.name = file.stored_as
+        media.save()
+    else:
+        save_file(media, name=file.filename, content=file.content)
 
 
 def send_location(

@@ -248,8 +248,19 @@ class TemplateParametersSerializer(StrictSerializer):
     name = SingleLineField(max_length=512)
     language = SingleLineField(max_length=20, help_text="Like `pt_BR`.")
     parameters = serializers.ListField(
-        child=serializers.CharField(max_length=1024), required=False, max_length=50, help_text="For its placeholders."
+        child=serializers.CharField(max_length=1024), required=False, max_length=50, help_text="Of its body."
     )
+    header_parameters = serializers.ListField(
+        child=serializers.CharField(max_length=60), required=False, max_length=1, help_text="Of its header's text."
+    )
+    button_parameters = serializers.ListField(
+        child=serializers.CharField(max_length=1024),
+        required=False,
+        max_length=10,
+        help_text="Of its buttons that take one, in their order: the end of an address, or a code.",
+    )
+    media_url = HttpUrlField(required=False, help_text="The file of its header: a public URL that is fetched now.")
+    filename = serializers.CharField(required=False, max_length=200, help_text="Name of the file of `media_url`.")
 
 
 class ReactionSerializer(StrictSerializer):

@@ -87,6 +87,10 @@ def load_form(view: Any, request: Request) -> None:
     if "media_url" in view.form:
         postgres.release()
         view.form["file"] = fetch_file(view.form["media_url"], name=view.form.get("filename", ""))
+    elif url := view.form.get("template", {}).pop("media_url", ""):
+        postgres.release()
+        name = view.form["template"].pop("filename", "")
+        view.form["template"]["file"] = fetch_file(url, name=name, field="template")
     elif is_upload:
         upload = view.form["file"]
         view.form["file"] = take(upload, name=upload.name, size_bytes=upload.size)

@@ -246,6 +246,7 @@ def end_former_secret(bridge: Bridge) -> bool:
 
 
 known_accounts = Callback[[Bridge], list[str]](default=lambda _: [])
+sync_accounts = Callback[[Bridge, Sequence[str]], list[str]](default=lambda *_: [])
 
 
 def setup_bridge(bridge: Bridge, *, account: str = "") -> list[str]:
@@ -282,7 +283,9 @@ def setup_bridge(bridge: Bridge, *, account: str = "") -> list[str]:
             _("The bridge %(slug)s has no numbers yet; each new one is configured when it is linked.")
             % {"slug": bridge.slug}
         ]
-    return lines + (_platform_steps(bridge, target=target, accounts=accounts) if adapter.webhook_fields else [])
+    if not adapter.webhook_fields:
+        return lines
+    return lines + sync_accounts(bridge, accounts) + _platform_steps(bridge, target=target, accounts=accounts)
 
 
 def _platform_steps(bridge: Bridge, *, target: WebhookTarget, accounts: Sequence[str]) -> list[str]:

@@ -23,8 +23,8 @@ class MessageTemplateAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, Mo
     search_fields = ["name"]
     ordering = ["name", "language"]
     fields = readonly_fields = [
-        "name", "language", "status", "category", "body", "placeholders", "unsupported", "session", "account",
-        "synced_at",
+        "name", "language", "status", "category", "header", "header_text", "body", "placeholders", "unsupported",
+        "session", "account", "synced_at",
     ]  # fmt: skip
     actions = ["sync_again"]
 

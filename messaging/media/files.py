@@ -96,18 +96,18 @@ def send_as(file: NewFile, kind: Kind) -> NewFile:
     return replace(file, kind=kind)
 
 
-def fetch_file(url: str, *, name: str = "") -> NewFile:
-    """Download a file from a caller's URL. Raises UnsafeUrl, FetchFailed, and what `take` raises."""
+def fetch_file(url: str, *, name: str = "", field: str = "media_url") -> NewFile:
+    """Download a file from a caller's URL. Raises UnsafeUrl, FetchFailed, and what `take` raises, naming `field`."""
     try:
         fetched = fetch(url, timeout_s=FETCH_TIMEOUT_S, max_bytes=settings.MEDIA_MAX_BYTES)
     except (UnsafeUrl, FetchFailed) as exc:
-        exc.field = "media_url"
+        exc.field = field
         raise
     name = name or PurePosixPath(unquote(urlsplit(url).path)).name
     try:
         return take(ContentFile(fetched.body), name=name, size_bytes=len(fetched.body))
     except AppError as exc:
-        exc.field = "media_url"
+        exc.field = field
         raise
 
 

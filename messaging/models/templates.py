@@ -18,7 +18,11 @@ class MessageTemplateQuerySet(models.QuerySet["MessageTemplate"]):
 
 
 class MessageTemplate(models.Model):
-    """A template as it was at the last sync. `placeholders` are those of its body, in the order of the parameters."""
+    """A template as it was at the last sync. `placeholders` are those of its body, in the order of the parameters.
+
+    `header` is `text`, or the kind of its file: `image`, `video`, `document`. `buttons` are those that take a
+    parameter: {index, type, text}.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     session = models.ForeignKey(
@@ -33,6 +37,12 @@ class MessageTemplate(models.Model):
     category = models.CharField(_("category"), max_length=30, blank=True)
     body = models.TextField(_("body"), blank=True)
     placeholders = ArrayField(models.CharField(max_length=60), verbose_name=_("placeholders"), default=list, blank=True)
+    header = models.CharField(_("header"), max_length=10, blank=True, default="", db_default="")
+    header_text = models.TextField(_("header text"), blank=True, default="", db_default="")
+    header_placeholders = ArrayField(
+        models.CharField(max_length=60), verbose_name=_("header placeholders"), default=list, db_default=[], blank=True
+    )
+    buttons = models.JSONField(_("buttons with a parameter"), default=list, db_default=[], blank=True)
     unsupported = models.CharField(
         _("unsupported"), max_length=200, blank=True, help_text=_("Why it cannot be sent from here.")
     )

@@ -7,6 +7,11 @@ from whatsapp_agent.api.fields import StrictSerializer
 
 
 class MessageTemplateSerializer(serializers.ModelSerializer):
+    header = serializers.CharField(help_text="`text`, `image`, `video`, `document`, or empty.")
+    buttons = serializers.JSONField(
+        help_text="Those that take a parameter, in order: `[{index, type, text}]`; `type` is `url` or `copy_code`."
+    )
+
     class Meta:
         model = MessageTemplate
         fields = [
@@ -19,6 +24,10 @@ class MessageTemplateSerializer(serializers.ModelSerializer):
             "category",
             "body",
             "placeholders",
+            "header",
+            "header_text",
+            "header_placeholders",
+            "buttons",
             "unsupported",
             "synced_at",
         ]

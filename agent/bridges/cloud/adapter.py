@@ -26,7 +26,7 @@ from agent.bridges.base import (
 )
 from agent.bridges.cloud import answers
 from agent.bridges.cloud.payloads import USER_ID, read_body
-from agent.bridges.cloud.templates import parse_templates
+from agent.bridges.cloud.templates import components, parse_templates
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Malformed
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps, Unconfirmed, file_request
@@ -192,17 +192,15 @@ class CloudBridge(BridgeAdapter):
         phone = {"phone": card.phone, "wa_id": card.phone.removeprefix("+"), "type": "CELL"}
         return self._send(session, address, "contacts", [{"name": name, "phones": [phone]}], quoted)
 
-    def send_template(self, *, session: str, address: str, template: Template) -> Steps[Sent]:
-        """Send a template with the parameters of its body: the only message that may open a conversation."""
+    def send_template(
+        self, *, session: str, address: str, template: Template, file: OutgoingFile | None = None
+    ) -> Steps[Sent]:
+        """Send a template with its parameters, and the file of its header: what alone may open a conversation."""
         part: dict[str, Any] = {"name": template.name, "language": {"code": template.language}}
-        if template.parameters:
-            names = template.placeholders or [""] * len(template.parameters)
-            texts = [
-                {"type": "text", "text": text} | ({"parameter_name": name} if name and not name.isdecimal() else {})
-                for name, text in zip(names, template.parameters, strict=True)
-            ]
-            part["components"] = [{"type": "body", "parameters": texts}]
-        return self._send(session, address, "template", part, None)
+        media_id = (yield from self._upload(session, file)) if file is not None else ""
+        if parts := components(template, media_id=media_id, filename=file.filename if file else ""):
+            part["components"] = parts
+        return (yield from self._send(session, address, "template", part, None))
 
     def list_templates(self, *, account: str) -> Steps[list[ListedTemplate]]:
         """Ask for the templates of a business account (WABA), page by page."""

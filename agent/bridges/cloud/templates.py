@@ -3,12 +3,17 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/templa
 """
 
 import re
+from typing import Any
 
-from agent.bridges.base import ListedTemplate
+from agent.bridges.base import ListedTemplate, Template
 from agent.bridges.cloud.answers import check, unknown_format
 from agent.bridges.exchange import Response
 from agent.bridges.parsing import Fields, WrongShape
 
+HEADERS = {"TEXT": "text", "IMAGE": "image", "VIDEO": "video", "DOCUMENT": "document"}
+# The buttons that take a parameter, with the name that a send has for them.
+BUTTONS = {"URL": "url", "OTP": "url", "COPY_CODE": "copy_code"}
+FIXED_BUTTONS = frozenset({"QUICK_REPLY", "PHONE_NUMBER", "VOICE_CALL"})
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w{1,60})\s*\}\}")
 
 
@@ -27,17 +32,23 @@ def parse_templates(response: Response) -> tuple[list[ListedTemplate], str]:
 
 
 def _template(raw: Fields) -> ListedTemplate:
-    body, unsupported = "", ""
+    body, unsupported, header, header_text = "", "", "", ""
+    buttons: list[dict[str, Any]] = []
     for part in raw.objects("components"):
         kind = (part.short("type") or "").upper()
         if kind == "BODY":
             body = part.text("text")
-        elif kind == "HEADER" and (
-            part.short("format") not in {None, "TEXT"} or _PLACEHOLDER.search(part.text("text"))
-        ):
-            unsupported = "its header has a file or a placeholder."
-        elif kind == "BUTTONS" and any(_is_variable(button) for button in part.objects("buttons")):
-            unsupported = "one of its buttons has a placeholder."
+        elif kind == "HEADER":
+            header, header_text = HEADERS.get((part.short("format") or "TEXT").upper(), ""), part.text("text")
+            if not header:
+                unsupported = "its header is of a kind that is not known here."
+        elif kind == "BUTTONS":
+            for index, button in enumerate(part.objects("buttons")):
+                type_ = (button.short("type") or "").upper()
+                if _takes_parameter(button, type_):
+                    buttons.append({"index": index, "type": BUTTONS[type_], "text": button.text("text")[:200]})
+                elif type_ not in FIXED_BUTTONS | {"URL"}:
+                    unsupported = "one of its buttons is of a kind that is not known here."
         elif kind in {"CAROUSEL", "LIMITED_TIME_OFFER", "ORDER_DETAILS"}:
             unsupported = "it has parts of a kind that is not known here."
     return ListedTemplate(
@@ -47,10 +58,40 @@ def _template(raw: Fields) -> ListedTemplate:
         category=raw.short("category", longest=30) or "",
         body=body,
         placeholders=tuple(dict.fromkeys(_PLACEHOLDER.findall(body))),
+        header=header,
+        header_text=header_text,
+        header_placeholders=tuple(dict.fromkeys(_PLACEHOLDER.findall(header_text))) if header == "text" else (),
+        buttons=tuple(buttons),
         unsupported=unsupported,
     )
 
 
-def _is_variable(button: Fields) -> bool:
-    kinds_with_code = {"OTP", "COPY_CODE", "FLOW", "CATALOG", "MPM"}
-    return bool(_PLACEHOLDER.search(button.text("url"))) or (button.short("type") or "") in kinds_with_code
+def _takes_parameter(button: Fields, type_: str) -> bool:
+    return type_ in BUTTONS and (type_ != "URL" or bool(_PLACEHOLDER.search(button.text("url"))))
+
+
+def components(template: Template, *, media_id: str = "", filename: str = "") -> list[dict[str, Any]]:
+    """Return what a send says of a template's parts; `media_id` is the uploaded file of its header."""
+    parts: list[dict[str, Any]] = []
+    if media_id:
+        media = {"id": media_id} | ({"filename": filename} if template.header == "document" and filename else {})
+        parts.append({"type": "header", "parameters": [{"type": template.header, template.header: media}]})
+    elif template.header_parameters:
+        texts = _texts(template.header_placeholders, template.header_parameters)
+        parts.append({"type": "header", "parameters": texts})
+    if template.parameters:
+        parts.append({"type": "body", "parameters": _texts(template.placeholders, template.parameters)})
+    for button in template.buttons:
+        kind, name = ("coupon_code", "coupon_code") if button["type"] == "copy_code" else ("text", "text")
+        parameter = {"type": kind, name: button["parameter"]}
+        part = {"type": "button", "sub_type": button["type"], "index": str(button["index"]), "parameters": [parameter]}
+        parts.append(part)
+    return parts
+
+
+def _texts(placeholders: list[str], parameters: list[str]) -> list[dict[str, str]]:
+    names = placeholders or [""] * len(parameters)
+    return [
+        {"type": "text", "text": text} | ({"parameter_name": name} if name and not name.isdecimal() else {})
+        for name, text in zip(names, parameters, strict=True)
+    ]

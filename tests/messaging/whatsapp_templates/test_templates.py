@@ -98,12 +98,12 @@ def test_named_placeholders_are_named_in_the_request(silent: Conversation, fake:
     ("name", "parameters", "why"),
     [
         ("unknown", [], "no such template"),
-        ("order_ready", ["Ana"], "takes 2 parameters; 1 were given"),
-        ("order_ready", ["Ana", "1", "2"], "takes 2 parameters; 3 were given"),
+        ("order_ready", ["Ana"], "takes 2 parameters .body.; 1 were given"),
+        ("order_ready", ["Ana", "1", "2"], "takes 2 parameters .body.; 3 were given"),
         ("order_ready", ["Ana", " "], "one line"),
         ("order_ready", ["Ana", "1\n2"], "one line"),
         ("paused", ["Ana", "1"], "PAUSED"),
-        ("picture", [], "header"),
+        ("picture", [], "takes a file of kind image"),
         ("link", [], "buttons"),
     ],
 )

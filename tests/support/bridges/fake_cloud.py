@@ -119,6 +119,8 @@ class FakeCloud(FakeBridge):
                 return ("read" if b'"status"' in request.body else "send"), name  # a read receipt, perhaps with typing
             case ("GET", [name, "message_templates"]):
                 return "templates", name
+            case ("GET", [name, "phone_numbers"]):
+                return "numbers", name
             case ("POST", [name, "subscribed_apps"]):
                 return "subscribe", name
             case ("POST", [name, "media"]):
@@ -149,6 +151,8 @@ class FakeCloud(FakeBridge):
                 return plain(media)
         if call == "templates":
             return plain(self.templates)
+        if call == "numbers":
+            return plain({"data": list(self.sessions.values())})
         if call == "subscribe":
             self.subscribed.append(name)
             return plain({"success": True})
