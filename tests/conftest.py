@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission
@@ -51,6 +52,11 @@ def no_send_rate() -> None:
 def quick_passwords() -> None:
     """A test's password need not withstand a thief, and the real way of keeping one takes a third of a second."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: what starts processes or a browser waits for most of its time."""
+    return (psutil.cpu_count(logical=False) or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
