@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.support.application import ROOT, SECRETS, Application
+from tests.support.background import becomes_true
 from tests.support.browser import CHROMIUM, StaffBrowser, chromium
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
@@ -150,6 +151,12 @@ class Contact:
     def says(self, text: str = "", **fields: Any) -> None:
         assert self._zapw.emit_message(text, phone=self.phone, **fields) == [200]
 
+    def is_answered(self, text: str) -> None:
+        """Say it and wait for the answer: a page that is opened now has both, and need not poll for them."""
+        before = len(self.heard)
+        self.says(text)
+        assert becomes_true(lambda: len(self.heard) > before)
+
     @property
     def heard(self) -> list[str]:
         """What the bridge was asked to send to them."""
@@ -182,7 +189,7 @@ def new_contact(zapw: FakeZapw, application: Application) -> Callable[[], Contac
 @pytest.fixture
 def opened(olga: StaffBrowser, contact: Contact) -> Page:
     """Olga has opened the conversation of a contact who has been answered once."""
-    contact.says("Good morning")
+    contact.is_answered("Good morning")
     page = olga.page(contact.path)
     page.locator(".bubble.by-agent").wait_for()
     return page

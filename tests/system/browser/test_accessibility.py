@@ -24,7 +24,7 @@ def serious_faults(page: Page) -> list[str]:
 
 @pytest.mark.parametrize(("viewport", "scheme"), [(LAPTOP, "light"), (LAPTOP, "dark"), (PHONE, "light")])
 def test_axe_finds_no_serious_fault(people: People, contact: Any, viewport: dict[str, int], scheme: str) -> None:
-    contact.says("Good *morning*, see https://example.com")
+    contact.is_answered("Good *morning*, see https://example.com")
     page = people("olga", viewport=viewport, color_scheme=scheme).page("/admin/inbox/?control=agent")
     faults = {"list": serious_faults(page)}
     page.goto(contact.path)

@@ -39,7 +39,7 @@ def test_no_page_of_the_admin_breaks_the_policy(people: People, application: App
         assert answer is not None
         assert "script-src 'self'" in answer.headers["content-security-policy"], path
         expect(page.locator("body")).to_be_visible()
-        page.wait_for_timeout(300)  # what scripts do at first
+        page.wait_for_timeout(100)  # what scripts do once the page is loaded
     assert admin.complaints == []
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import groupby
 from pkgutil import iter_modules
 from typing import Any
 
@@ -103,12 +104,15 @@ def test_a_migration_lets_the_previous_version_work(app: str, name: str, migrati
 def changes_columns(app: str, name: str) -> bool:
     """Return whether a migration's AlterField operations have any SQL: most change a text for people alone."""
     state = MigrationLoader(None).project_state((app, name), at_end=False)
-    for operation in import_module(f"{app}.migrations.{name}").Migration.operations:
-        after = state.clone()
-        operation.state_forwards(app, after)
-        if isinstance(operation, migrations.AlterField):
+    operations = import_module(f"{app}.migrations.{name}").Migration.operations
+    for kind, group in groupby(operations, type):
+        after, together = state.clone(), list(group)
+        for operation in together:
+            operation.state_forwards(app, after)
+        if issubclass(kind, migrations.AlterField):
             with connection.schema_editor(collect_sql=True, atomic=False) as editor:
-                operation.database_forwards(app, editor, state, after)
+                for operation in together:
+                    operation.database_forwards(app, editor, state, after)
             if any(not line.startswith("--") for line in editor.collected_sql):
                 return True
         state = after
