@@ -30,14 +30,14 @@ from agent.bridges.evolution.answers import (
     check,
     is_unknown_instance,
     parse_created,
-    parse_media,
     parse_number,
     parse_sent,
     parse_sessions,
     parse_state,
 )
+from agent.bridges.evolution.media import MAX_REST_BYTES, parse_media
 from agent.bridges.evolution.payloads import read_envelope
-from agent.bridges.exchange import CHECK_NUMBER_TIMEOUT_S, BridgeError, Refused, Request, Steps
+from agent.bridges.exchange import CHECK_NUMBER_TIMEOUT_S, FILE_TIMEOUT_S, BridgeError, Refused, Request, Steps
 from agent.bridges.parsing import Fields, WrongShape, read_json
 from whatsapp_agent.text.sanitize import storable
 
@@ -216,12 +216,15 @@ class EvolutionBridge(BridgeAdapter):
             "POST",
             f"/chat/getBase64FromMediaMessage/{_name(session)}",
             json={"message": {"key": {"id": ref}}, "convertToMp4": False},
-            max_response_bytes=max_bytes * 4 // 3 + 65536,
+            headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a huge one
+            timeout_s=FILE_TIMEOUT_S,
+            max_response_bytes=max_bytes * 4 // 3 + MAX_REST_BYTES,
+            to_file=True,
         )
         if response.status == HTTPStatus.BAD_REQUEST:
             raise Refused("Evolution no longer has this file.", code="not_found")
         check(response)
-        return parse_media(response)
+        return parse_media(response, max_bytes=max_bytes)
 
     # --- sessions ------------------------------------------------------------------------------------------------
     def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:

@@ -1,17 +1,14 @@
 """What the answers of Evolution API mean."""
 
-import binascii
-import io
-from base64 import b64decode
 from http import HTTPStatus
 from typing import Any
 
 from agent.bridges.addresses import phone_of_digits, read_address
-from agent.bridges.base import FetchedMedia, KnownNumber, Sent, SessionState
+from agent.bridges.base import KnownNumber, Sent, SessionState
 from agent.bridges.common import read_png
 from agent.bridges.events import Link
 from agent.bridges.evolution.payloads import LINKS
-from agent.bridges.exchange import BridgeError, Refused, Response, Unconfirmed, failure, session_failure
+from agent.bridges.exchange import BridgeError, Response, Unconfirmed, failure, session_failure
 from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
 from whatsapp_agent.http.retry_after import parse_retry_after
 
@@ -100,18 +97,6 @@ def parse_number(response: Response) -> KnownNumber:
     except (WrongShape, LookupError, TypeError) as exc:
         raise BridgeError("Evolution answered in an unknown format.", code="bridge_failure") from exc
     return KnownNumber(True, address.address, address.phone)
-
-
-def parse_media(response: Response) -> FetchedMedia:
-    try:
-        answer = response.object()
-        content = b64decode(answer.text("base64"), validate=True)
-        mime_type, filename = answer.short("mimetype") or "", answer.short("fileName") or ""
-    except (WrongShape, binascii.Error, ValueError) as exc:
-        raise BridgeError("Evolution gave the file in an unknown format.", code="bridge_failure") from exc
-    if not content:
-        raise Refused("The file is empty.", code="not_found")
-    return FetchedMedia(io.BytesIO(content), mime_type=mime_type, filename=filename)
 
 
 def _unknown_format() -> BridgeError:
