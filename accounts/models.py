@@ -82,8 +82,8 @@ class Scope(models.TextChoices):
     MESSAGES_READ = "messages:read", _("read conversations, messages, contacts and turns")
     MESSAGES_SEND = "messages:send", _("send messages, and send or answer again")
     CONVERSATIONS_CONTROL = "conversations:control", _("take over, release, mark as read, change contacts")
-    SESSIONS_READ = "sessions:read", _("see sessions and agent profiles")
-    SESSIONS_MANAGE = "sessions:manage", _("link and end sessions, write agent profiles")
+    SESSIONS_READ = "sessions:read", _("see numbers and agent profiles")
+    SESSIONS_MANAGE = "sessions:manage", _("link and end numbers, write agent profiles")
     COMMANDS_RUN = "commands:run", _("run commands")
     EVENTS_READ = "events:read", _("follow events")
     WEBHOOKS_MANAGE = "webhooks:manage", _("say where events are posted to")
@@ -106,10 +106,10 @@ class ApiKey(models.Model):
     scopes = ArrayField(models.CharField(max_length=30, choices=Scope), verbose_name=_("scopes"))
     session_ids = ArrayField(
         models.UUIDField(),
-        verbose_name=_("session ids"),
+        verbose_name=_("number ids"),
         default=list,
         blank=True,
-        help_text=_("The sessions the key may access. Empty: all that its user may see."),
+        help_text=_("The numbers the key may access. Empty: all that its user may see."),
     )
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True)

@@ -111,10 +111,10 @@ class Alert(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     rule = models.CharField(_("rule"), max_length=40)
     subject = models.CharField(
-        _("subject"), max_length=255, blank=True, help_text=_("The session or the machine concerned.")
+        _("subject"), max_length=255, blank=True, help_text=_("The number or the machine concerned.")
     )
     session_id = models.UUIDField(
-        _("session id"), null=True, editable=False
+        _("number id"), null=True, editable=False
     )  # no foreign key: the alert outlives its session
     detail = models.CharField(_("detail"), max_length=300)
     fired_at = models.DateTimeField(_("fired at"), help_text=_("When the condition was first seen."))

@@ -141,7 +141,7 @@ def send_media(
     check_sendable(conversation=conversation)
     if (capability := KINDS_OF_THEIR_OWN.get(file.kind)) and capability not in adapter.capabilities:
         raise NotSupportedByBridge(
-            _("The bridge of this session cannot send files as %(kind)s.") % {"kind": file.kind.value}
+            _("The bridge of this number cannot send files as %(kind)s.") % {"kind": file.kind.value}
         )
     denial_reason = adapter.file_denial_reason(
         kind=file.kind, mime_type=file.mime_type, size_bytes=file.size_bytes, has_url=bool(settings.PUBLIC_URL)
@@ -229,7 +229,7 @@ def send_reaction(
     message cannot be reacted to.
     """
     check_sendable(conversation=conversation)
-    _check_capability(conversation, Capability.REACT, _("The bridge of this session cannot react to messages."))
+    _check_capability(conversation, Capability.REACT, _("The bridge of this number cannot react to messages."))
     max_age = adapter_for(conversation.session.bridge).max_reaction_age
     if not target.provider_message_id or target.kind in {Message.Kind.REACTION, Message.Kind.CALL}:
         raise InvalidInput(_("WhatsApp knows no message there that can be reacted to."), field="reaction")

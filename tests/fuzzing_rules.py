@@ -35,7 +35,7 @@ REASONS = [
     ("(POST|PATCH) /api/v1/bridges/.*", "invalid", "base_url", "Enter a valid URL.|A bridge of kind .* its address."),
     ("POST /api/v1/sessions/", "invalid", "bridge", "Object with slug=.* does not exist."),
     ("(POST|PATCH) /api/v1/sessions/.*", "invalid", "agent_profile", "Invalid pk .* - object does not exist."),
-    ("(POST|PATCH) /api/v1/webhook-endpoints/.*", "invalid", "sessions", "Session not found."),
+    ("(POST|PATCH) /api/v1/webhook-endpoints/.*", "invalid", "sessions", "Number not found."),
     ("(POST|PATCH) /api/v1/agents/.*", "invalid", "tools", "There is no tool .*"),
     (SENDING, "invalid", "reply_to|reaction", "Message not found in this conversation."),
     (

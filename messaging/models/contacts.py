@@ -34,7 +34,7 @@ class Contact(models.Model):
         _("is blocked"), default=False, help_text=_("Messages are stored and never answered.")
     )
     is_allowed = models.BooleanField(
-        _("is allowed"), default=False, help_text=_("Answered in sessions that answer only listed contacts.")
+        _("is allowed"), default=False, help_text=_("Answered by numbers that answer only listed contacts.")
     )
     forget_requested_at = models.DateTimeField(null=True, blank=True, editable=False)  # see `messaging.people`
     phone_looked_up_at = models.DateTimeField(null=True, blank=True, editable=False)  # `contacts.hidden_numbers`

@@ -41,10 +41,10 @@ class Event(models.Model):
     type = models.CharField(_("type"), max_length=40)
     at = models.DateTimeField(_("at"), db_default=Now())
     # No foreign keys: checking them costs as much as the row, and what happened stays true when its subject is gone.
-    session_id = models.UUIDField(_("session id"), null=True)
+    session_id = models.UUIDField(_("number id"), null=True)
     conversation_id = models.UUIDField(_("conversation id"), null=True)
     user_id = models.UUIDField(
-        _("user id"), null=True, help_text=_("The only user who may see the event, if it belongs to no session.")
+        _("user id"), null=True, help_text=_("The only user who may see the event, if it belongs to no number.")
     )
     data = models.JSONField(_("data"))
 

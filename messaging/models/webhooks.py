@@ -34,9 +34,9 @@ class WebhookEndpoint(models.Model):
     description = models.CharField(_("description"), max_length=200, blank=True)
     types = models.JSONField(_("types"), default=list, blank=True, help_text=_("Event types to deliver. Empty: all."))
     all_sessions = models.BooleanField(
-        _("all sessions"), default=True, help_text=_("Deliver events of every session the owner may see.")
+        _("all numbers"), default=True, help_text=_("Deliver events of every number the owner may see.")
     )
-    sessions = models.ManyToManyField(WhatsAppSession, verbose_name=_("sessions"), blank=True, related_name="+")
+    sessions = models.ManyToManyField(WhatsAppSession, verbose_name=_("numbers"), blank=True, related_name="+")
     secret = EncryptedTextField(editable=False)
     former_secret = EncryptedTextField(blank=True, editable=False)
     former_secret_until = models.DateTimeField(null=True, blank=True, editable=False)

@@ -83,7 +83,7 @@ def _check_access(by: User, session_ids: Iterable[UUID | None]) -> None:
         if session_id is None and not by.sees_everything:
             raise Forbidden(_("Only administrators change replies for all numbers. Choose a number."))
         if session_id and not WhatsAppSession.objects.visible_to(by).filter(pk=session_id).exists():
-            raise NotFound(_("Session not found."), field="session")
+            raise NotFound(_("Number not found."), field="session")
 
 
 def _valid_shortcut(shortcut: str) -> str:

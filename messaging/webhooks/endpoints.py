@@ -105,7 +105,7 @@ def _check_sessions(user: User, wanted: Collection[UUID] | None) -> list[WhatsAp
         return None if user.restricted_to is None else list(visible)
     found = list(visible.filter(pk__in=wanted))
     if len(found) != len(set(wanted)):
-        raise InvalidInput(_("Session not found."), field="sessions")
+        raise InvalidInput(_("Number not found."), field="sessions")
     return found
 
 

@@ -26,7 +26,7 @@ class SessionsField(forms.ModelMultipleChoiceField):
 class KeyForm(ApiKeyForm):
     session_ids = SessionsField(
         WhatsAppSession.objects.select_related("bridge").order_by("name"),
-        label=gettext_lazy("Sessions"),
+        label=gettext_lazy("Numbers"),
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=gettext_lazy("The numbers that the key may see. None selected: all that its user sees."),
@@ -43,7 +43,7 @@ class KeyForm(ApiKeyForm):
 class KeyAdmin(ApiKeyAdmin):
     form = KeyForm
 
-    @display(description=gettext_lazy("sessions"))
+    @display(description=gettext_lazy("numbers"))
     def sessions(self, key: ApiKey) -> str:
         if not key.session_ids:
             return _("all that its user sees")

@@ -186,7 +186,7 @@ class AgentProfile(models.Model):
     )
     has_knowledge = models.BooleanField(default=False, db_default=False, editable=False)  # see `messaging.knowledge`
     is_default = models.BooleanField(
-        _("is default"), default=False, help_text=_("Used by sessions that are linked without naming a profile.")
+        _("is default"), default=False, help_text=_("Used by numbers that are linked without naming a profile.")
     )
     version = models.PositiveIntegerField(_("version"), default=1, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

@@ -63,7 +63,7 @@ class WhatsAppSession(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     bridge = models.ForeignKey(Bridge, verbose_name=_("bridge"), on_delete=models.PROTECT, related_name="sessions")
-    name = models.CharField(_("name"), max_length=100, help_text=_("The session's id at the bridge."))
+    name = models.CharField(_("name"), max_length=100, help_text=_("The number's id at the bridge."))
     status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.INITIALIZING)
     status_reason = models.CharField(_("status reason"), max_length=200, blank=True)
     status_changed_at = models.DateTimeField(_("status changed at"), null=True, blank=True)

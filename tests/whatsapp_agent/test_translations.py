@@ -95,6 +95,16 @@ def test_a_catalogue_has_no_guessed_and_no_obsolete_text(catalogue):
     assert not re.search(r"^#, .*fuzzy|^#~", catalogue.read_text(), re.MULTILINE)
 
 
+def test_staff_read_of_numbers_and_not_of_sessions():
+    """A session is what a bridge has: texts of bridges and names of commands may say so, and those alone."""
+    found = [text for catalogue in CATALOGUES for text, _ in entries(catalogue)]
+    of_bridges = re.compile(
+        r"(?i)%\((bridge|session)\)s|the (name of a|name of this) session|zapw|(restart|log) the session"
+    )
+    wrong = [text for text in found if re.search(r"(?i)(?<!_)\bsessions?\b", text) and not of_bridges.search(text)]
+    assert wrong == []
+
+
 def test_each_text_of_the_code_is_in_a_catalogue():
     known = {text for catalogue in CATALOGUES for text, _ in entries(catalogue)}
     found = list(sources())
