@@ -15,7 +15,7 @@ PRODUCTION := DATABASE_URL=postgres://agent@db.example.com/agent HTTPS=true DEBU
 REDOCLY := npx --yes @redocly/cli@1.25.0
 BIOME := npx --yes @biomejs/biome@2.6.8
 
-.PHONY: run test check docs fuzz bench bench-api drill screenshots clean
+.PHONY: run test check docs fuzz bench bench-api drill image screenshots clean
 
 run: .venv/.ready-to-run  ## Start everything and stay: the database, the web server and the engine. Ctrl-C stops it.
 	@$(IN_VENV) manage.py up
@@ -58,6 +58,9 @@ bench-api: .venv/.ready-to-run  ## Lists of the API over a million messages, bes
 
 drill: .venv/.ready-to-test  ## With REDIS=1: with Celery workers and a redis-server of its own.
 	@$(IN_VENV) -m benchmarks.drill $(if $(REDIS),--redis) $(ARGS)
+
+image: .venv/.ready-to-test  ## Build the container image with buildah, and try it as compose.yaml runs it.
+	@$(IN_VENV) -m tests.image $(ARGS)
 
 screenshots: .venv/.ready-to-test  ## Pictures of the inbox, light, dark and on a phone; needs Chromium.
 	@$(IN_VENV) -m tests.screenshots $(ARGS)
