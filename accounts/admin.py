@@ -63,7 +63,7 @@ class UserAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, DjangoU
         (gettext_lazy("Personal info"), {"fields": ["first_name", "last_name", "email"]}),
         (
             gettext_lazy("Preferences"),
-            {"fields": ["language", "time_zone", "alerts_waiting", "alerts_assigned", "mails_digest"]},
+            {"fields": ["language", "time_zone", "theme", "alerts_waiting", "alerts_assigned", "mails_digest"]},
         ),
         (gettext_lazy("Permissions"), {"fields": ["is_active", "is_staff", "groups", "is_superuser"]}),
         (gettext_lazy("Important dates"), {"fields": ["last_login", "date_joined"]}),

@@ -15,10 +15,10 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from messaging.management.demo_business import SHOP
 from tests.support.application import ROOT, SECRETS, Application, open_to_all
 from tests.support.browser import LAPTOP, PHONE, StaffBrowser, chromium, show_in
 
+SHOP = "Harbour Street Cycles"
 ADMIN_PAGES = {
     "dashboard": "/admin/dashboard/?period=7d",
     "settings": "/admin/preferences/",
@@ -28,7 +28,7 @@ ADMIN_PAGES = {
     "saved-replies": "/admin/messaging/savedreply/",
     "knowledge": "/admin/messaging/knowledge/",
     "templates": "/admin/messaging/messagetemplate/",
-    "import": "/admin/conversation/import/",
+    "import": "/admin/messaging/conversation/import/",
     "user": "/admin/accounts/user/",
     "link-a-number": "/admin/sessions_app/whatsappsession/add/",
 }

@@ -30,6 +30,22 @@ def test_pages_are_in_the_language_and_the_time_zone_of_the_user(admin, log_in):
     assert "Dashboard" in log_in(User.objects.create_superuser("other")).get("/admin/dashboard/").content.decode()
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/admin/inbox/", "/simulator/", URL, "/admin/messaging/contact/", "/admin/messaging/knowledge/add/",
+     "/admin/messaging/conversation/import/", "/admin/sessions_app/whatsappsession/",
+     "/admin/sessions_app/agentprofile/", "/admin/accounts/user/",
+     "/admin/messaging/messagetemplate/", "/admin/password_change/"],
+)  # fmt: skip
+def test_each_page_that_staff_work_on_is_in_the_language_of_its_user(admin, log_in, path):
+    User.objects.filter(pk=admin.pk).update(language="pt-br", time_zone="America/Sao_Paulo")
+    page = log_in(admin).get(path, headers={"accept-language": "en"})
+    text = page.content.decode()
+    assert (page.status_code, page.headers["Content-Language"], '<html lang="pt-br"' in text) == (200, "pt-br", True)
+    is_of_unfold = 'id="nav-sidebar"' in text
+    assert not is_of_unfold or "America/Sao_Paulo" in text
+
+
 def test_without_a_choice_pages_are_in_the_language_of_the_browser(admin, log_in):
     browser = log_in(admin)
     for header, language in (("pt-BR,pt;q=0.9", "pt-br"), ("xx", "en"), ("", "en")):

@@ -1,4 +1,5 @@
-// Every page of the admin: light or dark as the user chose, and a lost connection or login is said at once.
+// Every page of the admin: light or dark as the user chose, a lost connection or login is said at once, and what select2
+// draws for a field has the field's name for those who hear the page.
 
 (() => {
   const CHECK_MS = 15000;
@@ -19,6 +20,17 @@
     const banner = document.getElementById("connection");
     if (banner) watch(banner);
   });
+
+  window.addEventListener("load", () => setTimeout(nameFields)); // after select2
+  document.addEventListener("formset:added", () => setTimeout(nameFields));
+
+  function nameFields() {
+    for (const field of document.querySelectorAll("select.select2-hidden-accessible")) {
+      const name = field.labels?.[0]?.textContent.trim() || field.closest("[data-label]")?.dataset.label;
+      const drawn = field.nextElementSibling?.querySelectorAll("[role=combobox], [role=textbox]") ?? [];
+      for (const element of name ? drawn : []) element.setAttribute("aria-label", name);
+    }
+  }
 
   function watch(banner) {
     const { user, loginState, login, chooseTheme } = banner.dataset;

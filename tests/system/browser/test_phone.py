@@ -47,3 +47,13 @@ def test_no_field_or_button_beside_a_conversation_is_cut_off(people: People, con
         " || (each.matches('select') && each.clientWidth < 120)).map(each => each.textContent)"
     )
     assert cut == []
+
+
+def test_the_inbox_can_be_installed(people: People) -> None:
+    page = people("olga", viewport=PHONE).page()
+    chrome = page.context.new_cdp_session(page)
+    manifest = chrome.send("Page.getAppManifest")
+    faults = chrome.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    names = {fault["errorId"] for fault in faults} - {"in-incognito"}  # as each browser of Playwright is
+    assert (manifest["errors"], names) == ([], set())
+    assert manifest["url"].endswith("/admin/inbox/manifest.webmanifest")

@@ -16,6 +16,14 @@ from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
 
 People = Callable[..., StaffBrowser]
+COMES_TO_ITS_END = """scroller => new Promise(resolve => {
+    const look = framesLeft => {
+        const isThere = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2;
+        if (isThere || !framesLeft) resolve(isThere);
+        else requestAnimationFrame(() => look(framesLeft - 1));
+    };
+    look(600);
+})"""
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738"
     "550000000049454e44ae426082"
@@ -296,6 +304,24 @@ def test_older_messages_are_read_on_scroll_without_a_jump(
     expect(same).to_be_in_viewport()
     page.click("#newest")
     expect(page.locator(".bubble", has_text="While you read").first).to_be_in_viewport()
+
+
+def test_a_picture_that_loads_while_a_conversation_scrolls_to_its_end_leaves_the_end_in_view(opened: Page) -> None:
+    grow = """([height, by]) => {
+        const picture = document.createElement("li");
+        picture.style.height = `${height}px`;
+        document.getElementById("messages").append(picture);
+        document.getElementById("scroller").scrollTop += by;
+    }"""
+    scroller = opened.locator("#scroller")
+    opened.evaluate(grow, [3000, 0])
+    assert scroller.evaluate(COMES_TO_ITS_END)
+    scroller.evaluate("""scroller => {
+        scroller.scrollTop -= 10;
+        return new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    }""")
+    opened.evaluate(grow, [600, 1])
+    assert scroller.evaluate(COMES_TO_ITS_END)
 
 
 def test_all_is_done_with_the_keyboard_alone(olga: StaffBrowser, contact: Any, new_contact: Callable[[], Any]) -> None:

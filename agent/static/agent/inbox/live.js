@@ -19,6 +19,7 @@ let busyUntil = 0;
 let startedAt = 0;
 let isUnseen = false; // what is shown came while the tab was hidden: nobody has read it
 let isFollowing = true; // the end of the conversation stays in view
+let lastTop = 0; // where the conversation was scrolled to
 
 export function pollSoon() {
   busyUntil = Date.now() + BUSY_FOR_MS;
@@ -92,7 +93,10 @@ function showRefusal(reason) {
 
 export function toEnd() {
   const scroller = $("scroller");
-  if (scroller) scroller.scrollTop = scroller.scrollHeight;
+  if (scroller) {
+    scroller.scrollTop = scroller.scrollHeight;
+    lastTop = scroller.scrollTop;
+  }
   isFollowing = true;
 }
 
@@ -165,8 +169,11 @@ export function startLive() {
     // A picture that has loaded, or a long text that was opened, does not push the end out of view.
     new ResizeObserver(() => isFollowing && toEnd()).observe($("messages"));
     scroller.addEventListener("scroll", () => {
-      isFollowing = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
-      if (isFollowing) $("newest").hidden = true;
+      const isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
+      if (isAtEnd) $("newest").hidden = true;
+      // A picture that loads moves the end away: only who scrolls up leaves it.
+      if (isAtEnd || scroller.scrollTop < lastTop) isFollowing = isAtEnd;
+      lastTop = scroller.scrollTop;
     });
     $("newest").addEventListener("click", toEnd);
   }
