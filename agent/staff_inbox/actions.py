@@ -20,6 +20,7 @@ from accounts.admin_pages import staff_user
 from accounts.models import User
 from agent.staff_inbox.access import hold_visible_conversation, part, visible_conversation
 from agent.staff_inbox.corrections import correct
+from agent.staff_inbox.templates import send_offered
 from commands import run
 from commands.callers import caller_of_user
 from commands.models import CommandRun
@@ -313,6 +314,11 @@ def _correct(request: HttpRequest, conversation: Conversation) -> str:
     return correct(request, conversation, message)
 
 
+def _template(request: HttpRequest, conversation: Conversation) -> str:
+    _check_epoch(request, conversation)
+    return send_offered(request, conversation, row=_row(request), key=_uuid(request.POST.get("key", "")))
+
+
 ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
     "control": _control,
     "assign": _assign,
@@ -326,9 +332,10 @@ ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
     "retry": _retry,
     "settle": _settle,
     "correct": _correct,
+    "template": _template,
 }
 # Compare what the writer has seen with the conversation, and change it.
-HELD = {"control", "assign", "labels", "done", "snooze"}
+HELD = {"control", "assign", "labels", "done", "snooze", "template"}
 
 
 def _uuid(text: str) -> UUID | None:

@@ -13,6 +13,7 @@ from accounts.models import User
 from agent.bridges.base import Capability
 from agent.bridges.events import Kind
 from agent.staff_inbox.listing import TICKS, first_letter, hue_of
+from agent.staff_inbox.templates import offered_templates
 from agent.staff_inbox.texts import ACTIVITIES, ATTENTION, STATUSES, UNANSWERED, describe_turn
 from messaging.history.content import location_of
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
@@ -224,4 +225,5 @@ def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]
         "has_window": reply_window is not None,
         "window_ends_at": ends_at,
         "refusal": refusal,
+        "templates": offered_templates(conversation) if reply_window is not None and ends_at is None else [],
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -125,6 +126,7 @@ def send_template(
     file: NewFile | None = None,
     author: Message.Author = Message.Author.STAFF,
     by: User | None = None,
+    message_id: UUID | None = None,
 ) -> Message:
     """Queue a template, which may be sent at any time. Its text is stored as it is shown to the recipient.
 
@@ -168,7 +170,13 @@ def send_template(
         text = "\n".join(filter(None, [header, text]))
     with transaction.atomic():
         message = queue_message(
-            conversation=conversation, author=author, by=by, quoted=None, text=text, details=details
+            conversation=conversation,
+            author=author,
+            by=by,
+            quoted=None,
+            message_id=message_id,
+            text=text,
+            details=details,
         )
         if file is not None:
             attach_file(message, file)
