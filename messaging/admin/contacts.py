@@ -74,6 +74,7 @@ class ContactAdmin(
     ]
     inlines = [AliasInline, FactInline]
     actions = ["merge"]
+    change_form_outer_before_template = "messaging/contact.html"
 
     @admin.action(description=gettext_lazy("Merge (they are one person)"), permissions=["operate"])
     def merge(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:

@@ -21,6 +21,7 @@ from messaging.models import (
     ToolCall,
     Turn,
 )
+from sessions_app.models import WhatsAppSession
 from sessions_app.profiles import change_profile
 from tests.support.messaging.admin import MODELS, LogIn, create_outbound, list_url, page_url
 
@@ -157,3 +158,16 @@ def test_a_message_s_details_are_shown_as_data(conversation: Conversation, admin
     message = create_outbound(conversation, details={"location": {"latitude": 1.5}})
     page = log_in(admin).get(page_url(message)).content.decode()
     assert json.dumps("latitude")[1:-1] in page
+
+
+@pytest.mark.parametrize("name", ["conversation", "contact"])
+def test_a_page_says_that_its_number_is_offline(
+    example: dict[str, Any], conversation: Conversation, admin: User, log_in: LogIn, name: str
+) -> None:
+    page = page_url(conversation if name == "conversation" else conversation.contact)
+    alert = f"The number {conversation.session.name} is not connected: nothing is sent."
+    seen = []
+    for status in ("disconnected", "connected"):
+        WhatsAppSession.objects.update(status=status)
+        seen.append(alert in log_in(admin).get(page).content.decode())
+    assert seen == [True, False]
