@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 MAX_BATCH = 500
 MIN_BATCH = 10
-FIRST_BATCH = MAX_BATCH // 5
+FIRST_BATCH = 20  # how long a row takes is not known yet; the next batch may be twice as large
 TARGET_S = 0.05  # of a batch: no lock is held for longer than some 200 ms, even on a slow disk
 PAUSE_S = 0.02  # between two batches: others have the disk, too
 INTERVAL = timedelta(hours=24)
