@@ -40,6 +40,7 @@ def _run() -> None:
         sys.argv[1:2] = command = ["up"]
     env.creates_data = command != [] and command[0] in MAY_CREATE_DATA
     env.restores_data = command == ["restore"]
+    env.reads_secrets = env.restores_data and any(each.startswith("--sec") for each in sys.argv)
     if command == ["version"]:  # Django would print its own
         import django
 

@@ -19,6 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 creates_data = True  # manage.py sets it to False for commands that only work with data that exists
 restores_data = False  # manage.py sets it to True for `restore`, which brings secrets with it
+reads_secrets = False  # and this one for `restore --secrets`, which reads those of a backup and changes nothing else
 
 DOTENV_LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)")
 # As shells and container tools read it: a comment behind a value, after a space, is no part of it.
@@ -311,8 +312,15 @@ class Environment:
         given = self.text(name)
         if not given and (not is_required or self._is_mistaken("DATA_DIR") or self._is_mistaken(name)):
             return ""  # with a mistaken DATA_DIR it would have been generated there; or its loss is a mistake already
+        if not given and reads_secrets:
+            return _generate(name)
         if not given:
-            self.mistake(name, "is missing: with DATABASE_URL set no secret is generated; set it to a long random text")
+            what = (
+                "that of the backup, which restore FILE --secrets NEW_FILE writes"
+                if restores_data
+                else "a long random text"
+            )
+            self.mistake(name, f"is missing: with DATABASE_URL set no secret is generated; set it to {what}")
         elif len(given) < MIN_SECRET_LENGTH[name]:
             self.mistake(name, f"is too short: it needs at least {MIN_SECRET_LENGTH[name]} characters")
         return given

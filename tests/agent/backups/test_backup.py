@@ -210,3 +210,14 @@ def test_a_backup_restores_into_an_external_postgresql_with_the_same_secrets(
     done = manage(empty, "restore", backup, **SECRETS | {"DATABASE_URL": database_url})
     assert done.returncode == 0, done.stderr
     assert received(empty, **SECRETS | {"DATABASE_URL": database_url}) == received(source)
+
+
+def test_the_secrets_of_a_backup_are_written_where_the_environment_has_none(backup: Path, tmp_path: Path) -> None:
+    place = {"DATABASE_URL": "postgres://agent@db.invalid/agent"}
+    refused = manage(tmp_path / "data", "restore", backup, **place)
+    assert refused.returncode == 1
+    assert "restore FILE --secrets NEW_FILE writes" in refused.stderr
+    done = manage(tmp_path / "data", "restore", backup, "--secrets", tmp_path / "agent.env", **place)
+    assert done.returncode == 0, done.stderr
+    assert f"SECRET_KEY={SECRETS['SECRET_KEY']}" in (tmp_path / "agent.env").read_text().splitlines()
+    assert (tmp_path / "agent.env").stat().st_mode & 0o777 == 0o600
