@@ -1,9 +1,11 @@
-// Every page of the admin: light or dark as the user chose, a lost connection or login is said at once, and what select2
-// draws for a field has the field's name for those who hear the page.
+// Every page of the admin: light or dark as the user chose, a lost connection or login is said at once, what unfold leaves
+// to a mouse can be pressed by a key, and what select2 draws for a field has the field's name for those who hear the page.
 
 (() => {
   const CHECK_MS = 15000;
   const TIMEOUT_MS = 10000;
+  const ONLY_CLICKED =
+    "a[x-on\\:click]:not([href]), .cursor-pointer[x-on\\:click]:not(a, button), .material-symbols-outlined[x-on\\:click]";
   const root = document.documentElement;
   const theme = ["light", "dark", "auto"].find((name) => root.classList.contains(name));
   if (!theme) return; // nobody is logged in
@@ -18,8 +20,21 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     const banner = document.getElementById("connection");
-    if (banner) watch(banner);
+    if (!banner) return;
+    watch(banner);
+    for (const element of document.querySelectorAll(ONLY_CLICKED)) makeButton(element, banner.dataset.menu);
   });
+
+  function makeButton(element, menu) {
+    element.tabIndex = 0;
+    element.setAttribute("role", "button");
+    if (element.getAttribute("x-on:click").includes("sidebar")) element.setAttribute("aria-label", menu); // an icon
+    element.addEventListener("keydown", (event) => {
+      if (event.target !== element || (event.key !== "Enter" && event.key !== " ")) return;
+      event.preventDefault();
+      element.click();
+    });
+  }
 
   window.addEventListener("load", () => setTimeout(nameFields)); // after select2
   document.addEventListener("formset:added", () => setTimeout(nameFields));

@@ -115,3 +115,18 @@ def test_the_login_page_never_stands_within_a_page_that_asks_for_a_part_of_it(
     page.context.clear_cookies(name="sessionid")
     expect(page.locator("#connection")).to_contain_text("You are logged out")
     expect(page.locator("#test-messages input[name=password]")).to_have_count(0)
+
+
+def test_the_menu_and_the_filters_are_opened_with_the_keyboard_alone(people: People) -> None:
+    page = people("dora").page("/admin/messaging/contact/")
+    page.get_by_role("button", name="Filters").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#changelist-filter")).to_be_visible()
+    page.reload()
+    page.get_by_role("button", name="dora").focus()
+    page.keyboard.press(" ")
+    settings = page.get_by_role("link", name="My settings")
+    expect(settings).to_be_visible()
+    settings.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/admin/preferences/")
