@@ -4,7 +4,8 @@ An administrator, an operator who is a member of a session with a past, and an o
 checks are on: no failure of ours, and every answer as the schema says.
 
 The number of cases is bounded, not the time: the seed, the hashes and each user's own application with its data are the
-same each time, however fast the machine is, so that what passes today passes tomorrow. A longer search is made by hand:
+same each time, however fast the machine is, so that what passes today passes tomorrow. A longer search, with an engine
+that answers and sends meanwhile, is made by hand:
 `make fuzz ARGS="--seconds 300 --seed 7"`.
 """
 
@@ -33,8 +34,11 @@ USERS = {
 }
 LIMIT_S = 720  # for one user, on a machine that is several times slower; nothing is cut short silently
 AT_ONCE = 2
-# The same cases are made up everywhere: sets keep their order, and Hypothesis its settings.
+# The same cases are made up everywhere: sets keep their order, and Hypothesis its settings. What is answered feeds
+# later cases, so nothing may change by itself: turns and sends are left to workers, and there is none. Of two runs 93%
+# of the requests are equal, with an engine 64%; the rest differs by what times and ids of the day lead to.
 REPEATABLE = {"PYTHONHASHSEED": "0", "CI": "true"}
+NO_ENGINE = {"REDIS_URL": "redis://127.0.0.1:9/0"}
 # Run inside the application: the users, and something for them to find, made up by the database's random numbers.
 WORLD = f"""
 from django.contrib.auth.models import Group
@@ -51,7 +55,9 @@ Membership.objects.create(session=WhatsAppSession.objects.first(), user=User.obj
 """
 
 
-def ask_everything(who: str, *, scratch: Path, arguments: list[str], limit_s: int) -> tuple[bool, str]:
+def ask_everything(
+    who: str, *, scratch: Path, arguments: list[str], limit_s: int, environment: dict[str, str]
+) -> tuple[bool, str]:
     """As one user, in an application of their own; returns whether every answer was as it should be, and the report."""
     with Application(
         scratch / who,
@@ -59,7 +65,7 @@ def ask_everything(who: str, *, scratch: Path, arguments: list[str], limit_s: in
         WEB_PROCESSES=1,
         API_RATE_PER_MINUTE=0,
         ANONYMOUS_RATE_PER_MINUTE=0,
-        **REPEATABLE,
+        **environment,
     ) as application:
         application.manage("shell", "-v", "0", "-c", WORLD)
         login = {"username": who, "password": PASSWORD}
@@ -116,6 +122,7 @@ def main() -> int:
                 scratch=scratch,
                 arguments=["--seed", str(options.seed), *amount, *more],
                 limit_s=(options.seconds or 0) + LIMIT_S,
+                environment=REPEATABLE if options.seconds else REPEATABLE | NO_ENGINE,
             )
             print(report, flush=True)
             return is_well
