@@ -77,7 +77,7 @@ def test_a_hostile_image_costs_little_and_is_named_or_shown(receive, content):
     media = receive(content, kind=Kind.IMAGE)
 
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert (time.monotonic() - started < 30, grown_mb < 100) == (True, True)
+    assert (time.monotonic() - started < 60, grown_mb < 100) == (True, True)
     assert media.status == "ready" or (media.status == "failed" and media.error)
     assert bool(media.preview) == (media.status == "ready")
     assert media.file
@@ -169,7 +169,7 @@ def test_a_malicious_document_ends_within_its_limits(receive, content, name):
 
     media = receive(content, name)
 
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60
     assert media.status == "failed"
 
 
