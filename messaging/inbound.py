@@ -79,7 +79,7 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
       JOIN messaging_contact contact ON contact.id = alias.contact_id
       JOIN messaging_conversation conversation ON conversation.contact_id = alias.contact_id
      WHERE session.name = %(session)s
-       AND conversation.address = %(address)s
+       AND (conversation.address = %(address)s OR %(is_resolved)s)
        AND (%(name)s = '' OR contact.bridge_name = %(name)s)
        AND NOT EXISTS (  -- the bridge ties an address to this contact that we do not know yet
            SELECT 1 FROM unnest(%(alternates)s::text[]) alternate
@@ -178,7 +178,8 @@ def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> tuple[Mes
     event = _without_former_phones(event, session=session)
     contact = resolve_contact(session=session, address=event.chat)
     sender = resolve_contact(session=session, address=event.sender) if event.chat.is_group else None
-    resolve_conversation(contact=contact, address=event.chat.address)  # last: contacts are locked before conversations
+    # Last: contacts are locked before conversations.
+    resolve_conversation(contact=contact, address=event.chat.address, at=event.sent_at)
     return event, sender.pk if sender else None
 
 
@@ -209,6 +210,7 @@ def _insert(
         "alias_value": alias_value,
         "alternates": [] if is_resolved else _further_names(event.chat),
         "address": event.chat.address,
+        "is_resolved": is_resolved,
         "name": (event.chat.name or "")[:200],
         "sender_id": sender_id,
         "kind": event.kind.value,
@@ -339,7 +341,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
         WhatsAppSession.objects.filter(pk=session.pk).update(lid=event.own_lid)
     event = _without_former_phones(event, session=session)
     contact = resolve_contact(session=session, address=_chat_without_our_name(event))
-    conversation = resolve_conversation(contact=contact, address=event.chat.address)
+    conversation = resolve_conversation(contact=contact, address=event.chat.address, at=event.sent_at)
     Conversation.objects.select_for_update().get(pk=conversation.pk)
     if _is_known(conversation, event):
         return None
@@ -398,7 +400,7 @@ def record_handover(*, bridge: Bridge, event: HandoverChanged) -> None:
     session = register_session(bridge=bridge, name=event.session)
     chat = without_former_phone(session=session, address=event.chat)
     contact = resolve_contact(session=session, address=chat)
-    conversation = resolve_conversation(contact=contact, address=chat.address)
+    conversation = resolve_conversation(contact=contact, address=chat.address, at=event.at)
     name = "" if event.is_ours else event.new_owner_role or control.ANOTHER_PROGRAM
     control.record_external_controller(conversation_id=conversation.pk, name=name, at=event.at)
 

@@ -40,7 +40,8 @@ def record_call(*, bridge: Bridge, event: CallChanged) -> None:
     chat, caller = (without_former_phone(session=session, address=each) for each in (event.chat, event.sender))
     contact = resolve_contact(session=session, address=chat)
     sender = None if event.outbound else resolve_contact(session=session, address=caller)
-    conversation = control.lock_conversation(resolve_conversation(contact=contact, address=chat.address).pk)
+    conversation = resolve_conversation(contact=contact, address=chat.address, at=event.at)
+    conversation = control.lock_conversation(conversation.pk)
     at = event.at or timezone.now()
     if not _add_event(conversation, call_id=event.call_id, status=event.status, at=at):
         return

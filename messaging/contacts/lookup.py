@@ -1,5 +1,6 @@
 """Contacts and their conversations by address and by phone."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from messaging.contacts.locks import ContactGone, lock_contacts
 from messaging.contacts.phones import canonical_phone, phone_spellings
 from messaging.contacts.proposals import join, propose_merge
 from messaging.contacts.recycled import former_owners, names_other_id, take_phones_away
-from messaging.models import Contact, ContactAlias, ContactMerge, Conversation
+from messaging.models import Contact, ContactAlias, ContactMerge, Conversation, Message
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.postgres.advisory import lock
 
@@ -239,10 +240,11 @@ def phone_of(address: ChatAddress) -> str:
     return next((a.phone for a in (address, *address.alternates) if a.phone), "")
 
 
-def resolve_conversation(*, contact: Contact, address: str) -> Conversation:
+def resolve_conversation(*, contact: Contact, address: str, at: datetime | None = None) -> Conversation:
     """Return the contact's conversation; create it if there is none. From now on it is written to at `address`.
 
-    Raises ContactGone when the contact is merged or deleted meanwhile.
+    `at` is when something was written from this address: what comes late does not move the conversation back to an
+    address that the contact has left since. Raises ContactGone when the contact is merged or deleted meanwhile.
     """
     conversation = Conversation.objects.filter(contact=contact).first()
     if conversation is None:
@@ -251,10 +253,16 @@ def resolve_conversation(*, contact: Contact, address: str) -> Conversation:
             conversation, _ = Conversation.objects.get_or_create(
                 contact=contact, defaults={"session_id": contact.session_id, "address": address}
             )
-    if conversation.address != address:
+    if conversation.address != address and not _has_left(conversation, at):
         Conversation.objects.filter(pk=conversation.pk).update(address=address)
         conversation.address = address
     return conversation
+
+
+def _has_left(conversation: Conversation, at: datetime | None) -> bool:
+    """Return whether the contact has written from the conversation's present address after this time."""
+    inbound = conversation.messages.filter(direction=Message.Direction.INBOUND, address=conversation.address)
+    return at is not None and inbound.filter(written_at__gt=at).exists()
 
 
 def find_contact_by_phone(*, session: WhatsAppSession, phone: str) -> Contact | None:
