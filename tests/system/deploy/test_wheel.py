@@ -122,7 +122,7 @@ def test_the_installed_command_runs_from_an_empty_directory(command: Path, tmp_p
 
 
 def wait_until_healthy(url: str, running: subprocess.Popen[bytes], *, log: Path) -> None:
-    give_up_at = time.monotonic() + 120
+    give_up_at = time.monotonic() + 300
     while True:
         assert running.poll() is None, log.read_text()[-2000:]
         assert time.monotonic() < give_up_at, log.read_text()[-2000:]

@@ -85,6 +85,7 @@ def prometheus(application: Application, tmp_path_factory: pytest.TempPathFactor
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1/", trust_env=False, timeout=10) as client:
+            wait_until(lambda: client.get(f"http://127.0.0.1:{port}/-/ready").is_success, log=folder / "log")
             wait_until(lambda: value(client, "whatsapp_agent_turns_total offset 3s") is not None, log=folder / "log")
             yield client
     finally:
