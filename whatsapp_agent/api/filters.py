@@ -97,7 +97,7 @@ class Flag(filters.TypedChoiceFilter):
 
 
 class SearchField(forms.CharField):
-    def to_python(self, value: Any) -> str:
+    def to_python(self, value: Any) -> str | None:
         self.run_validators(value)  # before the whitespace around it is removed, as the schema counts
         return super().to_python(value)
 
