@@ -54,6 +54,7 @@ def quick_passwords() -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are processors: what starts processes or a browser waits for most of its time."""
     return (psutil.cpu_count(logical=False) or 1) + 1
