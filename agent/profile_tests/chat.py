@@ -15,7 +15,7 @@ from messaging.models import Conversation
 from messaging.models.conversations import NO_ATTENTION
 from sessions_app.drafts import ensure_draft
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
-from sessions_app.services import start_session
+from sessions_app.services import SessionExists, start_session
 from whatsapp_agent.errors import InvalidInput
 from whatsapp_agent.text.sanitize import storable
 
@@ -26,17 +26,26 @@ LID_DIGITS = 10**14  # addresses without a phone number, which belong to nobody
 def open_chat(*, profile: AgentProfile, user: User) -> Conversation:
     """Return the user's conversation with the draft of a profile; the first time its session is created."""
     draft = ensure_draft(profile)
-    name = f"test-{profile.pk.hex[-12:]}"
-    bridge = Bridge.objects.get(slug=Bridge.SIMULATOR)
-    session = WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None).first()
-    if session is None:
-        session = start_session(name=name, bridge=bridge, agent_profile=draft, user=user)
-        WhatsAppSession.objects.filter(pk=session.pk).update(display_name=f"Test of {profile.name}"[:200])
+    session = _ensure_session(profile=profile, draft=draft, user=user)
     address = read_address(f"{LID_DIGITS + user.pk.int % LID_DIGITS}@lid")
     if address is None:
         raise InvalidInput
     contact = resolve_contact(session=session, address=address)
     return resolve_conversation(contact=contact, address=address.address)
+
+
+def _ensure_session(*, profile: AgentProfile, draft: AgentProfile, user: User) -> WhatsAppSession:
+    name = f"test-{profile.pk.hex[-12:]}"
+    bridge = Bridge.objects.get(slug=Bridge.SIMULATOR)
+    existing = WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None)
+    if session := existing.first():
+        return session
+    try:
+        session = start_session(name=name, bridge=bridge, agent_profile=draft, user=user)
+    except SessionExists:  # the page reads the chat while the first message is sent
+        return existing.get()
+    WhatsAppSession.objects.filter(pk=session.pk).update(display_name=f"Test of {profile.name}"[:200])
+    return session
 
 
 def say(conversation: Conversation, text: str) -> None:

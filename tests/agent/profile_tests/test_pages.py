@@ -1,13 +1,16 @@
 """Trying the draft of a profile: the test chat, from which nothing leaves, and the replay of real questions."""
 
 import pytest
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from agent.profile_tests import chat
 from agent.turns.turn import take_turn
 from messaging.models import Conversation, Message, Turn
 from sessions_app import drafts
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import Membership, WhatsAppSession
+from tests.support.background import BackgroundCall
 
 
 @pytest.fixture
@@ -32,6 +35,18 @@ def test_the_test_chat_is_answered_by_the_draft(browser, profile, simulator, mod
     assert "Hello &lt;b&gt;you&lt;/b&gt;" in shown
     assert Message.objects.filter(direction="outbound").count() == 1
     assert WhatsAppSession.objects.get().bridge == simulator
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_requests_that_open_the_chat_at_once_share_it(admin, profile, simulator):
+    draft = drafts.ensure_draft(profile)
+    with transaction.atomic():
+        name = f"test-{profile.pk.hex[-12:]}"
+        first = WhatsAppSession.objects.create(bridge=simulator, name=name, agent_profile=draft, status="connected")
+        Membership.objects.create(session=first, user=admin)
+        second = BackgroundCall(lambda: chat.open_chat(profile=profile, user=admin))
+        second.wait_for_lock()
+    assert second.result().session == first
 
 
 def test_starting_over_hides_earlier_messages_from_the_model_and_the_page(browser, profile, model):

@@ -55,6 +55,7 @@ def test_a_draft_is_tried_in_a_test_chat_and_then_published(
     assert live_instructions(application, name) == "Be brief."
 
     editor.locator("summary", has_text="Test chat and replay").click()
+    expect(editor.locator("#test-messages")).to_contain_text("Nothing said yet.")  # htmx knows the form now
     model.say("The draft is speaking.")
     editor.fill("#test-text", "Who are you?")
     editor.press("#test-text", "Enter")
