@@ -1,6 +1,7 @@
 """A test chat with the draft of a profile: a conversation at the simulator, from which nothing leaves."""
 
 import json
+from dataclasses import replace
 from uuid import uuid4
 
 from django.utils import timezone
@@ -30,7 +31,8 @@ def open_chat(*, profile: AgentProfile, user: User) -> Conversation:
     address = read_address(f"{LID_DIGITS + user.pk.int % LID_DIGITS}@lid")
     if address is None:
         raise InvalidInput
-    contact = resolve_contact(session=session, address=address)
+    named = replace(address, name=user.get_full_name() or user.get_username())
+    contact = resolve_contact(session=session, address=named)
     return resolve_conversation(contact=contact, address=address.address)
 
 

@@ -35,6 +35,7 @@ def test_the_test_chat_is_answered_by_the_draft(browser, profile, simulator, mod
     assert "Hello &lt;b&gt;you&lt;/b&gt;" in shown
     assert Message.objects.filter(direction="outbound").count() == 1
     assert WhatsAppSession.objects.get().bridge == simulator
+    assert Conversation.objects.get().contact.name == "admin"
 
 
 @pytest.mark.django_db(transaction=True)
