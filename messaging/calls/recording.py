@@ -12,6 +12,7 @@ from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from agent.bridges import ADAPTERS
 from agent.bridges.events import CallChanged, CallStatus
 from messaging import control
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
@@ -28,6 +29,7 @@ from whatsapp_agent.periodic import periodic
 log = structlog.get_logger(__name__)
 
 RINGS_AT_MOST = timedelta(seconds=60)
+WITHOUT_END = [kind for kind, adapter in ADAPTERS.items() if not adapter.reports_end_of_calls]
 LOOKED_FOR = timedelta(days=1)  # a ringing call of which nothing more was heard
 # Of two statuses of a call the later one here is shown, whichever came first. Every call ends.
 ORDER = [CallStatus.RINGING, CallStatus.ENDED, CallStatus.MISSED, CallStatus.ACCEPTED, CallStatus.REJECTED]
@@ -104,12 +106,15 @@ def _answer(conversation: Conversation, *, at: datetime) -> None:
 def find_missed_calls() -> int:
     """Take calls for missed that rang for RINGS_AT_MOST and of which nothing more was heard; return how many.
 
-    WAHA reports no end of a call that nobody picked up.
+    Only where the bridge does not report that a caller gave up. The Cloud API reports the end of each call, and nothing
+    when one is picked up: what rings there for long may be a conversation.
     """
     now = timezone.now()
     known_end = CallEvent.objects.filter(session=OuterRef("session"), provider_call_id=OuterRef("provider_call_id"))
     ringing = CallEvent.objects.filter(
-        status=CallStatus.RINGING, recorded_at__range=(now - LOOKED_FOR, now - RINGS_AT_MOST)
+        status=CallStatus.RINGING,
+        recorded_at__range=(now - LOOKED_FOR, now - RINGS_AT_MOST),
+        session__bridge__kind__in=WITHOUT_END,
     )
     unended = ringing.exclude(Exists(known_end.exclude(status=CallStatus.RINGING))).order_by("recorded_at")
     return sum(_record_unended(call) for call in unended[:200])

@@ -79,6 +79,7 @@ class WahaBridge(BridgeAdapter):
     fetches_by_message = True
     resolves_lids = True
     reports_scans = True
+    reports_end_of_calls = False
     links_passkeys = True  # its engine GOWS, with a browser extension
     capabilities = frozenset(
         {

@@ -97,6 +97,18 @@ def test_a_call_that_rings_for_a_minute_without_an_end_is_missed(call):
     assert sent_texts() == [TEXT]
 
 
+@pytest.mark.parametrize("kind", ["cloud", "evolution"])
+def test_a_long_call_is_not_missed_where_the_bridge_reports_the_end_of_each(call, bridge, kind):
+    bridge.kind = kind
+    bridge.save()
+    call("ringing")
+    CallEvent.objects.update(recorded_at=timezone.now() - RINGS_AT_MOST - timedelta(seconds=1))
+    assert find_missed_calls() == 0
+    call("ended", duration_s=185)
+    assert sent_texts() == []
+    assert Message.objects.get().details["call"]["status"] == "ended"
+
+
 def test_the_end_of_a_call_already_taken_for_missed_sends_nothing_more(call):
     call("ringing")
     CallEvent.objects.update(recorded_at=timezone.now() - RINGS_AT_MOST - timedelta(seconds=1))
