@@ -29,6 +29,7 @@ from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
 from messaging.receipts import record_sent
 from sessions_app.bridges import BridgeChanged
+from sessions_app.links.problems import NO_PROGRESS
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import KEY_REFUSED, register_session
 from whatsapp_agent import wakeups
@@ -271,10 +272,11 @@ def _mark_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
     """Mark the session connected: a message that has just come proves it, whatever the last status was."""
     if at is None or at < timezone.now() - timedelta(seconds=60):
         return
+    connected = WhatsAppSession.Status.CONNECTED
     WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
-        status=WhatsAppSession.Status.CONNECTED
+        status=connected
     ).exclude(status_reason=KEY_REFUSED).update(
-        status=WhatsAppSession.Status.CONNECTED, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None
+        status=connected, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None, **NO_PROGRESS
     )
 
 

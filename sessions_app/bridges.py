@@ -270,6 +270,8 @@ def setup_bridge(bridge: Bridge, *, account: str = "") -> list[str]:
     try:
         for session in sessions:
             call_bridge(bridge, adapter.set_webhook(name=session.name, webhook=target))
+            if adapter.webhook_restarts_session:
+                WhatsAppSession.objects.filter(pk=session.pk).link_anew()
         for each in accounts:
             call_bridge(bridge, adapter.subscribe_account(account=each))
     except BridgeError as exc:

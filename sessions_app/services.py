@@ -288,7 +288,7 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
     """
     postgres.release()
     adapter = adapter_for(session.bridge)
-    again: dict[str, Any] = {}
+    is_new = False
     try:
         state = call_bridge(session.bridge, adapter.session_state(name=session.name))
         if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT, Link.FAILED}:
@@ -296,10 +296,13 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
                 call_bridge(session.bridge, adapter.delete_session(name=session.name))
             webhook = webhook_target(session.bridge)
             state = call_bridge(session.bridge, adapter.start_session(name=session.name, webhook=webhook))
-            again = NO_PROGRESS
+            is_new = True
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    WhatsAppSession.objects.filter(pk=session.pk).update(ended_at=None, status_changed_at=None, **again)
+    row = WhatsAppSession.objects.filter(pk=session.pk)
+    if is_new:
+        row.link_anew()
+    row.update(ended_at=None, status_changed_at=None)
     return record_session_state(session=session, state=state)
 
 
@@ -313,7 +316,7 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
         state = call_bridge(session.bridge, adapter.restart_session(name=session.name))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
-    WhatsAppSession.objects.filter(pk=session.pk).update(**NO_PROGRESS)
+    WhatsAppSession.objects.filter(pk=session.pk).link_anew()
     return record_session_state(session=session, state=state)
 
 

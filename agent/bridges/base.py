@@ -280,6 +280,7 @@ class BridgeAdapter(ABC):
     resolves_lids: ClassVar[bool] = False  # True: it can be asked for the phone of a hidden number
     stores_sessions: ClassVar[bool] = True  # False: our rows are the only record of its sessions
     lists_sessions: ClassVar[bool] = True  # False: it can only be asked for one that we name
+    webhook_restarts_session: ClassVar[bool] = False  # True: `set_webhook` does so
     reports_scans: ClassVar[bool] = False  # True: after `qr_waiting` it is `connecting` only once a code was used
     reports_end_of_calls: ClassVar[bool] = True  # False: it never says that a caller gave up
     links_passkeys: ClassVar[bool] = False  # True: accounts that demand a passkey can be linked, with a person's help

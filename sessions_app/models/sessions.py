@@ -32,6 +32,16 @@ class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
     def live(self) -> Self:
         return self.filter(ended_at=None)
 
+    def link_anew(self) -> int:
+        """Forget how far linking has come, as the bridge starts the session anew.
+
+        A code that waits for a scan is none any more: that the session is `connecting` next does not mean a scan.
+        """
+        states = WhatsAppSession.Status
+        waited = models.When(status=states.QR_WAITING, then=models.Value(states.INITIALIZING))
+        status = models.Case(waited, default=models.F("status"))
+        return self.update(status=status, linking_since=None, scanned_at=None)
+
 
 def within_sessions_of(user: Any, rows: Rows, *, path: str = "session") -> Rows:
     """Limit `rows` to those whose session, at the lookup `path`, the user may see."""

@@ -78,6 +78,7 @@ class WahaBridge(BridgeAdapter):
     media_ttl = timedelta(seconds=180)  # its default; later the file can be asked for by its message
     fetches_by_message = True
     resolves_lids = True
+    webhook_restarts_session = True
     reports_scans = True
     reports_end_of_calls = False
     links_passkeys = True  # its engine GOWS, with a browser extension

@@ -11,10 +11,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agent.bridges.events import Link, SessionChanged
+from messaging.inbound import receive_message
 from sessions_app.links.problems import LinkProblemCode, link_problem
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import record_session_change
-from tests.conftest import as_user
+from tests.conftest import as_user, message_event
 from tests.support.bridges.fake_waha import FakeWaha
 
 PASSKEY = LinkProblemCode.PASSKEY_REQUIRED
@@ -97,6 +98,36 @@ def test_linking_again_forgets_what_went_wrong_before(bridge: Bridge, profile: A
         assert link_problem(session) is not None
         answer = as_user(admin).post(f"/api/v1/sessions/{session.pk}/connect/")
     assert (answer.json()["status"], answer.json()["link_problem"]) == ("connecting", None)
+
+
+@pytest.mark.parametrize("again", ["restart", "setup"])
+def test_a_code_that_waited_before_a_restart_was_not_scanned(
+    bridge: Bridge, profile: Any, admin: Any, settings: Any, again: str
+) -> None:
+    settings.PUBLIC_URL = "https://agent.example"
+    with FakeWaha() as fake:
+        Bridge.objects.filter(pk=bridge.pk).update(kind="waha", base_url=fake.url, api_key=fake.api_key)
+        bridge.refresh_from_db()
+        fake.add_session("shop", status="SCAN_QR_CODE")
+        session = follow(bridge, (200, STARTED, ""), (100, QR, ""))
+        path = f"sessions/{session.pk}/restart" if again == "restart" else f"bridges/{bridge.slug}/setup"
+        assert as_user(admin).post(f"/api/v1/{path}/", format="json").status_code == 200
+    session = follow(bridge, (0, CONNECTING, ""))  # WAHA's STARTING
+    assert (session.status, session.scanned_at, session.linking_since) == ("connecting", None, None)
+
+
+def test_a_restart_does_not_say_that_a_connected_number_waits(bridge: Bridge, session: WhatsAppSession) -> None:
+    WhatsAppSession.objects.filter(pk=session.pk).link_anew()
+    session.refresh_from_db()
+    assert session.status == "connected"
+
+
+def test_a_message_that_proves_the_link_ends_the_linking(waha: Bridge, profile: Any) -> None:
+    session = follow(waha, (200, STARTED, ""), (100, QR, ""), (90, CONNECTING, ""))
+    for number in (1, 2):  # the first creates the contact
+        receive_message(bridge=waha, event=message_event("Hi", number=number, session=session.name))
+    session.refresh_from_db()
+    assert (session.status, session.scanned_at, session.linking_since) == ("connected", None, None)
 
 
 def test_the_api_says_why_a_number_is_not_linked(waha: Bridge, profile: Any, admin: Any) -> None:
