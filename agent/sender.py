@@ -181,16 +181,9 @@ def _reaction(claimed: Claimed, *, adapter: BridgeAdapter, details: dict[str, An
     if target is None:
         raise Refused("The message that it is for is no longer stored.", code="not_found")
     ref = reference_to(target, adapter=adapter, is_group=claimed.is_group)
-    return _without_id(
-        adapter.send_reaction(
-            session=claimed.session_name, address=claimed.address, target=ref, emoji=details["emoji"] or ""
-        )
+    return adapter.send_reaction(
+        session=claimed.session_name, address=claimed.address, target=ref, emoji=details["emoji"] or ""
     )
-
-
-def _without_id(steps: Steps[None]) -> Steps[Sent]:
-    yield from steps
-    return Sent("")
 
 
 def _quoted(claimed: Claimed) -> MessageRef:

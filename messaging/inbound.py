@@ -363,7 +363,7 @@ def _find_unsettled(conversation: Conversation, event: MessageReceived) -> Messa
     written_at = event.sent_at or timezone.now()
     statuses = [Message.Status.SENDING, Message.Status.UNCONFIRMED]
     same: dict[str, Any] = {}
-    if event.kind is Kind.REACTION:  # bridges do not name the id of one that they took: its echo does
+    if event.kind is Kind.REACTION:  # WAHA does not name the id of one that it took: its echo does
         statuses.append(Message.Status.SENT)
         same = {f"details__{name}": event.details.get(name) for name in ("emoji", "target_id")}
     unsettled = Message.objects.filter(

@@ -164,7 +164,7 @@ WITH item AS (
      ORDER BY message.id FOR NO KEY UPDATE OF message {{skip_locked}}
 ), sent AS (
     UPDATE messaging_message message
-       SET provider_message_id = item.provider_message_id,
+       SET provider_message_id = COALESCE(item.provider_message_id, message.provider_message_id),
            error_code = CASE WHEN status IN ({_SENT_FROM}) THEN '' ELSE error_code END,
            error = CASE WHEN status IN ({_SENT_FROM}) THEN '' ELSE error END,
            status = CASE WHEN status IN ({_SENT_FROM}) THEN 'sent' ELSE status END,

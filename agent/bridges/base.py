@@ -361,8 +361,8 @@ class BridgeAdapter(ABC):
         """Ask for the templates of a business account."""
         raise self._cannot("list templates")
 
-    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
-        """React to a message; an empty `emoji` takes the reaction away."""
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
+        """React to a message; an empty `emoji` takes the reaction away. The id is empty where the bridge names none."""
         raise self._cannot("react to messages")
 
     def show_typing(

@@ -156,8 +156,8 @@ class SimulatorBridge(BridgeAdapter):
     def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
         return self._send(address)
 
-    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:  # noqa: ARG002
-        return without_request(None)
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:  # noqa: ARG002
+        return without_request(Sent(""))
 
     def show_typing(
         self,

@@ -25,7 +25,7 @@ MAX_CALLS = 16  # at once in a process; beyond that nothing is shown
 CHECK_EVERY_S = 2.0
 TYPING_MARGIN_S = 3.0  # typing is shown again so long before it would end
 
-Call = Callable[[], Steps[None]]
+Call = Callable[[], Steps[Any]]
 
 _free_calls = threading.BoundedSemaphore(MAX_CALLS)
 

@@ -215,9 +215,9 @@ class CloudBridge(BridgeAdapter):
             query |= {"after": after}
         return templates
 
-    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
         part = {"message_id": target.provider_message_id, "emoji": emoji}
-        yield from self._send(session, address, "reaction", part, None)
+        return self._send(session, address, "reaction", part, None)
 
     def _send(self, session: str, address: str, name: str, part: Any, quoted: MessageRef | None) -> Steps[Sent]:
         body = {"messaging_product": "whatsapp", **_to(address), "type": name, name: part}

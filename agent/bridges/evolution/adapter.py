@@ -173,10 +173,9 @@ class EvolutionBridge(BridgeAdapter):
                 body["quoted"]["message"] = {"conversation": quoted.text}
         return parse_sent((yield Request("POST", f"/message/{call}/{_name(session)}", json=body)))
 
-    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
-        key = _key(address, target)
-        body = {"key": key, "reaction": emoji}
-        parse_sent((yield Request("POST", f"/message/sendReaction/{_name(session)}", json=body)))
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
+        body = {"key": _key(address, target), "reaction": emoji}
+        return parse_sent((yield Request("POST", f"/message/sendReaction/{_name(session)}", json=body)))
 
     def show_typing(
         self,

@@ -173,9 +173,10 @@ class WahaBridge(BridgeAdapter):
             body["reply_to"] = _full_id(address, quoted)
         return answers.parse_sent((yield Request("POST", f"/api/{call}", json=body)))
 
-    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[None]:
+    def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
         body = {"session": session, "messageId": _full_id(address, target), "reaction": emoji}
         answers.check_sent((yield Request("PUT", "/api/reaction", json=body)))
+        return Sent("")
 
     def show_typing(
         self,

@@ -11,9 +11,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
 from agent.bridges.base import Capability
+from agent.bridges.events import Receipt, StatusChanged
 from agent.inbox import process_webhook_request
 from agent.sender import deliver
 from messaging.models import Conversation, Message
+from messaging.receipts import record_status
 from sessions_app.bridges import adapter_for
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import as_user
@@ -147,6 +149,18 @@ def test_a_reaction_reaches_the_message_it_is_for(server: Any, conversation: Any
     assert "3EB0AA" in json.dumps(asked)
     given = asked["reaction"]["emoji"] if server.row.kind == "cloud" else asked["reaction"]
     assert given == emoji
+
+
+@every("evolution", "cloud")
+def test_a_reaction_that_whatsapp_did_not_deliver_has_failed(server: Any, conversation: Any, member: Any) -> None:
+    answer = react(as_user(member), conversation, server.question)
+    deliver(conversation.pk)
+    message = Message.objects.get(pk=answer.json()["id"])
+    assert message.provider_message_id
+    event = StatusChanged(message.session.name, message.provider_message_id, Receipt.FAILED)
+    record_status(bridge=server.row, event=event)
+    message.refresh_from_db()
+    assert message.status == "failed"
 
 
 @every("waha")

@@ -57,6 +57,13 @@ def test_what_comes_while_an_answer_is_sent_waits_and_nothing_more_is_sent(bridg
     assert Message.objects.get(text="part one", author="agent").provider_message_id == "3EB0OURS"
 
 
+def test_an_answer_without_an_id_does_not_remove_the_one_that_the_echo_had(bridge, answering):
+    receive_own_message(bridge=bridge, event=typed("part one", id=ECHO_ID, is_echo=True))
+    outbox.mark_sent(answering, provider_message_id=None, at=None)
+
+    assert Message.objects.get(text="part one").provider_message_id == ECHO_ID
+
+
 def test_an_echo_that_overtakes_the_answer_is_known_by_its_id_once_the_answer_is_there(bridge, conversation, answering):
     receive_own_message(bridge=bridge, event=typed("*part one*", id=ECHO_ID))  # WhatsApp's form of our text
     settle_held_messages()
