@@ -157,7 +157,7 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
             inbound.record_handover(bridge=bridge, event=event)
         case ContactIdChanged(old=old, new=new):
             session = register_session(bridge=bridge, name=event.session)
-            record_changed_id(session=session, old=old, new=new)
+            record_changed_id(session=session, old=old, new=new, at=event.at)
 
 
 def _trace(result: ReceiveResult, *, bridge: Bridge, started_at: datetime) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
+from django.utils import timezone
 
 from agent.bridges.events import AliasKind, ChatAddress
 from messaging.contacts.locks import ContactGone, lock_contacts
@@ -152,8 +153,10 @@ def lock_phones(*, session_id: UUID, address: ChatAddress) -> bool:
 
 
 @transaction.atomic
-def record_changed_id(*, session: WhatsAppSession, old: ChatAddress, new: ChatAddress) -> None:
-    """Let the contact with the old address be found by the new one too, and be written to there.
+def record_changed_id(
+    *, session: WhatsAppSession, old: ChatAddress, new: ChatAddress, at: datetime | None = None
+) -> None:
+    """Let the contact with the old address be found by the new one too, and be written to there since `at`.
 
     A new id without a phone means that the person has another number, which is not told: the phone they had finds them
     no more. Changes nothing if no contact has the old address. A contact that has the new one already is the same
@@ -184,7 +187,10 @@ def record_changed_id(*, session: WhatsAppSession, old: ChatAddress, new: ChatAd
         if names_other_id(old, new) and phone_of(old) not in alias_spellings(AliasKind.PHONE, phone_of(new)):
             take_phones_away(contact, phones=filter(None, [phone_of(old)]))
         Contact.objects.filter(pk=contact.pk).update(phone=phone_of(new))
-    Conversation.objects.filter(contact=contact).update(address=new.address)
+    conversation = Conversation.objects.filter(contact=contact).first()
+    at = min(at or timezone.now(), timezone.now())
+    if conversation is not None and not _has_left(conversation, at):
+        Conversation.objects.filter(pk=conversation.pk).update(address=new.address, address_changed_at=at)
 
 
 @transaction.atomic
@@ -260,9 +266,13 @@ def resolve_conversation(*, contact: Contact, address: str, at: datetime | None 
 
 
 def _has_left(conversation: Conversation, at: datetime | None) -> bool:
-    """Return whether the contact has written from the conversation's present address after this time."""
+    """Return whether the contact has written from the conversation's present address, or moved to it, after `at`."""
+    if at is None:
+        return False
+    if conversation.address_changed_at is not None and conversation.address_changed_at > at:
+        return True
     inbound = conversation.messages.filter(direction=Message.Direction.INBOUND, address=conversation.address)
-    return at is not None and inbound.filter(written_at__gt=at).exists()
+    return inbound.filter(written_at__gt=at).exists()
 
 
 def find_contact_by_phone(*, session: WhatsAppSession, phone: str) -> Contact | None:

@@ -104,6 +104,7 @@ class Conversation(models.Model):
         max_length=255,
         help_text=_("Where the bridge sends to: the address of the latest inbound message."),
     )
+    address_changed_at = models.DateTimeField(null=True, blank=True, editable=False)  # when WhatsApp last reported so
 
     control = models.CharField(_("control"), max_length=6, choices=Control, default=Control.AGENT)
     control_until = models.DateTimeField(_("control until"), null=True, blank=True)
