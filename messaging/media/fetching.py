@@ -135,7 +135,7 @@ def _fetch(media: Media) -> bool:
     try:
         fetched = call_bridge(bridge, steps)
     except Refused as exc:
-        is_final = exc.code == TOO_LARGE or media.tries >= NOT_FOUND_TRIES
+        is_final = exc.code == TOO_LARGE or (exc.code != "unauthorized" and media.tries >= NOT_FOUND_TRIES)
         raise FetchFailed(str(exc), code=exc.code, is_final=is_final) from exc
     except BridgeError as exc:
         raise FetchFailed(str(exc), code=exc.code, is_final=False) from exc

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -262,8 +263,10 @@ class CloudBridge(BridgeAdapter):
         if not self._is_metas(media.url):
             raise BridgeError("The file lies at an address that is not Meta's.", code="bridge_failure")
         response = yield file_request(media.url, max_bytes=max_bytes)
-        if not response.is_success or response.is_empty:
+        if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} or (response.is_success and response.is_empty):
             raise Refused("Meta no longer has this file.", code="not_found")
+        if not response.is_success:
+            answers.check(response)
         if not _is_intact(response, media.sha256):
             raise BridgeError("The file came damaged.", code="bridge_failure")
         return FetchedMedia(response.open(), mime_type=media.mime_type)

@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +27,7 @@ from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
 from agent.bridges.evolution.answers import (
     check,
+    check_file,
     is_unknown_instance,
     parse_created,
     parse_number,
@@ -220,9 +220,7 @@ class EvolutionBridge(BridgeAdapter):
             max_response_bytes=max_bytes * 4 // 3 + MAX_REST_BYTES,
             to_file=True,
         )
-        if response.status == HTTPStatus.BAD_REQUEST:
-            raise Refused("Evolution no longer has this file.", code="not_found")
-        check(response)
+        check_file(response)
         return parse_media(response, max_bytes=max_bytes)
 
     # --- sessions ------------------------------------------------------------------------------------------------

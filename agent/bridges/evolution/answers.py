@@ -8,11 +8,13 @@ from agent.bridges.base import KnownNumber, Sent, SessionState
 from agent.bridges.common import read_png
 from agent.bridges.events import Link
 from agent.bridges.evolution.payloads import LINKS
-from agent.bridges.exchange import BridgeError, Response, Unconfirmed, failure, session_failure
+from agent.bridges.exchange import BridgeError, Refused, Response, Unconfirmed, failure, session_failure
 from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
 from whatsapp_agent.http.retry_after import parse_retry_after
 
 NOT_VALID = ("group not found", "requires property")  # texts of a 400 that Evolution answers before it sends anything
+# Of a 400: its database has no such message, the message has no file, or WhatsApp has deleted it.
+FILE_GONE = ("not found", "not of the media type", "status code 404", "status code 410", "re-upload", "reupload")
 
 
 def parse_sent(response: Response) -> Sent:
@@ -107,6 +109,16 @@ def check(response: Response) -> None:
     """Raise what a response to a call about sessions means, if it is no success."""
     if (failed := _failure(response)) is not None:
         raise session_failure(failed)
+
+
+def check_file(response: Response) -> None:
+    """Raise what a response to a file's call means, if it is no success. Any error within it is answered with 400."""
+    if response.status == HTTPStatus.BAD_REQUEST and any(text in _words(_message(response)) for text in FILE_GONE):
+        raise Refused("Evolution no longer has this file.", code="not_found")
+    failed = _failure(response)
+    if failed is not None and failed.code == "invalid":
+        raise BridgeError("Evolution could not fetch this file.", code="bridge_failure")
+    check(response)
 
 
 def is_unknown_instance(response: Response) -> bool:
