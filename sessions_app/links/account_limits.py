@@ -12,6 +12,8 @@ from django.utils.translation import gettext as _
 
 from sessions_app.models import WhatsAppSession
 
+TIMES = ("reported_at", "last_reported_at")  # since when it is known to stand so, and when that was last reported
+
 
 @dataclass(frozen=True, slots=True)
 class AccountLimit:
@@ -73,11 +75,12 @@ def record_limits(session: WhatsAppSession, limits: Iterable[dict[str, Any]], *,
         known = dict(row.account_limits)
         for limit in limits:
             before = known.get(limit["kind"])
-            if before and (parse_datetime(before["reported_at"]) or at) > at:
+            if before and (parse_datetime(before.get("last_reported_at") or before["reported_at"]) or at) > at:
                 continue
             now = limit | {"until": limit["until"].isoformat() if limit["until"] else None}
-            if before is None or before != now | {"reported_at": before["reported_at"]}:
-                known[limit["kind"]] = now | {"reported_at": at.isoformat()}
+            is_same = before is not None and {name: before[name] for name in before if name not in TIMES} == now
+            since = before["reported_at"] if before and is_same else at.isoformat()
+            known[limit["kind"]] = now | {"reported_at": since, "last_reported_at": at.isoformat()}
         if known != row.account_limits:
             WhatsAppSession.objects.filter(pk=row.pk).update(account_limits=known)
     session.account_limits = known

@@ -77,6 +77,16 @@ def test_a_late_report_does_not_replace_a_newer_one(waha: Bridge, session: Whats
     assert of(session) == {"timelock": False}
 
 
+def test_a_late_report_does_not_replace_one_that_was_confirmed_since(waha: Bridge, session: WhatsAppSession) -> None:
+    since = timezone.now() - timedelta(minutes=5)
+    lock = timelock()
+    report(waha, lock, at=since)
+    report(waha, lock)
+    report(waha, timelock(is_active=False), at=timezone.now() - timedelta(minutes=3))
+    assert of(session) == {"timelock": True}
+    assert abs(active_limits(session)[0].reported_at - since) < timedelta(seconds=1)  # since when it stands so
+
+
 def test_an_event_without_a_limit_changes_none(waha: Bridge, session: WhatsAppSession) -> None:
     report(waha, timelock())
     report(waha, {})
