@@ -14,6 +14,7 @@ HEADERS = {"TEXT": "text", "IMAGE": "image", "VIDEO": "video", "DOCUMENT": "docu
 # The buttons that take a parameter, with the name that a send has for them.
 BUTTONS = {"URL": "url", "OTP": "url", "COPY_CODE": "copy_code"}
 FIXED_BUTTONS = frozenset({"QUICK_REPLY", "PHONE_NUMBER", "VOICE_CALL"})
+UNKNOWN_PARTS = "it has parts of a kind that is not known here."
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w{1,60})\s*\}\}")
 
 
@@ -26,9 +27,26 @@ def parse_templates(response: Response) -> tuple[list[ListedTemplate], str]:
             raise WrongShape("data is missing")
         paging = answer.maybe_object("paging")
         cursors = paging.maybe_object("cursors") if paging and "next" in paging else None
-        return [_template(each) for each in answer.objects("data")], (cursors.short("after") or "") if cursors else ""
+        after = (cursors.short("after") or "") if cursors else ""
     except WrongShape as exc:
         raise unknown_format() from exc
+    listed = answer.objects("data")
+    templates = [template for each in listed if (template := _readable(each))]
+    if listed and not templates:
+        raise unknown_format()
+    return templates, after
+
+
+def _readable(raw: Fields) -> ListedTemplate | None:
+    """Return a template; None for one without a name or a language to send it by."""
+    try:
+        return _template(raw)
+    except WrongShape:
+        name, language = raw.short("name", longest=513), raw.short("language", longest=21)
+        if name is None or language is None or len(name) > 512 or len(language) > 20:
+            return None
+        status, category = raw.short("status", longest=30) or "", raw.short("category", longest=30) or ""
+        return ListedTemplate(name, language, status, category, "", (), unsupported=UNKNOWN_PARTS)
 
 
 def _template(raw: Fields) -> ListedTemplate:
@@ -50,7 +68,7 @@ def _template(raw: Fields) -> ListedTemplate:
                 elif type_ not in FIXED_BUTTONS | {"URL"}:
                     unsupported = "one of its buttons is of a kind that is not known here."
         elif kind in {"CAROUSEL", "LIMITED_TIME_OFFER", "ORDER_DETAILS"}:
-            unsupported = "it has parts of a kind that is not known here."
+            unsupported = UNKNOWN_PARTS
     return ListedTemplate(
         name=raw.needed("name", longest=512),
         language=raw.needed("language", longest=20),

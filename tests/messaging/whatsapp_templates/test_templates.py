@@ -144,6 +144,27 @@ def test_an_answer_of_an_unknown_form_changes_nothing(number: WhatsAppSession, f
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    "bad", [{"name": "x"}, {"language": "pt_BR"}, {"name": "x" * 600, "language": "pt_BR"}, {"name": 7, "language": 7}]
+)
+def test_a_template_that_cannot_be_named_does_not_keep_the_others_away(
+    number: WhatsAppSession, fake: FakeCloud, bad: Any
+):
+    fake.templates = {"data": [bad, READY, bad]}
+    (template,) = sync_templates(session=number, account="220011223344556")
+    assert template.name == "order_ready"
+
+
+@pytest.mark.django_db
+def test_a_template_whose_parts_cannot_be_read_is_listed_as_one_that_cannot_be_sent(
+    number: WhatsAppSession, fake: FakeCloud
+):
+    fake.templates = {"data": [NAMED, READY | {"components": [{"type": "BODY", "text": {"a": 1}}]}]}
+    named, unreadable = sync_templates(session=number, account="220011223344556")
+    assert (named.unsupported, unreadable.name, bool(unreadable.unsupported)) == ("", "order_ready", True)
+
+
+@pytest.mark.django_db
 def test_other_bridges_have_no_templates(conversation: Conversation):
     with pytest.raises(NotSupportedByBridge):
         sync_templates(session=conversation.session, account="1")
