@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import phonenumbers
+from django.utils.translation import gettext as _
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -123,7 +124,7 @@ def parse_arguments(command: ChatCommand, rest: str) -> BaseModel:
             loose.append(token)
             continue
         if name in values:
-            raise InvalidInput(f"{name} is given twice.\n{usage(command)}")
+            raise InvalidInput("\n".join([_("%(name)s is given twice.") % {"name": name}, usage(command)]))
         value = _unquoted(re.split("[=:]", token.text, maxsplit=1)[1])
         if value:
             values[name] = value
@@ -142,7 +143,8 @@ def parse_arguments(command: ChatCommand, rest: str) -> BaseModel:
     if loose and (unfilled := next((name for name in waiting if name not in values), None)):
         values[unfilled] = loose.pop(0).text  # it does not fit: the validation says why
     if loose:
-        raise InvalidInput(f"Unexpected argument “{truncate(loose[0].text, MAX_QUOTED_CHARS)}”.\n{usage(command)}")
+        unexpected = _("Unexpected argument “%(text)s”.") % {"text": truncate(loose[0].text, MAX_QUOTED_CHARS)}
+        raise InvalidInput(f"{unexpected}\n{usage(command)}")
     return validated(command, {name: _convert(fields[name], value) for name, value in values.items()})
 
 
@@ -255,34 +257,37 @@ class InvalidArguments(InvalidInput):
 
 def _complaint(error: Any) -> str:
     limits, given = error.get("ctx", {}), error["input"]
-    value = f", not “{truncate(str(given), MAX_QUOTED_CHARS)}”" if isinstance(given, str | int | float) else ""
+    value = ""
+    if isinstance(given, str | int | float):
+        value = _(", not “%(text)s”") % {"text": truncate(str(given), MAX_QUOTED_CHARS)}
     match error["type"]:
         case "missing":
-            return "is missing."
+            return _("is missing.")
         case "extra_forbidden":
-            return "is not one of the arguments."
+            return _("is not one of the arguments.")
         case "greater_than_equal":
-            return f"must be at least {limits['ge']}{value}."
+            return _("must be at least %(limit)s%(value)s.") % {"limit": limits["ge"], "value": value}
         case "less_than_equal":
-            return f"must be at most {limits['le']}{value}."
+            return _("must be at most %(limit)s%(value)s.") % {"limit": limits["le"], "value": value}
         case "string_too_short":
-            return "must not be empty."
+            return _("must not be empty.")
         case "string_too_long":
-            return f"must have at most {limits['max_length']} characters."
+            return _("must have at most %(limit)s characters.") % {"limit": limits["max_length"]}
         case "literal_error":
-            return f"must be {limits['expected'].replace(chr(39), '')}{value}."
+            expected = limits["expected"].replace("'", "")
+            return _("must be %(expected)s%(value)s.") % {"expected": expected, "value": value}
         case "int_parsing" | "int_type" | "int_from_float":
-            return f"must be a whole number{value}."
+            return _("must be a whole number%(value)s.") % {"value": value}
         case "float_parsing" | "float_type":
-            return f"must be a number{value}."
+            return _("must be a number%(value)s.") % {"value": value}
         case "bool_parsing" | "bool_type":
-            return f"must be yes or no{value}."
+            return _("must be yes or no%(value)s.") % {"value": value}
         case "string_type":
-            return "must be a text."
+            return _("must be a text.")
         case "uuid_parsing" | "uuid_type":
-            return "must be an id."
+            return _("must be an id.")
         case "model_type" | "dict_type":
-            return "must be given by name."
+            return _("must be given by name.")
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}."
 
 
@@ -290,4 +295,7 @@ def usage(command: ChatCommand) -> str:
     """Return how it is typed: `/search words [limit]`, with an example."""
     names = [name if info.is_required() else f"[{name}]" for name, info in command.arguments.model_fields.items()]
     line = " ".join([f"/{command.name}", *names])
-    return f"Write: {line}" + (f"\nLike this: {command.examples[0]}" if command.examples else "")
+    lines = [_("Write: %(command)s") % {"command": line}]
+    if command.examples:
+        lines.append(_("Like this: %(example)s") % {"example": command.examples[0]})
+    return "\n".join(lines)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, get_type_hints
 from zoneinfo import ZoneInfo
 
+from django.utils.translation import gettext as _
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from accounts.models import User
@@ -216,8 +217,10 @@ def get(word: str) -> ChatCommand:
     command = find(word)
     if command is None:
         meant = nearest(word, by=By.ADMIN)
-        hint = f" Did you mean {meant.name}?" if meant else ""
-        raise UnknownCommand(f"Unknown command {word[:64]}.{hint}")
+        text = _("Unknown command %(name)s.") % {"name": word[:64]}
+        if meant:
+            text += " " + _("Did you mean %(name)s?") % {"name": meant.name}
+        raise UnknownCommand(text)
     return command
 
 

@@ -100,7 +100,8 @@ def _entry(entry: Message | Turn | Note, conversation: Conversation) -> dict[str
         return shown | describe_turn(entry)
     if isinstance(entry, Note):
         author = entry.author or _("someone")
-        return shown | {"type": "note", "note": entry, "author": author, "html": whatsapp_html(entry.text)}
+        text = entry.text if entry.author_id else translate_stored(entry.text)  # the program's own
+        return shown | {"type": "note", "note": entry, "author": author, "html": whatsapp_html(text)}
     return shown | _message(entry, conversation)
 
 

@@ -1,6 +1,8 @@
 """Basic commands: help, status, reset."""
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from pydantic import Field
 
 from commands.models import CommandRun
@@ -16,12 +18,14 @@ class NoArguments(Arguments):
 
 
 class HelpArguments(Arguments):
-    command: str = Field(default="", max_length=64, description="The command to explain; empty lists all.")
+    command: str = Field(
+        default="", max_length=64, description=gettext_noop("The command to explain; empty lists all.")
+    )
 
 
 @chat_command(
     "help",
-    "List the commands.",
+    gettext_noop("List the commands."),
     allowed=PEOPLE,
     aliases=("ajuda", "ayuda", "hilfe", "aide", "commands", "start", "menu"),
     examples=("/help summarize",),
@@ -31,35 +35,43 @@ def show_help(call: Call, arguments: HelpArguments) -> Result:
     by = call.caller.by
     if arguments.command:
         command = get(arguments.command.lstrip("/#"))
-        also = f"\nAlso: {', '.join(f'/{alias}' for alias in command.aliases)}" if command.aliases else ""
-        fields = "".join(
-            f"\n• {name}: {info.description}"
+        lines = [f"*/{command.name}* {_(command.description)}", usage(command)]
+        lines += [
+            f"• {name}: {_(info.description)}"
             for name, info in command.arguments.model_fields.items()
             if info.description
-        )
-        not_you = "" if command.may_be_run_by(by) else "\n(Not for you.)"
+        ]
+        if command.aliases:
+            lines.append(_("Also: %(names)s") % {"names": ", ".join(f"/{alias}" for alias in command.aliases)})
+        if not command.may_be_run_by(by):
+            lines.append(_("(Not for you.)"))
         return Result(
-            f"*/{command.name}* {command.description}\n{usage(command)}{fields}{also}{not_you}",
+            "\n".join(lines),
             {"commands": [{"name": command.name, "description": command.description}]},
         )
     known = [command for command in all_commands() if command.may_be_run_by(by)]
-    lines = "\n".join(f"*/{command.name}* {command.description}" for command in known)
-    about_others = "\nName a contact to act in that conversation: /pause @Ana" if by == By.OWNER else ""
+    lines = [_("You can write:"), *(f"*/{command.name}* {_(command.description)}" for command in known)]
+    if by == By.OWNER:
+        lines.append(_("Name a contact to act in that conversation: /pause @Ana"))
     return Result(
-        f"You can write:\n{lines}{about_others}",
+        "\n".join(lines),
         {"commands": [{"name": command.name, "description": command.description} for command in known]},
     )
 
 
 CONTROL = {
-    Conversation.Control.AGENT: "The assistant answers here.",
-    Conversation.Control.HUMAN: "A person answers here.",
-    Conversation.Control.MUTED: "The agent is paused in this conversation.",
+    Conversation.Control.AGENT: gettext_noop("The assistant answers here."),
+    Conversation.Control.HUMAN: gettext_noop("A person answers here."),
+    Conversation.Control.MUTED: gettext_noop("The agent is paused in this conversation."),
 }
 
 
 @chat_command(
-    "status", "Show who answers here, and the status.", allowed=PEOPLE, aliases=("estado", "info"), reads_only=True
+    "status",
+    gettext_noop("Show who answers here, and the status."),
+    allowed=PEOPLE,
+    aliases=("estado", "info"),
+    reads_only=True,
 )
 def show_status(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     conversation = call.conversation
@@ -78,27 +90,31 @@ def show_status(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
         "agent_profile": conversation.session.agent_profile.name,
         "session_status": conversation.session.status,
     }
-    lines = [CONTROL[Conversation.Control(conversation.control)]]
+    lines = [_(CONTROL[Conversation.Control(conversation.control)])]
     if conversation.control_until:
-        lines.append(f"Until {format_minute_with_zone(conversation.control_until, zone=call.zone)}.")
-    lines.append(f"{data['messages']} messages are stored, {data['unanswered']} wait for an answer.")
+        until = format_minute_with_zone(conversation.control_until, zone=call.zone)
+        lines.append(_("Until %(time)s.") % {"time": until})
+    lines.append(_("%(messages)s messages are stored, %(unanswered)s wait for an answer.") % data)
     if conversation.context_from:
         since = format_minute_with_zone(conversation.context_from, zone=call.zone)
-        lines.append(f"Messages before {since} are not used.")
+        lines.append(_("Messages before %(time)s are not used.") % {"time": since})
     if call.caller.by != By.CONTACT:
         failed = Turn.objects.filter(conversation=conversation, outcome=Turn.Outcome.FAILED).count()
         data |= {"failed_turns": failed, "needs_attention": conversation.needs_attention}
-        lines.append(f"Who answers: {data['agent_profile']}. The number is {data['session_status']}.")
+        lines.append(
+            _("Who answers: %(profile)s. The number is %(status)s.")
+            % {"profile": data["agent_profile"], "status": conversation.session.get_status_display().lower()}
+        )
         if failed:
-            lines.append(f"{failed} turns have failed.")
+            lines.append(_("%(count)s turns have failed.") % {"count": failed})
         if conversation.needs_attention:
-            lines.append("Staff is asked to look.")
+            lines.append(_("Staff is asked to look."))
     return Result("\n".join(lines), data)
 
 
 @chat_command(
     "reset",
-    "Start afresh: the assistant forgets the conversation so far.",
+    gettext_noop("Start afresh: the assistant forgets the conversation so far."),
     allowed=PEOPLE,
     aliases=("new", "clear", "reiniciar", "novo", "nuevo"),
 )
@@ -106,4 +122,4 @@ def reset(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     """Hide the past from the model. Nothing is deleted, and facts stay."""
     now = timezone.now()
     Conversation.objects.filter(pk=call.conversation.pk).start_afresh(now)
-    return Result("Done: we start afresh.", {"context_from": call.data_time(now)})
+    return Result(_("Done: we start afresh."), {"context_from": call.data_time(now)})

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from pydantic import Field
 
 from commands.library.basics import NoArguments
@@ -22,7 +24,7 @@ ALL_WORDS = {"all", "everything", "tudo", "todo", "alles", "tout"}
 
 @chat_command(
     "facts",
-    "Show what is remembered about you.",
+    gettext_noop("Show what is remembered about you."),
     allowed=READERS,
     aliases=("memory", "fatos", "datos"),
     tool="list_facts",
@@ -32,21 +34,25 @@ ALL_WORDS = {"all", "everything", "tudo", "todo", "alles", "tout"}
 def show_facts(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     known = facts.facts_about(call.conversation.contact)
     lines = "\n".join(f"{number}. {fact.text}" for number, fact in enumerate(known, 1))
-    return Result(lines or "Nothing is remembered yet.", {"facts": [_as_data(call, fact) for fact in known]})
+    return Result(lines or _("Nothing is remembered yet."), {"facts": [_as_data(call, fact) for fact in known]})
 
 
 class RememberArguments(Arguments):
     fact: str = Field(
-        min_length=1, max_length=facts.MAX_FACT_CHARS, description="One short sentence that will stay true."
+        min_length=1,
+        max_length=facts.MAX_FACT_CHARS,
+        description=gettext_noop("One short sentence that will stay true."),
     )
     corrects: str = Field(
-        default="", max_length=100, description="What this takes the place of: an id from list_facts, or its number."
+        default="",
+        max_length=100,
+        description=gettext_noop("What this takes the place of: an id from list_facts, or its number."),
     )
 
 
 @chat_command(
     "remember",
-    "Remember something about you.",
+    gettext_noop("Remember something about you."),
     allowed=READERS,
     aliases=("lembrar", "recordar", "note"),
     tool_description=(
@@ -65,18 +71,20 @@ def remember(call: Call, arguments: RememberArguments) -> Result:
         by=call.caller.user,
         corrects=_find_fact(call, arguments.corrects) if arguments.corrects else None,
     )
-    return Result(f"I will remember: {fact.text}", {"fact": _as_data(call, fact)})
+    return Result(_("I will remember: %(fact)s") % {"fact": fact.text}, {"fact": _as_data(call, fact)})
 
 
 class ForgetArguments(Arguments):
     fact: str = Field(
-        min_length=1, max_length=100, description="Which: its number or id in the list, some of its words, or `all`."
+        min_length=1,
+        max_length=100,
+        description=gettext_noop("Which: its number or id in the list, some of its words, or `all`."),
     )
 
 
 @chat_command(
     "forget",
-    "Forget something remembered about you.",
+    gettext_noop("Forget something remembered about you."),
     allowed=READERS,
     aliases=("esquecer", "olvidar", "unremember"),
     tool="forget_fact",
@@ -87,10 +95,10 @@ def forget(call: Call, arguments: ForgetArguments) -> Result:
     contact = call.conversation.contact
     if arguments.fact.casefold() in ALL_WORDS:
         count = facts.forget_all(contact=contact)
-        return Result(f"Forgotten: {count} facts.", {"forgotten": count})
+        return Result(_("Forgotten: %(count)s facts.") % {"count": count}, {"forgotten": count})
     fact = _find_fact(call, arguments.fact)
     facts.forget(contact=contact, fact_id=fact.pk)
-    return Result(f"Forgotten: {fact.text}", {"forgotten": 1, "fact": _as_data(call, fact)})
+    return Result(_("Forgotten: %(fact)s") % {"fact": fact.text}, {"forgotten": 1, "fact": _as_data(call, fact)})
 
 
 def _find_fact(call: Call, which: str) -> Fact:
@@ -105,9 +113,9 @@ def _find_fact(call: Call, which: str) -> Fact:
     else:
         found = [fact for fact in known if fact.pk == wanted]
     if not found:
-        raise NotFound("No such fact. Send /facts for the list.")
+        raise NotFound(_("No such fact. Send /facts for the list."))
     if len(found) > 1:
-        raise InvalidInput("Several facts fit; name one by its number in /facts.")
+        raise InvalidInput(_("Several facts fit; name one by its number in /facts."))
     return found[0]
 
 

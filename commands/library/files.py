@@ -1,5 +1,7 @@
 """Send a file of the profile's library."""
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from pydantic import Field
 
 from agent.llm.base import ToolSpec
@@ -9,7 +11,7 @@ from messaging.models import Conversation
 
 
 class FileArguments(Arguments):
-    name: str = Field(max_length=entries.MAX_NAME_LENGTH, description="The name of the file.")
+    name: str = Field(max_length=entries.MAX_NAME_LENGTH, description=gettext_noop("The name of the file."))
 
 
 def offer(conversation: Conversation, spec: ToolSpec) -> ToolSpec | None:
@@ -23,7 +25,7 @@ def offer(conversation: Conversation, spec: ToolSpec) -> ToolSpec | None:
 
 @chat_command(
     "file",
-    "Send a file or an image of the library.",
+    gettext_noop("Send a file or an image of the library."),
     allowed=READERS,
     aliases=("archivo", "arquivo", "datei", "fichier"),
     tool=entries.TOOL,
@@ -33,4 +35,5 @@ def offer(conversation: Conversation, spec: ToolSpec) -> ToolSpec | None:
 )
 def send_file(call: Call, arguments: FileArguments) -> Result:
     message = entries.send_file(conversation=call.conversation, name=arguments.name)
-    return Result(f"The file {arguments.name} is on its way.", {"message": str(message.pk), "sent": arguments.name})
+    text = _("The file %(name)s is on its way.") % {"name": arguments.name}
+    return Result(text, {"message": str(message.pk), "sent": arguments.name})

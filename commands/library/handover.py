@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from pydantic import Field
 
@@ -17,21 +18,21 @@ from whatsapp_agent.text.times import format_minute_with_zone
 from whatsapp_agent.text.truncate import truncate
 
 MAX_NOTE_LINE_CHARS = 200
-HANDOFF_REPLY = "I have asked a person to answer you. Please wait a moment."
+HANDOFF_REPLY = gettext_noop("I have asked a person to answer you. Please wait a moment.")
 
 
 class HandoffArguments(Arguments):
-    reason: str = Field(default="", max_length=200, description="Why a person is needed, in a few words.")
+    reason: str = Field(default="", max_length=200, description=gettext_noop("Why a person is needed, in a few words."))
     summary: str = Field(
         default="",
         max_length=600,
-        description="Two lines for the person who takes over: who wants what, what was done.",
+        description=gettext_noop("Two lines for the person who takes over: who wants what, what was done."),
     )
 
 
 @chat_command(
     "human",
-    "Request a person to answer.",
+    gettext_noop("Request a person to answer."),
     allowed=READERS,
     aliases=(
         "person",
@@ -67,7 +68,7 @@ def ask_for_person(call: Call, arguments: HandoffArguments) -> Result:
     Conversation.objects.filter(pk=conversation.pk).update(
         needs_attention=True, attention_reason=Conversation.Attention.HANDOFF, attention_note=note
     )
-    return Result(HANDOFF_REPLY, {"control": Conversation.Control.HUMAN.value, "note": note})
+    return Result(_(HANDOFF_REPLY), {"control": Conversation.Control.HUMAN.value, "note": note})
 
 
 def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
@@ -83,7 +84,7 @@ def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
 
 @chat_command(
     "agent",
-    "Give the conversation back to the assistant.",
+    gettext_noop("Give the conversation back to the assistant."),
     allowed=MANAGERS,
     aliases=("release", "agente"),
     changes_control=True,
@@ -91,16 +92,18 @@ def _note(conversation: Conversation, *, reason: str, summary: str) -> str:
 def give_back(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     control.release(conversation=call.conversation, reason=gettext_noop("given back by command"))
     _clear_attention(call.conversation)
-    return Result("The assistant answers again.", {"control": Conversation.Control.AGENT.value})
+    return Result(_("The assistant answers again."), {"control": Conversation.Control.AGENT.value})
 
 
 class PauseArguments(Arguments):
-    minutes: int = Field(default=0, ge=0, le=60 * 24 * 365, description="For how many minutes; 0: until /resume.")
+    minutes: int = Field(
+        default=0, ge=0, le=60 * 24 * 365, description=gettext_noop("For how many minutes; 0: until /resume.")
+    )
 
 
 @chat_command(
     "pause",
-    "Silence the assistant in a conversation.",
+    gettext_noop("Silence the assistant in a conversation."),
     allowed=MANAGERS,
     aliases=("mute", "pausa", "pausar", "silence"),
     examples=("/pause @Ana 30",),
@@ -109,21 +112,26 @@ class PauseArguments(Arguments):
 def pause(call: Call, arguments: PauseArguments) -> Result:
     """Mute a conversation. Raises Conflict in the owner's own: muted, it would take no more commands."""
     if call.caller.contact is not None and call.caller.contact.pk == call.conversation.contact_id:
-        raise Conflict("Name the conversation to pause, by name or phone: /pause @Ana 30")
+        raise Conflict(_("Name the conversation to pause, by name or phone: /pause @Ana 30"))
     until = timezone.now() + timedelta(minutes=arguments.minutes) if arguments.minutes else None
     control.mute(
         conversation=call.conversation, by=call.caller.user, until=until, reason=gettext_noop("paused by command")
     )
-    duration = f"until {format_minute_with_zone(until, zone=call.zone)}" if until else "until you write /resume"
+    words: dict[str, object] = {"contact": call.conversation.contact}
+    if until:
+        words["time"] = format_minute_with_zone(until, zone=call.zone)
+        text = _("The assistant is silent with %(contact)s until %(time)s.") % words
+    else:
+        text = _("The assistant is silent with %(contact)s until you write /resume.") % words
     return Result(
-        f"The assistant is silent with {call.conversation.contact} {duration}.",
+        text,
         {"control": Conversation.Control.MUTED.value, "control_until": call.data_time(until) if until else None},
     )
 
 
 @chat_command(
     "resume",
-    "Let the assistant answer again after /pause.",
+    gettext_noop("Let the assistant answer again after /pause."),
     allowed=MANAGERS,
     aliases=("unmute", "continuar", "retomar"),
     examples=("/resume @Ana",),
@@ -132,18 +140,19 @@ def pause(call: Call, arguments: PauseArguments) -> Result:
 def resume(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
     control.release(conversation=call.conversation, reason=gettext_noop("resumed by command"))
     _clear_attention(call.conversation)
-    return Result(
-        f"The assistant answers {call.conversation.contact} again.", {"control": Conversation.Control.AGENT.value}
-    )
+    text = _("The assistant answers %(contact)s again.") % {"contact": call.conversation.contact}
+    return Result(text, {"control": Conversation.Control.AGENT.value})
 
 
 class BotArguments(Arguments):
-    is_on: bool = Field(default=True, description="`on`: it answers; `off`: it is silent until it is on again.")
+    is_on: bool = Field(
+        default=True, description=gettext_noop("`on`: it answers; `off`: it is silent until it is on again.")
+    )
 
 
 @chat_command(
     "bot",
-    "Switch the assistant on or off in a conversation.",
+    gettext_noop("Switch the assistant on or off in a conversation."),
     allowed=MANAGERS,
     examples=("/bot @Ana off", "/bot @Ana on"),
     changes_control=True,

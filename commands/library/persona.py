@@ -2,6 +2,8 @@
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from pydantic import Field
 
 from accounts.models import User
@@ -12,25 +14,27 @@ from sessions_app.models import AgentProfile, WhatsAppSession
 
 class PersonaArguments(Arguments):
     instructions: str = Field(
-        default="", max_length=4000, description="How the assistant should be from now on; empty shows how it is."
+        default="",
+        max_length=4000,
+        description=gettext_noop("How the assistant should be from now on; empty shows how it is."),
     )
 
 
 @chat_command(
     "persona",
-    "Show or change who the assistant is.",
+    gettext_noop("Show or change who the assistant is."),
     allowed={By.OWNER, By.ADMIN},
     aliases=("profile", "perfil", "instructions"),
     examples=("/persona You sell bicycles and answer in Portuguese.",),
 )
 def persona(call: Call, arguments: PersonaArguments) -> Result:
     profile = call.conversation.session.agent_profile
-    text = f"{profile.name} is:\n{profile.instructions}"
+    heading = _("%(name)s is:") % {"name": profile.name}
     if arguments.instructions:
         profile = _change(call.conversation.session, instructions=arguments.instructions, by=call.caller.user)
-        text = f"From now on {profile.name} is:\n{profile.instructions}"
+        heading = _("From now on %(name)s is:") % {"name": profile.name}
     return Result(
-        text,
+        f"{heading}\n{profile.instructions}",
         {
             "agent_profile": str(profile.pk),
             "name": profile.name,

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db.models import Count, Max, Min, QuerySet
 from django.db.models.functions import ExtractHour
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from pydantic import Field
 
 from agent.llm.base import ModelUnavailable
@@ -22,8 +24,8 @@ from whatsapp_agent.text.markdown import to_whatsapp
 from whatsapp_agent.text.times import format_day, format_minute_with_zone
 from whatsapp_agent.text.truncate import truncate
 
-NO_MESSAGES = "There are no messages yet."
-WITHOUT_MODEL = "(No language model is configured; these are the latest messages.)"
+NO_MESSAGES = gettext_noop("There are no messages yet.")
+WITHOUT_MODEL = gettext_noop("(No language model is configured; these are the latest messages.)")
 DIGEST_LINES = 8
 MAX_TASKS = 30
 MAX_TASK_CHARS = 300
@@ -33,12 +35,12 @@ _REFERENCES = re.compile(r"\s*\[(\d+(?:\s*[,;]\s*\d+)*)\]")
 
 
 class CountArguments(Arguments):
-    count: int = Field(default=50, ge=1, le=500, description="How many of the latest messages.")
+    count: int = Field(default=50, ge=1, le=500, description=gettext_noop("How many of the latest messages."))
 
 
 @chat_command(
     "summarize",
-    "Sum up the latest messages.",
+    gettext_noop("Sum up the latest messages."),
     allowed=READERS,
     aliases=("summary", "summarise", "tldr", "resumo", "resumir", "resumen", "zusammenfassung"),
     tool="summarize_chat",
@@ -50,11 +52,11 @@ class CountArguments(Arguments):
 def summarize(call: Call, arguments: CountArguments) -> Result:
     history: Sequence[HistoryMessage] = asking.recent_messages(call.conversation, count=arguments.count)
     if not history:
-        return Result(NO_MESSAGES, {"summary": "", "evidence": [], "count": 0})
+        return Result(_(NO_MESSAGES), {"summary": "", "evidence": [], "count": 0})
     if not asking.has_model():
         shown = history[-DIGEST_LINES:]
-        digest = "\n".join(f"• {name_of(message)}: {_clip(describe(message), 120)}" for message in shown)
-        return Result(f"{digest}\n{WITHOUT_MODEL}", _summary_data(call, digest, evidence=shown, history=history))
+        digest = "\n".join(f"• {_author(message)}: {_clip(describe(message), 120)}" for message in shown)
+        return Result(f"{digest}\n{_(WITHOUT_MODEL)}", _summary_data(call, digest, evidence=shown, history=history))
     answer = asking.ask(
         conversation=call.conversation,
         history=history,
@@ -86,7 +88,7 @@ def _summary_data(
 
 @chat_command(
     "tasks",
-    "List who owes what to whom, and until when.",
+    gettext_noop("List who owes what to whom, and until when."),
     allowed=READERS,
     aliases=("todo", "todos", "tarefas", "tareas", "aufgaben"),
     tool="extract_tasks",
@@ -99,9 +101,9 @@ def _summary_data(
 def list_tasks(call: Call, arguments: CountArguments) -> Result:
     history: Sequence[HistoryMessage] = asking.recent_messages(call.conversation, count=arguments.count)
     if not history:
-        return Result(NO_MESSAGES, {"tasks": []})
+        return Result(_(NO_MESSAGES), {"tasks": []})
     if not asking.has_model():
-        return Result("No language model is set up, so tasks cannot be read.", {"tasks": []})
+        return Result(_("No language model is set up, so tasks cannot be read."), {"tasks": []})
     answer = asking.ask(
         conversation=call.conversation,
         history=history,
@@ -118,7 +120,7 @@ def list_tasks(call: Call, arguments: CountArguments) -> Result:
     tasks = _tasks(asking.read_json(answer.text), history=history)
     by_id = {str(message.id): message for message in history}
     lines = "\n".join(_task_line(task, message=by_id[task["messages"][0]], zone=call.zone) for task in tasks)
-    return Result(lines or "Nothing is open.", {"tasks": tasks})
+    return Result(lines or _("Nothing is open."), {"tasks": tasks})
 
 
 def _tasks(given: Any, *, history: Sequence[HistoryMessage]) -> list[dict[str, Any]]:
@@ -145,15 +147,15 @@ def _detail(value: Any) -> str | None:
 def _task_line(task: dict[str, Any], *, message: HistoryMessage, zone: tzinfo) -> str:
     """Render a task, and below it the message that is its evidence."""
     who = f"*{task['who']}*: " if task["who"] else ""
-    whom = f" (for {task['for']})" if task["for"] else ""
-    due = f", until {task['due']}" if task["due"] else ""
+    whom = _(" (for %(person)s)") % {"person": task["for"]} if task["for"] else ""
+    due = _(", until %(time)s") % {"time": task["due"]} if task["due"] else ""
     quote = _clip(describe(message), MAX_QUOTE_CHARS)
     return f"• {who}{task['what']}{whom}{due}\n   “{quote}” ({format_day(message.said_at, zone=zone)})"
 
 
 @chat_command(
     "stats",
-    "Count the messages of this conversation.",
+    gettext_noop("Count the messages of this conversation."),
     allowed=READERS,
     aliases=("statistics", "estatisticas", "estadisticas"),
     tool="conversation_stats",
@@ -166,7 +168,7 @@ def show_stats(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
         messages = messages.exclude(pk=call.message.pk)
     total = messages.aggregate(count=Count("pk"), first=Min("said_at"), last=Max("said_at"))
     if not total["count"]:
-        return Result(NO_MESSAGES, {"messages": 0})
+        return Result(_(NO_MESSAGES), {"messages": 0})
     by_author = dict(messages.values_list("author").annotate(Count("pk")).order_by("author"))
     by_kind = dict(messages.values_list("kind").annotate(Count("pk")).order_by("kind"))
     busiest = _busiest_hour(messages, zone=call.zone)
@@ -186,27 +188,28 @@ def show_stats(call: Call, arguments: NoArguments) -> Result:  # noqa: ARG001
         "time_zone": call.zone.key,
     }
     first, last = (format_minute_with_zone(total[name], zone=call.zone) for name in ("first", "last"))
-    return Result(
-        f"{data['messages']} messages in {days} days: {data['from_contact']} from {call.conversation.contact}, "
-        f"{data['from_us']} from us.\nFirst: {first}. Last: {last}.\nBusiest hour: {busiest}:00 {call.zone}.",
-        data,
-    )
+    words = data | {"contact": call.conversation.contact, "first": first, "last": last}
+    lines = [
+        _("%(messages)s messages in %(days)s days: %(from_contact)s from %(contact)s, %(from_us)s from us.") % words,
+        _("First: %(first)s. Last: %(last)s.") % words,
+        _("Busiest hour: %(busiest_hour)s:00 %(time_zone)s.") % words,
+    ]
+    return Result("\n".join(lines), data)
 
 
 def _busiest_hour(messages: QuerySet[Message], *, zone: tzinfo) -> int:
     """Return the hour of the day in `zone` with most messages, the earliest of several. There has to be a message."""
     hours = messages.annotate(hour=ExtractHour("said_at", tzinfo=zone)).values_list("hour").annotate(Count("pk"))
-    hour, _ = max(hours, key=lambda row: (row[1], -row[0]))
-    return hour
+    return max(hours, key=lambda row: (row[1], -row[0]))[0]
 
 
 class DraftArguments(Arguments):
-    wish: str = Field(default="", max_length=500, description="What the reply should say or be like.")
+    wish: str = Field(default="", max_length=500, description=gettext_noop("What the reply should say or be like."))
 
 
 @chat_command(
     "draft",
-    "Suggest a reply, without sending it.",
+    gettext_noop("Suggest a reply, without sending it."),
     allowed={By.STAFF},
     aliases=("suggest", "rascunho", "borrador"),
     examples=("/draft offer a refund",),
@@ -217,9 +220,9 @@ def draft_reply(call: Call, arguments: DraftArguments) -> Result:
     conversation = call.conversation
     history: Sequence[HistoryMessage] = asking.recent_messages(conversation, count=60)
     if not history:
-        return Result(NO_MESSAGES, {"draft": ""})
+        return Result(_(NO_MESSAGES), {"draft": ""})
     if not asking.has_model():
-        return Result("No language model is set up, so no reply can be suggested.", {"draft": ""})
+        return Result(_("No language model is set up, so no reply can be suggested."), {"draft": ""})
     texts = [fact.text for fact in facts_about(conversation.contact)[-30:]]
     texts += [note.text for note in teamwork.notes_for_model(conversation)]
     known = "\n".join(f"- {escape_fences(' '.join(text.split()))}" for text in texts)
@@ -232,6 +235,10 @@ def draft_reply(call: Call, arguments: DraftArguments) -> Result:
     answer = asking.ask(conversation=conversation, history=history, task=task, notes=known)
     text = to_whatsapp(answer.text)
     return Result(text, {"draft": text, "answers": str(answer.history[-1].id)})
+
+
+def _author(message: HistoryMessage) -> str:
+    return name_of(message) if message.is_inbound else _("we")
 
 
 def _clip(text: str, limit: int) -> str:

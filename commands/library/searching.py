@@ -3,6 +3,8 @@
 from datetime import tzinfo
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from pydantic import Field
 
 from commands.registry import READERS, Arguments, By, Call, Result, chat_command
@@ -18,13 +20,15 @@ EXTRA_HITS = 5  # for unanswered messages among the hits, which are left out
 
 
 class SearchArguments(Arguments):
-    words: str = Field(min_length=1, max_length=300, description="What to search for: a few distinctive words.")
-    limit: int = Field(default=5, ge=1, le=20, description="How many messages at most.")
+    words: str = Field(
+        min_length=1, max_length=300, description=gettext_noop("What to search for: a few distinctive words.")
+    )
+    limit: int = Field(default=5, ge=1, le=20, description=gettext_noop("How many messages at most."))
 
 
 @chat_command(
     "search",
-    "Search the messages of this conversation.",
+    gettext_noop("Search the messages of this conversation."),
     allowed=READERS,
     aliases=("find", "buscar", "procurar", "suche"),
     tool="search_messages",
@@ -46,7 +50,7 @@ def search_messages(call: Call, arguments: SearchArguments) -> Result:
     # The request itself contains the words: a typed command, or the messages the model is about to answer.
     hits = [hit for hit in hits if not _is_hidden(hit.message, call)][: arguments.limit]
     if not hits:
-        return Result("Nothing was found.", {"results": []})
+        return Result(_("Nothing was found."), {"results": []})
     lines = "\n".join(f"• {_line(hit.message, MAX_LINE_CHARS, zone=call.zone)}" for hit in hits)
     return Result(lines, {"results": [_as_data(hit, zone=call.zone) for hit in hits]})
 
@@ -74,6 +78,6 @@ def _as_data(hit: Hit, *, zone: tzinfo) -> dict[str, Any]:
 
 
 def _line(message: Message, limit: int, *, zone: tzinfo) -> str:
-    who = "contact" if message.direction == Message.Direction.INBOUND else "we"
+    who = _("contact") if message.direction == Message.Direction.INBOUND else _("we")
     text = " ".join(message.text.split()) or f"[{message.kind}]"
     return f"{format_minute(message.said_at, zone=zone)} {who}: {truncate(text, limit)}"

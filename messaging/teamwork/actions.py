@@ -150,7 +150,7 @@ def return_unanswered() -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(RETURN_UNANSWERED, {"before": before})
         ids = [row[0] for row in cursor.fetchall()]
-        text = f"Not answered for {minutes} minutes: assigned to nobody again."
+        text = f"Not answered for {minutes} minutes: assigned to nobody again."  # shown by `translate_stored`
         Note.objects.bulk_create([Note(conversation_id=each, text=text) for each in ids])
     return len(ids)
 

@@ -34,7 +34,7 @@ MAX_DIGITS = 10
 
 
 def _tool_choices() -> list[tuple[str, str]]:
-    return [(tool.name, f"{tool.description} ({tool.name})") for tool in sorted(profiles.list_tools())]
+    return [(tool.name, f"{_(tool.description)} ({tool.name})") for tool in sorted(profiles.list_tools())]
 
 
 def _message(request: HttpRequest) -> str:

@@ -137,6 +137,10 @@ def test_each_text_of_the_simulators_script_is_in_its_table():
         ("taken over by ana", "assumida por ana"),
         ("loop: nearly the same text 5 times", "laço: quase o mesmo texto 5 vezes"),
         ("released by Agent", "devolvida por Agent"),  # a name is not translated
+        (
+            "Not answered for 60 minutes: assigned to nobody again.",
+            "Sem resposta por 60 minutos: de novo sem responsável.",
+        ),
         ("7% of the disk of DATA_DIR is free.", "7% do disco de DATA_DIR está livre."),
         (
             "A message was not sent: expired.\nA message may not have been sent: look on the phone.",

@@ -22,6 +22,11 @@ PATTERNS = (
     gettext_noop("A message was not sent: %(code)s."),
     gettext_noop("WhatsApp delivers nothing from this number at present: %(error)s"),
     gettext_noop("The endpoint accepted nothing for %(days)s days."),
+    gettext_noop("Not answered for %(minutes)s minutes: assigned to nobody again."),
+    # The note of `commands.library.handover` for who takes over.
+    gettext_noop("%(contact)s asks for a person."),
+    gettext_noop("Latest messages: there are no messages yet"),
+    gettext_noop("Latest messages: %(messages)s"),
     # What an adapter in `agent.bridges` cannot do.
     gettext_noop("This bridge cannot write to groups."),
     gettext_noop("This bridge cannot write to someone whose phone number is hidden."),
