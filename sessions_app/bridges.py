@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -26,10 +26,12 @@ from whatsapp_agent.callback import Callback
 from whatsapp_agent.errors import AppError, BridgeFailed, Conflict, InvalidPhone, NotSupportedByBridge
 from whatsapp_agent.postgres.prepared import Statement
 from whatsapp_agent.postgres.row_cache import VersionedRowCache
+from whatsapp_agent.text.stored import translate_stored
 
 BRIDGE_OF_SLUG = Statement("SELECT id, ROW(xmin, ctid)::text FROM sessions_app_bridge WHERE slug = %(slug)s")
 
 FORMER_SECRET_TTL = timedelta(hours=24)
+UNREACHABLE = frozenset({"bridge_unreachable", "timeout"})  # the next call would only wait as long
 
 bridge_cache = VersionedRowCache(Bridge)
 _remembered: dict[str, Bridge] = {}
@@ -253,7 +255,8 @@ def setup_bridge(bridge: Bridge, *, account: str = "") -> list[str]:
     """Configure our webhook address for each session of the bridge; return what was done, and what to do, as text.
 
     `account`: the id of a business account (WABA) whose events are to come; empty: the accounts we know. Raises
-    BridgeFailed.
+    BridgeFailed with a line for each session or account that failed; the others are configured all the same, unless the
+    bridge cannot be reached.
     """
     adapter = adapter_for(bridge)
     target = webhook_target(bridge)
@@ -267,15 +270,21 @@ def setup_bridge(bridge: Bridge, *, account: str = "") -> list[str]:
     sessions = list(bridge.sessions.live().order_by("name"))
     accounts = [account] if account else known_accounts(bridge) if adapter.webhook_fields else []
     postgres.release()
-    try:
-        for session in sessions:
-            call_bridge(bridge, adapter.set_webhook(name=session.name, webhook=target))
+    failures = []
+    calls = [(each.name, partial(adapter.set_webhook, name=each.name, webhook=target)) for each in sessions]
+    calls += [(each, partial(adapter.subscribe_account, account=each)) for each in accounts]
+    for name, call in calls:
+        try:
+            call_bridge(bridge, call())
+        except BridgeError as exc:
+            failures.append(f"{name}: {translate_stored(str(exc))}")
+            if exc.code in UNREACHABLE:
+                break
+        else:
             if adapter.webhook_restarts_session:
-                WhatsAppSession.objects.filter(pk=session.pk).link_anew()
-        for each in accounts:
-            call_bridge(bridge, adapter.subscribe_account(account=each))
-    except BridgeError as exc:
-        raise BridgeFailed(str(exc)) from exc
+                bridge.sessions.filter(name=name).link_anew()
+    if failures:
+        raise BridgeFailed("\n".join(failures))
     text = _("%(name)s: events now come to this server.")
     if adapter.webhook_fields:
         text = _("%(name)s: our webhook address is configured.")
