@@ -163,7 +163,7 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
     `messaging.outbox.MARK_SENT` does the same in one round trip.
     """
     _hold_conversation_of(message_id)  # before the message's row, as everywhere
-    message = Message.objects.select_for_update().get(pk=message_id)
+    message = Message.objects.select_for_update(no_key=True).get(pk=message_id)
     # An echo may have come first and found nothing to settle; it was this message all along.
     Message.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id).exclude(
         pk=message_id

@@ -72,13 +72,19 @@ UPSERT_EMBEDDINGS = """
 INSERT INTO messaging_embedding (message_id, conversation_id, model_id, vector)
 SELECT message.id, message.conversation_id, %s, new.vector::real[]
   FROM unnest(%s::uuid[], %s::text[]) new(message_id, vector) JOIN messaging_message message ON message.id = message_id
+ ORDER BY message.id DESC
+   FOR KEY SHARE OF message SKIP LOCKED
 ON CONFLICT (message_id) DO UPDATE
    SET conversation_id = EXCLUDED.conversation_id, model_id = EXCLUDED.model_id, vector = EXCLUDED.vector
+RETURNING message_id
 """
-# A message that was listed again meanwhile has another `not_before` and stays.
+# A message that was listed again meanwhile has another `not_before` and stays; one that is being listed is locked.
 DELETE_EMBEDDED = """
-DELETE FROM messaging_unembeddedmessage waiting USING unnest(%s::uuid[], %s::timestamptz[]) done(message_id, not_before)
- WHERE waiting.message_id = done.message_id AND waiting.not_before = done.not_before
+DELETE FROM messaging_unembeddedmessage WHERE message_id IN (
+    SELECT waiting.message_id FROM messaging_unembeddedmessage waiting
+      JOIN unnest(%s::uuid[], %s::timestamptz[]) done(message_id, not_before)
+        ON waiting.message_id = done.message_id AND waiting.not_before = done.not_before
+       FOR UPDATE OF waiting SKIP LOCKED)
 """
 SELECT_NEAREST_EXACT = """
 WITH own AS MATERIALIZED (
@@ -141,6 +147,7 @@ def _embed_batch() -> int:
         texts = dict(cursor.fetchall())
     if not claims:
         return 0
+    claimed = len(claims)
     postgres.release()
     try:
         vectors = _embed(embedder.embed, texts)
@@ -154,8 +161,10 @@ def _embed_batch() -> int:
             cursor.execute(
                 UPSERT_EMBEDDINGS, [model.pk, list(vectors), [_array(vector) for vector in vectors.values()]]
             )
+            for key in vectors.keys() - {key for (key,) in cursor.fetchall()}:
+                del claims[key]  # it is being deleted; if it is not after all, it is claimed again
         cursor.execute(DELETE_EMBEDDED, [list(claims), list(claims.values())])
-    return len(claims)
+    return claimed
 
 
 def prepare() -> None:

@@ -23,38 +23,51 @@ MAX_WORDS = 2000  # of one message; a longer one is found by its beginning
 MAX_TEXT_CHARS = 40_000  # of one message; the rest is not indexed
 CONTENT = ("text", "details", "media__filename", "media__transcript", "media__extract")
 
-# The sweep skips rows that another process is indexing; a search waits for those of its conversation.
+# A message before its row of the list, as whoever deletes messages locks them. A message that is being deleted at this
+# moment is left to that. The sweep skips rows that another process is indexing; a search waits for those of its
+# conversation.
 TAKE_WAITING = """
 DELETE FROM messaging_unindexedmessage WHERE message_id IN (
-    SELECT message_id FROM messaging_unindexedmessage {where} ORDER BY message_id DESC LIMIT %(limit)s {lock})
+    SELECT waiting.message_id
+      FROM messaging_unindexedmessage waiting JOIN messaging_message message ON message.id = waiting.message_id
+     {where} ORDER BY waiting.message_id DESC LIMIT %(limit)s
+       FOR KEY SHARE OF message SKIP LOCKED FOR UPDATE OF waiting {or_else})
 RETURNING message_id
 """
-TAKE_WAITING_OF_ALL = TAKE_WAITING.format(where="", lock="FOR UPDATE SKIP LOCKED")
-TAKE_WAITING_OF_CONVERSATION = TAKE_WAITING.format(where="WHERE conversation_id = %(conversation)s", lock="FOR UPDATE")
-# A message that is being deleted is waited for, and then has no entry: the foreign key would refuse the whole batch.
+TAKE_WAITING_OF_ALL = TAKE_WAITING.format(where="", or_else="SKIP LOCKED")
+TAKE_WAITING_OF_CONVERSATION = TAKE_WAITING.format(where="WHERE waiting.conversation_id = %(conversation)s", or_else="")
+DELETE_WITHOUT_MESSAGE = """
+DELETE FROM messaging_unindexedmessage WHERE message_id IN (
+    SELECT message_id FROM messaging_unindexedmessage waiting
+     WHERE NOT EXISTS (SELECT FROM messaging_message message WHERE message.id = waiting.message_id)
+     LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING message_id
+"""
+LOCK_MESSAGES = "SELECT id FROM messaging_message WHERE id = ANY(%s::uuid[]) ORDER BY id DESC FOR KEY SHARE"
 UPSERT_ENTRIES = """
 INSERT INTO messaging_searchentry (message_id, conversation_id, said_at, word_count, terms)
 SELECT message.id, message.conversation_id, message.said_at, new.word_count,
        array_to_tsvector(string_to_array(new.lexemes, ' '))
   FROM unnest(%s::uuid[], %s::int[], %s::text[]) new(message_id, word_count, lexemes)
   JOIN messaging_message message ON message.id = new.message_id
-   FOR KEY SHARE OF message
+ ORDER BY message.id DESC
 ON CONFLICT (message_id) DO UPDATE
    SET conversation_id = EXCLUDED.conversation_id, said_at = EXCLUDED.said_at, word_count = EXCLUDED.word_count,
        terms = EXCLUDED.terms
 """
 LIST_AGAIN = """
 INSERT INTO messaging_unindexedmessage (message_id, conversation_id)
-SELECT id, %(conversation)s FROM unnest(%(ids)s::uuid[]) AS id
+SELECT id, %(conversation)s FROM unnest(%(ids)s::uuid[]) AS id ORDER BY id DESC
 ON CONFLICT (message_id) DO UPDATE SET conversation_id = EXCLUDED.conversation_id
 """
 
 
 @periodic(every_s=lambda: settings.AGENT_SWEEP_S, may_block=True)
 def index_waiting(*, limit: int = SWEEP_BATCH) -> int:
-    """Index up to `limit` waiting messages, newest first; return how many."""
+    """Index up to `limit` waiting messages, newest first; return how many, with those that are gone."""
     with transaction.atomic():
-        return _index(_take(TAKE_WAITING_OF_ALL, limit=limit))
+        count = _index(_take(TAKE_WAITING_OF_ALL, limit=limit))
+    return count if count == limit else count + len(_take(DELETE_WITHOUT_MESSAGE, limit=limit - count))
 
 
 def index_conversation(conversation_id: UUID, *, limit: int = 4 * BATCH) -> None:
@@ -80,6 +93,8 @@ def reindex() -> Iterator[int]:
         if not ids:
             return
         with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(LOCK_MESSAGES, [ids])
             UnindexedMessage.objects.filter(message_id__in=ids).delete()
             _index(ids)
         done, before = done + len(ids), ids[-1]
@@ -93,7 +108,7 @@ def _take(statement: str, **parameters: Any) -> list[UUID]:
 
 
 def _index(ids: list[UUID]) -> int:
-    """Write the entries of these messages, in the transaction that took them from the list, so that none is lost."""
+    """Write the entries of these messages, in the transaction that locked them and took them from the list."""
     if not ids:
         return 0
     rows = Message.objects.filter(pk__in=ids).values_list("id", "conversation_id", *CONTENT)

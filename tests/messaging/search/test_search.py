@@ -1,7 +1,6 @@
 """Search in a conversation: what is found, why, in which order, and whose words are never shown."""
 
 import io
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +14,6 @@ from django.utils import timezone
 from messaging.models import Contact, Conversation, Media, Message, SearchEntry, UnindexedMessage
 from messaging.search.index import conversation_lexeme, index_waiting, reindex
 from messaging.search.ranking import MAX_RESULTS, Hit, filter_by_words, search
-from tests.support.background import becomes_true
 from whatsapp_agent import terminal
 
 BEGINNING = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -297,43 +295,6 @@ def test_indexing_everything_again_changes_nothing_that_is_found(conversation, t
     before = texts(search(conversation=conversation, query="kayak"))
     assert list(reindex()) == [len(FILLER) + 1]
     assert texts(search(conversation=conversation, query="kayak")) == before
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_message_that_is_deleted_while_it_is_indexed_does_not_stop_the_index(conversation, talk):
-    deleted, kept = talk("kayak", "canoe")
-    other = connection.copy()
-    other.set_autocommit(False)
-    failures = []
-
-    def index() -> None:
-        try:
-            index_waiting()
-        except Exception as exc:  # noqa: BLE001  the test reports it
-            failures.append(exc)
-        finally:
-            connection.close()
-
-    indexing = threading.Thread(target=index)
-    try:
-        with other.cursor() as cursor:
-            cursor.execute("DELETE FROM messaging_message WHERE id = %s", [deleted.pk])
-            indexing.start()
-            assert becomes_true(_somebody_waits_for_a_lock)
-        other.commit()
-        indexing.join(20)
-    finally:
-        other.close()
-    assert failures == []
-    assert list(SearchEntry.objects.values_list("message_id", flat=True)) == [kept.pk]
-
-
-def _somebody_waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return cursor.fetchone()[0] > 0
 
 
 def test_the_command_that_indexes_everything_again_reports_how_far_it_is(conversation, talk, monkeypatch):
