@@ -7,7 +7,7 @@ deleted too, and a message after the end makes a new contact.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ from messaging import control
 from messaging.contacts.locks import lock_contacts
 from messaging.maintenance.retention import (
     FIRST_BATCH,
+    MAX_BATCH,
     PAUSE_S,
     delete_messages,
     delete_turns,
@@ -48,7 +49,13 @@ from messaging.models import (
     WebhookDelivery,
 )
 from messaging.people.merges import remove_from_merges
-from messaging.people.redaction import redact_names, redact_numbers
+from messaging.people.redaction import (
+    delete_early_receipts,
+    profiles_that_name,
+    redact_names,
+    redact_numbers,
+    redact_profile,
+)
 from whatsapp_agent.errors import AppError, Conflict
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.advisory import try_lock
@@ -72,6 +79,7 @@ class Receipt:
     other_rows: int = 0
     redacted_rows: int = 0
     summaries_reset: int = 0
+    profiles_to_review: list[str] = field(default_factory=list)  # ids: their texts hold a name, which is left to people
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -127,6 +135,9 @@ class _Forgetting:
         yield from self._staff_log()
         self.receipt.redacted_rows += forget_answers(self._ids())
         yield from self._count_redacted(redact_numbers(self.contact))
+        self.receipt.redacted_rows += redact_profile(self.contact)
+        self.receipt.profiles_to_review = profiles_that_name(self.contact)
+        self.receipt.other_rows += delete_early_receipts(self.contact)
         while not self._delete_contact():
             yield from self._own_messages()  # written meanwhile
             yield from self._messages_in_groups()
@@ -159,6 +170,7 @@ class _Forgetting:
             answers = Message.objects.filter(conversation=group_id, direction=Message.Direction.OUTBOUND)
             yield from self._delete_messages(answers.filter(turn__in=turns))
             yield from self._count_redacted(redact_names(self.contact, group=group_id))
+            yield from self._empty_webhook_answers(group_id)
             self._reset_summary(group_id)
             yield from self._delete_messages(here)  # last: they tell an interrupted run which groups there are
             self._reset_summary(group_id)
@@ -226,6 +238,15 @@ class _Forgetting:
             size = next_size(size, took_s=time.monotonic() - started_at)
             yield
             time.sleep(PAUSE_S)
+
+    def _empty_webhook_answers(self, group_id: UUID) -> Iterator[None]:
+        """Empty what webhook endpoints have answered to the group's events: it may repeat what the person wrote."""
+        rows = WebhookAttempt.objects.filter(delivery__event__conversation_id=group_id)
+        ids = list(rows.exclude(answer="").values_list("pk", flat=True))  # not in a transaction, as in `_events`
+        for start in range(0, len(ids), MAX_BATCH):
+            batch = WebhookAttempt.objects.filter(pk__in=ids[start : start + MAX_BATCH])
+            self.receipt.redacted_rows += batch.update(answer="")
+            yield
 
     def _staff_log(self) -> Iterator[None]:
         """Delete what Django's admin has logged about the person: entries hold the name of what was changed."""

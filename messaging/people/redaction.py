@@ -14,13 +14,14 @@ from uuid import UUID
 
 from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
+from django.db import models, transaction
 from django.db.models import CharField, JSONField, Q, TextField
 from django.db.models.functions import Cast
 
 from messaging.contacts.phones import phone_spellings
-from messaging.models import Contact, Conversation
-from sessions_app.models import WhatsAppSession
+from messaging.models import Contact, Conversation, EarlyReceipt
+from sessions_app.models import AgentProfile, AgentProfileVersion, WhatsAppSession
+from sessions_app.profiles import lock_profiles
 
 REMOVED = "[removed]"
 APPS = ("messaging", "commands", "agent")
@@ -94,14 +95,52 @@ def redact_names(contact: Contact, *, group: UUID) -> Iterator[int]:
                 yield from _redact(model, pattern, model._default_manager.filter(**{path: group}))
 
 
-def _redact(model: type[models.Model], pattern: str, rows: Any) -> Iterator[int]:
+def delete_early_receipts(contact: Contact) -> int:
+    """Delete receipts that wait for a message whose id names the person, as those of WAHA do; return how many."""
+    if pattern := marks_of(contact).numbers:
+        rows = EarlyReceipt.objects.filter(session=contact.session_id, provider_message_id__iregex=pattern)
+        return rows.delete()[0]
+    return 0
+
+
+@transaction.atomic
+def redact_profile(contact: Contact) -> int:
+    """Replace the person's numbers in the session's profile, its draft and the versions of both; return how many."""
+    lock_profiles()
+    pattern = marks_of(contact).numbers
+    return sum(sum(_redact(rows.model, pattern, rows)) for rows in _profile_rows(contact)) if pattern else 0
+
+
+def profiles_that_name(contact: Contact) -> list[str]:
+    """Return the id of the session's profile if its texts, its draft's or their versions' hold the person's name.
+
+    A name is not replaced there: it may be the agent's own, or an ordinary word.
+    """
+    pattern = marks_of(contact).names
+    if pattern and any(_rows_with(pattern, rows.model, rows).exists() for rows in _profile_rows(contact)):
+        return [str(contact.session.agent_profile_id)]
+    return []
+
+
+def _profile_rows(contact: Contact) -> list[Any]:
+    profile = contact.session.agent_profile_id
+    profiles = AgentProfile.objects.filter(Q(pk=profile) | Q(draft_of=profile))
+    return [profiles, AgentProfileVersion.objects.filter(profile__in=profiles.values("pk"))]
+
+
+def _rows_with(pattern: str, model: type[models.Model], rows: Any) -> Any:
     fields = text_fields(model)
     rows = rows.annotate(**{f"{field.name}_as_text": Cast(field.name, TextField()) for field in fields})
     wanted = Q()
     for field in fields:
         wanted |= Q(**{f"{field.name}_as_text__iregex": pattern})
+    return rows.filter(wanted)
+
+
+def _redact(model: type[models.Model], pattern: str, rows: Any) -> Iterator[int]:
+    fields = text_fields(model)
     found = re.compile(pattern, re.IGNORECASE)
-    for pk in list(rows.filter(wanted).values_list("pk", flat=True)):
+    for pk in list(_rows_with(pattern, model, rows).values_list("pk", flat=True)):
         row = model._default_manager.filter(pk=pk).values(*(field.name for field in fields)).first()
         changes = {name: new for name, value in (row or {}).items() if (new := _replaced(value, found)) != value}
         for field in fields:

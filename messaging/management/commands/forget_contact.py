@@ -57,4 +57,9 @@ class Command(OperatorCommand):
                 f"{receipt.turns} turns, {receipt.events} events and {receipt.other_rows} other rows deleted, "
                 f"{receipt.redacted_rows} rows of others redacted, {receipt.summaries_reset} summaries of groups reset."
             )
+            for profile in receipt.profiles_to_review:
+                self.stdout.write(
+                    f"The agent profile {profile}, its draft or a version of them holds a name of theirs, which is not "
+                    "replaced: see docs/operate.md."
+                )
         self.stdout.write("Backups made before still hold them.")

@@ -17,6 +17,7 @@ from messaging.models import (
     Contact,
     ContactMerge,
     Conversation,
+    EarlyReceipt,
     Embedding,
     EmbeddingModel,
     Event,
@@ -34,6 +35,7 @@ from messaging.models import (
     WebhookEndpoint,
 )
 from messaging.search.index import index_waiting
+from sessions_app.drafts import save_draft
 from whatsapp_agent.storage.encryption import encrypt
 
 # No text of the person stands anywhere else, so that whatever finds one of these has found a trace.
@@ -60,6 +62,10 @@ def person(session: Any, admin: Any) -> Contact:
         labels=[WORDS[:30]], control_reason=SECRET,
     )  # fmt: skip
     _fill(conversation, contact, admin)
+    EarlyReceipt.objects.create(
+        session=session, provider_message_id=f"true_{NUMBER}@c.us_3EB0A", status="delivered", at=AT
+    )
+    save_draft(profile=session.agent_profile, instructions=f"Be brief. Whoever asks for +55 11 97777-6666: {NUMBER}")
     group = Contact.objects.create(session=session, is_group=True, name="Gardeners")
     meeting = Conversation.objects.create(session=session, contact=group, address="1203@g.us", summary=SECRET)
     _fill(meeting, contact, admin, is_group=True)
@@ -102,6 +108,15 @@ def _fill(conversation: Conversation, contact: Contact, admin: Any, *, is_group:
     name, _ = EmbeddingModel.objects.get_or_create(name="small", dimension=2)
     Embedding.objects.create(message=asked, conversation_id=conversation.pk, model=name, vector=[0.1, 0.2])
     index_waiting(limit=500)
+    endpoint, _ = WebhookEndpoint.objects.get_or_create(
+        owner=admin, url="https://example.com/", defaults={"secret": "whsec_x"}
+    )
+    event = Event.objects.create(
+        type="message.received", session_id=session.pk, conversation_id=conversation.pk,
+        data={"message": str(asked.pk) if is_group else WORDS},
+    )  # fmt: skip
+    delivery = WebhookDelivery.objects.create(endpoint=endpoint, event=event, type="message.received")
+    WebhookAttempt.objects.create(delivery=delivery, at=AT, duration_ms=1, status_code=400, answer=SECRET[:300])
     if not is_group:
         stranger = Contact.objects.create(session=session, name="Nobody")
         for kept, merged in ((contact, stranger), (stranger, contact)):  # taken back, one in either direction
@@ -110,12 +125,6 @@ def _fill(conversation: Conversation, contact: Contact, admin: Any, *, is_group:
                 status="undone", reason="person", undo={"deleted": [{"text": SECRET}]},
             )  # fmt: skip
         HeldMessage.objects.create(conversation=conversation, event={"text": SECRET})
-        endpoint = WebhookEndpoint.objects.create(owner=admin, url="https://example.com/", secret="whsec_x")
-        event = Event.objects.create(
-            type="message.received", session_id=session.pk, conversation_id=conversation.pk, data={"message": WORDS}
-        )
-        delivery = WebhookDelivery.objects.create(endpoint=endpoint, event=event, type="message.received")
-        WebhookAttempt.objects.create(delivery=delivery, at=AT, duration_ms=1, status_code=400, answer=SECRET[:300])
         IdempotentRequest.objects.create(
             caller="user", route="message-list", key="k", fingerprint="f", token=conversation.pk, claimed_at=AT,
             created_at=AT, status_code=201, location=f"/api/v1/messages/{asked.pk}/",

@@ -18,9 +18,10 @@ from accounts.models import IdempotentRequest
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.unmerging import unmerge
 from messaging.maintenance import retention
-from messaging.models import Contact, Conversation, Event, Media, Message, Summary
+from messaging.models import Contact, Conversation, EarlyReceipt, Event, Media, Message, Summary
 from messaging.people.forgetting import forget_contact, forget_requested, request_forgetting
 from messaging.search.index import index_waiting
+from sessions_app.drafts import load_draft, save_draft
 from tests.messaging.people.conftest import AT, NAME, NUMBER, SECRET, WORDS
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.storage.encryption import decrypt
@@ -37,11 +38,11 @@ WITHOUT_PERSONS = {
     "agent_metrictotal", "agent_pushsender",
     "agent_pushsubscription", "auth_group",
     "auth_group_permissions", "auth_permission", "django_content_type", "django_migrations", "django_session",
-    "messaging_dailyrun", "messaging_earlyreceipt", "messaging_knowledge", "messaging_knowledgepart",
+    "messaging_dailyrun", "messaging_knowledge", "messaging_knowledgepart",
     "messaging_messagetemplate",
     "messaging_libraryfile",
-    "messaging_savedreply", "messaging_webhookendpoint_sessions", "sessions_app_agentprofile",
-    "sessions_app_agentprofileversion", "sessions_app_bridge", "sessions_app_membership", "sessions_app_modellimit",
+    "messaging_savedreply", "messaging_webhookendpoint_sessions",
+    "sessions_app_bridge", "sessions_app_membership", "sessions_app_modellimit",
     "sessions_app_whatsappsession", "token_blacklist_blacklistedtoken", "token_blacklist_outstandingtoken",
 }  # fmt: skip
 EMPTIED = {"messaging_unindexedmessage", "messaging_unembeddedmessage"}  # by the engine, a moment later
@@ -140,6 +141,26 @@ def test_the_receipt_counts_and_names_nothing_of_the_person(person):
     assert not TRACES.search(text)
     assert (receipt.messages, receipt.files, receipt.turns, receipt.summaries_reset) == (4, 4, 1, 1)
     assert receipt.forgotten_at is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_named"), [(f"{NAME} is in a hurry", True), ("Zuleikas are flowers", False), ("", False)]
+)
+def test_a_profile_that_holds_the_persons_name_is_left_to_people_and_reported(person, text, is_named):
+    profile = person.session.agent_profile
+    save_draft(profile=profile, instructions=text)
+    save_draft(profile=profile, instructions="Be brief.")  # a version still holds it
+    out, _ = command(str(person.pk), "--yes")
+    assert (f"The agent profile {profile.pk}" in out) is is_named
+    assert load_draft(profile).versions.filter(values__instructions=text).exists()
+
+
+def test_receipts_that_wait_for_messages_of_others_stay(person, session):
+    other = EarlyReceipt.objects.create(
+        session=session, provider_message_id=f"true_1{NUMBER}@c.us_3EB0B", status="read", at=AT
+    )
+    forget(person)
+    assert EarlyReceipt.objects.get() == other
 
 
 def test_a_person_who_writes_meanwhile_is_forgotten_with_that_too(person):
