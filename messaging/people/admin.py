@@ -56,6 +56,7 @@ class PersonPages:
 
     def export_view(self: Any, request: HttpRequest, object_id: UUID) -> Any:
         contact = self._contact_of_administrator(request, object_id)
+        self.log_change(request, contact, "Exported everything.")
         return contact_zip(contact)
 
     def forget_view(self: Any, request: HttpRequest, object_id: UUID) -> HttpResponse:
@@ -119,4 +120,5 @@ class ConversationExport:
             raise PermissionDenied
         if format not in FORMATS:
             raise Http404
+        self.log_change(request, conversation, f"Exported the conversation ({format}).")
         return conversation_zip(conversation, format=format)

@@ -4,6 +4,7 @@ import io
 from zipfile import ZipFile
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.urls import reverse
 
@@ -51,6 +52,8 @@ def test_an_administrator_downloads_a_conversation(person, admin, format, name):
     assert answer.status_code == 200, answer.content
     with ZipFile(io.BytesIO(b"".join(answer.streaming_content))) as archive:
         assert SECRET.split("'")[0] in archive.read(f"conversation.{name}").decode()
+    logged = LogEntry.objects.get(change_message=f"Exported the conversation ({format}).")
+    assert (logged.user, logged.object_id) == (admin, str(conversation.pk))
 
 
 def test_an_unknown_format_is_refused(person, admin):
@@ -95,6 +98,8 @@ def test_an_administrator_forgets_a_person_in_the_admin_after_a_question(person,
 def test_an_administrator_exports_a_person_in_the_admin(person, admin, log_in):
     answer = log_in(admin).get(reverse("admin:contact-export", args=[person.pk]))
     assert ZipFile(io.BytesIO(b"".join(answer.streaming_content))).testzip() is None
+    logged = LogEntry.objects.get(change_message="Exported everything.")
+    assert (logged.user, logged.object_id) == (admin, str(person.pk))
 
 
 @pytest.mark.parametrize(("format", "name"), [("html", "html"), ("json", "json"), ("text", "txt")])
@@ -123,6 +128,7 @@ def test_staff_who_are_no_administrators_export_no_conversation_in_the_admin(per
         if is_member:
             Membership.objects.create(session=session, user=user)
         assert log_in(user).get(path).status_code == status
+        assert not LogEntry.objects.filter(user=user).exists()
         assert "/export/" not in log_in(user).get(change).content.decode()
 
 
