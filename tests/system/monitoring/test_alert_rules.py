@@ -28,6 +28,7 @@ GAUGES = {
     ],
     "WhatsAppAgentCertificateExpires": [('whatsapp_agent_alerts{rule="certificate_expires"}', 0, 1)],
     "WhatsAppAgentPaymentMissing": [('whatsapp_agent_alerts{rule="payment_missing"}', 0, 1)],
+    "WhatsAppAgentAccountLimited": [('whatsapp_agent_alerts{rule="account_limited"}', 0, 1)],
     "WhatsAppAgentQuotaUsedUp": [('whatsapp_agent_alerts{rule="quota_used_up"}', 0, 1)],
 }  # fmt: skip
 COUNTERS = {
