@@ -105,6 +105,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "signing_key": "what it signs with",
     },
     "PatchedBridgeRequest": {"base_url": "http://127.0.0.1:3001"},
+    "BridgeSetupBodyRequest": {"account": "220011223344556"},
     "PairingRequest": {"phone": "+55 11 98888-7777"},
     "PatchedSessionRequest": {"access_policy": "listed", "owner_phone": "+5511988887777"},
     "AgentProfileRequest": {

@@ -288,6 +288,16 @@ class BridgeSerializer(StrictSerializer, serializers.ModelSerializer):
         return attrs
 
 
+class BridgeSetupBodySerializer(StrictSerializer):
+    account = serializers.RegexField(
+        r"^[0-9]+$",
+        required=False,
+        max_length=50,
+        help_text="Cloud API: the id of the business account (WABA) whose events are to come. Without it, those of the "
+        "accounts that are known from their templates.",
+    )
+
+
 class BridgeSetupSerializer(serializers.Serializer):
     """What was configured at the bridge, or what to configure there by hand."""
 

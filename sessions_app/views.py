@@ -21,6 +21,7 @@ from sessions_app.serializers import (
     AgentProfileSerializer,
     AgentProfileVersionSerializer,
     BridgeSerializer,
+    BridgeSetupBodySerializer,
     BridgeSetupSerializer,
     DraftSerializer,
     LinkingSessionSerializer,
@@ -165,14 +166,14 @@ class BridgeViewSet(
         bridges.delete_bridge(self.get_object())
         return Response(status=204)
 
-    @extend_schema(request=None, responses=BridgeSetupSerializer)
+    @extend_schema(request=BridgeSetupBodySerializer, responses=BridgeSetupSerializer)
     @idempotent(atomic=False)
     @action(detail=True, methods=["post"], url_path="setup", url_name="setup")
     def set_up(self, request: Request, slug: str) -> Response:  # noqa: ARG002
         """Configure our webhook address at the bridge, or return what to configure there by hand."""
-        refuse_fields(request)
         bridge = self.get_object()
-        return Response({"lines": bridges.setup_bridge(bridge), "webhook_path": bridge.webhook_path})
+        lines = bridges.setup_bridge(bridge, **valid(BridgeSetupBodySerializer, request))
+        return Response({"lines": lines, "webhook_path": bridge.webhook_path})
 
 
 @extend_schema_view(

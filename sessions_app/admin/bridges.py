@@ -14,8 +14,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
+from unfold.forms import ActionForm
 from unfold.widgets import (
     UnfoldAdminPasswordWidget,
+    UnfoldAdminTextInputWidget,
     UnfoldAdminURLInputWidget,
 )
 
@@ -31,6 +33,22 @@ REPORT = {  # what `sync_bridge` reports
     "updated": gettext_lazy("updated"),
     "missing": gettext_lazy("missing"),
 }
+
+
+class BridgeActionForm(ActionForm):
+    account = forms.CharField(
+        label="",
+        required=False,
+        max_length=50,
+        widget=UnfoldAdminTextInputWidget(
+            attrs={
+                "x-show": "action === 'set_up'",
+                "inputmode": "numeric",
+                "aria-label": gettext_lazy("Cloud API: id of the business account (WABA)"),
+                "placeholder": gettext_lazy("Cloud API: id of the business account (WABA)"),
+            }
+        ),
+    )
 
 
 class BridgeForm(forms.ModelForm):
@@ -83,6 +101,7 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
     """`default` and `simulator` are read-only: each start sets them from the environment."""
 
     form = BridgeForm
+    action_form = BridgeActionForm
     list_display = ["slug", "kind", "base_url", "synced_at"]
     list_filter = ["kind"]
     search_fields = ["slug", "base_url"]
@@ -165,9 +184,11 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
 
     @admin.action(description=gettext_lazy("Configure our webhook address at the bridge"))
     def set_up(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
+        account = request.POST.get("account", "").strip()
         for bridge in queryset:
+            takes_account = bool(bridges.adapter_for(bridge).webhook_fields)
             try:
-                lines = bridges.setup_bridge(bridge)
+                lines = bridges.setup_bridge(bridge, account=account if takes_account else "")
             except BridgeFailed as exc:
                 self.message_user(request, f"{bridge.slug}: {translate_stored(str(exc))}", messages.ERROR)
                 continue
