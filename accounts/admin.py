@@ -21,7 +21,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin, is_administrator
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin, asks_first, is_administrator
 from accounts.credentials.keys import create_key
 from accounts.models import ApiKey, Role, Scope, User, names_of_groups
 from whatsapp_agent.api.fields import LAST_YEAR
@@ -198,6 +198,7 @@ class ApiKeyAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
         )
 
     @admin.action(description=gettext_lazy("Revoke"), permissions=["revoke"])
+    @asks_first(gettext_lazy("Programs that use the key are refused at once. A revoked key cannot be used again."))
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         revoked = 0
         for key in queryset:

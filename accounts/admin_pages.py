@@ -1,15 +1,19 @@
 """Base classes of the admin pages: access, read-only pages, stale forms, and change lists that stay fast."""
 
 import json
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, cast
 
 from django import forms
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.paginator import Paginator
 from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.utils.choices import flatten_choices
 from django.utils.functional import cached_property
 from django.utils.text import Truncator, get_text_list
@@ -46,6 +50,41 @@ class FastChangeList:
     list_per_page = 50
     list_max_show_all = 50
     list_disable_select_all = True  # an action changes only rows on the page
+
+
+Action = Callable[[Any, HttpRequest, QuerySet], Any]
+
+
+def asks_first(
+    question: Any, *, about: Callable[[QuerySet], QuerySet] | None = None, label: Callable[[Any], str] = str
+) -> Callable[[Action], Action]:
+    """Have an action of a list show a page with the question and the rows; it acts once that is confirmed.
+
+    `about`: the rows that are asked about, by default all; where there is none, the action acts at once. `label`: how
+    the page names a row. It stands beneath `admin.action`, whose description is the page's title and button.
+    """
+
+    def decorate(action: Action) -> Action:
+        @wraps(action)
+        def asked(self: Any, request: HttpRequest, queryset: QuerySet) -> Any:
+            rows = list(queryset if about is None else about(queryset))
+            if request.POST.get("confirmed") or not rows:
+                return action(self, request, queryset)
+            context = self.admin_site.each_context(request) | {
+                "title": getattr(asked, "short_description", ""),
+                "question": question,
+                "rows": [label(row) for row in rows],
+                "action": action.__name__,
+                "checkbox_name": ACTION_CHECKBOX_NAME,
+                "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
+                "opts": self.opts,
+                "media": self.media,
+            }
+            return TemplateResponse(request, "accounts/question.html", context)
+
+        return asked
+
+    return decorate
 
 
 class TranslatedHistory:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, StaleFormAdmin, staff_user
+from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, StaleFormAdmin, asks_first, staff_user
 from messaging.admin.shared import ContactMatchAdmin, link_to
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.proposals import accept_merge, refuse_merge
@@ -21,6 +21,10 @@ from messaging.models import Contact, ContactAlias, ContactMerge, Fact
 from messaging.people.admin import PersonPages
 from sessions_app.admin import SessionScopedAdmin, VisibleSessionsFilter
 from whatsapp_agent.errors import AppError
+
+MERGE_QUESTION = gettext_lazy(
+    "They become one contact, with the messages, facts and ids of all. It can be undone on the page Contact merges."
+)
 
 
 class AliasInline(ReadOnlyAdmin, TabularInline):
@@ -77,6 +81,7 @@ class ContactAdmin(
     change_form_outer_before_template = "messaging/contact.html"
 
     @admin.action(description=gettext_lazy("Merge (they are one person)"), permissions=["operate"])
+    @asks_first(MERGE_QUESTION)
     def merge(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
         """Merge the selected contacts into the one that was here first."""
         keep, *others = queryset.order_by("created_at", "id")
@@ -136,6 +141,7 @@ class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastCh
         return link_to(merge.contact)
 
     @admin.action(description=gettext_lazy("Accept: they are one person"), permissions=["operate"])
+    @asks_first(MERGE_QUESTION)
     def accept(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
         self._decide(
             request, queryset, lambda row: accept_merge(proposal=row, by=staff_user(request)), "accepted",
@@ -150,6 +156,7 @@ class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastCh
         )  # fmt: skip
 
     @admin.action(description=gettext_lazy("Undo the merge"), permissions=["operate"])
+    @asks_first(gettext_lazy("They become two contacts again. To merge them again, select both among the contacts."))
     def undo(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
         latest_first = queryset.order_by("-decided_at")
         self._decide(
@@ -198,6 +205,7 @@ class FactAdmin(ContactMatchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedAd
         return link_to(fact.contact)
 
     @admin.action(description=gettext_lazy("Forget"), permissions=["operate"])
+    @asks_first(gettext_lazy("The agent no longer uses what is forgotten, and nothing here brings it back."))
     def forget(self, request: HttpRequest, queryset: QuerySet[Fact]) -> None:
         forgotten = 0
         for fact in queryset.filter(forgotten_at=None):

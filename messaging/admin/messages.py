@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, is_administrator
+from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, asks_first, is_administrator
 from messaging.admin.shared import EXCERPT_LENGTH, format_time, link_to, searchable_sessions
 from messaging.models import Media, Message
 from messaging.outbound import SENDABLE_AGAIN, send_again
@@ -80,6 +80,11 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
         return queryset, False
 
     @admin.action(description=gettext_lazy("Send again"), permissions=["operate"])
+    @asks_first(
+        gettext_lazy("These may have arrived: then the contact gets them twice. Look on the phone first."),
+        about=lambda rows: rows.filter(status=Message.Status.UNCONFIRMED),
+        label=lambda message: f"{message.conversation.contact}: {message.excerpt or message.kind}",
+    )
     def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
         queued = 0
         for message in queryset.filter(status__in=SENDABLE_AGAIN):

@@ -21,7 +21,7 @@ from unfold.widgets import (
     UnfoldAdminURLInputWidget,
 )
 
-from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin
+from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin, asks_first
 from sessions_app import bridges
 from sessions_app.links import reconciliation
 from sessions_app.models import Bridge
@@ -197,6 +197,12 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
                 self.message_user(request, line)
 
     @admin.action(description=gettext_lazy("Generate a new webhook secret, refuse the former at once"))
+    @asks_first(
+        gettext_lazy(
+            "The former webhook address is refused at once: nothing that a bridge posts arrives until it has the "
+            "new one."
+        )
+    )
     def renew_webhook_secret(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         for bridge in queryset:
             if bridge.slug == Bridge.DEFAULT and settings.WHATSAPP_WEBHOOK_SECRET:

@@ -26,7 +26,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from accounts.admin_pages import FastChangeList, SingleLineAdmin, is_administrator, staff_user
+from accounts.admin_pages import FastChangeList, SingleLineAdmin, asks_first, is_administrator, staff_user
 from agent.bridges.addresses import phone_as_written
 from agent.bridges.base import Capability
 from sessions_app import bridges, services
@@ -268,6 +268,12 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         return format_html('<a class="text-link" href="{}?{}">{}</a>', url, query, _("Conversations of this number"))
 
     @admin.action(description=gettext_lazy("Connect again"), permissions=["change"])
+    @asks_first(
+        gettext_lazy(
+            "The bridge is asked to connect the number. A QR code that is shown becomes invalid, and a new one may "
+            "have to be scanned."
+        )
+    )
     def connect_again(self, request: HttpRequest, queryset: QuerySet[WhatsAppSession]) -> None:
         for session in queryset.select_related("bridge"):
             try:

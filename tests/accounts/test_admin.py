@@ -149,7 +149,7 @@ def test_an_api_key_cannot_expire_with_the_calendar(admin: User, log_in: LogIn, 
 
 def test_a_revoked_api_key_stops_working(admin: User, log_in: LogIn) -> None:
     key, text = create_key(user=admin, name="CRM", scopes=["messages:read"])
-    form = {"action": "revoke", "_selected_action": [str(key.pk)]}
+    form = {"action": "revoke", "_selected_action": [str(key.pk)], "confirmed": "1"}
     log_in(admin).post(reverse("admin:accounts_apikey_changelist"), form)
     assert authenticate_key(text) is None
 

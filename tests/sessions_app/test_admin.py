@@ -150,7 +150,7 @@ def test_a_new_bridge_gets_a_webhook_secret_of_its_own(bridges: None, admin: Use
 
 
 def test_a_renewed_secret_disables_the_former_webhook_address(own_bridge: Bridge, admin: User, log_in: LogIn) -> None:
-    form = {"action": "renew_webhook_secret", "_selected_action": [str(own_bridge.pk)]}
+    form = {"action": "renew_webhook_secret", "_selected_action": [str(own_bridge.pk)], "confirmed": "1"}
     log_in(admin).post(_list("bridge"), form)
     assert Client().post("/api/v1/webhooks/second/hush-hush/", "{}", content_type="application/json").status_code == 401
 
@@ -191,7 +191,9 @@ def test_bridges_of_the_environment_are_read_only(bridges: None, admin: User, lo
     client.post(
         _page(default), {"slug": "default", "kind": "zapw", "base_url": "http://evil.example", "api_key": "mine"}
     )
-    client.post(_list("bridge"), {"action": "renew_webhook_secret", "_selected_action": [str(default.pk)]})
+    client.post(
+        _list("bridge"), {"action": "renew_webhook_secret", "_selected_action": [str(default.pk)], "confirmed": "1"}
+    )
     deleted = client.post(reverse("admin:sessions_app_bridge_delete", args=[default.pk]), {"post": "yes"})
     default.refresh_from_db()
     assert (default.base_url, default.api_key, default.webhook_secret) == ("", "", secret)
@@ -411,7 +413,7 @@ def test_the_admin_shows_times_in_the_time_zone_of_the_settings(
 def test_a_generated_webhook_secret_can_be_renewed(bridges: None, admin: User, log_in: LogIn, settings: Any) -> None:
     settings.WHATSAPP_WEBHOOK_SECRET = ""
     default = Bridge.objects.get(slug="default")
-    form = {"action": "renew_webhook_secret", "_selected_action": [str(default.pk)]}
+    form = {"action": "renew_webhook_secret", "_selected_action": [str(default.pk)], "confirmed": "1"}
     log_in(admin).post(_list("bridge"), form)
     assert Bridge.objects.get(slug="default").webhook_secret != default.webhook_secret
 

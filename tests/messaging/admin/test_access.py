@@ -61,7 +61,9 @@ def test_a_stranger_s_actions_change_nothing(
     example: dict[str, Any], staff_stranger: User, log_in: LogIn, model: str, action: str
 ) -> None:
     Message.objects.filter(pk=example["message"].pk).update(status="failed")
-    log_in(staff_stranger).post(list_url(model), {"action": action, "_selected_action": [str(example[model].pk)]})
+    log_in(staff_stranger).post(
+        list_url(model), {"action": action, "_selected_action": [str(example[model].pk)], "confirmed": "1"}
+    )
     example["conversation"].refresh_from_db()
     assert (example["conversation"].control, example["conversation"].due_at is None) == ("agent", False)
     assert not Message.objects.filter(status="queued").exists()
@@ -92,7 +94,9 @@ def test_a_viewer_s_actions_change_nothing(
     example: dict[str, Any], viewer: User, log_in: LogIn, model: str, action: str
 ) -> None:
     Message.objects.filter(pk=example["message"].pk).update(status="failed")
-    log_in(viewer).post(list_url(model), {"action": action, "_selected_action": [str(example[model].pk)]})
+    log_in(viewer).post(
+        list_url(model), {"action": action, "_selected_action": [str(example[model].pk)], "confirmed": "1"}
+    )
     example["conversation"].refresh_from_db()
     example["fact"].refresh_from_db()
     assert (example["conversation"].control, example["fact"].forgotten_at) == ("agent", None)

@@ -172,7 +172,9 @@ def test_another_conversation_s_message_is_not_sent_by_this_one(
 
 
 def test_a_fact_is_forgotten(example: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
-    log_in(staff_member).post(list_url("fact"), {"action": "forget", "_selected_action": [str(example["fact"].pk)]})
+    log_in(staff_member).post(
+        list_url("fact"), {"action": "forget", "_selected_action": [str(example["fact"].pk)], "confirmed": "1"}
+    )
     example["fact"].refresh_from_db()
     assert example["fact"].forgotten_at is not None
 

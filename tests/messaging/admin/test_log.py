@@ -31,7 +31,7 @@ def test_an_action_on_a_list_is_logged_at_each_row(
     example: dict[str, Any], staff_member: User, log_in: LogIn, model: str, action: str, entry: str
 ) -> None:
     row = example[model]
-    log_in(staff_member).post(list_url(model), {"action": action, "_selected_action": [str(row.pk)]})
+    log_in(staff_member).post(list_url(model), {"action": action, "_selected_action": [str(row.pk)], "confirmed": "1"})
     assert entries(staff_member) == [(str(row.pk), entry)]
 
 
@@ -81,9 +81,11 @@ def test_decisions_about_merges_are_logged_at_the_contact_that_is_kept(
     keep = conversation.contact
     other = Contact.objects.create(session=conversation.session, name="Ana again")
     client = log_in(admin)
-    client.post(list_url("contact"), {"action": "merge", "_selected_action": [str(keep.pk), str(other.pk)]})
+    client.post(
+        list_url("contact"), {"action": "merge", "_selected_action": [str(keep.pk), str(other.pk)], "confirmed": "1"}
+    )
     merge = ContactMerge.objects.get()
-    client.post(list_url("contactmerge"), {"action": "undo", "_selected_action": [str(merge.pk)]})
+    client.post(list_url("contactmerge"), {"action": "undo", "_selected_action": [str(merge.pk)], "confirmed": "1"})
     assert entries(admin) == [
         (str(keep.pk), f"Merged the contact {other.pk} into this one."),
         (str(keep.pk), f"Merge {merge.pk}: undone."),
@@ -100,7 +102,7 @@ def test_an_endpoint_is_switched_off_and_on_in_the_log(admin: User, log_in: LogI
 
 def test_a_key_that_is_revoked_twice_is_logged_once(admin: User, log_in: LogIn) -> None:
     key, text = create_key(user=admin, name="CRM", scopes=["messages:read"])
-    client, form = log_in(admin), {"action": "revoke", "_selected_action": [str(key.pk)]}
+    client, form = log_in(admin), {"action": "revoke", "_selected_action": [str(key.pk)], "confirmed": "1"}
     for _ in range(2):
         client.post(reverse("admin:accounts_apikey_changelist"), form)
     assert entries(admin) == [(str(key.pk), "Revoked.")]

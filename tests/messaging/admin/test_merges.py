@@ -24,7 +24,8 @@ def test_staff_decides_proposals_in_the_admin(
     client = log_in(admin_user)
 
     client.post(
-        reverse("admin:messaging_contactmerge_changelist"), {"action": action, "_selected_action": [str(proposal.pk)]}
+        reverse("admin:messaging_contactmerge_changelist"),
+        {"action": action, "_selected_action": [str(proposal.pk)], "confirmed": "1"},
     )
 
     assert ContactMerge.objects.get().status == status
@@ -34,11 +35,13 @@ def test_staff_merges_contacts_in_the_admin_and_takes_it_back(log_in: LogIn, two
     client = log_in(admin_user)
     pages = [reverse(f"admin:messaging_{name}_changelist") for name in ("contact", "contactmerge")]
 
-    client.post(pages[0], {"action": "merge", "_selected_action": [str(contact.pk) for contact in two]})
+    client.post(
+        pages[0], {"action": "merge", "_selected_action": [str(contact.pk) for contact in two], "confirmed": "1"}
+    )
     merge = ContactMerge.objects.get()
     assert (Contact.objects.count(), merge.decided_by) == (1, admin_user)
     assert client.get(pages[1]).status_code == 200
-    client.post(pages[1], {"action": "undo", "_selected_action": [str(merge.pk)]})
+    client.post(pages[1], {"action": "undo", "_selected_action": [str(merge.pk)], "confirmed": "1"})
 
     assert (Contact.objects.count(), ContactMerge.objects.get().status) == (2, "undone")
 
@@ -48,6 +51,6 @@ def test_a_viewer_decides_nothing(log_in: LogIn, two: list[Contact], viewer: Use
 
     for action, model, rows in (("merge", "contact", two), ("accept", "contactmerge", [])):
         page = reverse(f"admin:messaging_{model}_changelist")
-        client.post(page, {"action": action, "_selected_action": [str(row.pk) for row in rows]})
+        client.post(page, {"action": action, "_selected_action": [str(row.pk) for row in rows], "confirmed": "1"})
 
     assert (Contact.objects.count(), ContactMerge.objects.count()) == (2, 0)
