@@ -238,7 +238,7 @@ class StaleForm:
         value = field.prepare_value(self.get_initial_for_field(field, name))
         if isinstance(value, list | tuple):
             self.data.setlist(key, [str(each) for each in value])
-        elif value not in {None, False}:
+        elif value is not None and value is not False:  # 0 is a value
             self.data[key] = "on" if value is True else str(value)
 
 

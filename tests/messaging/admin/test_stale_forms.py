@@ -117,6 +117,19 @@ def test_what_the_second_person_did_not_touch_shows_what_the_first_saved(
     assert (row.title, row.text, row.is_enabled) == ("When are you open?", "Nine to six", False)
 
 
+def test_a_zero_that_a_colleague_saved_meanwhile_is_shown_and_stays(
+    profile: AgentProfile, admin: User, log_in: LogIn
+) -> None:
+    client = log_in(admin)
+    mine = open_form(client, profile)
+    drafts.save_draft(profile=profile, temperature=0.0)
+    refused = client.post(page_url(profile), mine | {"purpose": "Sales"})
+    assert refused.context["adminform"].form["temperature"].value() == "0.0"
+    client.post(page_url(profile), values_of(refused))
+    draft = drafts.ensure_draft(profile)
+    assert (draft.temperature, draft.purpose) == (0, "Sales")
+
+
 def test_a_draft_that_a_colleague_saved_meanwhile_is_not_overwritten(
     profile: AgentProfile, admin: User, log_in: LogIn
 ) -> None:
