@@ -8,12 +8,14 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts.models import User
+from agent.bridges import ADAPTERS
 from agent.bridges.base import BridgeAdapter, Capability, Card, MessageRef, Place
 from agent.bridges.events import AliasKind, Kind
 from agent.bridges.exchange import BridgeError
@@ -40,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 KINDS_OF_THEIR_OWN = {Kind.VOICE: Capability.SEND_VOICE, Kind.STICKER: Capability.SEND_STICKER}
 WITHOUT_CAPTION = frozenset({Kind.AUDIO, Kind.VOICE, Kind.STICKER})
+MAX_CLOCK_DIFFERENCE = timedelta(hours=1)  # by which a sender's clock may be ahead of ours
 
 
 def parse_recipient(text: str, *, session: WhatsAppSession) -> str:
@@ -332,6 +335,23 @@ def window_ends_at(conversation_id: UUID, *, reply_window: timedelta) -> datetim
     inbound = Message.objects.filter(conversation=conversation_id, direction=Message.Direction.INBOUND)
     last = inbound.filter(written_at__gt=timezone.now() - reply_window).aggregate(at=Max("written_at"))["at"]
     return last + reply_window if last else None
+
+
+def within_window() -> Q:
+    """Return the condition of conversations in which a platform with a reply window delivers now: `window_ends_at` says
+    the same of one. It reads no more messages than have arrived since the window began."""
+    condition = Q(pk__in=[])
+    for kind, adapter in ADAPTERS.items():
+        if (reply_window := adapter.reply_window) is None:
+            continue
+        recent = Message.objects.filter(
+            conversation=OuterRef("pk"),
+            direction=Message.Direction.INBOUND,
+            written_at__gt=Now() - reply_window,
+            said_at__gt=Now() - reply_window - MAX_CLOCK_DIFFERENCE,
+        )
+        condition |= Q(Exists(recent), session__bridge__kind=kind)
+    return condition
 
 
 def check_reachable(*, conversation: Conversation) -> None:

@@ -26,6 +26,7 @@ from agent.staff_inbox.presence import describe_others, others_at, record_presen
 from agent.staff_inbox.texts import ATTENTION, KINDS
 from messaging.models import Conversation, Message, Note, Turn
 from messaging.models.conversations import NEEDS_PERSON
+from messaging.outbound import within_window
 from messaging.receipts import without_receipt
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.text.sanitize import storable
@@ -280,6 +281,7 @@ def _watched(conversation: QuerySet[Conversation]) -> dict[str, QuerySet]:
             due=F("due_at"), lease=F("lease_token"), note=F("attention_note"), attention=F("needs_attention"),
             assignee=F("assigned_to"), snoozed=F("snoozed_until"), done=F("done_at"), done_why=F("done_reason"),
             tags=F("labels"), blocked=F("contact__is_blocked"), name=F("contact__name"), link=F("session__status"),
+            window=ExpressionWrapper(within_window(), output_field=BooleanField()),
         ),
         "watched_messages": Message.objects.filter(**within).order_by("-said_at", "-id").values(
             key=F("pk"), state=F("status"), edited=F("edited_at"), revoked=F("revoked_at"), why=F("unanswered"),

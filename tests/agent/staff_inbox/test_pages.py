@@ -11,7 +11,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from agent.bridges import ADAPTERS
 from messaging.models import Contact, Conversation, Message
+from messaging.outbound import window_ends_at, within_window
 from sessions_app.models import Bridge, Membership, WhatsAppSession
 from tests.support.messaging.admin import LogIn, create_outbound
 
@@ -213,6 +215,38 @@ def test_where_nothing_is_delivered_the_reason_stands_in_place_of_what_sends(
     assert (reason in changed["refusal"], bool(changed["refusal"])) == (True, bool(reason))
     assert opened.context["refusal"] == changed["refusal"]
     assert ("only-notes" in opened.content.decode()) == bool(reason)
+
+
+@pytest.mark.parametrize(("kind", "is_noticed"), [("cloud", True), ("waha", False)])
+def test_a_poll_notices_that_the_reply_window_has_closed(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, kind: str, is_noticed: bool
+) -> None:
+    says("Hello")
+    Bridge.objects.update(kind=kind)
+    Conversation.objects.update(address="5511988887777", unread_count=0)
+    almost, over = (timezone.now() - timedelta(hours=24, minutes=minutes) for minutes in (-1, 1))
+    Message.objects.update(written_at=almost, said_at=almost)
+    client = log_in(staff_member)
+    known = {"open": str(conversation.pk), "seen": client.get(page_of(conversation)).context["conversation_version"]}
+    Message.objects.update(written_at=over, said_at=over)  # nothing else shows that time has passed
+    polled = client.get(reverse("inbox-poll"), known).json()
+    changed = client.get(reverse("inbox-changes", args=[conversation.pk])).json()
+    assert ("seen" in polled, bool(changed["refusal"])) == (is_noticed, is_noticed)
+
+
+@pytest.mark.parametrize(("hours", "is_open"), [(23, True), (25, False), (None, False)])
+@pytest.mark.parametrize("kind", ["cloud", "waha"])
+def test_the_reply_window_is_the_same_for_one_conversation_and_for_a_query(
+    conversation: Conversation, says: Says, kind: str, hours: int | None, is_open: bool
+) -> None:
+    says("Hello")
+    Bridge.objects.update(kind=kind)
+    at = timezone.now() - timedelta(hours=hours) if hours else None
+    Message.objects.update(written_at=at, said_at=at or timezone.now())
+    reply_window = ADAPTERS[kind].reply_window
+    ends_at = window_ends_at(conversation.pk, reply_window=reply_window) if reply_window else None
+    expected = is_open and reply_window is not None
+    assert (ends_at is not None, Conversation.objects.filter(within_window()).exists()) == (expected, expected)
 
 
 @pytest.mark.parametrize(("kind", "is_offered"), [("waha", True), ("zapw", False)])
