@@ -105,8 +105,20 @@ def answered(steps: Steps[Any], responses: list[Response], *, then: Response) ->
         return requests, describe_failure(failure)
 
 
+NEVER_SENT = {"api_send_failed.json"}  # zapw takes a sticker and fails, so none is sent there
+
+
+def is_within(recorded: Any, made: Any, name: str = "") -> bool:
+    """Return whether a request has everything of a recorded one; phones are the same in any spelling."""
+    if isinstance(recorded, dict):
+        return all(is_within(value, (made or {}).get(key), key) for key, value in recorded.items())
+    if name == "to":
+        return "".join(filter(str.isdecimal, recorded)) == "".join(filter(str.isdecimal, made or ""))
+    return bool(made) if recorded == ["…"] else recorded == made
+
+
 @pytest.mark.parametrize(("bridge", "fixture"), fixtures("api_response"))
-def test_a_recorded_answer_is_parsed_as_its_index_expects(bridge: str, fixture: dict[str, Any]):
+def test_a_recorded_call_is_made_and_answered_as_its_index_expects(bridge: str, fixture: dict[str, Any]):
     adapter = adapter_of(bridge)
     steps, before = steps_of(adapter, fixture["request"])
     response = Response(fixture["http_status"], body_of(bridge, fixture))
@@ -126,6 +138,13 @@ def test_a_recorded_answer_is_parsed_as_its_index_expects(bridge: str, fixture: 
     prefix = urlsplit(adapter.base_url).path
     path = unquote(urlsplit(recorded["path"]).path)
     assert (made.method, prefix + unquote(urlsplit(made.path).path)) == (recorded["method"], path)
+    if fixture["file"] not in NEVER_SENT:
+        assert is_within(recorded.get("body", {}), made.json), made.json
+
+
+@pytest.mark.parametrize("made", [None, {}, {"to": "5521"}, {"to": "5511", "text": {"body": "oi"}}])
+def test_a_request_that_lacks_a_part_of_the_recorded_one_differs(made: Any):
+    assert not is_within({"to": "+55 11", "text": {"body": "Olá"}}, made)
 
 
 @pytest.mark.parametrize(("bridge", "fixture"), [

@@ -36,12 +36,14 @@ def steps_of(adapter: BridgeAdapter, request: dict[str, Any]) -> tuple[Steps[Any
     return CALLS[adapter.kind](adapter, request["method"], path, query, body)
 
 
-def _send(adapter: BridgeAdapter, call: str, *, session: str, address: str) -> Steps[Any]:
+def _send(adapter: BridgeAdapter, call: str, body: Any, *, session: str, address: str) -> Steps[Any]:
     """Return the call that sends what `call` names: a path's last part, or a message's type."""
     where = {"session": session, "address": address}
+    text = body.get("text", "oi")
+    text = text["body"] if isinstance(text, dict) else text
     match call:
         case "sendText" | "text":
-            return adapter.send_text(**where, text="oi")
+            return adapter.send_text(**where, text=text)
         case "sendLocation" | "location":
             return adapter.send_location(**where, place=PLACE)
         case "sendContact" | "sendContactVcard" | "contact" | "contacts":
@@ -50,9 +52,11 @@ def _send(adapter: BridgeAdapter, call: str, *, session: str, address: str) -> S
             return adapter.send_reaction(**where, target=MessageRef("3EB0A1"), emoji="👍")
         case _ if call in FILES:
             kind, mime_type = FILES[call]
-            file = OutgoingFile(kind, mime_type, "a", size_bytes=1, read=lambda: b"x")
+            url = body.get("mediaUrl", "")
+            size_bytes = 50_000_000 if url else 1  # a large file is fetched from us
+            file = OutgoingFile(kind, mime_type, "a", size_bytes=size_bytes, read=lambda: b"x", url=url)
             return adapter.send_media(**where, file=file)
-    return adapter.send_text(**where, text="oi")
+    return adapter.send_text(**where, text=text)
 
 
 def _zapw(adapter: Any, method: str, path: list[str], query: Any, body: Any) -> tuple[Steps[Any], list[Response]]:
@@ -68,7 +72,7 @@ def _zapw(adapter: Any, method: str, path: list[str], query: Any, body: Any) -> 
         case "POST", ["sessions", name, "messages"]:
             call = body.get("type", "")
             call = call if call in {"image", "video", "audio", "document", "location", "contact"} else "text"
-            return _send(adapter, call, session=name, address=f"{ANA}@s.whatsapp.net"), []
+            return _send(adapter, call, body, session=name, address=f"{ANA}@s.whatsapp.net"), []
         case "GET", ["health"]:
             return adapter.health(), []
     raise AssertionError(path)
@@ -114,7 +118,7 @@ def _waha(adapter: Any, method: str, path: list[str], query: Any, body: Any) -> 
             message = MessageRef("3EB0A1")
             return adapter.mark_read(session=body["session"], address=body["chatId"], message=message), []
         case (("POST" | "PUT"), ["api", call]):
-            return _send(adapter, call, session=body["session"], address=body.get("chatId", f"{ANA}@c.us")), []
+            return _send(adapter, call, body, session=body["session"], address=body.get("chatId", f"{ANA}@c.us")), []
         case "GET", ["ping"]:
             return adapter.health(), []
     raise AssertionError(path)
@@ -144,7 +148,7 @@ def _evolution(adapter: Any, method: str, path: list[str], query: Any, body: Any
         case "POST", ["message", call, name]:
             number = str(body.get("number", ANA))
             address = number if number.endswith(GROUP_OR_LID) else f"{number.partition('@')[0]}@s.whatsapp.net"
-            return _send(adapter, call, session=name, address=address), []
+            return _send(adapter, call, body, session=name, address=address), []
         case "POST", ["chat", "getBase64FromMediaMessage", name]:
             return fetch(adapter, name, body["message"]["key"]["id"]), []
         case "POST", ["chat", "sendPresence", name]:
@@ -166,9 +170,10 @@ def _cloud(adapter: Any, method: str, path: list[str], query: Any, body: Any) ->
         case "POST", [name, "messages"]:
             call = body.get("type", "text")
             before = [Response(200, b'{"id": "1"}')] if call in FILES else []
-            return _send(adapter, call, session=name, address=body.get("to") or body.get("recipient") or ANA), before
+            address = body.get("to") or body.get("recipient") or ANA
+            return _send(adapter, call, body, session=name, address=address), before
         case "POST", [name, "media"]:
-            return _send(adapter, "image", session=name, address=ANA), []
+            return _send(adapter, "image", body, session=name, address=ANA), []
         case "GET", [name, "phone_numbers"]:
             return adapter.list_numbers(account=name), []
         case "GET", [name] if "fields" in query:
