@@ -36,6 +36,7 @@ from whatsapp_agent.errors import (
     SessionNotConnected,
     WindowClosed,
 )
+from whatsapp_agent.text.split import split_text
 from whatsapp_agent.text.stored import translate_stored
 
 log = structlog.get_logger(__name__)
@@ -94,6 +95,11 @@ def conversation_by_phone(*, session: WhatsAppSession, phone: str) -> Conversati
     address = adapter_for(session.bridge).address_of_phone(phone)
     contact = resolve_contact(session=session, address=address)
     return resolve_conversation(contact=contact, address=address.address)
+
+
+def split_for(conversation: Conversation, text: str) -> list[str]:
+    """Return the parts of a text, each no longer than the conversation's bridge sends as one message."""
+    return split_text(text, limit=adapter_for(conversation.session.bridge).max_text_length)
 
 
 def send_text(

@@ -10,8 +10,8 @@ from commands.parsing import Typed, read_command, split_addressee
 from commands.registry import By, Caller, ChatCommand, nearest
 from messaging.history.transcript import HistoryMessage
 from messaging.models import Contact, Conversation, Message, Turn
+from messaging.outbound import split_for
 from whatsapp_agent.errors import AppError
-from whatsapp_agent.text.split import split_text
 
 ApplyEffects = Callable[[Turn], Sequence[str]]
 
@@ -57,7 +57,9 @@ def prepare(*, conversation: Conversation, message: HistoryMessage, typed: Typed
                     reason=f"/{typed.command.name}: {exc.code}",
                     apply_effects=lambda turn: [error_text],  # noqa: ARG005
                 )
-    runner = _Runner(command=typed.command, rest=rest, caller=caller, target=target, message=message)
+    runner = _Runner(
+        command=typed.command, rest=rest, caller=caller, target=target, conversation=conversation, message=message
+    )
     if typed.command.asks_model:
         runner.run()
     return PreparedCommand(reason=f"/{typed.command.name}", apply_effects=runner)
@@ -69,6 +71,7 @@ class _Runner:
     rest: str
     caller: Caller
     target: Conversation
+    conversation: Conversation  # in which it was typed
     message: HistoryMessage
 
     def run(self) -> CommandRun:
@@ -85,7 +88,7 @@ class _Runner:
     def __call__(self, turn: Turn) -> Sequence[str]:
         run = self.run()  # or the earlier run with this key
         CommandRun.objects.filter(pk=run.pk).update(turn=turn)
-        return split_text(run.text)
+        return split_for(self.conversation, run.text)
 
 
 def _writer(conversation: Conversation, message: HistoryMessage) -> Contact:

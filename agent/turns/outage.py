@@ -16,8 +16,8 @@ from agent.llm.base import ModelError
 from messaging import leases
 from messaging.leases import Lease
 from messaging.models import Conversation, Message, Turn
+from messaging.outbound import split_for
 from whatsapp_agent import wakeups
-from whatsapp_agent.text.split import split_text
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ def wait(lease: Lease, *, conversation: Conversation, exc: ModelError, delay_s: 
 
 def new_fallback(conversation: Conversation) -> list[str]:
     """Return the parts of the fallback text; none if it was sent since the agent's last answer."""
-    parts = split_text(conversation.session.agent_profile.fallback_text)
+    parts = split_for(conversation, conversation.session.agent_profile.fallback_text)
     if not parts:
         return []
     answers = Turn.objects.filter(conversation=conversation, outcome=Turn.Outcome.ANSWERED)

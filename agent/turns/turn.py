@@ -35,12 +35,12 @@ from messaging.history.withheld import withhold
 from messaging.leases import Lease, LeaseLost, TurnResult
 from messaging.media.fetching import PENDING
 from messaging.models import Conversation, Message, Turn
+from messaging.outbound import split_for
 from sessions_app.bridges import adapter_for
 from whatsapp_agent.backoff import backoff_s
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.telemetry import tracing
 from whatsapp_agent.text.markdown import to_whatsapp
-from whatsapp_agent.text.split import split_text
 
 log = structlog.get_logger(__name__)
 Attention = Conversation.Attention
@@ -246,7 +246,7 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
     profile = conversation.session.agent_profile
     if profile.voice_fallback_text and _is_untranscribed_voice(turn_input):
         turn.outcome, turn.reason = Turn.Outcome.ANSWERED, gettext_noop("voice: it could not be transcribed")
-        return replace(_result(turn_input, turn), replies=split_text(profile.voice_fallback_text))
+        return replace(_result(turn_input, turn), replies=split_for(conversation, profile.voice_fallback_text))
     if summary.exceeds_budget(turn_input.lines, budget=profile.history_tokens) and summary.compact(
         conversation, turn_input.lines
     ):
@@ -276,7 +276,7 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
     if run.was_cut_off:
         turn.reason = gettext_noop("length: the answer reached the model's length limit")
         turn.used = turn.used | {"was_cut_off": True}
-    result = replace(_result(turn_input, turn), replies=split_text(to_whatsapp(run.text)))
+    result = replace(_result(turn_input, turn), replies=split_for(conversation, to_whatsapp(run.text)))
     if (voice := speak_answer(conversation, history=turn_input.history, text=run.text)) is not None:
         result = replace(result, replies=(), voice=voice)
     return _with_tool_calls(result, toolbox)

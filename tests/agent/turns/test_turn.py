@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from agent.bridges.zapw import ZapwBridge
 from agent.turns import model_run
 from agent.turns import turn as turns
 from agent.turns.prompt import HOUSE_RULES
@@ -296,3 +297,17 @@ def test_a_contact_who_may_no_longer_be_answered_is_ignored(says, session, conve
     turns.take_turn(conversation.pk)
     assert len(model.requests) == 0
     assert Turn.objects.get().outcome == "ignored"
+
+
+@pytest.mark.parametrize("text", ["one", "/help", "after an outage"])
+def test_no_part_of_an_answer_is_longer_than_the_bridge_takes(says, conversation, model, settings, monkeypatch, text):
+    monkeypatch.setattr(ZapwBridge, "max_text_length", 40)
+    model.say("Our shop is open from nine to six. " * 4)
+    AgentProfile.objects.update(fallback_text="Nobody can answer at the moment. " * 4)
+    if text == "after an outage":
+        settings.AGENT_MAX_TRIES = 1
+        model.fail("error_500")
+    says(text)
+    turns.take_turn(conversation.pk)
+    assert len(replies()) > 1
+    assert max(map(len, replies())) <= 40
