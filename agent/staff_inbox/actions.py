@@ -194,7 +194,7 @@ def _assign(request: HttpRequest, conversation: Conversation) -> None:
     to = User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
     if user_id and to is None:
         raise NotFound(_("There is no such colleague."))
-    teamwork.assign(conversation=conversation, to=to)
+    teamwork.assign(conversation=conversation, to=to, by=staff_user(request))
 
 
 def _labels(request: HttpRequest, conversation: Conversation) -> None:

@@ -35,6 +35,7 @@ from whatsapp_agent.text.truncate import truncate
 PAGE_SIZE = 50
 MAX_PAGES = 20
 MAX_COUNT = 1000  # of a tab: counting more takes long and tells nobody more
+MAX_ALERTED = 100  # conversations of which a page knows; one more than that is no news to anybody
 MAX_SEARCH_LENGTH = 200
 WATCHED_MESSAGES = 80  # of the open conversation: a poll notices their changes
 EXCERPT_CHARS = 160
@@ -125,7 +126,8 @@ class InboxState:
     has_more: bool
     counts: dict[str, str]
     waiting: int
-    mine: int
+    needing: list[str]  # ids of conversations that need a person: a page alerts of those that it did not know
+    assigned: list[str]  # and of those that somebody else has assigned to the user
     offline: list[dict[str, Any]]
     others: str
     list_version: str
@@ -163,6 +165,9 @@ def read_state(user: User, query: ListQuery, *, looking: Looking | None = None, 
     parts: dict[str, QuerySet] = {"rows": _row_values(rows)[: limit + 1]}
     for tab in TABS:
         parts[f"count_{tab}"] = visible.filter(condition(tab, user)).values(one=F("control_epoch"))[:MAX_COUNT]
+    newest = visible.order_by(NEWEST_FIRST).values(key=F("pk"))
+    parts["needing"] = newest.filter(NEEDS_PERSON)[:MAX_ALERTED]
+    parts["assigned"] = newest.filter(condition("mine", user), is_self_assigned=False)[:MAX_ALERTED]
     parts["offline"] = (
         WhatsAppSession.objects.visible_to(user)
         .live()
@@ -184,15 +189,18 @@ def read_state(user: User, query: ListQuery, *, looking: Looking | None = None, 
     for row in listed:
         if (hit := hits.get(UUID(row["key"]))) and hit in hit_texts:
             row |= {"hit": str(hit), "words": around(hit_texts[hit], query.search), "writer": "", "icon": "🔍"}
+    rows_version = None if query.is_lookup else [listed, len(shown) > limit]
+    needing, assigned = (sorted(row["key"] for row in found[name]) for name in ("needing", "assigned"))
     return InboxState(
         rows=listed,
         has_more=len(shown) > limit,
         counts={tab: _count_text(count) for tab, count in counts.items()},
         waiting=counts["needs"],
-        mine=counts["mine"],
+        needing=needing,
+        assigned=assigned,
         offline=found["offline"],
         others=describe_others(found.get("others", ())),
-        list_version=_version([counts, found["offline"], None if query.is_lookup else [listed, len(shown) > limit]]),
+        list_version=_version([counts, needing, assigned, found["offline"], rows_version]),
         conversation_version=_version(watched) if found.get("watched_conversation") else "",
     )
 

@@ -16,7 +16,16 @@ from django.views.decorators.http import require_GET
 
 from accounts.admin_pages import is_administrator, is_operator, staff_user
 from agent.staff_inbox.access import ConversationNotFound, page, part, visible_conversation
-from agent.staff_inbox.listing import TABS, InboxState, ListQuery, Looking, is_uuid, labels_in_use, read_state
+from agent.staff_inbox.listing import (
+    MAX_ALERTED,
+    TABS,
+    InboxState,
+    ListQuery,
+    Looking,
+    is_uuid,
+    labels_in_use,
+    read_state,
+)
 from agent.staff_inbox.texts import hour_choices, strings
 from agent.staff_inbox.transcript import contact_context, find_message, transcript_context
 from messaging.history.prompt_parts import prompt_parts
@@ -67,6 +76,7 @@ def inbox(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResp
     sessions = WhatsAppSession.objects.visible_to(user).live().order_by("name")[:MAX_SESSIONS]
     context["sessions"] = [(str(row.pk), row.name) for row in sessions]
     context |= {"labels": labels_in_use(user), "controls": Conversation.Control.choices, "strings": strings()}
+    context["max_alerted"] = MAX_ALERTED
     return render(request, "agent/inbox/page.html", context, status=status)
 
 
@@ -95,7 +105,8 @@ def poll(request: HttpRequest) -> HttpResponse:
             changed["rows"] = render_to_string("agent/inbox/rows.html", context, request)
         changed["tabs"] = render_to_string("agent/inbox/tabs.html", context, request)
         changed["offline"] = render_to_string("agent/inbox/offline.html", context, request)
-        changed |= {"list": state.list_version, "waiting": state.waiting, "mine": state.mine}
+        changed |= {"list": state.list_version, "waiting": state.waiting}
+        changed |= {"needing": state.needing, "assigned": state.assigned}
     if looking is not None and request.GET.get("others", "") != state.others:
         changed["others"] = state.others
     if looking is not None and request.GET.get("seen") != state.conversation_version:

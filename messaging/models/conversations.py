@@ -166,6 +166,7 @@ class Conversation(models.Model):
         User, verbose_name=_("assigned to"), null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     assigned_at = models.DateTimeField(null=True, blank=True, editable=False)
+    is_self_assigned = models.BooleanField(default=False, db_default=False, editable=False)  # no news to the assignee
     snoozed_until = models.DateTimeField(_("snoozed until"), null=True, blank=True)
     done_at = models.DateTimeField(_("done at"), null=True, blank=True)
     done_reason = models.CharField(_("done reason"), max_length=200, blank=True, default="", db_default="")

@@ -34,11 +34,15 @@ def colleagues(conversation: Conversation) -> list[User]:
     return list(users[:MAX_COLLEAGUES])
 
 
-def assign(*, conversation: Conversation, to: User | None) -> None:
-    """Give the conversation to a colleague, or back to everyone. Raises InvalidInput for someone who may not."""
+def assign(*, conversation: Conversation, to: User | None, by: User | None = None) -> None:
+    """Give the conversation to a colleague, or back to everyone. Raises InvalidInput for someone who may not.
+
+    Who assigns it to themselves (`by`) is not alerted of it.
+    """
     if to is not None and (to.role < Role.OPERATOR or to not in colleagues(conversation)):
         raise InvalidInput(_("This person may not answer in this conversation."), field="user")
-    _update(conversation, assigned_to=to, assigned_at=timezone.now() if to else None)
+    is_own = to is not None and to == by
+    _update(conversation, assigned_to=to, assigned_at=timezone.now() if to else None, is_self_assigned=is_own)
 
 
 def set_labels(*, conversation: Conversation, labels: Sequence[str]) -> None:

@@ -51,7 +51,7 @@ class TeamworkActions:
             to = User.objects.filter(pk=to, is_active=True).first()
             if to is None:
                 raise InvalidInput("This person may not answer in this conversation.", field="user")
-        actions.assign(conversation=conversation, to=to)
+        actions.assign(conversation=conversation, to=to, by=user_of(request))
         return self.retrieve(request, pk)
 
     @extend_schema(responses=ColleaguesSerializer)

@@ -98,6 +98,16 @@ def test_who_is_assigned_is_notified_and_nobody_else(
     assert service.shown[0]["title"] == "A conversation was assigned to you"
 
 
+def test_who_takes_a_conversation_themselves_is_not_notified_of_it(
+    browser: PushSubscription, conversation: Conversation, staff_member: User, admin: User, service: PushService
+) -> None:
+    assign(conversation=conversation, to=staff_member, by=staff_member)
+    assert (push(), service.receiver.requests) == (0, [])
+    assign(conversation=conversation, to=None, by=staff_member)
+    assign(conversation=conversation, to=staff_member, by=admin)
+    assert (push(), len(service.receiver.requests)) == (1, 1)
+
+
 def test_a_notification_is_in_the_language_of_its_reader(
     browser: PushSubscription, conversation: Conversation, staff_member: User, service: PushService
 ) -> None:

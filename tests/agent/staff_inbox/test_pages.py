@@ -217,6 +217,33 @@ def test_where_nothing_is_delivered_the_reason_stands_in_place_of_what_sends(
     assert ("only-notes" in opened.content.decode()) == bool(reason)
 
 
+def test_a_poll_names_the_conversation_that_needs_a_person_in_place_of_another(
+    conversation: Conversation, session: WhatsAppSession, staff_member: User, log_in: LogIn
+) -> None:
+    contact = Contact.objects.create(session=session, name="Bia")
+    other = Conversation.objects.create(session=session, contact=contact, address="2@lid", needs_attention=True)
+    client, known = log_in(staff_member), {"tab": "snoozed"}  # whose rows say nothing of it
+    page = client.get(reverse("inbox"), known)
+    known["list"] = page.context["state"].list_version
+    assert f'data-needing="{other.pk}"' in page.content.decode()
+    Conversation.objects.filter(pk=other.pk).update(needs_attention=False)
+    Conversation.objects.filter(pk=conversation.pk).update(needs_attention=True)
+    changed = client.get(reverse("inbox-poll"), known).json()
+    assert (changed["waiting"], changed["needing"]) == (1, [str(conversation.pk)])
+
+
+def test_a_poll_names_what_others_assigned_to_the_reader_and_not_what_they_took_themselves(
+    conversation: Conversation, staff_member: User, admin: User, log_in: LogIn
+) -> None:
+    client, named = log_in(staff_member), []
+    for boss in (log_in(staff_member), log_in(admin)):
+        for user in ("", str(staff_member.pk)):
+            path = reverse("inbox-act", args=[conversation.pk, "assign"])
+            assert boss.post(path, {"user": user}).status_code == 200
+        named.append(client.get(reverse("inbox-poll")).json()["assigned"])
+    assert named == [[], [str(conversation.pk)]]
+
+
 @pytest.mark.parametrize(("kind", "is_noticed"), [("cloud", True), ("waha", False)])
 def test_a_poll_notices_that_the_reply_window_has_closed(
     conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, kind: str, is_noticed: bool

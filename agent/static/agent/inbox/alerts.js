@@ -27,12 +27,20 @@ export function showCount(waiting) {
   $("icon").href = waiting ? page.iconWaiting : page.icon;
 }
 
-/** Alert once when more conversations need a person, or are assigned to the user, than before, if the user wants it. */
-export function alertOf({ waiting, mine }) {
-  const needs = page.alertsWaiting && waiting > Number(page.waiting);
-  const assigned = page.alertsAssigned && mine > Number(page.mine);
-  page.waiting = waiting;
-  page.mine = mine;
+/** Return whether a list of conversations has one that it had not before. Of a full one that cannot be known. */
+function hasNew(name, ids) {
+  const before = page[name].split(" ");
+  page[name] = ids.join(" ");
+  return before.length < Number(page.maxAlerted) && ids.some((id) => !before.includes(id));
+}
+
+/** Alert once when a conversation has begun to need a person, or was assigned to the user by somebody else, if the user
+ * wants it. */
+export function alertOf(changed) {
+  const isNeeding = hasNew("needing", changed.needing);
+  const isAssigned = hasNew("assigned", changed.assigned);
+  const needs = page.alertsWaiting && isNeeding;
+  const assigned = page.alertsAssigned && isAssigned;
   if (!needs && !assigned) return;
   if (isOn("sound")) playSound();
   if (isOn("push") && !document.hasFocus()) return; // the service worker shows it
