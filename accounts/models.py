@@ -56,7 +56,7 @@ class User(AbstractUser):
         _("tell me when a conversation is assigned to me"), default=True, db_default=True
     )
     mails_digest = models.BooleanField(_("e-mail me what waits when nobody looks"), default=False, db_default=False)
-    digest_until = models.DateTimeField(null=True, editable=False)  # what waited until then was mailed
+    digest_until = models.DateTimeField(null=True, editable=False)  # when the last e-mail was begun
 
     # The sessions that the API key of this request is restricted to; None without restriction.
     restricted_to: Collection[UUID] | None = None

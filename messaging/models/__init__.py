@@ -18,7 +18,7 @@ from messaging.models.messages import (
     media_path,
 )
 from messaging.models.search import Embedding, EmbeddingModel, Real, SearchEntry, UnembeddedMessage, UnindexedMessage
-from messaging.models.teamwork import SHORTCUT_PATTERN, Presence, SavedReply, SavedReplyQuerySet
+from messaging.models.teamwork import SHORTCUT_PATTERN, MailedConversation, Presence, SavedReply, SavedReplyQuerySet
 from messaging.models.templates import MessageTemplate, MessageTemplateQuerySet
 from messaging.models.turns import ToolCall, Turn, TurnQuerySet
 from messaging.models.webhooks import (
@@ -54,6 +54,7 @@ __all__ = [
     "KnowledgeQuerySet",
     "LibraryFile",
     "LibraryFileQuerySet",
+    "MailedConversation",
     "Media",
     "MediaQuerySet",
     "Message",

@@ -1,4 +1,4 @@
-"""What staff share beside the conversations themselves: saved replies, and who is looking where."""
+"""What staff share beside the conversations themselves: saved replies, who is looking where, and who was mailed."""
 
 from typing import Any, Self
 
@@ -77,3 +77,17 @@ class Presence(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} at {self.conversation_id}"
+
+
+class MailedConversation(models.Model):
+    """That a user was mailed that a conversation waits: once for each time that its contact writes."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", db_index=False)  # mailed_once has it
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="+")
+    last_message_at = models.DateTimeField()  # the conversation's, when it was mailed
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "conversation"], name="mailed_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} of {self.conversation_id}"

@@ -1,6 +1,7 @@
 """E-mail what waits for a person to staff who ask for it, when nobody has looked for DIGEST_AFTER_MINUTES.
 
-A conversation is told of once for each time that its contact writes: what was mailed lies before `User.digest_until`.
+A conversation is mailed once for each time that its contact writes, also if it begins to wait long after that: when the
+agent fails, a takeover or an assignment ends, or it was put aside until then.
 """
 
 from collections.abc import Sequence
@@ -10,14 +11,15 @@ from smtplib import SMTPException
 import structlog
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db.models import Q
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import User, names_of_groups
-from messaging.models import Conversation
+from messaging.models import Conversation, MailedConversation
 from messaging.models.conversations import NEEDS_PERSON
 from whatsapp_agent.periodic import periodic
 
@@ -39,8 +41,10 @@ def waiting_unseen(user: User) -> list[Conversation]:
     """Return what waits for a person, was not looked at, and was not mailed to this user yet; longest waiting first."""
     until = timezone.now() - timedelta(minutes=settings.DIGEST_AFTER_MINUTES)
     rows = Conversation.objects.visible_to(user).filter(NEEDS_PERSON, unread_count__gt=0, last_message_at__lte=until)
-    if user.digest_until is not None:
-        rows = rows.filter(last_message_at__gt=user.digest_until)
+    mailed = MailedConversation.objects.filter(
+        user=user, conversation=OuterRef("pk"), last_message_at__gte=OuterRef("last_message_at")
+    )
+    rows = rows.exclude(Exists(mailed))
     rows = rows.filter(Q(assigned_to=None) | Q(assigned_to=user))
     return list(rows.select_related("contact", "session").order_by("last_message_at")[: MAX_LISTED + 1])
 
@@ -49,16 +53,28 @@ def _mail(user: User) -> int:
     waiting = waiting_unseen(user)
     if not waiting:
         return 0
-    until = max(conversation.last_message_at for conversation in waiting[:MAX_LISTED] if conversation.last_message_at)
-    mine = User.objects.filter(pk=user.pk, digest_until=user.digest_until)
-    if not mine.update(digest_until=until):
-        return 0  # another process mails it
+    with transaction.atomic():
+        mine = User.objects.filter(pk=user.pk, digest_until=user.digest_until)
+        if not mine.update(digest_until=timezone.now()):
+            return 0  # another process mails it
+        claimed = MailedConversation.objects.bulk_create(
+            [
+                MailedConversation(user=user, conversation=each, last_message_at=each.last_message_at)
+                for each in waiting[:MAX_LISTED]
+                if each.last_message_at  # which all have that were found
+            ],
+            update_conflicts=True,
+            unique_fields=["user", "conversation"],
+            update_fields=["last_message_at"],
+        )
     try:
         with translation.override(user.language or settings.LANGUAGE_CODE):
             EmailMessage(_subject(waiting), _text(waiting), settings.DEFAULT_FROM_EMAIL, [user.email]).send()
     except (SMTPException, OSError) as exc:
         log.warning("digest_not_mailed", user=str(user.pk), error=type(exc).__name__)
-        User.objects.filter(pk=user.pk, digest_until=until).update(digest_until=user.digest_until)
+        MailedConversation.objects.filter(
+            user=user, conversation__in=[each.conversation_id for each in claimed]
+        ).delete()
         return 0
     return 1
 

@@ -187,6 +187,18 @@ def test_what_is_too_much_for_one_mail_is_in_the_next(waiting, monkeypatch):
     assert ["1+ conversation" in sent.subject for sent in mail.outbox] == [True, False]
 
 
+def test_what_begins_to_wait_after_a_newer_one_was_mailed_is_mailed_too(waiting):
+    contact = Contact.objects.create(session=waiting.session, name="Earlier")
+    earlier = Conversation.objects.create(
+        session=waiting.session, contact=contact, address="5511900000002@s.whatsapp.net", unread_count=1,
+        last_message_at=timezone.now() - timedelta(hours=2),
+    )  # fmt: skip
+    assert digest.mail_digests() == 1
+    Conversation.objects.filter(pk=earlier.pk).update(needs_attention=True, attention_reason="turn_failed")
+    assert (digest.mail_digests(), digest.mail_digests()) == (1, 0)
+    assert [str(each.pk) in mail.outbox[1].body for each in (waiting, earlier)] == [False, True]
+
+
 def test_a_new_message_is_mailed_again(waiting):
     digest.mail_digests()
     Conversation.objects.update(last_message_at=timezone.now() - timedelta(minutes=20))

@@ -23,6 +23,7 @@ from messaging.models import (
     Event,
     Fact,
     HeldMessage,
+    MailedConversation,
     Media,
     Message,
     Note,
@@ -98,6 +99,7 @@ def _fill(conversation: Conversation, contact: Contact, admin: Any, *, is_group:
     Summary.objects.create(conversation=conversation, version=1, text=SECRET, until=AT)
     Note.objects.create(conversation=conversation, author=admin, text=f"{NAME}, +55 11 97777-6666, is worried")
     Presence.objects.create(conversation=conversation, user=admin, seen_at=AT)
+    MailedConversation.objects.create(conversation=conversation, user=admin, last_message_at=AT)
     browser, _ = PushSubscription.objects.get_or_create(user=admin, endpoint="https://push.example.com/1")
     PushMessage.objects.create(
         subscription=browser, conversation=conversation, kind="waiting", next_try_at=AT, expires_at=AT
