@@ -78,7 +78,7 @@ class ContactAdmin(
     ]
     inlines = [AliasInline, FactInline]
     actions = ["merge"]
-    change_form_outer_before_template = "messaging/contact.html"
+    change_form_outer_before_template = "messaging/number_of_row.html"
 
     @admin.action(description=gettext_lazy("Merge (they are one person)"), permissions=["operate"])
     @asks_first(MERGE_QUESTION)
@@ -135,6 +135,7 @@ class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastCh
         "decided_at", "undone_by", "undone_at", "created_at",
     ]  # fmt: skip
     actions = ["accept", "refuse", "undo"]
+    change_form_outer_before_template = "messaging/number_of_row.html"
 
     @display(description=gettext_lazy("kept contact"))
     def contact_link(self, merge: ContactMerge) -> str:
@@ -199,6 +200,7 @@ class FactAdmin(ContactMatchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedAd
     search_help_text = gettext_lazy("Words of a fact, or a contact's name or phone.")
     ordering = ["-id"]  # ids grow with time and are indexed
     actions = ["forget"]
+    change_form_outer_before_template = "messaging/number_of_row.html"
 
     @display(description=gettext_lazy("contact"))
     def contact_link(self, fact: Fact) -> str:

@@ -27,6 +27,7 @@ class MessageTemplateAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, Mo
         "session", "account", "synced_at",
     ]  # fmt: skip
     actions = ["sync_again"]
+    change_form_outer_before_template = "messaging/number_of_row.html"
 
     def has_administer_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return is_administrator(request)

@@ -60,6 +60,7 @@ class MessageAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastChangeL
     search_help_text = gettext_lazy("Text of a message, name or phone of a contact, id of a message.")
     ordering = ["-said_at", "-id"]
     actions = ["send_again"]
+    change_form_outer_before_template = "messaging/number_of_row.html"
     inlines = [MediaInline]
     fieldsets = [
         (None, {"fields": ["conversation", "direction", "author", "sent_by", "sender", "kind", "text", "details"]}),
@@ -132,6 +133,7 @@ class MediaAdmin(ReadOnlyAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin):
     list_filter = ["status", ("message__session", VisibleSessionsFilter)]
     search_fields = ["filename", "mime_type"]
     ordering = ["-id"]
+    change_form_outer_before_template = "messaging/number_of_row.html"
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
         fields = ["message", "filename", "mime_type", "size_bytes", "status", "transcript", "extract", "error"]

@@ -60,6 +60,7 @@ class TurnAdmin(ContactSearchAdmin, OperatorAdmin, ReadOnlyAdmin, SessionScopedA
     ]  # fmt: skip
     ordering = ["-id"]  # ids grow with time and are indexed
     actions = ["answer_again"]
+    change_form_outer_before_template = "messaging/number_of_row.html"
     inlines = [ToolCallInline]
     fieldsets = [
         (None, {"fields": ["conversation", "outcome", "reason", "handled_messages"]}),

@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.urls import reverse
@@ -13,10 +14,12 @@ from agent.bridges.events import Kind
 from messaging.history.timeline import MAX_EXCERPT_CHARS
 from messaging.models import (
     Contact,
+    ContactMerge,
     Conversation,
     Fact,
     Media,
     Message,
+    MessageTemplate,
     Summary,
     ToolCall,
     Turn,
@@ -160,11 +163,20 @@ def test_a_message_s_details_are_shown_as_data(conversation: Conversation, admin
     assert json.dumps("latitude")[1:-1] in page
 
 
-@pytest.mark.parametrize("name", ["conversation", "contact"])
+@pytest.mark.parametrize(
+    "name", ["conversation", "contact", "message", "media", "turn", "fact", "contactmerge", "messagetemplate"]
+)
 def test_a_page_says_that_its_number_is_offline(
     example: dict[str, Any], conversation: Conversation, admin: User, log_in: LogIn, name: str
 ) -> None:
-    page = page_url(conversation if name == "conversation" else conversation.contact)
+    session, contact = conversation.session, conversation.contact
+    if name == "contactmerge":
+        row: Any = ContactMerge.objects.create(session=session, contact=contact, merged_id=uuid4(), reason="phones")
+    elif name == "messagetemplate":
+        row = MessageTemplate.objects.create(session=session, name="hello", language="en", synced_at=timezone.now())
+    else:
+        row = example[name]
+    page = page_url(row)
     alert = f"The number {conversation.session.name} is not connected: nothing is sent."
     seen = []
     for status in ("disconnected", "connected"):
