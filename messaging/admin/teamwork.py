@@ -6,6 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
 from accounts.admin_pages import (
@@ -66,7 +67,9 @@ class SavedReplyAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAdmi
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "session":
             kwargs["queryset"] = WhatsAppSession.objects.visible_to(request.user).live()
-            kwargs["required"] = not is_administrator(request)
+            if not is_administrator(request):
+                kwargs["required"] = True
+                kwargs["help_text"] = _("One of your numbers. Replies for all numbers are kept by administrators.")
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: SavedReply, form: Any, change: bool) -> None:

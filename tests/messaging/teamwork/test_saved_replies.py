@@ -1,6 +1,7 @@
 """Saved replies: whose they are, what is filled in, and their pages."""
 
 import pytest
+from django.urls import reverse
 
 from messaging.models import Contact, SavedReply
 from messaging.teamwork import saved_replies
@@ -134,3 +135,16 @@ def test_a_shortcut_that_is_taken_is_an_error_beside_its_field(admin, log_in):
     answer = log_in(admin).post("/admin/messaging/savedreply/add/", {"session": "", "shortcut": "Hours", "text": "x"})
     assert (answer.status_code, SavedReply.objects.count()) == (200, 1)
     assert answer.context["adminform"].form.errors == {"shortcut": ["This shortcut is taken."]}
+
+
+def test_the_admin_tells_each_role_whom_a_reply_may_be_for(session, admin, staff_member, log_in):
+    def help_text(user):
+        form = log_in(user).get(reverse("admin:messaging_savedreply_add")).context["adminform"].form
+        field = form.fields["session"]
+        return str(field.help_text), field.required
+
+    assert help_text(admin) == ("Only for this number. Empty: for all numbers.", False)
+    assert help_text(staff_member) == (
+        "One of your numbers. Replies for all numbers are kept by administrators.",
+        True,
+    )
