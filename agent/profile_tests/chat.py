@@ -16,8 +16,8 @@ from messaging.models import Conversation
 from messaging.models.conversations import NO_ATTENTION
 from sessions_app.drafts import ensure_draft
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
-from sessions_app.services import SessionExists, start_session
-from whatsapp_agent.errors import InvalidInput
+from sessions_app.services import start_session
+from whatsapp_agent.errors import InvalidInput, SessionExists
 from whatsapp_agent.text.sanitize import storable
 
 MAX_TEXT_LENGTH = 4000
