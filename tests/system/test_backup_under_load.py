@@ -1,5 +1,6 @@
 """A backup that is made while messages come and are answered restores into a whole and working installation."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support.application import ROOT, SECRETS, Application, open_to_all
 from tests.support.fake_zapw import FakeZapw
-from tests.support.operators import manage, postgres_server
+from tests.support.operators import manage, postgres_server, received
 
 CUSTOMERS = [f"55119{number:08}" for number in range(10_000_000, 10_000_012)]
 SETTINGS = {"AGENT_DEBOUNCE_S": 0.1, "AGENT_SWEEP_S": 0.2, "SEND_GAP_S": 0, "WEB_PROCESSES": 1, "ENGINE_PROCESSES": 1}
@@ -102,7 +103,23 @@ def test_it_works_on_another_data_dir(backup: Backup, tmp_path: Path) -> None:
         assert backup.zapw.wait_for_sent(sent + 1)
 
 
-def test_it_is_whole_on_an_external_postgresql(backup: Backup, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a command as somebody else")
+def test_it_is_not_restored_into_a_data_dir_that_may_not_be_written(backup: Backup, tmp_path: Path) -> None:
+    data_dir = open_to_all(tmp_path) / "data"
+    data_dir.mkdir(mode=0o555)
+    own = {name: value for name, value in os.environ.items() if name not in {*SECRETS, "DATABASE_URL"}}
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable, "manage.py", "restore",
+         str(backup.path)],
+        cwd=ROOT, env=own | {"DATA_DIR": str(data_dir)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr
+    assert str(data_dir) in done.stderr
+    assert list(data_dir.iterdir()) == []
+
+
+def test_it_works_on_an_external_postgresql_and_a_backup_of_that_is_whole_again(backup: Backup, tmp_path: Path) -> None:
     with postgres_server(tmp_path) as url:
         data_dir = tmp_path / "data"
         done = manage(data_dir, "restore", backup.path, **SECRETS, DATABASE_URL=url)
@@ -117,5 +134,18 @@ def test_it_is_whole_on_an_external_postgresql(backup: Backup, tmp_path: Path) -
                 counts[name] = cursor.fetchone()[0]
         database.close()
         check(texts, counts, backup)
-        version = manage(data_dir, "version", **SECRETS, DATABASE_URL=url)
-        assert "database up to date" in version.stdout
+        bridge = {"WHATSAPP_API_URL": backup.zapw.url, "WHATSAPP_API_KEY": backup.zapw.api_key}
+        restored = Application(data_dir, DATABASE_URL=url, **SETTINGS, **bridge)
+        backup.zapw.webhook_url = restored.webhook_url
+        sent = len(backup.zapw.sent)
+        with restored:
+            assert backup.zapw.emit_message("And there?", phone="5511966664444", message_id="3EB0EEEE") == [200]
+            assert backup.zapw.wait_for_sent(sent + 1)
+        back, path = open_to_all(tmp_path) / "back", tmp_path / "external.backup"
+        done = manage(data_dir, "backup", path, **SECRETS, DATABASE_URL=url)
+        assert done.returncode == 0, done.stderr
+        there = received(data_dir, **SECRETS, DATABASE_URL=url)
+    done = manage(back, "restore", path)
+    assert done.returncode == 0, done.stderr
+    assert received(back) == there
+    assert there[1] == len(texts) + 1

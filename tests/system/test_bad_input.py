@@ -427,6 +427,18 @@ def test_forgetting_that_was_stopped_with_ctrl_c_is_completed_when_it_is_run_aga
     assert place.one(f"SELECT count(*) FROM messaging_contact WHERE phone = '{NEW_PHONE}'") == (0,)  # noqa: S608
 
 
+def test_pruning_that_was_stopped_with_ctrl_c_is_completed_when_it_is_run_again(place: Place) -> None:
+    before = place.one("SELECT count(*) FROM messaging_message")
+    chat = place.folder / "old.txt"
+    chat.write_text("".join(f"13/10/2015, 09:{n:02} - Ana: Line {n}\n" for n in range(45)))  # two batches
+    assert place.run("import_chat", chat, *IMPORT).code == 0
+    stopped = place.run("prune", "--messages", "3650d", interrupt_at="messaging.maintenance.retention.next_size")
+    check_refusal(stopped, code=130, reason="Stopped.")
+    assert 0 < place.one("SELECT count(*) FROM messaging_message WHERE said_at < '2016-01-01'")[0] < 45
+    assert place.run("prune", "--messages", "3650d").code == 0
+    assert place.one("SELECT count(*) FROM messaging_message") == before
+
+
 def test_a_reader_that_has_enough_ends_a_command_quietly(place: Place) -> None:
     done = manage(place.data_dir, "version")
     assert done.returncode == 0
