@@ -5,9 +5,11 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -74,6 +76,8 @@ def say(request: HttpRequest, profile: AgentProfile) -> HttpResponse:
         chat.say(conversation, request.POST.get("text", ""))
     except AppError as exc:
         error = str(exc)
+    else:
+        _log(request, profile, gettext_noop("Test chat: wrote a message."))
     return _messages(request, profile, conversation, error=error)
 
 
@@ -83,6 +87,7 @@ def start_over(request: HttpRequest, profile: AgentProfile) -> HttpResponse:
     """Empty the test chat."""
     conversation = chat.open_chat(profile=profile, user=staff_user(request))
     chat.start_over(conversation)
+    _log(request, profile, gettext_noop("Test chat: started over."))
     return _messages(request, profile, conversation)
 
 
@@ -118,4 +123,16 @@ def replay_turn(request: HttpRequest, profile: AgentProfile, turn_id: UUID) -> H
     if turn is None:
         raise Http404
     replayed = replay(turn=turn, draft=ensure_draft(profile))
+    _log(request, profile, gettext_noop("Asked the draft an earlier question again."))
     return render(request, "agent/profile_tests/replayed.html", {"replayed": replayed})
+
+
+def _log(request: HttpRequest, profile: AgentProfile, change: str) -> None:
+    """Log at the profile what was done, and not what was written."""
+    LogEntry.objects.log_actions(
+        user_id=staff_user(request).pk,
+        queryset=[profile],
+        action_flag=CHANGE,
+        change_message=change,
+        single_object=True,
+    )

@@ -1,6 +1,7 @@
 """Trying the draft of a profile: the test chat, from which nothing leaves, and the replay of real questions."""
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
@@ -115,6 +116,20 @@ def test_a_turn_of_another_profile_is_not_replayed(browser, profile, answered):
     other = drafts.ensure_draft(profile)
     Turn.objects.update(agent_profile=other)
     assert browser.post(address("-replay", profile, answered.pk)).status_code == 404
+
+
+def test_what_is_tried_is_in_the_log_of_the_profile_without_its_text(
+    browser, admin, profile, answered, simulator, model
+):
+    for name, values in (("-say", {"text": "plum"}), ("-say", {"text": " "}), ("-start-over", {})):
+        browser.post(address(name, profile), values)
+    browser.post(address("-replay", profile, answered.pk))
+    rows = LogEntry.objects.order_by("pk").values_list("user", "object_id", "change_message")
+    assert list(rows) == [
+        (admin.pk, str(profile.pk), "Test chat: wrote a message."),
+        (admin.pk, str(profile.pk), "Test chat: started over."),
+        (admin.pk, str(profile.pk), "Asked the draft an earlier question again."),
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "-messages", "-say", "-start-over"])
