@@ -7,7 +7,7 @@ const IMMEDIATE = "[data-submit], [data-until]"; // submitted as soon as it is c
 const SEEN = ["seen_labels", "seen_assignee", "epoch"]; // what the writer knew when they began
 const latest = new Map(); // pane -> the newest HTML for it, and the epoch that it shows
 const waiting = new Set(); // panes whose newest HTML is not in place yet
-const told = new Set(); // forms, by their address, whose writer knows that something has changed meanwhile
+const told = new Set(); // identities of forms whose writer knows that something has changed meanwhile
 
 /** Return the elements of a part that our templates made: scripts in it do not run. */
 export function parse(html) {
@@ -35,6 +35,10 @@ export function putInPlace() {
     }
     waiting.delete(id);
     for (const form of $(id).querySelectorAll("form")) carryOver(form, wanted);
+    for (const details of $(id).querySelectorAll("details[id]")) {
+      const after = find(wanted, "details").find((each) => each.id === details.id);
+      if (after) after.open = details.open;
+    }
     $(id).replaceChildren(...wanted);
     if (id === "head") page.epoch = epoch;
   }
@@ -45,30 +49,47 @@ function isInUse(pane) {
   return pane.contains(active) && active.matches("input, select, textarea");
 }
 
+/** Return the elements of a part that match, at any depth. */
+function find(elements, selector) {
+  return elements.flatMap((each) => [...(each.matches(selector) ? [each] : []), ...each.querySelectorAll(selector)]);
+}
+
+/** Return what tells a form from the others of its pane: the forms of all templates have one address. */
+function identityOf(form) {
+  return [form.getAttribute("action"), form.id, form.querySelector("input[type=hidden][name=row]")?.value].join(" ");
+}
+
+/** A form may have several fields of one name, like the parameters of a template. */
+function fieldsNamed(form, name) {
+  return [...form.elements].filter((field) => field.name === name);
+}
+
 /** Keep what is typed in a form. What its writer has seen stays with it until they are told of the change: only then
  * does the next try replace what someone else has done. */
 function carryOver(form, wanted) {
-  const forms = wanted.flatMap((each) => (each.matches("form") ? [each] : [...each.querySelectorAll("form")]));
+  const identity = identityOf(form);
+  const target = find(wanted, "form").find((each) => identityOf(each) === identity);
+  if (!target) return;
   let isCarried = false;
   for (const field of typedFields(form)) {
-    const target = forms.find((each) => each.action === form.action && each.elements[field.name]);
-    const value = target?.elements[field.name];
-    if (!value || value.matches(IMMEDIATE)) continue;
-    value.value = field.value;
+    const after = fieldsNamed(target, field.name)[fieldsNamed(form, field.name).indexOf(field)];
+    if (!after || after.matches(IMMEDIATE)) continue;
+    after.value = field.value;
     isCarried = true;
   }
   for (const name of SEEN) {
-    const before = form.elements[name];
-    const after = forms.find((each) => each.action === form.action && each.elements[name])?.elements[name];
+    const [before] = fieldsNamed(form, name);
+    const [after] = fieldsNamed(target, name);
     if (!before || !after || before.value === after.value) continue;
-    if (isCarried && !told.has(form.action)) after.value = before.value;
-    else told.delete(form.action);
+    if (isCarried && !told.has(identity)) after.value = before.value;
+    else told.delete(identity);
   }
 }
 
+/** Return the fields that hold something else than the server sent. No script may fill in a file. */
 function typedFields(form) {
   return [...form.elements].filter((field) => {
-    if (!field.name || field.matches(`button, [type=hidden], ${IMMEDIATE}`)) return false;
+    if (!field.name || field.matches(`button, [type=hidden], [type=file], ${IMMEDIATE}`)) return false;
     if (!field.matches("select")) return field.value !== field.defaultValue;
     return field.value !== ([...field.options].find((option) => option.defaultSelected) ?? field.options[0])?.value;
   });
@@ -76,7 +97,7 @@ function typedFields(form) {
 
 /** The server has taken what a form holds: it is not typed any more. */
 export function settle(form) {
-  told.delete(form.action);
+  told.delete(identityOf(form));
   for (const field of typedFields(form))
     if (field.matches("select")) for (const option of field.options) option.defaultSelected = option.selected;
     else field.defaultValue = field.value;
@@ -86,7 +107,7 @@ export function settle(form) {
 export function renew(form) {
   const pane = PANES.find((id) => $(id)?.contains(form));
   if (!pane) return;
-  told.add(form.action);
+  told.add(identityOf(form));
   if (isInUse($(pane))) document.activeElement.blur();
   if (latest.has(pane)) waiting.add(pane);
 }
