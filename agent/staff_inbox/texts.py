@@ -105,6 +105,7 @@ def strings() -> dict[str, str]:
         "unreadable": _("The server's answer could not be read."),
         "answered": _("The server answered with an error. Reload the page; what you typed is kept."),
         "logIn": _("Log in again"),
+        "loggedOut": _("You are logged out. Log in again; what you have typed is kept."),
         "waiting": _("Somebody needs a person"),
         "assigned": _("A conversation was assigned to you"),
         "blocked": _("The browser does not let this page show notifications. Allow it in the browser's settings."),

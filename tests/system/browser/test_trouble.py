@@ -40,6 +40,27 @@ def test_an_expired_login_is_shown_at_once_and_the_draft_stays(opened: Page, con
     assert contact.path in opened.url
 
 
+def test_a_reply_is_sent_after_a_new_login_in_another_tab(opened: Page, olga: StaffBrowser, contact: Any) -> None:
+    opened.context.clear_cookies(name="sessionid")
+    olga.log_in("olga", "a long password 1").close()
+    opened.fill("#text", "It is me again")
+    opened.press("#text", "Enter")
+    expect(opened.locator(".bubble.by-staff")).to_have_count(1)
+    expect(opened.locator("#text")).to_have_value("")
+
+
+def test_nothing_is_sent_in_the_name_of_another_person_who_has_logged_in(
+    opened: Page, olga: StaffBrowser, contact: Any
+) -> None:
+    opened.context.clear_cookies(name="sessionid")
+    olga.log_in("pedro", "a long password 1").close()
+    opened.fill("#text", "Not from pedro")
+    opened.press("#text", "Enter")
+    expect(opened.locator("#said")).to_contain_text("You are logged out")
+    expect(opened.locator("#text")).to_have_value("Not from pedro")
+    assert "Not from pedro" not in contact.heard
+
+
 def test_a_lost_network_is_shown_at_once_and_the_reply_is_sent_once_it_is_back(opened: Page, contact: Any) -> None:
     opened.context.set_offline(True)
     expect(opened.locator("#trouble")).to_contain_text("No connection to the server")

@@ -5,7 +5,7 @@ export const strings = JSON.parse($("strings").textContent);
 export const page = document.body.dataset;
 /** What modules share: when the user typed last. */
 export const shared = { typedAt: 0 };
-const csrf = document.querySelector("[name=csrfmiddlewaretoken]").value;
+let csrf = document.querySelector("[name=csrfmiddlewaretoken]").value;
 
 class Refused extends Error {
   /** `status` is that of the HTTP answer; 0 without one. */
@@ -63,12 +63,29 @@ export async function ask(url, options = {}) {
   return content;
 }
 
-/** Post a form. An expired login is also said at the top, with the link to log in. */
+/** Post a form. An expired login is also said at the top, with the link to log in. A login in another tab has made a new
+ * CSRF token: what is refused without it has done nothing, and is posted once more with it. */
 export async function post(url, form) {
+  const send = () => ask(url, { method: "POST", body: form, headers: { "X-CSRFToken": csrf } });
   try {
-    return await ask(url, { method: "POST", body: form, headers: { "X-CSRFToken": csrf } });
+    try {
+      return await send();
+    } catch (error) {
+      if (error.status !== 403) throw error;
+      await renewToken();
+      return await send();
+    }
   } catch (error) {
     if (error.code === "logged_out") trouble(error);
     throw error;
   }
+}
+
+/** Take the newest CSRF token, unless another person has logged in: nothing is sent in their name. */
+async function renewToken() {
+  const login = await ask(page.loginState).catch((error) => {
+    if (error.status !== 401) throw error;
+  });
+  if (login?.user !== page.user) throw new Refused(strings.loggedOut, "logged_out", 401);
+  csrf = login.csrf;
 }
