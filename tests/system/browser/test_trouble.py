@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.support.application import Application
 from tests.support.background import becomes_true
@@ -148,6 +148,30 @@ def test_labels_typed_while_a_colleague_changes_them_stay_and_are_saved_after_on
     save.click()
     expect(opened.locator("#said")).to_be_hidden()
     expect(opened.locator(f'a.row[href*="{contact.path}"]')).to_contain_text("typed by olga")
+    assert contact.row("labels") == (["typed by olga"],)
+
+
+def test_labels_are_saved_after_one_warning_when_the_form_was_renewed_while_the_server_answered(
+    opened: Page, application: Application, contact: Any
+) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+    opened.route("**/labels/", lambda route: held.append((route, route.fetch())))
+    save = opened.locator("#contact").get_by_role("button", name="Save")
+    opened.locator("input[name=labels]").fill("typed by olga")
+    opened.evaluate("document.querySelector('input[name=labels]').form.dataset.old = ''")
+    application.rows(
+        "UPDATE messaging_conversation SET labels = %s WHERE address LIKE %s", ["of pedro"], f"{contact.phone}@%"
+    )
+    expect(opened.locator(f'a.row[href*="{contact.path}"]')).to_contain_text("of pedro")
+    save.click()
+    expect(opened.locator("form[data-old]")).to_have_count(0)
+    assert becomes_true(lambda: held or opened.wait_for_timeout(50))
+    route, response = held[0]
+    route.fulfill(response=response)
+    opened.unroute("**/labels/")
+    expect(opened.locator("#said")).to_contain_text("someone changed the labels: of pedro")
+    save.click()
+    expect(opened.locator("#said")).to_be_hidden()
     assert contact.row("labels") == (["typed by olga"],)
 
 

@@ -105,9 +105,12 @@ export function settle(form) {
 
 /** The server has said that something changed meanwhile: leave the form, so that what is new is put in. */
 export function renew(form) {
-  const pane = PANES.find((id) => $(id)?.contains(form));
+  const identity = identityOf(form); // the form itself may have been replaced while the server answered
+  const pane = PANES.find((id) =>
+    find([...($(id)?.children ?? [])], "form").some((each) => identityOf(each) === identity),
+  );
   if (!pane) return;
-  told.add(identityOf(form));
+  told.add(identity);
   if (isInUse($(pane))) document.activeElement.blur();
   if (latest.has(pane)) waiting.add(pane);
 }
