@@ -64,6 +64,7 @@ PATTERNS = (
     gettext_noop("%(bridge)s reports an error after which the message may have been sent."),
     gettext_noop("%(bridge)s took the message without naming its id."),
     gettext_noop("%(bridge)s took the file without naming its id."),
+    gettext_noop("%(bridge)s could not fetch this file."),
     gettext_noop("%(bridge)s no longer has this file."),
     gettext_noop("%(bridge)s gave the file in an unknown format."),
     gettext_noop("%(bridge)s gave the file's address in an unknown format."),

@@ -170,6 +170,7 @@ def test_labels_are_saved_after_one_warning_when_the_form_was_renewed_while_the_
     route.fulfill(response=response)
     opened.unroute("**/labels/")
     expect(opened.locator("#said")).to_contain_text("someone changed the labels: of pedro")
+    expect(opened.locator("input[name=seen_labels]")).to_have_value("of pedro")
     save.click()
     expect(opened.locator("#said")).to_be_hidden()
     assert contact.row("labels") == (["typed by olga"],)
