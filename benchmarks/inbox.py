@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks import scratch  # noqa: F401  # isort: skip  # first: models need it
 
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -62,6 +63,7 @@ def main() -> int:
     parser.add_argument("--conversations", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=20, help="how often each page is asked for")
     options = parser.parse_args()
+    call_command("prepare_static_files")  # pages name the files by their hashes
     ensure_default_bridges()
     for _ in seed(messages=options.messages, conversations=options.conversations):
         pass
