@@ -16,7 +16,8 @@ from django.utils.translation import gettext_noop
 
 from accounts.models import User
 from agent.bridges import ADAPTERS
-from agent.bridges.base import BridgeAdapter, Capability, Card, MessageRef, Place
+from agent.bridges.base import BridgeAdapter, Card, MessageRef, Place
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import AliasKind, Kind
 from agent.bridges.exchange import BridgeError
 from messaging import control

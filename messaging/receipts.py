@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from agent.bridges import ADAPTERS
-from agent.bridges.base import Capability
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import ChatAddress, MessageEdited, MessageRevoked, Receipt, StatusChanged
 from messaging.contacts.lookup import alias_spellings
 from messaging.models import ContactAlias, Conversation, EarlyReceipt, Message

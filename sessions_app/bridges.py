@@ -17,7 +17,8 @@ from django.utils.translation import gettext_lazy
 
 from agent.bridges import ADAPTERS
 from agent.bridges.addresses import phone_as_written
-from agent.bridges.base import BridgeAdapter, BridgeConfig, Capability, Health, WebhookTarget
+from agent.bridges.base import BridgeAdapter, BridgeConfig, Health, WebhookTarget
+from agent.bridges.capabilities import Capability
 from agent.bridges.exchange import BridgeError, Result, Steps
 from agent.bridges.transport import HttpTransport
 from sessions_app.models import Bridge, WhatsAppSession

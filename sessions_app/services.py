@@ -14,7 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts.models import User
-from agent.bridges.base import NOT_SUPPORTED, Capability, PairingCode, SessionState
+from agent.bridges.base import NOT_SUPPORTED, PairingCode, SessionState
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import Link, SessionChanged
 from agent.bridges.exchange import BridgeError, Refused
 from sessions_app import bridges, profiles

@@ -6,70 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import IO, Any, ClassVar
 
 from agent.bridges.addresses import reachable_digits
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, Kind, Link
 from agent.bridges.exchange import Refused, Steps, without_request
 from whatsapp_agent.errors import InvalidPhone
 
 NOT_SUPPORTED = "not_supported"
-
-
-class Capability(StrEnum):
-    """What a bridge can do, as declared by its adapter; anything else is refused before the bridge is asked."""
-
-    LINK_BY_QR = "link_by_qr"
-    LINK_BY_PAIRING_CODE = "link_by_pairing_code"
-    RESTART = "restart"
-    LOGOUT = "logout"
-    SET_WEBHOOK = "set_webhook"
-    SEND_TEXT = "send_text"
-    SEND_MEDIA = "send_media"
-    SEND_VOICE = "send_voice"
-    SEND_STICKER = "send_sticker"
-    SEND_LOCATION = "send_location"
-    SEND_CONTACT = "send_contact"
-    SEND_TEMPLATE = "send_template"
-    QUOTE = "quote"
-    REACT = "react"
-    TYPING = "typing"
-    MARK_READ = "mark_read"
-    SEND_TO_GROUP = "send_to_group"
-    SEND_TO_LID = "send_to_lid"
-    CHECK_NUMBER = "check_number"
-    RECEIPTS = "receipts"
-    RECEIVE_MEDIA = "receive_media"
-    OWN_PHONE = "own_phone"
-    SIGNED_WEBHOOK = "signed_webhook"
-
-
-DESCRIPTIONS: dict[Capability, str] = {
-    Capability.LINK_BY_QR: "link by QR code",
-    Capability.LINK_BY_PAIRING_CODE: "link by pairing code",
-    Capability.RESTART: "restart a session",
-    Capability.LOGOUT: "log a session out",
-    Capability.SET_WEBHOOK: "configure our webhook address by a call",
-    Capability.SEND_TEXT: "send texts",
-    Capability.SEND_MEDIA: "send images, videos, audio and documents",
-    Capability.SEND_VOICE: "send voice notes",
-    Capability.SEND_STICKER: "send stickers",
-    Capability.SEND_LOCATION: "send locations",
-    Capability.SEND_CONTACT: "send contact cards",
-    Capability.SEND_TEMPLATE: "send templates",
-    Capability.QUOTE: "quote the message that is answered",
-    Capability.REACT: "react to messages",
-    Capability.TYPING: "show typing",
-    Capability.MARK_READ: "mark messages as read",
-    Capability.SEND_TO_GROUP: "write to groups",
-    Capability.SEND_TO_LID: "write to people whose number is hidden (LID)",
-    Capability.CHECK_NUMBER: "check whether a number is on WhatsApp",
-    Capability.RECEIPTS: "report delivered and read",
-    Capability.RECEIVE_MEDIA: "hand over received files",
-    Capability.OWN_PHONE: "report what is typed on the linked phone",
-    Capability.SIGNED_WEBHOOK: "sign webhook requests",
-}
 
 
 @dataclass(frozen=True, slots=True)

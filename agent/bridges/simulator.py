@@ -17,7 +17,6 @@ from agent.bridges.addresses import called_persons, phone_of_digits, read_addres
 from agent.bridges.base import (
     BridgeAdapter,
     BridgeConfig,
-    Capability,
     Card,
     FetchedMedia,
     Health,
@@ -29,6 +28,7 @@ from agent.bridges.base import (
     WebhookRequest,
     WebhookTarget,
 )
+from agent.bridges.capabilities import Capability
 from agent.bridges.common import is_answerable, read_place
 from agent.bridges.events import (
     BridgeEvent,

@@ -18,7 +18,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from agent import heartbeats
-from agent.bridges.base import Capability, Health
+from agent.bridges.base import Health
+from agent.bridges.capabilities import Capability
 from agent.bridges.exchange import BridgeError
 from agent.llm import describe_limits, embedder_for_settings, model_for_settings
 from agent.llm.base import Completion, ModelError, Prompt, PromptMessage, Role, ToolSpec

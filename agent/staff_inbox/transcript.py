@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from agent.bridges.base import Capability
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import Kind
 from agent.staff_inbox.listing import TICKS, first_letter, hue_of
 from agent.staff_inbox.templates import offered_templates

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import structlog
 
-from agent.bridges.base import Capability, MessageRef
+from agent.bridges.base import MessageRef
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import MessageReceived
 from agent.bridges.exchange import BridgeError, Steps
 from messaging.leases import Lease

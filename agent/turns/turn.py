@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from agent.bridges.base import Capability
+from agent.bridges.capabilities import Capability
 from agent.llm.base import ContentFiltered, ModelError, ModelRefused
 from agent.monitoring.instruments import TURN_SECONDS, TURNS
 from agent.turns import commands as typed_commands

@@ -7,7 +7,7 @@ import structlog
 from django.conf import settings
 
 from agent import llm
-from agent.bridges.base import Capability
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import Kind
 from agent.llm.base import ModelError
 from agent.llm.speech import Speaker

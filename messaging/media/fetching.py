@@ -17,7 +17,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from agent.bridges.base import Capability, MessageRef
+from agent.bridges.base import MessageRef
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import MediaRef
 from agent.bridges.exchange import TOO_LARGE, BridgeError, Refused
 from messaging.media.files import clean_name, safe_name

@@ -10,7 +10,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import User
-from agent.bridges.base import BridgeAdapter, Capability
+from agent.bridges.base import BridgeAdapter
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import Kind
 from agent.bridges.exchange import BridgeError
 from messaging.media.files import NewFile

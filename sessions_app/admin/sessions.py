@@ -28,7 +28,7 @@ from unfold.widgets import (
 
 from accounts.admin_pages import FastChangeList, SingleLineAdmin, asks_first, is_administrator, staff_user
 from agent.bridges.addresses import phone_as_written
-from agent.bridges.base import Capability
+from agent.bridges.capabilities import Capability
 from sessions_app import bridges, services
 from sessions_app.admin.link_reasons import describe_reason
 from sessions_app.admin.scoped import SessionScopedAdmin

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command, get_commands
 
 from agent.bridges import ADAPTERS
-from agent.bridges.base import DESCRIPTIONS, Capability
+from agent.bridges.capabilities import DESCRIPTIONS, Capability
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

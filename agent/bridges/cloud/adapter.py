@@ -11,7 +11,6 @@ from urllib.parse import quote, urlsplit
 
 from agent.bridges.base import (
     BridgeAdapter,
-    Capability,
     Card,
     FetchedMedia,
     Health,
@@ -25,6 +24,7 @@ from agent.bridges.base import (
     WebhookRequest,
     WebhookTarget,
 )
+from agent.bridges.capabilities import Capability
 from agent.bridges.cloud import answers
 from agent.bridges.cloud.payloads import USER_ID, read_body
 from agent.bridges.cloud.templates import components, parse_templates

@@ -10,7 +10,6 @@ import jwt
 from agent.bridges.addresses import reachable_digits, read_address
 from agent.bridges.base import (
     BridgeAdapter,
-    Capability,
     Card,
     FetchedMedia,
     Health,
@@ -23,6 +22,7 @@ from agent.bridges.base import (
     WebhookRequest,
     WebhookTarget,
 )
+from agent.bridges.capabilities import Capability
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
 from agent.bridges.evolution.answers import (

@@ -12,7 +12,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from agent.bridges.base import (
     BridgeAdapter,
-    Capability,
     Card,
     FetchedMedia,
     Health,
@@ -25,6 +24,7 @@ from agent.bridges.base import (
     WebhookRequest,
     WebhookTarget,
 )
+from agent.bridges.capabilities import Capability
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
 from agent.bridges.exchange import (

@@ -9,7 +9,6 @@ from agent.bridges.addresses import reachable_digits
 from agent.bridges.base import (
     NOT_SUPPORTED,
     BridgeAdapter,
-    Capability,
     Card,
     Health,
     MessageRef,
@@ -20,6 +19,7 @@ from agent.bridges.base import (
     WebhookRequest,
     WebhookTarget,
 )
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
 from agent.bridges.exchange import (
     BridgeError,

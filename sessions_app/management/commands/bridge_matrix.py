@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from agent.bridges import ADAPTERS
-from agent.bridges.base import DESCRIPTIONS
+from agent.bridges.capabilities import DESCRIPTIONS
 
 
 class Command(BaseCommand):

@@ -3,7 +3,7 @@
 import pytest
 
 from agent.bridges import ADAPTERS
-from agent.bridges.base import Capability
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import AliasKind, Link
 from agent.bridges.exchange import Refused
 from tests.support.bridges.live import LiveBridge

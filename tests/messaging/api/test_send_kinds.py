@@ -10,7 +10,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
-from agent.bridges.base import Capability
+from agent.bridges.capabilities import Capability
 from agent.bridges.events import Receipt, StatusChanged
 from agent.inbox import process_webhook_request
 from agent.sender import deliver
