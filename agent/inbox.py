@@ -38,7 +38,7 @@ from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
 from sessions_app.bridges import adapter_for, ensure_unchanged
 from sessions_app.models import Bridge
-from sessions_app.services import record_session_change, register_session
+from sessions_app.services import NumberMoved, record_session_change, register_session
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import AppError, WebhookUnauthorized
 from whatsapp_agent.telemetry import tracing
@@ -122,6 +122,9 @@ def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:
         except DataError as exc:  # the adapter let a bad value through; the next event may be fine
             log.warning("event_not_stored", bridge=bridge.slug, kind=type(event).__name__, error=type(exc).__name__)
             return "malformed"
+        except NumberMoved:
+            log.warning("event_of_moved_number", bridge=bridge.slug, kind=type(event).__name__)
+            return "ignored"
         except (IntegrityError, Conversation.DoesNotExist, ContactGone, ConversationGone):
             continue  # a contact or conversation was created or merged meanwhile
         return "kept"

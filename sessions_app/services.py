@@ -22,7 +22,7 @@ from sessions_app import bridges, profiles
 from sessions_app.bridges import adapter_for, call_bridge, webhook_target
 from sessions_app.links.account_limits import record_limits
 from sessions_app.links.problems import NO_PROGRESS, progress_of
-from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
+from sessions_app.models import AgentProfile, Bridge, FormerName, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, Conflict, NotSupportedByBridge, SessionExists
 
@@ -76,13 +76,33 @@ def default_profile() -> AgentProfile:
     return profile
 
 
+class NumberMoved(Exception):
+    """The number of this name has moved to another bridge."""
+
+
+def ensure_not_moved(*, bridge: Bridge, name: str, phone: str = "") -> None:
+    """Raises NumberMoved if a session of this name has moved from the bridge.
+
+    `phone` is what the bridge says of the number, if it does: another one under the same name is a new number.
+    """
+    former = FormerName.objects.filter(bridge=bridge, name=name).select_related("session").first()
+    if former is None:
+        return
+    if not phone or not former.session.phone or phone == former.session.phone:
+        raise NumberMoved
+    former.delete()
+
+
 def register_session(
     *, bridge: Bridge, name: str, phone: str = "", status_at: datetime | None = None
 ) -> WhatsAppSession:
-    """Return the session of an authenticated event; create it if it is new.
+    """Return the session of an authenticated event; create it if it is new. Raises NumberMoved.
 
     A new session is `connected`, since `status_at` or now: bridges send messages only of connected sessions.
     """
+    if (session := WhatsAppSession.objects.filter(bridge=bridge, name=name).first()) is not None:
+        return session
+    ensure_not_moved(bridge=bridge, name=name, phone=phone)
     new: dict[str, Any] = {
         "status": WhatsAppSession.Status.CONNECTED,
         "status_changed_at": status_at or timezone.now(),
@@ -96,7 +116,7 @@ def register_session(
 
 def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppSession:
     """Record a status event of the bridge. An event older than the recorded status changes nothing."""
-    session = register_session(bridge=bridge, name=event.session, status_at=event.at)
+    session = register_session(bridge=bridge, name=event.session, phone=event.phone or "", status_at=event.at)
     session.bridge = bridge
     state = SessionState(
         name=event.session,
@@ -201,6 +221,7 @@ def start_session(
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     with transaction.atomic():
+        FormerName.objects.filter(bridge=bridge, name=name).delete()
         session, is_new = WhatsAppSession.objects.select_for_update(of=["self"]).get_or_create(
             bridge=bridge, name=name, defaults={"agent_profile": agent_profile or default_profile()}
         )
@@ -357,11 +378,16 @@ def move_session(session: WhatsAppSession, *, to: Bridge, name: str = "") -> Wha
     """Move a number to another bridge, under `name` if it has another one there; contacts and conversations stay.
 
     It is not linked there yet, unless the bridge says so. The link at the old bridge is not touched: log it out there.
+    What comes from there under the old name is ignored from now on.
     Raises SessionExists if the other bridge has a session of this name.
     """
     name = name or session.name
     try:
         with transaction.atomic():
+            former = WhatsAppSession.objects.select_for_update(of=["self"]).get(pk=session.pk)
+            names = FormerName.objects
+            names.update_or_create(bridge_id=former.bridge_id, name=former.name, defaults={"session": session})
+            names.filter(bridge=to, name=name).delete()
             WhatsAppSession.objects.filter(pk=session.pk).update(
                 bridge=to,
                 name=name,

@@ -16,7 +16,9 @@ from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import (
     SYNC_INTERVAL_S,
     UNKNOWN_TO_BRIDGE,
+    NumberMoved,
     default_profile,
+    ensure_not_moved,
     record_key_refused,
     record_session_state,
 )
@@ -29,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     """Reconcile our sessions with the bridge's. Return the names that are added, updated and missing.
+
+    A number that has moved to another bridge is not added again.
 
     Raises BridgeFailed. If the bridge refuses our API key, its sessions are marked as disconnected before.
     """
@@ -47,6 +51,10 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     known = {session.name: session for session in bridge.sessions.all()}
     for name, state in states.items():
         if name not in known:
+            try:
+                ensure_not_moved(bridge=bridge, name=name, phone=state.phone or "")
+            except NumberMoved:
+                continue  # its link there was not removed yet
             report["added"].append(name)
             new: dict[str, Any] = {"agent_profile": default_profile}
             session, _ = WhatsAppSession.objects.get_or_create(bridge=bridge, name=name, defaults=new)

@@ -15,7 +15,13 @@ from sessions_app.models.profiles import (
     default_tools,
     validate_loop_limit,
 )
-from sessions_app.models.sessions import Membership, WhatsAppSession, WhatsAppSessionQuerySet, within_sessions_of
+from sessions_app.models.sessions import (
+    FormerName,
+    Membership,
+    WhatsAppSession,
+    WhatsAppSessionQuerySet,
+    within_sessions_of,
+)
 from whatsapp_agent.text.validators import validate_emoji, validate_time_zone  # as migrations name them
 
 __all__ = [
@@ -27,6 +33,7 @@ __all__ = [
     "AgentProfileQuerySet",
     "AgentProfileVersion",
     "Bridge",
+    "FormerName",
     "Membership",
     "ModelLimit",
     "WhatsAppSession",

@@ -150,6 +150,21 @@ class WhatsAppSession(models.Model):
         return ZoneInfo(self.time_zone or settings.TIME_ZONE)
 
 
+class FormerName(models.Model):
+    """A name that a session had at a bridge from which it has moved: what still comes from there is of no new number."""
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="former_names")
+    bridge = models.ForeignKey(Bridge, on_delete=models.CASCADE, related_name="former_names")
+    name = models.CharField(max_length=100)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["bridge", "name"], name="former_name_once_per_bridge")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Membership(models.Model):
     """Lets a user see a session and its conversations."""
 

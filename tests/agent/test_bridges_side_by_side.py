@@ -11,8 +11,9 @@ from django.utils import timezone
 from agent.sender import deliver
 from messaging.models import Contact, Conversation, Message
 from messaging.outbound import send_text
+from sessions_app.links.reconciliation import sync_bridge
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.services import move_session
+from sessions_app.services import move_session, start_session
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
 
@@ -157,13 +158,74 @@ def test_a_number_that_moves_in_mid_conversation_keeps_it_and_is_answered_at_the
     assert conversation.contact.phone == f"+{PHONE}"
 
 
-def test_what_the_old_bridge_still_delivers_after_a_move_is_not_mixed_with_the_new_number(
+OTHER_PHONE = "5531999990000"
+
+
+def late_events(server: Any) -> list[dict[str, Any]]:
+    chat = f"{PHONE}@c.us"
+    me = {"id": "5511999990000@c.us"}
+    return [
+        waha_text(server, "Late", "3EB0LATE"),
+        waha_text(server, "Typed late", "3EB0TYPED", id=f"true_{chat}_3EB0TYPED", fromMe=True, source="app"),
+        {
+            "event": "message.ack",
+            "session": "sales",
+            "payload": {"id": f"true_{chat}_3EB0OURS", "from": chat, "fromMe": True, "ack": 3},
+        },
+        {"event": "call.received", "session": "sales", "payload": {"id": "CALL1", "from": chat}},
+        {"event": "session.status", "session": "sales", "payload": {"name": "sales", "status": "WORKING"}, "me": me},
+        {"event": "session.status", "session": "sales", "payload": {"name": "sales", "status": "FAILED"}},
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_what_the_old_bridge_still_reports_after_a_move_is_ignored(
+    waha: Any, evolution: Any, profile: Any, number: int
+) -> None:
+    session = link(waha, profile)
+    WhatsAppSession.objects.update(phone="+5511999990000")
+    post(waha, waha_text(waha, "Before"))
+    move_session(session, to=evolution.row)
+
+    assert post(waha, late_events(waha)[number]) == 200
+    sync_bridge(waha.row)  # it still lists the number
+
+    assert [each.text for each in Message.objects.all()] == ["Before"]
+    assert WhatsAppSession.objects.get().bridge == evolution.row
+
+
+def test_another_number_at_the_old_bridge_under_the_name_of_one_that_moved_is_a_new_one(
     waha: Any, evolution: Any, profile: Any
 ) -> None:
     session = link(waha, profile)
-    post(waha, waha_text(waha, "Before"))
+    WhatsAppSession.objects.update(phone="+5511999990000")
     moved = move_session(session, to=evolution.row)
-    assert post(waha, waha_text(waha, "Late", "3EB0LATE")) == 200
-    late = Message.objects.get(text="Late")
-    assert late.session != moved
-    assert late.session.bridge == waha.row
+
+    body = waha_text(waha, "Is this the new shop?")
+    assert post(waha, body | {"me": {"id": f"{OTHER_PHONE}@c.us"}}) == 200
+
+    new = WhatsAppSession.objects.exclude(pk=moved.pk).get()
+    assert (new.bridge, new.name, new.phone) == (waha.row, "sales", f"+{OTHER_PHONE}")
+    assert Message.objects.get().session == new
+
+
+def test_a_number_that_moves_back_receives_again_where_it_was(waha: Any, evolution: Any, profile: Any) -> None:
+    session = link(waha, profile)
+    move_session(session, to=evolution.row)
+    move_session(session, to=waha.row)
+
+    assert post(waha, waha_text(waha, "Hi again")) == 200
+    assert post(evolution, evolution_text(evolution, "Late")) == 200
+
+    assert [(each.text, each.session) for each in Message.objects.all()] == [("Hi again", session)]
+
+
+def test_a_name_that_a_moved_number_had_can_be_linked_anew(waha: Any, evolution: Any, profile: Any) -> None:
+    moved = move_session(link(waha, profile), to=evolution.row)
+    waha.sessions.clear()
+
+    new = start_session(name="sales", bridge=waha.row)
+    assert post(waha, waha_text(waha, "Hi")) == 200
+
+    assert new != moved
+    assert Message.objects.get().session == new
