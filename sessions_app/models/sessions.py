@@ -151,7 +151,7 @@ class WhatsAppSession(models.Model):
 
 
 class FormerName(models.Model):
-    """A name that a session had at a bridge from which it has moved: what still comes from there is of no new number."""
+    """A name that a session had at a bridge before it moved: what still comes from there is of no new number."""
 
     session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="former_names")
     bridge = models.ForeignKey(Bridge, on_delete=models.CASCADE, related_name="former_names")
