@@ -12,7 +12,7 @@ TEXTS = (
     gettext_noop("No messages yet. Write one."),
     gettext_noop("until {time}"),
     gettext_noop("until released"),
-    gettext_noop("Earlier messages are in the admin."),
+    gettext_noop("Earlier messages are in the inbox."),
     gettext_noop("This message was deleted."),
     gettext_noop("online"),
     gettext_noop("disconnected"),

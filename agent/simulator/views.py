@@ -286,7 +286,7 @@ def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
             "state": state,
             "is_cut_off": timeline.is_cut_off,
             "entries": entries,
-            "admin": reverse("admin:messaging_conversation_change", args=[row.pk]),
+            "inbox": reverse("inbox-conversation", args=[row.pk]),
         }
     )
 

@@ -116,7 +116,7 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
         "html": whatsapp_html(shown),
         "is_long": shown != text or len(text) > len(shown),
         "content": "" if message.revoked_at else describe_content(message),
-        "quoted": " ".join((getattr(message, "quoted_excerpt", "") or "").split()),
+        "quoted": _quoted(message),
         "is_quoting": bool(message.quoted_id),
         "ticks": TICKS.get(message.status, "") if is_outbound else "",
         "is_own": is_outbound,
@@ -136,6 +136,17 @@ def _status(message: Message, conversation: Conversation) -> str:
     if lacks_receipt(message, bridge_kind=conversation.session.bridge.kind):
         return _("sent, and not reported as delivered since: look on the phone")
     return STATUSES.get(message.status, "")
+
+
+def _quoted(message: Message) -> str:
+    """Return the words of the quoted message, or what it is if it has none."""
+    quoted = message.quoted
+    if quoted is None:
+        return ""
+    if quoted.revoked_at:
+        return _("This message was deleted")
+    words = " ".join((getattr(message, "quoted_excerpt", "") or "").split())
+    return words or ("" if quoted.kind == Message.Kind.TEXT else quoted.get_kind_display())
 
 
 def _heard(message: Message) -> str:

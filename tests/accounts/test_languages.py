@@ -123,9 +123,8 @@ def test_an_admin_page_of_a_portuguese_user_opens_in_portuguese(label, page, adm
 def test_a_refusal_is_in_the_language_of_staff_and_for_the_api_in_english(conversation, admin, log_in):
     WhatsAppSession.objects.update(status="disconnected")
     User.objects.filter(pk=admin.pk).update(language="pt-br")
-    url = reverse("admin:conversation-write", args=[conversation.pk])
-    page = log_in(admin).post(url, {"text": "Oi"}, headers={"HX-Request": "true"}).content.decode()
-    assert "O número não está conectado. Vincule-o antes." in page
+    url = reverse("inbox-reply", args=[conversation.pk])
+    assert log_in(admin).post(url, {"text": "Oi"}).json()["detail"] == "O número não está conectado. Vincule-o antes."
     url = f"/api/v1/conversations/{conversation.pk}/messages/"
     answer = as_user(admin).post(url, {"text": "Oi"}, format="json", headers={"Accept-Language": "pt-BR"})
     assert answer.json()["detail"] == "The number is not connected. Link it first."

@@ -105,12 +105,6 @@
     document.addEventListener("htmx:configRequest", (event) => {
       if (csrf) event.detail.headers["X-CSRFToken"] = csrf;
     });
-    // A page that nobody sees does not poll. A filter of htmx would have to be evaluated, which no page allows.
-    document.addEventListener("htmx:beforeRequest", (event) => {
-      const { requestConfig } = event.detail;
-      const isPoll = event.target.matches("[data-poll-visible]") && !requestConfig.triggeringEvent;
-      if (isPoll && document.hidden) event.preventDefault();
-    });
     document.addEventListener("htmx:beforeSwap", (event) => {
       const { xhr } = event.detail;
       if (!xhr.responseURL || new URL(xhr.responseURL).pathname !== login) return;

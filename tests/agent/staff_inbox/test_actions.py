@@ -306,3 +306,39 @@ def test_two_corrections_at_once_both_become_instructions(
     assert call.result().status_code == 200
     profile.refresh_from_db()
     assert (profile.instructions, profile.draft.instructions) == ("First", "First\nSecond")
+
+
+def test_a_reply_needs_the_csrf_token(conversation: Conversation, staff_member: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(staff_member)
+    assert (do(client, conversation, "reply", text="Hi").status_code, untouched(conversation)) == (403, True)
+
+
+@pytest.mark.parametrize(("name", "values"), ACTIONS)
+def test_a_link_alone_changes_nothing(
+    conversation: Conversation, staff_member: User, log_in: LogIn, name: str, values: dict[str, str]
+) -> None:
+    route = ("inbox-reply", [conversation.pk]) if name == "reply" else ("inbox-act", [conversation.pk, name])
+    answer = log_in(staff_member).get(reverse(route[0], args=route[1]), values)
+    assert (answer.status_code, untouched(conversation)) == (405, True)
+
+
+@pytest.mark.parametrize(
+    "values", [{"to": "nobody"}, {"to": "human", "hours": "1e9"}, {"to": "human", "hours": "-1"}, {}]
+)
+def test_an_invalid_control_is_refused(
+    conversation: Conversation, staff_member: User, log_in: LogIn, values: dict[str, str]
+) -> None:
+    answer = do(log_in(staff_member), conversation, "control", **values)
+    assert (answer.status_code, conversation.control_epoch) == (400, 0)
+
+
+def test_a_message_of_another_conversation_is_not_sent_again_from_here(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    contact = Contact.objects.create(session=conversation.session, name="Bo")
+    other = Conversation.objects.create(session=conversation.session, contact=contact, address="1234@lid")
+    failed = create_outbound(other)
+    answer = do(log_in(staff_member), conversation, "retry", kind="message", row=str(failed.pk))
+    failed.refresh_from_db()
+    assert (answer.status_code, failed.status) == (404, "failed")

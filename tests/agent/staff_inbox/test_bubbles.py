@@ -1,6 +1,7 @@
 """Each kind of message as its bubble shows it, on the page and in what a poll brings; and what is done to it."""
 
 import re
+from datetime import UTC, datetime
 from html import unescape
 from typing import Any
 
@@ -86,6 +87,89 @@ def test_a_viewer_sees_the_same_and_can_do_nothing_to_it(
 ) -> None:
     html, text = bubble_of(log_in(viewer), receive(conversation, kind=kind, details=details))
     assert (words in text, "data-act" in html, "data-quote" in html) == (True, False, False)
+
+
+@pytest.mark.parametrize(("mime_type", "shape"), [
+    ("image/jpeg", "image"), ("image/svg+xml", "document"), ("audio/ogg; codecs=opus", "audio"), ("video/mp4", "video"),
+    ("application/pdf", "document"), ("text/html", "document"),
+])  # fmt: skip
+def test_a_file_is_played_or_shown_where_the_browser_can_and_offered_to_save_where_not(
+    conversation: Conversation, staff_member: User, log_in: LogIn, mime_type: str, shape: str
+) -> None:
+    message = receive(conversation, kind="document")
+    media = Media.objects.create(
+        message=message, mime_type=mime_type, filename="Price <list>", size_bytes=2048, file="some/file"
+    )
+    address = reverse("inbox-media", args=[media.pk])
+    html, text = bubble_of(log_in(staff_member), message)
+    expected = {
+        "image": f'<img src="{address}" alt="Price &lt;list&gt;"',
+        "audio": f'<audio controls preload="none" src="{address}">',
+        "video": f'<video controls preload="none" src="{address}">',
+        "document": f'<a class="file" href="{address}">',
+    }
+    assert [name for name, tag in expected.items() if tag in html] == [shape]
+    assert ("Price <list>" in text, "2.0\xa0KB" in unescape(html)) == (shape == "document", shape == "document")
+
+
+@pytest.mark.parametrize(("mime_type", "words"), [
+    ("audio/ogg", "“Do you deliver?”"), ("application/pdf", "What is in it Do you deliver?"),
+])  # fmt: skip
+def test_what_was_heard_or_read_in_a_file_stands_below_it(
+    conversation: Conversation, staff_member: User, log_in: LogIn, mime_type: str, words: str
+) -> None:
+    message = receive(conversation, kind="document")
+    Media.objects.create(message=message, mime_type=mime_type, file="a", transcript="Do you\n deliver?")
+    assert words in bubble_of(log_in(staff_member), message)[1]
+
+
+def test_a_file_that_was_not_fetched_is_named_as_being_on_the_phone(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    message = receive(conversation, kind="video")
+    Media.objects.create(message=message, mime_type="video/mp4", filename="tour.mp4")
+    html, text = bubble_of(log_in(staff_member), message)
+    assert ("Video: tour.mp4 · on the phone" in text, "<video" in html) == (True, False)
+
+
+def test_a_quoted_file_without_a_text_is_named_and_leads_to_its_bubble(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    voice = receive(conversation, kind="voice")
+    answer = create_outbound(conversation, status="sent", quoted=voice)
+    html, _ = bubble_of(log_in(staff_member), answer)
+    assert f'<a href="#m-{voice.pk}" data-jump>Voice</a>' in html
+
+
+def test_a_quotation_shows_no_words_of_a_message_that_was_deleted(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    secret = receive(conversation, text="My secret", revoked_at=timezone.now())
+    html, text = bubble_of(log_in(staff_member), create_outbound(conversation, status="sent", quoted=secret))
+    assert ("This message was deleted" in text, "My secret" in html) == (True, False)
+
+
+def test_each_day_stands_once_before_its_messages(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    for said_at in (datetime(2026, 3, day, hour, tzinfo=UTC) for day in (1, 2) for hour in (9, 15)):
+        receive(conversation, text=f"At {said_at:%d %H}.", said_at=said_at)
+    page = log_in(staff_member).get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
+    seen = re.findall(r"Sunday, 1 March 2026|Monday, 2 March 2026|At \d\d \d\d\.", page.partition('id="messages"')[2])
+    assert seen == ["Sunday, 1 March 2026", "At 01 09.", "At 01 15.", "Monday, 2 March 2026", "At 02 09.", "At 02 15."]
+
+
+@pytest.mark.parametrize("text", ["long " * 20_000, "line\n" * 60, "x" * 100_000])
+def test_a_long_text_is_cut_and_the_rest_comes_when_it_is_asked_for(
+    conversation: Conversation, staff_member: User, staff_stranger: User, log_in: LogIn, text: str
+) -> None:
+    message, client = receive(conversation, text=text), log_in(staff_member)
+    html, shown = bubble_of(client, message)
+    address = reverse("inbox-text", args=[conversation.pk, message.pk])
+    assert (f'hx-get="{address}"' in html, shown.endswith("…") or "… More" in shown) == (True, True)
+    assert len(shown) < 1400
+    assert len(unescape(client.get(address).content.decode()).split()) == len(text.split())
+    assert log_in(staff_stranger).get(address).status_code == 404
 
 
 def test_an_edited_message_shows_its_text_and_the_one_before(

@@ -41,7 +41,7 @@ def test_an_administrator_imports_a_chat_which_the_admin_logs(
     client = log_in(admin)
     page = client.post(PATH, form(session, **{"import": "1"})).content.decode()
     conversation = Conversation.objects.get()
-    assert reverse("admin:messaging_conversation_change", args=[conversation.pk]) in page
+    assert reverse("inbox-conversation", args=[conversation.pk]) in page
     assert sorted(Message.objects.values_list("text", flat=True)) == ["Good morning", "Hello <b>you</b>"]
     (entry,) = LogEntry.objects.all()
     assert (entry.user, entry.object_id) == (admin, str(conversation.pk))

@@ -6,7 +6,6 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
@@ -15,7 +14,6 @@ from messaging.models import (
     Conversation,
     Fact,
     Media,
-    Message,
     Turn,
 )
 from messaging.search.index import index_waiting
@@ -94,14 +92,3 @@ def test_a_conversation_page_takes_the_same_queries_for_any_number_of_messages(
         message = create_outbound(conversation, turn=turn, sender=conversation.contact, sent_by=staff_member)
         Media.objects.create(message=create_outbound(conversation, quoted=message), filename="a.pdf")
     assert _count_queries(client, page_url(conversation)) == few
-
-
-def test_a_transcript_that_has_not_changed_is_not_sent_again(
-    conversation: Conversation, staff_member: User, log_in: LogIn
-) -> None:
-    client, address = log_in(staff_member), reverse("admin:conversation-transcript", args=[conversation.pk])
-    message = create_outbound(conversation, status="sent")
-    seen = client.get(address).context["fingerprint"]
-    unchanged = client.get(address, {"seen": seen}).status_code
-    Message.objects.filter(pk=message.pk).update(status="delivered")
-    assert (unchanged, client.get(address, {"seen": seen}).status_code) == (204, 200)

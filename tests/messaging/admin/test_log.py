@@ -44,26 +44,6 @@ def test_only_the_message_that_is_sent_again_is_logged(
     assert entries(staff_member) == [(str(failed.pk), "Sent again.")]
 
 
-def test_a_text_from_the_page_of_a_conversation_is_logged_without_its_words(
-    conversation: Conversation, staff_member: User, log_in: LogIn
-) -> None:
-    address = reverse("admin:conversation-write", args=[conversation.pk])
-    client = log_in(staff_member)
-    client.post(address, {"text": ""})  # refused
-    client.post(address, {"text": "The code is 1234"})
-    assert entries(staff_member) == [(str(conversation.pk), "Wrote as staff.")]
-
-
-@pytest.mark.parametrize("kind", ["turn", "message"])
-def test_a_second_try_from_the_page_of_a_conversation_is_logged(
-    example: dict[str, Any], staff_member: User, log_in: LogIn, kind: str
-) -> None:
-    conversation = example["conversation"]
-    row = example["turn"] if kind == "turn" else create_outbound(conversation)
-    log_in(staff_member).post(reverse("admin:conversation-retry", args=[conversation.pk, kind, row.pk]))
-    assert entries(staff_member) == [(str(conversation.pk), f"Tried the {kind} {row.pk} again.")]
-
-
 def test_a_reply_and_a_command_from_the_inbox_are_logged_without_their_words(
     conversation: Conversation, staff_member: User, log_in: LogIn
 ) -> None:

@@ -1,7 +1,6 @@
 """What the admin pages show."""
 
 import json
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -10,8 +9,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from agent.bridges.events import Kind
-from messaging.history.timeline import MAX_EXCERPT_CHARS
 from messaging.models import (
     Contact,
     ContactMerge,
@@ -48,65 +45,11 @@ def test_hostile_texts_and_names_are_shown_and_not_run(example: dict[str, Any], 
         assert "alert" in page, address
 
 
-def test_a_message_of_a_hundred_thousand_characters_does_not_fill_the_page(
-    conversation: Conversation, admin: User, log_in: LogIn
-) -> None:
-    create_outbound(conversation, text="x" * 100_000)
-    page = log_in(admin).get(page_url(conversation)).content.decode()
-    assert "x" * MAX_EXCERPT_CHARS in page
-    assert "x" * (MAX_EXCERPT_CHARS + 1) not in page
-
-
-def test_the_transcript_is_read_from_top_to_bottom(conversation: Conversation, admin: User, log_in: LogIn) -> None:
-    for number in range(60):
-        said_at = timezone.now() - timedelta(minutes=60 - number)
-        create_outbound(conversation, text=f"number {number}.", status="sent", said_at=said_at)
-    page = log_in(admin).get(page_url(conversation)).content.decode()
-    places = [page.find(f"number {number}.") for number in range(60)]
-    assert places[:10] == [-1] * 10
-    assert places[10:] == sorted(places[10:])
-    assert "Earlier messages" in page
-
-
-def test_failed_and_unconfirmed_messages_are_marked(conversation: Conversation, admin: User, log_in: LogIn) -> None:
-    create_outbound(conversation, status="unconfirmed", error="The bridge did not answer.")
-    Turn.objects.create(conversation=conversation, outcome="failed", reason="timeout", started_at=timezone.now())
-    page = log_in(admin).get(page_url(conversation)).content.decode()
-    assert "unconfirmed: it may have been sent" in page
-    assert "The bridge did not answer." in page
-    assert "timeout" in page
-
-
-def test_every_kind_of_message_has_a_text_on_the_page(conversation: Conversation, admin: User, log_in: LogIn) -> None:
-    details = {
-        Kind.LOCATION: {"location": {"latitude": 1.5, "longitude": 2.5, "name": "Cafe"}},
-        Kind.CONTACT: {"contacts": [{"name": "Bea", "phone": "+5511"}]},
-        Kind.REACTION: {"emoji": "👍", "target_id": "x"},
-    }
-    for kind in Kind:
-        create_outbound(conversation, kind=kind.value, text="", status="sent", details=details.get(kind, {}))
-    page = log_in(admin).get(page_url(conversation)).content.decode()
-    for words in ["Cafe, 1.5, 2.5", "Bea +5511", "Reacted with 👍", "Image", "Voice", "Order"]:
-        assert words in page
-
-
-def test_a_revoked_message_is_not_shown_again(conversation: Conversation, admin: User, log_in: LogIn) -> None:
-    create_outbound(conversation, text="my password is", revoked_at=timezone.now(), status="sent")
-    page = log_in(admin).get(page_url(conversation)).content.decode()
-    assert ("Deleted by its author" in page, "my password is" in page) == (True, False)
-
-
 def test_the_reference_of_a_file_at_the_bridge_is_shown_to_administrators_alone(
     example: dict[str, Any], staff_member: User, admin: User, log_in: LogIn
 ) -> None:
     pages = [log_in(user).get(page_url(example["media"])).content.decode() for user in (staff_member, admin)]
     assert ["secret-ref" in page for page in pages] == [False, True]
-
-
-def test_opening_a_conversation_marks_it_read(example: dict[str, Any], staff_member: User, log_in: LogIn) -> None:
-    log_in(staff_member).get(page_url(example["conversation"]))
-    example["conversation"].refresh_from_db()
-    assert example["conversation"].unread_count == 0
 
 
 @pytest.mark.parametrize("model", ["message", "turn", "media"])

@@ -10,7 +10,7 @@ from accounts.credentials.keys import create_key
 from accounts.models import User
 from messaging.models import Contact, ContactMerge, Conversation, Message
 from sessions_app.models import Bridge
-from tests.support.messaging.admin import LogIn, create_outbound, page_url
+from tests.support.messaging.admin import LogIn, create_outbound
 
 Rows = Callable[[Conversation, User], list[Any]]
 
@@ -106,18 +106,6 @@ def test_the_question_is_about_the_messages_that_may_have_arrived(
     answer = log_in(staff_member).post(_list(rows[0]), form)
     assert answer.context["rows"] == ["Ana: unconfirmed"]
     assert answer.context["chosen"] == [str(row.pk) for row in rows]
-
-
-@pytest.mark.parametrize(("status", "asks"), [("unconfirmed", True), ("failed", False)])
-def test_the_transcript_asks_before_it_sends_a_message_again_that_may_have_arrived(
-    conversation: Conversation, staff_member: User, log_in: LogIn, status: str, asks: bool
-) -> None:
-    message = create_outbound(conversation, status=status)
-    page = log_in(staff_member).get(page_url(conversation)).content.decode()
-    before, _, form = page.partition(reverse("admin:conversation-retry", args=[conversation.pk, "message", message.pk]))
-    assert form
-    assert (before.rfind("<details") > before.rfind("</details>")) == asks
-    assert (f'id="ask-again-{message.pk}" hx-preserve' in before) == asks
 
 
 def test_a_viewer_is_not_asked(conversation: Conversation, viewer: User, log_in: LogIn) -> None:

@@ -39,7 +39,7 @@ def test_the_admin_explains_why_a_conversation_needs_attention(noticed, admin, l
     client = log_in(admin)
     assert "a message was not sent" in client.get(reverse("admin:messaging_conversation_changelist")).content.decode()
     page = client.get(reverse("admin:messaging_conversation_change", args=[noticed.pk])).content.decode()
-    assert "Needs attention: a message was not sent." in page
+    assert "A message was not sent: refused." in page
 
 
 @pytest.mark.parametrize("reason", ["", "sleepy", "handoff,loop"])

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from agent.bridges.events import Kind, MediaRef
@@ -163,7 +164,7 @@ def test_staff_read_the_transcript(receive, conversation, log_in, admin):
     client = log_in(admin)
 
     message_page = client.get(f"/admin/messaging/message/{media.message_id}/change/").content.decode()
-    conversation_page = client.get(f"/admin/messaging/conversation/{conversation.pk}/change/").content.decode()
+    conversation_page = client.get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
 
     assert "Do you deliver on Sunday?" in message_page
     assert "Do you deliver on Sunday?" in conversation_page

@@ -45,7 +45,7 @@ export function openConversation() {
   $("typing").hidden = true;
   $("title").textContent = session?.title ?? "";
   $("face").textContent = firstLetter(session?.title ?? "");
-  $("open-admin").hidden = true;
+  $("open-inbox").hidden = true;
   $("hint").textContent = contact ? "" : translate("Choose a contact, or create one.");
   drawSubtitle(session?.status);
   if (contact) poll();
@@ -97,8 +97,8 @@ function show(received) {
   const distanceToEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
   const wasAtEnd = distanceToEnd < 60 || !$("chat").childElementCount;
   drawEntries(received.is_cut_off);
-  $("open-admin").href = received.admin;
-  $("open-admin").hidden = false;
+  $("open-inbox").href = received.inbox;
+  $("open-inbox").hidden = false;
   $("hint").textContent = entries.length ? "" : translate("No messages yet. Write one.");
   drawSubtitle(conversation.session_status);
   showText($("banner"), describeControl());
@@ -183,7 +183,7 @@ function collectReactions() {
 function drawNotice(entry) {
   if (entry.type === "day") return createElement("li", { className: "day" }, entry.text);
   if (entry.type === "earlier")
-    return createElement("li", { className: "note" }, translate("Earlier messages are in the admin."));
+    return createElement("li", { className: "note" }, translate("Earlier messages are in the inbox."));
   const link = createElement("a", { href: entry.admin }, entry.text);
   return createElement("li", { className: `note${entry.outcome === "failed" ? " failed" : ""}` }, link);
 }
