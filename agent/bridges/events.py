@@ -216,7 +216,8 @@ class CallStatus(StrEnum):
 class CallChanged:
     """A call. `is_offline`: it happened while the bridge was not connected. `is_group`: several are called.
 
-    `duration_s` is set where somebody picked it up, if the bridge says so.
+    `duration_s` is set where somebody picked it up, if the bridge says so. `reports_acceptance`: the bridge says that
+    somebody did; otherwise nobody knows whether it was missed.
     """
 
     session: str
@@ -230,6 +231,7 @@ class CallChanged:
     duration_s: int | None = None
     is_offline: bool = False
     is_group: bool = False
+    reports_acceptance: bool = True
 
 
 @dataclass(frozen=True, slots=True)

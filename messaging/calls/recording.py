@@ -71,11 +71,23 @@ def _record_missed(message: Message, *, at: datetime, was_reported: bool) -> Non
         if not _add_event(conversation, call_id=call["id"], status=CallStatus.MISSED, at=at):
             return
         _write_to_feed(message, status=CallStatus.MISSED)
+    _show_again(conversation)
+    if not call.get("is_offline") and not call.get("is_group"):
+        _answer(conversation, at=at)
+
+
+def _record_unknown_end(message: Message, *, at: datetime) -> None:
+    """Record that a call has ended of which the bridge does not report whether somebody picked it up."""
+    if _add_event(message.conversation, call_id=message.details["call"]["id"], status=CallStatus.ENDED, at=at):
+        _set_status(message, CallStatus.ENDED)
+        _write_to_feed(message, status=CallStatus.ENDED)
+        _show_again(message.conversation)
+
+
+def _show_again(conversation: Conversation) -> None:
     Conversation.objects.filter(pk=conversation.pk).update(
         unread_count=F("unread_count") + 1, snoozed_until=None, done_at=None, done_reason=""
     )
-    if not call.get("is_offline") and not call.get("is_group"):
-        _answer(conversation, at=at)
 
 
 def _answer(conversation: Conversation, *, at: datetime) -> None:
@@ -104,7 +116,7 @@ def _answer(conversation: Conversation, *, at: datetime) -> None:
 
 @periodic(every_s=5)
 def find_missed_calls() -> int:
-    """Take calls for missed that rang for RINGS_AT_MOST and of which nothing more was heard; return how many.
+    """Take calls for missed that rang for RINGS_AT_MOST and of which nothing more was heard; return how many have ended.
 
     Only where the bridge does not report that a caller gave up. The Cloud API reports the end of each call, and nothing
     when one is picked up: what rings there for long may be a conversation.
@@ -135,7 +147,10 @@ def _record_unended(call: CallEvent) -> bool:
     if message is None or statuses.exclude(pk=call.pk).exists():
         return False  # we called, or its end came at this moment
     message.conversation = conversation
-    _record_missed(message, at=call.at, was_reported=False)
+    if message.details["call"].get("may_be_accepted"):
+        _record_unknown_end(message, at=call.at)
+    else:
+        _record_missed(message, at=call.at, was_reported=False)
     return True
 
 
@@ -176,6 +191,8 @@ def _store_message(conversation: Conversation, event: CallChanged, *, sender: Co
     written_at = min(event.at or now, now)
     call: dict[str, Any] = {"id": event.call_id, "status": event.status.value, "is_video": event.is_video}
     call |= {name: True for name in ("is_group", "is_offline") if getattr(event, name)}
+    if not event.reports_acceptance:
+        call["may_be_accepted"] = True
     if event.duration_s is not None:
         call["duration_s"] = event.duration_s
     values: dict[str, Any] = (

@@ -63,6 +63,7 @@ CALLS = {
     "call.accepted": CallStatus.ACCEPTED,
     "call.rejected": CallStatus.REJECTED,
 }
+ENGINES_WITHOUT_ACCEPTANCE = frozenset({"WEBJS"})  # they never post call.accepted
 GROUP_ACTIONS = frozenset({"join", "leave", "promote", "demote"})
 
 
@@ -319,6 +320,7 @@ def _call(envelope: Fields, payload: Fields) -> BridgeEvent:
         is_video=payload.flag("isVideo"),
         is_group=payload.flag("isGroup"),
         at=payload.time("timestamp"),
+        reports_acceptance=envelope.short("engine") not in ENGINES_WITHOUT_ACCEPTANCE,
     )
 
 

@@ -97,6 +97,17 @@ def test_a_call_that_rings_for_a_minute_without_an_end_is_missed(call):
     assert sent_texts() == [TEXT]
 
 
+def test_a_call_that_the_bridge_would_not_report_as_picked_up_ends_without_a_text(call, conversation):
+    call("ringing", reports_acceptance=False)
+    CallEvent.objects.update(recorded_at=timezone.now() - RINGS_AT_MOST - timedelta(seconds=1))
+    assert find_missed_calls() == 1
+    assert find_missed_calls() == 0
+    assert sent_texts() == []
+    assert Message.objects.get().details["call"]["status"] == "ended"
+    conversation.refresh_from_db()
+    assert conversation.unread_count == 1
+
+
 @pytest.mark.parametrize("kind", ["cloud", "evolution"])
 def test_a_long_call_is_not_missed_where_the_bridge_reports_the_end_of_each(call, bridge, kind):
     bridge.kind = kind

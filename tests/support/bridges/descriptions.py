@@ -121,6 +121,7 @@ def describe_event(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
                 "at": iso(event.at),
                 "duration_s": event.duration_s,
                 "offline": event.is_offline,
+                "reports_acceptance": event.reports_acceptance,
                 "phone_number_id": event.session,
             }
         case HandoverChanged():

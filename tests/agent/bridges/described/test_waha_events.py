@@ -338,6 +338,13 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         ]
     },
     **{
+        f"a call of {engine}": (
+            waha("call.received", {"id": "CALL1", "from": f"{ANA}@c.us", "timestamp": AT}, engine=engine),
+            {"event": "call", "status": "ringing", "is_video": False, "reports_acceptance": reports_acceptance},
+        )
+        for engine, reports_acceptance in [("WEBJS", False), ("WPP", True), ("NOWEB", True), ("GOWS", True)]
+    },
+    **{
         f"not needed: {event}": (waha(event, payload), {"event": "ignored"})
         for event, payload in [
             ("presence.update", {"id": f"{ANA}@c.us", "presences": []}),
