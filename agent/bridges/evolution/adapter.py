@@ -37,8 +37,16 @@ from agent.bridges.evolution.answers import (
 )
 from agent.bridges.evolution.media import MAX_REST_BYTES, parse_media
 from agent.bridges.evolution.payloads import read_envelope
-from agent.bridges.exchange import CHECK_NUMBER_TIMEOUT_S, FILE_TIMEOUT_S, BridgeError, Refused, Request, Steps
-from agent.bridges.parsing import Fields, WrongShape, read_json
+from agent.bridges.exchange import (
+    CHECK_NUMBER_TIMEOUT_S,
+    FILE_TIMEOUT_S,
+    BridgeError,
+    Refused,
+    Request,
+    Steps,
+    Unconfirmed,
+)
+from agent.bridges.parsing import MAX_CLOCK_SKEW, Fields, WrongShape, read_json
 from whatsapp_agent.text.sanitize import storable
 
 HEADER = "X-Webhook-Secret"
@@ -58,7 +66,8 @@ EVENTS = [
     "CALL",
 ]
 MEDIA_TYPES = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
-TYPING_MS = 1000  # the call lasts as long
+TYPING_MS = 7000  # until it is shown again; then Evolution itself reports that we paused
+TYPING_TIMEOUT_S = 2.0  # its answer comes only when the typing has ended, which nobody waits for
 
 
 class EvolutionBridge(BridgeAdapter):
@@ -108,7 +117,13 @@ class EvolutionBridge(BridgeAdapter):
 
     def _is_signed(self, token: str) -> bool:
         try:
-            claims = jwt.decode(token, self.config.signing_key, algorithms=["HS256"], options={"require": ["exp"]})
+            claims = jwt.decode(
+                token,
+                self.config.signing_key,
+                algorithms=["HS256"],
+                options={"require": ["exp"]},
+                leeway=MAX_CLOCK_SKEW,
+            )
         except jwt.PyJWTError:
             return False
         return claims.get("app") == "evolution" and claims.get("action") == "webhook"
@@ -187,7 +202,12 @@ class EvolutionBridge(BridgeAdapter):
     ) -> Steps[None]:
         presence = "composing" if is_typing else "paused"
         body = {"number": _number(address), "presence": presence, "delay": TYPING_MS if is_typing else 0}
-        check((yield Request("POST", f"/chat/sendPresence/{_name(session)}", json=body)))
+        request = Request("POST", f"/chat/sendPresence/{_name(session)}", json=body, timeout_s=TYPING_TIMEOUT_S)
+        try:
+            check((yield request))
+        except Unconfirmed as exc:
+            if exc.code != "timeout":
+                raise
 
     def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
         body = {"readMessages": [_key(address, message)]}

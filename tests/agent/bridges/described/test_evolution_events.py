@@ -1,9 +1,15 @@
 """The contract page of Evolution API, where no recorded payload shows what it says."""
 
+import time
 from typing import Any
 
+import jwt
 import pytest
 
+from agent.bridges.base import BridgeConfig, WebhookRequest
+from agent.bridges.evolution import EvolutionBridge
+from agent.bridges.exchange import BridgeError, NotSent, Unconfirmed
+from agent.turns.presence import TYPING_MARGIN_S
 from tests.support.bridges.described import (
     ANA,
     AT_ISO,
@@ -345,3 +351,47 @@ def test_history_keeps_the_good_messages_of_its_chunk():
 
     assert [message["provider_message_id"] for message in meant["messages"]] == ["3EB0A1", "3EB0A2"]
     assert (meant["count"], meant["progress"], meant["is_latest"]) == (4, 100, True)
+
+
+KEY = "a key of at least thirty-two bytes"
+
+
+def is_taken(*, key: str = KEY, **changes: Any) -> bool:
+    now = int(time.time())
+    claims = {"iat": now, "exp": now + 600, "app": "evolution", "action": "webhook"} | changes
+    headers = {"Authorization": f"Bearer {jwt.encode(claims, key, algorithm='HS256')}"}
+    return EvolutionBridge(BridgeConfig(signing_key=KEY)).is_authentic(WebhookRequest(b"{}", headers))
+
+
+@pytest.mark.parametrize("seconds", [-120, 0, 120])
+def test_a_token_of_a_bridge_whose_clock_differs_a_little_is_taken(seconds: int):
+    now = int(time.time()) + seconds
+
+    assert is_taken(iat=now, exp=now + 600)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"exp": 1790001001}, {"app": "another"}, {"action": "login"}, {"key": "x" * 32}], ids=repr
+)
+def test_a_token_that_is_not_for_our_webhook_or_not_for_now_is_refused(changes: dict[str, Any]):
+    assert not is_taken(**changes)
+
+
+# --- typing: the answer comes when it has ended -------------------------------------------------------------------
+def typing_steps() -> Any:
+    steps = EvolutionBridge(BridgeConfig()).show_typing(session="sales", address=JID)
+    request = next(steps)
+    assert request.json["delay"] == (EvolutionBridge.typing_lasts_s - TYPING_MARGIN_S) * 1000
+    assert request.timeout_s <= 2
+    return steps
+
+
+def test_typing_is_shown_until_it_is_shown_again_and_nobody_waits_for_its_end():
+    with pytest.raises(StopIteration):
+        typing_steps().throw(Unconfirmed(code="timeout"))
+
+
+@pytest.mark.parametrize("failure", [NotSent(code="bridge_unreachable"), Unconfirmed(code="bridge_failure")], ids=repr)
+def test_typing_that_the_bridge_did_not_take_is_a_failure(failure: BridgeError):
+    with pytest.raises(type(failure)):
+        typing_steps().throw(failure)
