@@ -13,12 +13,7 @@ from psycopg2.extras import Json
 from pydantic import TypeAdapter
 from uuid_utils.compat import uuid7
 
-from agent.bridges.events import (
-    ChatAddress,
-    HandoverChanged,
-    Kind,
-    MessageReceived,
-)
+from agent.bridges.events import ChatAddress, HandoverChanged, Kind, MessageReceived
 from messaging import control
 from messaging.contacts.creation import create_contact
 from messaging.contacts.locks import ContactGone
@@ -27,7 +22,7 @@ from messaging.contacts.phones import owner_spellings
 from messaging.contacts.recycled import without_former_phone
 from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
-from messaging.receipts import record_sent
+from messaging.receipts import record_full_id, record_sent
 from sessions_app.bridges import BridgeChanged
 from sessions_app.links.problems import NO_PROGRESS
 from sessions_app.models import Bridge, WhatsAppSession
@@ -243,9 +238,8 @@ def _insert(
                 media=event.media,
             )
     if event.is_standby or (is_held_elsewhere and not event.is_history):
-        name = (
-            control.ANOTHER_PROGRAM if event.is_standby else ""
-        )  # a chat that is given back is not reported otherwise
+        # A chat that is given back is not reported otherwise.
+        name = control.ANOTHER_PROGRAM if event.is_standby else ""
         control.record_external_controller(conversation_id=conversation_id, name=name, at=event.sent_at)
     if is_new and link != WhatsAppSession.Status.CONNECTED:
         _mark_connected(bridge=bridge, name=event.session, at=event.sent_at)
@@ -346,10 +340,12 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     conversation = resolve_conversation(contact=contact, address=event.chat.address, at=event.sent_at)
     Conversation.objects.select_for_update().get(pk=conversation.pk)
     if _is_known(conversation, event):
+        record_full_id(event=event, session_id=session.pk)
         return None
     unsettled = _find_unsettled(conversation, event)
     if unsettled is not None and (event.is_echo or unsettled.status != Message.Status.SENDING):
         record_sent(message_id=unsettled.pk, provider_message_id=event.provider_message_id, at=event.sent_at)
+        record_full_id(event=event, session_id=session.pk)
         return None
     is_sending = Message.objects.filter(conversation=conversation, status=Message.Status.SENDING).exists()
     if is_sending and not event.is_history:

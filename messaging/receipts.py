@@ -13,7 +13,7 @@ from django.utils.translation import gettext_noop
 
 from agent.bridges import ADAPTERS
 from agent.bridges.capabilities import Capability
-from agent.bridges.events import ChatAddress, MessageEdited, MessageRevoked, Receipt, StatusChanged
+from agent.bridges.events import ChatAddress, MessageEdited, MessageReceived, MessageRevoked, Receipt, StatusChanged
 from messaging.contacts.lookup import alias_spellings
 from messaging.models import ContactAlias, Conversation, EarlyReceipt, Message
 from messaging.models.messages import MessageQuerySet
@@ -181,6 +181,18 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
     for receipt in early.order_by("at", "id"):
         _apply_early(receipt, known=known)
     early.delete()
+
+
+def record_full_id(*, event: MessageReceived, session_id: UUID) -> None:
+    """Store the id that the echo of our message in a group has: it names us too, as the answer to the send may not."""
+    if not (event.full_id and event.chat.is_group):
+        return
+    echoed = Message.objects.filter(
+        session=session_id, provider_message_id=event.provider_message_id, direction=Message.Direction.OUTBOUND
+    )
+    for message in echoed.exclude(details__has_key="full_id").exclude(author=Message.Author.PHONE).only("details"):
+        message.details = message.details | {"full_id": event.full_id}
+        message.save(update_fields=["details"])
 
 
 def _hold_conversation_of(message_id: UUID) -> None:

@@ -1,13 +1,17 @@
 """Groups: whom the agent answers there by the session's policy, and what the model is told of who said what."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from agent.bridges.base import BridgeConfig
 from agent.bridges.events import MessageReceived
+from agent.bridges.waha import WahaBridge
 from agent.turns import turn as turns
 from messaging.inbound import receive_own_message
 from messaging.models import Conversation, Message, Turn
+from messaging.outbound import reference_to
 from sessions_app.models import WhatsAppSession
 from tests.conftest import message_event
 from tests.support.fake_openai import own_words
@@ -138,3 +142,16 @@ def test_a_group_over_zapw_is_refused_and_shown_to_staff(session, says, profile,
     assert (turn.outcome, turn.reason) == ("ignored", "This bridge cannot write to groups.")
     assert Conversation.objects.get().needs_attention
     assert not Message.objects.filter(direction="outbound").exists()
+
+
+def test_our_message_in_a_group_is_named_to_the_bridge_as_its_echo_names_it(group, model, bridge):
+    ours = answered(group, model)
+    full_id = f"true_{GROUP}_OURS1_5511999990000@c.us"
+    for _ in range(2):  # every event may come twice
+        echo = message_event(ours.text, chat=GROUP, provider_message_id="OURS1", outbound=True, is_echo=True)
+        receive_own_message(bridge=bridge, event=replace(echo, full_id=full_id))
+
+    ours.refresh_from_db()
+    reference = reference_to(ours, adapter=WahaBridge(BridgeConfig()), is_group=True)
+    assert (reference.full_id, reference.is_ours) == (full_id, True)
+    assert Message.objects.filter(direction="outbound").count() == 1
