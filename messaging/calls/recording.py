@@ -116,9 +116,10 @@ def _answer(conversation: Conversation, *, at: datetime) -> None:
 
 @periodic(every_s=5)
 def find_missed_calls() -> int:
-    """Take calls for missed that rang for RINGS_AT_MOST and of which nothing more was heard; return how many have ended.
+    """End calls that rang for RINGS_AT_MOST and of which nothing more was heard; return how many.
 
-    Only where the bridge does not report that a caller gave up. The Cloud API reports the end of each call, and nothing
+    Only where the bridge does not report that a caller gave up. They were missed, unless the bridge would not report
+    that somebody picked them up either. The Cloud API reports the end of each call, and nothing
     when one is picked up: what rings there for long may be a conversation.
     """
     now = timezone.now()
