@@ -12,6 +12,7 @@ from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, Fields
 from agent.bridges.vcards import read_card
 
 MAX_DEPTH = 6
+MAX_PAYLOAD_CHARS = 4000
 MAX_POLL_OPTIONS = 12  # as many as WhatsApp takes
 POLLS = ("pollCreationMessage", *(f"pollCreationMessageV{version}" for version in range(2, 7)))
 WRAPPERS = (
@@ -24,7 +25,10 @@ WRAPPERS = (
     "groupMentionedMessage",
     "lottieStickerMessage",
     "editedMessage",
+    "botInvokeMessage",
+    "associatedChildMessage",
 )
+CHANGES = "protocolMessage"  # edits, deletions and settings, which bridges report by events of their own
 KINDS = {
     "conversation": Kind.TEXT,
     "extendedTextMessage": Kind.TEXT,
@@ -51,7 +55,10 @@ TEXTS = ("text", "caption", "selectedDisplayText", "title")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a message says. `key` is WhatsApp's name of its type, empty for a type that we do not know."""
+    """What a message says. `key` is WhatsApp's name of its type, empty for a type that we do not know.
+
+    Of a type that is known and is none of ours (a poll, an album, a change of another message) the kind is unknown.
+    """
 
     key: str = ""
     kind: Kind = Kind.UNKNOWN
@@ -85,7 +92,7 @@ def read_content(message: Fields) -> Content:
         return Content(key, Kind.TEXT, message.text("conversation"))
     part = message.maybe_object(key) if key else None
     if part is None:
-        return Content(details=_poll(message) or _album(message))
+        return _without_kind(message)
     kind = KINDS[key]
     if kind == Kind.AUDIO and (part.flag("ptt") or part.flag("PTT")):
         kind = Kind.VOICE
@@ -102,6 +109,11 @@ def read_content(message: Fields) -> Content:
         forwarded=bool(context and context.flag("isForwarded")),
         called=read_called(context),
     )
+
+
+def _without_kind(message: Fields) -> Content:
+    key = next((name for name in (*POLLS, "albumMessage", CHANGES) if message.maybe_object(name)), "")
+    return Content(key, details=_poll(message) or _album(message))
 
 
 def read_called(context: Fields | None) -> tuple[str, ...]:
@@ -133,7 +145,8 @@ def _album(message: Fields) -> dict[str, Any]:
 def _text(kind: Kind, part: Fields) -> str:
     if kind in {Kind.LOCATION, Kind.CONTACT, Kind.REACTION}:
         return ""
-    names = ("caption",) if kind in MEDIA else TEXTS
+    names = ("caption",) if kind in MEDIA else ("message",) if kind == Kind.ORDER else TEXTS
+    part = part.maybe_object("body") or part  # of an answer to a flow
     return next((text for name in names if (text := part.text(name))), "")
 
 
@@ -153,7 +166,8 @@ def _details(kind: Kind, part: Fields) -> dict[str, Any]:
             return {"emoji": part.short("text"), "target_id": part.object("key").needed("id")}
         case Kind.INTERACTIVE:
             payload = part.short("selectedButtonId") or part.short("selectedId")
-            row = part.maybe_object("singleSelectReply")
+            row, flow = part.maybe_object("singleSelectReply"), part.maybe_object("nativeFlowResponseMessage")
             payload = payload or (row.short("selectedRowId") if row else None)
+            payload = payload or (flow.short("paramsJson", longest=MAX_PAYLOAD_CHARS) if flow else None)
             return {"payload": payload} if payload else {}
     return {}

@@ -186,7 +186,7 @@ def _iso_time(value: str) -> datetime | None:
 
 
 def _int64(value: dict[str, Any]) -> int | None:
-    low, high = value.get("low"), value.get("high")
+    low, high = value.get("low"), value.get("high", 0)
     if type(low) is not int or type(high) is not int:
         return None
     return (high << 32) + (low & 0xFFFF_FFFF) if abs(high) < 2**31 else None

@@ -75,11 +75,12 @@ def _content(name: str, kind: Kind, raw: Fields) -> Content:
 
 
 def _media(kind: Kind, part: Fields) -> Content:
+    ref = part.short("id")
     media = MediaRef(
         mime_type=part.short("mime_type", longest=MAX_MIME_TYPE_LENGTH),
         filename=part.short("filename"),
-        ref=part.short("id"),
-        downloadable="id" in part,
+        ref=ref,
+        downloadable=ref is not None,
     )
     kind = Kind.VOICE if kind == Kind.AUDIO and part.flag("voice") else kind
     return Content(kind, part.text("caption"), media)
@@ -98,14 +99,17 @@ def _card(raw: Fields) -> dict[str, Any]:
 
 
 def _interactive(raw: Fields | None) -> Content:
-    """An answer to buttons, a list or a form; the object is missing where Meta could not render it."""
+    """An answer to buttons, a list or a form; the object is missing where Meta could not render it.
+
+    What our number asks, in an echo, has its text in `body`.
+    """
     if raw is None:
         return Content(Kind.UNSUPPORTED)
     reply = raw.maybe_object(raw.short("type") or "")
-    if reply is None:
-        return Content(Kind.UNSUPPORTED)
-    text = reply.text("title") or reply.text("body")
-    return Content(Kind.INTERACTIVE, text, details=_payload(reply, "id") or _payload(reply, "response_json"))
+    body = raw.maybe_object("body")
+    text = (reply.text("title") or reply.text("body") if reply else "") or (body.text("text") if body else "")
+    payload = (_payload(reply, "id") or _payload(reply, "response_json")) if reply else {}
+    return Content(Kind.INTERACTIVE if text or payload else Kind.UNSUPPORTED, text, details=payload)
 
 
 def _payload(raw: Fields, name: str) -> dict[str, Any]:

@@ -84,10 +84,11 @@ def _change(raw: Any) -> list[BridgeEvent]:
 
 
 def _value(fields: Fields, *, field: str) -> Value:
+    standby = fields.maybe_object("standby")
     metadata = fields.maybe_object("metadata") or fields.maybe_object("recipient")
+    metadata = metadata or (standby.maybe_object("metadata") if standby else None)
     if metadata is None:
         raise WrongShape("metadata is missing: nobody knows which number it is about")
-    standby = fields.maybe_object("standby")
     return Value(
         fields=standby or fields,
         session=metadata.needed("phone_number_id", longest=MAX_SESSION_NAME_LENGTH),
@@ -143,6 +144,7 @@ def _maybe_person(digits: str | None, user_id: str | None) -> ChatAddress | None
 
 def _contact_of(value: Value, digits: str | None, user_id: str | None) -> Fields | None:
     """Return who wrote, among the contacts of the change: they are in another order than the messages."""
+    digits = digits.removeprefix("+") if digits else None
     for contact in value.contacts:
         if (digits and contact.short("wa_id") == digits) or (user_id and contact.short("user_id") == user_id):
             return contact
@@ -185,7 +187,9 @@ def _message(value: Value, raw: Fields) -> BridgeEvent:
 def _echo(value: Value, raw: Fields) -> BridgeEvent:
     """What our number wrote without us: people in the phone's app, or Meta's own agent (standby)."""
     inner = raw.maybe_object("message")
-    chat = _group(inner or raw) or _recipient(value, inner or raw)
+    to = inner or raw
+    name = "to" if to.short("recipient_type") == "group" else "group_id"
+    chat = _group(to, name) or _recipient(value, to)
     return _said(value, raw, chat=chat, sender=value.own(), outbound=True, content=inner)
 
 
@@ -197,9 +201,11 @@ def _said(
     match content.short("type"):
         case "edit":
             edit = content.object("edit")
-            text = read_content(edit.object("message")).text
+            new = read_content(edit.object("message"))
+            if new.kind in {Kind.UNKNOWN, Kind.UNSUPPORTED}:
+                return Ignored("an edit whose content is unknown")
             target = edit.needed("original_message_id")
-            return MessageEdited(value.session, target, text, chat=chat, sender=sender, outbound=outbound)
+            return MessageEdited(value.session, target, new.text, chat=chat, sender=sender, outbound=outbound)
         case "revoke":
             target = content.object("revoke").needed("original_message_id")
             return MessageRevoked(value.session, target, chat=chat, sender=sender, outbound=outbound)

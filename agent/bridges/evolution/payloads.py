@@ -15,6 +15,7 @@ from agent.bridges.events import (
     GroupChanged,
     HistorySynced,
     Ignored,
+    Kind,
     Link,
     Malformed,
     MediaRef,
@@ -81,7 +82,7 @@ def _guarded(read: Any, session: str, envelope: Fields, item: Any) -> BridgeEven
 # --- who ----------------------------------------------------------------------------------------------------------
 def _person(raw: str, *, alternate: str | None = None, name: str | None = None) -> ChatAddress | None:
     """Parse an address together with the other address of the same person; None for stories, lists and channels."""
-    address = read_address(raw, name=name)
+    address = read_address(raw.replace("@c.us", "@s.whatsapp.net"), name=name)
     other = _maybe_address(alternate)
     if address is None or other is None or address.is_group or other.is_group:
         return address
@@ -207,17 +208,20 @@ def _status(session: str, envelope: Fields, data: Fields) -> BridgeEvent:  # noq
 def _edited(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
     edited = data.maybe_object("editedMessage")
     if edited is None:
-        if data.short("type") == "REVOKE" or data.number("type") == 0:
+        if data.short("type") == "REVOKE" or data.integer("type") == 0:
             return _revoked(session, envelope, data)
         return Ignored("a protocol message")
     key = data.object("key")
     chat = _chat(key)
     if chat is None:
         return Ignored("a story, a broadcast list or a channel")
+    content = read_content(edited.maybe_object("message") or edited)
+    if content.kind == Kind.UNKNOWN:
+        return Ignored("an edit whose content is unknown")
     return MessageEdited(
         session,
         target_id=key.needed("id"),
-        text=read_content(edited).text,
+        text=content.text,
         chat=chat,
         sender=_sender(envelope, key, chat),
         outbound=key.flag("fromMe"),
@@ -227,6 +231,8 @@ def _edited(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
 def _revoked(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
     """`data` is the key of what was deleted, or a row of Evolution's own database with the key inside."""
     key = data.maybe_object("key") or data
+    if "remoteJid" not in key:
+        return MessageRevoked(session, target_id=key.needed("id"))
     chat = _chat(key)
     if chat is None:
         return Ignored("a story, a broadcast list or a channel")

@@ -27,6 +27,7 @@ WEB_KINDS = {
     "order": Kind.ORDER,
 }
 MEDIA = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMENT, Kind.STICKER})
+CARD = "BEGIN:VCARD"
 KINDS_OF_TYPES = {"image": Kind.IMAGE, "video": Kind.VIDEO, "audio": Kind.AUDIO}
 
 
@@ -51,7 +52,10 @@ def kind_and_details(payload: Fields, content: Content, text: str) -> tuple[Kind
         details = read_place(place)
         details["name"] = details["name"] or place.short("description", longest=MAX_NAME_LENGTH)
         return Kind.LOCATION, {"location": details}
-    if cards := [card for card in payload.listed("vCards") if isinstance(card, str)]:
+    cards = [card for card in payload.listed("vCards") if isinstance(card, str)]
+    if not cards and text.startswith(CARD):
+        cards = [text]
+    if cards:
         return Kind.CONTACT, {"contacts": [read_card(card) for card in cards]}
     data = payload.maybe_object("_data")
     web_type = data.short("type") if data else None
@@ -63,6 +67,8 @@ def kind_and_details(payload: Fields, content: Content, text: str) -> tuple[Kind
         return exact, content.details
     if web_type is not None and web_type not in WEB_KINDS:
         return Kind.UNKNOWN, {}  # a poll, a deleted message, a notice
+    if content.key and exact == Kind.UNKNOWN:
+        return Kind.UNKNOWN, content.details  # the same of the other engines
     return (Kind.TEXT, {}) if text else (exact, content.details)
 
 

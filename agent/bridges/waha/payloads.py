@@ -95,7 +95,8 @@ class _Parties(NamedTuple):
 
 def _parties(envelope: Fields, payload: Fields) -> _Parties | None:
     """Return which message it is, in which chat and by whom; None for stories, broadcast lists and channels."""
-    full_id = payload.needed("id", longest=MAX_ID_LENGTH)
+    wrapped = payload.maybe_object("id")  # as WEBJS itself has it
+    full_id = wrapped.needed("_serialized") if wrapped else payload.needed("id", longest=MAX_ID_LENGTH)
     message_id = split_id(full_id)
     from_me = payload.flag("fromMe") if "fromMe" in payload else message_id.from_me
     raw_chat = message_id.chat or _other_side(payload, from_me=from_me)
@@ -155,7 +156,7 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
     content = own_content(payload)
     if content.kind == Kind.REACTION:
         return Ignored("a reaction, which message.reaction reports")
-    text = payload.text("body")
+    text = payload.text("body") or content.text
     kind, details = kind_and_details(payload, content, text)
     text = "" if kind in {Kind.LOCATION, Kind.CONTACT} else text
     quoted = payload.maybe_object("replyTo")
@@ -172,7 +173,7 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
         sent_at=payload.time("timestamp"),
         media=read_media(payload, kind),
         details=details,
-        quoted_id=split_id(quoted.short("id") or "").stanza_id or None if quoted else None,
+        quoted_id=(split_id(quoted.short("id") or "").stanza_id if quoted else None) or content.quoted_id,
         answerable=not parties.from_me and is_answerable(kind, text),
         forwarded=content.forwarded or is_forwarded(payload),
         own_phone=own.phone if own else None,
@@ -255,7 +256,8 @@ def _edited(envelope: Fields, payload: Fields) -> BridgeEvent:
         return Ignored("a story, a broadcast list or a channel")
     return MessageEdited(
         session,
-        target_id=split_id(payload.needed("editedMessageId")).stanza_id,
+        # WEBJS names the edited message by the id of the payload.
+        target_id=split_id(payload.short("editedMessageId") or parties.full_id).stanza_id,
         text=payload.text("body"),
         chat=parties.chat,
         sender=parties.sender,

@@ -226,6 +226,10 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         echo({"to": USER, "type": "text", "text": OI}),
         {"event": "message", "direction": "outbound", "chat": BY_USER_ID, "text": "Oi"},
     ),
+    "written to a group on the phone": (
+        echo({"to": GROUP, "recipient_type": "group", "type": "text", "text": OI}),
+        {"event": "message", "direction": "outbound", "is_group": True, "chat": {"address": GROUP, "phone": None}},
+    ),
     # --- chats that Meta's own agent holds --------------------------------------------------------------------------
     "a status of what Meta's agent wrote": (
         cloud({"standby": {"statuses": [status("read")]}}, field="standby"),
@@ -234,6 +238,27 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "standby with its lists beside the metadata": (
         one(cloud_message("text", OI), field="standby"),
         {"event": "message", "standby": True, "answerable": False, "chat": PERSON},
+    ),
+    "what Meta's agent asks with buttons": (
+        cloud(
+            {
+                "standby": {
+                    "message_echoes": [
+                        {
+                            "id": "wamid.e",
+                            "timestamp": str(AT),
+                            "message": {
+                                "to": ANA,
+                                "type": "interactive",
+                                "interactive": {"type": "button", "body": {"text": "Qual cor?"}, "action": {}},
+                            },
+                        }
+                    ]
+                }
+            },
+            field="standby",
+        ),
+        {"event": "message", "direction": "outbound", "kind": "interactive", "text": "Qual cor?", "standby": True},
     ),
     "a picture that Meta's agent sent": (
         cloud(

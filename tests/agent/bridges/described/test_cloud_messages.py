@@ -237,6 +237,24 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         one(cloud_message("text", OI, group_id=GROUP)),
         TEXT | {"is_group": True, "chat": {"address": GROUP, "phone": None}, "sender": PERSON, "answerable": False},
     ),
+    "a phone with a plus finds its contact": (
+        one(cloud_message("text", OI, **{"from": f"+{ANA}"})),
+        TEXT | {"sender": PERSON | {"name": "Ana", "user_id": USER}},
+    ),
+    "a file whose id is no text": (
+        one(cloud_message("image", {"id": 7, "mime_type": "image/jpeg"})),
+        {"kind": "image", "media": {"ref": None, "downloadable": False}},
+    ),
+    "an answer without a word": (
+        one(
+            cloud_message("interactive", {"type": "call_permission_reply", "call_permission_reply": {"response": "x"}})
+        ),
+        {"kind": "unsupported", "answerable": False},
+    ),
+    "an edit whose content nobody knows": (
+        one(cloud_message("edit", {"original_message_id": "wamid.o", "message": {"type": "hologram"}})),
+        {"event": "ignored"},
+    ),
     "an edited text": (
         one(
             cloud_message(

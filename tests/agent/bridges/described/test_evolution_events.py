@@ -106,6 +106,18 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         evolution("messages.edited", edited(editedMessage={"imageMessage": {"caption": "nova legenda"}})),
         {"event": "edit", "target_id": "3EB0A1", "text": "nova legenda"},
     ),
+    "an edit that is wrapped": (
+        evolution("messages.edited", edited(editedMessage={"message": {"conversation": "Olá"}})),
+        {"event": "edit", "target_id": "3EB0A1", "text": "Olá"},
+    ),
+    "an edit whose content nobody knows": (
+        evolution("messages.edited", edited(editedMessage={"somethingNew": {"text": "Olá"}})),
+        {"event": "ignored"},
+    ),
+    "deleted, and only its id is known": (
+        evolution("messages.delete", {"id": "3EB0FF", "status": "DELETED"}),
+        {"event": "revoke", "target_id": "3EB0FF", "chat": None},
+    ),
     "an edit of ours": (
         evolution("messages.edited", edited(key={"remoteJid": JID, "fromMe": True, "id": "3EB0FF"}, editedMessage=OI)),
         {"event": "edit", "direction": "outbound", "target_id": "3EB0FF", "text": "Oi"},
@@ -115,7 +127,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             evolution("messages.edited", edited(type=kind)),
             {"event": "revoke", "target_id": "3EB0A1", "chat": PERSON},
         )
-        for kind in ("REVOKE", 0)
+        for kind in ("REVOKE", 0, "0")
     },
     **{
         f"a protocol message of type {kind} is nothing": (

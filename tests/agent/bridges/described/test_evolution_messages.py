@@ -209,6 +209,34 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "somethingNew",
         )
     },
+    "a time of one half": (
+        evolution_message(OI, messageTimestamp={"low": AT, "unsigned": True}),
+        TEXT | {"sent_at": AT_ISO},
+    ),
+    "the old domain of a person": (evolution_message(OI, key={"remoteJid": f"{ANA}@c.us"}), TEXT | {"chat": PERSON}),
+    "an answer to a button of a flow": (
+        evolution_message(
+            {
+                "interactiveResponseMessage": {
+                    "body": {"text": "Quero", "format": "DEFAULT"},
+                    "nativeFlowResponseMessage": {"name": "menu", "paramsJson": '{"id": "b1"}', "version": 3},
+                }
+            }
+        ),
+        {"kind": "interactive", "text": "Quero", "payload": '{"id": "b1"}', "answerable": True},
+    ),
+    "an order": (
+        evolution_message({"orderMessage": {"orderId": "1", "itemCount": 2, "message": "por favor"}}),
+        {"kind": "order", "text": "por favor", "answerable": True},
+    ),
+    **{
+        f"{wrapper} is unwrapped": (evolution_message({wrapper: {"message": {"conversation": "Oi"}}}), TEXT)
+        for wrapper in ("botInvokeMessage", "associatedChildMessage", "viewOnceMessageV2Extension")
+    },
+    "an edit, which messages.edited reports": (
+        evolution_message({"protocolMessage": {"key": {"id": "3EB0A0"}, "type": "MESSAGE_EDIT", "editedMessage": OI}}),
+        {"kind": "unknown", "text": None, "answerable": False},
+    ),
     "no message at all": (evolution_message(None), {"kind": "unknown", "text": None, "answerable": False}),
     "context alone": (
         evolution_message({"messageContextInfo": {"messageSecret": "x"}}),

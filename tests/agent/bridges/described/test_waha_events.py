@@ -151,6 +151,17 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "direction": "inbound",
         },
     ),
+    "an edit that names only the message itself (WEBJS)": (
+        waha("message.edited", waha_message(body="Oi, tudo bem?", editedMessageId=None)),
+        {"event": "edit", "target_stanza_id": "3EB0A1", "text": "Oi, tudo bem?", "chat": PERSON},
+    ),
+    "an acknowledgement whose id is as WEBJS itself has it": (
+        waha(
+            "message.ack",
+            {"id": {"id": "3EB0FF", "_serialized": f"true_{ANA}@c.us_3EB0FF"}, "fromMe": True, "ack": 3},
+        ),
+        {"event": "status", "status": "read", "stanza_id": "3EB0FF", "recipient": PERSON},
+    ),
     "an edit of ours on the phone": (
         waha(
             "message.edited",

@@ -12,6 +12,7 @@ LIA_BY_LID = {"address": LID, "phone": f"+{LIA}"}
 OURSELVES = {"address": f"{OWN}@c.us", "phone": f"+{OWN}"}
 FILE = {"url": "http://localhost:3000/api/files/sales/3EB0A1.jpeg", "mimetype": "image/jpeg", "filename": None}
 TEXT = {"event": "message", "kind": "text", "text": "Oi", "direction": "inbound", "answerable": True}
+SERIALIZED = f"false_{ANA}@c.us_3EB0A1"
 NOWEB_KEY = {"remoteJid": LID, "fromMe": False, "id": "3EB0A1"}
 
 
@@ -285,6 +286,34 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         waha_message(replyTo={"id": f"true_{ANA}@c.us_3EB0FF"}),
         TEXT | {"quoted_id": "3EB0FF"},
     ),
+    "an id as WEBJS itself has it": (
+        waha_message(id={"fromMe": False, "remote": f"{ANA}@c.us", "id": "3EB0A1", "_serialized": SERIALIZED}),
+        TEXT | {"chat": PERSON, "provider_message_id": SERIALIZED, "stanza_id": "3EB0A1"},
+    ),
+    "a text and a quote that only the engine's own object has": (
+        waha_message(
+            body=None,
+            replyTo=None,
+            _data={"message": {"extendedTextMessage": {"text": "Oi", "contextInfo": {"stanzaId": "3EB0FF"}}}},
+        ),
+        TEXT | {"quoted_id": "3EB0FF"},
+    ),
+    "a card of WEBJS that is only in the body": (
+        waha_message(body="BEGIN:VCARD\nFN:Carla\nTEL:+5531955554444\nEND:VCARD", vCards=None, _data={"type": "vcard"}),
+        {"kind": "contact", "text": None, "contacts": [{"name": "Carla", "phone": "+5531955554444"}]},
+    ),
+    "an answer to a button of a flow": (
+        waha_message(body=None, _data={"Message": {"interactiveResponseMessage": {"body": {"text": "Oi"}}}}),
+        {"kind": "interactive", "text": "Oi", "answerable": True},
+    ),
+    **{
+        f"{name} of {engine} is no text though it has a body": (
+            waha_message(body="Oi", _data={engine: {name: {"name": "Qual cor?"}}}),
+            {"kind": "unknown", "answerable": False},
+        )
+        for engine in ("message", "Message")
+        for name in ("pollCreationMessageV3", "albumMessage", "protocolMessage")
+    },
 }
 
 
