@@ -431,15 +431,15 @@ def _store_own_message(
         fetching.add_received(
             message_id=message.pk, bridge=session.bridge, media=event.media, is_history=event.is_history
         )
-    Conversation.objects.filter(pk=conversation.pk).update(
-        last_message_at=max(filter(None, [conversation.last_message_at, said_at]))
-    )
+    is_reply = event.kind is not Kind.REACTION  # which may be our own, from a bridge that does not tell echoes apart
+    if is_reply:
+        last_message_at = max(filter(None, [conversation.last_message_at, said_at]))
+        Conversation.objects.filter(pk=conversation.pk).update(last_message_at=last_message_at)
     if event.is_standby:
         control.record_external_controller(
             conversation_id=conversation.pk, name=control.ANOTHER_PROGRAM, at=event.sent_at
         )
     is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
-    is_reply = event.kind is not Kind.REACTION  # which may be our own, from a bridge that does not tell echoes apart
     if is_fresh and is_reply and not (event.is_history or event.is_echo) and not _is_own_number(session, contact):
         control.record_typed_on_phone(conversation=conversation, text=event.text)
     return message

@@ -225,6 +225,7 @@ def send_contact(
     )
 
 
+@transaction.atomic
 def send_reaction(
     *,
     conversation: Conversation,
@@ -235,8 +236,8 @@ def send_reaction(
 ) -> Message:
     """Queue a reaction to a message of the conversation; an empty `emoji` takes the one before back.
 
-    Like a reaction on the phone, it takes nothing over. Raises what `send_text` raises, and InvalidInput where the
-    message cannot be reacted to.
+    Like a reaction on the phone, it takes nothing over, answers nothing, and leaves the conversation where it is in the
+    list. Raises what `send_text` raises, and InvalidInput where the message cannot be reacted to.
     """
     check_sendable(conversation=conversation)
     _check_capability(conversation, Capability.REACT, _("The bridge of this number cannot react to messages."))
@@ -250,11 +251,11 @@ def send_reaction(
             _("The message is older than %(days)s days: the platform takes no reaction.") % {"days": max_age.days},
             field="reaction",
         )
-    return queue_message(
+    _take_chat_back(conversation)
+    return _insert_queued(
         conversation=conversation,
         author=author,
-        by=by,
-        quoted=None,
+        sent_by=by,
         kind=Kind.REACTION.value,
         details={"emoji": emoji or None, "target_id": target.provider_message_id},
     )
@@ -287,27 +288,33 @@ def queue_message(
     """Insert a queued message; the caller has checked that it can be sent. Staff who wrote it take over."""
     if quoted is not None:
         _check_capability(conversation, Capability.QUOTE, _("The bridge of this number cannot reply to a message."))
-    if control.lock_conversation(conversation.pk).external_controller:  # what we write takes the chat back
-        control.record_external_controller(conversation_id=conversation.pk, name="")
-    is_reaction = values.get("kind") == Kind.REACTION.value
-    if author == Message.Author.STAFF and not is_reaction:
-        control.record_human_reply(conversation=conversation, by=by, reason=gettext_noop("a staff member wrote"))
+        values |= {"quoted": quoted, "quoted_provider_id": quoted.provider_message_id or ""}
     if message_id is not None:
         values["pk"] = message_id
+    _take_chat_back(conversation)
+    if author == Message.Author.STAFF:
+        control.record_human_reply(conversation=conversation, by=by, reason=gettext_noop("a staff member wrote"))
+    message = _insert_queued(conversation=conversation, author=author, sent_by=by, **values)
+    by_itself = author in {Message.Author.SYSTEM, Message.Author.AGENT}
+    seen: dict[str, Any] = {} if by_itself else {"unread_count": 0} | NO_ATTENTION
+    Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
+    return message
+
+
+def _take_chat_back(conversation: Conversation) -> None:
+    """Lock the conversation. What we write takes the chat back from another program."""
+    if control.lock_conversation(conversation.pk).external_controller:
+        control.record_external_controller(conversation_id=conversation.pk, name="")
+
+
+def _insert_queued(*, conversation: Conversation, **values: Any) -> Message:
     message = Message.objects.create(
         session=conversation.session,
         conversation=conversation,
-        sent_by=by,
         direction=Message.Direction.OUTBOUND,
-        author=author,
         status=Message.Status.QUEUED,
-        quoted=quoted,
-        quoted_provider_id=(quoted.provider_message_id or "") if quoted else "",
         **values,
     )
-    by_itself = is_reaction or author in {Message.Author.SYSTEM, Message.Author.AGENT}
-    seen: dict[str, Any] = {} if by_itself else {"unread_count": 0} | NO_ATTENTION
-    Conversation.objects.filter(pk=conversation.pk).update(last_message_at=message.created_at, **seen)
     wakeups.notify(conversation.pk, session_id=conversation.session_id)
     return message
 

@@ -164,13 +164,16 @@ def test_a_reaction_that_whatsapp_did_not_deliver_has_failed(server: Any, conver
 
 
 @every("waha")
-def test_a_reaction_of_staff_takes_nothing_over_and_answers_nothing(
+def test_a_reaction_of_staff_takes_nothing_over_answers_nothing_and_moves_nothing(
     server: Any, conversation: Any, member: Any
 ) -> None:
     Conversation.objects.update(unread_count=3)
+    conversation.refresh_from_db()
+    asked_at = conversation.last_message_at
     react(as_user(member), conversation, server.question)
     conversation.refresh_from_db()
     assert (conversation.control, conversation.unread_count) == ("agent", 3)
+    assert conversation.last_message_at == asked_at
 
 
 @every("waha")

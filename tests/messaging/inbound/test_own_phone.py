@@ -5,9 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from agent.bridges.events import (
-    MessageRevoked,
-)
+from agent.bridges.events import Kind, MessageRevoked
 from messaging.inbound import receive_own_message
 from messaging.models import Message
 from messaging.receipts import record_revocation
@@ -31,6 +29,18 @@ def test_an_old_or_imported_message_of_our_phone_takes_nothing_over(bridge, conv
     conversation.refresh_from_db()
     assert conversation.control == "agent"
     assert Message.objects.get().author == "phone"
+
+
+@pytest.mark.parametrize(("kind", "moves"), [(Kind.TEXT, True), (Kind.REACTION, False)])
+def test_a_message_of_our_phone_moves_the_conversation_up_and_a_reaction_does_not(
+    says, bridge, conversation, kind, moves
+):
+    says("Hello", sent_at=timezone.now() - timedelta(hours=1))
+    conversation.refresh_from_db()
+    asked_at = conversation.last_message_at
+    receive_own_message(bridge=bridge, event=message_event("", number=9, outbound=True, kind=kind))
+    conversation.refresh_from_db()
+    assert (conversation.last_message_at > asked_at) is moves
 
 
 @pytest.mark.parametrize(("status", "is_echo"), [("sending", True), ("unconfirmed", True), ("unconfirmed", False)])
