@@ -67,11 +67,20 @@ def copy_data(prepared: Path, data_dir: Path) -> None:
     subprocess.run(["cp", "-a", f"{prepared}/.", str(data_dir)], check=True)
 
 
+def stop_database(data_dir: Path) -> None:
+    """Stop the embedded database, which runs on when its users are killed, unless another process uses it."""
+    cluster = data_dir / "postgres"
+    if (cluster / "postmaster.pid").exists():
+        embedded.ensure_running(cluster)  # this process is a user, too: the last one stops it
+        embedded.stop(cluster)
+
+
 class Application:
     """`environment` holds variables beside DATA_DIR, PORT and SECRETS. The output is written to `log`.
 
-    The embedded database survives `kill`, as it survives a crash. `prepared` is a directory that `prepare_data` filled:
-    the application starts faster on a copy of it. `source` is the checkout that runs: another version, perhaps.
+    The embedded database survives `kill`, as it survives a crash, until `stop`. `prepared` is a directory that
+    `prepare_data` filled: the application starts faster on a copy of it. `source` is the checkout that runs: another
+    version, perhaps.
     """
 
     def __init__(
@@ -189,6 +198,7 @@ class Application:
             return self.process.wait(40)
         finally:
             self.kill()
+            stop_database(self.data_dir)
 
 
 class Worker:

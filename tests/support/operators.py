@@ -65,15 +65,24 @@ def received(data_dir: Path, **environment: str) -> tuple[int, int]:
 
 
 @contextmanager
+def external_server(path: Path) -> Iterator[embedded.Server]:
+    """Run a server that the application does not manage, with an empty database `agent`."""
+    cluster = open_to_all(path) / "server" / "postgres"
+    cluster.parent.mkdir()
+    server = embedded.ensure_running(cluster)
+    try:
+        connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname="postgres")
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE agent")
+        connection.close()
+        yield server
+    finally:
+        os.kill(int((cluster / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGQUIT)
+
+
+@contextmanager
 def postgres_server(path: Path) -> Iterator[str]:
-    """Run a server that the application does not manage; yield the URL of an empty database on it."""
-    place = open_to_all(path) / "server"
-    place.mkdir()
-    server = embedded.ensure_running(place / "postgres")
-    connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname="postgres")
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE agent")
-    connection.close()
-    yield f"postgres://{embedded.SUPERUSER}@{quote(str(server.socket_dir), safe='')}:5432/agent"
-    os.kill(int((place / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGQUIT)
+    """Run `external_server`; yield the URL of its database."""
+    with external_server(path) as server:
+        yield f"postgres://{embedded.SUPERUSER}@{quote(str(server.socket_dir), safe='')}:5432/agent"

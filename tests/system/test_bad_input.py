@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from django.core.management import get_commands
 
-from tests.support.application import ROOT, SECRETS
+from tests.support.application import ROOT, SECRETS, stop_database
 from tests.support.forked import Forked
 from tests.support.messaging.documents import image
 from tests.support.operators import installation, manage
@@ -113,6 +113,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Iter
             "(SELECT id FROM messaging_message WHERE direction = 'outbound' LIMIT 1) RETURNING id::text"
         )
         yield place
+    stop_database(data_dir)
 
 
 # The arguments, and what the error has to say. Exit code 1; 2 where argparse refuses.

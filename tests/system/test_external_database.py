@@ -1,20 +1,16 @@
 """A first start with DATABASE_URL and the settings that it needs: what is missing is generated or explained."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import httpx
-import psycopg2
 import pytest
 
-from tests.support.application import ROOT, Application, open_to_all
-from whatsapp_agent.postgres import embedded
+from tests.support.application import ROOT, Application
+from tests.support.operators import postgres_server
 
 SETTINGS = {"ADMIN_PASSWORD": "", "WHATSAPP_WEBHOOK_SECRET": "", "WHATSAPP_API_URL": "http://127.0.0.1:9"}
 PASSWORD = "correct horse battery staple"
@@ -23,15 +19,8 @@ PASSWORD = "correct horse battery staple"
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An empty database on a server that the application does not manage."""
-    place = open_to_all(tmp_path_factory.mktemp("server"))
-    server = embedded.ensure_running(place / "postgres")
-    connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname="postgres")
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE agent")
-    connection.close()
-    yield f"postgres://{embedded.SUPERUSER}@{quote(str(server.socket_dir), safe='')}:5432/agent"
-    os.kill(int((place / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGQUIT)
+    with postgres_server(tmp_path_factory.mktemp("server")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """Restarts and an upgrade while messages come: two installations on one database, one after the other in service."""
 
 import io
-import os
-import signal
 import subprocess
 import tarfile
 import threading
@@ -16,9 +14,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from tests.support.application import ROOT, Application, open_to_all
+from tests.support.application import ROOT, Application
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
+from tests.support.operators import external_server
 from whatsapp_agent.postgres import embedded
 
 # The version to upgrade from, until one is released: before folders, engine processes, media and teamwork.
@@ -35,15 +34,8 @@ MODEL_S = 0.4  # so that turns are under way whenever something is stopped
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[embedded.Server]:
     """An empty database that no application manages."""
-    place = open_to_all(tmp_path)
-    server = embedded.ensure_running(place / "postgres")
-    connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname="postgres")
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE agent")
-    connection.close()
-    yield server
-    os.kill(int((place / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGQUIT)
+    with external_server(tmp_path) as server:
+        yield server
 
 
 class World:
