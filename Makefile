@@ -20,8 +20,10 @@ BIOME := npx --yes @biomejs/biome@2.6.8
 run: .venv/.ready-to-run  ## Start everything and stay: the database, the web server and the engine. Ctrl-C stops it.
 	@$(IN_VENV) manage.py up
 
+# A module at a time, in the order of tests/conftest.py: xdist's default gives each worker a twelfth of all tests at first,
+# which leaves one with all the slow modules, and its chunks start what a module shares more than once.
 test: .venv/.ready-to-test
-	@$(IN_VENV) -m pytest -n auto $(ARGS)
+	@$(IN_VENV) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.ready-to-test
 	$(IN_VENV) -m ruff check .

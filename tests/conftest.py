@@ -60,9 +60,13 @@ def pytest_xdist_auto_num_workers() -> int:
     return (psutil.cpu_count(logical=False) or 1) + 1
 
 
+# Modules there start processes and take up to minutes each. `make test` gives a worker one module after the other.
+SLOW_FOLDERS = ("tests/agent/backups/", "tests/system/")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest: at the end one worker would run them while the others have nothing left."""
-    items.sort(key=lambda item: "/system/" not in item.nodeid)  # stable: everything else keeps its order
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW_FOLDERS))  # stable: everything else keeps its order
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
