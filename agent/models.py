@@ -77,7 +77,11 @@ class EngineProcess(models.Model):
 
 
 class KeyHolder(models.Model):
-    """A running process and which SECRET_KEY it encrypts with: see `agent.backups.key_holders`."""
+    """A running process and which SECRET_KEY it encrypts with: see `agent.backups.key_holders`.
+
+    It is not a column of EngineProcess: every row there counts as one that answers, also for a version that still runs
+    during an upgrade, and web processes encrypt as well.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = models.CharField(max_length=10)  # web, engine or worker
