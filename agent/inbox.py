@@ -1,6 +1,6 @@
 """Store the events of a webhook request, then wake the engine to answer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -76,6 +76,11 @@ def process_webhook_request(
     if counts.pop("not_kept"):
         raise NotStored()
     return counts
+
+
+def store_missed_messages(*, bridge: Bridge, messages: Iterable[MessageReceived]) -> int:
+    """Store messages that the bridge was asked for, with times on our clock; return how many were taken."""
+    return sum(_store_event(bridge=bridge, event=message) == "kept" for message in messages)
 
 
 def _on_our_clock(*, bridge: Bridge, event: BridgeEvent) -> BridgeEvent:

@@ -160,6 +160,8 @@ def record_session_state(
     changes["qr_png"] = state.qr_png if state.status == Link.QR_WAITING else None
     changes["qr_expires_at"] = state.qr_expires_at if state.status == Link.QR_WAITING else None
     if state.status == Link.CONNECTED:
+        is_connected = Q(status=Link.CONNECTED.value)
+        changes["catch_up_at"] = Case(When(is_connected, then=F("catch_up_at")), default=Value(None))
         changes["linked_at"] = session.linked_at or state.connected_at or at
     not_newer = Q(status_changed_at=None) | Q(status_changed_at__lte=at)
     WhatsAppSession.objects.filter(not_newer, pk=session.pk).update(**changes)

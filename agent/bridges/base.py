@@ -338,6 +338,13 @@ class BridgeAdapter(ABC):
         """Ask for the limits that WhatsApp sets on the session's account: {kind, active, until}, with more by kind."""
         return without_request([])
 
+    def list_messages(self, *, session: str, since: datetime, until: datetime, page: int) -> Steps[list[BridgeEvent]]:
+        """Ask for the messages of all chats that were written within this time, ours too, in any order.
+
+        Pages count from 0; the one after the last is empty. Times are by the clock of the bridge.
+        """
+        raise self._cannot("be asked for messages")
+
     def file_denial_reason(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
         """Why this bridge cannot send such a file, in words for staff; None when it can.
 

@@ -28,6 +28,7 @@ class Capability(StrEnum):
     RECEIPTS = "receipts"
     RECEIVE_MEDIA = "receive_media"
     OWN_PHONE = "own_phone"
+    MISSED_MESSAGES = "missed_messages"
     SIGNED_WEBHOOK = "signed_webhook"
 
 
@@ -54,5 +55,6 @@ DESCRIPTIONS: dict[Capability, str] = {
     Capability.RECEIPTS: "report delivered and read",
     Capability.RECEIVE_MEDIA: "hand over received files",
     Capability.OWN_PHONE: "report what is typed on the linked phone",
+    Capability.MISSED_MESSAGES: "be asked for messages that we missed",
     Capability.SIGNED_WEBHOOK: "sign webhook requests",
 }

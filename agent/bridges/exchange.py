@@ -19,6 +19,9 @@ Result = TypeVar("Result")
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 FILE_TIMEOUT_S = 120.0
 CHECK_NUMBER_TIMEOUT_S = 5.0  # somebody waits for it, and without an answer the message is queued all the same
+MESSAGES_PER_PAGE = 100
+MESSAGES_TIMEOUT_S = 15.0  # of a page of messages
+MAX_PAGE_BYTES = 32 * 1024 * 1024  # a message comes with its preview
 TOO_LARGE = "too_large"
 
 

@@ -45,6 +45,13 @@ def read_json(body: bytes) -> Any:
         raise UnreadableWebhookRequest from exc
 
 
+def listed(value: Any) -> list[Any]:
+    """Return a list as it is. Raises WrongShape if it is none."""
+    if not isinstance(value, list):
+        raise WrongShape("the answer is no list")
+    return value
+
+
 class Fields:
     """The members of one JSON object by type.
 

@@ -20,6 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 from psycopg2.errors import InsufficientPrivilege
 
 from accounts.services import ensure_first_staff_user
+from sessions_app.links.catching_up import catch_up_now
 from sessions_app.services import ensure_default_bridges
 from whatsapp_agent.postgres import embedded
 from whatsapp_agent.storage import private_files
@@ -126,6 +127,7 @@ def prepare_database(*, report: Report) -> bool:
             ) from exc
         is_first = ensure_first_staff_user()
         ensure_default_bridges()
+        catch_up_now()
         return is_first
 
 

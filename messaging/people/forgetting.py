@@ -56,6 +56,7 @@ from messaging.people.redaction import (
     redact_numbers,
     redact_profile,
 )
+from sessions_app.links.catching_up import forget_missed
 from whatsapp_agent.errors import AppError, Conflict
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.advisory import try_lock
@@ -269,6 +270,7 @@ class _Forgetting:
             conversation.delete()
             Event.objects.filter(conversation_id=conversation.pk, pk__gt=self.newest_event).delete()
         if Contact.objects.filter(pk=self.contact.pk).delete()[0]:
+            forget_missed(self.receipt.session)
             data = {"contact": str(self.receipt.contact)}
             Event.objects.create(type="contact.forgotten", session_id=self.receipt.session, data=data)
         return True

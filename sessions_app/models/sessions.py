@@ -113,6 +113,9 @@ class WhatsAppSession(models.Model):
     scanned_at = models.DateTimeField(null=True, blank=True, editable=False)
     # What WhatsApp limits the account by, by kind: see `links.account_limits`.
     account_limits = models.JSONField(default=dict, db_default={}, blank=True, editable=False)
+    # Up to when the bridge was asked for messages that we missed, and when it is asked next; null: now.
+    caught_up_until = models.DateTimeField(null=True, blank=True, editable=False)
+    catch_up_at = models.DateTimeField(null=True, blank=True, editable=False)
     agent_profile = models.ForeignKey(
         "AgentProfile", verbose_name=_("agent profile"), on_delete=models.PROTECT, related_name="sessions"
     )

@@ -1,7 +1,7 @@
 """Evolution API, a large service over Baileys: https://doc.evolution-api.com/v2 (written against 2.3.7)."""
 
 from base64 import b64encode
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +30,7 @@ from agent.bridges.evolution.answers import (
     check_file,
     is_unknown_instance,
     parse_created,
+    parse_messages,
     parse_number,
     parse_sent,
     parse_sessions,
@@ -40,6 +41,9 @@ from agent.bridges.evolution.payloads import read_envelope
 from agent.bridges.exchange import (
     CHECK_NUMBER_TIMEOUT_S,
     FILE_TIMEOUT_S,
+    MAX_PAGE_BYTES,
+    MESSAGES_PER_PAGE,
+    MESSAGES_TIMEOUT_S,
     BridgeError,
     Refused,
     Request,
@@ -98,6 +102,7 @@ class EvolutionBridge(BridgeAdapter):
             Capability.RECEIPTS,
             Capability.RECEIVE_MEDIA,
             Capability.OWN_PHONE,
+            Capability.MISSED_MESSAGES,
         }
     )
 
@@ -220,6 +225,21 @@ class EvolutionBridge(BridgeAdapter):
         check(response)
         return parse_number(response)
 
+    # --- missed messages -----------------------------------------------------------------------------------------
+    def list_messages(self, *, session: str, since: datetime, until: datetime, page: int) -> Steps[list[BridgeEvent]]:
+        """Ask for a page. `offset` is its name for the size of one; a time is looked at only if both ends are given.
+
+        https://github.com/EvolutionAPI/evolution-api/blob/main/src/api/services/channel.service.ts
+        """
+        within = {"gte": _iso(since), "lte": _iso(until)}
+        body = {"where": {"messageTimestamp": within}, "page": page + 1, "offset": MESSAGES_PER_PAGE}
+        path = f"/chat/findMessages/{_name(session)}"
+        response = yield Request(
+            "POST", path, json=body, timeout_s=MESSAGES_TIMEOUT_S, max_response_bytes=MAX_PAGE_BYTES
+        )
+        check(response)
+        return parse_messages(response, session=session)
+
     # --- received files ------------------------------------------------------------------------------------------
     def fetch_media(
         self,
@@ -334,6 +354,10 @@ def _number(address: str) -> str:
     if parsed is None:
         raise Refused("Nobody can be written to there.", code="unsupported_recipient")
     return reachable_digits(parsed.address) or parsed.address
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _key(address: str, message: MessageRef) -> dict[str, Any]:

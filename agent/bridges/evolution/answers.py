@@ -6,10 +6,10 @@ from typing import Any
 from agent.bridges.addresses import phone_of_digits, read_address
 from agent.bridges.base import KnownNumber, Sent, SessionState
 from agent.bridges.common import read_png
-from agent.bridges.events import Link
-from agent.bridges.evolution.payloads import LINKS
+from agent.bridges.events import BridgeEvent, Link
+from agent.bridges.evolution.payloads import LINKS, read_listed
 from agent.bridges.exchange import BridgeError, Refused, Response, Unconfirmed, failure, session_failure
-from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
+from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape, listed
 from whatsapp_agent.http.retry_after import parse_retry_after
 
 NOT_VALID = ("group not found", "requires property")  # texts of a 400 that Evolution answers before it sends anything
@@ -66,10 +66,10 @@ def _state_with(code: Fields | None, *, name: str, status: str) -> SessionState:
 
 def parse_sessions(response: Response) -> list[SessionState]:
     try:
-        listed = response.json()
-        if not isinstance(listed, list):
+        sessions = response.json()
+        if not isinstance(sessions, list):
             raise WrongShape("the instances are no list")
-        return [_listed(Fields(one)) for one in listed]
+        return [_listed(Fields(one)) for one in sessions]
     except WrongShape as exc:
         raise _unknown_format() from exc
 
@@ -99,6 +99,18 @@ def parse_number(response: Response) -> KnownNumber:
     except (WrongShape, LookupError, TypeError) as exc:
         raise BridgeError("Evolution answered in an unknown format.", code="bridge_failure") from exc
     return KnownNumber(True, address.address, address.phone)
+
+
+def parse_messages(response: Response, *, session: str) -> list[BridgeEvent]:
+    """Return the messages of a page; one that cannot be read is Malformed."""
+    try:
+        answer = response.json()
+        if isinstance(answer, dict):  # releases before 2 answered with the list alone
+            messages = answer.get("messages")
+            answer = messages.get("records") if isinstance(messages, dict) else messages
+        return [read_listed(each, session=session) for each in listed(answer)]
+    except WrongShape as exc:
+        raise BridgeError("Evolution listed messages in an unknown format.", code="bridge_failure") from exc
 
 
 def _unknown_format() -> BridgeError:

@@ -79,6 +79,11 @@ def _guarded(read: Any, session: str, envelope: Fields, item: Any) -> BridgeEven
         return Malformed(str(exc))
 
 
+def read_listed(data: Any, *, session: str) -> BridgeEvent:
+    """Read a message as Evolution has it stored, which is as it posts it."""
+    return _guarded(_message, session, Fields({}), data)
+
+
 # --- who ----------------------------------------------------------------------------------------------------------
 def _person(raw: str, *, alternate: str | None = None, name: str | None = None) -> ChatAddress | None:
     """Parse an address together with the other address of the same person; None for stories, lists and channels."""

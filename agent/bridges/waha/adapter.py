@@ -5,8 +5,9 @@ import hmac
 import re
 from base64 import b64encode
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -29,6 +30,9 @@ from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
 from agent.bridges.exchange import (
     CHECK_NUMBER_TIMEOUT_S,
+    MAX_PAGE_BYTES,
+    MESSAGES_PER_PAGE,
+    MESSAGES_TIMEOUT_S,
     BridgeError,
     NotSent,
     Refused,
@@ -56,6 +60,8 @@ EVENTS = [
     "group.v2.participants",
     "session.status",
 ]
+IGNORED = {"status": True, "channels": True, "broadcast": True}
+STORE = {"store": {"enabled": True, "fullSync": False}}  # without it NOWEB cannot be asked for messages
 RETRIES = {"policy": "exponential", "delaySeconds": 2, "attempts": 15}
 CALLS = {
     Kind.IMAGE: "sendImage",
@@ -105,6 +111,7 @@ class WahaBridge(BridgeAdapter):
             Capability.RECEIPTS,
             Capability.RECEIVE_MEDIA,
             Capability.OWN_PHONE,
+            Capability.MISSED_MESSAGES,  # not with its engine WEBJS, nor with NOWEB where its store is off
             Capability.SIGNED_WEBHOOK,
         }
     )
@@ -208,6 +215,20 @@ class WahaBridge(BridgeAdapter):
     def phone_of_lid(self, *, session: str, lid: str) -> Steps[str | None]:
         path = f"/api/{_name(session)}/lids/{quote(lid.removesuffix('@lid'), safe='')}"
         return answers.parse_lid((yield Request("GET", path)))
+
+    # --- missed messages -----------------------------------------------------------------------------------------
+    def list_messages(self, *, session: str, since: datetime, until: datetime, page: int) -> Steps[list[BridgeEvent]]:
+        """Ask for a page. `offset` moves by the limit, also after a page that is shorter."""
+        query = {
+            "filter.timestamp.gte": str(int(since.timestamp())),
+            "filter.timestamp.lte": str(ceil(until.timestamp())),
+            "downloadMedia": "false",
+            "limit": str(MESSAGES_PER_PAGE),
+            "offset": str(page * MESSAGES_PER_PAGE),
+        }
+        path = f"/api/{_name(session)}/chats/all/messages"
+        request = Request("GET", path, query=query, timeout_s=MESSAGES_TIMEOUT_S, max_response_bytes=MAX_PAGE_BYTES)
+        return answers.parse_messages((yield request), session=session)
 
     # --- received files ------------------------------------------------------------------------------------------
     def fetch_media(
@@ -357,7 +378,7 @@ def _media_url(response: Response) -> str | None:
 
 def _config(present: dict[str, Any], webhook: WebhookTarget | None) -> dict[str, Any]:
     """Return a session's configuration with our webhook, in place of one that had another secret in its address."""
-    config = {"ignore": {"status": True, "channels": True, "broadcast": True}} | present
+    config = {"ignore": IGNORED, "noweb": STORE} | present
     if webhook is None:
         return config
     ours = webhook.url.rstrip("/").rpartition("/")[0] + "/"

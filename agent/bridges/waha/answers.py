@@ -7,12 +7,12 @@ from typing import Any
 from agent.bridges.addresses import phone_of_digits
 from agent.bridges.base import KnownNumber, Sent, SessionState
 from agent.bridges.common import PNG, read_png
-from agent.bridges.events import Link
+from agent.bridges.events import BridgeEvent, Link
 from agent.bridges.exchange import BridgeError, Response, Unconfirmed, failure, session_failure
-from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
+from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape, listed
 from agent.bridges.waha.ids import maybe_person, split_id
 from agent.bridges.waha.limits import read_capping, read_limits, read_timelock
-from agent.bridges.waha.payloads import LINKS, REASONS
+from agent.bridges.waha.payloads import LINKS, REASONS, read_listed
 from whatsapp_agent.http.retry_after import parse_retry_after
 
 RESTRICTED = re.compile(r"\berror (?:463|475)\b")  # WhatsApp's limits on our account: timelock and capping
@@ -45,10 +45,7 @@ def parse_session(response: Response) -> SessionState:
 def parse_sessions(response: Response) -> list[SessionState]:
     check(response)
     try:
-        listed = response.json()
-        if not isinstance(listed, list):
-            raise WrongShape("the sessions are no list")
-        return [read_session(Fields(one)) for one in listed]
+        return [read_session(Fields(one)) for one in listed(response.json())]
     except WrongShape as exc:
         raise unknown_format() from exc
 
@@ -130,6 +127,15 @@ def parse_lid(response: Response) -> str | None:
     check(response)
     try:
         return phone_of_digits((response.object().short("pn") or "").partition("@")[0])
+    except WrongShape as exc:
+        raise unknown_format() from exc
+
+
+def parse_messages(response: Response, *, session: str) -> list[BridgeEvent]:
+    """Return the messages of a page; one that cannot be read is Malformed."""
+    check(response)
+    try:
+        return [read_listed(each, session=session) for each in listed(response.json())]
     except WrongShape as exc:
         raise unknown_format() from exc
 

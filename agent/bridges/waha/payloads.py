@@ -1,7 +1,7 @@
 """The webhook requests of WAHA: https://waha.devlike.pro/docs/how-to/events/ (2026.8.1, all four engines)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agent.bridges.addresses import called_persons, read_address
 from agent.bridges.baileys import Content
@@ -15,6 +15,7 @@ from agent.bridges.events import (
     Ignored,
     Kind,
     Link,
+    Malformed,
     MessageEdited,
     MessageReceived,
     MessageRevoked,
@@ -27,6 +28,7 @@ from agent.bridges.parsing import (
     MAX_NAME_LENGTH,
     MAX_SESSION_NAME_LENGTH,
     Fields,
+    WrongShape,
 )
 from agent.bridges.waha.content import is_forwarded, kind_and_details, own_content, read_media
 from agent.bridges.waha.ids import MessageId, maybe_person, read_person, split_id
@@ -73,6 +75,14 @@ def read_envelope(envelope: Fields) -> BridgeEvent:
     if read is None:
         return Ignored(f"event {name[:50]}")
     return read(envelope, envelope.object("payload"))
+
+
+def read_listed(payload: Any, *, session: str) -> BridgeEvent:
+    """Read a message as WAHA lists it, which is as it posts it, but for the envelope."""
+    try:
+        return _message(Fields({"session": session}), Fields(payload))
+    except WrongShape as exc:
+        return Malformed(str(exc))
 
 
 def _session(envelope: Fields) -> str:

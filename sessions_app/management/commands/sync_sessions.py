@@ -1,4 +1,4 @@
-"""`manage.py sync_sessions`: reconcile our sessions with those of the bridges."""
+"""`manage.py sync_sessions`: reconcile our sessions with those of the bridges, and fetch missed messages."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -8,6 +8,7 @@ from django.db import OperationalError, ProgrammingError
 
 from sessions_app import bridges, services
 from sessions_app.links import reconciliation
+from sessions_app.links.catching_up import fetch_missed
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.postgres.embedded import NotStarted
@@ -16,7 +17,7 @@ CHANGE_LABELS = {"added": "added", "updated": "changed", "missing": "no longer a
 
 
 class Command(BaseCommand):
-    help = "Reconcile the sessions here with those of the bridges, and print what changed."
+    help = "Reconcile the sessions here with those of the bridges, and store the messages that we missed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--bridge", metavar="SLUG", help="Only this bridge.")
@@ -34,15 +35,18 @@ class Command(BaseCommand):
             return True
         try:
             report = reconciliation.sync_bridge(bridge)
+            missed = {name: count for name, count in fetch_missed(bridge).items() if count}
         except BridgeFailed as exc:
             self.stderr.write(f"{bridge}: {exc}")
             return False
-        if not any(report.values()):
+        if not any(report.values()) and not missed:
             self.stdout.write(f"{bridge}: nothing has changed.")
         for change, names in report.items():
             for name in names:
                 status = bridge.sessions.get(name=name).get_status_display()
                 self.stdout.write(f"{bridge}: {name} {CHANGE_LABELS[change]} ({status})")
+        for name, count in missed.items():
+            self.stdout.write(f"{bridge}: {name} had missed {count} {'message' if count == 1 else 'messages'}")
         return True
 
 

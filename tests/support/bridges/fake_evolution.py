@@ -8,6 +8,7 @@ with FakeEvolution(webhook_url=...) as fake:
 import json
 from base64 import b64encode
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import time
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -45,6 +46,7 @@ class FakeEvolution(FakeBridge):
     files: dict[str, bytes] = field(default_factory=dict)  # by message id
     webhooks: dict[str, Any] = field(default_factory=dict)
     reactions: list[dict[str, Any]] = field(default_factory=list)
+    stored: list[dict[str, Any]] = field(default_factory=list)  # messages it can be asked for
     seen: list[dict[str, Any]] = field(default_factory=list)
 
     outcomes: ClassVar[dict[str, dict[str, Any]]] = OUTCOMES
@@ -189,6 +191,8 @@ class FakeEvolution(FakeBridge):
                 return plain(
                     {"mimetype": "image/jpeg", "base64": b64encode(content).decode(), "fileName": "a.jpg"}, 201
                 )
+            case "findMessages":
+                return plain({"messages": self._listed(request.json())})
             case "whatsappNumbers":
                 number = request.json()["numbers"][0]
                 return plain([{"jid": f"{number}@s.whatsapp.net", "exists": True, "number": number}])
@@ -199,6 +203,13 @@ class FakeEvolution(FakeBridge):
                 self.seen.append(request.json() | {"call": call})
                 return plain({"message": "Read messages", "read": "success"}, 201)
         return self._send(name, request)
+
+    def _listed(self, query: dict[str, Any]) -> dict[str, Any]:
+        ends = [datetime.fromisoformat(query["where"]["messageTimestamp"][end]).timestamp() for end in ("gte", "lte")]
+        within = [message for message in self.stored if ends[0] <= message["messageTimestamp"] <= ends[1]]
+        newest_first = sorted(within, key=lambda message: -message["messageTimestamp"])
+        size, page = query["offset"], query["page"]
+        return {"total": len(within), "currentPage": page, "records": newest_first[(page - 1) * size : page * size]}
 
     def _start(self, body: dict[str, Any]) -> Answer:
         name = body["instanceName"]

@@ -55,6 +55,7 @@ class FakeWaha(FakeBridge):
     acks: tuple[int, ...] = (1, 2)
     files: dict[str, bytes] = field(default_factory=dict)
     reactions: list[dict[str, Any]] = field(default_factory=list)
+    stored: list[dict[str, Any]] = field(default_factory=list)  # messages it can be asked for
     seen: list[dict[str, Any]] = field(default_factory=list)
     phones: dict[str, str] = field(default_factory=dict)  # by the digits of a hidden number
     limits: dict[str, dict[str, Any]] = field(default_factory=dict)  # `timelock`, `capping`
@@ -173,6 +174,8 @@ class FakeWaha(FakeBridge):
                 return "file", ""
             case ("GET", ["api", name, "chats", _, "messages", _]):
                 return "message", name
+            case ("GET", ["api", name, "chats", "all", "messages"]):
+                return "messages", name
             case ("GET", ["api", name, "lids", _]):
                 return "lid", name
             case ("GET", ["api", "sessions", name, "timelock" | "capping" as what]) if what in self.limits:
@@ -234,6 +237,8 @@ class FakeWaha(FakeBridge):
             case "message":
                 url = next(iter(self.files), None)
                 return plain({"media": {"url": url and f"http://localhost:3000{url}", "mimetype": "image/jpeg"}})
+            case "messages":
+                return plain(self._listed(request.parameters))
             case "lid":
                 digits = request.path.rsplit("/", 1)[1]
                 phone = self.phones.get(digits)
@@ -249,6 +254,13 @@ class FakeWaha(FakeBridge):
                 self.seen.append(request.json() | {"call": request.path})
                 return plain({}, 201)
         return self._send(name, request)
+
+    def _listed(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        since, until = int(query["filter.timestamp.gte"]), int(query["filter.timestamp.lte"])
+        within = [message for message in self.stored if since <= message["timestamp"] <= until]
+        offset = int(query["offset"])
+        newest_first = sorted(within, key=lambda message: -message["timestamp"])
+        return newest_first[offset : offset + int(query["limit"])]
 
     def _not_ready(self, name: str, expected: str) -> Answer:
         status = self.sessions[name]["status"]

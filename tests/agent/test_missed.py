@@ -1,0 +1,211 @@
+"""Messages whose webhook requests were lost: bridges that keep messages are asked for them."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from json import dumps
+from time import time
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from agent.bridges.base import BridgeConfig, SessionState
+from agent.bridges.events import Link
+from agent.bridges.exchange import Response
+from agent.bridges.waha import WahaBridge
+from agent.missed import fetch_due
+from messaging.models import Conversation, Message
+from messaging.people.forgetting import forget_contact
+from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.services import record_session_state
+from tests.support.bridges.connected import connect_default_bridge
+from tests.support.bridges.fake_evolution import FakeEvolution
+from tests.support.bridges.fake_waha import FakeWaha
+
+pytestmark = pytest.mark.django_db
+
+HOUR = 3600
+
+
+@pytest.fixture(params=["waha", "evolution"])
+def fake(request: pytest.FixtureRequest) -> Iterator[Any]:
+    with (FakeWaha if request.param == "waha" else FakeEvolution)() as server:
+        server.add_session("sales", phone="5511999990000")
+        connect_default_bridge(request.param, server)
+        yield server
+
+
+@pytest.fixture
+def sales(session: WhatsAppSession) -> WhatsAppSession:
+    """A number that everything is known of until an hour ago."""
+    WhatsAppSession.objects.filter(pk=session.pk).update(caught_up_until=timezone.now() - timedelta(hours=1))
+    return session
+
+
+@pytest.fixture
+def waha(sales: WhatsAppSession) -> Iterator[FakeWaha]:
+    with FakeWaha() as server:
+        server.add_session("sales", phone="5511999990000")
+        connect_default_bridge("waha", server)
+        yield server
+
+
+def texts() -> list[str]:
+    return list(Message.objects.order_by("said_at", "id").values_list("text", flat=True))
+
+
+def ask_again(session: WhatsAppSession) -> None:
+    WhatsAppSession.objects.filter(pk=session.pk).update(catch_up_at=None)
+    fetch_due()
+
+
+def test_a_lost_message_is_stored_once_and_is_to_be_answered(sales: WhatsAppSession, fake: Any) -> None:
+    fake.stored.append(fake.message("Anyone there?", sent_at=time() - 60))
+    fetch_due()
+    ask_again(sales)
+    message = Message.objects.get()
+    assert (message.text, message.direction, message.status) == ("Anyone there?", "inbound", "received")
+    assert Conversation.objects.get().due_at is not None
+
+
+def test_lost_messages_are_stored_in_the_order_in_which_they_were_written(sales: WhatsAppSession, fake: Any) -> None:
+    fake.stored += [fake.message(f"{number}", sent_at=time() - HOUR + number) for number in range(120)]
+    fetch_due()
+    assert texts() == [str(number) for number in range(120)]
+
+
+def test_a_lost_message_that_is_too_old_is_stored_and_not_answered(sales: WhatsAppSession, fake: Any) -> None:
+    sales.agent_profile.max_answer_age_s = 60
+    sales.agent_profile.save()
+    fake.stored.append(fake.message("An hour ago", sent_at=time() - HOUR))
+    fetch_due()
+    assert Message.objects.get().unanswered == "stale"
+    conversation = Conversation.objects.get()
+    assert (conversation.due_at, conversation.unread_count) == (None, 1)
+
+
+def test_what_the_owner_typed_unseen_takes_the_conversation_over(sales: WhatsAppSession, fake: Any) -> None:
+    fake.stored.append(fake.message("Can I come at five?", sent_at=time() - 60))
+    fake.stored.append(fake.message("Yes, of course", from_me=True, sent_at=time() - 30))
+    fetch_due()
+    assert texts() == ["Can I come at five?", "Yes, of course"]
+    assert Conversation.objects.get().control == "human"
+
+
+def test_messages_from_before_a_number_was_known_are_not_asked_for(session: WhatsAppSession, fake: Any) -> None:
+    fake.stored.append(fake.message("Long ago", sent_at=time() - HOUR))
+    fetch_due()
+    assert texts() == []
+    session.refresh_from_db()
+    assert session.caught_up_until is not None
+
+
+def test_nothing_older_than_three_days_is_asked_for(sales: WhatsAppSession, fake: Any) -> None:
+    WhatsAppSession.objects.update(caught_up_until=timezone.now() - timedelta(days=30))
+    fake.stored += [fake.message(f"{days} days ago", sent_at=time() - days * 24 * HOUR) for days in (2, 4)]
+    fetch_due()
+    assert texts() == ["2 days ago"]
+
+
+def test_two_chats_that_share_a_message_id_both_count(sales: WhatsAppSession, fake: Any) -> None:
+    fake.stored.append(fake.message("To Ana", message_id="3EB0A1", sent_at=time() - 60))
+    fetch_due()
+    fake.stored.append(fake.message("To Bia", message_id="3EB0A1", phone="5511977776666", sent_at=time() - 50))
+    ask_again(sales)
+    assert texts() == ["To Ana", "To Bia"]
+
+
+def test_a_number_is_asked_about_every_few_minutes_and_at_once_when_it_is_connected_again(
+    sales: WhatsAppSession, waha: FakeWaha
+) -> None:
+    fetch_due()
+    asked = len(waha.requests)
+    fetch_due()
+    assert len(waha.requests) == asked
+    for status in (Link.DISCONNECTED, Link.CONNECTED):
+        sales.refresh_from_db()
+        record_session_state(session=sales, state=SessionState("sales", status))
+    fetch_due()
+    assert len(waha.requests) > asked
+
+
+def test_after_a_failure_the_same_time_is_asked_for_again(sales: WhatsAppSession, waha: FakeWaha) -> None:
+    waha.stored.append(waha.message("Hello?", sent_at=time() - HOUR / 2))
+    waha.fail("error_500", call="messages", times=1)
+    fetch_due()
+    assert texts() == []
+    ask_again(sales)
+    assert texts() == ["Hello?"]
+
+
+def test_what_was_listed_before_a_failure_is_stored(waha: FakeWaha) -> None:
+    waha.stored += [waha.message(f"{number}", sent_at=time() - number) for number in range(100)]
+    waha.stored.append(waha.message("x" * 33_000_000, sent_at=time() - 200))  # its page is too large to be read
+    fetch_due()
+    assert Message.objects.count() == 100
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[1, null, {}]", b'{"messages": 5}', b"[]"])
+def test_an_answer_that_lists_nothing_readable_does_no_harm(sales: WhatsAppSession, fake: Any, answer: bytes) -> None:
+    for call in ("messages", "findMessages"):
+        fake.fail("answer", call=call, status=200, body=answer)
+    fetch_due()
+    assert texts() == []
+
+
+def test_a_bridge_that_gives_the_same_page_for_ever_is_asked_twice(waha: FakeWaha) -> None:
+    page = dumps([waha.message("Again and again", sent_at=time() - 60)]).encode()
+    waha.fail("answer", call="messages", status=200, body=page)
+    fetch_due()
+    assert texts() == ["Again and again"]
+    assert len(waha.requests) == 2
+
+
+def test_of_a_flood_a_thousand_messages_are_stored_at_a_time(sales: WhatsAppSession, waha: FakeWaha) -> None:
+    waha.stored += [waha.message(f"{number}", sent_at=time() - number / 2) for number in range(1150)]
+    fetch_due()
+    assert Message.objects.count() == 1000
+    ask_again(sales)
+    assert Message.objects.count() == 1150
+
+
+def test_messages_of_a_forgotten_person_are_not_fetched_again(sales: WhatsAppSession, waha: FakeWaha) -> None:
+    waha.stored.append(waha.message("Forget me", sent_at=time() - 60))
+    fetch_due()
+    for _ in forget_contact(Conversation.objects.get().contact):
+        pass
+    ask_again(sales)
+    assert texts() == []
+
+
+def test_sync_sessions_says_how_many_messages_a_number_had_missed(waha: FakeWaha, settings: Any) -> None:
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL, settings.WHATSAPP_API_KEY = "waha", waha.url, waha.api_key
+    waha.stored.append(waha.message("Hello?", sent_at=time() - 60))
+    out = StringIO()
+    call_command("sync_sessions", bridge="default", stdout=out)
+    assert "sales had missed 1 message\n" in out.getvalue()
+    assert texts() == ["Hello?"]
+
+
+def test_a_message_that_waha_lists_is_read_like_one_that_it_posts() -> None:
+    adapter = WahaBridge(BridgeConfig(base_url="http://waha"))
+    now = timezone.now()
+    steps = adapter.list_messages(session="sales", since=now, until=now, page=2)
+    request = next(steps)
+    assert request.path == "/api/sales/chats/all/messages"
+    assert (request.query["offset"], request.query["downloadMedia"]) == ("200", "false")
+    listed = b'[{"id": "false_5511988887777@c.us_3EB0", "timestamp": 1790001001, "body": "Oi"}, {"id": 5}]'
+    with pytest.raises(StopIteration) as result:
+        steps.send(Response(200, listed))
+    received, malformed = result.value.value
+    assert (received.text, received.chat.phone, received.session) == ("Oi", "+5511988887777", "sales")
+    assert type(malformed).__name__ == "Malformed"
+
+
+def test_a_bridge_that_keeps_no_messages_is_not_asked(session: WhatsAppSession) -> None:
+    Bridge.objects.filter(slug="default").update(kind="zapw", base_url="http://127.0.0.1:9")
+    fetch_due()
+    session.refresh_from_db()
+    assert session.catch_up_at is None
