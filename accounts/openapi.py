@@ -96,6 +96,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
         "new_password": "staple battery horse correct",
     },
     "ApiKeyRequest": {"name": "CRM", "scopes": ["messages:read", "messages:send", "events:read"]},
+    "EditRequest": {"text": "We close at five today."},
     "SessionCreateRequest": {"name": "sales", "bridge": "simulator"},
     "BridgeRequest": {
         "slug": "second",

@@ -101,6 +101,8 @@ MATRIX: dict[str, dict[str, Access]] = {
     "message-list": {"GET": READ, "POST": SEND},
     "message-detail": {"GET": READ},
     "message-retry": {"POST": SEND},
+    "message-edit": {"POST": SEND},
+    "message-revoke": {"POST": SEND},
     "template-list": {"GET": READ},
     "template-detail": {"GET": READ},
     "template-sync": {"POST": MANAGE_SESSIONS},

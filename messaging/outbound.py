@@ -123,7 +123,7 @@ def send_text(
     check_sendable(conversation=conversation)
     if not text.strip():
         raise InvalidInput(_("The text is empty."), field="text")
-    _check_length(text, most=adapter.max_text_length)
+    check_length(text, most=adapter.max_text_length)
     return queue_message(
         conversation=conversation,
         author=author,
@@ -160,7 +160,7 @@ def send_media(
         raise NotSupportedByBridge(translate_stored(denial_reason))
     if caption.strip() and file.kind in WITHOUT_CAPTION:
         raise InvalidInput(_("Audio and stickers have no caption: send the text by itself."), field="text")
-    _check_length(caption, most=adapter.max_caption_length)
+    check_length(caption, most=adapter.max_caption_length)
     with transaction.atomic():
         message = queue_message(
             conversation=conversation,
@@ -319,7 +319,7 @@ def _insert_queued(*, conversation: Conversation, **values: Any) -> Message:
     return message
 
 
-def _check_length(text: str, *, most: int) -> None:
+def check_length(text: str, *, most: int) -> None:
     if len(text.encode("utf-16-le")) // 2 > most:
         raise InvalidInput(_("The text is longer than %(limit)s characters.") % {"limit": most}, field="text")
 

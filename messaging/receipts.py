@@ -233,22 +233,31 @@ def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
 
     Ignores an unknown message, and an edit that came before.
     """
-    ids = list(_find_target(bridge=bridge, event=event).exclude(text=event.text).values_list("pk", flat=True))
-    with transaction.atomic():
-        _make_drafts_stale(Message.objects.filter(pk__in=ids))
-        with connection.cursor() as cursor:
-            cursor.execute(EDIT_MESSAGES, {"ids": ids, "text": event.text, "max_texts": MAX_EARLIER_TEXTS})
+    ids = _find_target(bridge=bridge, event=event).exclude(text=event.text).values_list("pk", flat=True)
+    apply_edit(list(ids), text=event.text)
+
+
+@transaction.atomic
+def apply_edit(ids: list[UUID], *, text: str) -> None:
+    """Store a new text of messages, beside the one before. Safe to run twice."""
+    _make_drafts_stale(Message.objects.filter(pk__in=ids))
+    with connection.cursor() as cursor:
+        cursor.execute(EDIT_MESSAGES, {"ids": ids, "text": text, "max_texts": MAX_EARLIER_TEXTS})
 
 
 def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
     """Mark a message that its writer revoked: still stored, never answered, not shown to the model again."""
-    revoked = Message.objects.filter(pk__in=list(_find_target(bridge=bridge, event=event).values_list("pk", flat=True)))
-    with transaction.atomic():
-        _make_drafts_stale(revoked)
-        revoked.update(revoked_at=Coalesce("revoked_at", timezone.now()))
-        revoked.filter(status=Message.Status.RECEIVED).update(
-            status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
-        )
+    apply_revocation(list(_find_target(bridge=bridge, event=event).values_list("pk", flat=True)))
+
+
+@transaction.atomic
+def apply_revocation(ids: list[UUID]) -> None:
+    revoked = Message.objects.filter(pk__in=ids)
+    _make_drafts_stale(revoked)
+    revoked.update(revoked_at=Coalesce("revoked_at", timezone.now()))
+    revoked.filter(status=Message.Status.RECEIVED).update(
+        status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
+    )
 
 
 def _make_drafts_stale(changed: MessageQuerySet) -> None:

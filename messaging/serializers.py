@@ -319,6 +319,10 @@ class ReplySerializer(StrictSerializer):
         return attrs
 
 
+class EditSerializer(StrictSerializer):
+    text = serializers.CharField(max_length=65536, trim_whitespace=False)
+
+
 class UploadSerializer(ReplySerializer):
     """A file to send in a conversation."""
 

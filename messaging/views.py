@@ -24,6 +24,7 @@ from accounts.models import ApiKey
 from agent.bridges.base import Card, Place
 from agent.bridges.events import Kind
 from messaging import control, leases
+from messaging.changes.service import edit, revoke
 from messaging.contacts.phones import parse_phone
 from messaging.filters import ConversationFilters, MessageFilters, TurnFilters
 from messaging.imports.views import ImportAction
@@ -44,6 +45,7 @@ from messaging.people.views import ExportAction
 from messaging.search.ranking import Hit, search
 from messaging.serializers import (
     ConversationSerializer,
+    EditSerializer,
     MessageCreateSerializer,
     MessageMediaSerializer,
     MessageSerializer,
@@ -264,6 +266,22 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
         """Send a failed, cancelled or unconfirmed message again."""
         refuse_fields(request)
         return Response(self.get_serializer(send_again(message=self.get_object())).data)
+
+    @extend_schema(request=EditSerializer, responses=MessageSerializer)
+    @idempotent(atomic=False)
+    @action(detail=True, methods=["post"])
+    def edit(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Change a text that was sent, where the bridge can; WhatsApp allows it for 15 minutes."""
+        message = self.get_object()
+        return Response(self.get_serializer(edit(message, text=valid(EditSerializer, request)["text"])).data)
+
+    @extend_schema(request=None, responses=MessageSerializer)
+    @idempotent(atomic=False)
+    @action(detail=True, methods=["post"])
+    def revoke(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Delete a message that was sent, for everyone, where the bridge can; WhatsApp allows it for 60 hours."""
+        refuse_fields(request)
+        return Response(self.get_serializer(revoke(self.get_object())).data)
 
 
 class ConversationMessagesViewSet(MessagesViewSet):

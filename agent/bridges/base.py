@@ -217,6 +217,8 @@ class BridgeAdapter(ABC):
     default_base_url: ClassVar[str] = ""
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
     max_reaction_age: ClassVar[timedelta | None] = None  # of the message; an older one takes no reaction
+    max_edit_age: ClassVar[timedelta] = timedelta(minutes=15)  # WhatsApp's own, of a message that is edited
+    max_revoke_age: ClassVar[timedelta] = timedelta(hours=60)  # of one that is deleted for everyone
     webhook_fields: ClassVar[tuple[str, ...]] = ()  # to be subscribed to by hand at the platform before events come
     free_replies_per_month: ClassVar[int | None] = None  # of a number; None: the platform charges for no message
     media_ttl: ClassVar[timedelta | None] = None  # how long a received file can be fetched; None: undocumented
@@ -309,6 +311,14 @@ class BridgeAdapter(ABC):
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
         """React to a message; an empty `emoji` takes the reaction away. The id is empty where the bridge names none."""
         raise self._cannot("react to messages")
+
+    def edit_text(self, *, session: str, address: str, message: MessageRef, text: str) -> Steps[None]:
+        """Change a text that we sent. Raises NotSent, Refused or Unconfirmed, as a send does."""
+        raise self._cannot("edit messages")
+
+    def revoke(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
+        """Delete a message that we sent for everyone. Raises what `edit_text` raises."""
+        raise self._cannot("delete messages")
 
     def show_typing(
         self, *, session: str, address: str, last: MessageRef | None = None, is_typing: bool = True

@@ -20,6 +20,8 @@ class Capability(StrEnum):
     SEND_TEMPLATE = "send_template"
     QUOTE = "quote"
     REACT = "react"
+    EDIT = "edit"
+    REVOKE = "revoke"
     TYPING = "typing"
     MARK_READ = "mark_read"
     SEND_TO_GROUP = "send_to_group"
@@ -47,6 +49,8 @@ DESCRIPTIONS: dict[Capability, str] = {
     Capability.SEND_TEMPLATE: "send templates",
     Capability.QUOTE: "quote the message that is answered",
     Capability.REACT: "react to messages",
+    Capability.EDIT: "edit sent texts",
+    Capability.REVOKE: "delete sent messages for everyone",
     Capability.TYPING: "show typing",
     Capability.MARK_READ: "mark messages as read",
     Capability.SEND_TO_GROUP: "write to groups",

@@ -104,6 +104,8 @@ class SimulatorBridge(BridgeAdapter):
             Capability.SEND_VOICE,
             Capability.QUOTE,
             Capability.REACT,
+            Capability.EDIT,
+            Capability.REVOKE,
             Capability.TYPING,
             Capability.MARK_READ,
             Capability.RECEIVE_MEDIA,
@@ -158,6 +160,12 @@ class SimulatorBridge(BridgeAdapter):
 
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:  # noqa: ARG002
         return without_request(Sent(""))
+
+    def edit_text(self, *, session: str, address: str, message: MessageRef, text: str) -> Steps[None]:  # noqa: ARG002
+        return without_request(None)
+
+    def revoke(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:  # noqa: ARG002
+        return without_request(None)
 
     def show_typing(
         self,

@@ -162,6 +162,7 @@ class Message(models.Model):
     # For staff, never for the model: [{"text", "until"}], oldest first.
     earlier_texts = models.JSONField(default=list, db_default=[], blank=True, editable=False)
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True)
+    changing_until = models.DateTimeField(null=True, blank=True, editable=False)  # while the bridge edits or deletes it
 
     objects = MessageQuerySet.as_manager()
 

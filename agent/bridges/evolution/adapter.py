@@ -27,6 +27,7 @@ from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
 from agent.bridges.evolution.answers import (
     check,
+    check_changed,
     check_file,
     is_unknown_instance,
     parse_created,
@@ -94,6 +95,8 @@ class EvolutionBridge(BridgeAdapter):
             Capability.SEND_CONTACT,
             Capability.QUOTE,
             Capability.REACT,
+            Capability.EDIT,
+            Capability.REVOKE,
             Capability.TYPING,
             Capability.MARK_READ,
             Capability.SEND_TO_GROUP,
@@ -196,6 +199,14 @@ class EvolutionBridge(BridgeAdapter):
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
         body = {"key": _key(address, target), "reaction": emoji}
         return parse_sent((yield Request("POST", f"/message/sendReaction/{_name(session)}", json=body)))
+
+    def edit_text(self, *, session: str, address: str, message: MessageRef, text: str) -> Steps[None]:
+        body = {"number": _number(address), "text": text, "key": _key(address, message)}
+        check_changed((yield Request("POST", f"/chat/updateMessage/{_name(session)}", json=body)))
+
+    def revoke(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
+        body = _key(address, message)
+        check_changed((yield Request("DELETE", f"/chat/deleteMessageForEveryone/{_name(session)}", json=body)))
 
     def show_typing(
         self,

@@ -110,7 +110,7 @@ def parse_messages(response: Response, *, session: str) -> list[BridgeEvent]:
             answer = messages.get("records") if isinstance(messages, dict) else messages
         return [read_listed(each, session=session) for each in listed(answer)]
     except WrongShape as exc:
-        raise BridgeError("Evolution listed messages in an unknown format.", code="bridge_failure") from exc
+        raise BridgeError("Evolution answered in an unknown format.", code="bridge_failure") from exc
 
 
 def _unknown_format() -> BridgeError:
@@ -121,6 +121,12 @@ def check(response: Response) -> None:
     """Raise what a response to a call about sessions means, if it is no success."""
     if (failed := _failure(response)) is not None:
         raise session_failure(failed)
+
+
+def check_changed(response: Response) -> None:
+    """Raise what a response to an edit or a deletion means, if it is no success: NotSent, Refused or Unconfirmed."""
+    if (failed := _failure(response)) is not None:
+        raise failed
 
 
 def check_file(response: Response) -> None:

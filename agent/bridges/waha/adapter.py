@@ -103,6 +103,8 @@ class WahaBridge(BridgeAdapter):
             Capability.SEND_CONTACT,
             Capability.QUOTE,
             Capability.REACT,
+            Capability.EDIT,
+            Capability.REVOKE,
             Capability.TYPING,
             Capability.MARK_READ,
             Capability.SEND_TO_GROUP,
@@ -185,6 +187,13 @@ class WahaBridge(BridgeAdapter):
         answers.check_sent((yield Request("PUT", "/api/reaction", json=body)))
         return Sent("")
 
+    def edit_text(self, *, session: str, address: str, message: MessageRef, text: str) -> Steps[None]:
+        request = Request("PUT", _message_path(session, address, message), json={"text": text})
+        answers.check_sent((yield request))
+
+    def revoke(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
+        answers.check_sent((yield Request("DELETE", _message_path(session, address, message))))
+
     def show_typing(
         self,
         *,
@@ -239,9 +248,7 @@ class WahaBridge(BridgeAdapter):
         if ref:
             response = yield _file_request(ref, max_bytes)
         if response is None or response.status == HTTPStatus.NOT_FOUND:
-            chat, message_id = quote(_chat_id(address), safe=""), quote(_full_id(address, message), safe="")
-            path = f"/api/{_name(session)}/chats/{chat}/messages/{message_id}"
-            again = yield Request("GET", path, query={"downloadMedia": "true"})
+            again = yield Request("GET", _message_path(session, address, message), query={"downloadMedia": "true"})
             if again.status == HTTPStatus.NOT_FOUND or not (url := _media_url(again)):
                 raise Refused("WAHA no longer has this file.", code="not_found")
             response = yield _file_request(url, max_bytes)
@@ -352,6 +359,11 @@ def _full_id(address: str, message: MessageRef) -> str:
     parts = ["true" if message.is_ours else "false", chat, message.provider_message_id]
     sender = maybe_person(message.sender) if chat.endswith("@g.us") else None
     return "_".join([*parts, sender.address] if sender else parts)
+
+
+def _message_path(session: str, address: str, message: MessageRef) -> str:
+    chat, message_id = quote(_chat_id(address), safe=""), quote(_full_id(address, message), safe="")
+    return f"/api/{_name(session)}/chats/{chat}/messages/{message_id}"
 
 
 def _file_request(url: str, max_bytes: int) -> Request:

@@ -48,6 +48,8 @@ class FakeEvolution(FakeBridge):
     reactions: list[dict[str, Any]] = field(default_factory=list)
     stored: list[dict[str, Any]] = field(default_factory=list)  # messages it can be asked for
     seen: list[dict[str, Any]] = field(default_factory=list)
+    edited: dict[str, str] = field(default_factory=dict)  # texts by message id
+    revoked: list[str] = field(default_factory=list)
 
     outcomes: ClassVar[dict[str, dict[str, Any]]] = OUTCOMES
 
@@ -140,6 +142,10 @@ class FakeEvolution(FakeBridge):
                 return "reaction", name
             case ("POST", ["message", _, name]):
                 return "send", name
+            case ("POST", ["chat", "updateMessage", name]):
+                return "edit", name
+            case ("DELETE", ["chat", "deleteMessageForEveryone", name]):
+                return "revoke", name
             case ("POST", ["chat", call, name]):
                 return call, name
         return "unknown", ""
@@ -191,6 +197,13 @@ class FakeEvolution(FakeBridge):
                 return plain(
                     {"mimetype": "image/jpeg", "base64": b64encode(content).decode(), "fileName": "a.jpg"}, 201
                 )
+            case "edit":
+                body = request.json()
+                self.edited[body["key"]["id"]] = body["text"]
+                return plain({"key": body["key"]}, 201)
+            case "revoke":
+                self.revoked.append(request.json()["id"])
+                return plain({"key": request.json(), "status": "PENDING"}, 201)
             case "findMessages":
                 return plain({"messages": self._listed(request.json())})
             case "whatsappNumbers":

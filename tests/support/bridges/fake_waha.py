@@ -57,6 +57,8 @@ class FakeWaha(FakeBridge):
     reactions: list[dict[str, Any]] = field(default_factory=list)
     stored: list[dict[str, Any]] = field(default_factory=list)  # messages it can be asked for
     seen: list[dict[str, Any]] = field(default_factory=list)
+    edited: dict[str, str] = field(default_factory=dict)  # texts by the id in the path
+    revoked: list[str] = field(default_factory=list)
     phones: dict[str, str] = field(default_factory=dict)  # by the digits of a hidden number
     limits: dict[str, dict[str, Any]] = field(default_factory=dict)  # `timelock`, `capping`
 
@@ -174,6 +176,8 @@ class FakeWaha(FakeBridge):
                 return "file", ""
             case ("GET", ["api", name, "chats", _, "messages", _]):
                 return "message", name
+            case ("PUT" | "DELETE" as method, ["api", name, "chats", _, "messages", _]):
+                return "edit" if method == "PUT" else "revoke", name
             case ("GET", ["api", name, "chats", "all", "messages"]):
                 return "messages", name
             case ("GET", ["api", name, "lids", _]):
@@ -237,6 +241,12 @@ class FakeWaha(FakeBridge):
             case "message":
                 url = next(iter(self.files), None)
                 return plain({"media": {"url": url and f"http://localhost:3000{url}", "mimetype": "image/jpeg"}})
+            case "edit":
+                self.edited[unquote(request.path).rpartition("/")[2]] = request.json()["text"]
+                return plain({"id": "1"})
+            case "revoke":
+                self.revoked.append(unquote(request.path).rpartition("/")[2])
+                return plain({})
             case "messages":
                 return plain(self._listed(request.parameters))
             case "lid":

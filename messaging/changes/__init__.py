@@ -1,0 +1,1 @@
+"""Edit and delete what we sent."""

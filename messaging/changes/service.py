@@ -1,0 +1,150 @@
+"""Edit and delete, for everyone, what we sent. Staff and API clients see at once what became of it.
+
+The bridge is asked without a transaction; meanwhile `changing_until` keeps others from changing the same message. If no
+clear answer comes, it may have been done: doing it again is safe, and the bridge's own event settles it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from agent.bridges.base import BridgeAdapter
+from agent.bridges.capabilities import Capability
+from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
+from messaging.models import Message
+from messaging.outbound import check_length, reference_to
+from messaging.receipts import apply_edit, apply_revocation
+from sessions_app.bridges import adapter_for, call_bridge
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent import postgres
+from whatsapp_agent.errors import BridgeFailed, Conflict, InvalidInput, NotSupportedByBridge, SessionNotConnected
+from whatsapp_agent.text.stored import translate_stored
+
+log = structlog.get_logger(__name__)
+
+ARRIVED = (Message.Status.SENT, Message.Status.DELIVERED, Message.Status.READ)
+NEITHER = (Message.Kind.REACTION, Message.Kind.CALL)
+
+
+def edit(message: Message, *, text: str) -> Message:
+    """Change a text that we sent, at WhatsApp and here; the text before stays visible to staff.
+
+    Raises InvalidInput, NotSupportedByBridge, SessionNotConnected, BridgeFailed, or Conflict if the message cannot be
+    edited (any more).
+    """
+    adapter = adapter_for(message.session.bridge)
+    if not text.strip():
+        raise InvalidInput(_("The text is empty."), field="text")
+    check_length(text, most=adapter.max_text_length)
+    _check_changeable(message, adapter=adapter, capability=Capability.EDIT)
+    if message.kind != Message.Kind.TEXT or "template" in message.details:
+        raise Conflict(_("Only a text can be edited."))
+    if text == message.text:
+        return message
+    _check_age(message, max_age=adapter.max_edit_age, refusal=_("WhatsApp lets a message be edited for 15 minutes."))
+    with _changing(message):
+        _call(message, adapter.edit_text(**_where(message, adapter), text=text))
+        apply_edit([message.pk], text=text)
+    log.info("message_edited", message=str(message.pk))
+    message.refresh_from_db()
+    return message
+
+
+def revoke(message: Message) -> Message:
+    """Delete a message that we sent for everyone; it stays stored, and the model is not shown it any more.
+
+    Raises what `edit` raises, but for the text.
+    """
+    if message.revoked_at is not None:
+        return message
+    adapter = adapter_for(message.session.bridge)
+    _check_changeable(message, adapter=adapter, capability=Capability.REVOKE)
+    refusal = _("WhatsApp lets a message be deleted for everyone for two and a half days.")
+    _check_age(message, max_age=adapter.max_revoke_age, refusal=refusal)
+    with _changing(message):
+        _call(message, adapter.revoke(**_where(message, adapter)))
+        apply_revocation([message.pk])
+    log.info("message_revoked", message=str(message.pk))
+    message.refresh_from_db()
+    return message
+
+
+def is_changeable(message: Message, *, adapter: BridgeAdapter, capability: Capability) -> bool:
+    """Return whether the page offers it; `edit` and `revoke` say why not."""
+    max_age = adapter.max_edit_age if capability == Capability.EDIT else adapter.max_revoke_age
+    is_right_kind = message.kind == Message.Kind.TEXT and "template" not in message.details
+    return (
+        capability in adapter.capabilities
+        and _has_arrived(message)
+        and message.revoked_at is None
+        and _sent_at(message) > timezone.now() - max_age
+        and (is_right_kind or capability == Capability.REVOKE)
+    )
+
+
+def _has_arrived(message: Message) -> bool:
+    is_ours = message.direction == Message.Direction.OUTBOUND and message.kind not in NEITHER
+    return is_ours and message.status in ARRIVED and bool(message.provider_message_id)
+
+
+def _check_changeable(message: Message, *, adapter: BridgeAdapter, capability: Capability) -> None:
+    if capability not in adapter.capabilities:
+        raise NotSupportedByBridge(_("The bridge of this number can neither edit nor delete messages."))
+    if not _has_arrived(message):
+        raise Conflict(_("Only a message that we have sent can be changed."))
+    if message.revoked_at is not None:
+        raise Conflict(_("The message was deleted."))
+    session = message.session
+    if session.ended_at is not None or session.status != WhatsAppSession.Status.CONNECTED:
+        raise SessionNotConnected()
+
+
+def _sent_at(message: Message) -> datetime:
+    return message.sent_at or message.created_at
+
+
+def _check_age(message: Message, *, max_age: timedelta, refusal: str) -> None:
+    if _sent_at(message) < timezone.now() - max_age:
+        raise Conflict(refusal)
+
+
+def _where(message: Message, adapter: BridgeAdapter) -> dict[str, Any]:
+    conversation = message.conversation
+    ref = reference_to(message, adapter=adapter, is_group=conversation.contact.is_group)
+    return {"session": message.session.name, "address": conversation.address, "message": ref}
+
+
+@contextmanager
+def _changing(message: Message) -> Iterator[None]:
+    """Let nobody else change the message meanwhile. Raises Conflict if somebody does already.
+
+    A process that dies leaves it locked for as long as the bridge may take.
+    """
+    until = Now() + timedelta(seconds=settings.BRIDGE_TIMEOUT_S + 5)
+    row = Message.objects.filter(pk=message.pk)
+    is_free = Q(changing_until=None) | Q(changing_until__lt=Now())
+    if not row.filter(is_free, revoked_at=None).update(changing_until=until):
+        raise Conflict(_("The message is being changed at this moment. Look, then try again."))
+    try:
+        yield
+    finally:
+        row.update(changing_until=None)
+
+
+def _call(message: Message, steps: Steps[None]) -> None:
+    postgres.release()
+    try:
+        call_bridge(message.session.bridge, steps)
+    except (NotSent, Refused) as exc:
+        raise BridgeFailed(translate_stored(str(exc))) from exc
+    except BridgeError as exc:
+        log.warning("message_change_unconfirmed", message=str(message.pk), code=exc.code)
+        raise BridgeFailed(_("No clear answer came from the bridge: it may have been done. Try again.")) from exc
