@@ -1,12 +1,11 @@
 """Base classes of the admin pages: access, read-only pages, stale forms, and change lists that stay fast."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, cast
 
 from django import forms
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.paginator import Paginator
@@ -56,9 +55,11 @@ Action = Callable[[Any, HttpRequest, QuerySet], Any]
 
 
 def asks_first(
-    question: Any, *, about: Callable[[QuerySet], QuerySet] | None = None, label: Callable[[Any], str] = str
+    question: Any, *, about: Callable[[QuerySet], Iterable[Any]] | None = None, label: Callable[[Any], str] = str
 ) -> Callable[[Action], Action]:
     """Have an action of a list show a page with the question and the rows; it acts once that is confirmed.
+
+    What was sent with the action is sent again by the page.
 
     `about`: the rows that are asked about, by default all; where there is none, the action acts at once. `label`: how
     the page names a row. It stands beneath `admin.action`, whose description is the page's title and button.
@@ -74,9 +75,12 @@ def asks_first(
                 "title": getattr(asked, "short_description", ""),
                 "question": question,
                 "rows": [label(row) for row in rows],
-                "action": action.__name__,
-                "checkbox_name": ACTION_CHECKBOX_NAME,
-                "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
+                "fields": [
+                    (name, value)
+                    for name, values in request.POST.lists()
+                    if name not in {"csrfmiddlewaretoken", "confirmed"}
+                    for value in values
+                ],
                 "opts": self.opts,
                 "media": self.media,
             }

@@ -81,7 +81,7 @@ class ContactAdmin(
     change_form_outer_before_template = "messaging/number_of_row.html"
 
     @admin.action(description=gettext_lazy("Merge (they are one person)"), permissions=["operate"])
-    @asks_first(MERGE_QUESTION)
+    @asks_first(MERGE_QUESTION, label=lambda contact: f"{contact.name} {contact.phone}".strip() or str(contact))
     def merge(self, request: HttpRequest, queryset: QuerySet[Contact]) -> None:
         """Merge the selected contacts into the one that was here first."""
         keep, *others = queryset.order_by("created_at", "id")
@@ -150,6 +150,10 @@ class ContactMergeAdmin(OperatorAdmin, ReadOnlyAdmin, SessionScopedAdmin, FastCh
         )  # fmt: skip
 
     @admin.action(description=gettext_lazy("Refuse: they are two people"), permissions=["operate"])
+    @asks_first(
+        gettext_lazy("They are not proposed again. To merge them after all, select both among the contacts."),
+        about=lambda rows: rows.filter(status=ContactMerge.Status.PROPOSED),
+    )
     def refuse(self, request: HttpRequest, queryset: QuerySet[ContactMerge]) -> None:
         self._decide(
             request, queryset, lambda row: refuse_merge(proposal=row, by=staff_user(request)), "refused",

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, StaffOnlyAdmin
+from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, StaffOnlyAdmin, asks_first
 from messaging.admin.shared import format_time
 from messaging.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from messaging.webhooks import deliveries, endpoints
@@ -58,6 +58,13 @@ class WebhookEndpointAdmin(OperatorAdmin, ReadOnlyAdmin, EndpointScopedAdmin, Fa
         self._apply_to_each(request, queryset, endpoints.enable, "Enabled.", _("enabled"))
 
     @admin.action(description=gettext_lazy("Disable"), permissions=["operate"])
+    @asks_first(
+        gettext_lazy(
+            "Nothing is delivered to these addresses until they are enabled again. What they miss follows then, as "
+            "far as it is still stored."
+        ),
+        about=lambda rows: rows.filter(is_enabled=True),
+    )
     def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         disable = partial(endpoints.disable, reason=f"disabled by {request.user}")
         self._apply_to_each(request, queryset, disable, "Disabled.", _("disabled"))

@@ -22,6 +22,7 @@ from unfold.widgets import (
 )
 
 from accounts.admin_pages import AdministratorOnlyAdmin, FastChangeList, SingleLineAdmin, asks_first
+from agent.bridges.capabilities import Capability
 from sessions_app import bridges
 from sessions_app.links import reconciliation
 from sessions_app.models import Bridge
@@ -183,6 +184,13 @@ class BridgeAdmin(SingleLineAdmin, AdministratorOnlyAdmin, FastChangeList, Model
             )
 
     @admin.action(description=gettext_lazy("Configure our webhook address at the bridge"))
+    @asks_first(
+        gettext_lazy(
+            "At the bridge, the webhook address of each number is replaced by ours: another program that is configured "
+            "there gets nothing more. Some bridges restart their numbers for it."
+        ),
+        about=lambda rows: [row for row in rows if Capability.SET_WEBHOOK in bridges.adapter_for(row).capabilities],
+    )
     def set_up(self, request: HttpRequest, queryset: QuerySet[Bridge]) -> None:
         account = request.POST.get("account", "").strip()
         for bridge in queryset:

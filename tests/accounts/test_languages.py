@@ -179,7 +179,7 @@ def test_each_limit_of_a_model_has_a_translation(name, value):
 )
 def test_what_was_done_at_a_bridge_is_in_portuguese_in_the_admin(portuguese, session, settings, public_url, line):
     settings.PUBLIC_URL = public_url
-    values = {"action": "set_up", "_selected_action": str(session.bridge.pk)}
+    values = {"action": "set_up", "confirmed": "1", "_selected_action": str(session.bridge.pk)}
     page = portuguese.post(reverse("admin:sessions_app_bridge_changelist"), values, follow=True).content.decode()
     assert line in page
 

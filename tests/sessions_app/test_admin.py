@@ -159,7 +159,7 @@ def test_the_action_configures_our_webhook_address_at_the_bridge(
     profile: AgentProfile, admin: User, log_in: LogIn, settings: Any
 ) -> None:
     settings.PUBLIC_URL = "https://agent.example"
-    form = {"action": "set_up"}
+    form = {"action": "set_up", "confirmed": "1"}
     with FakeWaha() as waha:
         waha.add_session("ops", phone="5511999990000")
         values = {"kind": "waha", "base_url": waha.url, "api_key": waha.api_key, "webhook_secret": "hush-hush"}
@@ -179,7 +179,7 @@ def test_the_action_names_the_bridge_that_refuses(
         waha.add_session("ops", phone="5511999990000")
         Bridge.objects.filter(pk=own_bridge.pk).update(kind="waha", base_url=waha.url, api_key="")
         WhatsAppSession.objects.create(bridge=own_bridge, name="ops", agent_profile=profile)
-        form = {"action": "set_up", "_selected_action": [str(own_bridge.pk)]}
+        form = {"action": "set_up", "confirmed": "1", "_selected_action": [str(own_bridge.pk)]}
         answer = log_in(admin).post(_list("bridge"), form, follow=True)
     (message,) = answer.context["messages"]
     assert (message.level_tag, str(message).startswith("second: ")) == ("error", True)

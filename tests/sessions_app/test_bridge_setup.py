@@ -83,13 +83,18 @@ def test_the_action_in_the_admin_subscribes_to_the_account_that_is_typed(
     client, page = log_in(admin), reverse("admin:sessions_app_bridge_changelist")
     rows = [str(row.pk) for row in Bridge.objects.filter(slug__in=["default", "simulator"])]
     assert 'name="account"' in client.get(page).content.decode()
-    client.post(page, {"action": "set_up", "account": f" {ACCOUNT} ", "_selected_action": rows})
+    question = client.post(page, {"action": "set_up", "account": f" {ACCOUNT} ", "_selected_action": rows})
+    assert (cloud.subscribed, question.context["rows"]) == (
+        [],
+        ["default (cloud)"],
+    )  # the simulator has no webhooks
+    client.post(page, dict(question.context["fields"]) | {"confirmed": "1", "_selected_action": rows})
     assert cloud.subscribed == [ACCOUNT]
 
 
 def test_the_action_in_the_admin_says_what_is_no_id_of_an_account(cloud: FakeCloud, admin: Any, log_in: Any) -> None:
     row = Bridge.objects.get(slug="default")
-    form = {"action": "set_up", "account": "../me", "_selected_action": [str(row.pk)]}
+    form = {"action": "set_up", "account": "../me", "confirmed": "1", "_selected_action": [str(row.pk)]}
     answer = log_in(admin).post(reverse("admin:sessions_app_bridge_changelist"), form, follow=True)
     (message,) = answer.context["messages"]
     assert (message.level_tag, cloud.subscribed, len(cloud.requests)) == ("error", [], 0)

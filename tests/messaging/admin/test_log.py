@@ -76,7 +76,8 @@ def test_an_endpoint_is_switched_off_and_on_in_the_log(admin: User, log_in: LogI
     endpoint = WebhookEndpoint.objects.create(owner=admin, url="https://example.com/", secret="whsec_x")
     client = log_in(admin)
     for action in ("disable", "enable"):
-        client.post(list_url("webhookendpoint"), {"action": action, "_selected_action": [str(endpoint.pk)]})
+        form = {"action": action, "confirmed": "1", "_selected_action": [str(endpoint.pk)]}
+        client.post(list_url("webhookendpoint"), form)
     assert entries(admin) == [(str(endpoint.pk), "Disabled."), (str(endpoint.pk), "Enabled.")]
 
 

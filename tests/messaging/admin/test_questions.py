@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from accounts.credentials.keys import create_key
 from accounts.models import User
-from messaging.models import Contact, ContactMerge, Conversation, Message
+from messaging.models import Contact, ContactMerge, Conversation, Message, WebhookEndpoint
 from sessions_app.models import Bridge
 from tests.support.messaging.admin import LogIn, create_outbound
 
@@ -44,12 +44,19 @@ ACTIONS: dict[str, Rows] = {
     "revoke": lambda conversation, admin: [create_key(user=admin, name="CRM", scopes=["messages:read"])[0]],  # noqa: ARG005
     "merge": _two_contacts,
     "accept": _merge("proposed"),
+    "refuse": _merge("proposed"),
     "undo": _merge("merged"),
     "forget": lambda conversation, admin: [  # noqa: ARG005
         conversation.contact.facts.create(text="Ana is kind", proposed_by="staff")
     ],
     "connect_again": lambda conversation, admin: [conversation.session],  # noqa: ARG005
     "send_again": _message("unconfirmed"),
+    "disable": lambda conversation, admin: [  # noqa: ARG005
+        WebhookEndpoint.objects.create(owner=admin, url="https://example.com/", secret="whsec_x")
+    ],
+    "set_up": lambda conversation, admin: [  # noqa: ARG005
+        Bridge.objects.create(slug="second", kind="waha", base_url="http://127.0.0.1:9", webhook_secret="hush")
+    ],
 }
 
 
@@ -78,7 +85,7 @@ def test_an_action_that_cannot_simply_be_taken_back_asks_first(
     assert f'href="{_list(rows[0])}?p=0"' in page  # leads back
 
 
-@pytest.mark.parametrize("action", sorted(ACTIONS.keys() - {"undo", "connect_again"}))
+@pytest.mark.parametrize("action", sorted(ACTIONS.keys() - {"undo", "connect_again", "set_up"}))
 def test_what_the_page_of_the_question_sends_is_done(
     conversation: Conversation, admin: User, log_in: LogIn, action: str
 ) -> None:
@@ -105,7 +112,7 @@ def test_the_question_is_about_the_messages_that_may_have_arrived(
     form = {"action": "send_again", "_selected_action": [str(row.pk) for row in rows]}
     answer = log_in(staff_member).post(_list(rows[0]), form)
     assert answer.context["rows"] == ["Ana: unconfirmed"]
-    assert answer.context["chosen"] == [str(row.pk) for row in rows]
+    assert answer.context["fields"] == [("action", "send_again"), *(("_selected_action", str(row.pk)) for row in rows)]
 
 
 def test_a_viewer_is_not_asked(conversation: Conversation, viewer: User, log_in: LogIn) -> None:

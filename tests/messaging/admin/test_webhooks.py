@@ -42,7 +42,8 @@ def test_the_endpoint_of_another_user_is_neither_shown_nor_changed(
     delivery: WebhookDelivery, staff_stranger: User, log_in: LogIn
 ) -> None:
     client = log_in(staff_stranger)
-    client.post(list_url("webhookendpoint"), {"action": "disable", "_selected_action": [str(delivery.endpoint_id)]})
+    form = {"action": "disable", "confirmed": "1", "_selected_action": [str(delivery.endpoint_id)]}
+    client.post(list_url("webhookendpoint"), form)
     client.post(list_url("webhookdelivery"), {"action": "redeliver", "_selected_action": [str(delivery.pk)]})
     delivery.refresh_from_db()
     assert "crm.example" not in client.get(list_url("webhookendpoint")).content.decode()
@@ -61,6 +62,7 @@ def test_a_failed_delivery_is_delivered_again(delivery: WebhookDelivery, staff_m
 def test_an_endpoint_is_stopped_and_started(delivery: WebhookDelivery, staff_member: User, log_in: LogIn) -> None:
     client, seen = log_in(staff_member), []
     for action in ("disable", "enable"):
-        client.post(list_url("webhookendpoint"), {"action": action, "_selected_action": [str(delivery.endpoint_id)]})
+        form = {"action": action, "confirmed": "1", "_selected_action": [str(delivery.endpoint_id)]}
+        client.post(list_url("webhookendpoint"), form)
         seen.append(WebhookEndpoint.objects.get().is_enabled)
     assert seen == [False, True]
