@@ -11,7 +11,7 @@ from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.paginator import Paginator
 from django.db import models, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.choices import flatten_choices
 from django.utils.functional import cached_property
@@ -264,7 +264,7 @@ def _as_shown(field: forms.Field, stored: str) -> str:
 
 
 class StaleFormAdmin:
-    """Says that a row was changed since its page was opened, instead of overwriting it."""
+    """Says that a row was changed or deleted since its page was opened. What was typed is not lost by it."""
 
     change_form_before_template = "accounts/seen.html"
 
@@ -278,7 +278,22 @@ class StaleFormAdmin:
             return super().changeform_view(request, object_id, *args, **kwargs)  # type: ignore[misc]
         with transaction.atomic():
             self.lock(object_id)
+            if self.has_change_permission(request) and self.get_object(request, unquote(object_id)) is None:
+                return self._gone(request)
             return super().changeform_view(request, object_id, *args, **kwargs)  # type: ignore[misc]
+
+    def _gone(self: Any, request: HttpRequest) -> HttpResponse:
+        """Show what was typed in the form of a row that is not there any more; no passwords."""
+        fields = self.get_form(request, self.model(), change=True).base_fields
+        typed = [
+            (field.label, request.POST[name])
+            for name, field in fields.items()
+            if isinstance(field, forms.CharField)
+            and not isinstance(field.widget, forms.PasswordInput)
+            and request.POST.get(name)
+        ]
+        context = self.admin_site.each_context(request) | {"title": self.opts.verbose_name, "opts": self.opts}
+        return TemplateResponse(request, "accounts/gone.html", context | {"typed": typed}, status=404)
 
     def lock(self: Any, object_id: str) -> None:
         """Lock the row that is about to be changed. Pages whose service locks something else first, lock that first."""

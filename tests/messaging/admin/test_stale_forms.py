@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
 from accounts.models import User
 from messaging.knowledge import entries as knowledge
 from messaging.models import Knowledge, LibraryFile, SavedReply
 from messaging.teamwork import saved_replies
 from sessions_app import bridges, drafts, profiles
-from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
+from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from tests.support.messaging.admin import LogIn
 
 
@@ -68,6 +69,10 @@ def a_user(admin: User, session: WhatsAppSession) -> User:
     return User.objects.create_user("paul", password="a long password 2")
 
 
+def a_second_profile(admin: User, session: WhatsAppSession) -> AgentProfile:
+    return profiles.create_profile(name="Night shift", by=admin)
+
+
 PAGES = [
     (a_reply, "text", "Nine to six", "Nine to seven"),
     (an_entry, "text", "Nine to six", "Nine to\r\nseven"),
@@ -98,6 +103,44 @@ def test_the_second_of_two_people_at_one_form_is_told_and_overwrites_nothing(
     again = two.post(page_url(row), values_of(refused) | {field: second})
     assert again.status_code == 302
     assert open_form(one, row)["seen"] != stored["seen"]
+
+
+@pytest.mark.parametrize(("make", "field", "typed"), [
+    (a_reply, "text", "Nine to six, </textarea><script>"), (an_entry, "text", "Nine to\nseven"),
+    (a_file, "description", "Drinks"), (a_bridge, "base_url", "http://127.0.0.1:3001"),
+    (a_user, "first_name", "Paul"), (a_second_profile, "instructions", "Be kind."),
+])  # fmt: skip
+def test_what_was_typed_in_the_form_of_a_row_that_was_deleted_meanwhile_is_shown_again(
+    make: Callable[..., Any], field: str, typed: str, admin: User, session: WhatsAppSession, log_in: LogIn
+) -> None:
+    row, client = make(admin, session), log_in(admin)
+    address, form = page_url(row), open_form(client, row)
+    row.delete()
+    answer = client.post(address, form | {field: typed})
+    page = answer.content.decode()
+    assert (answer.status_code, "it has been deleted meanwhile" in page) == (404, True)
+    assert f"\n{escape(typed)}</textarea>" in page
+    assert not type(row)._base_manager.filter(pk=form.get("id", row.pk)).exists()
+
+
+def test_a_key_that_was_typed_is_not_shown_when_its_row_is_gone(
+    admin: User, session: WhatsAppSession, log_in: LogIn
+) -> None:
+    row, client = a_bridge(admin, session), log_in(admin)
+    address, form = page_url(row), open_form(client, row)
+    row.delete()
+    assert "a hidden key" not in client.post(address, form | {"api_key": "a hidden key"}).content.decode()
+
+
+def test_the_form_of_a_row_that_is_not_theirs_looks_to_others_as_if_it_was_deleted(
+    admin: User, staff_member: User, session: WhatsAppSession, log_in: LogIn
+) -> None:
+    row = a_reply(admin, session)
+    form, client = open_form(log_in(admin), row), log_in(staff_member)
+    Membership.objects.filter(user=staff_member).delete()
+    answer = client.post(page_url(row), form | {"text": "Mine"})
+    row.refresh_from_db()
+    assert (answer.status_code, row.text, "Nine to five" in answer.content.decode()) == (404, "Nine to five", False)
 
 
 def test_what_the_second_person_did_not_touch_shows_what_the_first_saved(
