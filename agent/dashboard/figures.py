@@ -165,7 +165,7 @@ def read_figures(user: User, period: Period) -> Figures:
         staff=messages["staff"] or [],
         handoffs=runs.filter(created_at__lt=period.until)[:MAX_MESSAGES].count(),
         trouble=dict(in_trouble.order_by().values_list("status").annotate(n=Count("pk"))),
-        waiting=Conversation.objects.visible_to(user).filter(NEEDS_PERSON)[:MAX_COUNT].count(),
+        waiting=Conversation.objects.visible_to(user).without_test_chats().filter(NEEDS_PERSON)[:MAX_COUNT].count(),
         sessions=[{"status": status, "n": n} for status, n in live.values_list("status").annotate(n=Count("pk"))],
     )
 

@@ -80,7 +80,7 @@ def _queues(now: datetime) -> Iterator[GaugeMetricFamily]:
     yield gauge(
         "conversations_needing_a_person",
         "Conversations in which staff are asked to look, or that wait for the person in control.",
-        Conversation.objects.filter(NEEDS_PERSON).count(),
+        Conversation.objects.without_test_chats().filter(NEEDS_PERSON).count(),
     )
     yield gauge(
         "endpoint_deliveries_pending",

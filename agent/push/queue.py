@@ -92,4 +92,5 @@ def is_wanted(user: User, *, kind: str, conversation_id: UUID) -> bool:
     if kind == PushMessage.Kind.ASSIGNED:
         return user.alerts_assigned and rows.filter(assigned_to=user, is_self_assigned=False, done_at=None).exists()
     unassigned_or_mine = Q(assigned_to=None) | Q(assigned_to=user)
-    return user.alerts_waiting and rows.filter(unassigned_or_mine, needs_attention=True, done_at=None).exists()
+    rows = rows.without_test_chats().filter(unassigned_or_mine, needs_attention=True, done_at=None)
+    return user.alerts_waiting and rows.exists()

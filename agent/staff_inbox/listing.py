@@ -149,7 +149,7 @@ def read_state(user: User, query: ListQuery, *, looking: Looking | None = None, 
     The same statement records that the user looks at the conversation, and reads who else does. What a search has found
     stays as it is until the next search: its rows are not part of the version, and not read unless it `searches`.
     """
-    visible = Conversation.objects.visible_to(user)
+    visible = Conversation.objects.visible_to(user).without_test_chats()
     hits: dict[UUID, UUID] = {}
     rows: QuerySet[Conversation]
     if query.is_lookup and not searches:
@@ -174,7 +174,7 @@ def read_state(user: User, query: ListQuery, *, looking: Looking | None = None, 
         .exclude(status=WhatsAppSession.Status.CONNECTED)
         .values(key=F("pk"), title=F("name"), link=F("status"))[:20]
     )
-    opened = visible.filter(pk=looking.conversation_id) if looking else None
+    opened = Conversation.objects.visible_to(user).filter(pk=looking.conversation_id) if looking else None
     if opened is not None:
         parts |= _watched(opened) | {"others": others_at(opened, user)}
     record = None

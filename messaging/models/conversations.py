@@ -33,6 +33,9 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible_to(self, user: Any) -> Self:
         return within_sessions_of(user, self)
 
+    def without_test_chats(self) -> Self:
+        return self.exclude(session__in=WhatsAppSession.objects.test_chats())
+
     def start_afresh(self, at: datetime) -> int:
         """Hide what was said before from the model. Nothing is deleted, and facts stay."""
         return self.update(context_from=at, summary="", summary_until=None, summary_version=F("summary_version") + 1)

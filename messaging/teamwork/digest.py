@@ -40,7 +40,8 @@ def mail_digests() -> int:
 def waiting_unseen(user: User) -> list[Conversation]:
     """Return what waits for a person, was not looked at, and was not mailed to this user yet; longest waiting first."""
     until = timezone.now() - timedelta(minutes=settings.DIGEST_AFTER_MINUTES)
-    rows = Conversation.objects.visible_to(user).filter(NEEDS_PERSON, unread_count__gt=0, last_message_at__lte=until)
+    rows = Conversation.objects.visible_to(user).without_test_chats().filter(NEEDS_PERSON)
+    rows = rows.filter(unread_count__gt=0, last_message_at__lte=until)
     mailed = MailedConversation.objects.filter(
         user=user, conversation=OuterRef("pk"), last_message_at__gte=OuterRef("last_message_at")
     )

@@ -32,6 +32,10 @@ class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
     def live(self) -> Self:
         return self.filter(ended_at=None)
 
+    def test_chats(self) -> Self:
+        """Return the sessions in which staff try a draft (`agent.profile_tests`): nobody else writes there."""
+        return self.filter(agent_profile__draft_of__isnull=False)
+
     def link_anew(self) -> int:
         """Forget how far linking has come, as the bridge starts the session anew.
 

@@ -39,6 +39,19 @@ def test_the_test_chat_is_answered_by_the_draft(browser, profile, simulator, mod
     assert Conversation.objects.get().contact.name == "admin"
 
 
+def test_a_test_chat_is_no_conversation_to_work_on(browser, profile, simulator, conversation):
+    browser.post(address("-say", profile), {"text": "Hello"})
+    tried = Conversation.objects.get(session__agent_profile__draft_of=profile)
+    Conversation.objects.filter(pk=tried.pk).ask_for_attention("handoff", note="Nobody is waiting.")
+    page = browser.get(reverse("inbox"))
+    assert [row["key"] for row in page.context["rows"]] == [str(conversation.pk)]
+    assert tried.session.name not in page.content.decode()
+    assert page.context["state"].waiting == 0
+    waiting = next(card for card in browser.get(reverse("dashboard")).context["cards"] if "tab=needs" in card["link"])
+    assert waiting["value"] == "0"
+    assert "Nobody is waiting." in browser.get(reverse("inbox-conversation", args=[tried.pk])).content.decode()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_requests_that_open_the_chat_at_once_share_it(admin, profile, simulator):
     draft = drafts.ensure_draft(profile)
