@@ -25,6 +25,19 @@ ADMIN_PAGES = {
     "numbers": "/admin/sessions_app/whatsappsession/",
     "number": "/admin/sessions_app/whatsappsession/",
     "contacts": "/admin/messaging/contact/",
+    "contact": "/admin/messaging/contact/",
+    "merges": "/admin/messaging/contactmerge/",
+    "conversations": "/admin/messaging/conversation/",
+    "admin-conversation": "/admin/messaging/conversation/",
+    "messages": "/admin/messaging/message/",
+    "message": "/admin/messaging/message/",
+    "turns": "/admin/messaging/turn/",
+    "turn": "/admin/messaging/turn/",
+    "bridges": "/admin/sessions_app/bridge/",
+    "bridge": "/admin/sessions_app/bridge/",
+    "api-keys": "/admin/accounts/apikey/",
+    "add-api-key": "/admin/accounts/apikey/add/",
+    "endpoints": "/admin/messaging/webhookendpoint/",
     "saved-replies": "/admin/messaging/savedreply/",
     "knowledge": "/admin/messaging/knowledge/",
     "templates": "/admin/messaging/messagetemplate/",
@@ -32,7 +45,15 @@ ADMIN_PAGES = {
     "user": "/admin/accounts/user/",
     "link-a-number": "/admin/sessions_app/whatsappsession/add/",
 }
-FIRST_OF_LIST = {"number", "user"}  # the page of the list's first row
+FIRST_OF_LIST = {
+    "number",
+    "user",
+    "contact",
+    "admin-conversation",
+    "message",
+    "turn",
+    "bridge",
+}  # the page of the list's first row
 LOOKS = {"light": (LAPTOP, "light"), "dark": (LAPTOP, "dark"), "phone": (PHONE, "light")}
 IN_README = {"conversation-light": "inbox", "conversation-dark": "inbox-dark", "list-phone": "inbox-phone"}
 Picture = tuple[str, bytes]
@@ -61,14 +82,18 @@ def main() -> None:
 def pictures(browser: Browser, application: Application) -> Iterator[Picture]:
     """Yield each page with its name, in light, in dark and on a phone."""
     person = StaffBrowser(browser, url=application.url)
+    yield from in_each_look(person.page("/admin/login/"), "login")
     page = person.log_in("admin", SECRETS["ADMIN_PASSWORD"])
     yield from inbox(page)
-    yield from profile(page)
+    yield from simulator(page)
     for name, path in ADMIN_PAGES.items():
         page.goto(path)
         if name in FIRST_OF_LIST:
             page.locator("#result_list tbody a").first.click()
         yield from in_each_look(page, name, full_page=True)
+    yield from question(page)
+    yield from profile(page)
+    page.goto(ADMIN_PAGES["link-a-number"])
     page.fill("input[name=name]", "qr-front-desk")  # the simulator shows a code for a name like that
     page.get_by_role("button", name="Show the QR code").click()
     page.locator("#link-state img").wait_for()
@@ -100,6 +125,30 @@ def inbox(page: Page) -> Iterator[Picture]:
     page.goto("/admin/inbox/")
     page.get_by_role("button", name="Alerts").click()
     yield from in_each_look(page, "alerts")
+
+
+def simulator(page: Page) -> Iterator[Picture]:
+    page.goto("/simulator/")
+    page.locator("#text").fill("When do you open on Saturday?")
+    page.locator("#text").press("Enter")
+    page.locator(".bubble.theirs").last.wait_for()
+    yield from in_each_look(page, "simulator")
+
+
+def question(page: Page) -> Iterator[Picture]:
+    """Yield the page that asks before two contacts are merged, in both languages."""
+    for language, name in (("pt-br", "question-pt-br"), ("en", "question")):
+        page.goto("/admin/preferences/")
+        page.select_option("select[name=language]", language, force=True)
+        with page.expect_navigation():
+            page.locator("#content form button[type=submit]").last.click()
+        page.goto(ADMIN_PAGES["contacts"])
+        for row in range(2):
+            page.locator("input.action-select").nth(row).check()
+        page.select_option("select[name=action]", "merge")
+        page.locator("button[name=index]").click()
+        page.locator("input[name=confirmed]").wait_for(state="attached")
+        yield from in_each_look(page, name, full_page=True)
 
 
 def profile(page: Page) -> Iterator[Picture]:

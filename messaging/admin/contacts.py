@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, StaleFormAdmin, asks_first, staff_user
-from messaging.admin.shared import ContactMatchAdmin, link_to
+from messaging.admin.shared import ContactMatchAdmin, link_to, link_to_inbox
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.proposals import accept_merge, refuse_merge
 from messaging.contacts.unmerging import unmerge
@@ -118,7 +118,7 @@ class ContactAdmin(
     @display(description=gettext_lazy("conversation"))
     def conversation_link(self, contact: Contact) -> str:
         conversation = getattr(contact, "conversation", None)
-        return link_to(conversation, _("Open the conversation")) if conversation else "-"
+        return link_to_inbox(conversation, _("Open the conversation")) if conversation else "-"
 
 
 @admin.register(ContactMerge)

@@ -8,9 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
@@ -18,7 +16,7 @@ from unfold.decorators import display
 
 from accounts.admin_pages import FastChangeList, OperatorAdmin, ReadOnlyAdmin, staff_user
 from messaging import control
-from messaging.admin.shared import ContactMatchAdmin, format_time, list_link
+from messaging.admin.shared import ContactMatchAdmin, format_time, link_to_inbox, list_link
 from messaging.history.timeline import Activity, activity_of
 from messaging.imports.admin import ImportPage
 from messaging.models import Conversation, Summary
@@ -168,8 +166,7 @@ class ConversationAdmin(
 
     @display(description=gettext_lazy("transcript"))
     def inbox_link(self, conversation: Conversation) -> str:
-        url = reverse("inbox-conversation", args=[conversation.pk])
-        return format_html('<a class="text-link" href="{}">{}</a>', url, _("Read and answer in the inbox"))
+        return link_to_inbox(conversation, _("Read and answer in the inbox"))
 
     @display(description=gettext_lazy("control reason"))
     def control_reason_shown(self, conversation: Conversation) -> str:

@@ -30,6 +30,13 @@ def link_to(row: Any, label: Any = None) -> str:
     return format_html('<a class="text-link" href="{}">{}</a>', url, label or row)
 
 
+def link_to_inbox(conversation: Any, label: Any) -> str:
+    """Return a link to where a conversation is read and answered."""
+    return format_html(
+        '<a class="text-link" href="{}">{}</a>', reverse("inbox-conversation", args=[conversation.pk]), label
+    )
+
+
 def format_time(at: datetime | None) -> str:
     """Return a time in TIME_ZONE for a list: to the second, without a line break."""
     if at is None:
