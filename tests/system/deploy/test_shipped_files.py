@@ -1,5 +1,6 @@
 """The files of deploy/ are accepted by the programs that read them, where those are installed."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -40,6 +41,22 @@ def test_nginx_accepts_the_configuration_of_the_proxy(tmp_path: Path):
         ["nginx", "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("caddy"), reason="SKIPPED: caddy is not installed")
+def test_caddy_accepts_the_configuration_of_the_proxy(tmp_path: Path):
+    own = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    command = ["caddy", "validate", "--adapter", "caddyfile", "--config"]
+
+    done = subprocess.run(
+        [*command, str(DEPLOY / "proxy" / "Caddyfile")],
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert done.returncode == 0, done.stderr
 
