@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from django.contrib.auth.models import Group
 from django.core.files.base import ContentFile
 from django.db import transaction
+from django.db.models.fields.files import FieldFile
 from django.utils import timezone
 from PIL import Image, ImageDraw
 
@@ -178,13 +179,23 @@ def chats(now: datetime) -> list[Chat]:
     ]  # fmt: skip
 
 
-@transaction.atomic
 def create_demo_data(*, force: bool = False) -> bool:
     """Create the shop with its conversations; return False if it is there already. Raises Conflict.
 
     Refused in a database with conversations of others, unless `force`. Its sessions are of the simulator: nothing that
     is written to them leaves.
     """
+    files: list[FieldFile] = []
+    try:
+        with transaction.atomic():
+            return _create(files, force=force)
+    except BaseException:  # the rows are rolled back
+        for file in files:
+            file.delete(save=False)
+        raise
+
+
+def _create(files: list[FieldFile], *, force: bool) -> bool:
     ensure_default_bridges()
     simulator = Bridge.objects.get(slug=Bridge.SIMULATOR)
     if WhatsAppSession.objects.filter(bridge=simulator, name=SHOP).exists():
@@ -213,7 +224,8 @@ def create_demo_data(*, force: bool = False) -> bool:
         )  # fmt: skip
     write_week(now=now, session=sessions[SHOP], profile=profile, people=list(people.values()))
     for number, chat in enumerate(chats(now)):
-        _Writer(now=now, people=people, profile=profile, session=sessions[chat.session]).write(chat, number=number)
+        writer = _Writer(now=now, people=people, profile=profile, session=sessions[chat.session], files=files)
+        writer.write(chat, number=number)
     return True
 
 
@@ -234,9 +246,16 @@ def _colleague(username: str, full_name: str, sessions: list[WhatsAppSession]) -
 
 class _Writer:
     def __init__(
-        self, *, now: datetime, people: dict[str, User], profile: AgentProfile, session: WhatsAppSession
+        self,
+        *,
+        now: datetime,
+        people: dict[str, User],
+        profile: AgentProfile,
+        session: WhatsAppSession,
+        files: list[FieldFile],
     ) -> None:
-        self.now, self.people, self.profile, self.session = now, people, profile, session
+        """`files` is given the files that are stored."""
+        self.now, self.people, self.profile, self.session, self.files = now, people, profile, session, files
 
     def write(self, chat: Chat, *, number: int) -> None:
         state = {name: self.people.get(value, value) if name.endswith(("_by", "_to")) else value
@@ -298,7 +317,7 @@ class _Writer:
             **values,
         )
         if media:
-            _attach(message, media)
+            _attach(message, media, files=self.files)
         return message
 
     def _turn(self, conversation: Conversation, at: datetime, shown: list[Message], **values: Any) -> Turn:
@@ -330,7 +349,7 @@ def _call_tool(turn: Turn) -> None:
     )  # fmt: skip
 
 
-def _attach(message: Message, kind: str) -> None:
+def _attach(message: Message, kind: str, *, files: list[FieldFile]) -> None:
     name, mime_type, content = {
         "image": ("tern-24-green.png", "image/png", _picture),
         "voice": ("voice.wav", "audio/wav", _tone),
@@ -343,6 +362,7 @@ def _attach(message: Message, kind: str) -> None:
         transcript="Hello, can you put the green one aside for us until Saturday?" if kind == "voice" else "",
     )  # fmt: skip
     media.file.save(name, ContentFile(data), save=False)
+    files.append(media.file)
     media.save()
 
 

@@ -1,10 +1,12 @@
 """`manage.py demo_data`: a small shop to look at the inbox."""
 
+from pathlib import Path
 from typing import Any
 
 import phonenumbers
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models.signals import post_save
 from django.utils import timezone
 
 from accounts.models import User
@@ -74,3 +76,20 @@ def test_its_dashboard_has_figures_of_each_day_of_a_week_and_none_of_the_future(
     assert len(week.messages) >= 6
     assert (week.exchanges["agent"] > 20, week.exchanges["people"] > 3, len(week.staff)) == (True, True, 2)
     assert not Message.objects.filter(said_at__gt=timezone.now()).exists()
+
+
+def test_what_fails_in_the_middle_leaves_neither_rows_nor_files(bridges: None, settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path
+
+    def stop(sender: type, **_: Any) -> None:
+        assert any(path.is_file() for path in tmp_path.rglob("*"))
+        raise KeyboardInterrupt
+
+    post_save.connect(stop, sender=Media)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call_command("demo_data")
+    finally:
+        post_save.disconnect(stop, sender=Media)
+    assert counts() == (0,) * len(counts())
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
