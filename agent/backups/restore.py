@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import connection
+from django.utils.translation import gettext_noop
 
 from agent.backups.archive import UNPACKED, Archive
 from agent.backups.create import DATABASE, MB, SECRET_NAMES, SECRETS, run_postgres, running_postgres
@@ -69,6 +70,21 @@ UPDATE messaging_conversation SET due_at = NULL, burst_started_at = NULL
 COMMENT ON TABLE messaging_message IS 'restore {id}';
 COMMIT;
 """
+# A file can be deleted between the database's snapshot, which has its row, and the copies of the files.
+MEDIA_HAS_ERRORS_SINCE = "0023_received_media"
+MISSING, MISSING_ERROR = "not_in_backup", gettext_noop("The file was not in the backup that was restored.")
+MARK_MISSING_FILES = """
+CREATE TEMP TABLE stored_file (name) ON COMMIT DROP AS SELECT '' WHERE false;
+COPY stored_file FROM STDIN;
+{names}\\.
+UPDATE public.messaging_media
+   SET file = '', preview = '', status = 'failed', error_code = '{code}', error = '{error}', next_try_at = NULL
+ WHERE file <> '' AND file NOT IN (SELECT name FROM stored_file);
+UPDATE public.messaging_media SET preview = ''
+ WHERE preview <> '' AND preview NOT IN (SELECT name FROM stored_file);
+"""
+COUNT_MISSING_FILES = "SELECT count(*) FROM messaging_media WHERE error_code = %s"
+COPY_ESCAPES = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})  # an archive's names have no backslash
 WAIT_FOR_RESTORE = "SELECT pg_advisory_xact_lock(hashtextextended('restore', 0))"
 SELECT_RESTORED = "SELECT obj_description(to_regclass('messaging_message'), 'pg_class')"
 
@@ -118,12 +134,14 @@ def check_target(archive: Archive, *, replace: bool) -> None:
 
 def restore(
     archive: Archive, *, found: Sequence[str], replace: bool, report: Callable[[str], None] = lambda _: None
-) -> None:
+) -> int:
     """Replace database, media and secrets by the archive's; `found` is what DATA_DIR held before. Report how far it is.
 
-    If it fails, everything is as it was. Raises Conflict or BackupFailed.
+    Return how many media have no file, because a backup did not hold it. If it fails, everything is as it was. Raises
+    Conflict or BackupFailed.
     """
     directory, restore_id = archive.directory, uuid4().hex
+    has_errors = archive.manifest["migrations"].get("messaging", "") >= MEDIA_HAS_ERRORS_SINCE
     secrets = "".join(
         f"{name}={archive.secrets[name]}\n"
         for name in (*SECRET_NAMES, "SECRET_KEY_FALLBACKS")
@@ -137,12 +155,13 @@ def restore(
     under_way = directory.rename(settings.DATA_DIR / env.RESTORE)
     try:
         check_target(archive, replace=replace)
-        _replace_database(under_way / DATABASE, restore_id, report=report)
+        _replace_database(under_way, restore_id, has_errors=has_errors, report=report)
     except BaseException:
         if not settle():
             raise
     else:
         settle()
+    return _count_missing() if has_errors else 0
 
 
 def settle() -> bool:
@@ -202,9 +221,15 @@ def leave_as_found(found: Sequence[str]) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _replace_database(dump: Path, restore_id: str, *, report: Callable[[str], None]) -> None:
+def _count_missing() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_MISSING_FILES, [MISSING])
+        return int(cursor.fetchone()[0])
+
+
+def _replace_database(under_way: Path, restore_id: str, *, has_errors: bool, report: Callable[[str], None]) -> None:
     """Replace the database in one transaction, which ends in nothing unless this process lives to commit it."""
-    toc, wanted = dump.with_name("toc"), dump.with_name("wanted")
+    dump, toc, wanted = (under_way / name for name in (DATABASE, "toc", "wanted"))
     with toc.open("wb") as file:
         run_postgres("pg_restore", "--list", str(dump), connect=False, stdout=file)
     lines = toc.read_text().splitlines(keepends=True)
@@ -222,6 +247,8 @@ def _replace_database(dump: Path, restore_id: str, *, report: Callable[[str], No
                     psql.stdin.write(chunk)
                     size += len(chunk)
                     report(f"{size / MB:,.0f} MB of the database")
+            if has_errors:
+                psql.stdin.write(_mark_missing_files(under_way / MEDIA).encode())
             psql.stdin.write(SETTLE.format(id=restore_id).encode())
         with suppress(BrokenPipeError):
             psql.stdin.close()
@@ -230,3 +257,9 @@ def _replace_database(dump: Path, restore_id: str, *, report: Callable[[str], No
             with suppress(subprocess.TimeoutExpired):
                 psql.wait(timeout=1)
     connection.close()
+
+
+def _mark_missing_files(media: Path) -> str:
+    files = (path.relative_to(media).as_posix() for path in media.rglob("*") if path.is_file())
+    names = "".join(f"{name.translate(COPY_ESCAPES)}\n" for name in files)
+    return MARK_MISSING_FILES.format(names=names, code=MISSING, error=MISSING_ERROR)

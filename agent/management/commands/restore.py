@@ -28,53 +28,83 @@ class Command(OperatorCommand):
         parser.add_argument("--secrets", type=Path, metavar="FILE", help="only write the backup's secrets into a file")
         parser.add_argument("--recover", action="store_true", help="finish or undo a restore that was interrupted")
         parser.add_argument("--dry-run", action="store_true", help="verify it and restore nothing")
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
-    def handle(self, *, file: Path | None, recover: bool, dry_run: bool, **options: Any) -> None:
+    def handle(self, *, file: Path | None, recover: bool, **options: Any) -> None:
         signal.signal(signal.SIGTERM, _exit)  # so that it is undone
         if file is None and not recover:
             raise CommandError("Name the backup: manage.py restore FILE.")
         env.creates_data = True  # the database; until now nothing was created
         try:
-            self._handle(file, recover=recover, dry_run=dry_run, **options)
+            self._handle(file, recover=recover, **options)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left is to stop the embedded database
 
-    def _handle(self, file: Path | None, *, recover: bool, dry_run: bool, **options: Any) -> None:
+    def _handle(self, file: Path | None, *, recover: bool, json: bool, **options: Any) -> None:
+        result: dict[str, Any] = {}
         with one_restore() as found:
             if env.RESTORE in found:
-                if dry_run:
+                if options["dry_run"]:
                     raise CommandError("A restore was interrupted here: finish or undo it with restore --recover.")
-                self.stdout.write("Finished." if settle() else "Undone: everything is as it was before that restore.")
+                result["recovered"] = "finished" if settle() else "undone"
                 found = sorted(path.name for path in settings.DATA_DIR.iterdir())
             elif recover:
-                self.stdout.write("No restore was interrupted here.")
+                result["recovered"] = ""
+            if not json:
+                self._print_recovered(result)
             if file is not None:
-                self._restore(file, found=found, dry_run=dry_run, **options)
+                result |= self._restore(file, found=found, says=not json, **options)
+        if json:
+            self.print_json(result)
+
+    def _print_recovered(self, result: dict[str, Any]) -> None:
+        match result.get("recovered"):
+            case "finished":
+                self.stdout.write("Finished.")
+            case "undone":
+                self.stdout.write("Undone: everything is as it was before that restore.")
+            case "":
+                self.stdout.write("No restore was interrupted here.")
 
     def _restore(
-        self, file: Path, *, found: list[str], replace: bool, dry_run: bool, secrets: Path | None, **options: Any
-    ) -> None:
+        self,
+        file: Path,
+        *,
+        found: list[str],
+        replace: bool,
+        dry_run: bool,
+        secrets: Path | None,
+        says: bool,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Return the result for --json; `says`: print it for people."""
+        say = self.stdout.write if says else lambda _: None
         started_at, report = time.monotonic(), self.reporter()
         with verified(file, passphrase=read_passphrase(options["passphrase_file"]), report=report) as archive:
-            made = f"{file} is whole: version {archive.manifest['version']}, made at {archive.manifest['created_at']}."
-            self.stdout.write(made)
+            version, created_at = archive.manifest["version"], archive.manifest["created_at"]
+            result = {"file": str(file), "version": version, "created_at": created_at, "restored": False}
+            say(f"{file} is whole: version {version}, made at {created_at}.")
             if secrets is not None:
                 with whole_file(secrets) as target:
                     target.write((archive.directory / SECRETS).read_bytes())
-                self.stdout.write(f"Wrote its secrets into {secrets}.")
-                return
+                say(f"Wrote its secrets into {secrets}.")
+                return result | {"secrets": str(secrets)}
             if dry_run:
                 try:
                     check_target(archive, replace=replace)
                 finally:
                     leave_as_found(found)
-                self.stdout.write("It can be restored here. Nothing was changed.")
-                return
-            restore(archive, found=found, replace=replace, report=report)
-        self.stdout.write(
-            f"Restored in {time.monotonic() - started_at:.1f} s. Messages that waited to be sent are unconfirmed: "
+                say("It can be restored here. Nothing was changed.")
+                return result | {"dry_run": True}
+            missing = restore(archive, found=found, replace=replace, report=report)
+        took_s = time.monotonic() - started_at
+        if missing:
+            say(f"{missing} media have no file: it was deleted while the backup was made. They are marked as failed.")
+        say(
+            f"Restored in {took_s:.1f} s. Messages that waited to be sent are unconfirmed: "
             "look at them in the admin. Start with manage.py up, which also applies newer migrations."
         )
+        return result | {"restored": True, "missing_media": missing, "took_s": took_s}
 
 
 def _exit(_signal: int, _frame: Any) -> NoReturn:

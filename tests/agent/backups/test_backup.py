@@ -77,6 +77,60 @@ def test_a_backup_and_a_restore_report_how_far_they_are(source: Path, empty: Pat
     assert done.stdout.splitlines()[-1].startswith("Restored in ")
 
 
+# Runs `backup`; when it begins to copy the files, one is deleted and another comes.
+CHANGED_MEANWHILE = """
+import sys
+from pathlib import Path
+month = Path(sys.argv.pop(1))
+def change(event, arguments):
+    if event == "os.scandir" and arguments[0] == str(month.parents[1]) and (month / "photo.png").exists():
+        (month / "photo.png").unlink()
+        (month / "late.png").write_bytes(b"late")
+sys.addaudithook(change)
+import manage
+manage.main()
+"""
+TWO_FILES = """
+from messaging.models import Media, Message
+first, second = Message.objects.order_by("id")[:2]
+Media.objects.create(message=first, file="2026/11/photo.png", preview="2026/11/photo.preview.png", status="ready")
+Media.objects.create(message=second, file="2026/11/other.png", preview="2026/11/gone.preview.png", status="ready")
+"""
+WHAT_FILES = """
+import json
+from messaging.models import Media
+print(json.dumps(list(Media.objects.order_by("message").values_list("file", "preview", "status", "error_code"))))
+"""
+
+
+def test_a_file_that_is_deleted_while_the_backup_is_made_is_marked_as_missing(
+    prepared_data: Path, empty: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = installation(tmp_path_factory.mktemp("changing"), prepared_data, messages=20)
+    month, path = source / "media" / "2026" / "11", tmp_path / "changing.backup"
+    (month / "photo.preview.png").write_bytes(b"small")
+    (month / "other.png").write_bytes(b"other")
+    assert manage(source, "shell", "--no-imports", "-c", TWO_FILES).returncode == 0
+    own = {name: value for name, value in os.environ.items() if name not in {*SECRETS, "DATABASE_URL"}}
+    made = subprocess.run(
+        [sys.executable, "-c", CHANGED_MEANWHILE, str(month), "backup", str(path)],
+        cwd=ROOT, env=own | {"DATA_DIR": str(source)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert (month / "late.png").exists(), "nothing was changed while the backup was made"
+
+    done = manage(empty, "restore", path, "--json")
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["restored"], result["missing_media"], result["file"]) == (True, 1, str(path))
+    rows = json.loads(manage(empty, "shell", "--no-imports", "-c", WHAT_FILES).stdout.splitlines()[-1])
+    assert rows == [["", "", "failed", "not_in_backup"], ["2026/11/other.png", "", "ready", ""]]
+    assert {path.name for path in (empty / "media" / "2026" / "11").iterdir()} == {
+        "late.png", "other.png", "photo.preview.png",
+    }  # fmt: skip
+
+
 def test_an_encrypted_backup_restores_only_with_its_passphrase(source: Path, empty: Path, tmp_path: Path) -> None:
     path, right, wrong = tmp_path / "agent.sealed", tmp_path / "right", tmp_path / "wrong"
     right.write_text("open sesame\n")
