@@ -169,6 +169,10 @@ def _mark_profile(profile_id: UUID) -> None:
     profiles.exclude(has_knowledge=has_knowledge).update(has_knowledge=has_knowledge)
 
 
+def count_entries() -> int:
+    return Knowledge.objects.count()
+
+
 def index_all() -> int:
     """Index every entry again, after SEARCH_LANGUAGES changed; return how many."""
     count = 0

@@ -37,8 +37,9 @@ class Command(OperatorCommand):
         parser.add_argument("--force", action="store_true", help="although processes run with the former SECRET_KEY")
         parser.add_argument("--bridge", metavar="SLUG", help="with --webhooks: this bridge alone")
         parser.add_argument("--dry-run", action="store_true", help="say what would be replaced, and replace nothing")
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
-    def handle(self, *, webhooks: bool, tokens: bool, bridge: str | None, **options: Any) -> None:
+    def handle(self, *, webhooks: bool, tokens: bool, bridge: str | None, json: bool, **options: Any) -> None:
         if bridge and not webhooks:
             raise CommandError("--bridge goes with --webhooks.")
         if (webhooks and options["encrypt"]) or (tokens and (options["encrypt"] or options["finish"])):
@@ -47,6 +48,14 @@ class Command(OperatorCommand):
             raise CommandError("--force goes with the steps of SECRET_KEY: --encrypt and --finish.")
         if (options["encrypt"] or options["finish"]) and not (webhooks or options["dry_run"] or options["force"]):
             check_key_holders()
+        self._facts: dict[str, Any] | None = {"dry_run": options["dry_run"]} if json else None
+        try:
+            self._rotate(bridge, webhooks=webhooks, tokens=tokens, **options)
+        finally:
+            if self._facts is not None:
+                self.print_json(self._facts)
+
+    def _rotate(self, bridge: str | None, *, webhooks: bool, tokens: bool, **options: Any) -> None:
         if webhooks:
             self._webhooks(bridge, finish=options["finish"], dry_run=options["dry_run"])
         elif tokens:
@@ -54,30 +63,40 @@ class Command(OperatorCommand):
         else:
             self._secret_key(encrypt=options["encrypt"], finish=options["finish"], dry_run=options["dry_run"])
 
+    def _say(self, text: str, **facts: Any) -> None:
+        """Print a line, or with --json add what it says."""
+        if self._facts is None:
+            self.stdout.write(text)
+        else:
+            self._facts |= facts
+
     def _secret_key(self, *, encrypt: bool, finish: bool, dry_run: bool) -> None:
         if dry_run:
-            self.stdout.write(f"{count_outdated()} values are encrypted with an earlier key.")
+            count = count_outdated()
+            self._say(f"{count} values are encrypted with an earlier key.", outdated=count)
         elif encrypt:
             count = sum(1 for _ in self.progress(encrypt_again(), what="values"))
-            self.stdout.write(f"Encrypted {count} values with the present key. Then: rotate_secrets --finish.")
+            self._say(f"Encrypted {count} values with the present key. Then: rotate_secrets --finish.", encrypted=count)
         elif finish:
             finish_rotation()
-            self.stdout.write("Earlier keys are accepted no longer, once everything is restarted.")
+            self._say("Earlier keys are accepted no longer, once everything is restarted.", finished=True)
         else:
             path = start_rotation()
-            self.stdout.write(
+            self._say(
                 f"Wrote a new SECRET_KEY into {path}; the former is accepted, too. Restart everything, then run "
-                "rotate_secrets --encrypt."
+                "rotate_secrets --encrypt.",
+                file=path,
             )
 
     def _tokens(self, *, dry_run: bool) -> None:
         if dry_run:
-            self.stdout.write("ADMIN_TOKEN_SECRET would be replaced, and every access and refresh token would end.")
+            self._say("ADMIN_TOKEN_SECRET would be replaced, and every access and refresh token would end.")
             return
         path = end_tokens()
-        self.stdout.write(
+        self._say(
             f"Wrote a new ADMIN_TOKEN_SECRET into {path}. Restart everything: from then on every access and refresh "
-            "token given before is refused, and whoever uses one logs in again. API keys and the admin's log-ins stay."
+            "token given before is refused, and whoever uses one logs in again. API keys and the admin's log-ins stay.",
+            file=path,
         )
 
     def _webhooks(self, slug: str | None, *, finish: bool, dry_run: bool) -> None:
@@ -99,10 +118,10 @@ class Command(OperatorCommand):
     def _webhook(self, bridge: Bridge, *, finish: bool, dry_run: bool) -> None:
         if finish and dry_run:
             state = "would be accepted no longer" if bridge.accepted_former_secret else "is none that is accepted"
-            self.stdout.write(f"{bridge.slug}: its former webhook address {state}.")
+            self._say_of(bridge, f"{bridge.slug}: its former webhook address {state}.")
         elif finish:
             was = "is accepted no longer" if end_former_secret(bridge) else "was not accepted any more"
-            self.stdout.write(f"{bridge.slug}: its former webhook address {was}.")
+            self._say_of(bridge, f"{bridge.slug}: its former webhook address {was}.")
         elif dry_run:
             if bridge.accepted_former_secret:
                 line = "it was given a new webhook address before, and would be told it again."
@@ -110,7 +129,13 @@ class Command(OperatorCommand):
                 line = "it would get a new webhook address."
             else:
                 line = "its secret is WHATSAPP_WEBHOOK_SECRET of the environment, and would stay."
-            self.stdout.write(f"{bridge.slug}: {line}")
+            self._say_of(bridge, f"{bridge.slug}: {line}")
         else:
             for line in rotate_webhook_secret(bridge):
-                self.stdout.write(line)
+                self._say_of(bridge, line)
+
+    def _say_of(self, bridge: Bridge, line: str) -> None:
+        if self._facts is None:
+            self.stdout.write(line)
+        else:
+            self._facts.setdefault("bridges", {}).setdefault(bridge.slug, []).append(line)

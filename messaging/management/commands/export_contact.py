@@ -21,13 +21,18 @@ class Command(OperatorCommand):
         )
         parser.add_argument("--session", metavar="NAME", help="the session, if several know the phone")
         parser.add_argument("--output", type=Path, metavar="FILE", required=True, help="a new .zip file")
+        parser.add_argument("--json", action="store_true", help="print a summary as JSON")
 
-    def handle(self, *, contact: str, session: str | None, output: Path, **_: Any) -> None:
+    def handle(self, *, contact: str, session: str | None, output: Path, json: bool, **_: Any) -> None:
         contacts = find_contacts(contact, session=find_session(session) if session else None)
         if len(contacts) > 1:
             names = ", ".join(each.session.name for each in contacts)
             raise CommandError(f"Several sessions know this phone ({names}): add --session.")
+        (each,) = contacts
         with whole_file(output) as file:
-            for _row in self.progress(write_contact(contacts[0], file), what="rows and files"):
-                pass
+            count = sum(1 for _ in self.progress(write_contact(each, file), what="rows and files"))
+        if json:
+            size_bytes = output.stat().st_size
+            self.print_json({"file": str(output), "contact": each.pk, "items": count, "size_bytes": size_bytes})
+            return
         self.stdout.write(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB). It holds what people wrote.")

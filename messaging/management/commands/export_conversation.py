@@ -18,10 +18,15 @@ class Command(OperatorCommand):
         parser.add_argument("conversation", metavar="CONVERSATION", help="the id of the conversation")
         parser.add_argument("--format", choices=FORMATS, help="default: by the name of the file, else text")
         parser.add_argument("--output", type=Path, metavar="FILE", help="a new file; a .zip also holds the media")
+        parser.add_argument("--json", action="store_true", help="with --output: print a summary as JSON")
 
-    def handle(self, *, conversation: str, format: str | None, output: Path | None, **_options: Any) -> None:
+    def handle(
+        self, *, conversation: str, format: str | None, output: Path | None, json: bool, **_options: Any
+    ) -> None:
         row = find_conversation(conversation)
         if output is None:
+            if json:
+                raise CommandError("--json goes with --output; --format json prints the conversation itself as JSON.")
             text = io.BytesIO()
             for _ in write_conversation(row, text, format=format or "text"):
                 self.stdout.write(text.getvalue().decode(), ending="")
@@ -35,6 +40,10 @@ class Command(OperatorCommand):
             raise CommandError("Unknown format: add --format, or name it .json, .txt, .html or .zip.")
         write = write_zip if is_zip else write_conversation
         with whole_file(output) as file:
-            for _ in self.progress(write(row, file, format=format or str(by_name)), what="messages and files"):
-                pass
+            written = write(row, file, format=format or str(by_name))
+            count = sum(1 for _ in self.progress(written, what="messages and files"))
+        if json:
+            size_bytes = output.stat().st_size
+            self.print_json({"file": str(output), "conversation": row.pk, "items": count, "size_bytes": size_bytes})
+            return
         self.stdout.write(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB). It holds what people wrote.")

@@ -3,15 +3,16 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+from django.db import transaction
 
 from sessions_app import services
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge, WhatsAppSession
-from whatsapp_agent.errors import SessionExists
+from whatsapp_agent.terminal import OperatorCommand
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Move a number to another bridge. Its contacts and conversations stay; link it there afterwards."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -19,16 +20,19 @@ class Command(BaseCommand):
         parser.add_argument("--bridge", metavar="SLUG", default=Bridge.DEFAULT, help="Where it is; else `default`.")
         parser.add_argument("--to", metavar="SLUG", required=True, help="The bridge to move it to.")
         parser.add_argument("--as", metavar="NAME", default="", dest="new_name", help="Its name there, if another.")
+        parser.add_argument("--dry-run", action="store_true", help="Say whether it can be moved, and move nothing.")
 
-    def handle(self, *, name: str, bridge: str, to: str, new_name: str, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *, name: str, bridge: str, to: str, new_name: str, dry_run: bool, **_options: Any) -> None:
         ensure_bridges()
         session = WhatsAppSession.objects.filter(bridge=find_bridge(bridge), name=name).first()
         if session is None:
             raise CommandError(f"The bridge {bridge} has no session {name}.")
-        try:
+        with transaction.atomic():
             session = services.move_session(session, to=find_bridge(to), name=new_name)
-        except SessionExists as exc:
-            raise CommandError(str(exc)) from exc
+            transaction.set_rollback(dry_run)
+        if dry_run:
+            self.stdout.write(f"{name} can be moved to {to} as {session.name}. Nothing was changed.")
+            return
         self.stdout.write(
             f"{session.name} is at {to} now. Link it there (manage.py link_session {session.name} --bridge {to}), "
             f"then log it out at {bridge}."
