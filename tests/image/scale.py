@@ -19,9 +19,9 @@ import psycopg2
 
 from tests.image.buildah import Buildah, say, timed
 from tests.image.container import SECRET, SERVICES, Container, interpolated, make_volume
+from tests.support.bridges.writers import Writers
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
-from tests.support.writers import Writers
 from whatsapp_agent.postgres import embedded
 
 ADDRESS = "127.0.71.1"  # loopback: the ports of compose.yaml are free there

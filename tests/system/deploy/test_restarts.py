@@ -13,10 +13,10 @@ import psycopg2
 import pytest
 
 from tests.support.application import ROOT, Application
+from tests.support.bridges.writers import Writers
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
 from tests.support.operators import external_server
-from tests.support.writers import Writers
 from whatsapp_agent.postgres import embedded
 
 # The version to upgrade from, until one is released: before folders, engine processes, media and teamwork.
