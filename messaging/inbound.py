@@ -26,7 +26,7 @@ from messaging.receipts import record_full_id, record_sent
 from sessions_app.bridges import BridgeChanged
 from sessions_app.links.problems import NO_PROGRESS
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.services import KEY_REFUSED, register_session
+from sessions_app.services import HELD_REASONS, register_session
 from whatsapp_agent import wakeups
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
@@ -269,7 +269,7 @@ def _mark_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
     connected = WhatsAppSession.Status.CONNECTED
     WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
         status=connected
-    ).exclude(status_reason=KEY_REFUSED).update(
+    ).exclude(status_reason__in=HELD_REASONS).update(
         status=connected, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None, **NO_PROGRESS
     )
 

@@ -1,6 +1,7 @@
 """Find loops: the other side, or another program on our own number, is a machine that answers every message.
 
-This module only decides. `leases.pause_if_looping` pauses the agent, `control.record_human_reply` asks for attention.
+Of conversations this module only decides: `leases.pause_if_looping` pauses the agent, `control.record_human_reply` asks
+for attention. A number whose bridge sends by itself is stopped here.
 """
 
 import re
@@ -13,12 +14,21 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import structlog
+from django.conf import settings
+from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from messaging.models import Conversation, Message
+from sessions_app.links.stopping import stop_session
+from sessions_app.models import WhatsAppSession
+from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.batches import Batched
 from whatsapp_agent.postgres.prepared import Statement
 
+log = structlog.get_logger(__name__)
+
+ECHO_WINDOW = timedelta(minutes=1)  # in which echoes of what we did not send are counted
 WINDOW = timedelta(hours=1)  # exchanges looked at; a person may say the same thing again tomorrow
 MAX_EXCHANGES = 200
 MAX_TEXT_CHARS = 500  # of each message; machines differ early or not at all
@@ -261,3 +271,37 @@ def _followed_at_machine_pace(message: Message) -> bool:
     if not -CLOCK_TOLERANCE_S <= typed_s <= MACHINE_REPLY_S + CLOCK_TOLERANCE_S:
         return False
     return is_machine_pace((message.created_at - question.created_at).total_seconds(), chars=len(message.text))
+
+
+# --- a bridge that sends by itself ----------------------------------------------------------------------------------
+@periodic(every_s=5, may_block=True)
+def stop_repeating_sessions() -> list[str]:
+    """Stop numbers whose bridge reports many messages as sent through it that are not ours; return their names.
+
+    Many: MAX_UNKNOWN_ECHOES_PER_MINUTE, and more than we sent, since a bridge may report each of ours twice.
+    """
+    if not settings.MAX_UNKNOWN_ECHOES_PER_MINUTE:
+        return []
+    is_ours = Q(sending_at__isnull=False)
+    is_unknown = Q(sending_at=None, author=Message.Author.API, status=Message.Status.SENT)
+    since_connected = Q(session__status_changed_at=None) | Q(said_at__gt=F("session__status_changed_at"))
+    recent = Message.objects.filter(
+        since_connected,
+        said_at__gte=timezone.now() - ECHO_WINDOW,
+        direction=Message.Direction.OUTBOUND,
+        session__status=WhatsAppSession.Status.CONNECTED,
+    )
+    counted = (
+        recent.exclude(kind=Message.Kind.REACTION)
+        .exclude(details__has_key="standby")  # written by another agent of the platform
+        .values("session")
+        .annotate(unknown=Count("pk", filter=is_unknown), ours=Count("pk", filter=is_ours))
+        .filter(unknown__gte=settings.MAX_UNKNOWN_ECHOES_PER_MINUTE, unknown__gt=F("ours"))
+    )
+    stopped = []
+    for session_id, count in list(counted.order_by("session").values_list("session", "unknown")):
+        session = WhatsAppSession.objects.select_related("bridge").get(pk=session_id)
+        if stop_session(session):
+            log.error("session_stopped", session=session.name, bridge=session.bridge.slug, unknown_echoes=count)
+            stopped.append(session.name)
+    return stopped

@@ -22,6 +22,7 @@ from sessions_app import bridges, profiles
 from sessions_app.bridges import adapter_for, call_bridge, webhook_target
 from sessions_app.links.account_limits import record_limits
 from sessions_app.links.problems import NO_PROGRESS, progress_of
+from sessions_app.links.stopping import REPEATING, release_session
 from sessions_app.models import AgentProfile, Bridge, FormerName, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, Conflict, NotSupportedByBridge, SessionExists
@@ -37,7 +38,9 @@ DELETED_BY_US = "deleted by us"
 # Reasons that only state what was observed. They never replace a reason that names a cause.
 WEAK_REASONS = ("", UNKNOWN_TO_BRIDGE, NOT_CONNECTED)
 # Baileys' codes after which a session does not reconnect: logged out, forbidden, mismatch, replaced.
-FINAL_REASONS = ("401", "403", "411", "440", LOGGED_OUT_BY_US, DELETED_BY_US)
+FINAL_REASONS = ("401", "403", "411", "440", LOGGED_OUT_BY_US, DELETED_BY_US, REPEATING)
+# With these it is not connected, whatever comes from the bridge meanwhile.
+HELD_REASONS = (KEY_REFUSED, REPEATING)
 # While a number is being linked; some bridges say `connecting` until they have the first code.
 WAITING = frozenset({Link.INITIALIZING, Link.QR_WAITING, Link.CONNECTING})
 SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
@@ -134,6 +137,7 @@ def record_session_state(
 ) -> WhatsAppSession:
     """Record a session's status, phone and QR code as the bridge reports them. Safe to run twice and out of order.
 
+    A number that was stopped stays so until a person restarts it.
     A session that a person ended stays ended whatever the bridge reports; only a person connects it again. The reason
     why a session ended, and the status `logged_out`, stay until it is linked again (`_keeps_reason`).
     """
@@ -164,6 +168,8 @@ def record_session_state(
         changes["catch_up_at"] = Case(When(is_connected, then=F("catch_up_at")), default=Value(None))
         changes["linked_at"] = session.linked_at or state.connected_at or at
     not_newer = Q(status_changed_at=None) | Q(status_changed_at__lte=at)
+    if state.status == Link.CONNECTED:
+        not_newer &= ~Q(status_reason=REPEATING)
     WhatsAppSession.objects.filter(not_newer, pk=session.pk).update(**changes)
     session.refresh_from_db()
     return session
@@ -324,6 +330,7 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     row = WhatsAppSession.objects.filter(pk=session.pk)
+    release_session(session)
     if is_new:
         row.link_anew()
     row.update(ended_at=None, status_changed_at=None)
@@ -341,6 +348,7 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     WhatsAppSession.objects.filter(pk=session.pk).link_anew()
+    release_session(session)
     return record_session_state(session=session, state=state)
 
 

@@ -69,6 +69,7 @@ WHATSAPP_SIGNING_KEY = env.text("WHATSAPP_SIGNING_KEY")  # empty: the secret in 
 WHATSAPP_VERIFY_TOKEN = env.text("WHATSAPP_VERIFY_TOKEN")  # empty: the webhook secret; only cloud asks for it
 BRIDGE_TIMEOUT_S = env.number("BRIDGE_TIMEOUT_S", default=30.0, minimum=0.1)
 SEND_GAP_S = env.number("SEND_GAP_S", default=1.0, minimum=0.0)  # between two messages to one conversation
+MAX_UNKNOWN_ECHOES_PER_MINUTE = env.integer("MAX_UNKNOWN_ECHOES_PER_MINUTE", default=20, minimum=0)  # 0: no limit
 SEND_RATE_PER_MINUTE = env.integer("SEND_RATE_PER_MINUTE", default=30, minimum=0, maximum=6000)  # of a linked number
 
 # --- Model -------------------------------------------------------------------------------------------------------

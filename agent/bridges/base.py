@@ -390,6 +390,10 @@ class BridgeAdapter(ABC):
     def delete_session(self, *, name: str) -> Steps[None]:
         """Forget the session at the bridge; fine when it has none of that name."""
 
+    def stop_session(self, *, name: str) -> Steps[None]:
+        """Stop the session without unlinking it; does nothing where the bridge cannot."""
+        return without_request(None)
+
     def restart_session(self, *, name: str) -> Steps[SessionState]:
         raise self._cannot(f"restart the session {name}")
 

@@ -23,6 +23,7 @@ from messaging.models.turns import TurnQuerySet
 from messaging.receipts import PAYMENT_CODE
 from sessions_app.bridges import bridge_health
 from sessions_app.links.account_limits import active_limits
+from sessions_app.links.stopping import REPEATING
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.storage import disk
@@ -173,6 +174,15 @@ def _limited() -> list[Finding]:
     ]
 
 
+def _stopped() -> list[Finding]:
+    """Find numbers that were stopped because their bridge sends by itself, until a person restarts them."""
+    sessions = WhatsAppSession.objects.live().filter(status_reason=REPEATING).order_by("name")
+    return [
+        Finding(f"It sent what is not ours, and is stopped since {_time(at)}.", subject=name, session_id=pk)
+        for pk, name, at in sessions.values_list("pk", "name", "status_changed_at")
+    ]
+
+
 def _bridges() -> list[Finding]:
     bridges = list(Bridge.objects.order_by("slug"))
     postgres.release()
@@ -273,6 +283,12 @@ RULES = (
         _("WhatsApp limits the account of a number"),
         _limited,
         _("Write to nobody who has not written first, and wait; the number's page says until when."),
+    ),
+    Rule(
+        "number_stopped",
+        _("A number was stopped: its bridge sends by itself"),
+        _stopped,
+        _("Restart or update the bridge, then Restart the number in the admin. See docs/operate.md."),
     ),
     Rule("quota_used_up", _("The model's quota is used up"), _quota, _("Add credit to the account of OPENAI_API_KEY.")),
 )

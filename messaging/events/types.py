@@ -78,8 +78,8 @@ ENDPOINT_TEST = EventType(
 ALERT_PAYLOAD = {
     "alert": "id of the alert, the same in both events",
     "rule": "`number_offline`, `turns_fail`, `sends_fail`, `messages_wait`, `no_worker`, `disk_nearly_full`, "
-    "`bridge_unreachable`, `certificate_expires`, `payment_missing`, `account_limited` or "
-    "`quota_used_up`",
+    "`bridge_unreachable`, `certificate_expires`, `payment_missing`, `account_limited`, "
+    "`number_stopped` or `quota_used_up`",
     "detail": "what is wrong, as a sentence",
 }
 ALERT_FIRED = EventType(

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from agent.monitoring.alert_rules import RULES
 from agent.monitoring.alerts import check_alerts, check_others, delete_old_alerts
 from agent.monitoring.mail import send_mails
 from messaging.models import Conversation, Event, Message, Turn
+from sessions_app.links.stopping import REPEATING
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.support.fake_smtp import FakeSmtp
 from tests.support.fake_zapw import FakeZapw
@@ -112,11 +114,7 @@ def _no_worker(conversation: Conversation, settings: Any) -> Callable[[], object
 
 def _disk_nearly_full(conversation: Conversation, settings: Any) -> Callable[[], object]:
     settings.ALERT_DISK_FREE_PERCENT = 100
-
-    def enlarge() -> None:
-        settings.ALERT_DISK_FREE_PERCENT = 0
-
-    return enlarge
+    return partial(setattr, settings, "ALERT_DISK_FREE_PERCENT", 0)
 
 
 def _bridge_unreachable(conversation: Conversation, settings: Any) -> Callable[[], object]:
@@ -126,15 +124,10 @@ def _bridge_unreachable(conversation: Conversation, settings: Any) -> Callable[[
 
 
 def _quota_used_up(conversation: Conversation, settings: Any) -> Callable[[], object]:
-    Conversation.objects.update(
-        due_at=timezone.now() + timedelta(minutes=1),
-        retry_at=timezone.now(),
-        burst_started_at=timezone.now(),
-    )
-    Conversation.objects.all().ask_for_attention(
-        Conversation.Attention.MODEL_REFUSES,
-        note="The model refuses its key, its name or the account (insufficient_quota); it is asked again for an hour.",
-    )
+    now = timezone.now()
+    Conversation.objects.update(due_at=now + timedelta(minutes=1), retry_at=now, burst_started_at=now)
+    note = "The model refuses its key, its name or the account (insufficient_quota); it is asked again for an hour."
+    Conversation.objects.all().ask_for_attention(Conversation.Attention.MODEL_REFUSES, note=note)
     return lambda: Conversation.objects.update(due_at=None, retry_at=None, needs_attention=False, attention_reason="")
 
 
@@ -155,6 +148,11 @@ def _account_limited(conversation: Conversation, settings: Any) -> Callable[[], 
     return lambda: WhatsAppSession.objects.update(account_limits={})
 
 
+def _number_stopped(conversation: Conversation, settings: Any) -> Callable[[], object]:
+    WhatsAppSession.objects.update(status_reason=REPEATING)
+    return lambda: WhatsAppSession.objects.update(status_reason="")
+
+
 CONDITIONS = {
     "number_offline": _number_offline,
     "turns_fail": _turns_fail,
@@ -166,6 +164,7 @@ CONDITIONS = {
     "certificate_expires": _certificate_expires,
     "payment_missing": _payment_missing,
     "account_limited": _account_limited,
+    "number_stopped": _number_stopped,
     "quota_used_up": _quota_used_up,
 }
 

@@ -166,7 +166,7 @@ class FakeWaha(FakeBridge):
                 return "configure", name
             case ("DELETE", ["api", "sessions", name]):
                 return "delete", name
-            case ("POST", ["api", "sessions", name, "restart" | "logout" as what]):
+            case ("POST", ["api", "sessions", name, "restart" | "stop" | "logout" as what]):
                 return what, name
             case ("GET", ["api", name, "auth", "qr"]):
                 return "qr", name
@@ -224,8 +224,8 @@ class FakeWaha(FakeBridge):
             case "configure":
                 session["config"] = request.json()["config"]
                 return plain(session)
-            case "restart" | "logout":
-                session["status"] = "STARTING" if call == "restart" else "SCAN_QR_CODE"
+            case "restart" | "stop" | "logout":
+                session["status"] = {"restart": "STARTING", "stop": "STOPPED", "logout": "SCAN_QR_CODE"}[call]
                 return plain(session, 201)
             case "qr" | "pairing" if session["status"] != "SCAN_QR_CODE":
                 return self._not_ready(name, "SCAN_QR_CODE")

@@ -29,6 +29,7 @@ GAUGES = {
     "WhatsAppAgentCertificateExpires": [('whatsapp_agent_alerts{rule="certificate_expires"}', 0, 1)],
     "WhatsAppAgentPaymentMissing": [('whatsapp_agent_alerts{rule="payment_missing"}', 0, 1)],
     "WhatsAppAgentAccountLimited": [('whatsapp_agent_alerts{rule="account_limited"}', 0, 1)],
+    "WhatsAppAgentNumberStopped": [('whatsapp_agent_alerts{rule="number_stopped"}', 0, 1)],
     "WhatsAppAgentQuotaUsedUp": [('whatsapp_agent_alerts{rule="quota_used_up"}', 0, 1)],
 }  # fmt: skip
 COUNTERS = {
