@@ -198,13 +198,20 @@ def send_location(
     author: Message.Author = Message.Author.STAFF,
     by: User | None = None,
     quoted: Message | None = None,
+    message_id: UUID | None = None,
 ) -> Message:
     """Queue a place. Raises what `send_text` raises."""
     check_sendable(conversation=conversation)
     _check_capability(conversation, Capability.SEND_LOCATION, _("The bridge of this number cannot send locations."))
     details = {"location": asdict(place)}
     return queue_message(
-        conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.LOCATION.value, details=details
+        conversation=conversation,
+        author=author,
+        by=by,
+        quoted=quoted,
+        message_id=message_id,
+        kind=Kind.LOCATION.value,
+        details=details,
     )
 
 
@@ -215,13 +222,20 @@ def send_contact(
     author: Message.Author = Message.Author.STAFF,
     by: User | None = None,
     quoted: Message | None = None,
+    message_id: UUID | None = None,
 ) -> Message:
     """Queue a contact card. Raises what `send_text` raises."""
     check_sendable(conversation=conversation)
     _check_capability(conversation, Capability.SEND_CONTACT, _("The bridge of this number cannot send contacts."))
     details = {"contacts": [asdict(card)]}
     return queue_message(
-        conversation=conversation, author=author, by=by, quoted=quoted, kind=Kind.CONTACT.value, details=details
+        conversation=conversation,
+        author=author,
+        by=by,
+        quoted=quoted,
+        message_id=message_id,
+        kind=Kind.CONTACT.value,
+        details=details,
     )
 
 
@@ -258,6 +272,18 @@ def send_reaction(
         sent_by=by,
         kind=Kind.REACTION.value,
         details={"emoji": emoji or None, "target_id": target.provider_message_id},
+    )
+
+
+def may_react(message: Message, *, adapter: BridgeAdapter) -> bool:
+    """Return whether the page offers to react to a message; `send_reaction` says why not."""
+    max_age = adapter.max_reaction_age
+    return (
+        Capability.REACT in adapter.capabilities
+        and bool(message.provider_message_id)
+        and message.kind not in {Message.Kind.REACTION, Message.Kind.CALL}
+        and message.revoked_at is None
+        and (max_age is None or message.said_at > timezone.now() - max_age)
     )
 
 

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST
 
 from accounts.admin_pages import staff_user
 from accounts.models import User
+from agent.bridges.events import Kind
 from agent.staff_inbox.access import hold_visible_conversation, part, visible_conversation
 from agent.staff_inbox.corrections import correct
 from agent.staff_inbox.templates import send_offered
@@ -27,7 +28,7 @@ from commands.models import CommandRun
 from commands.parsing import read_command
 from messaging import control, teamwork
 from messaging.leases import answer_again
-from messaging.media.files import NewFile, take
+from messaging.media.files import NewFile, send_as, take
 from messaging.models import Contact, Conversation, Message, Note, Turn
 from messaging.outbound import conversation_by_phone, find_recipient_phone, send_again, send_media, send_text
 from sessions_app.models import WhatsAppSession
@@ -35,6 +36,7 @@ from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
 
 HOURS = {"1", "8", "24"}
+SENT_AS = {"voice": Kind.VOICE, "sticker": Kind.STICKER}
 BUTTONS = {"draft", "summarize", "tasks"}
 WORDS_IN_KEY = 32  # digits of the text's digest
 SNOOZE_HOURS = {"1", "4", "24", "168"}
@@ -51,15 +53,17 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     conversation, by = visible_conversation(request, conversation_id), staff_user(request)
     text = storable(request.POST.get("text", "")).replace("\r\n", "\n")
     upload = request.FILES.get("file")
-    key = _uuid(request.POST.get("key", ""))
+    key = parse_key(request.POST.get("key", ""))
     if read_command(text) is not None:
         if upload:
             raise InvalidInput(_("A command takes no file. Remove the file, or change the text."))
         done = _run_command(text, conversation=conversation, by=by, key=key)
-        _log(request, conversation, f"Inbox: /{done.name}.")
+        log_action(request, conversation, f"Inbox: /{done.name}.")
         return JsonResponse({"said": done.text})
     try:
         file = take(upload, name=upload.name or "", size_bytes=upload.size or 0) if upload else None
+        if file and (kind := SENT_AS.get(request.POST.get("as", ""))):
+            file = send_as(file, kind)
         with transaction.atomic():
             said = _send(request, hold_visible_conversation(request, conversation_id), text=text, file=file, key=key)
     except IntegrityError as exc:
@@ -74,9 +78,9 @@ def _send(
     earlier = Message.objects.filter(pk=key).first() if key else None
     if earlier is not None and (earlier.conversation_id, earlier.sent_by_id) == (conversation.pk, by.pk):
         return ""
-    _check_epoch(request, conversation)
-    _log(request, conversation, "Inbox: reply.")
-    quoted_id = _uuid(request.POST.get("quoted", ""))
+    check_epoch(request, conversation)
+    log_action(request, conversation, "Inbox: reply.")
+    quoted_id = parse_key(request.POST.get("quoted", ""))
     quoted = Message.objects.filter(conversation=conversation, pk=quoted_id).first() if quoted_id else None
     takes_over = conversation.control == Conversation.Control.AGENT  # sending loads the conversation again
     options: dict[str, Any] = {"conversation": conversation, "by": by, "quoted": quoted, "message_id": key}
@@ -120,11 +124,11 @@ def ask(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
     if name not in BUTTONS:
         raise NotFound
     done = _run_command(f"/{name}", conversation=conversation, by=staff_user(request))
-    _log(request, conversation, f"Inbox: /{name}.")
+    log_action(request, conversation, f"Inbox: /{name}.")
     return JsonResponse({"text": done.text, "draft": done.data.get("draft", "")})
 
 
-def _check_epoch(request: HttpRequest, conversation: Conversation) -> None:
+def check_epoch(request: HttpRequest, conversation: Conversation) -> None:
     """Raise Conflict if someone else changed who answers after the page was drawn."""
     seen = request.POST.get("epoch", "")
     is_own = conversation.controlled_by_id == request.user.pk or conversation.control == Conversation.Control.AGENT
@@ -138,7 +142,7 @@ def _check_epoch(request: HttpRequest, conversation: Conversation) -> None:
 def start(request: HttpRequest) -> HttpResponse:
     """Write to a phone number, in a new conversation or the one that exists."""
     user = staff_user(request)
-    session_id = _uuid(request.POST.get("session", ""))
+    session_id = parse_key(request.POST.get("session", ""))
     sessions = WhatsAppSession.objects.visible_to(user).live().select_related("bridge")
     session = sessions.filter(pk=session_id).first() if session_id else None
     if session is None:
@@ -150,7 +154,7 @@ def start(request: HttpRequest) -> HttpResponse:
     with transaction.atomic():  # a refused message leaves no empty conversation
         conversation = conversation_by_phone(session=session, phone=phone)
         send_text(conversation=conversation, text=text, by=user)
-    _log(request, conversation, gettext_noop("Started from the inbox."))
+    log_action(request, conversation, gettext_noop("Started from the inbox."))
     return JsonResponse({"said": "", "go": reverse("inbox-conversation", args=[conversation.pk])})
 
 
@@ -165,7 +169,7 @@ def act(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
         if action is None:
             raise NotFound
         said = action(request, conversation)
-        _log(request, conversation, f"Inbox: {name}.")
+        log_action(request, conversation, f"Inbox: {name}.")
     return JsonResponse({"said": said or ""})
 
 
@@ -187,7 +191,7 @@ def _control(request: HttpRequest, conversation: Conversation) -> str:
 
 
 def _assign(request: HttpRequest, conversation: Conversation) -> None:
-    user_id = _uuid(request.POST.get("user", ""))
+    user_id = parse_key(request.POST.get("user", ""))
     seen = request.POST.get("seen_assignee")
     if seen is not None and seen != str(conversation.assigned_to_id or ""):
         raise Conflict(_("Meanwhile someone else was assigned: %(who)s.") % {"who": conversation.assigned_to or "-"})
@@ -315,8 +319,8 @@ def _correct(request: HttpRequest, conversation: Conversation) -> str:
 
 
 def _template(request: HttpRequest, conversation: Conversation) -> str:
-    _check_epoch(request, conversation)
-    return send_offered(request, conversation, row=_row(request), key=_uuid(request.POST.get("key", "")))
+    check_epoch(request, conversation)
+    return send_offered(request, conversation, row=_row(request), key=parse_key(request.POST.get("key", "")))
 
 
 ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
@@ -338,7 +342,8 @@ ACTIONS: dict[str, Callable[[HttpRequest, Conversation], str | None]] = {
 HELD = {"control", "assign", "labels", "done", "snooze", "template"}
 
 
-def _uuid(text: str) -> UUID | None:
+def parse_key(text: str) -> UUID | None:
+    """Return the id that a text is; None if it is none."""
     try:
         return UUID(text)
     except ValueError:
@@ -346,13 +351,13 @@ def _uuid(text: str) -> UUID | None:
 
 
 def _row(request: HttpRequest) -> UUID:
-    row_id = _uuid(request.POST.get("row", ""))
+    row_id = parse_key(request.POST.get("row", ""))
     if row_id is None:
         raise NotFound
     return row_id
 
 
-def _log(request: HttpRequest, conversation: Conversation, change: str) -> None:
+def log_action(request: HttpRequest, conversation: Conversation, change: str) -> None:
     LogEntry.objects.log_actions(
         user_id=staff_user(request).pk,
         queryset=[conversation],

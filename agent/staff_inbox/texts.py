@@ -115,5 +115,7 @@ def strings() -> dict[str, str]:
         "working": _("One moment …"),
         "removeFile": _("Remove the file"),
         "sendingFiles": _("Sending file"),
+        "recording": _("Recording"),
+        "noMicrophone": _("The browser does not let this page use the microphone. Allow it in the browser's settings."),
         "tooManyFiles": _("At most 30 files at once."),
     }

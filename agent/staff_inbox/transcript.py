@@ -15,10 +15,11 @@ from agent.bridges.events import Kind
 from agent.staff_inbox.listing import TICKS, first_letter, hue_of
 from agent.staff_inbox.templates import offered_templates
 from agent.staff_inbox.texts import ACTIVITIES, ATTENTION, STATUSES, UNANSWERED, describe_turn
+from messaging.changes.service import is_changeable
 from messaging.history.content import location_of
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Fact, Message, Note, Turn
-from messaging.outbound import SENDABLE_AGAIN, window_ends_at
+from messaging.outbound import SENDABLE_AGAIN, may_react, window_ends_at
 from messaging.receipts import lacks_receipt
 from messaging.teamwork import colleagues
 from sessions_app.bridges import adapter_for
@@ -26,6 +27,7 @@ from whatsapp_agent.text.stored import translate_stored
 from whatsapp_agent.text.whatsapp_html import whatsapp_html
 
 PAGE_SIZE = 60
+OFFERED = {Capability.SEND_VOICE, Capability.SEND_STICKER, Capability.SEND_LOCATION, Capability.SEND_CONTACT}
 MAX_SHOWN_LENGTH = 1200  # of a message; "More" shows the rest
 MAX_SHOWN_LINES = 18
 MAX_NOTES = 100
@@ -109,6 +111,7 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
     text = "" if message.revoked_at else excerpt_of(message)
     shown = shorten(text)
     is_outbound = message.direction == Message.Direction.OUTBOUND
+    adapter = adapter_for(conversation.session.bridge)
     return {
         "type": "message",
         "message": message,
@@ -125,6 +128,9 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
         "can_be_resent": is_outbound and message.status in SENDABLE_AGAIN,
         "has_turn": is_outbound and message.author == Message.Author.AGENT and message.turn_id is not None,
         "media": None if message.revoked_at else media_of(message),
+        "can_react": may_react(message, adapter=adapter),
+        "can_edit": is_changeable(message, adapter=adapter, capability=Capability.EDIT),
+        "can_revoke": is_changeable(message, adapter=adapter, capability=Capability.REVOKE),
         "map_link": _map_link(message),
         "heard": _heard(message),
         "earlier": [] if message.revoked_at else message.earlier_texts,
@@ -237,5 +243,9 @@ def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]
         "has_window": reply_window is not None,
         "window_ends_at": ends_at,
         "refusal": refusal,
+        "sendable": sorted(each.value for each in adapter.capabilities if each in OFFERED),
+        "records_any_audio": not adapter.file_denial_reason(
+            kind=Kind.VOICE, mime_type="audio/mp4", size_bytes=1, has_url=False
+        ),
         "templates": offered_templates(conversation) if reply_window is not None and ends_at is None else [],
     }

@@ -3,7 +3,7 @@
 from django.urls import path
 
 from agent.push import views as push
-from agent.staff_inbox import actions, corrections, views
+from agent.staff_inbox import actions, corrections, sending, views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
@@ -23,6 +23,10 @@ urlpatterns = [
     path("<uuid:conversation_id>/proposal/<uuid:message_id>/", corrections.propose, name="inbox-proposal"),
     path("<uuid:conversation_id>/replies/", views.replies, name="inbox-replies"),
     path("<uuid:conversation_id>/ask/<slug:name>/", actions.ask, name="inbox-ask"),
+    path("<uuid:conversation_id>/send/<slug:name>/", sending.send, name="inbox-send"),
+    path("<uuid:conversation_id>/edit/<uuid:message_id>/", sending.edit_form, name="inbox-edit"),
+    path("<uuid:conversation_id>/edit/", sending.change, {"name": "edit"}, name="inbox-change"),
+    path("<uuid:conversation_id>/revoke/", sending.change, {"name": "revoke"}, name="inbox-revoke"),
     path("<uuid:conversation_id>/reply/", actions.reply, name="inbox-reply"),
     path("<uuid:conversation_id>/<slug:name>/", actions.act, name="inbox-act"),
 ]

@@ -375,3 +375,18 @@ def test_an_idle_inbox_asks_at_most_five_times_in_ten_seconds(opened: Page) -> N
     opened.on("request", lambda request: asked.append(request.url))
     opened.wait_for_timeout(10_000)
     assert 1 <= len(asked) <= 5, asked
+
+
+def test_a_location_is_sent_from_the_menu_by_the_keyboard_alone(opened: Page, contact: Any, zapw: FakeZapw) -> None:
+    opened.locator("#extras summary").focus()
+    opened.keyboard.press("Enter")
+    opened.get_by_role("button", name="Location").press("Enter")
+    dialog = opened.locator("#location-dialog")
+    dialog.get_by_label("Coordinates").fill("somewhere")
+    dialog.get_by_label("Coordinates").press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("-23.5505")
+    dialog.get_by_label("Coordinates").fill("-23.5505, -46.6333")
+    dialog.get_by_label("Coordinates").press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(opened.locator(".bubble.by-staff a", has_text="Map")).to_be_visible()
+    assert becomes_true(lambda: any(each["type"] == "location" for each in zapw.sent if contact.phone in each["jid"]))

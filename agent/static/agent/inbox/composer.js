@@ -20,8 +20,8 @@ let repliesTimer = 0;
 let result = newMessage(null); // what a button of the model has brought, once it is sent
 
 /** `tried` is what was sent under the key, perhaps in vain; `error` is why the server refused it. */
-function newMessage(file) {
-  return { file, key: newKey(), tried: null, error: "" };
+function newMessage(file, as = "") {
+  return { file, as, key: newKey(), tried: null, error: "" };
 }
 
 function newKey() {
@@ -77,10 +77,11 @@ function isOnlyNotes() {
   return $("composer").classList.contains("only-notes");
 }
 
-function attach(added) {
+/** Attach files; `as` says how they are sent where their type does not: voice, sticker. */
+export function attach(added, as = "") {
   if (isOnlyNotes()) return say($("refusal").textContent, true);
   const room = Math.max(MAX_FILES - files.length, 0);
-  files.push(...[...added].slice(0, room).map(newMessage));
+  files.push(...[...added].slice(0, room).map((file) => newMessage(file, as)));
   if (added.length > room) say(strings.tooManyFiles, true);
   $("file").value = "";
   showFiles();
@@ -133,6 +134,7 @@ async function send(url, message, words, quotation) {
   form.set("epoch", page.epoch);
   if (quotation) form.set("quoted", quotation);
   if (message.file) form.set("file", message.file);
+  if (message.as) form.set("as", message.as);
   if ($("note-shown").checked) form.set("shown", "1");
   const { said } = await post(url, form);
   return said;
@@ -150,7 +152,8 @@ function isRefusal({ status, code }) {
  * stays as it is, to be sent again. */
 async function submitText(url) {
   if (!text.value.trim() && !files.length) return;
-  const messages = files.length ? [...files] : [plain];
+  const messages = [...files];
+  if (files.every((message) => message.as) && (text.value.trim() || !files.length)) messages.push(plain); // no captions
   let words = text.value;
   let quotation = quoted;
   const answers = [];
@@ -160,7 +163,7 @@ async function submitText(url) {
     for (const [index, message] of messages.entries()) {
       if (messages.length > 1) say(`${strings.sendingFiles} ${index + 1}/${messages.length}`);
       try {
-        answers.push(await send(url, message, words, quotation));
+        answers.push(await send(url, message, message.as ? "" : words, quotation));
       } catch (error) {
         if (isRefusal(error)) message.key = newKey(); // nothing is stored: what is tried next is another try
         if (messages.length === 1 || !isRefusal(error)) throw error;
@@ -172,9 +175,10 @@ async function submitText(url) {
       if (message.file) detach(message);
       else plain = newMessage(null);
       if (quoted === quotation) quote("", "");
+      quotation = "";
+      if (message.as) continue;
       clear(words);
       words = "";
-      quotation = "";
     }
     $("note-shown").checked = false;
     if (refusals.length) say(refusals.join("\n"), true);
@@ -345,6 +349,12 @@ export function startComposer() {
   });
   $("as-note").addEventListener("click", () => submitText($("composer").action.replace(/reply\/$/, "note/")));
   $("file").addEventListener("change", () => attach($("file").files));
+  for (const input of document.querySelectorAll("input[type=file][data-as]"))
+    input.addEventListener("change", () => {
+      attach(input.files, input.dataset.as);
+      input.value = "";
+      $("extras").open = false;
+    });
   $("quoting").lastElementChild.addEventListener("click", () => quote("", ""));
   $("emoji-button").addEventListener("click", toggleEmoji);
   $("insert").addEventListener("click", () => {

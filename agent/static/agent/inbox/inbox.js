@@ -4,7 +4,8 @@ import { startAlerts } from "./alerts.js";
 import { askFor, quote, startComposer, wordsOf } from "./composer.js";
 import { pollSoon, startLive } from "./live.js";
 import { renew, settle } from "./panes.js";
-import { $, post, say } from "./server.js";
+import { $, page, post, say } from "./server.js";
+import { startVoice } from "./voice.js";
 
 const text = $("text");
 
@@ -16,6 +17,7 @@ async function act(form, values, button = null) {
   try {
     const { said, go } = await post(form.action, values);
     settle(form);
+    if (form.closest("dialog")?.matches("#location-dialog, #card-dialog")) form.reset();
     if (!text?.matches(":focus")) document.activeElement?.blur();
     if (form.closest("dialog")) form.closest("dialog").close();
     say(said);
@@ -51,6 +53,18 @@ document.addEventListener("change", (event) => {
   }
 });
 
+/** Open a dialog. Its form is about the message `row`, and a new message of its own under a new key. */
+function openDialog(dialog, row) {
+  const values = { key: crypto.randomUUID?.() ?? "", epoch: page.epoch, row };
+  for (const [name, value] of Object.entries(values)) {
+    const field = dialog.querySelector(`input[type=hidden][name=${name}]`);
+    if (field && value !== undefined) field.value = value;
+  }
+  for (const place of dialog.querySelectorAll(".trouble")) place.hidden = true;
+  for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+  dialog.showModal();
+}
+
 document.addEventListener("click", (event) => {
   const jump = event.target.closest("[data-jump]");
   if (jump && $(jump.hash.slice(1))) {
@@ -65,7 +79,7 @@ document.addEventListener("click", (event) => {
     text.focus();
   }
   if (dataset.askFor) askFor(button);
-  if (dataset.openDialog) $(dataset.openDialog).showModal();
+  if (dataset.openDialog) openDialog($(dataset.openDialog), dataset.row);
   if ("why" in dataset) $("why-dialog").showModal();
   if ("more" in dataset) button.hidden = true;
   if ("close" in dataset) button.closest("dialog").close();
@@ -101,5 +115,6 @@ document.addEventListener("keydown", (event) => {
 });
 
 startComposer();
+startVoice();
 startAlerts();
 startLive();

@@ -1,0 +1,123 @@
+"""What operators send beside texts and files, and how they change what was sent."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.admin_pages import staff_user
+from agent.bridges.base import Card, Place
+from agent.staff_inbox.access import hold_visible_conversation, part, visible_conversation
+from agent.staff_inbox.actions import check_epoch, log_action, parse_key
+from messaging.changes.service import edit, revoke
+from messaging.contacts.phones import parse_phone
+from messaging.models import Conversation, Message
+from messaging.outbound import send_contact, send_location, send_reaction
+from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
+from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.validators import validate_emoji
+
+COORDINATES = re.compile(r"\s*(-?\d{1,2}(?:\.\d{1,15})?)\s*[,;\s]\s*(-?\d{1,3}(?:\.\d{1,15})?)\s*")
+MAX_NAME_LENGTH = 200
+
+
+@require_POST
+@part
+def send(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
+    """Send one of KINDS. The same `key` is the same message, however often the request comes."""
+    kind = KINDS.get(name)
+    if kind is None:
+        raise NotFound
+    try:
+        with transaction.atomic():
+            conversation = hold_visible_conversation(request, conversation_id)
+            check_epoch(request, conversation)
+            takes_over = conversation.control == Conversation.Control.AGENT and name != "reaction"
+            kind(request, conversation)
+            log_action(request, conversation, f"Inbox: {name}.")
+    except IntegrityError as exc:
+        raise Conflict(_("This message was sent already.")) from exc
+    said = _("You have taken over: the agent is silent here until you release it.") if takes_over else ""
+    return JsonResponse({"said": said})
+
+
+def _location(request: HttpRequest, conversation: Conversation) -> None:
+    written = COORDINATES.fullmatch(request.POST.get("coordinates", ""))
+    latitude, longitude = (float(number) for number in written.groups()) if written else (91.0, 181.0)
+    if abs(latitude) > 90 or abs(longitude) > 180:
+        raise InvalidInput(_("Write the coordinates as a map shows them: -23.5505, -46.6333."))
+    place = Place(latitude, longitude, name=_line(request, "name"), address=_line(request, "address"))
+    send_location(place=place, **_options(request, conversation))
+
+
+def _card(request: HttpRequest, conversation: Conversation) -> None:
+    name = _line(request, "name")
+    if not name:
+        raise InvalidInput(_("A contact card needs a name."))
+    card = Card(name, parse_phone(storable(request.POST.get("phone", ""))))
+    send_contact(card=card, **_options(request, conversation))
+
+
+def _reaction(request: HttpRequest, conversation: Conversation) -> None:
+    emoji = storable(request.POST.get("emoji", ""))
+    try:
+        validate_emoji(emoji) if emoji else None
+    except ValidationError as exc:
+        raise InvalidInput(" ".join(exc.messages)) from exc
+    message = _message(conversation, parse_key(request.POST.get("row", "")))
+    send_reaction(conversation=conversation, by=staff_user(request), target=message, emoji=emoji[:16])
+
+
+KINDS: dict[str, Callable[[HttpRequest, Conversation], None]] = {
+    "location": _location,
+    "card": _card,
+    "reaction": _reaction,
+}
+
+
+def _options(request: HttpRequest, conversation: Conversation) -> dict[str, Any]:
+    key = parse_key(request.POST.get("key", ""))
+    return {"conversation": conversation, "by": staff_user(request), "message_id": key}
+
+
+def _line(request: HttpRequest, name: str) -> str:
+    return " ".join(storable(request.POST.get(name, "")).split())[:MAX_NAME_LENGTH]
+
+
+@require_GET
+@part
+def edit_form(request: HttpRequest, conversation_id: UUID, message_id: UUID) -> HttpResponse:
+    """Return the form in which a text that was sent is changed."""
+    conversation = visible_conversation(request, conversation_id)
+    message = _message(conversation, message_id)
+    return render(request, "agent/inbox/edit.html", {"conversation": conversation, "message": message})
+
+
+@require_POST
+@part
+def change(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
+    """Edit or delete a message at WhatsApp. Not in a transaction: the bridge may be slow."""
+    conversation = visible_conversation(request, conversation_id)
+    message = _message(conversation, parse_key(request.POST.get("row", "")))
+    if name == "edit":
+        edit(message, text=storable(request.POST.get("text", "")).replace("\r\n", "\n"))
+        said = _("The message was changed.")
+    else:
+        revoke(message)
+        said = _("The message was deleted for everyone.")
+    log_action(request, conversation, f"Inbox: {name} {message.pk}.")
+    return JsonResponse({"said": said})
+
+
+def _message(conversation: Conversation, message_id: UUID | None) -> Message:
+    message = Message.objects.filter(conversation=conversation, pk=message_id).first() if message_id else None
+    if message is None:
+        raise NotFound(_("There is no such message."))
+    return message

@@ -1,0 +1,179 @@
+"""What operators send beside texts, and how they change what was sent: offered where the bridge can, to operators."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from messaging.models import Conversation, Message
+from sessions_app.models import Bridge, Membership, WhatsAppSession
+from tests.support.bridges.connected import connect_default_bridge
+from tests.support.bridges.fake_waha import FakeWaha
+from tests.support.messaging.admin import LogIn
+from tests.support.messaging.files import OGG, WEBP
+
+PLACE = {"coordinates": "-23.5505, -46.6333", "name": "Our shop", "address": "Rua A, 1"}
+CARD = {"name": "Bea", "phone": "+55 11 97777-6666"}
+
+
+@pytest.fixture(autouse=True)
+def waha(conversation: Conversation, settings: Any, tmp_path: Any) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    Bridge.objects.filter(slug="default").update(kind="waha")
+
+
+@pytest.fixture
+def client(staff_member: User, log_in: LogIn) -> Client:
+    return log_in(staff_member)
+
+
+@pytest.fixture
+def answer(conversation: Conversation) -> Message:
+    now = timezone.now()
+    return conversation.messages.create(
+        session=conversation.session, direction="outbound", author="agent", status="delivered", text="We close at six.",
+        provider_message_id="3EB0ANSWER", sent_at=now, said_at=now,
+    )  # fmt: skip
+
+
+def send(client: Client, conversation: Conversation, kind: str, **values: Any) -> Any:
+    answer = client.post(reverse("inbox-send", args=[conversation.pk, kind]), values)
+    conversation.refresh_from_db()
+    return answer
+
+
+def change(client: Client, message: Message, how: str, **values: Any) -> Any:
+    route = reverse("inbox-change" if how == "edit" else "inbox-revoke", args=[message.conversation_id])
+    return client.post(route, {"row": message.pk, **values})
+
+
+def shown(client: Client, conversation: Conversation) -> str:
+    return client.get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
+
+
+def test_a_location_is_sent_and_takes_over(conversation: Conversation, client: Client) -> None:
+    response = send(client, conversation, "location", **PLACE)
+    message = Message.objects.get()
+    assert (message.kind, message.status, conversation.control) == ("location", "queued", "human")
+    assert message.details["location"] == {
+        "latitude": -23.5505, "longitude": -46.6333, "name": "Our shop", "address": "Rua A, 1",
+    }  # fmt: skip
+    assert "taken over" in response.json()["said"]
+
+
+@pytest.mark.parametrize("coordinates", ["-23.5505 -46.6333", " -23.5505 ; -46.6333 ", "-23.5505,-46.6333"])
+def test_coordinates_are_taken_as_people_write_them(
+    conversation: Conversation, client: Client, coordinates: str
+) -> None:
+    assert send(client, conversation, "location", coordinates=coordinates).status_code == 200
+
+
+@pytest.mark.parametrize("coordinates", ["", "here", "91, 0", "0, 181", "1" * 50, "-23,5505, -46,6333", "NaN, 0"])
+def test_coordinates_of_no_place_are_refused(conversation: Conversation, client: Client, coordinates: str) -> None:
+    assert send(client, conversation, "location", coordinates=coordinates).status_code == 400
+    assert not Message.objects.exists()
+
+
+def test_a_contact_card_is_sent_once_by_its_key(conversation: Conversation, client: Client) -> None:
+    key = str(uuid4())
+    statuses = [send(client, conversation, "card", key=key, **CARD).status_code for _ in range(2)]
+    assert statuses == [200, 409]
+    assert Message.objects.get().details["contacts"] == [{"name": "Bea", "phone": "+5511977776666"}]
+
+
+@pytest.mark.parametrize("values", [{"name": "", "phone": CARD["phone"]}, {"name": "Bea", "phone": "12"}])
+def test_a_contact_card_needs_a_name_and_a_phone(
+    conversation: Conversation, client: Client, values: dict[str, str]
+) -> None:
+    assert send(client, conversation, "card", **values).status_code == 400
+
+
+def test_a_reaction_is_sent_and_takes_nothing_over(conversation: Conversation, client: Client, answer: Message) -> None:
+    assert send(client, conversation, "reaction", row=answer.pk, emoji="👍").json() == {"said": ""}
+    reaction = Message.objects.get(kind="reaction")
+    assert reaction.details == {"emoji": "👍", "target_id": "3EB0ANSWER"}
+    assert conversation.control == "agent"
+
+
+@pytest.mark.parametrize("emoji", ["hello", "<b>", "👍 👍"])
+def test_a_reaction_that_is_no_emoji_is_refused(
+    conversation: Conversation, client: Client, answer: Message, emoji: str
+) -> None:
+    assert send(client, conversation, "reaction", row=answer.pk, emoji=emoji).status_code == 400
+
+
+@pytest.mark.parametrize(("kind", "name", "content"), [("voice", "a.ogg", OGG), ("sticker", "a.webp", WEBP)])
+def test_a_file_is_sent_as_a_voice_note_or_as_a_sticker(
+    conversation: Conversation, client: Client, kind: str, name: str, content: bytes
+) -> None:
+    file = SimpleUploadedFile(name, content)
+    response = client.post(reverse("inbox-reply", args=[conversation.pk]), {"file": file, "as": kind, "text": ""})
+    assert response.status_code == 200, response.json()
+    assert Message.objects.get().kind == kind
+
+
+def test_a_text_is_no_voice_note(conversation: Conversation, client: Client) -> None:
+    file = SimpleUploadedFile("a.txt", b"hello")
+    response = client.post(reverse("inbox-reply", args=[conversation.pk]), {"file": file, "as": "voice", "text": ""})
+    assert response.status_code == 400
+
+
+def test_a_message_is_edited_and_then_deleted(conversation: Conversation, client: Client, answer: Message) -> None:
+    form = client.get(reverse("inbox-edit", args=[conversation.pk, answer.pk])).content.decode()
+    assert "We close at six.</textarea>" in form
+    with FakeWaha() as fake:
+        fake.add_session("sales", phone="5511999990000")
+        connect_default_bridge("waha", fake)
+        assert change(client, answer, "edit", text="We close at five.").status_code == 200
+        assert change(client, answer, "revoke").status_code == 200
+    answer.refresh_from_db()
+    assert (answer.text, answer.revoked_at is not None) == ("We close at five.", True)
+
+
+@pytest.mark.parametrize("kind", ["waha", "zapw"])
+def test_only_what_the_bridge_can_send_is_offered(
+    conversation: Conversation, client: Client, answer: Message, kind: str
+) -> None:
+    Bridge.objects.filter(slug="default").update(kind=kind)
+    page = shown(client, conversation)
+    offered = [name for name in ('data-as="voice"', 'data-as="sticker"', ">React<", ">Edit<", ">Delete<")
+               if name in page.partition("<dialog")[0]]  # fmt: skip
+    assert len(offered) == (5 if kind == "waha" else 0)
+    assert ">Location<" in page.partition("<dialog")[0]
+
+
+def test_what_is_too_old_is_not_offered_to_be_edited(
+    conversation: Conversation, client: Client, answer: Message
+) -> None:
+    Message.objects.update(sent_at=timezone.now() - timedelta(minutes=16))
+    page = shown(client, conversation).partition("<dialog")[0]
+    assert (">Edit<" in page, ">Delete<" in page) == (False, True)
+
+
+@pytest.mark.parametrize("who", ["viewer", "stranger"])
+def test_others_can_neither_send_nor_change(
+    conversation: Conversation, session: WhatsAppSession, answer: Message, log_in: LogIn, request: Any, who: str
+) -> None:
+    user = request.getfixturevalue(f"staff_{who}")
+    if who == "viewer":
+        Membership.objects.create(session=session, user=user)
+    client = log_in(user)
+    answers = [send(client, conversation, "location", **PLACE), send(client, conversation, "card", **CARD)]
+    answers += [send(client, conversation, "reaction", row=answer.pk, emoji="👍")]
+    answers += [change(client, answer, "edit", text="x"), change(client, answer, "revoke")]
+    assert {response.status_code for response in answers} <= {403, 404}
+    assert Message.objects.count() == 1
+
+
+def test_a_message_of_another_conversation_is_not_changed(
+    conversation: Conversation, client: Client, answer: Message
+) -> None:
+    elsewhere = reverse("inbox-revoke", args=[uuid4()])
+    assert client.post(elsewhere, {"row": answer.pk}).status_code == 404
+    assert client.post(reverse("inbox-revoke", args=[conversation.pk]), {"row": uuid4()}).status_code == 404
