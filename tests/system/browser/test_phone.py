@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.support.application import Application
 from tests.support.browser import PHONE, StaffBrowser
@@ -12,6 +13,8 @@ People = Callable[..., StaffBrowser]
 PAGES = {
     "dashboard": "/admin/dashboard/",
     "settings": "/admin/preferences/",
+    "API key": "/admin/accounts/apikey/add/",
+    "user": "/admin/accounts/user/add/",
     "link a number": "/admin/sessions_app/whatsappsession/add/",
     "number": "/admin/sessions_app/whatsappsession/{session}/change/",
     "profile": "/admin/sessions_app/agentprofile/{profile}/change/",
@@ -34,6 +37,28 @@ def test_no_page_around_the_inbox_is_wider_than_a_phone(people: People, keys: di
         page.goto(path.format(**keys))
         widths[name] = page.evaluate("document.documentElement.scrollWidth")
     assert widths == dict.fromkeys(PAGES, PHONE["width"])
+
+
+def test_the_menu_and_the_contact_are_closed_by_a_tap_beside_them_and_by_escape(people: People, contact: Any) -> None:
+    contact.says("Hello")
+    page = people("olga", viewport=PHONE).page(contact.path)
+    pane, about = page.locator("#contact"), page.get_by_role("button", name="Contact")
+    about.click()
+    pane.locator("select[name=user]").click()
+    expect(pane).to_be_visible()
+    page.mouse.click(10, 400)
+    expect(pane).to_be_hidden()
+    about.click()
+    expect(pane).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(pane).to_be_hidden()
+    page.get_by_role("link", name="Back to the list").click()
+    menu = page.locator(".menu-items")
+    for close in (lambda: page.mouse.click(40, 600), lambda: page.keyboard.press("Escape")):
+        page.locator(".menu summary").click()
+        expect(menu).to_be_visible()
+        close()
+        expect(menu).to_be_hidden()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

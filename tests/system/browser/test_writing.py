@@ -345,10 +345,16 @@ def test_all_is_done_with_the_keyboard_alone(olga: StaffBrowser, contact: Any, n
     page.keyboard.press("a")
     expect(page.locator("#assign-me")).to_have_count(0)
     page.keyboard.press("r")
-    page.keyboard.type("Typed, not clicked")
+    page.keyboard.type("Typed,")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("not clicked")
     page.keyboard.press("Enter")
-    expect(page.locator(".bubble.by-staff")).to_contain_text("Typed, not clicked")
+    expect(page.locator(".bubble.by-staff")).to_contain_text("Typed,")
+    assert becomes_true(lambda: "Typed,\nnot clicked" in [*contact.heard, *other.heard])
     page.keyboard.press("Escape")
+    for control in ("The agent answers", "olga has taken over"):
+        page.keyboard.press("t")
+        expect(page.locator("#head")).to_contain_text(control)
     page.keyboard.press("e")
     expect(page.locator("#head")).to_contain_text("Done")
 

@@ -86,6 +86,24 @@ document.addEventListener("click", (event) => {
   if ("about" in dataset) $("contact").classList.toggle("is-open");
 });
 
+/** Close the menu, and the contact's pane where it lies over the conversation: all but what was just clicked in. */
+function closeOpened(clicked = []) {
+  const opened = [...document.querySelectorAll("details.menu[open], .contact.is-open")];
+  for (const element of opened.filter((each) => !clicked.includes(each))) {
+    if (element.matches("details")) element.open = false;
+    else element.classList.remove("is-open");
+  }
+  return opened.length > 0;
+}
+
+document.addEventListener(
+  "click",
+  (event) => {
+    if (!event.target.closest("dialog, [data-about]")) closeOpened(event.composedPath());
+  },
+  true, // before what is clicked can leave the page
+);
+
 // --- keys -----------------------------------------------------------------------------------------------------------
 
 function moveFocus(by) {
@@ -108,7 +126,9 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  const isTyping = event.target.matches("input, textarea, select") || document.querySelector("dialog[open]");
+  const isInDialog = document.querySelector("dialog[open]");
+  if (event.key === "Escape" && !isInDialog && closeOpened()) return;
+  const isTyping = event.target.matches("input, textarea, select") || isInDialog;
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping || !KEYS[event.key]) return;
   event.preventDefault();
   KEYS[event.key]();
