@@ -8,7 +8,6 @@ from agent.turns import turn as turns
 from messaging.models import Message, Turn
 from messaging.receipts import MAX_EARLIER_TEXTS, record_edit, record_revocation
 from tests.conftest import as_user
-from tests.support.messaging.admin import page_url
 from tests.support.messaging.api import get
 
 
@@ -57,12 +56,6 @@ def test_strangers_see_nothing_of_an_edited_message(says, bridge, stranger):
     message = first(says, "Two wheels")
     edit(bridge, message, "Three wheels")
     assert as_user(stranger).get(f"/api/v1/messages/{message.pk}/").status_code == 404
-
-
-def test_the_transcript_shows_staff_the_earlier_texts_of_a_message(says, conversation, bridge, admin, log_in):
-    edit(bridge, first(says, "Two wheels"), "Three wheels")
-    page = log_in(admin).get(page_url(conversation)).content.decode()
-    assert "Before it was edited: <s>Two wheels</s>" in page
 
 
 def test_the_model_is_never_shown_the_earlier_texts_of_a_message(says, conversation, bridge, model):
