@@ -390,8 +390,8 @@ class BridgeAdapter(ABC):
     def delete_session(self, *, name: str) -> Steps[None]:
         """Forget the session at the bridge; fine when it has none of that name."""
 
-    def stop_session(self, *, name: str) -> Steps[None]:
-        """Stop the session without unlinking it; does nothing where the bridge cannot."""
+    def stop_session(self, *, name: str) -> Steps[SessionState | None]:
+        """Stop the session without unlinking it; does nothing, and returns None, where the bridge cannot."""
         return without_request(None)
 
     def restart_session(self, *, name: str) -> Steps[SessionState]:

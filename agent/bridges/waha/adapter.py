@@ -290,8 +290,8 @@ class WahaBridge(BridgeAdapter):
         if not answers.is_unknown_session(response):
             answers.check(response)
 
-    def stop_session(self, *, name: str) -> Steps[None]:
-        answers.check((yield Request("POST", f"/api/sessions/{_name(name)}/stop")))
+    def stop_session(self, *, name: str) -> Steps[SessionState]:
+        return answers.parse_session((yield Request("POST", f"/api/sessions/{_name(name)}/stop")))
 
     def restart_session(self, *, name: str) -> Steps[SessionState]:
         return answers.parse_session((yield Request("POST", f"/api/sessions/{_name(name)}/restart")))

@@ -92,6 +92,8 @@ def _waha(adapter: Any, method: str, path: list[str], query: Any, body: Any) -> 
             return adapter.delete_session(name=name), []
         case "POST", ["api", "sessions", name, "restart"]:
             return adapter.restart_session(name=name), []
+        case "POST", ["api", "sessions", name, "stop"]:
+            return adapter.stop_session(name=name), []
         case "POST", ["api", "sessions", name, "logout"]:
             return adapter.logout_session(name=name), []
         case "GET", ["api", "sessions", name, "timelock"]:
@@ -111,6 +113,11 @@ def _waha(adapter: Any, method: str, path: list[str], query: Any, body: Any) -> 
         case "GET", ["api", name, "chats", chat, "messages", message_id]:
             message = MessageRef(message_id, full_id=message_id)
             return adapter.fetch_media(session=name, ref="", address=chat, message=message, max_bytes=10**6), []
+        case "PUT", ["api", name, "chats", chat, "messages", message_id]:
+            message = MessageRef(message_id, full_id=message_id)
+            return adapter.edit_text(session=name, address=chat, message=message, text=body["text"]), []
+        case "DELETE", ["api", name, "chats", chat, "messages", message_id]:
+            return adapter.revoke(session=name, address=chat, message=MessageRef(message_id, full_id=message_id)), []
         case "POST", ["api", "startTyping" | "stopTyping" as call]:
             is_typing = call == "startTyping"
             return adapter.show_typing(session=body["session"], address=body["chatId"], is_typing=is_typing), []
@@ -155,6 +162,12 @@ def _evolution(adapter: Any, method: str, path: list[str], query: Any, body: Any
             return adapter.show_typing(session=name, address=f"{ANA}@s.whatsapp.net"), []
         case "POST", ["chat", "markMessageAsRead", name]:
             return adapter.mark_read(session=name, address=f"{ANA}@s.whatsapp.net", message=MessageRef("3EB0A1")), []
+        case "POST", ["chat", "updateMessage", name]:
+            message = MessageRef(body["key"]["id"], is_ours=True)
+            return adapter.edit_text(session=name, address=f"{ANA}@c.us", message=message, text=body["text"]), []
+        case "DELETE", ["chat", "deleteMessageForEveryone", name]:
+            message = MessageRef(body["id"], is_ours=True)
+            return adapter.revoke(session=name, address=body["remoteJid"], message=message), []
         case "POST", ["chat", "whatsappNumbers", name]:
             return adapter.check_number(session=name, phone=f"+{body['numbers'][0]}"), []
     raise AssertionError(path)
@@ -174,6 +187,10 @@ def _cloud(adapter: Any, method: str, path: list[str], query: Any, body: Any) ->
             return _send(adapter, call, body, session=name, address=address), before
         case "POST", [name, "media"]:
             return _send(adapter, "image", body, session=name, address=ANA), []
+        case "POST", [name, "subscribed_apps"]:
+            return adapter.subscribe_account(account=name), []
+        case "GET", [name, "message_templates"]:
+            return adapter.list_templates(account=name), []
         case "GET", [name, "phone_numbers"]:
             return adapter.list_numbers(account=name), []
         case "GET", [name] if "fields" in query:

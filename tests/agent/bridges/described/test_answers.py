@@ -376,6 +376,47 @@ def test_an_answer_of_evolution_that_names_no_address_does_not_say_that_a_number
     assert meaning("evolution", request, 200, answer).items() >= UNREADABLE.items()
 
 
+CHANGES = {
+    "waha: stopped": (
+        "waha",
+        {"method": "POST", "path": "/api/sessions/sales/stop"},
+        {"name": "sales", "status": "STOPPED"},
+        {"result": "session", "status": "disconnected"},
+    ),
+    "waha: edited": (
+        "waha",
+        {"method": "PUT", "path": "/api/sales/chats/5511988887777%40c.us/messages/3EB0FF", "body": {"text": "Oi!"}},
+        {"id": "3EB0FF"},
+        {"result": "ok"},
+    ),
+    "waha: deleted": (
+        "waha",
+        {"method": "DELETE", "path": "/api/sales/chats/5511988887777%40c.us/messages/3EB0FF"},
+        {},
+        {"result": "ok"},
+    ),
+    "evolution: edited": (
+        "evolution",
+        {"method": "POST", "path": "/chat/updateMessage/sales", "body": {"text": "Oi!", "key": {"id": "3EB0FF"}}},
+        {"key": {"id": "3EB0FF"}},
+        {"result": "ok"},
+    ),
+    "cloud: subscribed": (
+        "cloud",
+        {"method": "POST", "path": "/v26.0/1029384756/subscribed_apps"},
+        {"success": True},
+        {"result": "ok"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_the_answer_to_a_change_is_parsed_as_the_documentation_describes(case: str):
+    kind, request, answer, expected = CHANGES[case]
+
+    assert_matches(meaning(kind, request, 200, answer), expected)
+
+
 def test_a_hidden_number_that_waha_does_not_know_has_no_phone():
     request = {"method": "GET", "path": "/api/sales/lids/182736455463728"}
 
