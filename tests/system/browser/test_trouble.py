@@ -96,6 +96,9 @@ def test_a_message_that_the_bridge_refuses_is_sent_again_by_a_click(opened: Page
     opened.fill("#text", "Second try")
     opened.press("#text", "Enter")
     again = opened.locator(".bubble.failed").get_by_role("button", name="Send again")
+    opened.set_viewport_size(PHONE)
+    above = "(button) => button.closest('.bubble').querySelector('.tools').getBoundingClientRect().bottom"
+    assert again.evaluate(above) <= again.evaluate("(button) => button.getBoundingClientRect().top")
     again.wait_for()
     zapw.heal()
     again.click()
