@@ -119,13 +119,19 @@ def _run_command(text: str, *, conversation: Conversation, by: User, key: UUID |
 @require_POST
 @part
 def ask(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
-    """Run one of the commands that have a button, and return its result to be read or sent."""
+    """Run one of the commands that have a button, and return its result to be read or sent.
+
+    Where there is no draft, the reason is not for the contact: it is said to the reader alone.
+    """
     conversation = visible_conversation(request, conversation_id)
     if name not in BUTTONS:
         raise NotFound
     done = _run_command(f"/{name}", conversation=conversation, by=staff_user(request))
     log_action(request, conversation, f"Inbox: /{name}.")
-    return JsonResponse({"text": done.text, "draft": done.data.get("draft", "")})
+    draft = done.data.get("draft", "")
+    if name == "draft" and not draft:
+        return JsonResponse({"said": done.text})
+    return JsonResponse({"text": done.text, "draft": draft})
 
 
 def check_epoch(request: HttpRequest, conversation: Conversation) -> None:

@@ -250,6 +250,15 @@ def test_buttons_run_only_the_commands_that_have_one_and_viewers_none(
     assert logged == ([] if name == "reset" else [(staff_member.pk, str(conversation.pk), f"Inbox: /{name}.")])
 
 
+def test_why_there_is_no_draft_is_said_to_the_reader_and_offered_to_nobody(
+    conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, settings: Any
+) -> None:
+    settings.OPENAI_API_KEY = settings.OPENAI_BASE_URL = ""
+    says("Hello")
+    answer = log_in(staff_member).post(reverse("inbox-ask", args=[conversation.pk, "draft"]))
+    assert answer.json() == {"said": "No language model is set up, so no reply can be suggested."}
+
+
 def test_the_app_can_be_installed_from_its_manifest(client: Any, uncollected: None) -> None:
     values = client.get(reverse("inbox-manifest")).json()
     assert (values["start_url"], values["display"]) == (reverse("inbox"), "standalone")

@@ -284,8 +284,9 @@ export async function askFor(button) {
   button.disabled = true;
   say(strings.working);
   try {
-    const { text: answer, draft } = await post(button.dataset.askFor, new FormData());
-    say("");
+    const { text: answer, draft, said } = await post(button.dataset.askFor, new FormData());
+    say(said);
+    if (!answer) return;
     if (draft && !text.value) return insert(draft);
     $("result-title").textContent = title;
     $("result").textContent = answer;
