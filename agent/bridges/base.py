@@ -10,11 +10,13 @@ from typing import IO, Any, ClassVar
 
 from agent.bridges.addresses import reachable_digits
 from agent.bridges.capabilities import Capability
-from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, Kind, Link
-from agent.bridges.exchange import Refused, Steps, without_request
+from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, Kind, Link, Malformed
+from agent.bridges.exchange import BridgeError, Refused, Request, Response, Steps, without_request
+from agent.bridges.parsing import Fields, WrongShape, read_json
 from whatsapp_agent.errors import InvalidPhone
 
 NOT_SUPPORTED = "not_supported"
+HEALTH_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,10 @@ class WebhookRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
 
+    def header(self, name: str) -> str | None:
+        """Return a header by its name in any case; None if it is missing."""
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeConfig:
@@ -215,6 +221,7 @@ class BridgeAdapter(ABC):
     max_caption_length: ClassVar[int] = 1024
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
+    health_path: ClassVar[str] = "/"
     reply_window: ClassVar[timedelta | None] = None  # how long after a person's last message anything may be sent
     max_reaction_age: ClassVar[timedelta | None] = None  # of the message; an older one takes no reaction
     max_edit_age: ClassVar[timedelta] = timedelta(minutes=15)  # WhatsApp's own, of a message that is edited
@@ -253,9 +260,17 @@ class BridgeAdapter(ABC):
         """Return what a GET of the webhook's URL has to be answered with; None if that is not to be answered."""
         return None
 
-    @abstractmethod
     def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
-        """Parse the events of a webhook request, in order. Raises UnreadableWebhookRequest if it has none."""
+        """Parse the events of a webhook request, in order. Raises UnreadableWebhookRequest if it is no JSON."""
+        body = read_json(request.body)
+        try:
+            return self.read_events(Fields(body))
+        except WrongShape as exc:
+            return [Malformed(str(exc))]
+
+    def read_events(self, body: Fields) -> list[BridgeEvent]:
+        """Return the events of a webhook request's body. Raises WrongShape."""
+        raise NotImplementedError
 
     # --- addresses -----------------------------------------------------------------------------------------------
     def address_of_phone(self, phone: str) -> ChatAddress:
@@ -411,6 +426,14 @@ class BridgeAdapter(ABC):
         """Configure where the bridge posts the events of a session."""
         raise self._cannot("configure a webhook address by a call")
 
-    @abstractmethod
     def health(self) -> Steps[Health]:
         """Whether the bridge answers, and the time it has; raises nothing."""
+        try:
+            request = Request("GET", self.health_path, timeout_s=min(HEALTH_TIMEOUT_S, self.config.timeout_s))
+            return self.read_health((yield request))
+        except (BridgeError, WrongShape):
+            return Health(is_healthy=False)
+
+    def read_health(self, response: Response) -> Health:
+        """Return what the answer to the request of `health_path` says. Raises WrongShape."""
+        raise NotImplementedError

@@ -4,9 +4,12 @@ import binascii
 import hmac
 from base64 import b64decode
 from typing import Any
+from urllib.parse import quote
 
 from agent.bridges.events import Kind
+from agent.bridges.exchange import Refused
 from agent.bridges.parsing import MAX_NAME_LENGTH, Fields, WrongShape
+from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.single_line import has_visible_text
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -16,6 +19,13 @@ UNANSWERED = frozenset({Kind.REACTION, Kind.UNKNOWN, Kind.UNSUPPORTED})
 def is_same_secret(given: str, expected: str) -> bool:
     """Compare in constant time."""
     return hmac.compare_digest(given.encode(errors="replace"), expected.encode(errors="replace"))
+
+
+def quote_name(session: str) -> str:
+    """Return a session's name as a part of a path. Raises Refused if it would lead elsewhere."""
+    if not session or session in {".", ".."}:
+        raise Refused("This cannot be the name of a session.", code="invalid")
+    return quote(storable(session), safe="")
 
 
 def read_png(image: str) -> bytes | None:

@@ -3,7 +3,6 @@
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 import jwt
 
@@ -23,8 +22,8 @@ from agent.bridges.base import (
     WebhookTarget,
 )
 from agent.bridges.capabilities import Capability
-from agent.bridges.common import is_same_secret
-from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
+from agent.bridges.common import is_same_secret, quote_name
+from agent.bridges.events import BridgeEvent, Kind, Link
 from agent.bridges.evolution.answers import (
     check,
     check_changed,
@@ -48,11 +47,11 @@ from agent.bridges.exchange import (
     BridgeError,
     Refused,
     Request,
+    Response,
     Steps,
     Unconfirmed,
 )
-from agent.bridges.parsing import MAX_CLOCK_SKEW, Fields, WrongShape, read_json
-from whatsapp_agent.text.sanitize import storable
+from agent.bridges.parsing import MAX_CLOCK_SKEW, Fields, WrongShape
 
 HEADER = "X-Webhook-Secret"
 EVENTS = [
@@ -79,6 +78,7 @@ class EvolutionBridge(BridgeAdapter):
     """Evolution API. An instance is its word for a session; a number that links by passkey cannot be linked."""
 
     kind = "evolution"
+    health_path = "/instance/fetchInstances"  # there is no health endpoint
     pairing_code_ttl = timedelta(seconds=45)  # a new one follows with each new code to scan
     capabilities = frozenset(
         {
@@ -117,10 +117,9 @@ class EvolutionBridge(BridgeAdapter):
         """Check the secret in our header, or the JWT that Evolution signs with it (the header name `jwt_key`)."""
         if not self.config.signing_key:
             return True
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        if (given := headers.get(HEADER.lower())) is not None:
+        if (given := request.header(HEADER)) is not None:
             return is_same_secret(given, self.config.signing_key)
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+        scheme, _, token = (request.header("Authorization") or "").partition(" ")
         return scheme.lower() == "bearer" and self._is_signed(token.strip())
 
     def _is_signed(self, token: str) -> bool:
@@ -136,12 +135,8 @@ class EvolutionBridge(BridgeAdapter):
             return False
         return claims.get("app") == "evolution" and claims.get("action") == "webhook"
 
-    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
-        value = read_json(request.body)
-        try:
-            return read_envelope(Fields(value))
-        except WrongShape as exc:
-            return [Malformed(str(exc))]
+    def read_events(self, body: Fields) -> list[BridgeEvent]:
+        return read_envelope(body)
 
     # --- sending -------------------------------------------------------------------------------------------------
     def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:
@@ -194,19 +189,19 @@ class EvolutionBridge(BridgeAdapter):
             body["quoted"] = {"key": {"id": quoted.provider_message_id}}
             if quoted.text:
                 body["quoted"]["message"] = {"conversation": quoted.text}
-        return parse_sent((yield Request("POST", f"/message/{call}/{_name(session)}", json=body)))
+        return parse_sent((yield Request("POST", f"/message/{call}/{quote_name(session)}", json=body)))
 
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
         body = {"key": _key(address, target), "reaction": emoji}
-        return parse_sent((yield Request("POST", f"/message/sendReaction/{_name(session)}", json=body)))
+        return parse_sent((yield Request("POST", f"/message/sendReaction/{quote_name(session)}", json=body)))
 
     def edit_text(self, *, session: str, address: str, message: MessageRef, text: str) -> Steps[None]:
         body = {"number": _number(address), "text": text, "key": _key(address, message)}
-        check_changed((yield Request("POST", f"/chat/updateMessage/{_name(session)}", json=body)))
+        check_changed((yield Request("POST", f"/chat/updateMessage/{quote_name(session)}", json=body)))
 
     def revoke(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
         body = _key(address, message)
-        check_changed((yield Request("DELETE", f"/chat/deleteMessageForEveryone/{_name(session)}", json=body)))
+        check_changed((yield Request("DELETE", f"/chat/deleteMessageForEveryone/{quote_name(session)}", json=body)))
 
     def show_typing(
         self,
@@ -218,7 +213,7 @@ class EvolutionBridge(BridgeAdapter):
     ) -> Steps[None]:
         presence = "composing" if is_typing else "paused"
         body = {"number": _number(address), "presence": presence, "delay": TYPING_MS if is_typing else 0}
-        request = Request("POST", f"/chat/sendPresence/{_name(session)}", json=body, timeout_s=TYPING_TIMEOUT_S)
+        request = Request("POST", f"/chat/sendPresence/{quote_name(session)}", json=body, timeout_s=TYPING_TIMEOUT_S)
         try:
             check((yield request))
         except Unconfirmed as exc:
@@ -227,11 +222,11 @@ class EvolutionBridge(BridgeAdapter):
 
     def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
         body = {"readMessages": [_key(address, message)]}
-        check((yield Request("POST", f"/chat/markMessageAsRead/{_name(session)}", json=body)))
+        check((yield Request("POST", f"/chat/markMessageAsRead/{quote_name(session)}", json=body)))
 
     def check_number(self, *, session: str, phone: str) -> Steps[KnownNumber]:
         body = {"numbers": [phone.removeprefix("+")]}
-        path = f"/chat/whatsappNumbers/{_name(session)}"
+        path = f"/chat/whatsappNumbers/{quote_name(session)}"
         response = yield Request("POST", path, json=body, timeout_s=CHECK_NUMBER_TIMEOUT_S)
         check(response)
         return parse_number(response)
@@ -244,7 +239,7 @@ class EvolutionBridge(BridgeAdapter):
         """
         within = {"gte": _iso(since), "lte": _iso(until)}
         body = {"where": {"messageTimestamp": within}, "page": page + 1, "offset": MESSAGES_PER_PAGE}
-        path = f"/chat/findMessages/{_name(session)}"
+        path = f"/chat/findMessages/{quote_name(session)}"
         response = yield Request(
             "POST", path, json=body, timeout_s=MESSAGES_TIMEOUT_S, max_response_bytes=MAX_PAGE_BYTES
         )
@@ -264,7 +259,7 @@ class EvolutionBridge(BridgeAdapter):
         """Fetch a file by the id of its message; the address that the event has leads to encrypted bytes."""
         response = yield Request(
             "POST",
-            f"/chat/getBase64FromMediaMessage/{_name(session)}",
+            f"/chat/getBase64FromMediaMessage/{quote_name(session)}",
             json={"message": {"key": {"id": ref}}, "convertToMp4": False},
             headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a huge one
             timeout_s=FILE_TIMEOUT_S,
@@ -288,7 +283,7 @@ class EvolutionBridge(BridgeAdapter):
 
     def session_state(self, *, name: str) -> Steps[SessionState | None]:
         """How the session stands; while it waits for a scan, with the code of this moment."""
-        response = yield Request("GET", f"/instance/connectionState/{_name(name)}")
+        response = yield Request("GET", f"/instance/connectionState/{quote_name(name)}")
         if is_unknown_instance(response):
             return None
         check(response)
@@ -296,7 +291,7 @@ class EvolutionBridge(BridgeAdapter):
         return (yield from self._with_code(name)) if state.status == Link.CONNECTING else state
 
     def _with_code(self, name: str, *, query: dict[str, str] | None = None) -> Steps[SessionState]:
-        response = yield Request("GET", f"/instance/connect/{_name(name)}", query=query or {})
+        response = yield Request("GET", f"/instance/connect/{quote_name(name)}", query=query or {})
         check(response)
         return parse_state(response, name=name)
 
@@ -307,17 +302,17 @@ class EvolutionBridge(BridgeAdapter):
 
     def delete_session(self, *, name: str) -> Steps[None]:
         """Log the session out and forget it."""
-        response = yield Request("DELETE", f"/instance/delete/{_name(name)}")
+        response = yield Request("DELETE", f"/instance/delete/{quote_name(name)}")
         if not is_unknown_instance(response):
             check(response)
 
     def restart_session(self, *, name: str) -> Steps[SessionState]:
-        response = yield Request("POST", f"/instance/restart/{_name(name)}")
+        response = yield Request("POST", f"/instance/restart/{quote_name(name)}")
         check(response)
         return parse_state(response, name=name)
 
     def logout_session(self, *, name: str) -> Steps[None]:
-        check((yield Request("DELETE", f"/instance/logout/{_name(name)}")))
+        check((yield Request("DELETE", f"/instance/logout/{quote_name(name)}")))
 
     def request_pairing_code(self, *, name: str, phone: str, webhook: WebhookTarget | None = None) -> Steps[str]:
         """Return the code; an instance that waits for a scan without a number is created anew with it.
@@ -338,24 +333,13 @@ class EvolutionBridge(BridgeAdapter):
         return state.pairing_code
 
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
-        check((yield Request("POST", f"/webhook/set/{_name(name)}", json={"webhook": _webhook(webhook)})))
+        check((yield Request("POST", f"/webhook/set/{quote_name(name)}", json={"webhook": _webhook(webhook)})))
 
-    def health(self) -> Steps[Health]:
-        """Return whether it lists its instances; there is no health endpoint."""
-        try:
-            response = yield Request("GET", "/instance/fetchInstances", timeout_s=min(5.0, self.config.timeout_s))
-            return Health(response.is_success and isinstance(response.json(), list))
-        except (BridgeError, WrongShape):
-            return Health(is_healthy=False)
+    def read_health(self, response: Response) -> Health:
+        return Health(response.is_success and isinstance(response.json(), list))
 
 
 # --- what requests say --------------------------------------------------------------------------------------------
-def _name(session: str) -> str:
-    if not session or session in {".", ".."}:
-        raise Refused("This cannot be the name of a session.", code="invalid")
-    return quote(storable(session), safe="")
-
-
 def _number(address: str) -> str:
     """Return digits for a person, which Evolution looks up, and the address itself for groups and hidden numbers."""
     try:

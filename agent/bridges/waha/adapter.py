@@ -26,14 +26,13 @@ from agent.bridges.base import (
     WebhookTarget,
 )
 from agent.bridges.capabilities import Capability
-from agent.bridges.common import is_same_secret
-from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
+from agent.bridges.common import is_same_secret, quote_name
+from agent.bridges.events import BridgeEvent, Kind, Link
 from agent.bridges.exchange import (
     CHECK_NUMBER_TIMEOUT_S,
     MAX_PAGE_BYTES,
     MESSAGES_PER_PAGE,
     MESSAGES_TIMEOUT_S,
-    BridgeError,
     NotSent,
     Refused,
     Request,
@@ -41,11 +40,10 @@ from agent.bridges.exchange import (
     Steps,
     file_request,
 )
-from agent.bridges.parsing import Fields, WrongShape, read_json
+from agent.bridges.parsing import Fields, WrongShape
 from agent.bridges.waha import answers
 from agent.bridges.waha.ids import maybe_person, read_person
 from agent.bridges.waha.payloads import read_envelope
-from whatsapp_agent.text.sanitize import storable
 
 EVENTS = [
     "message.any",
@@ -81,6 +79,7 @@ class WahaBridge(BridgeAdapter):
     """WAHA. The engine of the server changes the payloads and the answers, so all forms are read."""
 
     kind = "waha"
+    health_path = "/ping"
     media_ttl = timedelta(seconds=180)  # its default; later the file can be asked for by its message
     fetches_by_message = True
     resolves_lids = True
@@ -126,16 +125,12 @@ class WahaBridge(BridgeAdapter):
         """Check `X-Webhook-Hmac`, the HMAC-SHA512 of the raw body under the session's key."""
         if not self.config.signing_key:
             return True
-        given = {name.lower(): value for name, value in request.headers.items()}.get("x-webhook-hmac", "")
+        given = request.header("X-Webhook-Hmac") or ""
         expected = hmac.new(self.config.signing_key.encode(), request.body, hashlib.sha512).hexdigest()
         return is_same_secret(given.strip().lower(), expected)
 
-    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
-        value = read_json(request.body)
-        try:
-            return [read_envelope(Fields(value))]
-        except WrongShape as exc:
-            return [Malformed(str(exc))]
+    def read_events(self, body: Fields) -> list[BridgeEvent]:
+        return [read_envelope(body)]
 
     # --- addresses -----------------------------------------------------------------------------------------------
     def person_address(self, digits: str) -> str:
@@ -222,7 +217,7 @@ class WahaBridge(BridgeAdapter):
         return answers.parse_number((yield request))
 
     def phone_of_lid(self, *, session: str, lid: str) -> Steps[str | None]:
-        path = f"/api/{_name(session)}/lids/{quote(lid.removesuffix('@lid'), safe='')}"
+        path = f"/api/{quote_name(session)}/lids/{quote(lid.removesuffix('@lid'), safe='')}"
         return answers.parse_lid((yield Request("GET", path)))
 
     # --- missed messages -----------------------------------------------------------------------------------------
@@ -235,7 +230,7 @@ class WahaBridge(BridgeAdapter):
             "limit": str(MESSAGES_PER_PAGE),
             "offset": str(page * MESSAGES_PER_PAGE),
         }
-        path = f"/api/{_name(session)}/chats/all/messages"
+        path = f"/api/{quote_name(session)}/chats/all/messages"
         request = Request("GET", path, query=query, timeout_s=MESSAGES_TIMEOUT_S, max_response_bytes=MAX_PAGE_BYTES)
         return answers.parse_messages((yield request), session=session)
 
@@ -264,7 +259,7 @@ class WahaBridge(BridgeAdapter):
 
     def session_state(self, *, name: str) -> Steps[SessionState | None]:
         """How the session stands; while it waits for a scan, with the code of this moment."""
-        response = yield Request("GET", f"/api/sessions/{_name(name)}")
+        response = yield Request("GET", f"/api/sessions/{quote_name(name)}")
         if answers.is_unknown_session(response):
             return None
         state = answers.parse_session(response)
@@ -278,7 +273,7 @@ class WahaBridge(BridgeAdapter):
 
     def fetch_qr(self, *, name: str) -> Steps[bytes]:
         """Return the PNG of the code to scan. Raises NotSent (`not_connected`) unless the session waits for one."""
-        path = f"/api/{_name(name)}/auth/qr"
+        path = f"/api/{quote_name(name)}/auth/qr"
         return answers.parse_qr((yield Request("GET", path, headers={"Accept": "application/json"})))
 
     def list_sessions(self) -> Steps[list[SessionState]]:
@@ -286,18 +281,18 @@ class WahaBridge(BridgeAdapter):
 
     def delete_session(self, *, name: str) -> Steps[None]:
         """Stop the session, log it out and forget it."""
-        response = yield Request("DELETE", f"/api/sessions/{_name(name)}")
+        response = yield Request("DELETE", f"/api/sessions/{quote_name(name)}")
         if not answers.is_unknown_session(response):
             answers.check(response)
 
     def stop_session(self, *, name: str) -> Steps[SessionState]:
-        return answers.parse_session((yield Request("POST", f"/api/sessions/{_name(name)}/stop")))
+        return answers.parse_session((yield Request("POST", f"/api/sessions/{quote_name(name)}/stop")))
 
     def restart_session(self, *, name: str) -> Steps[SessionState]:
-        return answers.parse_session((yield Request("POST", f"/api/sessions/{_name(name)}/restart")))
+        return answers.parse_session((yield Request("POST", f"/api/sessions/{quote_name(name)}/restart")))
 
     def logout_session(self, *, name: str) -> Steps[None]:
-        answers.check((yield Request("POST", f"/api/sessions/{_name(name)}/logout")))
+        answers.check((yield Request("POST", f"/api/sessions/{quote_name(name)}/logout")))
 
     def request_pairing_code(
         self,
@@ -307,11 +302,12 @@ class WahaBridge(BridgeAdapter):
         webhook: WebhookTarget | None = None,  # noqa: ARG002
     ) -> Steps[str]:
         body = {"phoneNumber": phone.removeprefix("+")}
-        return answers.parse_pairing_code((yield Request("POST", f"/api/{_name(name)}/auth/request-code", json=body)))
+        path = f"/api/{quote_name(name)}/auth/request-code"
+        return answers.parse_pairing_code((yield Request("POST", path, json=body)))
 
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
         """Add our webhook to the session's configuration, which restarts it; others that it has stay."""
-        path = f"/api/sessions/{_name(name)}"
+        path = f"/api/sessions/{quote_name(name)}"
         response = yield Request("GET", path)
         answers.check(response)
         try:
@@ -325,23 +321,13 @@ class WahaBridge(BridgeAdapter):
         """Ask for timelock and capping; those that the engine does not know are left out."""
         limits = []
         for what, parse in (("timelock", answers.parse_timelock), ("capping", answers.parse_capping)):
-            response = yield Request("GET", f"/api/sessions/{_name(name)}/{what}")
+            response = yield Request("GET", f"/api/sessions/{quote_name(name)}/{what}")
             if response.is_success:
                 limits.append(parse(response))
         return limits
 
-    def health(self) -> Steps[Health]:
-        try:
-            response = yield Request("GET", "/ping", timeout_s=min(5.0, self.config.timeout_s))
-            return Health(response.is_success and response.object().short("message") == "pong")
-        except (BridgeError, WrongShape):
-            return Health(is_healthy=False)
-
-
-def _name(session: str) -> str:
-    if not session or session in {".", ".."}:
-        raise Refused("This cannot be the name of a session.", code="invalid")
-    return quote(storable(session), safe="")
+    def read_health(self, response: Response) -> Health:
+        return Health(response.is_success and response.object().short("message") == "pong")
 
 
 def _chat_id(address: str) -> str:
@@ -366,7 +352,7 @@ def _full_id(address: str, message: MessageRef) -> str:
 
 def _message_path(session: str, address: str, message: MessageRef) -> str:
     chat, message_id = quote(_chat_id(address), safe=""), quote(_full_id(address, message), safe="")
-    return f"/api/{_name(session)}/chats/{chat}/messages/{message_id}"
+    return f"/api/{quote_name(session)}/chats/{chat}/messages/{message_id}"
 
 
 def _file_request(url: str, max_bytes: int) -> Request:

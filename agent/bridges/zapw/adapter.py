@@ -3,7 +3,6 @@
 from base64 import b64encode
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from agent.bridges.addresses import reachable_digits
 from agent.bridges.base import (
@@ -16,11 +15,11 @@ from agent.bridges.base import (
     Place,
     Sent,
     SessionState,
-    WebhookRequest,
     WebhookTarget,
 )
 from agent.bridges.capabilities import Capability
-from agent.bridges.events import BridgeEvent, Kind, Link, Malformed
+from agent.bridges.common import quote_name
+from agent.bridges.events import BridgeEvent, Kind, Link
 from agent.bridges.exchange import (
     BridgeError,
     Refused,
@@ -31,12 +30,9 @@ from agent.bridges.exchange import (
     failure,
     session_failure,
 )
-from agent.bridges.parsing import Fields, WrongShape, read_json
+from agent.bridges.parsing import Fields, WrongShape
 from agent.bridges.zapw.payloads import read_event, read_session
 from whatsapp_agent.http.retry_after import parse_retry_after
-from whatsapp_agent.text.sanitize import storable
-
-HEALTH_TIMEOUT_S = 5.0
 
 # zapw answers 500 to a request of more than 100 KiB, which would look as if the message may have gone. Base64 adds a
 # third, and a caption of 1024 characters up to 4 KiB.
@@ -58,6 +54,7 @@ class ZapwBridge(BridgeAdapter):
     """
 
     kind = "zapw"
+    health_path = "/health"
     capabilities = frozenset(
         {
             Capability.SEND_TEXT,
@@ -74,12 +71,8 @@ class ZapwBridge(BridgeAdapter):
         return {"X-API-Key": self.config.api_key} if self.config.api_key else {}
 
     # --- webhook requests ----------------------------------------------------------------------------------------
-    def parse_webhook(self, request: WebhookRequest) -> list[BridgeEvent]:
-        """Parse the one event of a webhook request. The header `X-Webhook-Event` only repeats what the body says."""
-        try:
-            return [read_event(Fields(read_json(request.body)))]
-        except WrongShape as exc:
-            return [Malformed(str(exc))]
+    def read_events(self, body: Fields) -> list[BridgeEvent]:
+        return [read_event(body)]
 
     # --- addresses -----------------------------------------------------------------------------------------------
     def unreachable_reason(self, *, address: str, is_group: bool) -> str | None:
@@ -201,12 +194,8 @@ class ZapwBridge(BridgeAdapter):
         if not response.is_success and not _is_unknown_session(response):
             raise session_failure(_failure(response))
 
-    def health(self) -> Steps[Health]:
-        try:
-            response = yield Request("GET", "/health", timeout_s=min(HEALTH_TIMEOUT_S, self.config.timeout_s))
-            state = Fields(_data(response))
-        except (BridgeError, WrongShape):
-            return Health(is_healthy=False)
+    def read_health(self, response: Response) -> Health:
+        state = Fields(_data(response))
         is_healthy = response.status == HTTPStatus.OK and state.short("status") == "ok"
         return Health(is_healthy, at=state.time("timestamp"))
 
@@ -252,9 +241,7 @@ def _is_unknown_session(response: Response) -> bool:
 
 
 def _path(session: str) -> str:
-    if not session or session in {".", ".."}:
-        raise Refused("This cannot be the name of a session.", code="invalid")
-    return f"/sessions/{quote(storable(session), safe='')}"
+    return f"/sessions/{quote_name(session)}"
 
 
 def _failure(response: Response) -> BridgeError:

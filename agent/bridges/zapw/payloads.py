@@ -140,8 +140,8 @@ def _disconnected(envelope: Fields, data: Fields) -> SessionChanged:
     reason = data.maybe_object("reason")  # a text in the documentation
     cause = reason.maybe_object("reason") if reason else None
     output = cause.maybe_object("output") if cause else None
-    status_code = output.number("statusCode") if output else None
-    code = "" if status_code is None else f"{status_code:.0f}"[:16]
+    status_code = output.integer("statusCode") if output else None
+    code = "" if status_code is None else str(status_code)[:16]
     # Without a cause a code nobody scanned is being replaced.
     comes_back = code == RESTART_AFTER_PAIRING or (reason is not None and "reason" not in reason)
     closed = Link.LOGGED_OUT if code == LOGGED_OUT else Link.DISCONNECTED
