@@ -13,7 +13,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from structlog.contextvars import bound_contextvars
 
-from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, MessageRef, OutgoingFile, Place, Sent, Template
+from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Menu, MessageRef, OutgoingFile, Place, Sent, Template
 from agent.bridges.events import Kind, Link, SessionChanged
 from agent.bridges.exchange import BridgeError, NotSent, PaymentNeeded, Refused, Steps
 from agent.monitoring.instruments import SEND_SECONDS, SENDS
@@ -33,7 +33,9 @@ from whatsapp_agent.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
-KINDS_WITHOUT_FILE = frozenset({Kind.TEXT.value, Kind.LOCATION.value, Kind.CONTACT.value, Kind.REACTION.value})
+KINDS_WITHOUT_FILE = frozenset(
+    {Kind.TEXT.value, Kind.LOCATION.value, Kind.CONTACT.value, Kind.REACTION.value, Kind.INTERACTIVE.value}
+)
 # What a bridge says of a message, or a session, that it does not know, or of a parameter: it may mean the quoted one.
 QUOTE_REFUSED = frozenset({"invalid", "not_found", "refused"})
 RECORD_RETRY_PAUSES_S = (0.2, 1.0, 3.0, 6.0, 10.0)
@@ -170,6 +172,8 @@ def _steps(claimed: Claimed, *, adapter: BridgeAdapter) -> Steps[Sent]:
         return adapter.send_text(text=claimed.text, **to)
     if claimed.kind == Kind.REACTION:
         return _reaction(claimed, adapter=adapter, details=details)
+    if claimed.kind == Kind.INTERACTIVE:
+        return adapter.send_menu(menu=Menu(**details["menu"]), **to)
     if claimed.kind == Kind.LOCATION:
         return adapter.send_location(place=Place(**details["location"]), **to)
     return adapter.send_contact(card=Card(**details["contacts"][0]), **to)

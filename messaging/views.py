@@ -21,7 +21,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from accounts.models import ApiKey
-from agent.bridges.base import Card, Place
+from agent.bridges.base import Card, Menu, Place
 from agent.bridges.events import Kind
 from messaging import control, leases
 from messaging.changes.service import edit, revoke
@@ -29,6 +29,7 @@ from messaging.contacts.phones import parse_phone
 from messaging.filters import ConversationFilters, MessageFilters, TurnFilters
 from messaging.imports.views import ImportAction
 from messaging.media.files import by_token, fetch_file, send_as, take
+from messaging.menus.service import send_menu
 from messaging.models import Conversation, Media, Message, Turn
 from messaging.outbound import (
     conversation_by_phone,
@@ -131,6 +132,8 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
         return send_location(place=Place(**form["location"]), **options)
     if card := form.get("contact"):
         return send_contact(card=Card(name=card["name"], phone=parse_phone(card["phone"], field="contact")), **options)
+    if menu := form.get("interactive"):
+        return send_menu(menu=Menu(**menu), **options)
     if "file" in form:
         return send_media(file=form["file"], caption=form.get("text", ""), **options)
     return send_text(text=form["text"], **options)

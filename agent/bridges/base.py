@@ -154,6 +154,19 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Menu:
+    """A text with buttons, or with a list of rows {title, description} that opens at `button`.
+
+    What is chosen comes back as a message of kind `interactive`: its title, with the id as `payload`.
+    """
+
+    text: str
+    buttons: list[str] = field(default_factory=list)
+    rows: list[dict[str, str]] = field(default_factory=list)
+    button: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FetchedMedia:
     """A file as received from the bridge. Its type is the sender's claim. The caller closes `file`."""
 
@@ -318,6 +331,10 @@ class BridgeAdapter(ABC):
     ) -> Steps[Sent]:
         """Send a template, which may be sent at any time. `file` is that of its header."""
         raise self._cannot("send templates")
+
+    def send_menu(self, *, session: str, address: str, menu: Menu, quoted: MessageRef | None = None) -> Steps[Sent]:
+        """Send buttons or a list to choose from. Choices are numbered from 1, which is their id."""
+        raise self._cannot("send buttons and lists")
 
     def list_templates(self, *, account: str) -> Steps[list[ListedTemplate]]:
         """Ask for the templates of a business account."""

@@ -18,6 +18,7 @@ class Capability(StrEnum):
     SEND_LOCATION = "send_location"
     SEND_CONTACT = "send_contact"
     SEND_TEMPLATE = "send_template"
+    SEND_MENU = "send_menu"
     QUOTE = "quote"
     REACT = "react"
     EDIT = "edit"
@@ -47,6 +48,7 @@ DESCRIPTIONS: dict[Capability, str] = {
     Capability.SEND_LOCATION: "send locations",
     Capability.SEND_CONTACT: "send contact cards",
     Capability.SEND_TEMPLATE: "send templates",
+    Capability.SEND_MENU: "send buttons and lists to choose from",
     Capability.QUOTE: "quote the message that is answered",
     Capability.REACT: "react to messages",
     Capability.EDIT: "edit sent texts",

@@ -20,6 +20,7 @@ from agent.bridges.base import (
     Card,
     FetchedMedia,
     Health,
+    Menu,
     MessageRef,
     OutgoingFile,
     Place,
@@ -101,6 +102,7 @@ class SimulatorBridge(BridgeAdapter):
             Capability.SEND_MEDIA,
             Capability.SEND_LOCATION,
             Capability.SEND_CONTACT,
+            Capability.SEND_MENU,
             Capability.SEND_VOICE,
             Capability.QUOTE,
             Capability.REACT,
@@ -156,6 +158,9 @@ class SimulatorBridge(BridgeAdapter):
         return self._send(address)
 
     def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
+        return self._send(address)
+
+    def send_menu(self, *, session: str, address: str, menu: Menu, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
         return self._send(address)
 
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:  # noqa: ARG002

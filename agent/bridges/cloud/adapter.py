@@ -15,6 +15,7 @@ from agent.bridges.base import (
     FetchedMedia,
     Health,
     ListedTemplate,
+    Menu,
     MessageRef,
     OutgoingFile,
     Place,
@@ -26,6 +27,7 @@ from agent.bridges.base import (
 )
 from agent.bridges.capabilities import Capability
 from agent.bridges.cloud import answers
+from agent.bridges.cloud.menus import interactive
 from agent.bridges.cloud.payloads import USER_ID, read_body
 from agent.bridges.cloud.templates import components, parse_templates
 from agent.bridges.common import is_same_secret
@@ -89,6 +91,7 @@ class CloudBridge(BridgeAdapter):
             Capability.SEND_LOCATION,
             Capability.SEND_CONTACT,
             Capability.SEND_TEMPLATE,
+            Capability.SEND_MENU,
             Capability.QUOTE,
             Capability.REACT,
             Capability.TYPING,
@@ -198,6 +201,9 @@ class CloudBridge(BridgeAdapter):
         if parts := components(template, media_id=media_id, filename=file.filename if file else ""):
             part["components"] = parts
         return (yield from self._send(session, address, "template", part, None))
+
+    def send_menu(self, *, session: str, address: str, menu: Menu, quoted: MessageRef | None = None) -> Steps[Sent]:
+        return self._send(session, address, "interactive", interactive(menu), quoted)
 
     def list_templates(self, *, account: str) -> Steps[list[ListedTemplate]]:
         """Ask for the templates of a business account (WABA), page by page."""

@@ -1,0 +1,1 @@
+"""Buttons and lists that a contact chooses from."""

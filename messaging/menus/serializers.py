@@ -1,0 +1,36 @@
+"""What the API accepts as buttons or a list, within WhatsApp's limits."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from whatsapp_agent.api.fields import SingleLineField, StrictSerializer
+
+MAX_BUTTONS, MAX_ROWS = 3, 10
+
+
+class MenuRowSerializer(StrictSerializer):
+    title = SingleLineField(max_length=24)
+    description = SingleLineField(required=False, allow_blank=True, max_length=72)
+
+
+class MenuSerializer(StrictSerializer):
+    """A text with up to three buttons, or with a list of up to ten rows that opens at `button`."""
+
+    text = serializers.CharField(max_length=1024)
+    buttons = serializers.ListField(
+        child=SingleLineField(max_length=20), required=False, min_length=1, max_length=MAX_BUTTONS
+    )
+    rows = serializers.ListField(child=MenuRowSerializer(), required=False, min_length=1, max_length=MAX_ROWS)
+    button = SingleLineField(required=False, max_length=20, help_text="What opens the list.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("buttons" in attrs) == ("rows" in attrs):
+            raise serializers.ValidationError({"buttons": ["Give `buttons` or `rows`."]})
+        if ("rows" in attrs) != ("button" in attrs):
+            raise serializers.ValidationError({"button": ["Needed with `rows`, and only there."]})
+        name = "buttons" if "buttons" in attrs else "rows"
+        titles = attrs["buttons"] if name == "buttons" else [row["title"] for row in attrs["rows"]]
+        if len(set(titles)) < len(titles):
+            raise serializers.ValidationError({name: ["Each title has to be another one."]})
+        return attrs
