@@ -12,6 +12,7 @@ from agent.bridges.base import NOT_SUPPORTED, SessionState
 from agent.bridges.events import Link
 from agent.bridges.exchange import BridgeError, Refused
 from sessions_app.bridges import adapter_for, call_bridge
+from sessions_app.links.stopping import REPEATING, stop_at_bridge
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import (
     SYNC_INTERVAL_S,
@@ -32,7 +33,7 @@ log = structlog.get_logger(__name__)
 def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
     """Reconcile our sessions with the bridge's. Return the names that are added, updated and missing.
 
-    A number that has moved to another bridge is not added again.
+    A number that has moved to another bridge is not added again, and one that was stopped is stopped again.
 
     Raises BridgeFailed. If the bridge refuses our API key, its sessions are marked as disconnected before.
     """
@@ -64,6 +65,8 @@ def sync_bridge(bridge: Bridge) -> dict[str, list[str]]:
         session = record_session_state(session=session, state=state, at=asked_at)
         if name in known and session.status != before:
             report["updated"].append(name)
+        if state.status == Link.CONNECTED and session.status_reason == REPEATING:
+            stop_at_bridge(session)
     for name, session in known.items():
         if name not in states and session.ended_at is None:
             before = session.status

@@ -23,12 +23,17 @@ def stop_session(session: WhatsAppSession) -> bool:
     values = {"status": WhatsAppSession.Status.DISCONNECTED, "status_changed_at": timezone.now()}
     if not rows.update(status_reason=REPEATING, **values):
         return False
+    stop_at_bridge(session)
+    return True
+
+
+def stop_at_bridge(session: WhatsAppSession) -> None:
+    """Have the bridge stop the session, if it can; a failure is logged, and made good by the next reconciliation."""
     postgres.release()
     try:
         call_bridge(session.bridge, adapter_for(session.bridge).stop_session(name=session.name))
     except BridgeError as exc:
         log.warning("session_not_stopped_at_bridge", session=session.name, bridge=session.bridge.slug, code=exc.code)
-    return True
 
 
 def release_session(session: WhatsAppSession) -> None:
