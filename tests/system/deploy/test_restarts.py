@@ -1,6 +1,7 @@
 """Restarts and an upgrade while messages come: two installations on one database, one after the other in service."""
 
 import io
+import os
 import subprocess
 import tarfile
 import time
@@ -19,8 +20,9 @@ from tests.support.fake_zapw import FakeZapw
 from tests.support.operators import external_server
 from whatsapp_agent.postgres import embedded
 
-# The version to upgrade from, until one is released: before folders, engine processes, media and teamwork.
-PREVIOUS = "cf4d883"
+# The version to upgrade from, until one is released: before folders, engine processes, media and teamwork. Another one:
+# UPGRADE_FROM=821ce53 python -m pytest tests/system/deploy/test_restarts.py
+PREVIOUS = os.environ.get("UPGRADE_FROM", "cf4d883")
 MODEL_S = 0.4  # so that turns are under way whenever something is stopped
 
 
