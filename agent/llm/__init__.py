@@ -34,6 +34,12 @@ def _model(*, api: str, base_url: str, api_key: str, timeout_s: float) -> Model:
     return ResponsesModel(server) if api == "responses" else ChatModel(server)
 
 
+def load_client() -> None:
+    """Import what asking a model server takes, if there is one: before a fork, so that processes share its memory."""
+    if settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL:
+        import openai  # noqa: F401
+
+
 def describe_limits(model: str) -> list[str]:
     """Return what was found out that a model does not take, as sentences without a subject."""
     adapter = model_for_settings()

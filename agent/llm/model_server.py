@@ -4,17 +4,19 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies
 
 import httpx2
-import openai
 
 from agent.llm.base import ModelError, ModelRefused, ModelUnavailable
 from agent.llm.failures import failure
 from agent.llm.reading.streams import is_stream, read_stream
 from whatsapp_agent.http.connections import quick_transport, tls_context
+
+if TYPE_CHECKING:
+    import openai
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024  # bytes
 _CONNECT_TIMEOUT_S = 10.0
@@ -27,14 +29,19 @@ class ModelServer:
 
     The request goes through the SDK's `post`, not through `chat.completions.create`, which spends 0.4 ms of CPU on
     checking each message of the history. Proxies of the environment are used, by the library's own connections.
+
+    The SDK is imported by the first client: it takes 26 MB, which an installation without a model server does not need.
     """
 
     def __init__(self, *, base_url: str, api_key: str, timeout_s: float) -> None:
+        import openai
+
+        self._sdk = openai
         self.base_url = base_url or "https://api.openai.com/v1"
         self._api_key, self._timeout_s = api_key, timeout_s
         self._client = self._new_client()
         # A local server wants no key, but the SDK insists on one, or on being told to send none.
-        self._options: Any = {} if api_key else {"headers": {"Authorization": openai.Omit()}}
+        self._options: Any = {} if api_key else {"headers": {"Authorization": self._sdk.Omit()}}
 
     def public_url(self, path: str) -> str:
         """Return the URL of `path` without what may be secret: user, password, query, and the key wherever it is."""
@@ -42,8 +49,8 @@ class ModelServer:
         url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + path, "", ""))
         return url.replace(self._api_key, "…") if len(self._api_key) >= _MIN_SECRET_CHARS else url
 
-    def _new_client(self) -> openai.OpenAI:
-        return openai.OpenAI(
+    def _new_client(self) -> "openai.OpenAI":
+        return self._sdk.OpenAI(
             base_url=self.base_url,
             api_key=self._api_key or "none",
             max_retries=0,
@@ -97,11 +104,11 @@ class ModelServer:
     def _respond(self, request: Callable[[], httpx2.Response]) -> httpx2.Response:
         try:
             return request()
-        except openai.APITimeoutError as exc:
+        except self._sdk.APITimeoutError as exc:
             raise ModelUnavailable("The model server did not answer in time.", code="timeout") from exc
-        except openai.APIConnectionError as exc:
+        except self._sdk.APIConnectionError as exc:
             raise ModelUnavailable("No connection to the model server.", code="connection") from exc
-        except openai.APIStatusError as exc:
+        except self._sdk.APIStatusError as exc:
             # Without its cause: the SDK's error carries the server's text, which may quote the prompt.
             raise _status_error(exc.response) from None
 

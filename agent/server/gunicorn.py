@@ -17,7 +17,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from agent import engine, heartbeats
+from agent import engine, heartbeats, llm
 from agent.backups import key_holders
 from agent.models import EngineProcess
 from agent.monitoring.counts import store_counts
@@ -120,6 +120,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]
         application = get_wsgi_application()
         get_resolver().url_patterns  # noqa: B018
         periodic.import_jobs(engine.APPS_WITH_JOBS)
+        llm.load_client()
         gc.collect()
         gc.freeze()  # collecting garbage writes to objects, which would copy their memory into each worker
         return with_content_length(application)
