@@ -58,7 +58,7 @@ class FactInline(ReadOnlyAdmin, TabularInline):
 class ContactAdmin(
     StaleFormAdmin, PersonPages, ContactMatchAdmin, OperatorAdmin, SessionScopedAdmin, FastChangeList, ModelAdmin
 ):
-    list_display = ["__str__", "phone", "session", "is_group", "is_blocked", "is_allowed", "created_at"]
+    list_display = ["__str__", "phone", "session", "special", "created_at"]
     list_select_related = ["session"]
     list_filter = [("session", VisibleSessionsFilter), "is_group", "is_blocked", "is_allowed"]
     ordering = ["-id"]  # ids grow with time and are indexed
@@ -114,6 +114,12 @@ class ContactAdmin(
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
+
+    @display(description=gettext_lazy("special"), label="warning")
+    def special(self, contact: Contact) -> str:
+        """Return what is not so of most contacts."""
+        facts = {_("group"): contact.is_group, _("blocked"): contact.is_blocked, _("listed"): contact.is_allowed}
+        return ", ".join(name for name, is_so in facts.items() if is_so)
 
     @display(description=gettext_lazy("conversation"))
     def conversation_link(self, contact: Contact) -> str:

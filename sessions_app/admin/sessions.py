@@ -263,9 +263,8 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
 
     @display(description=gettext_lazy("conversations"))
     def conversations_link(self, session: WhatsAppSession) -> str:
-        url = reverse("admin:messaging_conversation_changelist")
-        query = urlencode({"session__id__exact": session.pk})
-        return format_html('<a class="text-link" href="{}?{}">{}</a>', url, query, _("Conversations of this number"))
+        link = f"{reverse('inbox')}?{urlencode({'session': session.pk})}"
+        return format_html('<a class="text-link" href="{}">{}</a>', link, _("Conversations of this number"))
 
     @admin.action(description=gettext_lazy("Connect again"), permissions=["change"])
     @asks_first(

@@ -316,6 +316,13 @@ def test_an_unknown_action_of_a_session_is_not_found(
     assert (session.status, session.ended_at) == ("connected", None)
 
 
+def test_the_page_of_a_number_leads_to_its_conversations_in_the_inbox(
+    session: WhatsAppSession, admin: User, log_in: LogIn
+) -> None:
+    page = log_in(admin).get(reverse("admin:sessions_app_whatsappsession_change", args=[session.pk]))
+    assert f'href="{reverse("inbox")}?session={session.pk}"' in page.content.decode()
+
+
 def test_sessions_cannot_be_deleted(session: WhatsAppSession, admin: User, log_in: LogIn) -> None:
     address = reverse("admin:sessions_app_whatsappsession_delete", args=[session.pk])
     assert log_in(admin).post(address, {"post": "yes"}).status_code == 403

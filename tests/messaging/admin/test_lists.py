@@ -92,3 +92,14 @@ def test_a_conversation_page_takes_the_same_queries_for_any_number_of_messages(
         message = create_outbound(conversation, turn=turn, sender=conversation.contact, sent_by=staff_member)
         Media.objects.create(message=create_outbound(conversation, quoted=message), filename="a.pdf")
     assert _count_queries(client, page_url(conversation)) == few
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({}, ""), ({"is_group": True}, "group"), ({"is_blocked": True, "is_allowed": True}, "blocked, listed"),
+])  # fmt: skip
+def test_the_list_of_contacts_names_only_what_is_special_about_one(
+    conversation: Conversation, staff_member: User, log_in: LogIn, values: dict[str, bool], words: str
+) -> None:
+    Contact.objects.update(**values)
+    listed = log_in(staff_member).get(list_url("contact")).context["cl"]
+    assert [listed.model_admin.special(contact) for contact in listed.result_list] == [words]
