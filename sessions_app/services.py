@@ -21,6 +21,7 @@ from agent.bridges.exchange import BridgeError, Refused
 from sessions_app import bridges, profiles
 from sessions_app.bridges import adapter_for, call_bridge, webhook_target
 from sessions_app.links.account_limits import record_limits
+from sessions_app.links.catching_up import OVERLAP
 from sessions_app.links.problems import NO_PROGRESS, progress_of
 from sessions_app.links.stopping import REPEATING, release_session
 from sessions_app.models import AgentProfile, Bridge, FormerName, Membership, WhatsAppSession
@@ -406,6 +407,7 @@ def move_session(session: WhatsAppSession, *, to: Bridge, name: str = "") -> Wha
                 status_changed_at=None,
                 ended_at=None,
                 account_limits={},
+                caught_up_until=timezone.now() + OVERLAP,  # the other bridge may name the same messages otherwise
                 **NO_PROGRESS,
             )
     except IntegrityError as exc:

@@ -39,10 +39,10 @@ def claim_due(bridge: Bridge | None = None) -> list[WhatsAppSession]:
 def missed_since(session: WhatsAppSession, *, newest: datetime | None, now: datetime) -> datetime:
     """Return from when on messages may be missing. `newest`: when the last message of the session was stored.
 
-    A number that is new here missed nothing: what was written before is its history.
+    What was written before the number was linked is its history: it is never answered, so it is not asked for.
     """
     known_until = session.caught_up_until or newest or now
-    return max(known_until - OVERLAP, now - MAX_AGE)
+    return max(known_until - OVERLAP, session.linked_at or session.created_at, now - MAX_AGE)
 
 
 def record_caught_up(session: WhatsAppSession, *, until: datetime) -> None:

@@ -19,7 +19,7 @@ from agent.missed import fetch_due
 from messaging.models import Conversation, Message
 from messaging.people.forgetting import forget_contact
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.services import record_session_state
+from sessions_app.services import move_session, record_session_state
 from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
@@ -39,8 +39,11 @@ def fake(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def sales(session: WhatsAppSession) -> WhatsAppSession:
-    """A number that everything is known of until an hour ago."""
-    WhatsAppSession.objects.filter(pk=session.pk).update(caught_up_until=timezone.now() - timedelta(hours=1))
+    """A number that was linked long ago, and that everything is known of until an hour ago."""
+    now = timezone.now()
+    rows = WhatsAppSession.objects.filter(pk=session.pk)
+    rows.update(linked_at=now - timedelta(days=100), caught_up_until=now - timedelta(hours=1))
+    session.refresh_from_db()
     return session
 
 
@@ -94,9 +97,11 @@ def test_what_the_owner_typed_unseen_takes_the_conversation_over(sales: WhatsApp
     assert Conversation.objects.get().control == "human"
 
 
-def test_messages_from_before_a_number_was_known_are_not_asked_for(session: WhatsAppSession, fake: Any) -> None:
-    fake.stored.append(fake.message("Long ago", sent_at=time() - HOUR))
+def test_what_was_written_before_a_number_was_linked_is_not_asked_for(session: WhatsAppSession, fake: Any) -> None:
+    WhatsAppSession.objects.update(linked_at=timezone.now())
+    fake.stored += [fake.message("Before", sent_at=time() - seconds) for seconds in (HOUR, 5)]
     fetch_due()
+    ask_again(session)
     assert texts() == []
     session.refresh_from_db()
     assert session.caught_up_until is not None
@@ -209,3 +214,14 @@ def test_a_bridge_that_keeps_no_messages_is_not_asked(session: WhatsAppSession) 
     fetch_due()
     session.refresh_from_db()
     assert session.catch_up_at is None
+
+
+def test_after_a_move_the_new_bridge_is_not_asked_for_what_the_old_one_brought(
+    sales: WhatsAppSession, waha: FakeWaha
+) -> None:
+    second = Bridge.objects.create(slug="second", kind="waha", base_url=waha.url, api_key=waha.api_key)
+    waha.stored.append(waha.message("Known under another id", sent_at=time() - 60))
+    move_session(sales, to=second)
+    WhatsAppSession.objects.update(status="connected")
+    fetch_due()
+    assert texts() == []

@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from messaging.history.visibility import visible
 from messaging.models import Conversation, Event, Message
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import as_user
+from tests.support.background import BackgroundCall
 from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
@@ -169,27 +169,36 @@ def test_a_stranger_cannot_tell_whether_the_message_exists(fake: Any, answer: Me
     assert (fake.edited, fake.revoked) == ({}, [])
 
 
+class PatientWaha(FakeWaha):
+    """It answers an edit only once it is told to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.is_asked, self.may_answer = threading.Event(), threading.Event()
+
+    def right_answer(self, call: str, name: str, request: Any) -> Any:
+        if call == "edit":
+            self.is_asked.set()
+            self.may_answer.wait(timeout=30)
+        return super().right_answer(call, name, request)
+
+
 @pytest.mark.django_db(transaction=True)
-def test_two_changes_at_once_leave_here_what_whatsapp_has(client: Any, member: Any, conversation: Conversation) -> None:
+def test_of_two_changes_at_once_the_second_is_refused(client: Any, member: Any, conversation: Conversation) -> None:
     message = sent(conversation)
-    with FakeWaha() as fake:
+    with PatientWaha() as fake:
         fake.add_session("sales", phone="5511999990000")
         connect_default_bridge("waha", fake)
-        fake.fail("slow", call="edit")  # both are under way for a second
-        statuses: list[int] = []
-
-        def change(text: str) -> None:
-            statuses.append(edit(as_user(member), message, text).status_code)
-            connection.close()
-
-        threads = [threading.Thread(target=change, args=[text]) for text in ("At four.", "At five.")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=30)
-        assert sorted(statuses) == [200, 409]
-        message.refresh_from_db()
-        assert list(fake.edited.values()) == [message.text]
+        first = BackgroundCall(lambda: edit(as_user(member), message, "At four.").status_code)
+        assert fake.is_asked.wait(timeout=20)
+        try:
+            assert edit(client, message, "At five.").status_code == 409
+            assert revoke(client, message).status_code == 409
+        finally:
+            fake.may_answer.set()
+        assert first.result() == 200
+    message.refresh_from_db()
+    assert list(fake.edited.values()) == [message.text] == ["At four."]
 
 
 def test_a_lock_that_a_dead_process_left_ends_by_itself(client: Any, fake: Any, answer: Message) -> None:
