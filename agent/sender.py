@@ -13,9 +13,10 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from structlog.contextvars import bound_contextvars
 
-from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Menu, MessageRef, OutgoingFile, Place, Sent, Template
+from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Menu, MessageRef, OutgoingFile, Place, Sent
 from agent.bridges.events import Kind, Link, SessionChanged
 from agent.bridges.exchange import BridgeError, NotSent, PaymentNeeded, Refused, Steps
+from agent.bridges.templates import Template
 from agent.monitoring.instruments import SEND_SECONDS, SENDS
 from messaging import outbox
 from messaging.media.files import outgoing

@@ -13,6 +13,7 @@ from agent.bridges.capabilities import Capability
 from agent.bridges.events import AliasKind, BridgeEvent, ChatAddress, Kind, Link, Malformed
 from agent.bridges.exchange import BridgeError, Refused, Request, Response, Steps, without_request
 from agent.bridges.parsing import Fields, WrongShape, read_json
+from agent.bridges.templates import ListedTemplate, Template
 from whatsapp_agent.errors import InvalidPhone
 
 NOT_SUPPORTED = "not_supported"
@@ -105,44 +106,6 @@ class Place:
     longitude: float
     name: str = ""
     address: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A template to send. `placeholders` are those of its body: numbers, or names; `header_placeholders` likewise.
-
-    `header` is the kind of file that its header has (`image`, `video`, `document`), `text`, or empty. `buttons` are
-    those that take a parameter: {index, type, parameter}.
-    """
-
-    name: str
-    language: str
-    parameters: list[str]
-    placeholders: list[str] = field(default_factory=list)
-    header: str = ""
-    header_parameters: list[str] = field(default_factory=list)
-    header_placeholders: list[str] = field(default_factory=list)
-    buttons: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class ListedTemplate:
-    """A template as the platform has it. `unsupported`: why it cannot be sent, in words for staff; empty if it can.
-
-    `header` is as of `Template`; `buttons` are those that take a parameter: {index, type, text}.
-    """
-
-    name: str
-    language: str
-    status: str
-    category: str
-    body: str
-    placeholders: tuple[str, ...]
-    header: str = ""
-    header_text: str = ""
-    header_placeholders: tuple[str, ...] = ()
-    buttons: tuple[dict[str, Any], ...] = ()
-    unsupported: str = ""
 
 
 @dataclass(frozen=True, slots=True)

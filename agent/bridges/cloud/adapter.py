@@ -14,14 +14,12 @@ from agent.bridges.base import (
     Card,
     FetchedMedia,
     Health,
-    ListedTemplate,
     Menu,
     MessageRef,
     OutgoingFile,
     Place,
     Sent,
     SessionState,
-    Template,
     WebhookRequest,
     WebhookTarget,
 )
@@ -34,6 +32,7 @@ from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Request, Response, Steps, Unconfirmed, file_request
 from agent.bridges.parsing import Fields
+from agent.bridges.templates import ListedTemplate, Template
 
 TEMPLATE_FIELDS = "name,language,status,category,components"
 MAX_TEMPLATE_PAGES = 60  # an account may have 6,000

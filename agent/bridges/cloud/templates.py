@@ -5,10 +5,10 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/templa
 import re
 from typing import Any
 
-from agent.bridges.base import ListedTemplate, Template
 from agent.bridges.cloud.answers import check, unknown_format
 from agent.bridges.exchange import Response
 from agent.bridges.parsing import Fields, WrongShape
+from agent.bridges.templates import ListedTemplate, Template
 
 HEADERS = {"TEXT": "text", "IMAGE": "image", "VIDEO": "video", "DOCUMENT": "document"}
 # The buttons that take a parameter, with the name that a send has for them.

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent.bridges.base import Card, MessageRef, OutgoingFile, Place, Template, WebhookTarget
+from agent.bridges.base import Card, MessageRef, OutgoingFile, Place, WebhookTarget
 from agent.bridges.events import Kind, Link
 from agent.bridges.exchange import BridgeError, NotSent, PaymentNeeded, Refused, Unconfirmed
+from agent.bridges.templates import Template
 from tests.support.bridges.fake_cloud import NUMBER
 from tests.support.bridges.live import LiveBridge
 from tests.support.bridges.server import FakeBridge

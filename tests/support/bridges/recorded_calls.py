@@ -3,9 +3,10 @@
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from agent.bridges.base import BridgeAdapter, Card, MessageRef, OutgoingFile, Place, Template, WebhookTarget
+from agent.bridges.base import BridgeAdapter, Card, MessageRef, OutgoingFile, Place, WebhookTarget
 from agent.bridges.events import Kind
 from agent.bridges.exchange import Response, Steps
+from agent.bridges.templates import Template
 
 ANA = "5511988887777"
 GROUP_OR_LID = ("@g.us", "@lid")
