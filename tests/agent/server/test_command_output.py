@@ -1,19 +1,21 @@
-"""What all management commands have in common: JSON for programs, and dry runs that change nothing."""
+"""What management commands have in common: JSON for programs, dry runs that change nothing, a storage that refuses."""
 
 import io
 import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
-from django.core.management import call_command, get_commands, load_command_class
+from django.core.management import CommandError, call_command, get_commands, load_command_class
 from django.db import connection
 
 from messaging.models import Contact, Conversation, Media, Message
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import ensure_default_bridges
 from tests.support.bridges.fake_cloud import FakeCloud
+from tests.support.messaging.documents import image
 
 pytestmark = pytest.mark.django_db
 
@@ -204,3 +206,30 @@ def test_a_session_that_can_not_be_moved_is_refused_by_its_dry_run_too(
     WhatsAppSession.objects.create(bridge=simulator, name=session.name, agent_profile=session.agent_profile)
     with pytest.raises(Exception, match="already"):
         run(place, "move_session", "{session}", "--to", "simulator", "--dry-run")
+
+
+def test_an_import_whose_files_cannot_be_stored_imports_nothing(place: dict[str, str], settings: Any) -> None:
+    with ZipFile(Path(place["folder"]) / "photo.zip", "w") as archive:
+        archive.writestr("_chat.txt", f"27/10/2026, 09:04 - Ana: IMG-1.jpg (file attached)\n{CHAT}")
+        archive.writestr("IMG-1.jpg", image(40, 30))
+    settings.MEDIA_ROOT = "/proc/none"  # where not even root may write
+    before = list(Message.objects.values())
+    with pytest.raises(CommandError, match="/proc/none"):
+        run(place, "import_chat", "{folder}/photo.zip", *IMPORT[2:])
+    assert list(Message.objects.values()) == before
+    assert not Contact.objects.filter(phone="+5511977776666").exists()
+
+
+def test_forgetting_somebody_whose_file_cannot_be_deleted_is_completed_once_it_can(place: dict[str, str]) -> None:
+    photo = Path(place["folder"]) / "media" / "2026" / "11" / "photo.png"
+    photo.unlink()
+    photo.mkdir()
+    (photo / "in the way").touch()
+    with pytest.raises(CommandError, match=str(photo)):
+        run(place, "forget_contact", "{contact}", "--yes")
+    assert Media.objects.exists(), "the row is needed to find the file again"
+
+    (photo / "in the way").unlink()
+    run(place, "forget_contact", "{contact}", "--yes")
+    assert not Contact.objects.filter(pk=place["contact"]).exists()
+    assert not photo.exists()
