@@ -15,7 +15,7 @@ from agent.models import STALLED_S, EngineProcess
 from whatsapp_agent.periodic import periodic
 
 HEARTBEAT_S = 5
-FORGOTTEN_AFTER = timedelta(days=1)
+RETENTION = timedelta(days=1)
 CHANGING = ("seen_at", "woken_at", "turns_running", "turns_waiting", "stalled_s")
 
 _mine: EngineProcess | None = None
@@ -56,9 +56,9 @@ def beat() -> None:
 
 
 @periodic(every_s=3600)
-def delete_forgotten() -> None:
+def delete_dead() -> None:
     """Delete the rows of processes that died long ago."""
-    EngineProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
+    EngineProcess.objects.filter(seen_at__lt=Now() - RETENTION).delete()
 
 
 def describe() -> tuple[bool, str]:

@@ -81,9 +81,9 @@ def talk(count: int, *, history_tokens: int) -> list[Asked]:
                 kind=Kind.TEXT,
                 text=text,
             )
-            kept = receive_message(bridge=bridge, event=event)
+            received = receive_message(bridge=bridge, event=event)
             model.requests.clear()
-            take_turn(kept.conversation_id)
+            take_turn(received.conversation_id)
             raw = next(request.raw for request in model.requests if b"running summary" not in request.raw[:2000])
             conversation = Contact.objects.get().conversation
             share = same_beginning(before, raw) / len(raw)

@@ -69,13 +69,13 @@ def messages_of(sample: dict[str, Any]) -> Iterator[tuple[str, str, str, bool, d
     sessions = sorted((name for name in talk if re.fullmatch(r"session_\d+", name)), key=lambda name: int(name[8:]))
     for name in sessions:
         start = datetime.strptime(talk[f"{name}_date_time"], "%I:%M %p on %d %B, %Y").replace(tzinfo=UTC)
-        for number, said in enumerate(talk[name]):
-            caption = said.get("blip_caption") or ""
-            text = f"{said['text']}\n{caption}".strip()
-            yield said["dia_id"], said["speaker"], text, bool(caption), start + timedelta(seconds=30 * number)
+        for number, line in enumerate(talk[name]):
+            caption = line.get("blip_caption") or ""
+            text = f"{line['text']}\n{caption}".strip()
+            yield line["dia_id"], line["speaker"], text, bool(caption), start + timedelta(seconds=30 * number)
 
 
-def keep(sample: dict[str, Any], *, number: int, bridge: Bridge) -> Conversation:
+def receive_history(sample: dict[str, Any], *, number: int, bridge: Bridge) -> Conversation:
     """Receive a conversation's messages as history; each keeps its dia_id as the bridge's id."""
     contact = f"55119{number:08}@s.whatsapp.net"
     session = f"recall-{number}"
@@ -146,7 +146,7 @@ def main() -> int:
     samples = json.loads(options.file.read_text())
     ensure_default_bridges()
     bridge = Bridge.objects.get(slug="default")
-    conversations = [keep(sample, number=number, bridge=bridge) for number, sample in enumerate(samples)]
+    conversations = [receive_history(sample, number=number, bridge=bridge) for number, sample in enumerate(samples)]
     print("By words and neighbours")
     recall = measure(samples, conversations)
     if options.embeddings:

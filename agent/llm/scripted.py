@@ -28,12 +28,12 @@ class ScriptedModel:
 
     def complete(self, prompt: Prompt) -> Completion:
         if results := _trailing(prompt, Role.TOOL):
-            told = "\n".join(truncate(result.text, _MAX_RESULT_CHARS) for result in results)
-            return _completion(prompt, text=f"{INTRODUCTION}\n\nThe tool answered:\n{told}")
-        said = _OURS.sub("", "\n".join(message.text for message in _trailing(prompt, Role.USER))).strip()
-        if requests := _tool_requests(prompt, said):
+            answer = "\n".join(truncate(result.text, _MAX_RESULT_CHARS) for result in results)
+            return _completion(prompt, text=f"{INTRODUCTION}\n\nThe tool answered:\n{answer}")
+        text = _OURS.sub("", "\n".join(message.text for message in _trailing(prompt, Role.USER))).strip()
+        if requests := _tool_requests(prompt, text):
             return _completion(prompt, tool_requests=requests)
-        echo = f"You wrote: {truncate(said, _MAX_ECHO_CHARS)}" if said else "Your message has no text to repeat."
+        echo = f"You wrote: {truncate(text, _MAX_ECHO_CHARS)}" if text else "Your message has no text to repeat."
         return _completion(prompt, text=f"{INTRODUCTION}\n\n{echo}")
 
 
@@ -42,24 +42,24 @@ def _trailing(prompt: Prompt, role: Role) -> list[PromptMessage]:
     return list(takewhile(lambda message: message.role == role, reversed(prompt.messages)))[::-1]
 
 
-def _tool_requests(prompt: Prompt, said: str) -> tuple[ToolRequest, ...]:
+def _tool_requests(prompt: Prompt, text: str) -> tuple[ToolRequest, ...]:
     offered = {tool.name for tool in prompt.tools}
     requests: list[ToolRequest] = []
-    for found in _ASKS_FOR_TOOL.finditer(said) if offered else ():
+    for found in _ASKS_FOR_TOOL.finditer(text) if offered else ():
         if found[1] in offered:
             call_id = f"call_{len(prompt.messages)}_{len(requests)}"
-            requests.append(ToolRequest(id=call_id, name=found[1], arguments=_arguments(said, found.end())))
+            requests.append(ToolRequest(id=call_id, name=found[1], arguments=_arguments(text, found.end())))
     return tuple(requests)
 
 
-def _arguments(said: str, start: int) -> str:
-    if not said.startswith("{", start):
+def _arguments(text: str, start: int) -> str:
+    if not text.startswith("{", start):
         return "{}"
     try:
-        _, end = json.JSONDecoder().raw_decode(said, start)
+        _, end = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError):
-        return said[start:].partition("\n")[0]
-    return said[start:end]
+        return text[start:].partition("\n")[0]
+    return text[start:end]
 
 
 def _completion(prompt: Prompt, *, text: str = "", tool_requests: tuple[ToolRequest, ...] = ()) -> Completion:

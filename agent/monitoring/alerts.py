@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 CHECK_EVERY_S = 15
 ASK_EVERY_S = 60
 RECOVERED_AFTER = timedelta(seconds=60)  # not seen for so long: what comes and goes is one alert
-FORGOTTEN_AFTER = timedelta(days=1)  # its machine is gone, and nobody else can see it
+ABANDONED_AFTER = timedelta(days=1)  # its machine is gone, and nobody else can see it
 DELETED_AFTER = timedelta(days=90)
 
 
@@ -68,7 +68,7 @@ def record(rule: Rule, findings: Sequence[Finding]) -> None:
             Alert.objects.filter(pk=alert.pk).update(last_seen_at=now, detail=finding.detail[:300])
     for alert in lasting.values():
         is_mine = rule.my_subject is None or alert.subject == rule.my_subject()
-        if alert.last_seen_at < now - (RECOVERED_AFTER if is_mine else FORGOTTEN_AFTER):
+        if alert.last_seen_at < now - (RECOVERED_AFTER if is_mine else ABANDONED_AFTER):
             _recover(alert)
 
 

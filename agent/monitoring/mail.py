@@ -23,7 +23,7 @@ from whatsapp_agent.text.stored import translate_stored
 
 log = structlog.get_logger(__name__)
 
-CLAIMED_FOR = timedelta(minutes=2)  # longer than EMAIL_TIMEOUT; then another process tries
+CLAIM_TTL = timedelta(minutes=2)  # longer than EMAIL_TIMEOUT; then another process tries
 GIVEN_UP_AFTER = timedelta(days=1)
 BATCH = 20
 
@@ -53,7 +53,7 @@ def _claim() -> Alert | None:
     waiting = Alert.objects.filter(is_due, is_free, Q(recovered_at=None) | Q(recovered_at__gt=Now() - GIVEN_UP_AFTER))
     alert = waiting.select_for_update(skip_locked=True).order_by("fired_at").first()
     if alert is not None:
-        Alert.objects.filter(pk=alert.pk).update(mail_claimed_until=Now() + CLAIMED_FOR)
+        Alert.objects.filter(pk=alert.pk).update(mail_claimed_until=Now() + CLAIM_TTL)
     return alert
 
 

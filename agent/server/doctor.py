@@ -38,7 +38,7 @@ from whatsapp_agent.storage import disk
 
 LATE = timedelta(minutes=2)
 RECENTLY = timedelta(days=1)
-ENOUGH_SENT = 10
+SENT_SAMPLE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +272,9 @@ def _without_receipts(sessions: WhatsAppSessionQuerySet) -> Iterator[Finding]:
         if Capability.RECEIPTS not in adapter_for(session.bridge).capabilities:
             continue
         sent = Message.objects.filter(session=session, direction=Message.Direction.OUTBOUND)
-        recent = sent.filter(sent_at__range=(now - RECENTLY, now - RECEIPT_AFTER)).order_by("-said_at")[:ENOUGH_SENT]
+        recent = sent.filter(sent_at__range=(now - RECENTLY, now - RECEIPT_AFTER)).order_by("-said_at")[:SENT_SAMPLE]
         statuses = [status for status, author in recent.values_list("status", "author") if author != "phone"]
-        if len(statuses) >= ENOUGH_SENT // 2 and set(statuses) == {Message.Status.SENT}:
+        if len(statuses) >= SENT_SAMPLE // 2 and set(statuses) == {Message.Status.SENT}:
             text = f"{session.name}: none of the last {len(statuses)} messages was reported as delivered"
             remedy = "Does the bridge post receipts to us (manage.py setup_bridge)? If so, look at the phone."
             yield Finding("receipts", False, text, remedy)

@@ -223,13 +223,13 @@ def condition(tab: str, user: User) -> Q:
 
 def _unanswered(rows: QuerySet[Conversation], *, since: datetime) -> QuerySet[Conversation]:
     """Return the conversations whose last message since then is the contact's: those that the dashboard counts."""
-    said = Message.objects.filter(conversation=OuterRef("pk"), said_at__gte=since).exclude(
+    messages = Message.objects.filter(conversation=OuterRef("pk"), said_at__gte=since).exclude(
         Q(kind__in=["reaction", "system"])
         | Q(unanswered=Message.Unanswered.HISTORY)
         | Q(direction=Message.Direction.OUTBOUND, status__in=[Message.Status.FAILED, Message.Status.CANCELLED])
         | Q(direction=Message.Direction.OUTBOUND, author=Message.Author.SYSTEM)
     )
-    last = said.order_by("-said_at", "-id").values("direction")[:1]
+    last = messages.order_by("-said_at", "-id").values("direction")[:1]
     return rows.filter(last_message_at__gte=since).alias(last=Subquery(last)).filter(last=Message.Direction.INBOUND)
 
 

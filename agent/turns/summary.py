@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 MAX_LINES = 200  # messages of history, however short
 EARLY_SHARE = 0.9  # of the budget; beyond it, compaction is scheduled beside the turns
-KEPT_SHARE = 0.5  # of the budget stays as messages
+UNCOMPACTED_SHARE = 0.5  # of the budget stays as messages
 SUMMARY_SHARE = 0.15  # of the budget, at most, is the summary
 MIN_SPLIT_MESSAGES = 8  # fewer are not summarized in halves
 MAX_EXCERPT_CHARS = 100  # of one message, where no model can summarize
@@ -75,8 +75,8 @@ def compact(conversation: Conversation, lines: Sequence[Line]) -> bool:
 
 def _count_compactable(lines: Sequence[Line], *, budget: int) -> int:
     """Return how many of the oldest lines to compact."""
-    left, count = budget * KEPT_SHARE, len(lines)
-    while count > 0 and len(lines) - count < MAX_LINES * KEPT_SHARE:
+    left, count = budget * UNCOMPACTED_SHARE, len(lines)
+    while count > 0 and len(lines) - count < MAX_LINES * UNCOMPACTED_SHARE:
         left -= lines[count - 1].tokens
         if left < 0:
             break

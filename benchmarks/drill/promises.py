@@ -8,7 +8,7 @@ from benchmarks.drill.world import Check, Drill
 
 def promises(drill: Drill) -> list[Check]:
     """What must be true of every message, whatever happened."""
-    kept = Counter(
+    stored_ids = Counter(
         provider_id
         for (provider_id,) in drill.rows(
             "SELECT provider_message_id FROM messaging_message WHERE direction = 'inbound'"
@@ -53,7 +53,7 @@ def promises(drill: Drill) -> list[Check]:
         " count(*) FILTER (WHERE turn_id IS NULL) FROM commands_commandrun"
     )
     by_id = {entry["id"]: entry["text"] for entry in drill.sent()}
-    lost = [message_id for message_id in drill.acknowledged if not kept[message_id]]
+    lost = [message_id for message_id in drill.acknowledged if not stored_ids[message_id]]
     order = is_in_order(drill)
     wrong_way = [entry for entry in drill.sent() if not is_for(entry)]
     return [
@@ -62,7 +62,7 @@ def promises(drill: Drill) -> list[Check]:
             not lost,
             f"{len(drill.acknowledged)} acknowledged, {len(lost)} lost",
         ),
-        Check("and stored once", max(kept.values(), default=0) <= 1, f"{sum(kept.values())} rows"),
+        Check("and stored once", max(stored_ids.values(), default=0) <= 1, f"{sum(stored_ids.values())} rows"),
         Check(
             "no message is left unanswered", inbound.keys() <= {"handled"} and not without_turn, format_counts(inbound)
         ),

@@ -28,9 +28,9 @@ from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
 
-RINGS_AT_MOST = timedelta(seconds=60)
+MAX_RINGING_TIME = timedelta(seconds=60)
 WITHOUT_END = [kind for kind, adapter in ADAPTERS.items() if not adapter.reports_end_of_calls]
-LOOKED_FOR = timedelta(days=1)  # a ringing call of which nothing more was heard
+LOOKBACK = timedelta(days=1)  # a ringing call of which nothing more was heard
 # Of two statuses of a call the later one here is shown, whichever came first. Every call ends.
 ORDER = [CallStatus.RINGING, CallStatus.ENDED, CallStatus.MISSED, CallStatus.ACCEPTED, CallStatus.REJECTED]
 
@@ -116,7 +116,7 @@ def _answer(conversation: Conversation, *, at: datetime) -> None:
 
 @periodic(every_s=5)
 def find_missed_calls() -> int:
-    """End calls that rang for RINGS_AT_MOST and of which nothing more was heard; return how many.
+    """End calls that rang for MAX_RINGING_TIME and of which nothing more was heard; return how many.
 
     Only where the bridge does not report that a caller gave up. They were missed, unless the bridge would not report
     that somebody picked them up either. The Cloud API reports the end of each call, and nothing
@@ -126,7 +126,7 @@ def find_missed_calls() -> int:
     known_end = CallEvent.objects.filter(session=OuterRef("session"), provider_call_id=OuterRef("provider_call_id"))
     ringing = CallEvent.objects.filter(
         status=CallStatus.RINGING,
-        recorded_at__range=(now - LOOKED_FOR, now - RINGS_AT_MOST),
+        recorded_at__range=(now - LOOKBACK, now - MAX_RINGING_TIME),
         session__bridge__kind__in=WITHOUT_END,
     )
     unended = ringing.exclude(Exists(known_end.exclude(status=CallStatus.RINGING))).order_by("recorded_at")

@@ -27,7 +27,7 @@ from messaging.models import (
     SearchEntry,
     Summary,
 )
-from messaging.search.index import list_messages_again
+from messaging.search.index import reindex_messages
 from whatsapp_agent.errors import InvalidInput
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ def _merge_conversations(journal: Journal, *, keep: Conversation, lose: Conversa
     removed = _remove_repetitions(journal, keep=keep, lose=lose)
     moved = list(Message.objects.filter(conversation=lose).values_list("pk", flat=True))
     journal.move_references(lose, to=keep, but=(Summary,))
-    list_messages_again(moved, conversation_id=keep.pk)
+    reindex_messages(moved, conversation_id=keep.pk)
     stricter = max(keep, lose, key=_strictness)
     Conversation.objects.filter(pk=keep.pk).update(
         control=stricter.control,

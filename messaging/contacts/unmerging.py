@@ -18,7 +18,7 @@ from messaging.contacts.locks import ContactGone, lock_contacts, lock_conversati
 from messaging.contacts.merging import CANCELLED, NO_LEASE, write_merge_event
 from messaging.events.types import CONTACT_UNMERGED
 from messaging.models import Contact, ContactMerge, Conversation, CurrentTransaction, Event, Message, Turn
-from messaging.search.index import list_messages_again
+from messaging.search.index import reindex_messages
 from whatsapp_agent.errors import Conflict
 
 log = structlog.get_logger(__name__)
@@ -107,7 +107,7 @@ def _divide(merge: ContactMerge, *, shared: Conversation, keep: Contact, lost: C
     """Give what came after the merge to whom it came from. `shared` is the conversation as it was before the undo."""
     restored = set(_moved_messages(merge))
     if restored and (conversation := Conversation.objects.filter(contact=lost).first()):
-        list_messages_again(list(restored), conversation_id=conversation.pk)
+        reindex_messages(list(restored), conversation_id=conversation.pk)
     later = Message.objects.filter(conversation=shared, created_at__gt=merge.decided_at).exclude(pk__in=restored)
     for contact, messages in _owners(later.order_by("said_at", "id"), lost=lost, keep=keep).items():
         conversation = Conversation.objects.filter(contact=contact).first()
@@ -159,7 +159,7 @@ def _move_later(messages: list[Message], *, to: Conversation) -> None:
     turns = {message.turn_id for message in messages if message.turn_id}
     elsewhere = Message.objects.filter(turn__in=turns).exclude(conversation=to).values("turn")
     Turn.objects.filter(pk__in=turns).exclude(pk__in=elsewhere).update(conversation=to)
-    list_messages_again(ids, conversation_id=to.pk)
+    reindex_messages(ids, conversation_id=to.pk)
 
 
 def _refresh(conversation: Conversation) -> None:

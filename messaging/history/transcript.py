@@ -27,7 +27,7 @@ MAX_QUOTED_CHARS = MAX_QUOTE_CHARS * 4  # loaded of a quoted message
 DELETED = "deleted message"
 WITHHELD = "[a message that cannot be shown here]"
 MAX_NAME_LENGTH = 40
-TIME_AGAIN_AFTER = timedelta(minutes=30)
+REPEAT_TIME_AFTER = timedelta(minutes=30)
 
 _FENCE = re.compile(r"<(?=\s*/?\s*(?:notes|messages|earlier|result)\b)", re.IGNORECASE)
 
@@ -273,7 +273,7 @@ def shows_time(message: HistoryMessage, *, before: HistoryMessage | None, zone: 
     """
     if before is None:
         return True
-    if message.said_at - before.said_at >= TIME_AGAIN_AFTER:
+    if message.said_at - before.said_at >= REPEAT_TIME_AFTER:
         return True
     return format_day(message.said_at, zone=zone) != format_day(before.said_at, zone=zone)
 

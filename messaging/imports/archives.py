@@ -19,7 +19,7 @@ MAX_TOTAL_BYTES = 64 * 1024 * 1024 * 1024
 MAX_MEMBERS = 200_000
 MAX_RATIO = 200  # texts shrink to a tenth, photos hardly; a bomb to a thousandth
 ALLOWED_BESIDE_RATIO = 1024 * 1024
-LINES_LOOKED_AT = 200
+SAMPLED_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +111,5 @@ def _find_chat(archive: ZipFile, members: list[ZipInfo]) -> ZipInfo:
 def _heads_in(archive: ZipFile, member: ZipInfo) -> int:
     with archive.open(member) as file:
         beginning = file.read(64 * 1024)
-    lines = [line for line, _ in decode_lines(beginning)][:LINES_LOOKED_AT]
+    lines = [line for line, _ in decode_lines(beginning)][:SAMPLED_LINES]
     return sum(bool(HEAD.fullmatch(line)) for line in lines)

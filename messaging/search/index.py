@@ -55,7 +55,7 @@ ON CONFLICT (message_id) DO UPDATE
    SET conversation_id = EXCLUDED.conversation_id, said_at = EXCLUDED.said_at, word_count = EXCLUDED.word_count,
        terms = EXCLUDED.terms
 """
-LIST_AGAIN = """
+MOVE_TO_CONVERSATION = """
 INSERT INTO messaging_unindexedmessage (message_id, conversation_id)
 SELECT id, %(conversation)s FROM unnest(%(ids)s::uuid[]) AS id ORDER BY id DESC
 ON CONFLICT (message_id) DO UPDATE SET conversation_id = EXCLUDED.conversation_id
@@ -77,10 +77,10 @@ def index_conversation(conversation_id: UUID, *, limit: int = 4 * BATCH) -> None
             _index(_take(TAKE_WAITING_OF_CONVERSATION, limit=limit, conversation=conversation_id))
 
 
-def list_messages_again(ids: Sequence[UUID | str], *, conversation_id: UUID) -> None:
-    """List messages that were moved to this conversation, to be found there."""
+def reindex_messages(ids: Sequence[UUID | str], *, conversation_id: UUID) -> None:
+    """Index messages that were moved to this conversation once more, to be found there."""
     with connection.cursor() as cursor:
-        cursor.execute(LIST_AGAIN, {"conversation": conversation_id, "ids": [str(each) for each in ids]})
+        cursor.execute(MOVE_TO_CONVERSATION, {"conversation": conversation_id, "ids": [str(each) for each in ids]})
 
 
 def reindex() -> Iterator[int]:

@@ -23,7 +23,7 @@ from messaging.search.words import Forms, significant_words, split_words, strip_
 
 MAX_RESULTS = 50
 MAX_WORDS = 32  # of a query
-MAX_LOOKED_UP = 5_000  # matches that are looked up by id; with more, a scan from the newest soon finds enough
+MAX_LOOKUPS = 5_000  # matches that are looked up by id; with more, a scan from the newest soon finds enough
 MAX_MATCHES = 40_000  # of all words together; a more common word says little
 MAX_COUNTED_MESSAGES = 10_000  # to compute how rare a word is; more make no difference
 CANDIDATES = 50  # at least this many of the best get the score of their neighbours
@@ -201,9 +201,9 @@ def filter_by_words(messages: QuerySet[Message], query: str) -> QuerySet[Message
     with connection.cursor() as cursor:
         if not _is_known_to_be_common(wanted, cursor):
             # For a word without statistics the planner would scan all messages, newest first.
-            cursor.execute(f"{SELECT_MATCHING_IDS} LIMIT {MAX_LOOKED_UP + 1}", [wanted])
+            cursor.execute(f"{SELECT_MATCHING_IDS} LIMIT {MAX_LOOKUPS + 1}", [wanted])
             few = [row[0] for row in cursor.fetchall()]
-            found = few if len(few) <= MAX_LOOKED_UP else found
+            found = few if len(few) <= MAX_LOOKUPS else found
     return messages.filter(pk__in=found)
 
 
@@ -336,7 +336,7 @@ def _why(
     found: _Candidate, words: Sequence[tuple[str, frozenset[str]]], names: dict[Author, str], *, is_similar: bool
 ) -> list[str]:
     """Return the reasons for a match, for people."""
-    said = [f"says {word}" for at, (word, _) in enumerate(words) if found.own >> at & 1]
+    own = [f"says {word}" for at, (word, _) in enumerate(words) if found.own >> at & 1]
     beside = [f"beside {word}" for at, (word, _) in enumerate(words) if (found.nearby & ~found.own) >> at & 1]
     named = [f"by {names[found.author]}"] if found.author in names else []
-    return [*said, *beside, *(["similar meaning"] if is_similar else []), *named]
+    return [*own, *beside, *(["similar meaning"] if is_similar else []), *named]

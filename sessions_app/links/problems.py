@@ -17,7 +17,7 @@ from sessions_app.models import Bridge, WhatsAppSession
 if TYPE_CHECKING:
     from django_stubs_ext import StrPromise
 
-PATIENCE = timedelta(seconds=60)
+LINK_TIMEOUT = timedelta(seconds=60)
 PASSKEY_REASONS = ("passkey_required", "passkey_confirmation")
 NO_PROGRESS: dict[str, Any] = {"linking_since": None, "scanned_at": None}
 
@@ -66,9 +66,9 @@ def link_problem(session: WhatsAppSession) -> LinkProblem | None:
     now = timezone.now()
     if session.status_reason in PASSKEY_REASONS and session.scanned_at is not None:
         return _problem(session, LinkProblemCode.PASSKEY_REQUIRED, session.scanned_at)
-    if session.scanned_at is not None and session.scanned_at <= now - PATIENCE:
+    if session.scanned_at is not None and session.scanned_at <= now - LINK_TIMEOUT:
         return _problem(session, LinkProblemCode.SCAN_LED_NOWHERE, session.scanned_at)
-    if session.scanned_at is None and session.linking_since is not None and session.linking_since <= now - PATIENCE:
+    if session.scanned_at is None and session.linking_since is not None and session.linking_since <= now - LINK_TIMEOUT:
         return _problem(session, LinkProblemCode.NOT_LINKED, session.linking_since)
     return None
 

@@ -93,7 +93,7 @@ def test_doctor_reports_a_worker_that_lives_and_ends_no_turn(db, with_redis):
 def test_rows_of_processes_that_died_long_ago_are_deleted(db):
     process(seen_s_ago=25 * 3600)
     recent = process(seen_s_ago=3600)
-    heartbeats.delete_forgotten()
+    heartbeats.delete_dead()
     assert EngineProcess.objects.get() == recent
 
 

@@ -181,7 +181,7 @@ def _message(value: Value, raw: Fields) -> BridgeEvent:
     if raw.short("type") == "system":
         return _system(value, raw)
     sender = _writer(value, raw)
-    return _said(value, raw, chat=_group(raw) or sender, sender=sender, outbound=False)
+    return _parse_content(value, raw, chat=_group(raw) or sender, sender=sender, outbound=False)
 
 
 def _echo(value: Value, raw: Fields) -> BridgeEvent:
@@ -190,10 +190,10 @@ def _echo(value: Value, raw: Fields) -> BridgeEvent:
     to = inner or raw
     name = "to" if to.short("recipient_type") == "group" else "group_id"
     chat = _group(to, name) or _recipient(value, to)
-    return _said(value, raw, chat=chat, sender=value.own(), outbound=True, content=inner)
+    return _parse_content(value, raw, chat=chat, sender=value.own(), outbound=True, content=inner)
 
 
-def _said(
+def _parse_content(
     value: Value, raw: Fields, *, chat: ChatAddress, sender: ChatAddress, outbound: bool, content: Fields | None = None
 ) -> BridgeEvent:
     provider_message_id = raw.needed("id")
@@ -380,7 +380,7 @@ def _past(user: str | None) -> Callable[[Value, Fields], BridgeEvent]:
         digits = (raw.short("from") or "").removeprefix("+")
         if "to" in raw or (digits and f"+{digits}" == value.own_phone):
             chat = _recipient(value, raw) if "to" in raw else person(user, user)
-            return _said(value, raw, chat=chat, sender=value.own(), outbound=True)
+            return _parse_content(value, raw, chat=chat, sender=value.own(), outbound=True)
         return _message(value, raw)
 
     return read

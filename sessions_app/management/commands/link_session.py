@@ -99,10 +99,10 @@ class Command(BaseCommand):
         problem = ""
         ended_polls = 0
         wants_code = bool(self._phone)
-        told: LinkProblemCode | None = None
+        reported: LinkProblemCode | None = None
         while session.status != Status.CONNECTED:
-            if (trouble := link_problem(session)) is not None and trouble.code != told:
-                told = trouble.code
+            if (trouble := link_problem(session)) is not None and trouble.code != reported:
+                reported = trouble.code
                 self.stderr.write(f"{trouble.detail} {trouble.remedy}")
             ended_polls = ended_polls + 1 if session.status in {Status.DISCONNECTED, Status.LOGGED_OUT} else 0
             if ended_polls == MAX_ENDED_POLLS:

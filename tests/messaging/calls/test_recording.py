@@ -13,7 +13,7 @@ from agent.bridges.addresses import read_address
 from agent.bridges.events import CallChanged, CallStatus
 from agent.turns import turn as turns
 from messaging import control
-from messaging.calls.recording import RINGS_AT_MOST, find_missed_calls, record_call
+from messaging.calls.recording import MAX_RINGING_TIME, find_missed_calls, record_call
 from messaging.history.timeline import describe_content
 from messaging.models import CallEvent, Contact, Conversation, Event, Message
 from sessions_app.models import AgentProfile, WhatsAppSession
@@ -91,7 +91,7 @@ def test_a_call_with_a_duration_was_picked_up(call):
 def test_a_call_that_rings_for_a_minute_without_an_end_is_missed(call):
     call("ringing")
     assert find_missed_calls() == 0
-    CallEvent.objects.update(recorded_at=timezone.now() - RINGS_AT_MOST - timedelta(seconds=1))
+    CallEvent.objects.update(recorded_at=timezone.now() - MAX_RINGING_TIME - timedelta(seconds=1))
     assert find_missed_calls() == 1
     assert find_missed_calls() == 0
     assert sent_texts() == [TEXT]
@@ -99,7 +99,7 @@ def test_a_call_that_rings_for_a_minute_without_an_end_is_missed(call):
 
 def test_a_call_that_the_bridge_would_not_report_as_picked_up_ends_without_a_text(call, conversation):
     call("ringing", reports_acceptance=False)
-    CallEvent.objects.update(recorded_at=timezone.now() - RINGS_AT_MOST - timedelta(seconds=1))
+    CallEvent.objects.update(recorded_at=timezone.now() - MAX_RINGING_TIME - timedelta(seconds=1))
     assert find_missed_calls() == 1
     assert find_missed_calls() == 0
     assert sent_texts() == []
@@ -113,7 +113,7 @@ def test_a_long_call_is_not_missed_where_the_bridge_reports_the_end_of_each(call
     bridge.kind = kind
     bridge.save()
     call("ringing")
-    CallEvent.objects.update(recorded_at=timezone.now() - RINGS_AT_MOST - timedelta(seconds=1))
+    CallEvent.objects.update(recorded_at=timezone.now() - MAX_RINGING_TIME - timedelta(seconds=1))
     assert find_missed_calls() == 0
     call("ended", duration_s=185)
     assert sent_texts() == []
@@ -122,7 +122,7 @@ def test_a_long_call_is_not_missed_where_the_bridge_reports_the_end_of_each(call
 
 def test_the_end_of_a_call_already_taken_for_missed_sends_nothing_more(call):
     call("ringing")
-    CallEvent.objects.update(recorded_at=timezone.now() - RINGS_AT_MOST - timedelta(seconds=1))
+    CallEvent.objects.update(recorded_at=timezone.now() - MAX_RINGING_TIME - timedelta(seconds=1))
     find_missed_calls()
     call("ended")
     call("missed")
@@ -131,7 +131,7 @@ def test_the_end_of_a_call_already_taken_for_missed_sends_nothing_more(call):
 
 def test_a_call_of_ours_is_not_answered(call):
     call("ringing", outbound=True)
-    CallEvent.objects.update(recorded_at=timezone.now() - RINGS_AT_MOST - timedelta(seconds=1))
+    CallEvent.objects.update(recorded_at=timezone.now() - MAX_RINGING_TIME - timedelta(seconds=1))
     assert find_missed_calls() == 0
     call("ended", outbound=True)
     assert sent_texts() == [""]  # the call itself, made on the phone
