@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def stop(data_dir: Path) -> bool:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            if _listens(Server(_path_for_sockets(data_dir))):
+            if _listens(Server(_path_for_sockets(data_dir))) or _is_starting(data_dir):
                 _run("pg_ctl", "stop", "-s", "-w", "-m", "fast", "-t", TIMEOUT_S, data_dir=data_dir)
             return True
 
@@ -199,7 +200,18 @@ def _start(data_dir: Path) -> None:
     try:
         _run("pg_ctl", "start", "-s", "-w", "-t", TIMEOUT_S, "-l", "server.log", "-o", options, data_dir=data_dir)
     except NotStarted as exc:
-        raise NotStarted(f"{exc}\nIf files of {data_dir} are damaged, restore all of it from a backup.") from exc
+        if not _is_starting(data_dir):
+            raise NotStarted(f"{exc}\nIf files of {data_dir} are damaged, restore all of it from a backup.") from exc
+
+
+def _is_starting(data_dir: Path) -> bool:
+    """Wait for a server that is starting already, as Ctrl-C during a start leaves one; return whether it listens."""
+    give_up_at = time.monotonic() + int(TIMEOUT_S)
+    while time.monotonic() < give_up_at and _is_server_of(data_dir, pid=_locked_by(data_dir / "postmaster.pid")):
+        if _listens(Server(_path_for_sockets(data_dir))):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 @contextmanager
@@ -293,12 +305,19 @@ def _clear_stale_locks(data_dir: Path) -> None:
     the data, the new one finds out by the shared memory of the data directory and not by these files.
     """
     for lock in (data_dir / "postmaster.pid", data_dir / f"{SOCKET}.lock"):
-        with suppress(FileNotFoundError, ValueError):
-            if not _is_server_of(data_dir, pid=int(lock.read_text().split("\n", 1)[0])):
-                lock.unlink()
+        if (pid := _locked_by(lock)) is not None and not _is_server_of(data_dir, pid=pid):
+            lock.unlink(missing_ok=True)
 
 
-def _is_server_of(data_dir: Path, *, pid: int) -> bool:
+def _locked_by(lock: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        return int(lock.read_text().split("\n", 1)[0])
+    return None
+
+
+def _is_server_of(data_dir: Path, *, pid: int | None) -> bool:
+    if pid is None:
+        return False
     try:
         process = psutil.Process(pid)
         return process.name() == "postgres" and Path(process.cwd()).samefile(data_dir)

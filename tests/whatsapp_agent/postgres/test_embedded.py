@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,6 +104,21 @@ def test_a_server_whose_users_were_all_killed_is_found_and_used_again(cluster, s
     assert postmaster(cluster) == server
     leave(second)
     assert postmaster(cluster) is None
+
+
+@pytest.mark.parametrize("waits", ["start", "stop"])
+def test_a_server_that_an_interrupted_start_has_left_is_waited_for(own, waits):
+    embedded.ensure_running(own)
+    server, socket = postmaster(own), own / embedded.SOCKET
+    hidden = socket.rename(own / "hidden")  # as before it listens
+    later = threading.Timer(1, hidden.rename, [socket])
+    later.start()
+    if waits == "start":
+        embedded.ensure_running(own)
+        assert postmaster(own) == server
+    assert embedded.stop(own)
+    later.join()
+    assert postmaster(own) is None
 
 
 def test_a_killed_server_starts_again_even_if_its_process_id_is_someone_elses_by_now(cluster, start):
