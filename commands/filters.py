@@ -17,7 +17,3 @@ class CommandRunFilters(FilterSet):
     status = AnyOf(choices=CommandRun.Status.choices)
     since = Since("created_at", label="Ended at this time or later.")
     before = Before("created_at", label="Ended before this time.")
-
-    class Meta:
-        model = CommandRun
-        fields: list[str] = []

@@ -9,13 +9,10 @@ from django_filters import UUIDFilter
 
 from messaging.models import (
     STATUSES,
-    Contact,
     ContactMerge,
     Conversation,
     Knowledge,
-    LibraryFile,
     Message,
-    MessageTemplate,
     Turn,
     WebhookDelivery,
 )
@@ -42,10 +39,6 @@ class ContactFilters(FilterSet):
     is_allowed = Flag()
     search = Search(method="filter_search", label="In name and phone.")
 
-    class Meta:
-        model = Contact
-        fields: list[str] = []
-
     def filter_search(self, contacts: QuerySet, name: str, words: str) -> QuerySet:  # noqa: ARG002
         return contacts.filter(contact_matches(words))
 
@@ -58,17 +51,9 @@ class ContactMergeFilters(FilterSet):
     contact = UUIDFilter(field_name="contact_id", label="The contact that is kept.")
     status = AnyOf(choices=ContactMerge.Status.choices)
 
-    class Meta:
-        model = ContactMerge
-        fields: list[str] = []
-
 
 class TemplateFilters(FilterSet):
     session = UUIDFilter(field_name="session_id")
-
-    class Meta:
-        model = MessageTemplate
-        fields: list[str] = []
 
 
 class ConversationFilters(FilterSet):
@@ -92,10 +77,6 @@ class ConversationFilters(FilterSet):
     latest_before = Before("latest_at", label="The last message was sent before this time.")
     search = Search(method="filter_search", label="In name and phone of the contact.")
 
-    class Meta:
-        model = Conversation
-        fields: list[str] = []
-
     def filter_label(self, conversations: QuerySet, name: str, label: str) -> QuerySet:  # noqa: ARG002
         return conversations.filter(~Q(labels=[]), labels__contains=[label])  # as the index has it
 
@@ -115,19 +96,11 @@ class ConversationFilters(FilterSet):
 class LibraryFilters(FilterSet):
     agent_profile = UUIDFilter(field_name="agent_profile_id")
 
-    class Meta:
-        model = LibraryFile
-        fields: list[str] = []
-
 
 class KnowledgeFilters(FilterSet):
     agent_profile = UUIDFilter(field_name="agent_profile_id")
     kind = AnyOf(choices=Knowledge.Kind.choices)
     is_enabled = Flag()
-
-    class Meta:
-        model = Knowledge
-        fields: list[str] = []
 
 
 class MessageFilters(FilterSet):
@@ -147,10 +120,6 @@ class MessageFilters(FilterSet):
     before = Before("said_at", label="Arrived or queued before this time; imported history: written.")
     search = Search(method="filter_search", label="With all of these words, in any of their forms.")
 
-    class Meta:
-        model = Message
-        fields: list[str] = []
-
     def filter_receipt(self, messages: QuerySet, name: str, is_missing: bool) -> QuerySet:  # noqa: ARG002
         return messages.filter(without_receipt()) if is_missing else messages.exclude(without_receipt())
 
@@ -166,10 +135,6 @@ class TurnFilters(FilterSet):
     outcome = AnyOf(choices=Turn.Outcome.choices)
     since = Since("created_at", label="Ended at this time or later.")
     before = Before("created_at", label="Ended before this time.")
-
-    class Meta:
-        model = Turn
-        fields: list[str] = []
 
 
 class DeliveryFilters(FilterSet):  # names no model: the view it narrows a list of shows endpoints

@@ -3,7 +3,7 @@
 from django.db.models import Q, QuerySet
 from django_filters import UUIDFilter
 
-from sessions_app.models import AgentProfile, WhatsAppSession
+from sessions_app.models import WhatsAppSession
 from whatsapp_agent.api.filters import AnyOf, Exactly, FilterSet, Flag, Search
 
 
@@ -14,10 +14,6 @@ class SessionFilters(FilterSet):
     bridge = Exactly(field_name="bridge__slug", label="The bridge's slug.")
     is_ended = Flag(method="filter_ended", label="Whether the session was deleted.")
 
-    class Meta:
-        model = WhatsAppSession
-        fields: list[str] = []
-
     def filter_ended(self, sessions: QuerySet, name: str, is_ended: bool) -> QuerySet:  # noqa: ARG002
         return sessions.exclude(ended_at=None) if is_ended else sessions.filter(ended_at=None)
 
@@ -25,10 +21,6 @@ class SessionFilters(FilterSet):
 class AgentProfileFilters(FilterSet):
     is_default = Flag()
     search = Search(method="filter_search", label="Searches name and purpose.")
-
-    class Meta:
-        model = AgentProfile
-        fields: list[str] = []
 
     def filter_search(self, profiles: QuerySet, name: str, text: str) -> QuerySet:  # noqa: ARG002
         return profiles.filter(Q(name__icontains=text) | Q(purpose__icontains=text))

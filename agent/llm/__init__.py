@@ -1,6 +1,8 @@
 """Model servers: the settings choose one; prompts and answers have one form (`agent.llm.base`)."""
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 
@@ -14,6 +16,8 @@ from agent.llm.responses import ResponsesModel
 from agent.llm.scripted import ScriptedModel
 from agent.llm.speech import Speaker
 from agent.llm.transcription import Transcriber
+
+T = TypeVar("T")
 
 
 def model_for_settings() -> Model:
@@ -61,51 +65,28 @@ def remember_too_long(prompt: Prompt, *, taken: Prompt) -> None:
 
 def embedder_for_settings(*, timeout_s: float) -> Embedder | None:
     """Return the embedding model that OPENAI_EMBEDDING_MODEL names; None if it is empty."""
-    if not settings.OPENAI_EMBEDDING_MODEL:
-        return None
-    return _embedder(
-        base_url=settings.OPENAI_BASE_URL,
-        api_key=settings.OPENAI_API_KEY,
-        model=settings.OPENAI_EMBEDDING_MODEL,
-        timeout_s=timeout_s,
-    )
-
-
-@cache
-def _embedder(*, base_url: str, api_key: str, model: str, timeout_s: float) -> Embedder:
-    return Embedder(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model)
+    return _for_settings(Embedder, settings.OPENAI_EMBEDDING_MODEL, timeout_s=timeout_s)
 
 
 def transcriber_for_settings() -> Transcriber | None:
     """Return the transcription model that OPENAI_TRANSCRIPTION_MODEL names; None if it is empty."""
-    if not settings.OPENAI_TRANSCRIPTION_MODEL:
-        return None
-    return _transcriber(
-        base_url=settings.OPENAI_BASE_URL,
-        api_key=settings.OPENAI_API_KEY,
-        model=settings.OPENAI_TRANSCRIPTION_MODEL,
-        timeout_s=settings.MODEL_TIMEOUT_S,
-    )
-
-
-@cache
-def _transcriber(*, base_url: str, api_key: str, model: str, timeout_s: float) -> Transcriber:
-    return Transcriber(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model)
+    return _for_settings(Transcriber, settings.OPENAI_TRANSCRIPTION_MODEL, timeout_s=settings.MODEL_TIMEOUT_S)
 
 
 def speaker_for_settings() -> Speaker | None:
     """Return the speech model that OPENAI_SPEECH_MODEL names; None if it is empty."""
-    if not settings.OPENAI_SPEECH_MODEL:
-        return None
-    return _speaker(
-        base_url=settings.OPENAI_BASE_URL,
-        api_key=settings.OPENAI_API_KEY,
-        model=settings.OPENAI_SPEECH_MODEL,
-        voice=settings.OPENAI_SPEECH_VOICE,
-        timeout_s=settings.MODEL_TIMEOUT_S,
+    return _for_settings(
+        Speaker, settings.OPENAI_SPEECH_MODEL, timeout_s=settings.MODEL_TIMEOUT_S, voice=settings.OPENAI_SPEECH_VOICE
     )
 
 
+def _for_settings(kind: Callable[..., T], model: str, *, timeout_s: float, **options: str) -> T | None:
+    if not model:
+        return None
+    server = (settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY, timeout_s)
+    return cast("T", _create(kind, *server, model=model, **options))
+
+
 @cache
-def _speaker(*, base_url: str, api_key: str, model: str, voice: str, timeout_s: float) -> Speaker:
-    return Speaker(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), model=model, voice=voice)
+def _create(kind: Callable[..., Any], base_url: str, api_key: str, timeout_s: float, **options: str) -> Any:
+    return kind(ModelServer(base_url=base_url, api_key=api_key, timeout_s=timeout_s), **options)

@@ -211,10 +211,6 @@ class DeliveryViewSet(RetrieveModelMixin, GenericViewSet):
     def get_queryset(self) -> Any:
         return _deliveries().filter(endpoint__in=WebhookEndpoint.objects.visible_to(self.request.user))
 
-    def retrieve(self, request: Request, pk: str) -> Response:
-        """Return one delivery and its attempts."""
-        return super().retrieve(request, pk=pk)
-
     @extend_schema(request=None, responses={202: DeliverySerializer})
     @idempotent
     @action(detail=True, methods=["post"])
