@@ -226,20 +226,27 @@ HIDE = """(isHidden) => {
 }"""
 
 
+# A hidden tab polls rarely; a network that came back makes it poll at once.
+POLL = """() => void window.dispatchEvent(new Event("online"))"""
+
+
+def hide(page: Page) -> None:
+    """Hide the tab and wait until it polls as a hidden one: the poll that was under way said that it is visible."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(HIDE, True)
+    path = page.evaluate("document.body.dataset.poll")
+    assert becomes_true(
+        lambda: page.evaluate(POLL) or any(path in url and "visible=1" not in url for url in list(asked))
+    )
+
+
 def test_what_came_while_the_tab_was_hidden_is_read_once_it_is_visible_again(opened: Page, contact: Any) -> None:
     opened.get_by_role("button", name="Take over").click()
     expect(opened.locator("#head")).to_contain_text("olga has taken over")
-    opened.evaluate(HIDE, True)
+    hide(opened)
     contact.says("Are you still there?")
-    # A hidden tab polls rarely; a network that came back makes it poll at once.
-    assert becomes_true(
-        lambda: opened.evaluate(
-            """() => {
-                window.dispatchEvent(new Event("online"));
-                return document.querySelector("#messages").textContent.includes("Are you still there?");
-            }"""
-        )
-    )
+    assert becomes_true(lambda: opened.evaluate(POLL) or "Are you still there?" in opened.inner_text("#messages"))
     assert contact.row("unread_count") == (1,)
     opened.evaluate(HIDE, False)
     assert becomes_true(lambda: contact.row("unread_count") == (0,))
