@@ -59,6 +59,8 @@ def prepare_data(data_dir: Path) -> None:
         os.environ | SECRETS | {"DATA_DIR": str(data_dir), "DJANGO_SETTINGS_MODULE": "whatsapp_agent.settings"}
     )
     subprocess.run([sys.executable, "-c", PREPARE], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    with (data_dir / "postgres" / "postgresql.conf").open("a") as configuration:
+        configuration.write("fsync = off\n")  # tests kill processes; none takes the machine's power away
 
 
 def copy_data(prepared: Path, data_dir: Path) -> None:

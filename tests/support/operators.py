@@ -64,6 +64,20 @@ def received(data_dir: Path, **environment: str) -> tuple[int, int]:
     return data["conversations"]["total"], sum(data["messages"]["inbound"].values())
 
 
+def inbound_count(data_dir: Path) -> int:
+    """Return how many inbound messages the embedded database holds, without starting a Python for it."""
+    server = embedded.ensure_running(data_dir / "postgres")
+    try:
+        connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname=embedded.DATABASE)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM messaging_message WHERE direction = 'inbound'")
+            (count,) = cursor.fetchone()
+        connection.close()
+        return int(count)
+    finally:
+        embedded.stop(data_dir / "postgres")
+
+
 @contextmanager
 def external_server(path: Path) -> Iterator[embedded.Server]:
     """Run a server that the application does not manage, with an empty database `agent`."""

@@ -29,6 +29,10 @@ TABLES = (
     "accounts_user", "accounts_apikey", "sessions_app_whatsappsession", "messaging_contact",
     "messaging_conversation", "messaging_message", "messaging_media",
 )  # fmt: skip
+STATES = (
+    *(f"(SELECT md5(string_agg(md5(row::text), '' ORDER BY id)) FROM {table} row)" for table in TABLES),  # noqa: S608
+    "(SELECT (count(*), max(former_webhook_secret_until))::text FROM sessions_app_bridge)",
+)
 FULL = "The disk is full"
 
 
@@ -39,6 +43,7 @@ class Place:
     data_dir: Path
     folder: Path
     forked: Forked
+    database: Any
     conversation: str
     contact: str
 
@@ -55,25 +60,13 @@ class Place:
     def state(self) -> dict[str, Any]:
         """Return what a command that was refused must not have changed."""
         files = sorted(str(path) for path in (*self.folder.rglob("*"), *(self.data_dir / "media").rglob("*")))
-        return (
-            {"files": files, "secrets": (self.data_dir / "secrets.env").read_text()}
-            | {
-                table: self.one(f"SELECT count(*), md5(string_agg(md5(row::text), '' ORDER BY id)) FROM {table} row")  # noqa: S608
-                for table in TABLES
-            }
-            | {"bridges": self.one("SELECT count(*), max(former_webhook_secret_until) FROM sessions_app_bridge")}
-        )
+        rows = self.one(f"SELECT {', '.join(STATES)}")
+        return {"files": files, "secrets": (self.data_dir / "secrets.env").read_text(), "rows": rows}
 
     def one(self, statement: str) -> Any:
-        server = embedded.ensure_running(self.data_dir / "postgres")
-        connection = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname=embedded.DATABASE)
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-                return cursor.fetchone()
-        finally:
-            connection.close()
+        with self.database.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone()
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +97,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Iter
     whole = (folder / "whole.backup").read_bytes()
     (folder / "half.backup").write_bytes(whole[: len(whole) // 2])
     with Forked(data_dir) as forked:
-        place = Place(data_dir, folder, forked, "", "")
+        server = embedded.ensure_running(data_dir / "postgres")
+        database = psycopg2.connect(**server.address, user=embedded.SUPERUSER, dbname=embedded.DATABASE)
+        database.autocommit = True
+        place = Place(data_dir, folder, forked, database, "", "")
         place.conversation, place.contact = place.one(
             "SELECT id::text, contact_id::text FROM messaging_conversation ORDER BY id LIMIT 1"
         )
@@ -113,6 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Iter
             "(SELECT id FROM messaging_message WHERE direction = 'outbound' LIMIT 1) RETURNING id::text"
         )
         yield place
+        database.close()
     stop_database(data_dir)
 
 

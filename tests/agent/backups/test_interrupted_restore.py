@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.application import ROOT, SECRETS, copy_data, open_to_all
-from tests.support.operators import installation, manage, mebibytes_at_most, postgres_server, received
+from tests.support.operators import (
+    inbound_count,
+    installation,
+    manage,
+    mebibytes_at_most,
+    postgres_server,
+    received,
+)
 
 # Runs manage.py and dies, as by a power cut, before the nth of these steps.
 KILLED = """
@@ -73,7 +80,12 @@ def older(tmp_path_factory: pytest.TempPathFactory, prepared_data: Path) -> Path
 def state(data_dir: Path) -> tuple[int, bytes, bool]:
     """Return what database, media and secrets say, each of which tells the two installations apart."""
     photo = data_dir / "media" / "2026" / "11" / "photo.png"
-    return received(data_dir)[1], photo.read_bytes(), "=new-" in (data_dir / "secrets.env").read_text()
+    return inbound_count(data_dir), photo.read_bytes(), "=new-" in (data_dir / "secrets.env").read_text()
+
+
+@pytest.fixture(scope="module")
+def before(older: Path) -> tuple[int, bytes, bool]:
+    return state(older)
 
 
 def is_new(data_dir: Path, before: tuple[int, bytes, bool]) -> bool:
@@ -87,20 +99,37 @@ def is_new(data_dir: Path, before: tuple[int, bytes, bool]) -> bool:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_restore_that_is_killed_is_finished_or_undone(older: Path, backup: Path, tmp_path: Path, step: str) -> None:
-    before, data_dir = state(older), open_to_all(tmp_path) / "data"
+def test_a_restore_that_is_killed_is_finished_or_undone(
+    older: Path, before: tuple[int, bytes, bool], backup: Path, tmp_path: Path, step: str
+) -> None:
+    data_dir = open_to_all(tmp_path) / "data"
     copy_data(older, data_dir)
     killed(data_dir, "restore", backup, "--replace", step=step)
     if (data_dir / "restore").exists():
-        for command in (["up"], ["stats"], ["worker"]):
-            refused = manage(data_dir, *command)
-            assert refused.returncode == 1
-            assert "manage.py restore --recover" in refused.stderr
+        check_that_nothing_starts(data_dir, "stats")
     recovered = manage(data_dir, "restore", "--recover")
     assert recovered.returncode == 0, recovered.stderr
     is_replaced = STEPS.index(step) >= STEPS.index("os.mkdir=before:1")
     assert is_new(data_dir, before) is is_replaced
     assert not [path for path in data_dir.iterdir() if path.name.startswith("restore")]
+
+
+def check_that_nothing_starts(data_dir: Path, *commands: str) -> None:
+    for command in commands:
+        refused = manage(data_dir, command)
+        assert refused.returncode == 1
+        assert "manage.py restore --recover" in refused.stderr
+
+
+@pytest.mark.parametrize("step", ["subprocess.Popen=psql:1", "os.rename=media:2"])  # undone, and finished
+def test_nothing_starts_until_a_killed_restore_is_recovered_and_then_it_can_be_done_again(
+    older: Path, before: tuple[int, bytes, bool], backup: Path, tmp_path: Path, step: str
+) -> None:
+    data_dir = open_to_all(tmp_path) / "data"
+    copy_data(older, data_dir)
+    killed(data_dir, "restore", backup, "--replace", step=step)
+    check_that_nothing_starts(data_dir, "up", "worker")
+    assert manage(data_dir, "restore", "--recover").returncode == 0
     again = manage(data_dir, "restore", backup, "--replace")
     assert again.returncode == 0, again.stderr
     assert is_new(data_dir, before)
@@ -123,9 +152,9 @@ def test_a_restore_into_nothing_that_is_killed_leaves_all_or_nothing(backup: Pat
 @pytest.mark.parametrize("share", [0.55, 0.8])
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_restore_that_is_stopped_at_any_time_leaves_one_installation(
-    older: Path, backup: Path, tmp_path: Path, share: float, sign: signal.Signals
+    older: Path, before: tuple[int, bytes, bool], backup: Path, tmp_path: Path, share: float, sign: signal.Signals
 ) -> None:
-    before, data_dir = state(older), open_to_all(tmp_path) / "data"
+    data_dir = open_to_all(tmp_path) / "data"
     copy_data(older, data_dir)
     own = {name: value for name, value in os.environ.items() if name not in {*SECRETS, "DATABASE_URL"}}
     began_at = time.monotonic()

@@ -153,9 +153,12 @@ def test_tail_ends_with_ctrl_c_and_prints_where_to_go_on(data_dir):
         cwd=ROOT, env=own | {"DATA_DIR": str(data_dir)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    assert '"cursor":"' in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        assert '"cursor":"' in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Go on with --after " in errors
     assert "Traceback" not in errors
