@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,6 +36,7 @@ from sessions_app.models import AgentProfile, AgentProfileVersion, Bridge, Membe
 from sessions_app.services import ensure_default_bridges
 from tests.support.application import prepare_data
 from tests.support.fake_openai import FakeOpenAI
+from tests.template_database import drop_template_database, template_database
 
 LOOPBACK = ("127.", "::1", "localhost")
 SESSION = "sales"
@@ -77,20 +78,47 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def creation(django_db_modify_db_settings_parallel_suffix: None, shared_folder: Path) -> Iterator[ExitStack]:
+    """The context in which the test database is created, until it is closed."""
+    with ExitStack() as context:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            context.enter_context(template_database(shared_folder))
+        yield context
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(creation: ExitStack) -> None:
+    """What pytest-django asks for before it creates the test database."""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, creation: ExitStack, shared_folder: Path, django_db_blocker: Any
+) -> Iterator[None]:
     """The test database is empty again after the run, so no commit waits for the disk and no table is truncated.
 
     TRUNCATE makes new files for each of some 40 tables and their indexes, 200 ms for a handful of rows. What migrations
     write (content types and permissions) stays, so that it need not be written again after each such test.
     """
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(
-            f"ALTER DATABASE {connection.ops.quote_name(connection.settings_dict['NAME'])} SET synchronous_commit = off"
-        )
+    with django_db_blocker.unblock():
+        creation.close()
+        with connection.cursor() as cursor:
+            name = connection.ops.quote_name(connection.settings_dict["NAME"])
+            cursor.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     connection.close()
     connection.ops.sql_flush = _delete_rows
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     post_migrate.disconnect(create_contenttypes)
+    yield
+    with django_db_blocker.unblock():
+        drop_template_database(shared_folder)
 
 
 def _delete_rows(style: Any, tables: list[str], **_: Any) -> list[str]:
@@ -107,16 +135,13 @@ def _delete_rows(style: Any, tables: list[str], **_: Any) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared_data(shared_folder: Path) -> Path:
     """A DATA_DIR with an empty database and static files, to start copies of; all workers share it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    prepared = shared / "prepared data"
-    with (shared / "prepared data.lock").open("w") as lock:
+    prepared = shared_folder / "prepared data"
+    with (shared_folder / "prepared data.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not prepared.exists():
-            prepare_data(draft := shared / "prepared data.new")
+            prepare_data(draft := shared_folder / "prepared data.new")
             draft.rename(prepared)
     return prepared
 
