@@ -13,6 +13,6 @@ class AgentConfig(AppConfig):
         import_module("sessions_app.links.catching_up").fetch_missed.provide(_fetch_missed)
 
 
-def _fetch_missed(bridge: Any) -> dict[str, int]:
-    counts: dict[str, int] = import_module("agent.missed").fetch_missed(bridge)
+def _fetch_missed(bridge: Any) -> dict[str, int | None]:
+    counts: dict[str, int | None] = import_module("agent.missed").fetch_missed(bridge)
     return counts

@@ -1,5 +1,6 @@
 """Store the events of a webhook request, then wake the engine to answer."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -78,9 +79,10 @@ def process_webhook_request(
     return counts
 
 
-def store_missed_messages(*, bridge: Bridge, messages: Iterable[MessageReceived]) -> int:
-    """Store messages that the bridge was asked for, with times on our clock; return how many were taken."""
-    return sum(_store_event(bridge=bridge, event=message) == "kept" for message in messages)
+def store_missed_messages(*, bridge: Bridge, messages: Iterable[MessageReceived]) -> Counter[str]:
+    """Store messages that the bridge was asked for, with times on our clock; return how many were `kept`, and how many
+    `not_kept`: they have to be asked for again."""
+    return Counter(_store_event(bridge=bridge, event=message) for message in messages)
 
 
 def _on_our_clock(*, bridge: Bridge, event: BridgeEvent) -> BridgeEvent:

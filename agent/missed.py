@@ -18,11 +18,10 @@ from agent.bridges.parsing import MAX_CLOCK_SKEW
 from agent.inbox import store_missed_messages
 from messaging.models import Message
 from sessions_app.bridge_clocks import BridgeClock, offset_s, on_our_clock
-from sessions_app.bridges import adapter_for, call_bridge
+from sessions_app.bridges import UNREACHABLE, adapter_for, call_bridge
 from sessions_app.links import catching_up
 from sessions_app.models import Bridge, WhatsAppSession
 from whatsapp_agent import postgres
-from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
@@ -46,15 +45,21 @@ def fetch_due() -> None:
             log.info("missed_messages_not_listed", session=str(session.pk), code=exc.code)
 
 
-def fetch_missed(bridge: Bridge) -> dict[str, int]:
+def fetch_missed(bridge: Bridge) -> dict[str, int | None]:
     """Ask for the messages that each number of a bridge missed; return how many were stored, by its name.
 
-    Raises BridgeFailed.
+    None: the bridge did not list them all. One that cannot be reached is asked once.
     """
-    try:
-        return {session.name: _fetch(session) for session in catching_up.claim_due(bridge)}
-    except BridgeError as exc:
-        raise BridgeFailed(str(exc)) from exc
+    counts: dict[str, int | None] = {}
+    is_reachable = True
+    for session in catching_up.claim_due(bridge):
+        try:
+            counts[session.name] = _fetch(session) if is_reachable else None
+        except BridgeError as exc:
+            counts[session.name] = None
+            is_reachable = exc.code not in UNREACHABLE
+            log.info("missed_messages_not_listed", session=str(session.pk), code=exc.code)
+    return counts
 
 
 def _fetch(session: WhatsAppSession) -> int:
@@ -73,12 +78,12 @@ def _fetch(session: WhatsAppSession) -> int:
         raise
     finally:
         in_order = sorted(missing.values(), key=lambda message: message.sent_at or asked_at)
-        stored = store_missed_messages(bridge=session.bridge, messages=in_order)
-        if stored:
-            log.warning("missed_messages_stored", session=str(session.pk), count=stored)
-    if is_complete:
+        results = store_missed_messages(bridge=session.bridge, messages=in_order)
+        if results["kept"]:
+            log.warning("missed_messages_stored", session=str(session.pk), count=results["kept"])
+    if is_complete and not results["not_kept"]:
         catching_up.record_caught_up(session, until=asked_at)
-    return stored
+    return results["kept"]
 
 
 def _list_missing(

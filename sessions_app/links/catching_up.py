@@ -17,8 +17,9 @@ OVERLAP = timedelta(minutes=5)  # a message may reach the bridge some time after
 MAX_AGE = timedelta(days=3)
 CATCHING_UP = [kind for kind, adapter in ADAPTERS.items() if Capability.MISSED_MESSAGES in adapter.capabilities]
 
-# Ask for the messages that the numbers of a bridge missed; return how many were stored, by the number's name.
-fetch_missed = Callback[[Bridge], dict[str, int]](default=lambda _: {})
+# Ask for the messages that the numbers of a bridge missed; return how many were stored, by the number's name, or None
+# where the bridge did not list them all.
+fetch_missed = Callback[[Bridge], dict[str, int | None]](default=lambda _: {})
 
 
 def claim_due(bridge: Bridge | None = None) -> list[WhatsAppSession]:

@@ -225,3 +225,11 @@ def test_after_a_move_the_new_bridge_is_not_asked_for_what_the_old_one_brought(
     WhatsAppSession.objects.update(status="connected")
     fetch_due()
     assert texts() == []
+
+
+def test_sync_sessions_succeeds_where_the_bridge_lists_no_messages(waha: FakeWaha, settings: Any) -> None:
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL, settings.WHATSAPP_API_KEY = "waha", waha.url, waha.api_key
+    waha.fail("error_500", call="messages")
+    out = StringIO()
+    call_command("sync_sessions", bridge="default", stdout=out)
+    assert "sales may have missed messages: the bridge did not list them\n" in out.getvalue()

@@ -35,7 +35,7 @@ class Command(BaseCommand):
             return True
         try:
             report = reconciliation.sync_bridge(bridge)
-            missed = {name: count for name, count in fetch_missed(bridge).items() if count}
+            missed = {name: count for name, count in fetch_missed(bridge).items() if count != 0}
         except BridgeFailed as exc:
             self.stderr.write(f"{bridge}: {exc}")
             return False
@@ -46,7 +46,10 @@ class Command(BaseCommand):
                 status = bridge.sessions.get(name=name).get_status_display()
                 self.stdout.write(f"{bridge}: {name} {CHANGE_LABELS[change]} ({status})")
         for name, count in missed.items():
-            self.stdout.write(f"{bridge}: {name} had missed {count} {'message' if count == 1 else 'messages'}")
+            text = f"had missed {count} {'message' if count == 1 else 'messages'}"
+            if count is None:
+                text = "may have missed messages: the bridge did not list them"
+            self.stdout.write(f"{bridge}: {name} {text}")
         return True
 
 
