@@ -155,9 +155,14 @@ def _engine() -> Iterator[Finding]:
         yield Finding(about, True, "nothing has been waiting for long")
     works, processes = heartbeats.describe()
     yield Finding("workers" if settings.REDIS_URL else "engine processes", works, processes, heartbeats.remedy())
-    failed = Turn.objects.filter(outcome=Turn.Outcome.FAILED, created_at__gt=now - RECENTLY).count()
+    failed = Turn.objects.failed().filter(created_at__gt=now - RECENTLY).count()
     if failed:
-        yield Finding(about, False, f"{failed} turns failed within a day", "See them in the admin, and run them again.")
+        yield Finding(
+            about,
+            False,
+            f"{failed} turns failed within a day, and were not run again",
+            "See why in the admin, and run them again: there, or by manage.py requeue.",
+        )
     unconfirmed = Message.objects.filter(status=Message.Status.UNCONFIRMED, created_at__gt=now - RECENTLY).count()
     if unconfirmed:
         text = f"{unconfirmed} messages of the last day may or may not have been sent"

@@ -47,16 +47,11 @@ def requeue(selection: Selection, *, dry_run: bool = False) -> Iterator[Requeued
 
 
 def _turns(selection: Selection, *, dry_run: bool) -> Iterator[Requeued]:
-    rows = Turn.objects.filter(
-        outcome=Turn.Outcome.FAILED,
-        created_at__gte=selection.since,
-        created_at__lte=selection.until,
-        messages__direction=Message.Direction.INBOUND,  # none are left once it has been run again
-    )
+    rows = Turn.objects.failed().filter(created_at__gte=selection.since, created_at__lte=selection.until)
     if selection.session:
         rows = rows.filter(conversation__session=selection.session)
     ids = list(rows.order_by("created_at", "id").values_list("pk", flat=True))
-    for turn_id in dict.fromkeys(ids):
+    for turn_id in ids:
         turn = Turn.objects.select_related("conversation__session").filter(pk=turn_id).first()
         if turn is None:
             continue

@@ -15,6 +15,10 @@ class TurnQuerySet(models.QuerySet["Turn"]):
     def visible_to(self, user: Any) -> Self:
         return within_sessions_of(user, self, path="conversation__session")
 
+    def failed(self) -> Self:
+        """Return the failed turns that have not been run again: running one again takes its burst from it."""
+        return self.filter(outcome=Turn.Outcome.FAILED, messages__direction="inbound").distinct()
+
 
 class Turn(models.Model):
     """The answering of one burst of inbound messages, and its outcome."""

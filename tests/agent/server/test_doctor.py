@@ -201,8 +201,16 @@ def test_doctor_reports_waiting_conversations_and_failed_turns(conversation):
     assert "1 conversations wait" in found("engine").text
 
     Conversation.objects.update(due_at=None)
-    Turn.objects.create(conversation=conversation, outcome="failed", started_at=long_ago)
+    turn = Turn.objects.create(conversation=conversation, outcome="failed", started_at=long_ago)
+    Message.objects.create(
+        session=conversation.session, conversation=conversation, direction="inbound", author="contact",
+        status="handled", turn=turn,
+    )  # fmt: skip
     assert "1 turns failed" in found("engine").text
+
+    call_command("requeue", "--only", "turns", stdout=StringIO())
+    Conversation.objects.update(due_at=None)
+    assert found("engine").is_healthy
 
 
 def test_doctor_reports_unconfirmed_messages(conversation):
