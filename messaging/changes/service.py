@@ -34,9 +34,15 @@ ARRIVED = (Message.Status.SENT, Message.Status.DELIVERED, Message.Status.READ)
 NEITHER = (Message.Kind.REACTION, Message.Kind.CALL)
 
 
-def edit(message: Message, *, text: str) -> Message:
+def version_of(message: Message) -> str:
+    """Return what tells whether the text of a message has been edited since it was read."""
+    return message.edited_at.isoformat() if message.edited_at else ""
+
+
+def edit(message: Message, *, text: str, seen: str | None = None) -> Message:
     """Change a text that we sent, at WhatsApp and here; the text before stays visible to staff.
 
+    An edit that came after the message was loaded is never overwritten, nor one that came after its `seen` version.
     Raises InvalidInput, NotSupportedByBridge, SessionNotConnected, BridgeFailed, or Conflict if the message cannot be
     edited (any more).
     """
@@ -49,8 +55,10 @@ def edit(message: Message, *, text: str) -> Message:
         raise Conflict(_("Only a text can be edited."))
     if text == message.text:
         return message
+    if seen is not None and seen != version_of(message):
+        raise _changed_meanwhile()
     _check_age(message, max_age=adapter.max_edit_age, refusal=_("WhatsApp lets a message be edited for 15 minutes."))
-    with _changing(message):
+    with _changing(message, edited_at=message.edited_at):
         _call(message, adapter.edit_text(**_where(message, adapter), text=text))
         apply_edit([message.pk], text=text)
     log.info("message_edited", message=str(message.pk))
@@ -122,21 +130,27 @@ def _where(message: Message, adapter: BridgeAdapter) -> dict[str, Any]:
     return {"session": message.session.name, "address": conversation.address, "message": ref}
 
 
+def _changed_meanwhile() -> Conflict:
+    return Conflict(_("Someone else is changing this message, or has just changed it. Look, then try again."))
+
+
 @contextmanager
-def _changing(message: Message) -> Iterator[None]:
-    """Let nobody else change the message meanwhile. Raises Conflict if somebody does already.
+def _changing(message: Message, **unchanged: Any) -> Iterator[None]:
+    """Let nobody else change the message meanwhile. Raises Conflict if somebody does already, or if a column is not
+    `unchanged` any more.
 
     A process that dies leaves it locked for as long as the bridge may take.
     """
     until = Now() + timedelta(seconds=settings.BRIDGE_TIMEOUT_S + 5)
     row = Message.objects.filter(pk=message.pk)
     is_free = Q(changing_until=None) | Q(changing_until__lt=Now())
-    if not row.filter(is_free, revoked_at=None).update(changing_until=until):
-        raise Conflict(_("The message is being changed at this moment. Look, then try again."))
+    if not row.filter(is_free, revoked_at=None, **unchanged).update(changing_until=until):
+        raise _changed_meanwhile()
+    ours = row.values_list("changing_until", flat=True).first()
     try:
         yield
     finally:
-        row.update(changing_until=None)
+        row.filter(changing_until=ours).update(changing_until=None)  # it may have ended, and be somebody else's now
 
 
 def _call(message: Message, steps: Steps[None]) -> None:

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from messaging.changes.service import edit as change_text
 from messaging.history.visibility import visible
 from messaging.models import Conversation, Event, Message
+from messaging.receipts import apply_edit
 from sessions_app.models import Bridge, WhatsAppSession
 from tests.conftest import as_user
 from tests.support.background import BackgroundCall
 from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
+from whatsapp_agent.errors import Conflict
 
 pytestmark = pytest.mark.django_db
 
@@ -199,6 +202,34 @@ def test_of_two_changes_at_once_the_second_is_refused(client: Any, member: Any, 
         assert first.result() == 200
     message.refresh_from_db()
     assert list(fake.edited.values()) == [message.text] == ["At four."]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_outlived_its_lock_leaves_the_next_ones_lock_alone(
+    member: Any, conversation: Conversation
+) -> None:
+    message = sent(conversation)
+    others = timezone.now() + timedelta(minutes=1)
+    with PatientWaha() as fake:
+        fake.add_session("sales", phone="5511999990000")
+        connect_default_bridge("waha", fake)
+        first = BackgroundCall(lambda: edit(as_user(member), message, "At four.").status_code)
+        assert fake.is_asked.wait(timeout=20)
+        try:
+            Message.objects.update(changing_until=others)
+        finally:
+            fake.may_answer.set()
+        assert first.result() == 200
+    message.refresh_from_db()
+    assert message.changing_until == others
+
+
+def test_an_edit_of_a_text_that_was_edited_after_it_was_loaded_is_refused(fake: Any, answer: Message) -> None:
+    stale = Message.objects.get()
+    apply_edit([answer.pk], text="We close at four.")
+    with pytest.raises(Conflict):
+        change_text(stale, text="We close at five.")
+    assert fake.edited == {}
 
 
 def test_a_lock_that_a_dead_process_left_ends_by_itself(client: Any, fake: Any, answer: Message) -> None:
