@@ -247,6 +247,7 @@ def send_reaction(
     emoji: str,
     author: Message.Author = Message.Author.STAFF,
     by: User | None = None,
+    message_id: UUID | None = None,
 ) -> Message:
     """Queue a reaction to a message of the conversation; an empty `emoji` takes the one before back.
 
@@ -272,6 +273,7 @@ def send_reaction(
         sent_by=by,
         kind=Kind.REACTION.value,
         details={"emoji": emoji or None, "target_id": target.provider_message_id},
+        **({"pk": message_id} if message_id is not None else {}),
     )
 
 

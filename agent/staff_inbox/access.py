@@ -52,8 +52,8 @@ def part(view: View) -> View:
         try:
             if not request.user.is_authenticated or not request.user.is_staff:
                 return _error(_("You are logged out. Log in again; what you have typed is kept."), "logged_out", 401)
-            if request.method == "POST" and not is_operator(request):
-                raise Forbidden(_("You may look, but not change anything. Ask an administrator for the role operator."))
+            if request.method == "POST":
+                check_operator(request)
             response = view(request, **kwargs)
         except AppError as exc:
             return _error(str(exc), exc.code, exc.status)
@@ -63,6 +63,11 @@ def part(view: View) -> View:
         return response
 
     return never_cache(guarded)
+
+
+def check_operator(request: HttpRequest) -> None:
+    if not is_operator(request):
+        raise Forbidden(_("You may look, but not change anything. Ask an administrator for the role operator."))
 
 
 def _error(detail: str, code: str, status: int) -> JsonResponse:

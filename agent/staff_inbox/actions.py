@@ -1,7 +1,8 @@
 """What operators do in the inbox. Every action goes through the services that the API uses, and into Django's log."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from agent.bridges.events import Kind
 from agent.staff_inbox.access import hold_visible_conversation, part, visible_conversation
 from agent.staff_inbox.corrections import correct
 from agent.staff_inbox.templates import send_offered
+from agent.staff_inbox.texts import TAKEN_OVER
 from commands import run
 from commands.callers import caller_of_user
 from commands.models import CommandRun
@@ -60,23 +62,37 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         done = _run_command(text, conversation=conversation, by=by, key=key)
         log_action(request, conversation, f"Inbox: /{done.name}.")
         return JsonResponse({"said": done.text})
-    try:
-        file = take(upload, name=upload.name or "", size_bytes=upload.size or 0) if upload else None
-        if file and (kind := SENT_AS.get(request.POST.get("as", ""))):
-            file = send_as(file, kind)
-        with transaction.atomic():
-            said = _send(request, hold_visible_conversation(request, conversation_id), text=text, file=file, key=key)
-    except IntegrityError as exc:
-        raise Conflict(_("This message was sent already.")) from exc
+    file = take(upload, name=upload.name or "", size_bytes=upload.size or 0) if upload else None
+    if file and (kind := SENT_AS.get(request.POST.get("as", ""))):
+        file = send_as(file, kind)
+    with refuse_used(key), transaction.atomic():
+        said = _send(request, hold_visible_conversation(request, conversation_id), text=text, file=file, key=key)
     return JsonResponse({"said": said})
+
+
+@contextmanager
+def refuse_used(key: UUID | None) -> Iterator[None]:
+    """Raise Conflict where another message has this id. Outside the transaction that stores the message."""
+    try:
+        yield
+    except IntegrityError as exc:
+        if key is None or not Message.objects.filter(pk=key).exists():
+            raise
+        raise Conflict(_("This message was sent already.")) from exc
+
+
+def was_sent(request: HttpRequest, conversation: Conversation, *, key: UUID | None) -> bool:
+    """Return whether the user has sent this message here: a repeated request does nothing. The caller holds the
+    conversation."""
+    sent = Message.objects.filter(conversation=conversation, sent_by=staff_user(request))
+    return key is not None and sent.filter(pk=key).exists()
 
 
 def _send(
     request: HttpRequest, conversation: Conversation, *, text: str, file: NewFile | None, key: UUID | None
 ) -> str:
     by = staff_user(request)
-    earlier = Message.objects.filter(pk=key).first() if key else None
-    if earlier is not None and (earlier.conversation_id, earlier.sent_by_id) == (conversation.pk, by.pk):
+    if was_sent(request, conversation, key=key):
         return ""
     check_epoch(request, conversation)
     log_action(request, conversation, "Inbox: reply.")
@@ -88,7 +104,7 @@ def _send(
         send_media(file=file, caption=text, **options)
     else:
         send_text(text=text, **options)
-    return _("You have taken over: the agent is silent here until you release it.") if takes_over else ""
+    return str(TAKEN_OVER) if takes_over else ""
 
 
 def _run_command(text: str, *, conversation: Conversation, by: User, key: UUID | None = None) -> CommandRun:
@@ -191,7 +207,7 @@ def _control(request: HttpRequest, conversation: Conversation) -> str:
         return _("The agent answers here again.")
     if to == Conversation.Control.HUMAN:
         control.take_over(conversation=conversation, by=by, until=until, reason=f"taken over by {by}")
-        return _("You have taken over: the agent is silent here until you release it.")
+        return str(TAKEN_OVER)
     control.mute(conversation=conversation, by=by, until=until, reason=f"muted by {by}")
     return _("Muted: nobody answers here.")
 

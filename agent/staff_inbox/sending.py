@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -14,12 +14,16 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.admin_pages import staff_user
 from agent.bridges.base import Card, Place
-from agent.staff_inbox.access import hold_visible_conversation, part, visible_conversation
-from agent.staff_inbox.actions import check_epoch, log_action, parse_key
-from messaging.changes.service import edit, revoke
+from agent.bridges.capabilities import Capability
+from agent.staff_inbox.access import check_operator, hold_visible_conversation, part, visible_conversation
+from agent.staff_inbox.actions import check_epoch, log_action, parse_key, refuse_used, was_sent
+from agent.staff_inbox.texts import TAKEN_OVER
+from commands.parsing import read_command
+from messaging.changes.service import edit, is_changeable, revoke, version_of
 from messaging.contacts.phones import parse_phone
 from messaging.models import Conversation, Message
 from messaging.outbound import send_contact, send_location, send_reaction
+from sessions_app.bridges import adapter_for
 from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.validators import validate_emoji
@@ -35,17 +39,16 @@ def send(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse
     kind = KINDS.get(name)
     if kind is None:
         raise NotFound
-    try:
-        with transaction.atomic():
-            conversation = hold_visible_conversation(request, conversation_id)
-            check_epoch(request, conversation)
-            takes_over = conversation.control == Conversation.Control.AGENT and name != "reaction"
-            kind(request, conversation)
-            log_action(request, conversation, f"Inbox: {name}.")
-    except IntegrityError as exc:
-        raise Conflict(_("This message was sent already.")) from exc
-    said = _("You have taken over: the agent is silent here until you release it.") if takes_over else ""
-    return JsonResponse({"said": said})
+    key = parse_key(request.POST.get("key", ""))
+    with refuse_used(key), transaction.atomic():
+        conversation = hold_visible_conversation(request, conversation_id)
+        if was_sent(request, conversation, key=key):
+            return JsonResponse({"said": ""})
+        check_epoch(request, conversation)
+        takes_over = conversation.control == Conversation.Control.AGENT and name != "reaction"
+        kind(request, conversation)
+        log_action(request, conversation, f"Inbox: {name}.")
+    return JsonResponse({"said": str(TAKEN_OVER) if takes_over else ""})
 
 
 def _location(request: HttpRequest, conversation: Conversation) -> None:
@@ -72,7 +75,7 @@ def _reaction(request: HttpRequest, conversation: Conversation) -> None:
     except ValidationError as exc:
         raise InvalidInput(" ".join(exc.messages)) from exc
     message = _message(conversation, parse_key(request.POST.get("row", "")))
-    send_reaction(conversation=conversation, by=staff_user(request), target=message, emoji=emoji[:16])
+    send_reaction(target=message, emoji=emoji[:16], **_options(request, conversation))
 
 
 KINDS: dict[str, Callable[[HttpRequest, Conversation], None]] = {
@@ -94,25 +97,35 @@ def _line(request: HttpRequest, name: str) -> str:
 @require_GET
 @part
 def edit_form(request: HttpRequest, conversation_id: UUID, message_id: UUID) -> HttpResponse:
-    """Return the form in which a text that was sent is changed."""
+    """Return the form in which an operator changes a text that was sent, while it can be changed."""
     conversation = visible_conversation(request, conversation_id)
+    check_operator(request)
     message = _message(conversation, message_id)
-    return render(request, "agent/inbox/edit.html", {"conversation": conversation, "message": message})
+    if not is_changeable(message, adapter=adapter_for(conversation.session.bridge), capability=Capability.EDIT):
+        raise Conflict(_("This message cannot be edited any more."))
+    context = {"conversation": conversation, "message": message, "seen": version_of(message)}
+    return render(request, "agent/inbox/edit.html", context)
 
 
 @require_POST
 @part
 def change(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
-    """Edit or delete a message at WhatsApp. Not in a transaction: the bridge may be slow."""
+    """Edit or delete a message at WhatsApp; `seen` is the version that the writer saw, and a command is never sent.
+
+    Not in a transaction: the bridge may be slow. It is logged before: without a clear answer it may have been done.
+    """
     conversation = visible_conversation(request, conversation_id)
     message = _message(conversation, parse_key(request.POST.get("row", "")))
+    text = storable(request.POST.get("text", "")).replace("\r\n", "\n")
+    if name == "edit" and read_command(text) is not None:
+        raise InvalidInput(_("A command is not sent to a contact."))
+    log_action(request, conversation, f"Inbox: {name} {message.pk}.")
     if name == "edit":
-        edit(message, text=storable(request.POST.get("text", "")).replace("\r\n", "\n"))
+        edit(message, text=text, seen=request.POST.get("seen"))
         said = _("The message was changed.")
     else:
         revoke(message)
         said = _("The message was deleted for everyone.")
-    log_action(request, conversation, f"Inbox: {name} {message.pk}.")
     return JsonResponse({"said": said})
 
 

@@ -14,6 +14,7 @@ ACTIVITIES = {
     Activity.DUE: gettext_lazy("The agent is about to answer …"),
     Activity.COLLECTING: gettext_lazy("The agent waits for more messages …"),
 }
+TAKEN_OVER = gettext_lazy("You have taken over: the agent is silent here until you release it.")
 ATTENTION: dict[str, Any] = {  # why staff is asked to look
     Conversation.Attention.HANDOFF: gettext_lazy("A person was asked for"),
     Conversation.Attention.TURN_FAILED: gettext_lazy("The agent could not answer"),

@@ -1,10 +1,12 @@
 """What operators send beside texts, and how they change what was sent: offered where the bridge can, to operators."""
 
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
@@ -83,7 +85,7 @@ def test_coordinates_of_no_place_are_refused(conversation: Conversation, client:
 def test_a_contact_card_is_sent_once_by_its_key(conversation: Conversation, client: Client) -> None:
     key = str(uuid4())
     statuses = [send(client, conversation, "card", key=key, **CARD).status_code for _ in range(2)]
-    assert statuses == [200, 409]
+    assert statuses == [200, 200]
     assert Message.objects.get().details["contacts"] == [{"name": "Bea", "phone": "+5511977776666"}]
 
 
@@ -122,6 +124,68 @@ def test_a_text_is_no_voice_note(conversation: Conversation, client: Client) -> 
     file = SimpleUploadedFile("a.txt", b"hello")
     response = client.post(reverse("inbox-reply", args=[conversation.pk]), {"file": file, "as": "voice", "text": ""})
     assert response.status_code == 400
+
+
+def test_a_reaction_is_sent_once_by_its_key(conversation: Conversation, client: Client, answer: Message) -> None:
+    values = {"key": str(uuid4()), "row": answer.pk, "emoji": "👍"}
+    assert [send(client, conversation, "reaction", **values).status_code for _ in range(2)] == [200, 200]
+    assert Message.objects.filter(kind="reaction").count() == 1
+
+
+def test_the_key_of_another_message_sends_nothing(conversation: Conversation, client: Client, answer: Message) -> None:
+    response = send(client, conversation, "card", key=str(answer.pk), **CARD)
+    assert (response.status_code, response.json()["detail"]) == (409, "This message was sent already.")
+    assert Message.objects.get() == answer
+
+
+def test_an_edit_that_a_colleague_was_faster_with_is_not_overwritten(
+    conversation: Conversation, client: Client, answer: Message
+) -> None:
+    form = client.get(reverse("inbox-edit", args=[conversation.pk, answer.pk])).content.decode()
+    (seen,) = re.findall(r'name="seen" value="([^"]*)"', form)
+    with FakeWaha() as fake:
+        fake.add_session("sales", phone="5511999990000")
+        connect_default_bridge("waha", fake)
+        assert change(client, answer, "edit", text="We close at five.", seen=seen).status_code == 200
+        late = change(client, answer, "edit", text="We close at seven.", seen=seen)
+        assert (late.status_code, late.json()["code"]) == (409, "conflict")
+        assert list(fake.edited.values()) == ["We close at five."]
+        form = client.get(reverse("inbox-edit", args=[conversation.pk, answer.pk])).content.decode()
+        (seen,) = re.findall(r'name="seen" value="([^"]*)"', form)
+        assert change(client, answer, "edit", text="We close at eight.", seen=seen).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["/summarize", " ／draft", "/nonsense at all", "#draft"])
+def test_a_command_is_never_sent_as_an_edit(
+    conversation: Conversation, client: Client, answer: Message, text: str
+) -> None:
+    with FakeWaha() as fake:
+        fake.add_session("sales", phone="5511999990000")
+        connect_default_bridge("waha", fake)
+        assert change(client, answer, "edit", text=text).status_code == 400
+        assert fake.edited == {}
+    answer.refresh_from_db()
+    assert answer.text == "We close at six."
+
+
+@pytest.mark.parametrize("how", ["edit", "revoke"])
+def test_a_change_without_a_clear_answer_is_in_the_log(client: Client, answer: Message, how: str) -> None:
+    with FakeWaha() as fake:
+        fake.add_session("sales", phone="5511999990000")
+        connect_default_bridge("waha", fake)
+        fake.fail("drop_after", call=how, times=1)
+        assert change(client, answer, how, text="We close at five.").status_code == 502
+    assert LogEntry.objects.get().change_message == f"Inbox: {how} {answer.pk}."
+
+
+@pytest.mark.parametrize("changes", [{"revoked_at": timezone.now()}, {"kind": "image"}, {"direction": "inbound"}])
+def test_the_text_of_a_message_that_cannot_be_edited_is_not_offered(
+    conversation: Conversation, client: Client, answer: Message, changes: dict[str, Any]
+) -> None:
+    Message.objects.update(**changes)
+    response = client.get(reverse("inbox-edit", args=[conversation.pk, answer.pk]))
+    assert response.status_code == 409
+    assert "We close" not in response.content.decode()
 
 
 def test_a_message_is_edited_and_then_deleted(conversation: Conversation, client: Client, answer: Message) -> None:
@@ -167,7 +231,8 @@ def test_others_can_neither_send_nor_change(
     answers = [send(client, conversation, "location", **PLACE), send(client, conversation, "card", **CARD)]
     answers += [send(client, conversation, "reaction", row=answer.pk, emoji="👍")]
     answers += [change(client, answer, "edit", text="x"), change(client, answer, "revoke")]
-    assert {response.status_code for response in answers} <= {403, 404}
+    answers += [client.get(reverse("inbox-edit", args=[conversation.pk, answer.pk]))]
+    assert {response.status_code for response in answers} == {403 if who == "viewer" else 404}
     assert Message.objects.count() == 1
 
 
