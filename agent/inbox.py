@@ -118,10 +118,11 @@ def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:
             }
             return "not_kept" if "not_kept" in results else "kept"
         case GroupChanged():
-            log.info("event_not_needed", bridge=bridge.slug, session=event.session, kind=type(event).__name__)
+            log.info("event_not_needed", bridge=bridge.slug, kind=type(event).__name__)
             return "ignored"
         case PlatformError(code=code):
-            log.warning("platform_error", bridge=bridge.slug, session=event.session, code=code)
+            number = bridge.sessions.filter(name=event.session).values_list("pk", flat=True).first()
+            log.warning("platform_error", bridge=bridge.slug, session=str(number), code=code)
             return "ignored"
     for _ in range(MAX_TRIES):
         try:

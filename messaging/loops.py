@@ -283,11 +283,14 @@ def stop_repeating_sessions() -> list[str]:
     if not settings.MAX_UNKNOWN_ECHOES_PER_MINUTE:
         return []
     is_ours = Q(sending_at__isnull=False)
-    is_unknown = Q(sending_at=None, author=Message.Author.API, status=Message.Status.SENT)
+    arrived = [Message.Status.SENT, Message.Status.DELIVERED, Message.Status.READ]  # receipts raise what was sent
+    is_unknown = Q(sending_at=None, author=Message.Author.API, status__in=arrived)
     since_connected = Q(session__status_changed_at=None) | Q(said_at__gt=F("session__status_changed_at"))
+    since = timezone.now() - ECHO_WINDOW
     recent = Message.objects.filter(
         since_connected,
-        said_at__gte=timezone.now() - ECHO_WINDOW,
+        said_at__gte=since,
+        written_at__gte=since,  # what is only reported now was not sent now
         direction=Message.Direction.OUTBOUND,
         session__status=WhatsAppSession.Status.CONNECTED,
     )
@@ -302,6 +305,6 @@ def stop_repeating_sessions() -> list[str]:
     for session_id, count in list(counted.order_by("session").values_list("session", "unknown")):
         session = WhatsAppSession.objects.select_related("bridge").get(pk=session_id)
         if stop_session(session):
-            log.error("session_stopped", session=session.name, bridge=session.bridge.slug, unknown_echoes=count)
+            log.error("session_stopped", session=str(session.pk), bridge=session.bridge.slug, unknown_echoes=count)
             stopped.append(session.name)
     return stopped

@@ -23,7 +23,7 @@ from sessions_app.bridges import adapter_for, call_bridge, webhook_target
 from sessions_app.links.account_limits import record_limits
 from sessions_app.links.catching_up import OVERLAP
 from sessions_app.links.problems import NO_PROGRESS, progress_of
-from sessions_app.links.stopping import REPEATING, release_session
+from sessions_app.links.stopping import REPEATING, restarting
 from sessions_app.models import AgentProfile, Bridge, FormerName, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, Conflict, NotSupportedByBridge, SessionExists
@@ -321,17 +321,17 @@ def reconnect_session(session: WhatsAppSession) -> WhatsAppSession:
     adapter = adapter_for(session.bridge)
     is_new = False
     try:
-        state = call_bridge(session.bridge, adapter.session_state(name=session.name))
-        if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT, Link.FAILED}:
-            if state is not None:
-                call_bridge(session.bridge, adapter.delete_session(name=session.name))
-            webhook = webhook_target(session.bridge)
-            state = call_bridge(session.bridge, adapter.start_session(name=session.name, webhook=webhook))
-            is_new = True
+        with restarting(session):
+            state = call_bridge(session.bridge, adapter.session_state(name=session.name))
+            if state is None or state.status in {Link.DISCONNECTED, Link.LOGGED_OUT, Link.FAILED}:
+                if state is not None:
+                    call_bridge(session.bridge, adapter.delete_session(name=session.name))
+                webhook = webhook_target(session.bridge)
+                state = call_bridge(session.bridge, adapter.start_session(name=session.name, webhook=webhook))
+                is_new = True
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     row = WhatsAppSession.objects.filter(pk=session.pk)
-    release_session(session)
     if is_new:
         row.link_anew()
     row.update(ended_at=None, status_changed_at=None)
@@ -344,13 +344,14 @@ def restart_session(session: WhatsAppSession) -> WhatsAppSession:
     if Capability.RESTART not in adapter.capabilities:
         raise NotSupportedByBridge(_("The bridge %(slug)s cannot restart a number.") % {"slug": session.bridge.slug})
     postgres.release()
+    asked_at = timezone.now()  # an event received meanwhile is newer than the response
     try:
-        state = call_bridge(session.bridge, adapter.restart_session(name=session.name))
+        with restarting(session):
+            state = call_bridge(session.bridge, adapter.restart_session(name=session.name))
     except BridgeError as exc:
         raise BridgeFailed(str(exc)) from exc
     WhatsAppSession.objects.filter(pk=session.pk).link_anew()
-    release_session(session)
-    return record_session_state(session=session, state=state)
+    return record_session_state(session=session, state=state, at=asked_at)
 
 
 def logout_session(session: WhatsAppSession) -> WhatsAppSession:

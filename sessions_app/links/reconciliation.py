@@ -122,4 +122,5 @@ def sync_due_bridges() -> None:
             log.warning("bridge_unreachable", bridge=bridge.slug, error=str(exc))
             continue
         if any(report.values()):
-            log.info("sessions_reconciled", bridge=bridge.slug, **report)
+            counts = {change: len(names) for change, names in report.items()}
+            log.info("sessions_reconciled", bridge=bridge.slug, **counts)

@@ -1,5 +1,8 @@
 """Stop a number until a person restarts it: for a bridge that sends messages again by itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 from django.utils import timezone
 from django.utils.translation import gettext_noop
@@ -17,7 +20,7 @@ REPEATING = gettext_noop("Stopped: the bridge sends messages that are not ours. 
 def stop_session(session: WhatsAppSession) -> bool:
     """Send nothing more, and stop the session at a bridge that can do so without unlinking it.
 
-    Return whether it was connected. It stays stopped whatever the bridge reports (`release_session`).
+    Return whether it was connected. It stays stopped whatever the bridge reports (`restarting`).
     """
     rows = WhatsAppSession.objects.live().filter(pk=session.pk, status=WhatsAppSession.Status.CONNECTED)
     values = {"status": WhatsAppSession.Status.DISCONNECTED, "status_changed_at": timezone.now()}
@@ -33,9 +36,20 @@ def stop_at_bridge(session: WhatsAppSession) -> None:
     try:
         call_bridge(session.bridge, adapter_for(session.bridge).stop_session(name=session.name))
     except BridgeError as exc:
-        log.warning("session_not_stopped_at_bridge", session=session.name, bridge=session.bridge.slug, code=exc.code)
+        log.warning("session_not_stopped_at_bridge", session=str(session.pk), bridge=session.bridge.slug, code=exc.code)
 
 
-def release_session(session: WhatsAppSession) -> None:
-    """Let a stopped session connect again, as a person restarts it."""
-    WhatsAppSession.objects.filter(pk=session.pk, status_reason=REPEATING).update(status_reason="")
+@contextmanager
+def restarting(session: WhatsAppSession) -> Iterator[None]:
+    """Let a stopped session connect again, as a person restarts it; it is stopped again if the bridge does not.
+
+    Before the bridge is called: its event that the session is connected may come before its answer.
+    """
+    rows = WhatsAppSession.objects.filter(pk=session.pk)
+    was_stopped = rows.filter(status_reason=REPEATING).update(status_reason="")
+    try:
+        yield
+    except BaseException:
+        if was_stopped:
+            rows.exclude(status=WhatsAppSession.Status.CONNECTED).update(status_reason=REPEATING)
+        raise

@@ -14,12 +14,13 @@ from messaging.loops import stop_repeating_sessions
 from messaging.models import Conversation, Message
 from messaging.outbound import queue_message
 from sessions_app.links.reconciliation import sync_bridge
-from sessions_app.links.stopping import REPEATING, stop_session
+from sessions_app.links.stopping import REPEATING, restarting, stop_session
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import reconnect_session, restart_session
 from tests.conftest import message_event
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
+from whatsapp_agent.errors import BridgeFailed
 
 STOPPED = ("disconnected", REPEATING)
 FAKES = {"waha": FakeWaha, "evolution": FakeEvolution}
@@ -93,6 +94,42 @@ def test_a_number_that_a_person_restarts_is_connected_again(server: Any, bridge:
     assert state() == ("connected", "")
 
 
+@pytest.mark.parametrize("restart", [restart_session, reconnect_session])
+def test_a_stopped_number_that_the_bridge_does_not_restart_stays_stopped(
+    server: Any, bridge: Bridge, session: Any, restart: Any
+):
+    stop_session(session)
+    server.fail("drop_before", call="any")
+
+    with pytest.raises(BridgeFailed):
+        restart(session)
+
+    assert state() == STOPPED
+
+
+def test_a_restarted_number_is_connected_if_the_bridge_says_so_before_it_answers(bridge: Bridge, session: Any):
+    stop_session(session)
+
+    with restarting(session):
+        inbox.handle_event(bridge=bridge, event=SessionChanged(session.name, Link.CONNECTED))
+
+    assert state() == ("connected", "")
+
+
+def test_an_error_after_the_number_was_connected_does_not_stop_it_again(bridge: Bridge, session: Any):
+    stop_session(session)
+
+    def time_out() -> None:
+        with restarting(session):
+            inbox.handle_event(bridge=bridge, event=SessionChanged(session.name, Link.CONNECTED))
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        time_out()
+
+    assert state() == ("connected", "")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -100,14 +137,22 @@ def test_a_number_that_a_person_restarts_is_connected_again(server: Any, bridge:
         {"details": {"standby": True}},
         {"author": "phone"},
         {"said_at": timezone.now() - timedelta(minutes=2)},
+        {"written_at": timezone.now() - timedelta(minutes=2)},
         {"sending_at": timezone.now()},
     ],
-    ids=["reactions", "of another agent", "typed", "of the past", "ours"],
+    ids=["reactions", "of another agent", "typed", "of the past", "reported late", "ours"],
 )
 def test_what_is_no_repetition_stops_no_number(bridge: Bridge, session: Any, changes: dict[str, Any]):
     echoes(bridge, 20, **changes)
 
     assert stop_repeating_sessions() == []
+
+
+@pytest.mark.parametrize("status", ["delivered", "read"])
+def test_receipts_for_what_a_bridge_sends_by_itself_do_not_hide_it(bridge: Bridge, session: Any, status: str):
+    echoes(bridge, 20, status=status)
+
+    assert stop_repeating_sessions() == [session.name]
 
 
 def test_fewer_than_the_limit_stop_no_number(bridge: Bridge, session: Any, settings: Any):
