@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 import psycopg2
@@ -74,6 +74,7 @@ class Server:
 
 
 _users: dict[Path, IO[bytes]] = {}  # open files that carry this process's shared locks
+_ready: set[Path] = set()  # which this process has seen taking connections
 _paths_for_sockets: dict[Path, Path] = {}
 _guard = threading.Lock()
 
@@ -85,7 +86,7 @@ def ensure_running(data_dir: Path) -> Server:
     """
     _require_data(data_dir)
     server = Server(_path_for_sockets(data_dir))
-    if data_dir in _users and _listens(server):
+    if data_dir in _ready and _listens(server):
         return server
     with _guard, _alone_at(data_dir):
         _use(data_dir)
@@ -93,6 +94,7 @@ def ensure_running(data_dir: Path) -> Server:
             _start(data_dir)
         server = Server(_path_for_sockets(data_dir))
         _ensure_database(server)
+        _ready.add(data_dir)
     return server
 
 
@@ -113,6 +115,7 @@ def stop(data_dir: Path) -> bool:
     """Leave the server of `data_dir`, and stop it when nobody else uses it; True if it does not run afterwards."""
     with _guard:
         users = _users.pop(data_dir, None)
+        _ready.discard(data_dir)
         if users is None:
             return False
         with users, _alone_at(data_dir):
@@ -284,10 +287,14 @@ def _create(data_dir: Path) -> None:
 
 
 def _ensure_database(server: Server) -> None:
+    give_up_at = time.monotonic() + int(TIMEOUT_S)
     try:
-        connection = psycopg2.connect(**server.address, user=SUPERUSER, dbname="postgres")
+        while (connection := _connect(server)) is None and time.monotonic() < give_up_at:
+            time.sleep(0.05)
     except psycopg2.OperationalError as exc:
         raise NotStarted(f"The embedded database does not answer: {' '.join(str(exc).split())}") from exc
+    if connection is None:
+        raise NotStarted("The embedded database does not answer: it has been starting up for too long")
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -296,6 +303,16 @@ def _ensure_database(server: Server) -> None:
                 cursor.execute(f"CREATE DATABASE {DATABASE}")
     finally:
         connection.close()
+
+
+def _connect(server: Server) -> Any:
+    """Return a connection; None if the server listens already but is starting up."""
+    try:
+        return psycopg2.connect(**server.address, user=SUPERUSER, dbname="postgres")
+    except psycopg2.OperationalError as exc:
+        if "the database system is starting up" in str(exc):
+            return None
+        raise
 
 
 def _clear_stale_locks(data_dir: Path) -> None:
