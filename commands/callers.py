@@ -8,11 +8,11 @@ from django.db.models import Q, QuerySet
 from accounts.models import Role, User
 from agent.bridges.events import AliasKind
 from commands.registry import By, Caller
-from messaging.contacts.phones import is_typed_phone, owner_spellings, parse_phone, phone_spellings, search_digits
 from messaging.models import Contact, ContactAlias, Conversation
 from messaging.search.people import contact_matches
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import InvalidInput, NotFound
+from whatsapp_agent.text.phones import is_typed_phone, owner_spellings, parse_phone, phone_spellings, search_digits
 
 MAX_NAMED_CONTACTS = 5
 MIN_PHONE_DIGITS = 6

@@ -18,7 +18,6 @@ from messaging import control
 from messaging.contacts.creation import create_contact
 from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
-from messaging.contacts.phones import owner_spellings
 from messaging.contacts.recycled import without_former_phone
 from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
@@ -30,6 +29,7 @@ from sessions_app.services import HELD_REASONS, register_session
 from whatsapp_agent import wakeups
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
+from whatsapp_agent.text.phones import owner_spellings
 
 QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
 QUESTION_MARKS = ("?", "？", "؟", "⸮", ";")

@@ -22,7 +22,6 @@ from agent.bridges.events import AliasKind, Kind
 from agent.bridges.exchange import BridgeError
 from messaging import control
 from messaging.contacts.lookup import find_contact_by_phone, resolve_contact, resolve_conversation
-from messaging.contacts.phones import parse_phone
 from messaging.media.files import NewFile, save_file
 from messaging.models import ContactAlias, Conversation, Media, Message
 from messaging.models.conversations import NO_ATTENTION
@@ -37,6 +36,7 @@ from whatsapp_agent.errors import (
     SessionNotConnected,
     WindowClosed,
 )
+from whatsapp_agent.text.phones import parse_phone
 from whatsapp_agent.text.split import split_text
 from whatsapp_agent.text.stored import translate_stored
 

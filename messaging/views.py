@@ -25,7 +25,6 @@ from agent.bridges.base import Card, Menu, Place
 from agent.bridges.events import Kind
 from messaging import control, leases
 from messaging.changes.service import edit, revoke
-from messaging.contacts.phones import parse_phone
 from messaging.filters import ConversationFilters, MessageFilters, TurnFilters
 from messaging.imports.views import ImportAction
 from messaging.media.files import by_token, fetch_file, send_as, take
@@ -68,6 +67,7 @@ from whatsapp_agent.api.fields import refuse_fields, valid
 from whatsapp_agent.api.json import BoundedJSONParser, BoundedMultiPartParser
 from whatsapp_agent.api.lists import FastListMixin, read_rows, rows_by_key
 from whatsapp_agent.errors import InvalidInput, NotFound
+from whatsapp_agent.text.phones import parse_phone
 
 
 def author_of(request: Request) -> Message.Author:

@@ -34,7 +34,6 @@ from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, WrongSh
 from agent.bridges.simulator import UPLOADS, SimulatorBridge
 from agent.simulator.texts import script_texts
 from messaging.contacts.lookup import find_contact_by_phone, resolve_contact, resolve_conversation
-from messaging.contacts.phones import parse_phone
 from messaging.history.timeline import activity_of, describe_content, excerpt_of, read_timeline
 from messaging.media.files import clean_name
 from messaging.media.types import HEAD_BYTES, OTHER, detect, extension_of
@@ -43,6 +42,7 @@ from messaging.search.people import contact_matches
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent.errors import AppError, Forbidden, InvalidInput, NotFound
+from whatsapp_agent.text.phones import parse_phone
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.single_line import single_line_error
 from whatsapp_agent.text.stored import translate_stored

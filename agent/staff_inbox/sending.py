@@ -20,11 +20,11 @@ from agent.staff_inbox.actions import check_epoch, log_action, parse_key, refuse
 from agent.staff_inbox.texts import TAKEN_OVER
 from commands.parsing import read_command
 from messaging.changes.service import edit, is_changeable, revoke, version_of
-from messaging.contacts.phones import parse_phone
 from messaging.models import Conversation, Message
 from messaging.outbound import send_contact, send_location, send_reaction
 from sessions_app.bridges import adapter_for
 from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
+from whatsapp_agent.text.phones import parse_phone
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.validators import validate_emoji
 

@@ -11,12 +11,12 @@ from django.utils import timezone
 
 from agent.bridges.events import AliasKind, ChatAddress
 from messaging.contacts.locks import ContactGone, lock_contacts
-from messaging.contacts.phones import canonical_phone, phone_spellings
 from messaging.contacts.proposals import join, propose_merge
 from messaging.contacts.recycled import former_owners, names_other_id, take_phones_away
 from messaging.models import Contact, ContactAlias, ContactMerge, Conversation, Message
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.postgres.advisory import lock
+from whatsapp_agent.text.phones import canonical_phone, phone_spellings
 
 log = structlog.get_logger(__name__)
 

@@ -8,11 +8,11 @@ from django.utils.translation import gettext_lazy
 from accounts.models import User
 from messaging.contacts.locks import ContactGone
 from messaging.contacts.merging import merge_contacts, write_merge_event
-from messaging.contacts.phones import canonical_phone
 from messaging.events.types import CONTACT_MERGE_PROPOSED
 from messaging.models import Contact, ContactMerge, Conversation
 from whatsapp_agent.errors import Conflict
 from whatsapp_agent.postgres.advisory import lock
+from whatsapp_agent.text.phones import canonical_phone
 
 log = structlog.get_logger(__name__)
 

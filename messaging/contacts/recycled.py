@@ -10,9 +10,9 @@ from django.db import transaction
 
 from agent.bridges.events import AliasKind, ChatAddress
 from messaging.contacts.locks import lock_contacts
-from messaging.contacts.phones import phone_spellings
 from messaging.models import Contact, ContactAlias, Conversation
 from sessions_app.models import WhatsAppSession
+from whatsapp_agent.text.phones import phone_spellings
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from django.db.models import Exists, F, Max, OuterRef, Q
 
 from agent.bridges.events import AliasKind
-from messaging.contacts.phones import canonical_phone, owner_spellings, phone_spellings
 from messaging.models import Contact, ContactAlias, ContactMerge
+from whatsapp_agent.text.phones import canonical_phone, owner_spellings, phone_spellings
 
 MIN_NAME_LENGTH = 4  # shorter names are many people's
 

@@ -28,7 +28,6 @@ from agent.bridges.events import Kind
 from messaging import control
 from messaging.contacts.locks import close_contacts, lock_contacts
 from messaging.contacts.lookup import find_contact_by_phone
-from messaging.contacts.phones import parse_phone
 from messaging.imports.archives import Export
 from messaging.imports.parsing import Chat, Entry
 from messaging.maintenance.retention import delete_messages
@@ -38,6 +37,7 @@ from messaging.outbound import conversation_by_phone
 from messaging.people.find import find_contacts
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import Conflict, InvalidInput
+from whatsapp_agent.text.phones import parse_phone
 
 BATCH = 1000
 # As JSON, because building a model and a list of its thirty columns takes longer than storing the message.

@@ -3,10 +3,10 @@
 from uuid import UUID
 
 from messaging.contacts.lookup import find_contact_by_phone
-from messaging.contacts.phones import parse_phone
 from messaging.models import Contact
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import NotFound
+from whatsapp_agent.text.phones import parse_phone
 
 UNKNOWN = "Contact not found. Give the id that the admin and GET /api/v1/contacts/ show, or a phone number."
 

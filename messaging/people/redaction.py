@@ -18,10 +18,10 @@ from django.db import models, transaction
 from django.db.models import CharField, JSONField, Q, TextField
 from django.db.models.functions import Cast
 
-from messaging.contacts.phones import phone_spellings
 from messaging.models import Contact, Conversation, EarlyReceipt
 from sessions_app.models import AgentProfile, AgentProfileVersion, WhatsAppSession
 from sessions_app.profiles import lock_profiles
+from whatsapp_agent.text.phones import phone_spellings
 
 REMOVED = "[removed]"
 APPS = ("messaging", "commands", "agent")

@@ -2,8 +2,8 @@
 
 from django.db.models import CharField, Q, QuerySet, Transform
 
-from messaging.contacts.phones import is_typed_phone, parse_phone, phone_spellings, search_digits
 from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.text.phones import is_typed_phone, parse_phone, phone_spellings, search_digits
 
 MAX_WORDS = 10
 

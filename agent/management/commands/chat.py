@@ -18,7 +18,6 @@ from django.db import connections
 
 from agent import engine, inbox
 from agent.server import startup
-from messaging.contacts.phones import parse_phone
 from messaging.history.timeline import Activity, activity_of, describe_content, excerpt_of, read_timeline
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import conversation_by_phone
@@ -27,6 +26,7 @@ from sessions_app.services import SESSION_NAME, start_session
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import AppError, InvalidInput
 from whatsapp_agent.terminal import seconds
+from whatsapp_agent.text.phones import parse_phone
 
 try:
     from readline import get_line_buffer as read_typed_text

@@ -6,10 +6,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from messaging.contacts.merging import merge_contacts
-from messaging.contacts.phones import canonical_phone, parse_phone
 from messaging.contacts.twins import Twins, find_twins
 from messaging.models import Contact, ContactMerge
 from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.text.phones import canonical_phone, parse_phone
 
 
 class Command(BaseCommand):

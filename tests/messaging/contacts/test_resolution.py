@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from agent.bridges.events import AliasKind, ChatAddress
 from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import resolve_contact
-from messaging.contacts.phones import canonical_phone
 from messaging.control import ConversationGone
 from messaging.inbound import receive_message
 from messaging.models import Contact, ContactAlias, ContactMerge, Conversation, Message
 from tests.conftest import message_event
+from whatsapp_agent.text.phones import canonical_phone
 
 PHONES = ["+5511988887777", "+551188887777", "+5521977776666", "+5215512349999", "+525512349999"]
 LIDS = ["281474976710655@lid", "281474976710111@lid", "281474976710222@lid"]

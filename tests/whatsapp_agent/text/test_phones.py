@@ -4,13 +4,13 @@ import pytest
 
 from agent.bridges.addresses import read_address
 from commands.callers import find_conversation, is_owner
-from messaging.contacts.phones import owner_spellings, parse_phone, phone_spellings
 from messaging.inbound import is_note_to_self
 from messaging.models import Contact, Conversation, Message
 from messaging.outbound import conversation_by_phone
 from sessions_app.models import WhatsAppSession
 from tests.conftest import message_event
 from whatsapp_agent.errors import InvalidInput, NotFound
+from whatsapp_agent.text.phones import owner_spellings, parse_phone, phone_spellings
 
 
 @pytest.mark.parametrize(
