@@ -27,6 +27,7 @@ from sessions_app.links.stopping import REPEATING, restarting
 from sessions_app.models import AgentProfile, Bridge, FormerName, Membership, WhatsAppSession
 from whatsapp_agent import postgres
 from whatsapp_agent.errors import BridgeFailed, Conflict, NotSupportedByBridge, SessionExists
+from whatsapp_agent.text.phones import owner_spellings
 
 SYNC_INTERVAL_S = 60.0
 KEY_RETRY_S = 10.0  # when a bridge that refused our API key is asked again
@@ -92,7 +93,7 @@ def ensure_not_moved(*, bridge: Bridge, name: str, phone: str = "") -> None:
     former = FormerName.objects.filter(bridge=bridge, name=name).select_related("session").first()
     if former is None:
         return
-    if not phone or not former.session.phone or phone == former.session.phone:
+    if not phone or not former.session.phone or phone in owner_spellings(former.session.phone):
         raise NumberMoved
     former.delete()
 
@@ -151,7 +152,7 @@ def record_session_state(
         state, reason = replace(state, status=Link.DISCONNECTED), reason or FAILED
     changes: dict[str, Any] = {"status": state.status.value, "status_reason": reason[:200], "status_changed_at": at}
     changes |= progress_of(bridge=session.bridge, status=state.status, reason=reason, at=at)
-    if state.status != Link.CONNECTED and reason not in FINAL_REASONS:
+    if state.status != Link.CONNECTED and reason != DELETED_BY_US:
         changes["status_reason"] = Case(
             When(_keeps_reason(reason), then=F("status_reason")), default=Value(changes["status_reason"])
         )
@@ -178,6 +179,8 @@ def record_session_state(
 
 def _keeps_reason(reason: str) -> Q:
     """Return the condition under which a session that is not connected keeps its present reason."""
+    if reason in FINAL_REASONS:
+        return Q(status_reason=REPEATING)
     final = Q(status_reason__in=FINAL_REASONS)
     has_cause = final if reason not in WEAK_REASONS else ~Q(status_reason__in=WEAK_REASONS)
     if reason == "":

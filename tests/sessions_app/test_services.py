@@ -1,7 +1,9 @@
 """Linking numbers: what the bridge says is followed, and its failures leave nothing half made."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -19,14 +21,17 @@ from sessions_app.services import (
     KEY_REFUSED,
     KEY_RETRY_S,
     SYNC_INTERVAL_S,
+    NumberMoved,
     default_profile,
     end_session,
     ensure_default_bridges,
     logout_session,
+    move_session,
     reconnect_session,
     record_key_refused,
     record_session_change,
     refresh_session,
+    register_session,
     restart_session,
     start_session,
 )
@@ -321,3 +326,19 @@ def test_a_session_without_a_time_zone_uses_the_setting(session, settings):
     assert session.zone.key == "Asia/Kolkata"
     session.time_zone = "America/Sao_Paulo"
     assert session.zone.key == "America/Sao_Paulo"
+
+
+@pytest.mark.parametrize(
+    ("reported", "is_other"),
+    [("+5511999990000", False), ("+551199990000", False), ("+5531999990000", True)],
+)
+def test_a_moved_number_is_known_at_its_old_bridge_in_every_spelling(
+    bridge: Bridge, session: Any, reported: str, is_other: bool
+):
+    WhatsAppSession.objects.filter(pk=session.pk).update(phone="+551199990000")
+    session.refresh_from_db()
+    move_session(session, to=Bridge.objects.create(slug="new", kind="waha"))
+
+    with nullcontext() if is_other else pytest.raises(NumberMoved):
+        register_session(bridge=bridge, name=session.name, phone=reported)
+    assert WhatsAppSession.objects.filter(bridge=bridge).exists() is is_other

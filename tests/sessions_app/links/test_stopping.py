@@ -16,7 +16,7 @@ from messaging.outbound import queue_message
 from sessions_app.links.reconciliation import sync_bridge
 from sessions_app.links.stopping import REPEATING, restarting, stop_session
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.services import reconnect_session, restart_session
+from sessions_app.services import LOGGED_OUT_BY_US, reconnect_session, restart_session
 from tests.conftest import message_event
 from tests.support.bridges.fake_evolution import FakeEvolution
 from tests.support.bridges.fake_waha import FakeWaha
@@ -79,6 +79,15 @@ def test_a_stopped_number_stays_stopped_whatever_the_bridge_reports(server: Any,
     assert state()[1] == REPEATING
     assert state()[0] != "connected"
     assert bridge.kind == "evolution" or server.sessions["sales"]["status"] == "STOPPED"
+
+
+@pytest.mark.parametrize("code", ["401", "403", "411", "440", LOGGED_OUT_BY_US])
+def test_a_stopped_number_stays_stopped_after_its_link_has_ended(bridge: Bridge, session: Any, code: str):
+    stop_session(session)
+    inbox.handle_event(bridge=bridge, event=SessionChanged(session.name, Link.DISCONNECTED, code=code))
+    inbox.handle_event(bridge=bridge, event=SessionChanged(session.name, Link.CONNECTED))
+    assert state()[1] == REPEATING
+    assert state()[0] != "connected"
 
 
 @pytest.mark.parametrize("restart", [restart_session, reconnect_session])
