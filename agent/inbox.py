@@ -33,7 +33,7 @@ from messaging import inbound, receipts
 from messaging.calls.recording import record_call
 from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import record_changed_id
-from messaging.control import ConversationGone
+from messaging.control import ConversationGone, record_handover
 from messaging.inbound import ReceiveResult
 from messaging.models import Conversation
 from sessions_app.bridge_clocks import BridgeClock, observe, on_our_clock
@@ -165,7 +165,7 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
         case CallChanged():
             record_call(bridge=bridge, event=event)
         case HandoverChanged():
-            inbound.record_handover(bridge=bridge, event=event)
+            record_handover(bridge=bridge, event=event)
         case ContactIdChanged(old=old, new=new):
             session = register_session(bridge=bridge, name=event.session)
             record_changed_id(session=session, old=old, new=new, at=event.at)

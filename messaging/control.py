@@ -13,8 +13,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy, gettext_noop
 
 from accounts.models import User
+from agent.bridges.events import HandoverChanged
+from messaging.contacts.lookup import resolve_contact, resolve_conversation
+from messaging.contacts.recycled import without_former_phone
 from messaging.loops import is_other_program
 from messaging.models import Conversation, Message
+from sessions_app.models import Bridge
+from sessions_app.services import register_session
 from whatsapp_agent import wakeups
 from whatsapp_agent.errors import NotFound
 from whatsapp_agent.periodic import periodic
@@ -190,6 +195,17 @@ def record_external_controller(*, conversation_id: UUID, name: str, at: datetime
         mute(conversation=row, reason=HELD_BY_PLATFORM)
     elif not name and row.control == Control.MUTED and row.control_reason == HELD_BY_PLATFORM:
         release(conversation=row, reason="given back by the platform")
+
+
+@transaction.atomic
+def record_handover(*, bridge: Bridge, event: HandoverChanged) -> None:
+    """Record who holds a chat on the platform: we, or another program of the same number."""
+    session = register_session(bridge=bridge, name=event.session)
+    chat = without_former_phone(session=session, address=event.chat)
+    contact = resolve_contact(session=session, address=chat)
+    conversation = resolve_conversation(contact=contact, address=chat.address, at=event.at)
+    name = "" if event.is_ours else event.new_owner_role or ANOTHER_PROGRAM
+    record_external_controller(conversation_id=conversation.pk, name=name, at=event.at)
 
 
 @periodic(every_s=5)

@@ -13,7 +13,7 @@ from psycopg2.extras import Json
 from pydantic import TypeAdapter
 from uuid_utils.compat import uuid7
 
-from agent.bridges.events import ChatAddress, HandoverChanged, Kind, MessageReceived
+from agent.bridges.events import ChatAddress, Kind, MessageReceived
 from messaging import control
 from messaging.contacts.creation import create_contact
 from messaging.contacts.locks import ContactGone
@@ -390,17 +390,6 @@ def settle_held_messages() -> None:
             deleted, _ = HeldMessage.objects.filter(pk=held.pk).delete()  # a merge locks the conversation first, too
             transaction.set_rollback(not deleted)  # it was settled, or forgotten, meanwhile
         wakeups.notify(held.conversation_id, session_id=held.conversation.session_id)
-
-
-@transaction.atomic
-def record_handover(*, bridge: Bridge, event: HandoverChanged) -> None:
-    """Record who holds a chat on the platform: we, or another program of the same number."""
-    session = register_session(bridge=bridge, name=event.session)
-    chat = without_former_phone(session=session, address=event.chat)
-    contact = resolve_contact(session=session, address=chat)
-    conversation = resolve_conversation(contact=contact, address=chat.address, at=event.at)
-    name = "" if event.is_ours else event.new_owner_role or control.ANOTHER_PROGRAM
-    control.record_external_controller(conversation_id=conversation.pk, name=name, at=event.at)
 
 
 def _store_own_message(
