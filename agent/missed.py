@@ -77,7 +77,8 @@ def _fetch(session: WhatsAppSession) -> int:
         catching_up.postpone(session, by=catching_up.PAUSE_AFTER_REFUSAL)
         raise
     finally:
-        in_order = sorted(missing.values(), key=lambda message: message.sent_at or asked_at)
+        # Our own first: what they answer is not to be answered again.
+        in_order = sorted(missing.values(), key=lambda message: (not message.outbound, message.sent_at or asked_at))
         results = store_missed_messages(bridge=session.bridge, messages=in_order)
         if results["kept"]:
             log.warning("missed_messages_stored", session=str(session.pk), count=results["kept"])
@@ -120,7 +121,7 @@ def _key(message: MessageReceived) -> tuple[str, str]:
 def _within(bridge: Bridge, messages: list[MessageReceived], *, since: datetime) -> list[MessageReceived]:
     """Return the messages that were written since, with their times on our clock, whatever else the bridge lists."""
     timed = [(message, on_our_clock(bridge, BridgeClock.MESSAGES, message.sent_at)) for message in messages]
-    return [replace(message, sent_at=at) for message, at in timed if at is not None and at >= since]
+    return [replace(message, sent_at=at, is_missed=True) for message, at in timed if at is not None and at >= since]
 
 
 def _known(session: WhatsAppSession, messages: Iterable[MessageReceived]) -> set[tuple[str, str]]:

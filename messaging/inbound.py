@@ -47,9 +47,6 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
     SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
            profile.debounce_s, profile.debounce_max_s, profile.instant_reaction,
            conversation.external_controller <> '' AS is_held_elsewhere,
-           -- Clocks differ: what comes now is ordered as it comes, only imported history as it was written.
-           CASE WHEN %(is_history)s THEN LEAST(%(written_at)s, statement_timestamp()) ELSE statement_timestamp() END
-               AS said_at,
            CASE
                WHEN NOT %(answerable)s THEN 'kind'
                WHEN %(is_history)s THEN 'history'
@@ -63,6 +60,12 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
                                         WHERE ours.provider_message_id = %(quoted_id)s
                                           AND ours.conversation_id = conversation.id AND ours.direction = 'outbound')))
                    THEN 'group'
+               WHEN %(is_missed)s AND EXISTS (
+                       SELECT FROM messaging_message reply
+                        WHERE reply.conversation_id = conversation.id AND reply.said_at >= %(written_at)s
+                          AND reply.direction = 'outbound' AND reply.sending_at IS NULL AND reply.kind <> 'reaction'
+                          AND reply.author IN ('phone', 'api') AND reply.written_at >= %(written_at)s)
+                   THEN 'person'
                WHEN %(written_at)s < statement_timestamp() - make_interval(secs => profile.max_answer_age_s)
                    THEN 'stale'
                ELSE ''
@@ -93,16 +96,19 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
            (SELECT quoted.id FROM messaging_message quoted
              WHERE quoted.session_id = target.session_id AND quoted.provider_message_id = %(quoted_id)s
                AND quoted.conversation_id = target.conversation_id),  -- nobody reads along elsewhere by answering it
-           COALESCE(%(quoted_id)s, ''), 0, '', '', said_at, LEAST(%(written_at)s, statement_timestamp()),
-           statement_timestamp()
+           COALESCE(%(quoted_id)s, ''), 0, '', '',
+           -- Clocks differ: what comes now is ordered as it comes, only what is not answered may have an earlier place.
+           CASE WHEN %(is_history)s OR (%(is_missed)s AND unanswered <> '')
+                THEN LEAST(%(written_at)s, statement_timestamp()) ELSE statement_timestamp() END,
+           LEAST(%(written_at)s, statement_timestamp()), statement_timestamp()
       FROM target
     ON CONFLICT (provider_message_id, conversation_id) DO NOTHING
-    RETURNING conversation_id, unanswered, unanswered <> 'history' AND kind <> 'reaction' AS reopens
+    RETURNING conversation_id, unanswered, said_at, unanswered <> 'history' AND kind <> 'reaction' AS reopens
 ), moved AS (
     UPDATE messaging_conversation conversation
        SET inbound_count = inbound_count + (inserted.unanswered = '')::int,
            unread_count = unread_count + (inserted.unanswered <> 'history')::int,
-           last_message_at = GREATEST(last_message_at, target.said_at),
+           last_message_at = GREATEST(last_message_at, inserted.said_at),
            snoozed_until = CASE WHEN NOT inserted.reopens THEN snoozed_until END,
            done_at = CASE WHEN NOT inserted.reopens THEN done_at END,
            done_reason = CASE WHEN NOT inserted.reopens THEN done_reason ELSE '' END,
@@ -219,6 +225,7 @@ def _insert(
         "written_at": event.sent_at or timezone.now(),
         "answerable": event.answerable and event.kind is not Kind.REACTION,
         "is_history": event.is_history,
+        "is_missed": event.is_missed,
         "max_debounce_s": _debounce_s(event.text),
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
@@ -395,10 +402,13 @@ def settle_held_messages() -> None:
 def _store_own_message(
     event: MessageReceived, *, session: WhatsAppSession, contact: Contact, conversation: Conversation
 ) -> Message:
-    """Store what was typed on the phone, which takes over, or what another program sent through the bridge."""
+    """Store what was typed on the phone, which takes over, or what another program sent through the bridge.
+
+    What the bridge was asked for takes over only if it is sure that it was typed: it may be ours of before a restore.
+    """
     now = timezone.now()
     written_at = min(event.sent_at or now, now)
-    said_at = written_at if event.is_history else now
+    said_at = written_at if event.is_history or event.is_missed else now
     message = Message.objects.create(
         session=session,
         conversation=conversation,
@@ -429,6 +439,7 @@ def _store_own_message(
             conversation_id=conversation.pk, name=control.ANOTHER_PROGRAM, at=event.sent_at
         )
     is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
-    if is_fresh and is_reply and not (event.is_history or event.is_echo) and not _is_own_number(session, contact):
+    may_take_over = event.is_typed if event.is_missed else not (event.is_history or event.is_echo)
+    if is_fresh and is_reply and may_take_over and not _is_own_number(session, contact):
         control.record_typed_on_phone(conversation=conversation, text=event.text)
     return message

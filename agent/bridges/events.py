@@ -85,7 +85,7 @@ class MessageReceived:
     {"location": {latitude, longitude, name, address}}, {"contacts": [{name, phone}]}, or for a reaction
     {"emoji": text or None if removed, "target_id"}. `answerable` is false for what no agent should answer: reactions,
     unknown kinds, texts without a visible character. `is_history` marks messages of a history sync, `is_standby` those
-    of a chat that another agent of the platform holds.
+    of a chat that another agent of the platform holds. `is_missed` marks those that the bridge was asked for.
 
     `called` are those whom a message in a group mentions, and whose message it answers: phones (E.164) and addresses.
     `own_lid` is the session's own hidden address, if the event holds it.
@@ -114,6 +114,7 @@ class MessageReceived:
     is_echo: bool = False
     is_typed: bool = False
     is_standby: bool = False
+    is_missed: bool = False
     called: tuple[str, ...] = ()
     own_lid: str | None = None
 

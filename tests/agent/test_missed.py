@@ -16,6 +16,7 @@ from agent.bridges.events import Link
 from agent.bridges.exchange import Response
 from agent.bridges.waha import WahaBridge
 from agent.missed import fetch_due
+from messaging.loops import stop_repeating_sessions
 from messaging.models import Conversation, Message
 from messaging.people.forgetting import forget_contact
 from sessions_app.models import Bridge, WhatsAppSession
@@ -95,6 +96,49 @@ def test_what_the_owner_typed_unseen_takes_the_conversation_over(sales: WhatsApp
     fetch_due()
     assert texts() == ["Can I come at five?", "Yes, of course"]
     assert Conversation.objects.get().control == "human"
+
+
+def unsure(fake: Any) -> str:
+    """Return a `source` that does not show that the phone wrote a message: it may be one that we sent."""
+    return "web" if isinstance(fake, FakeEvolution) else "api"
+
+
+def test_what_may_be_ours_takes_nothing_over_and_has_answered_what_came_before(sales: Any, fake: Any) -> None:
+    fake.stored.append(fake.message("Can I come at five?", sent_at=time() - 60))
+    fake.stored.append(fake.message("Yes, of course", from_me=True, source=unsure(fake), sent_at=time() - 30))
+    fetch_due()
+    assert texts() == ["Can I come at five?", "Yes, of course"]
+    assert Message.objects.get(direction="inbound").unanswered == "person"
+    conversation = Conversation.objects.get()
+    assert (conversation.control, conversation.due_at) == ("agent", None)
+
+
+def test_what_came_after_the_last_reply_is_to_be_answered(sales: Any, fake: Any) -> None:
+    fake.stored.append(fake.message("Yes, of course", from_me=True, source=unsure(fake), sent_at=time() - 60))
+    fake.stored.append(fake.message("And at six?", sent_at=time() - 30))
+    fetch_due()
+    assert texts() == ["Yes, of course", "And at six?"]
+    assert Conversation.objects.get().due_at is not None
+
+
+def test_a_reaction_of_ours_answers_nothing(sales: Any, waha: FakeWaha) -> None:
+    waha.stored.append(waha.message("Can I come at five?", sent_at=time() - 60))
+    fetch_due()
+    Message.objects.update(direction="outbound", author="phone", kind="reaction", written_at=timezone.now())
+    waha.stored.append(waha.message("Hello?", sent_at=time() - 50))
+    ask_again(sales)
+    assert Message.objects.get(text="Hello?").unanswered == ""
+
+
+def test_what_another_program_sent_long_ago_stops_no_number(sales: WhatsAppSession, fake: Any) -> None:
+    fake.stored += [
+        fake.message(f"Reply {number}", from_me=True, source=unsure(fake), sent_at=time() - HOUR / 2 + number)
+        for number in range(30)
+    ]
+    fetch_due()
+    assert stop_repeating_sessions() == []
+    assert texts() == [f"Reply {number}" for number in range(30)]
+    assert Message.objects.order_by("-said_at")[0].said_at < timezone.now() - timedelta(minutes=20)
 
 
 def test_what_was_written_before_a_number_was_linked_is_not_asked_for(session: WhatsAppSession, fake: Any) -> None:

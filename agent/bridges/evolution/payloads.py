@@ -51,6 +51,7 @@ CALLS = {
     "timeout": CallStatus.MISSED,
     "terminate": CallStatus.ENDED,
 }
+PHONES = frozenset({"android", "ios"})
 GROUP_ACTIONS = {"add": "join", "remove": "leave", "promote": "promote", "demote": "demote", "modify": "update"}
 LOGGED_OUT = 401
 
@@ -80,8 +81,14 @@ def _guarded(read: Any, session: str, envelope: Fields, item: Any) -> BridgeEven
 
 
 def read_listed(data: Any, *, session: str) -> BridgeEvent:
-    """Read a message as Evolution has it stored, which is as it posts it."""
-    return _guarded(_message, session, Fields({}), data)
+    """Read a message as Evolution has it stored: as it posts it, but among those that were sent through Evolution.
+
+    Only the ids that phones give tell those of the owner apart: WhatsApp Web gives the same ids as Evolution.
+    """
+    event = _guarded(_message, session, Fields({}), data)
+    if isinstance(event, MessageReceived) and event.outbound:
+        return replace(event, is_typed=Fields(data).short("source") in PHONES)
+    return event
 
 
 # --- who ----------------------------------------------------------------------------------------------------------

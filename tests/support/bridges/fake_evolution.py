@@ -81,6 +81,7 @@ class FakeEvolution(FakeBridge):
         chat: str = "",
         message_id: str = "",
         from_me: bool = False,
+        source: str = "android",
         sent_at: float | None = None,
         content: Any = None,
     ) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class FakeEvolution(FakeBridge):
             "message": content,
             "messageType": next(iter(content)),
             "messageTimestamp": int(time() if sent_at is None else sent_at),
-            "source": "android",
+            "source": source,
             "contextInfo": None,
         }
 
