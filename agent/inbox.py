@@ -94,7 +94,7 @@ def _on_our_clock(*, bridge: Bridge, event: BridgeEvent) -> BridgeEvent:
                 observe(bridge, BridgeClock.MESSAGES, event.sent_at)
             sent_at = on_our_clock(bridge, BridgeClock.MESSAGES, event.sent_at)
             return replace(event, sent_at=sent_at or on_our_clock(bridge, BridgeClock.EVENTS, event.posted_at))
-        case CallChanged():
+        case CallChanged() | MessageEdited():
             return replace(event, at=on_our_clock(bridge, BridgeClock.MESSAGES, event.at))
         case StatusChanged() | SessionChanged():
             observe(bridge, BridgeClock.EVENTS, event.at)

@@ -21,7 +21,7 @@ from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.recycled import without_former_phone
 from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
-from messaging.receipts import record_full_id, record_sent
+from messaging.receipts import apply_early_changes, record_full_id, record_sent
 from sessions_app.bridges import BridgeChanged
 from sessions_app.links.problems import NO_PROGRESS
 from sessions_app.models import Bridge, WhatsAppSession
@@ -47,6 +47,8 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
     SELECT conversation.id AS conversation_id, session.id AS session_id, session.status AS link, alias.contact_id,
            profile.debounce_s, profile.debounce_max_s, profile.instant_reaction,
            conversation.external_controller <> '' AS is_held_elsewhere,
+           EXISTS (SELECT FROM messaging_earlychange early WHERE early.session_id = session.id
+                      AND early.provider_message_id = %(provider_message_id)s) AS is_changed_early,
            CASE
                WHEN NOT %(answerable)s THEN 'kind'
                WHEN %(is_history)s THEN 'history'
@@ -102,6 +104,7 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
                 THEN LEAST(%(written_at)s, statement_timestamp()) ELSE statement_timestamp() END,
            LEAST(%(written_at)s, statement_timestamp()), statement_timestamp()
       FROM target
+     WHERE %(is_resolved)s OR NOT is_changed_early  -- the change has to be applied in the same transaction
     ON CONFLICT (provider_message_id, conversation_id) DO NOTHING
     RETURNING conversation_id, unanswered, said_at, unanswered <> 'history' AND kind <> 'reaction' AS reopens
 ), moved AS (
@@ -125,7 +128,7 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
               control = 'agent' AND inserted.unanswered = '' AND burst_started_at = statement_timestamp() AS begins
 )
 SELECT EXISTS (SELECT FROM bridge), target.conversation_id, target.session_id, inserted.conversation_id IS NOT NULL,
-       moved.due_at, inserted.unanswered = '', target.link,
+       moved.due_at, inserted.unanswered = '', target.link, target.is_changed_early,
        CASE WHEN moved.begins THEN target.instant_reaction ELSE '' END, target.is_held_elsewhere
   FROM (VALUES (1)) AS one LEFT JOIN target ON true LEFT JOIN inserted ON true LEFT JOIN moved ON true
 """)
@@ -196,7 +199,7 @@ def _insert(
 ) -> ReceiveResult | None:
     """Store the message, if its contact and conversation are known; return None if they have to be looked up first.
 
-    `is_resolved`: they were, so that an alias which belongs to somebody else does not matter.
+    `is_resolved`: they were, in a transaction, so that an alias which belongs to somebody else does not matter.
     """
     if event.chat.is_group and sender_id is None:
         return None  # the writer has to be looked up first
@@ -230,10 +233,11 @@ def _insert(
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
         (row,) = INSERT_INBOUND_MESSAGE.rows(**parameters)
-        is_unchanged, conversation_id, session_id, is_new, due_at, is_due, link, reaction, is_held_elsewhere = row
+        is_unchanged, conversation_id, session_id, is_new, due_at, is_due, link, *more = row
+        is_changed_early, reaction, is_held_elsewhere = more
         if not is_unchanged:
             raise BridgeChanged
-        if conversation_id is None:
+        if conversation_id is None or (is_changed_early and not is_resolved):
             return None
         if is_new and event.media:
             fetching.add_received(message_id=message_id, bridge=bridge, media=event.media, is_history=event.is_history)
@@ -244,6 +248,8 @@ def _insert(
                 bridge=bridge,
                 media=event.media,
             )
+    if is_changed_early:
+        apply_early_changes(session_id=session_id, provider_message_id=event.provider_message_id)
     if event.is_standby or (is_held_elsewhere and not event.is_history):
         # A chat that is given back is not reported otherwise.
         name = control.ANOTHER_PROGRAM if event.is_standby else ""
@@ -308,10 +314,6 @@ def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
         provider_message_id=event.provider_message_id,
     )
     return own_number.exists() and not ours.exists()
-
-
-def _is_own_number(session: WhatsAppSession, contact: Contact) -> bool:
-    return bool(session.phone) and contact.phone in owner_spellings(session.phone)
 
 
 def _chat_without_our_name(event: MessageReceived) -> ChatAddress:
@@ -440,6 +442,8 @@ def _store_own_message(
         )
     is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
     may_take_over = event.is_typed if event.is_missed else not (event.is_history or event.is_echo)
-    if is_fresh and is_reply and may_take_over and not _is_own_number(session, contact):
+    is_note = bool(session.phone) and contact.phone in owner_spellings(session.phone)
+    if is_fresh and is_reply and may_take_over and not is_note:
         control.record_typed_on_phone(conversation=conversation, text=event.text)
+    apply_early_changes(session_id=session.pk, provider_message_id=event.provider_message_id)
     return message

@@ -15,7 +15,7 @@ from agent.bridges import ADAPTERS
 from agent.bridges.capabilities import Capability
 from agent.bridges.events import ChatAddress, MessageEdited, MessageReceived, MessageRevoked, Receipt, StatusChanged
 from messaging.contacts.lookup import alias_spellings
-from messaging.models import ContactAlias, Conversation, EarlyReceipt, Message
+from messaging.models import ContactAlias, Conversation, EarlyChange, EarlyReceipt, Message
 from messaging.models.messages import MessageQuerySet
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import register_session
@@ -32,6 +32,7 @@ MOVES_FROM: dict[str, list[str]] = {
 }
 PAYMENT_CODE = "payment"  # of a message that was not delivered because the account has no payment method
 PAYMENT_NOTE = gettext_noop("Meta delivers no more answers: the business account needs a payment method (code 131042).")
+EARLY_FOR = timedelta(days=1)  # how long what came before its message waits for it
 RECEIPT_AFTER = timedelta(minutes=5)  # a phone that is on reports a message as delivered within seconds
 WITH_RECEIPTS = [kind for kind, adapter in ADAPTERS.items() if Capability.RECEIPTS in adapter.capabilities]
 STORED_AS = {Receipt.PLAYED: Receipt.READ}
@@ -95,25 +96,17 @@ def _find_sent(session_id: UUID, provider_message_id: str, *, chat: ChatAddress 
         session=session_id, provider_message_id=provider_message_id, direction=Message.Direction.OUTBOUND
     )
     if chat is not None:
-        return _within_chat(sent, session_id, chat)
+        return _within_chat(sent, session_id, _addresses(chat))
     return sent if sent.count() < 2 else sent.exclude(author=Message.Author.PHONE)
 
 
-def _find_target(*, bridge: Bridge, event: MessageEdited | MessageRevoked) -> MessageQuerySet:
-    """Return the message that an event changes; none where its chat is not given and several chats have this id."""
-    target = Message.objects.filter(
-        session__bridge=bridge, session__name=event.session, provider_message_id=event.target_id
-    )
-    if event.chat is not None:
-        session = WhatsAppSession.objects.filter(bridge=bridge, name=event.session).values_list("pk", flat=True).first()
-        return _within_chat(target, session, event.chat)
-    return target if target.count() < 2 else target.none()
-
-
-def _within_chat(messages: MessageQuerySet, session_id: UUID | None, chat: ChatAddress) -> MessageQuerySet:
-    spellings = [value for kind, alias in chat.aliases for value in alias_spellings(kind, alias)]
-    contacts = ContactAlias.objects.filter(session=session_id, value__in=spellings).values("contact")
+def _within_chat(messages: MessageQuerySet, session_id: UUID, addresses: list[str]) -> MessageQuerySet:
+    contacts = ContactAlias.objects.filter(session=session_id, value__in=addresses).values("contact")
     return messages.filter(conversation__contact__in=contacts)
+
+
+def _addresses(who: ChatAddress | None) -> list[str]:
+    return [value for kind, alias in who.aliases for value in alias_spellings(kind, alias)] if who else []
 
 
 def _apply_receipt(
@@ -213,41 +206,58 @@ def settle_early_receipts() -> None:
         known = _find_sent(receipt.session_id, receipt.provider_message_id, chat=None)
         _apply_early(receipt, known=known)
         receipt.delete()
-    EarlyReceipt.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()
+    EarlyReceipt.objects.filter(created_at__lt=timezone.now() - EARLY_FOR).delete()
 
 
-# --- edits --------------------------------------------------------------------------------------------------------
+# --- edits and deletions ------------------------------------------------------------------------------------------
 
 MAX_EARLIER_TEXTS = 20
+# Bridges deliver edits twice and in any order. Of two with the same time one wins, whichever comes first.
 EDIT_MESSAGES = """
 UPDATE messaging_message
-   SET text = %(text)s, edited_at = statement_timestamp(),
-       earlier_texts = CASE WHEN jsonb_array_length(earlier_texts) < %(max_texts)s THEN
-           earlier_texts || jsonb_build_object('text', text, 'until', statement_timestamp()) ELSE earlier_texts END
- WHERE id = ANY(%(ids)s::uuid[]) AND text <> %(text)s
+   SET text = %(text)s, edited_at = %(at)s,
+       earlier_texts = CASE WHEN text <> %(text)s AND jsonb_array_length(earlier_texts) < %(max_texts)s THEN
+           earlier_texts || jsonb_build_object('text', text, 'until', %(at)s::timestamptz) ELSE earlier_texts END
+ WHERE id = ANY(%(ids)s::uuid[]) AND (text <> %(text)s OR %(has_time)s)
+   AND (edited_at IS NULL OR edited_at < %(at)s OR (edited_at = %(at)s AND text COLLATE "C" < %(text)s))
 """
 
 
 def record_edit(*, bridge: Bridge, event: MessageEdited) -> None:
     """Store the text that the writer edited; the model sees the new one, staff those before too.
 
-    Ignores an unknown message, and an edit that came before.
+    Ignores an edit older than the last. One whose message is not stored yet waits for it.
     """
-    ids = _find_target(bridge=bridge, event=event).exclude(text=event.text).values_list("pk", flat=True)
-    apply_edit(list(ids), text=event.text)
+    ids = _find_target(bridge=bridge, event=event)
+    if ids is None:
+        _record_early_change(bridge=bridge, event=event, at=event.at, text=event.text)
+    else:
+        apply_edit(ids, text=event.text, at=event.at)
 
 
 @transaction.atomic
-def apply_edit(ids: list[UUID], *, text: str) -> None:
-    """Store a new text of messages, beside the one before. Safe to run twice."""
+def apply_edit(ids: list[UUID], *, text: str, at: datetime | None = None) -> None:
+    """Store a new text of messages, beside the one before, unless they were edited later. Safe to run twice.
+
+    `at` is when it was edited; None: now, and an edit to the text that they have is ignored.
+    """
     _make_drafts_stale(Message.objects.filter(pk__in=ids))
+    now = timezone.now()
+    values: dict[str, Any] = {"at": min(at or now, now), "has_time": at is not None, "max_texts": MAX_EARLIER_TEXTS}
     with connection.cursor() as cursor:
-        cursor.execute(EDIT_MESSAGES, {"ids": ids, "text": text, "max_texts": MAX_EARLIER_TEXTS})
+        cursor.execute(EDIT_MESSAGES, {"ids": ids, "text": text} | values)
 
 
 def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
-    """Mark a message that its writer revoked: still stored, never answered, not shown to the model again."""
-    apply_revocation(list(_find_target(bridge=bridge, event=event).values_list("pk", flat=True)))
+    """Mark a message that its writer revoked: still stored, never answered, not shown to the model again.
+
+    A revocation whose message is not stored yet waits for it.
+    """
+    ids = _find_target(bridge=bridge, event=event)
+    if ids is None:
+        _record_early_change(bridge=bridge, event=event, is_revoked=True)
+    else:
+        apply_revocation(ids)
 
 
 @transaction.atomic
@@ -258,6 +268,65 @@ def apply_revocation(ids: list[UUID]) -> None:
     revoked.filter(status=Message.Status.RECEIVED).update(
         status=Message.Status.HANDLED, unanswered=Message.Unanswered.KIND
     )
+
+
+def _find_target(*, bridge: Bridge, event: MessageEdited | MessageRevoked) -> list[UUID] | None:
+    """Return the ids of the messages that an event changes; None if there is none yet."""
+    session = WhatsAppSession.objects.filter(bridge=bridge, name=event.session).values_list("pk", flat=True).first()
+    if session is None:
+        return None
+    return _find_changed(session, event.target_id, chat=_addresses(event.chat))
+
+
+def _find_changed(session_id: UUID, provider_message_id: str, *, chat: list[str]) -> list[UUID] | None:
+    """Where the chat is not known and several have a message with this id, none of them is changed."""
+    found = Message.objects.filter(session=session_id, provider_message_id=provider_message_id)
+    ids = list((_within_chat(found, session_id, chat) if chat else found).values_list("pk", flat=True))
+    if not ids:
+        return None
+    return ids if chat or len(ids) == 1 else []
+
+
+def _record_early_change(
+    *, bridge: Bridge, event: MessageEdited | MessageRevoked, at: datetime | None = None, **what: Any
+) -> None:
+    now = timezone.now()
+    change = EarlyChange.objects.create(
+        session=register_session(bridge=bridge, name=event.session),
+        provider_message_id=event.target_id,
+        at=min(at or now, now),
+        chat=_addresses(event.chat),
+        sender=_addresses(event.sender),
+        **what,
+    )
+    _apply_early_change(change)  # the message may have come between the two
+
+
+def _apply_early_change(change: EarlyChange) -> None:
+    ids = _find_changed(change.session_id, change.provider_message_id, chat=change.chat)
+    if ids is None:
+        return
+    if change.is_revoked:
+        apply_revocation(ids)
+    else:
+        apply_edit(ids, text=change.text, at=change.at)
+    change.delete()
+
+
+def apply_early_changes(*, session_id: UUID, provider_message_id: str) -> None:
+    """Apply the edits and deletions that came before their message, which has just been stored."""
+    early = EarlyChange.objects.filter(session=session_id, provider_message_id=provider_message_id)
+    for change in early.order_by("at", "id"):
+        _apply_early_change(change)
+
+
+@periodic(every_s=5)
+def settle_early_changes() -> None:
+    """Apply the edits and deletions that arrived together with their message, and delete expired ones."""
+    messages = Message.objects.filter(session=OuterRef("session"), provider_message_id=OuterRef("provider_message_id"))
+    for change in EarlyChange.objects.filter(Exists(messages)).order_by("at", "id")[:500]:
+        _apply_early_change(change)
+    EarlyChange.objects.filter(created_at__lt=timezone.now() - EARLY_FOR).delete()
 
 
 def _make_drafts_stale(changed: MessageQuerySet) -> None:

@@ -188,12 +188,15 @@ class SessionChanged:
 
 @dataclass(frozen=True, slots=True)
 class MessageEdited:
+    """The writer edited a text. `at` is when, as the bridge states it; None if it does not say."""
+
     session: str
     target_id: str
     text: str
     chat: ChatAddress | None = None
     sender: ChatAddress | None = None
     outbound: bool = False
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

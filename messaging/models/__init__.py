@@ -9,6 +9,7 @@ from messaging.models.memory import Fact, Summary
 from messaging.models.merges import ContactMerge, ContactMergeQuerySet
 from messaging.models.messages import (
     CallEvent,
+    EarlyChange,
     EarlyReceipt,
     HeldMessage,
     Media,
@@ -42,6 +43,7 @@ __all__ = [
     "ConversationQuerySet",
     "CurrentTransaction",
     "DailyRun",
+    "EarlyChange",
     "EarlyReceipt",
     "Embedding",
     "EmbeddingModel",

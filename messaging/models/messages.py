@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Any, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -289,6 +290,25 @@ class CallEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.status} call"
+
+
+class EarlyChange(models.Model):
+    """An edit or a deletion that arrived before its message. It is applied as the message is stored."""
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="+")
+    provider_message_id = models.CharField(max_length=255)
+    text = models.TextField(blank=True)
+    is_revoked = models.BooleanField(default=False)
+    at = models.DateTimeField()
+    chat = ArrayField(models.CharField(max_length=255), default=list)  # addresses; empty: it is not known
+    sender = ArrayField(models.CharField(max_length=255), default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["session", "provider_message_id"], name="early_change_by_message")]
+
+    def __str__(self) -> str:
+        return f"change of {self.provider_message_id}"
 
 
 class EarlyReceipt(models.Model):

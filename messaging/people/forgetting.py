@@ -50,6 +50,7 @@ from messaging.models import (
 )
 from messaging.people.merges import remove_from_merges
 from messaging.people.redaction import (
+    delete_early_changes,
     delete_early_receipts,
     profiles_that_name,
     redact_names,
@@ -128,6 +129,7 @@ class _Forgetting:
         if self.conversation is not None:
             with suppress(control.ConversationGone):  # nothing is answered meanwhile
                 control.mute(conversation=self.conversation, reason="forgotten")
+        self.receipt.other_rows += delete_early_changes(self.contact)
         yield from self._messages_in_groups()
         yield from self._own_messages()
         yield from self._turns()

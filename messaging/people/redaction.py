@@ -18,7 +18,9 @@ from django.db import models, transaction
 from django.db.models import CharField, JSONField, Q, TextField
 from django.db.models.functions import Cast
 
-from messaging.models import Contact, Conversation, EarlyReceipt
+from agent.bridges.events import AliasKind
+from messaging.contacts.lookup import alias_spellings
+from messaging.models import Contact, Conversation, EarlyChange, EarlyReceipt
 from sessions_app.models import AgentProfile, AgentProfileVersion, WhatsAppSession
 from sessions_app.profiles import lock_profiles
 from whatsapp_agent.text.phones import phone_spellings
@@ -32,6 +34,7 @@ NOT_TEXT = {
     "messaging.Conversation": {"address"},
     "messaging.Message": {"provider_message_id"},
     "messaging.CallEvent": {"provider_call_id"},
+    "messaging.EarlyChange": {"provider_message_id", "chat", "sender"},
     "messaging.EarlyReceipt": {"provider_message_id"},
     "messaging.Media": {"ref", "file", "preview"},
     "messaging.ToolCall": {"call_id"},
@@ -93,6 +96,14 @@ def redact_names(contact: Contact, *, group: UUID) -> Iterator[int]:
         for model in text_models():
             if path := path_to(model, Conversation):
                 yield from _redact(model, pattern, model._default_manager.filter(**{path: group}))
+
+
+def delete_early_changes(contact: Contact) -> int:
+    """Delete the person's edits and deletions that wait for their message; return how many. Needs the aliases."""
+    aliases = contact.aliases.values_list("kind", "value")
+    addresses = [each for kind, value in aliases for each in alias_spellings(AliasKind(kind), value)]
+    changes = EarlyChange.objects.filter(session=contact.session_id)
+    return changes.filter(Q(chat__overlap=addresses) | Q(sender__overlap=addresses)).delete()[0]
 
 
 def delete_early_receipts(contact: Contact) -> int:

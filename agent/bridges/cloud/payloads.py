@@ -205,7 +205,9 @@ def _parse_content(
             if new.kind in {Kind.UNKNOWN, Kind.UNSUPPORTED}:
                 return Ignored("an edit whose content is unknown")
             target = edit.needed("original_message_id")
-            return MessageEdited(value.session, target, new.text, chat=chat, sender=sender, outbound=outbound)
+            return MessageEdited(
+                value.session, target, new.text, chat, sender, outbound=outbound, at=raw.time("timestamp")
+            )
         case "revoke":
             target = content.object("revoke").needed("original_message_id")
             return MessageRevoked(value.session, target, chat=chat, sender=sender, outbound=outbound)

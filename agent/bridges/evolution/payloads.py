@@ -237,6 +237,7 @@ def _edited(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
         chat=chat,
         sender=_sender(envelope, key, chat),
         outbound=key.flag("fromMe"),
+        at=data.time("timestampMs"),
     )
 
 
@@ -339,6 +340,7 @@ def _participant(raw: str, digits: str | None) -> ChatAddress | None:
 READERS: dict[str, Any] = {
     "messages.upsert": _message,
     "send.message": _echo,
+    "send.message.update": _edited,  # an edit through the API: the same as an edit on a phone
     "messages.update": _status,
     "messages.edited": _edited,
     "messages.delete": _revoked,

@@ -1,6 +1,7 @@
 """The webhook requests of WAHA: https://waha.devlike.pro/docs/how-to/events/ (2026.8.1, all four engines)."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from agent.bridges.addresses import called_persons, read_address
@@ -272,7 +273,16 @@ def _edited(envelope: Fields, payload: Fields) -> BridgeEvent:
         chat=parties.chat,
         sender=parties.sender,
         outbound=parties.from_me,
+        at=_edited_at(envelope, payload),
     )
+
+
+def _edited_at(envelope: Fields, payload: Fields) -> datetime | None:
+    """Return when a message was edited. In WEBJS its time may be that of the message as it was first written."""
+    at, posted_at = payload.time("timestamp"), envelope.time("timestamp")
+    if at and posted_at and envelope.short("engine") == "WEBJS":
+        return max(at, posted_at)
+    return at or posted_at
 
 
 def _revoked(envelope: Fields, payload: Fields) -> BridgeEvent:

@@ -1,13 +1,21 @@
 """What a contact edits or deletes after sending: the model sees the new text, staff also what was there before."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
+import pytest
+from django.utils import timezone
+
+from agent.bridges.addresses import read_address
 from agent.bridges.events import MessageEdited, MessageRevoked
+from agent.inbox import handle_event
 from agent.turns import model_run
 from agent.turns import turn as turns
-from messaging.models import Message, Turn
-from messaging.receipts import MAX_EARLIER_TEXTS, record_edit, record_revocation
-from tests.conftest import as_user
+from messaging.models import EarlyChange, Message, Turn
+from messaging.receipts import MAX_EARLIER_TEXTS, record_edit, record_revocation, settle_early_changes
+from tests.conftest import CUSTOMER, as_user, message_event
 from tests.support.messaging.api import get
 
 
@@ -104,3 +112,100 @@ def test_a_repeated_deletion_keeps_its_first_time(says, bridge):
     record_revocation(bridge=bridge, event=event)
     message.refresh_from_db()
     assert message.revoked_at == at
+
+
+# --- in any order ---------------------------------------------------------------------------------------------------
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+ID = "3EB00000000000000001"
+OTHER = "5511977776666@s.whatsapp.net"
+CHAT = read_address(CUSTOMER)
+
+
+def edited(text: str, second: int) -> MessageEdited:
+    return MessageEdited("sales", target_id=ID, text=text, chat=CHAT, at=NOON.replace(second=second))
+
+
+EDITS = [edited("B", 1), edited("C", 2), edited("B", 3)]
+
+
+@pytest.mark.parametrize("order", list(permutations(EDITS)))
+@pytest.mark.parametrize("received", range(4))
+def test_the_last_edit_counts_in_whatever_order_edits_and_message_arrive(bridge, session, order, received):
+    events = [*order[:received], message_event("A", number=1), *order[received:], *order[:2]]
+    for event in events:
+        handle_event(bridge=bridge, event=event)
+    message = Message.objects.get()
+    assert (message.text, message.edited_at) == ("B", NOON.replace(second=3))
+    assert not EarlyChange.objects.exists()
+
+
+@pytest.mark.parametrize("order", list(permutations([edited("B", 1), edited("C", 1)])))
+def test_of_two_edits_at_the_same_time_the_same_one_counts_in_either_order(bridge, says, order):
+    message = first(says, "A")
+    for event in order:
+        record_edit(bridge=bridge, event=event)
+    message.refresh_from_db()
+    assert message.text == "C"
+
+
+def test_an_edit_of_the_future_does_not_outlast_the_next(bridge, says):
+    message = first(says, "A")
+    handle_event(bridge=bridge, event=replace(edited("B", 1), at=timezone.now() + timedelta(days=1)))
+    edit(bridge, message, "C")
+    message.refresh_from_db()
+    assert message.text == "C"
+
+
+@pytest.mark.parametrize("is_history", [False, True])
+@pytest.mark.parametrize("outbound", [False, True])
+@pytest.mark.parametrize("chat", [CHAT, None])
+def test_a_deletion_that_overtakes_its_message_deletes_it(bridge, session, chat, outbound, is_history):
+    handle_event(bridge=bridge, event=MessageRevoked("sales", target_id=ID, chat=chat))
+    event = message_event("A", number=1, outbound=outbound, is_history=is_history)
+    for _ in range(2):
+        handle_event(bridge=bridge, event=event)
+    assert Message.objects.get().revoked_at is not None
+    assert not EarlyChange.objects.exists()
+
+
+def test_a_message_whose_deletion_came_first_is_not_answered(bridge, conversation, model):
+    handle_event(bridge=bridge, event=MessageRevoked("sales", target_id=ID, chat=CHAT))
+    handle_event(bridge=bridge, event=message_event("/help", number=1))
+    turns.take_turn(conversation.pk)
+    assert (Message.objects.get().status, len(model.requests)) == ("handled", 0)
+
+
+def test_the_agent_answers_the_edited_text_of_a_message_that_came_after_its_edit(bridge, conversation, model):
+    handle_event(bridge=bridge, event=edited("Three wheels", 1))
+    handle_event(bridge=bridge, event=message_event("Two wheels", number=1))
+    turns.take_turn(conversation.pk)
+    assert "Three wheels" in json.dumps(model.requests[-1].body)
+    assert "Two wheels" not in json.dumps(model.requests[-1].body)
+
+
+def test_a_change_that_comes_first_waits_for_the_message_of_its_own_chat(bridge, session):
+    handle_event(bridge=bridge, event=MessageRevoked("sales", target_id=ID, chat=read_address(OTHER)))
+    handle_event(bridge=bridge, event=message_event("A", number=1))
+    settle_early_changes()
+    assert Message.objects.get().revoked_at is None
+    handle_event(bridge=bridge, event=message_event("B", number=1, chat=OTHER))
+    assert Message.objects.get(text="B").revoked_at is not None
+
+
+def test_a_change_that_arrives_together_with_its_message_is_applied_all_the_same(bridge, says, conversation):
+    message = first(says, "A")
+    EarlyChange.objects.create(
+        session=conversation.session, provider_message_id=message.provider_message_id, is_revoked=True, at=NOON
+    )
+    settle_early_changes()
+    message.refresh_from_db()
+    assert message.revoked_at is not None
+
+
+def test_a_change_whose_message_never_comes_is_deleted_after_a_day(bridge, session):
+    handle_event(bridge=bridge, event=edited("A secret", 1))
+    settle_early_changes()
+    assert EarlyChange.objects.exists()
+    EarlyChange.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    settle_early_changes()
+    assert not EarlyChange.objects.exists()

@@ -17,6 +17,7 @@ from messaging.models import (
     Contact,
     ContactMerge,
     Conversation,
+    EarlyChange,
     EarlyReceipt,
     Embedding,
     EmbeddingModel,
@@ -63,6 +64,10 @@ def person(session: Any, admin: Any) -> Contact:
         labels=[WORDS[:30]], control_reason=SECRET,
     )  # fmt: skip
     _fill(conversation, contact, admin)
+    for chat, sender in (([f"+{NUMBER}"], []), (["1203@g.us"], [f"+{NUMBER}"])):
+        EarlyChange.objects.create(
+            session=session, provider_message_id="3EB0C", text=SECRET, at=AT, chat=chat, sender=sender
+        )
     EarlyReceipt.objects.create(
         session=session, provider_message_id=f"true_{NUMBER}@c.us_3EB0A", status="delivered", at=AT
     )

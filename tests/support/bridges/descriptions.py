@@ -110,7 +110,8 @@ def describe_event(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
         case MessageEdited() | MessageRevoked():
             target = "target_stanza_id" if bridge == "waha" else "target_id"
             kind = "edit" if isinstance(event, MessageEdited) else "revoke"
-            return {**_parties(event), "event": kind, target: event.target_id, "text": getattr(event, "text", None)}
+            more = {"text": event.text, "at": iso(event.at)} if isinstance(event, MessageEdited) else {"text": None}
+            return {**_parties(event), "event": kind, target: event.target_id} | more
         case CallChanged():
             return {
                 **_parties(event),

@@ -263,6 +263,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         ),
         {
             "event": "edit",
+            "at": AT_ISO,
             "target_id": "wamid.o",
             "text": "Oi!",
             "chat": PERSON,

@@ -104,7 +104,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "an edit of a caption": (
         evolution("messages.edited", edited(editedMessage={"imageMessage": {"caption": "nova legenda"}})),
-        {"event": "edit", "target_id": "3EB0A1", "text": "nova legenda"},
+        {"event": "edit", "target_id": "3EB0A1", "text": "nova legenda", "at": "2026-09-21T14:30:30Z"},
     ),
     "an edit that is wrapped": (
         evolution("messages.edited", edited(editedMessage={"message": {"conversation": "Olá"}})),
@@ -165,8 +165,11 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"event": "revoke", "target_id": "3EB0FF", "direction": "outbound", "chat": PERSON},
     ),
     "an edit made through the API": (
-        evolution("send.message.update", {"key": {"remoteJid": JID, "fromMe": True, "id": "3EB0FF"}}),
-        {"event": "ignored"},
+        evolution(
+            "send.message.update",
+            edited(key={"remoteJid": JID, "fromMe": True, "id": "3EB0FF"}, editedMessage=OI),
+        ),
+        {"event": "edit", "target_id": "3EB0FF", "text": "Oi", "direction": "outbound", "chat": PERSON},
     ),
     "history of an older release": (
         evolution(

@@ -153,7 +153,11 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "an edit that names only the message itself (WEBJS)": (
         waha("message.edited", waha_message(body="Oi, tudo bem?", editedMessageId=None)),
-        {"event": "edit", "target_stanza_id": "3EB0A1", "text": "Oi, tudo bem?", "chat": PERSON},
+        {"event": "edit", "target_stanza_id": "3EB0A1", "text": "Oi, tudo bem?", "chat": PERSON, "at": AT_ISO},
+    ),
+    "an edit with the time of the message itself (WEBJS)": (
+        waha("message.edited", waha_message(body="Oi, tudo bem?"), engine="WEBJS", timestamp=(AT + 60) * 1000),
+        {"event": "edit", "at": "2026-09-21T14:31:01Z"},
     ),
     "an acknowledgement whose id is as WEBJS itself has it": (
         waha(
