@@ -109,7 +109,7 @@ def inbox(page: Page) -> Iterator[Picture]:
     yield from in_each_look(page, "list")
     open_conversation(page, "Priya Raman")
     yield from in_each_look(page, "conversation")
-    page.locator(".bubble.by-agent [data-why]").last.click(force=True)
+    page.locator(".bubble.by-agent [data-open-dialog=why-dialog]").last.click(force=True)
     page.locator("#why h2").wait_for()
     yield from in_each_look(page, "why")
     page.goto("/admin/inbox/?tab=needs")

@@ -18,7 +18,10 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--use-fake-device-for-media-stream",  # a microphone that beeps, and may be used
+    "--use-fake-ui-for-media-stream",
 ]
+FAILED_REQUEST = ("Failed to load resource", "ERR_", "Response Status Error", "htmx:sendError", "htmx:afterRequest")
 PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1366, "height": 768}
 expect.set_options(timeout=45_000)  # on a busy machine too
@@ -55,7 +58,7 @@ class StaffBrowser:
         self.context.on("console", lambda line: self._gather(line))
 
     def _gather(self, line: Any) -> None:
-        if line.type == "error" and "Failed to load resource" not in line.text and "ERR_" not in line.text:
+        if line.type == "error" and not any(words in line.text for words in FAILED_REQUEST):
             self.complaints.append(line.text)
 
     def page(self, path: str = "/admin/inbox/") -> Page:

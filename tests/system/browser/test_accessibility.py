@@ -66,7 +66,7 @@ def test_the_inbox_has_no_serious_fault(people: People, contact: Any) -> None:
     page.goto(contact.path)
     page.locator(".bubble.by-agent").wait_for()
     faults["conversation"] = serious_faults(page)
-    page.locator(".bubble.by-agent [data-why]").first.click(force=True)
+    page.locator(".bubble.by-agent [data-open-dialog=why-dialog]").first.click(force=True)
     page.locator("#why h2").wait_for()
     faults["why"] = serious_faults(page)
     page.keyboard.press("Escape")

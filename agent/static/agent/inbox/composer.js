@@ -24,7 +24,7 @@ function newMessage(file, as = "") {
   return { file, as, key: newKey(), tried: null, error: "" };
 }
 
-function newKey() {
+export function newKey() {
   return crypto.randomUUID?.() ?? "";
 }
 
@@ -77,10 +77,12 @@ function isOnlyNotes() {
   return $("composer").classList.contains("only-notes");
 }
 
-/** Attach files; `as` says how they are sent where their type does not: voice, sticker. */
-export function attach(added, as = "") {
-  if (isOnlyNotes()) return say($("refusal").textContent, true);
-  const room = Math.max(MAX_FILES - files.length, 0);
+/** Attach files; `as` says how they are sent where their type does not: voice, sticker. What was `made` here is nowhere
+ * else: it is kept even where nothing can be sent now. */
+export function attach(added, as = "", made = false) {
+  if (isOnlyNotes()) say($("refusal").textContent, true);
+  if (isOnlyNotes() && !made) return;
+  const room = made ? added.length : Math.max(MAX_FILES - files.length, 0);
   files.push(...[...added].slice(0, room).map((file) => newMessage(file, as)));
   if (added.length > room) say(strings.tooManyFiles, true);
   $("file").value = "";

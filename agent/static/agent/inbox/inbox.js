@@ -1,25 +1,28 @@
 // The inbox: what is clicked and pressed. Polling is in live.js, writing in composer.js; htmx loads what needs no state.
 
 import { startAlerts } from "./alerts.js";
-import { askFor, quote, startComposer, wordsOf } from "./composer.js";
+import { askFor, newKey, quote, startComposer, wordsOf } from "./composer.js";
 import { pollSoon, startLive } from "./live.js";
 import { renew, settle } from "./panes.js";
-import { $, page, post, say } from "./server.js";
+import { $, page, post, say, strings } from "./server.js";
 import { startVoice } from "./voice.js";
 
 const text = $("text");
+const tried = new Map(); // the key of a message -> what was sent under it, perhaps in vain
 
 /** Do what a form asks for, and say what came of it: in the form's own place, or below the conversation. */
 async function act(form, values, button = null) {
-  const place = form.querySelector(".trouble");
+  const dialog = form.closest("dialog");
+  const place = (form.querySelector(".trouble") ? form : dialog)?.querySelector(".trouble");
   if (place) place.hidden = true;
+  if (dialog && form.elements.key) renewKey(form.elements.key, values);
   if (button) button.disabled = true;
   try {
     const { said, go } = await post(form.action, values);
+    if (dialog) form.reset(); // to what was there before it was typed in
     settle(form);
-    if (form.closest("dialog")?.matches("#location-dialog, #card-dialog")) form.reset();
     if (!text?.matches(":focus")) document.activeElement?.blur();
-    if (form.closest("dialog")) form.closest("dialog").close();
+    dialog?.close();
     say(said);
     if (go) location.href = go;
   } catch (error) {
@@ -32,6 +35,15 @@ async function act(form, values, button = null) {
     if (button) button.disabled = false;
     pollSoon();
   }
+}
+
+/** Under one key the server takes one message: what was changed after a try is another. */
+function renewKey(field, values) {
+  values.delete("key");
+  const content = new URLSearchParams(values).toString();
+  if ((tried.get(field.value) ?? content) !== content) field.value = newKey();
+  tried.set(field.value, content);
+  values.set("key", field.value);
 }
 
 document.addEventListener("submit", (event) => {
@@ -53,9 +65,11 @@ document.addEventListener("change", (event) => {
   }
 });
 
-/** Open a dialog. Its form is about the message `row`, and a new message of its own under a new key. */
+/** Open a dialog. Its form is about the message `row`, and a new message of its own under a new key. What htmx loads
+ * into it is that of another message until it has come. */
 function openDialog(dialog, row) {
-  const values = { key: crypto.randomUUID?.() ?? "", epoch: page.epoch, row };
+  for (const place of dialog.querySelectorAll("[data-loaded]")) place.textContent = strings.working;
+  const values = { key: newKey(), epoch: page.epoch, row };
   for (const [name, value] of Object.entries(values)) {
     const field = dialog.querySelector(`input[type=hidden][name=${name}]`);
     if (field && value !== undefined) field.value = value;
@@ -80,10 +94,31 @@ document.addEventListener("click", (event) => {
   }
   if (dataset.askFor) askFor(button);
   if (dataset.openDialog) openDialog($(dataset.openDialog), dataset.row);
-  if ("why" in dataset) $("why-dialog").showModal();
-  if ("more" in dataset) button.hidden = true;
   if ("close" in dataset) button.closest("dialog").close();
   if ("about" in dataset) $("contact").classList.toggle("is-open");
+});
+
+/** Say why htmx could not load something: where it was to be shown, or below the conversation. */
+function sayWhyNot({ elt, target, xhr }) {
+  let why = strings.offline;
+  try {
+    if (xhr.status) why = JSON.parse(xhr.responseText).detail;
+  } catch {
+    why = `${strings.answered} (${xhr.status})`;
+  }
+  const dialog = (target ?? elt).closest("dialog");
+  if (!dialog) return say(why, true);
+  for (const place of dialog.querySelectorAll("[data-loaded]")) if (place === target) place.textContent = "";
+  const place = dialog.querySelector(".trouble");
+  place.textContent = why;
+  place.hidden = false;
+}
+
+for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"])
+  document.addEventListener(name, (event) => sayWhyNot(event.detail));
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const { elt } = detail.requestConfig;
+  if (detail.shouldSwap && elt.matches("[data-more]")) elt.hidden = true;
 });
 
 /** Close the menu, and the contact's pane where it lies over the conversation: all but what was just clicked in. */

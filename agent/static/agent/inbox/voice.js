@@ -8,7 +8,8 @@ const FORMATS = [
   { type: "audio/mp4", name: "voice.m4a", needsConversion: true },
 ];
 const MAX_SECONDS = 600;
-let recorder = null;
+let isBusy = false; // from the click, which asks for permission, until the microphone is off again
+let recording = null; // the recorder while it runs, and whether what it records is wanted
 
 /** Return the format to record in: only Ogg Opus where the bridge converts nothing. */
 function formatFor(button) {
@@ -19,45 +20,49 @@ function formatFor(button) {
 }
 
 async function record(format) {
-  if (recorder) return;
-  let stream;
+  if (isBusy) return;
+  isBusy = true;
+  let stream = null;
+  let clock = 0;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const recorder = new MediaRecorder(stream, { mimeType: format.type });
+    const pieces = [];
+    recorder.addEventListener("dataavailable", (event) => event.data.size && pieces.push(event.data));
+    const stopped = new Promise((resolve) => recorder.addEventListener("stop", resolve));
+    recorder.start();
+    recording = { recorder, isWanted: true };
+    const startedAt = Date.now();
+    clock = setInterval(() => showTime(startedAt), 500);
+    showTime(startedAt);
+    $("recording").hidden = false;
+    $("extras").open = false;
+    $("stop-recording").focus();
+    await stopped; // by a button, by the limit, or because the microphone is gone
+    if (recording.isWanted && !pieces.length) say(strings.noMicrophone, true);
+    else if (recording.isWanted) attach([new File(pieces, format.name, { type: format.type })], "voice", true);
   } catch {
-    return say(strings.noMicrophone, true);
-  }
-  const pieces = [];
-  let seconds = 0;
-  const show = () => {
-    const time = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    $("recording").firstElementChild.textContent = `${strings.recording} ${time}`;
-  };
-  const clock = setInterval(() => {
-    seconds += 1;
-    show();
-    if (seconds >= MAX_SECONDS) finish(true);
-  }, 1000);
-  recorder = new MediaRecorder(stream, { mimeType: format.type });
-  recorder.isWanted = false;
-  recorder.addEventListener("dataavailable", (event) => pieces.push(event.data));
-  recorder.addEventListener("stop", () => {
+    say(strings.noMicrophone, true);
+  } finally {
     clearInterval(clock);
-    for (const track of stream.getTracks()) track.stop();
-    if (recorder.isWanted) attach([new File(pieces, format.name, { type: format.type })], "voice");
-    recorder = null;
+    for (const track of stream?.getTracks() ?? []) track.stop();
     $("recording").hidden = true;
-  });
-  show();
-  $("recording").hidden = false;
-  $("extras").open = false;
-  recorder.start();
-  $("stop-recording").focus();
+    recording = null;
+    isBusy = false;
+  }
+}
+
+function showTime(startedAt) {
+  const seconds = Math.floor((Date.now() - startedAt) / 1000);
+  const time = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  $("recording").firstElementChild.textContent = `${strings.recording} ${time}`;
+  if (seconds >= MAX_SECONDS) finish(true);
 }
 
 function finish(isWanted) {
-  if (!recorder || recorder.state === "inactive") return;
-  recorder.isWanted = isWanted;
-  recorder.stop();
+  if (recording?.recorder.state !== "recording") return;
+  recording.isWanted = isWanted;
+  recording.recorder.stop();
 }
 
 export function startVoice() {
@@ -68,4 +73,7 @@ export function startVoice() {
   button.addEventListener("click", () => record(format));
   $("stop-recording").addEventListener("click", () => finish(true));
   $("drop-recording").addEventListener("click", () => finish(false));
+  window.addEventListener("beforeunload", (event) => {
+    if (recording) event.preventDefault();
+  });
 }
