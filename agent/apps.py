@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +14,5 @@ class AgentConfig(AppConfig):
         import_module("sessions_app.links.catching_up").fetch_missed.provide(_fetch_missed)
 
 
-def _fetch_missed(bridge: Any) -> dict[str, int | None]:
-    counts: dict[str, int | None] = import_module("agent.missed").fetch_missed(bridge)
-    return counts
+def _fetch_missed(bridge: Any) -> Iterator[tuple[str, int | None]]:
+    yield from import_module("agent.missed").fetch_missed(bridge)

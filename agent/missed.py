@@ -4,10 +4,11 @@ After a start, when a number is connected again, and every few minutes. A bridge
 for or the same page for ever: pages, messages and time are limited, and a message is stored once.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
+from uuid import UUID
 
 import structlog
 from django.utils import timezone
@@ -26,92 +27,122 @@ from whatsapp_agent.periodic import periodic
 
 log = structlog.get_logger(__name__)
 
+MAX_NUMBERS = 20  # asked in one round
 MAX_PAGES = 50
 MAX_MESSAGES = 1000
 MAX_SECONDS = 30.0
 
 
+@dataclass(slots=True)
+class Listing:
+    """What a bridge has listed: the messages that are not stored, and down to when it has listed all, newest first."""
+
+    missing: dict[tuple[str, str], MessageReceived] = field(default_factory=dict)
+    reached: datetime | None = None
+    is_complete: bool = False
+
+    def is_further_than(self, gap: catching_up.Gap) -> bool:
+        """Return whether less of the gap is left than before."""
+        return gap.until is None or (self.reached is not None and self.reached < gap.until)
+
+
 @periodic(every_s=5, may_block=True)
 def fetch_due() -> None:
-    """Ask the bridges of the numbers that are due. One that fails is left alone for this round."""
-    failing: set[object] = set()
-    for session in catching_up.claim_due():
-        if session.bridge_id in failing:
-            continue
+    """Ask the bridges of the numbers that are due, one at a time. One that is not reached is left alone for now."""
+    asked: list[UUID] = []
+    unreachable: list[UUID] = []
+    while len(asked) < MAX_NUMBERS:
+        session = catching_up.claim_next(asked=asked, failing=unreachable)
+        if session is None:
+            return
+        asked.append(session.bridge_id)
         try:
             _fetch(session)
         except BridgeError as exc:
-            failing.add(session.bridge_id)
+            if exc.code in UNREACHABLE:
+                unreachable.append(session.bridge_id)
             log.info("missed_messages_not_listed", session=str(session.pk), code=exc.code)
 
 
-def fetch_missed(bridge: Bridge) -> dict[str, int | None]:
-    """Ask for the messages that each number of a bridge missed; return how many were stored, by its name.
+def fetch_missed(bridge: Bridge) -> Iterator[tuple[str, int | None]]:
+    """Ask for the messages that each number of a bridge missed; yield its name and how many were stored.
 
-    None: the bridge did not list them all. One that cannot be reached is asked once.
+    None: the bridge failed. One that cannot be reached is asked once.
     """
-    counts: dict[str, int | None] = {}
     is_reachable = True
-    for session in catching_up.claim_due(bridge):
+    for session in catching_up.connected(bridge).order_by("name"):
+        count = None
         try:
-            counts[session.name] = _fetch(session) if is_reachable else None
+            if is_reachable:
+                catching_up.postpone(session, by=catching_up.INTERVAL)
+                count = _fetch(session)
         except BridgeError as exc:
-            counts[session.name] = None
             is_reachable = exc.code not in UNREACHABLE
             log.info("missed_messages_not_listed", session=str(session.pk), code=exc.code)
-    return counts
+        yield session.name, count
 
 
 def _fetch(session: WhatsAppSession) -> int:
     """Store what is missing, in the order in which it was written; return how many messages. Raises BridgeError.
 
-    What was listed before a failure is stored, and the same time is asked for again later.
+    What was listed before a failure is stored, and not asked for again.
     """
-    asked_at = timezone.now()
+    now = timezone.now()
     newest = Message.objects.filter(session=session).order_by("-said_at", "-id").values_list("created_at", flat=True)
-    since = catching_up.missed_since(session, newest=newest.first(), now=asked_at)
-    missing: dict[tuple[str, str], MessageReceived] = {}
+    gap = catching_up.open_gap(session, newest=newest.first(), now=now)
+    listing = Listing()
     try:
-        is_complete = _list_missing(session, since=since, missing=missing)
-    except Refused:
-        catching_up.postpone(session, by=catching_up.PAUSE_AFTER_REFUSAL)
+        _list_missing(session, gap=gap, listing=listing)
+    except BridgeError as exc:
+        if isinstance(exc, Refused):
+            catching_up.postpone(session, by=catching_up.PAUSE_AFTER_REFUSAL)
+        if not listing.is_further_than(gap) and exc.code not in UNREACHABLE:
+            catching_up.start_over(session)
         raise
     finally:
         # Our own first: what they answer is not to be answered again.
-        in_order = sorted(missing.values(), key=lambda message: (not message.outbound, message.sent_at or asked_at))
+        in_order = sorted(listing.missing.values(), key=lambda message: (not message.outbound, message.sent_at or now))
         results = store_missed_messages(bridge=session.bridge, messages=in_order)
         if results["kept"]:
             log.warning("missed_messages_stored", session=str(session.pk), count=results["kept"])
-    if is_complete and not results["not_kept"]:
-        catching_up.record_caught_up(session, until=asked_at)
+        if results["not_kept"]:
+            log.warning("missed_messages_not_stored", session=str(session.pk), count=results["not_kept"])
+        elif listing.is_complete:
+            catching_up.record_caught_up(session, until=gap.began_at)
+        elif listing.reached is not None and listing.is_further_than(gap):
+            catching_up.record_part(session, gap=gap, until=listing.reached)
+    if not listing.is_complete:
+        catching_up.postpone(session, by=catching_up.PAUSE_BETWEEN_PARTS)
     return results["kept"]
 
 
-def _list_missing(
-    session: WhatsAppSession, *, since: datetime, missing: dict[tuple[str, str], MessageReceived]
-) -> bool:
-    """Add the messages that are not stored to `missing`; return whether all pages were read, or too many to go on."""
+def _list_missing(session: WhatsAppSession, *, gap: catching_up.Gap, listing: Listing) -> None:
+    """Read pages into `listing` to their end, or until the limits are reached. Raises BridgeError."""
     adapter = adapter_for(session.bridge)
     ahead = timedelta(seconds=offset_s(session.bridge, BridgeClock.MESSAGES))
     give_up_at = monotonic() + MAX_SECONDS
     listed: set[tuple[str, str]] = set()
     for page in range(MAX_PAGES):
         postgres.release()
-        until = timezone.now() + MAX_CLOCK_SKEW
-        steps = adapter.list_messages(session=session.name, since=since + ahead, until=until + ahead, page=page)
+        until = gap.until or timezone.now() + MAX_CLOCK_SKEW
+        steps = adapter.list_messages(session=session.name, since=gap.since + ahead, until=until + ahead, page=page)
         events = call_bridge(session.bridge, steps)
         messages = [event for event in events if isinstance(event, MessageReceived)]
-        recent = _within(session.bridge, messages, since=since)
+        recent = _within(session.bridge, messages, since=gap.since)
         new = {_key(event): event for event in recent if _key(event) not in listed}
         if not events or (messages and not new):  # the end, or what was not asked for
-            return True
+            listing.is_complete = True
+            return
         listed |= new.keys()
         known = _known(session, new.values())
-        missing |= {key: event for key, event in new.items() if key not in known}
-        if len(missing) >= MAX_MESSAGES or monotonic() > give_up_at:
-            return False  # the rest is asked for next time
-    log.warning("missed_messages_too_many", session=str(session.pk), pages=MAX_PAGES)
-    return True
+        listing.missing |= {key: event for key, event in new.items() if key not in known}
+        # Its newest, not its oldest: a bridge that lists the oldest first is asked again for what it left out.
+        listing.reached = max((event.sent_at for event in new.values() if event.sent_at), default=listing.reached)
+        if len(listing.missing) >= MAX_MESSAGES or (page and monotonic() > give_up_at):
+            return  # the rest is asked for next time
+    if not listing.is_further_than(gap):
+        log.warning("missed_messages_too_many", session=str(session.pk), pages=MAX_PAGES)
+        listing.is_complete = True
 
 
 def _key(message: MessageReceived) -> tuple[str, str]:

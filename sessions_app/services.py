@@ -412,6 +412,8 @@ def move_session(session: WhatsAppSession, *, to: Bridge, name: str = "") -> Wha
                 ended_at=None,
                 account_limits={},
                 caught_up_until=timezone.now() + OVERLAP,  # the other bridge may name the same messages otherwise
+                catching_up_at=None,
+                catching_up_until=None,
                 **NO_PROGRESS,
             )
     except IntegrityError as exc:

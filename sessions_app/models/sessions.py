@@ -120,6 +120,9 @@ class WhatsAppSession(models.Model):
     # Up to when the bridge was asked for messages that we missed, and when it is asked next; null: now.
     caught_up_until = models.DateTimeField(null=True, blank=True, editable=False)
     catch_up_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # While it has not listed them all, newest first: when it was first asked, and the end of what is left.
+    catching_up_at = models.DateTimeField(null=True, blank=True, editable=False)
+    catching_up_until = models.DateTimeField(null=True, blank=True, editable=False)
     agent_profile = models.ForeignKey(
         "AgentProfile", verbose_name=_("agent profile"), on_delete=models.PROTECT, related_name="sessions"
     )

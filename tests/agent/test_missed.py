@@ -8,7 +8,8 @@ from time import time
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
+from django.db.models import F
 from django.utils import timezone
 
 from agent.bridges.base import BridgeConfig, SessionState
@@ -16,9 +17,11 @@ from agent.bridges.events import Link
 from agent.bridges.exchange import Response
 from agent.bridges.waha import WahaBridge
 from agent.missed import fetch_due
+from agent.missed import fetch_missed as ask_bridge
 from messaging.loops import stop_repeating_sessions
 from messaging.models import Conversation, Message
 from messaging.people.forgetting import forget_contact
+from sessions_app.links.catching_up import claim_next, fetch_missed
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import move_session, record_session_state
 from tests.support.bridges.connected import connect_default_bridge
@@ -218,6 +221,104 @@ def test_of_a_flood_a_thousand_messages_are_stored_at_a_time(sales: WhatsAppSess
     assert Message.objects.count() == 1000
     ask_again(sales)
     assert Message.objects.count() == 1150
+
+
+def test_a_slow_bridge_is_asked_for_the_rest_until_nothing_is_missing(
+    session: WhatsAppSession, conversation: Conversation, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.missed.MAX_SECONDS", 0.0)  # two pages each time
+    WhatsAppSession.objects.update(linked_at=timezone.now() - timedelta(days=2), caught_up_until=None)
+    Message.objects.create(session=session, conversation=conversation, direction="inbound", status="handled")
+    Message.objects.update(created_at=timezone.now() - timedelta(days=1), said_at=timezone.now() - timedelta(days=1))
+    fake.stored += [fake.message(f"{number}", sent_at=time() - 2 * HOUR + 10 * number) for number in range(350)]
+    for _ in range(5):
+        ask_again(session)
+    assert Message.objects.count() == 351
+    session.refresh_from_db()
+    assert (session.catching_up_at, session.catching_up_until) == (None, None)
+    assert session.caught_up_until is not None
+    assert session.caught_up_until > timezone.now() - timedelta(minutes=1)
+
+
+def test_a_bridge_that_lists_the_oldest_first_for_ever_is_given_up(
+    waha: FakeWaha, sales: WhatsAppSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.missed.MAX_PAGES", 2)
+    monkeypatch.setattr(waha, "newest_first", False)
+    waha.stored += [waha.message(f"{number}", sent_at=time() - HOUR / 2 + number) for number in range(300)]
+    for _ in range(2):
+        ask_again(sales)
+    sales.refresh_from_db()
+    assert sales.catching_up_at is None
+    assert Message.objects.count() == 200
+
+
+def test_a_page_that_cannot_be_read_does_not_hide_what_is_newer(waha: FakeWaha, sales: WhatsAppSession) -> None:
+    waha.stored += [waha.message(f"{number}", sent_at=time() - 60 - number) for number in range(100)]
+    waha.stored.append(waha.message("x" * 33_000_000, sent_at=time() - 200))
+    fetch_due()
+    waha.stored.append(waha.message("Newer", sent_at=time() - 5))
+    for _ in range(2):
+        ask_again(sales)
+    assert Message.objects.filter(text="Newer").exists()
+
+
+def test_a_number_that_always_fails_keeps_no_other_from_being_asked(sales: WhatsAppSession, waha: FakeWaha) -> None:
+    waha.add_session("support", phone="5511999990001")
+    other = WhatsAppSession.objects.create(
+        bridge=sales.bridge, name="support", agent_profile=sales.agent_profile, status="connected"
+    )
+    WhatsAppSession.objects.filter(pk=other.pk).update(linked_at=timezone.now() - timedelta(days=1))
+    WhatsAppSession.objects.filter(pk=other.pk).update(caught_up_until=timezone.now() - timedelta(hours=1))
+    waha.fail("error_500", call="messages", times=1)
+    fetch_due()
+    failing, asked = WhatsAppSession.objects.order_by(F("caught_up_until").asc())
+    assert asked.caught_up_until > timezone.now() - timedelta(minutes=1)
+    assert failing.caught_up_until < timezone.now() - timedelta(minutes=50)
+    assert failing.catch_up_at > timezone.now()
+
+
+def test_of_a_bridge_that_cannot_be_reached_one_number_is_asked(sales: WhatsAppSession, waha: FakeWaha) -> None:
+    WhatsAppSession.objects.create(
+        bridge=sales.bridge, name="support", agent_profile=sales.agent_profile, status="connected"
+    )
+    waha.down()
+    fetch_due()
+    assert WhatsAppSession.objects.filter(catch_up_at=None).count() == 1
+    waha.up()
+
+
+def test_bridges_that_were_not_asked_come_before_others(sales: WhatsAppSession) -> None:
+    Bridge.objects.filter(pk=sales.bridge_id).update(kind="waha")
+    second = Bridge.objects.create(slug="second", kind="waha", base_url="http://127.0.0.1:9")
+    for bridge, name in ((sales.bridge, "support"), (second, "shop")):
+        WhatsAppSession.objects.create(bridge=bridge, name=name, agent_profile=sales.agent_profile, status="connected")
+    first = claim_next(asked=[], failing=[])
+    assert first is not None
+    after = claim_next(asked=[first.bridge_id], failing=[])
+    assert after is not None
+    assert after.bridge_id != first.bridge_id
+    assert claim_next(asked=[], failing=[sales.bridge_id, second.pk]) is None
+    assert claim_next(asked=[], failing=[]) is not None
+    assert claim_next(asked=[], failing=[]) is None  # each was claimed once
+
+
+def test_sync_sessions_says_when_it_is_stopped(waha: FakeWaha, settings: Any) -> None:
+    settings.WHATSAPP_BRIDGE, settings.WHATSAPP_API_URL, settings.WHATSAPP_API_KEY = "waha", waha.url, waha.api_key
+
+    def interrupt(_: Bridge) -> Iterator[tuple[str, int | None]]:
+        yield "sales", 1
+        raise KeyboardInterrupt
+
+    out = StringIO()
+    fetch_missed.provide(interrupt)
+    try:
+        with pytest.raises(CommandError, match="Stopped") as stopped:
+            call_command("sync_sessions", bridge="default", stdout=out)
+    finally:
+        fetch_missed.provide(ask_bridge)
+    assert stopped.value.returncode == 130
+    assert "sales had missed 1 message\n" in out.getvalue()
 
 
 def test_messages_of_a_forgotten_person_are_not_fetched_again(sales: WhatsAppSession, waha: FakeWaha) -> None:

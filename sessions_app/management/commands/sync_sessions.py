@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import OperationalError, ProgrammingError
 
 from sessions_app import bridges, services
@@ -12,11 +12,12 @@ from sessions_app.links.catching_up import fetch_missed
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
 from whatsapp_agent.postgres.embedded import NotStarted
+from whatsapp_agent.terminal import OperatorCommand
 
 CHANGE_LABELS = {"added": "added", "updated": "changed", "missing": "no longer at the bridge"}
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Reconcile the sessions here with those of the bridges, and store the messages that we missed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -25,7 +26,11 @@ class Command(BaseCommand):
     def handle(self, *, bridge: str | None, **options: Any) -> None:  # noqa: ARG002
         ensure_bridges()
         bridges = [find_bridge(bridge)] if bridge else list(Bridge.objects.order_by("slug"))
-        failed = [each.slug for each in bridges if not self._reconcile(each)]
+        try:
+            failed = [each.slug for each in bridges if not self._reconcile(each)]
+        except KeyboardInterrupt:
+            text = "Stopped. What is printed above is done; a running server asks for the rest by itself."
+            raise CommandError(text, returncode=130) from None
         if failed:
             raise CommandError(f"Not reconciled: {', '.join(failed)}. Is the bridge running? See manage.py doctor.")
 
@@ -35,21 +40,24 @@ class Command(BaseCommand):
             return True
         try:
             report = reconciliation.sync_bridge(bridge)
-            missed = {name: count for name, count in fetch_missed(bridge).items() if count != 0}
         except BridgeFailed as exc:
             self.stderr.write(f"{bridge}: {exc}")
             return False
-        if not any(report.values()) and not missed:
-            self.stdout.write(f"{bridge}: nothing has changed.")
         for change, names in report.items():
             for name in names:
                 status = bridge.sessions.get(name=name).get_status_display()
                 self.stdout.write(f"{bridge}: {name} {CHANGE_LABELS[change]} ({status})")
-        for name, count in missed.items():
+        has_changed = any(report.values())
+        for name, count in self.progress(fetch_missed(bridge), what="numbers asked for missed messages"):
+            if count == 0:
+                continue
+            has_changed = True
             text = f"had missed {count} {'message' if count == 1 else 'messages'}"
             if count is None:
                 text = "may have missed messages: the bridge did not list them"
             self.stdout.write(f"{bridge}: {name} {text}")
+        if not has_changed:
+            self.stdout.write(f"{bridge}: nothing has changed.")
         return True
 
 

@@ -56,6 +56,7 @@ class FakeWaha(FakeBridge):
     files: dict[str, bytes] = field(default_factory=dict)
     reactions: list[dict[str, Any]] = field(default_factory=list)
     stored: list[dict[str, Any]] = field(default_factory=list)  # messages it can be asked for
+    newest_first: bool = True
     seen: list[dict[str, Any]] = field(default_factory=list)
     edited: dict[str, str] = field(default_factory=dict)  # texts by the id in the path
     revoked: list[str] = field(default_factory=list)
@@ -269,8 +270,8 @@ class FakeWaha(FakeBridge):
         since, until = int(query["filter.timestamp.gte"]), int(query["filter.timestamp.lte"])
         within = [message for message in self.stored if since <= message["timestamp"] <= until]
         offset = int(query["offset"])
-        newest_first = sorted(within, key=lambda message: -message["timestamp"])
-        return newest_first[offset : offset + int(query["limit"])]
+        ordered = sorted(within, key=lambda message: message["timestamp"], reverse=self.newest_first)
+        return ordered[offset : offset + int(query["limit"])]
 
     def _not_ready(self, name: str, expected: str) -> Answer:
         status = self.sessions[name]["status"]
