@@ -42,20 +42,22 @@ class Command(OperatorCommand):
 
     def _handle(self, file: Path | None, *, recover: bool, json: bool, **options: Any) -> None:
         result: dict[str, Any] = {}
-        with one_restore() as found:
-            if env.RESTORE in found:
-                if options["dry_run"]:
-                    raise CommandError("A restore was interrupted here: finish or undo it with restore --recover.")
-                result["recovered"] = "finished" if settle() else "undone"
-                found = sorted(path.name for path in settings.DATA_DIR.iterdir())
-            elif recover:
-                result["recovered"] = ""
-            if not json:
-                self._print_recovered(result)
-            if file is not None:
-                result |= self._restore(file, found=found, says=not json, **options)
-        if json:
-            self.print_json(result)
+        try:
+            with one_restore() as found:
+                if env.RESTORE in found:
+                    if options["dry_run"]:
+                        raise CommandError("A restore was interrupted here: finish or undo it with restore --recover.")
+                    result["recovered"] = "finished" if settle() else "undone"
+                    found = sorted(path.name for path in settings.DATA_DIR.iterdir())
+                elif recover:
+                    result["recovered"] = ""
+                if not json:
+                    self._print_recovered(result)
+                if file is not None:
+                    result |= self._restore(file, found=found, says=not json, **options)
+        finally:
+            if json and result:  # also if it recovered an earlier restore, and then failed
+                self.print_json(result)
 
     def _print_recovered(self, result: dict[str, Any]) -> None:
         match result.get("recovered"):

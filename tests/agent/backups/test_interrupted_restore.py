@@ -1,5 +1,6 @@
 """A restore that fails, is stopped or is killed: the installation is wholly the old one or wholly the new one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -129,7 +130,9 @@ def test_nothing_starts_until_a_killed_restore_is_recovered_and_then_it_can_be_d
     copy_data(older, data_dir)
     killed(data_dir, "restore", backup, "--replace", step=step)
     check_that_nothing_starts(data_dir, "up", "worker")
-    assert manage(data_dir, "restore", "--recover").returncode == 0
+    recovered = manage(data_dir, "restore", "--recover", tmp_path / "no such file", "--json")
+    assert (recovered.returncode, "No such file" in recovered.stderr) == (1, True)
+    assert json.loads(recovered.stdout) == {"recovered": "finished" if "media" in step else "undone"}
     again = manage(data_dir, "restore", backup, "--replace")
     assert again.returncode == 0, again.stderr
     assert is_new(data_dir, before)
