@@ -1,8 +1,10 @@
 from collections.abc import Iterator
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
+
+if TYPE_CHECKING:
+    from sessions_app.models import Bridge
 
 
 class AgentConfig(AppConfig):
@@ -10,9 +12,13 @@ class AgentConfig(AppConfig):
     verbose_name = "Agent"
 
     def ready(self) -> None:
-        """Let `sessions_app` have bridges asked for missed messages; what does so is loaded only then."""
-        import_module("sessions_app.links.catching_up").fetch_missed.provide(_fetch_missed)
+        """Let `sessions_app` have bridges asked for missed messages."""
+        from sessions_app.links import catching_up  # imports models, which cannot be imported before
+
+        catching_up.fetch_missed.provide(_fetch_missed)
 
 
-def _fetch_missed(bridge: Any) -> Iterator[tuple[str, int | None]]:
-    yield from import_module("agent.missed").fetch_missed(bridge)
+def _fetch_missed(bridge: "Bridge") -> Iterator[tuple[str, int | None]]:
+    from agent.missed import fetch_missed  # few processes need what it loads
+
+    return fetch_missed(bridge)

@@ -119,8 +119,8 @@ def find_missed_calls() -> int:
     """End calls that rang for MAX_RINGING_TIME and of which nothing more was heard; return how many.
 
     Only where the bridge does not report that a caller gave up. They were missed, unless the bridge would not report
-    that somebody picked them up either. The Cloud API reports the end of each call, and nothing
-    when one is picked up: what rings there for long may be a conversation.
+    that somebody picked them up either. The Cloud API reports the end of each call, and nothing when one is picked up:
+    what rings there for long may be a conversation.
     """
     now = timezone.now()
     known_end = CallEvent.objects.filter(session=OuterRef("session"), provider_call_id=OuterRef("provider_call_id"))
