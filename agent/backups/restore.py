@@ -67,23 +67,29 @@ UPDATE messaging_conversation SET due_at = NULL, burst_started_at = NULL
  WHERE (due_at IS NOT NULL OR burst_started_at IS NOT NULL)
    AND NOT EXISTS (SELECT FROM messaging_message
                     WHERE conversation_id = messaging_conversation.id AND status = 'received');
-COMMENT ON TABLE messaging_message IS 'restore {id}';
+SELECT 'restore {id} ' || :missing AS comment \\gset
+COMMENT ON TABLE messaging_message IS :'comment';
 COMMIT;
 """
 # A file can be deleted between the database's snapshot, which has its row, and the copies of the files.
 MEDIA_HAS_ERRORS_SINCE = "0023_received_media"
 MISSING, MISSING_ERROR = "not_in_backup", gettext_noop("The file was not in the backup that was restored.")
+# ANALYZE and NOT EXISTS: with NOT IN each row is compared with every name, once the names fill `work_mem`.
 MARK_MISSING_FILES = """
 CREATE TEMP TABLE stored_file (name) ON COMMIT DROP AS SELECT '' WHERE false;
 COPY stored_file FROM STDIN;
 {names}\\.
-UPDATE public.messaging_media
-   SET file = '', preview = '', status = 'failed', error_code = '{code}', error = '{error}', next_try_at = NULL
- WHERE file <> '' AND file NOT IN (SELECT name FROM stored_file);
+ANALYZE stored_file;
+WITH marked AS (
+    UPDATE public.messaging_media
+       SET file = '', preview = '', status = 'failed', error_code = '{code}', error = '{error}', next_try_at = NULL
+     WHERE file <> '' AND NOT EXISTS (SELECT FROM stored_file WHERE name = file)
+    RETURNING 1
+)
+SELECT count(*) AS missing FROM marked \\gset
 UPDATE public.messaging_media SET preview = ''
- WHERE preview <> '' AND preview NOT IN (SELECT name FROM stored_file);
+ WHERE preview <> '' AND NOT EXISTS (SELECT FROM stored_file WHERE name = preview);
 """
-COUNT_MISSING_FILES = "SELECT count(*) FROM messaging_media WHERE error_code = %s"
 COPY_ESCAPES = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})  # an archive's names have no backslash
 WAIT_FOR_RESTORE = "SELECT pg_advisory_xact_lock(hashtextextended('restore', 0))"
 SELECT_RESTORED = "SELECT obj_description(to_regclass('messaging_message'), 'pg_class')"
@@ -161,7 +167,7 @@ def restore(
             raise
     else:
         settle()
-    return _count_missing() if has_errors else 0
+    return _missing_files(restore_id) or 0
 
 
 def settle() -> bool:
@@ -173,7 +179,8 @@ def settle() -> bool:
     ignored = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ignored)
     try:
-        if is_restored := _has_id(state["id"]):
+        is_restored = _missing_files(state["id"]) is not None
+        if is_restored:
             _place_files(under_way)
         else:
             leave_as_found(state["found"])
@@ -184,15 +191,19 @@ def settle() -> bool:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _has_id(restore_id: str) -> bool:
-    """Return whether the database was replaced by this restore, once none is replacing it any more."""
+def _missing_files(restore_id: str) -> int | None:
+    """Return how many media this restore has marked as missing; None if it has not replaced the database.
+
+    Waits until no restore is replacing it any more.
+    """
     connection.close()
     if settings.EMBEDDED and not (settings.DATA_DIR / "postgres").exists():
-        return False
+        return None
     with connection.cursor() as cursor:
         cursor.execute(WAIT_FOR_RESTORE)
         cursor.execute(SELECT_RESTORED)
-        return bool(cursor.fetchone()[0] == f"restore {restore_id}")
+        comment = (cursor.fetchone()[0] or "").split()
+    return int(comment[2]) if comment[:2] == ["restore", restore_id] else None
 
 
 def _place_files(under_way: Path) -> None:
@@ -221,12 +232,6 @@ def leave_as_found(found: Sequence[str]) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _count_missing() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT_MISSING_FILES, [MISSING])
-        return int(cursor.fetchone()[0])
-
-
 def _replace_database(under_way: Path, restore_id: str, *, has_errors: bool, report: Callable[[str], None]) -> None:
     """Replace the database in one transaction, which ends in nothing unless this process lives to commit it."""
     dump, toc, wanted = (under_way / name for name in (DATABASE, "toc", "wanted"))
@@ -235,7 +240,7 @@ def _replace_database(under_way: Path, restore_id: str, *, has_errors: bool, rep
     lines = toc.read_text().splitlines(keepends=True)
     wanted.write_text("".join(line for line in lines if " EXTENSION " not in line and " SCHEMA " not in line))
     script = ("pg_restore", "--no-owner", "--no-privileges", f"--use-list={wanted}", "--file=-", str(dump))
-    session = ("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-")
+    session = ("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--set=missing=0", "--file=-")
     with running_postgres(*session, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as psql:
         assert psql.stdin is not None
         with suppress(BrokenPipeError):  # its exit code and output say why

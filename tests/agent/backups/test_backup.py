@@ -90,11 +90,12 @@ sys.addaudithook(change)
 import manage
 manage.main()
 """
-TWO_FILES = """
+FILES = """
 from messaging.models import Media, Message
-first, second = Message.objects.order_by("id")[:2]
+first, second, third = Message.objects.order_by("id")[:3]
 Media.objects.create(message=first, file="2026/11/photo.png", preview="2026/11/photo.preview.png", status="ready")
 Media.objects.create(message=second, file="2026/11/other.png", preview="2026/11/gone.preview.png", status="ready")
+Media.objects.create(message=third, status="failed", error_code="not_in_backup")  # by an earlier restore
 """
 WHAT_FILES = """
 import json
@@ -110,7 +111,7 @@ def test_a_file_that_is_deleted_while_the_backup_is_made_is_marked_as_missing(
     month, path = source / "media" / "2026" / "11", tmp_path / "changing.backup"
     (month / "photo.preview.png").write_bytes(b"small")
     (month / "other.png").write_bytes(b"other")
-    assert manage(source, "shell", "--no-imports", "-c", TWO_FILES).returncode == 0
+    assert manage(source, "shell", "--no-imports", "-c", FILES).returncode == 0
     own = {name: value for name, value in os.environ.items() if name not in {*SECRETS, "DATABASE_URL"}}
     made = subprocess.run(
         [sys.executable, "-c", CHANGED_MEANWHILE, str(month), "backup", str(path)],
@@ -125,7 +126,11 @@ def test_a_file_that_is_deleted_while_the_backup_is_made_is_marked_as_missing(
     result = json.loads(done.stdout)
     assert (result["restored"], result["missing_media"], result["file"]) == (True, 1, str(path))
     rows = json.loads(manage(empty, "shell", "--no-imports", "-c", WHAT_FILES).stdout.splitlines()[-1])
-    assert rows == [["", "", "failed", "not_in_backup"], ["2026/11/other.png", "", "ready", ""]]
+    assert rows == [
+        ["", "", "failed", "not_in_backup"],
+        ["2026/11/other.png", "", "ready", ""],
+        ["", "", "failed", "not_in_backup"],
+    ]
     assert {path.name for path in (empty / "media" / "2026" / "11").iterdir()} == {
         "late.png", "other.png", "photo.preview.png",
     }  # fmt: skip
