@@ -13,11 +13,11 @@ from uuid import UUID
 import structlog
 from django.utils import timezone
 
-from agent.bridges.events import MessageReceived
+from agent.bridges.events import ChatAddress, MessageReceived
 from agent.bridges.exchange import BridgeError, Refused
 from agent.bridges.parsing import MAX_CLOCK_SKEW
 from agent.inbox import store_missed_messages
-from messaging.models import Message
+from messaging.models import ContactAlias, Message
 from sessions_app.bridge_clocks import BridgeClock, offset_s, on_our_clock
 from sessions_app.bridges import UNREACHABLE, adapter_for, call_bridge
 from sessions_app.links import catching_up
@@ -101,7 +101,8 @@ def _fetch(session: WhatsAppSession) -> int:
         raise
     finally:
         # Our own first: what they answer is not to be answered again.
-        in_order = sorted(listing.missing.values(), key=lambda message: (not message.outbound, message.sent_at or now))
+        missing = _without_forgotten(session, listing.missing.values())
+        in_order = sorted(missing, key=lambda message: (not message.outbound, message.sent_at or now))
         results = store_missed_messages(bridge=session.bridge, messages=in_order)
         if results["kept"]:
             log.warning("missed_messages_stored", session=str(session.pk), count=results["kept"])
@@ -153,6 +154,31 @@ def _within(bridge: Bridge, messages: list[MessageReceived], *, since: datetime)
     """Return the messages that were written since, with their times on our clock, whatever else the bridge lists."""
     timed = [(message, on_our_clock(bridge, BridgeClock.MESSAGES, message.sent_at)) for message in messages]
     return [replace(message, sent_at=at, is_missed=True) for message, at in timed if at is not None and at >= since]
+
+
+def _without_forgotten(session: WhatsAppSession, messages: Iterable[MessageReceived]) -> list[MessageReceived]:
+    """Return the messages of people who were not forgotten after they were written.
+
+    Of a hidden number that has no contact it is not known whether it is theirs: then they may have been.
+    """
+    forgotten = catching_up.Forgotten(session)
+
+    def forgotten_at(person: ChatAddress) -> datetime | None:
+        values = [value for _, value in person.aliases]
+        is_hidden = person.phone is None and not person.is_group
+        if is_hidden and not ContactAlias.objects.filter(session=session, value__in=values).exists():
+            return forgotten.latest_at
+        return max(filter(None, map(forgotten.forgotten_at, values)), default=None)
+
+    if forgotten.latest_at is None:
+        return list(messages)
+    kept = []
+    for message in messages:
+        people = [message.chat] if message.outbound else [message.chat, message.sender]
+        times = [at for person in people if (at := forgotten_at(person))]
+        if not times or (message.sent_at is not None and message.sent_at > max(times)):
+            kept.append(message)
+    return kept
 
 
 def _known(session: WhatsAppSession, messages: Iterable[MessageReceived]) -> set[tuple[str, str]]:

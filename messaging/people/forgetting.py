@@ -36,6 +36,7 @@ from messaging.maintenance.retention import (
 from messaging.media.files import LIBRARY, files_of_merges
 from messaging.models import (
     Contact,
+    ContactAlias,
     ContactMerge,
     Conversation,
     Event,
@@ -124,11 +125,13 @@ class _Forgetting:
         self.conversation = Conversation.objects.filter(contact=contact).first()
         self.receipt = Receipt(contact=contact.pk, session=contact.session_id)
         self.newest_event = 0  # those up to it were looked at
+        self.addresses = {*ContactAlias.objects.filter(contact=contact).values_list("value", flat=True), contact.phone}
 
     def run(self) -> Iterator[None]:
         if self.conversation is not None:
             with suppress(control.ConversationGone):  # nothing is answered meanwhile
                 control.mute(conversation=self.conversation, reason="forgotten")
+        forget_missed(self.receipt.session, addresses=self.addresses)  # at the end, too, if it comes to that
         self.receipt.other_rows += delete_early_changes(self.contact)
         yield from self._messages_in_groups()
         yield from self._own_messages()
@@ -272,7 +275,7 @@ class _Forgetting:
             conversation.delete()
             Event.objects.filter(conversation_id=conversation.pk, pk__gt=self.newest_event).delete()
         if Contact.objects.filter(pk=self.contact.pk).delete()[0]:
-            forget_missed(self.receipt.session)
+            forget_missed(self.receipt.session, addresses=self.addresses)
             data = {"contact": str(self.receipt.contact)}
             Event.objects.create(type="contact.forgotten", session_id=self.receipt.session, data=data)
         return True

@@ -1,18 +1,22 @@
 """When bridges are asked for messages that we missed, and for which; `agent.missed` asks."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, When
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from agent.bridges import ADAPTERS
 from agent.bridges.capabilities import Capability
-from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.models import Bridge, ForgottenAddress, WhatsAppSession
 from whatsapp_agent.callback import Callback
+from whatsapp_agent.periodic import periodic
+from whatsapp_agent.text.phones import phone_spellings
 
 INTERVAL = timedelta(minutes=5)  # a webhook request may be lost while everything runs
 PAUSE_BETWEEN_PARTS = timedelta(seconds=30)  # of what a bridge cannot list at once
@@ -99,8 +103,46 @@ def catch_up_now() -> None:
     WhatsAppSession.objects.live().update(catch_up_at=None)
 
 
-def forget_missed(session_id: UUID) -> None:
-    """Ask for nothing that was written until now: somebody of the session was forgotten."""
-    WhatsAppSession.objects.filter(pk=session_id).update(
-        caught_up_until=timezone.now() + OVERLAP, catching_up_at=None, catching_up_until=None
+def forget_missed(session_id: UUID, *, addresses: Iterable[str]) -> None:
+    """Have nothing stored that somebody who is forgotten now has written until now."""
+    now = timezone.now()
+    key = settings.SECRET_KEY
+    digests = {_digest(spelling, session_id, key=key) for each in addresses if each for spelling in _spellings(each)}
+    ForgottenAddress.objects.bulk_create(
+        [ForgottenAddress(session_id=session_id, digest=digest, forgotten_at=now) for digest in sorted(digests)],
+        update_conflicts=True,
+        unique_fields=["session", "digest"],
+        update_fields=["forgotten_at"],
     )
+
+
+class Forgotten:
+    """Who was forgotten at a number in the last days, by the hashes of their addresses."""
+
+    def __init__(self, session: WhatsAppSession) -> None:
+        self._session = session.pk
+        self._times = dict(session.forgotten_addresses.values_list("digest", "forgotten_at"))
+        self.latest_at = max(self._times.values(), default=None)
+
+    def forgotten_at(self, address: str) -> datetime | None:
+        """Return when the person with this address was forgotten, None if nobody was."""
+        if not self._times:
+            return None
+        keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+        digests = (_digest(spelling, self._session, key=key) for spelling in _spellings(address) for key in keys)
+        return max((self._times[digest] for digest in digests if digest in self._times), default=None)
+
+
+def _digest(address: str, session_id: UUID, *, key: str) -> str:
+    return salted_hmac(__name__, f"{session_id} {address}", secret=key, algorithm="sha256").hexdigest()
+
+
+def _spellings(address: str) -> list[str]:
+    return phone_spellings(address) if address.startswith("+") else [address]
+
+
+@periodic(every_s=3600)
+def purge_forgotten_addresses() -> int:
+    """Delete the hashes that bridges are no longer asked about; return how many."""
+    longest = MAX_AGE + timedelta(days=1)
+    return ForgottenAddress.objects.filter(forgotten_at__lt=timezone.now() - longest).delete()[0]

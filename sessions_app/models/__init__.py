@@ -16,6 +16,7 @@ from sessions_app.models.profiles import (
     validate_loop_limit,
 )
 from sessions_app.models.sessions import (
+    ForgottenAddress,
     FormerName,
     Membership,
     WhatsAppSession,
@@ -33,6 +34,7 @@ __all__ = [
     "AgentProfileQuerySet",
     "AgentProfileVersion",
     "Bridge",
+    "ForgottenAddress",
     "FormerName",
     "Membership",
     "ModelLimit",

@@ -175,6 +175,20 @@ class FormerName(models.Model):
         return self.name
 
 
+class ForgottenAddress(models.Model):
+    """An address of somebody who was forgotten, as a keyed hash: bridges list what they wrote for some days."""
+
+    session = models.ForeignKey(WhatsAppSession, on_delete=models.CASCADE, related_name="forgotten_addresses")
+    digest = models.CharField(max_length=64)
+    forgotten_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["session", "digest"], name="forgotten_address_once_per_session")]
+
+    def __str__(self) -> str:
+        return self.digest
+
+
 class Membership(models.Model):
     """Lets a user see a session and its conversations."""
 

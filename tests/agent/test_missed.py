@@ -21,8 +21,8 @@ from agent.missed import fetch_missed as ask_bridge
 from messaging.loops import stop_repeating_sessions
 from messaging.models import Conversation, Message
 from messaging.people.forgetting import forget_contact
-from sessions_app.links.catching_up import claim_next, fetch_missed
-from sessions_app.models import Bridge, WhatsAppSession
+from sessions_app.links.catching_up import claim_next, fetch_missed, forget_missed, purge_forgotten_addresses
+from sessions_app.models import Bridge, ForgottenAddress, WhatsAppSession
 from sessions_app.services import move_session, record_session_state
 from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_evolution import FakeEvolution
@@ -328,6 +328,44 @@ def test_messages_of_a_forgotten_person_are_not_fetched_again(sales: WhatsAppSes
         pass
     ask_again(sales)
     assert texts() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"phone": "551188887777"}, []),  # another spelling of the same number
+        ({"chat": "123456789012345@lid"}, []),  # perhaps the same person: nobody knows
+        ({"phone": "5511977776666"}, ["Lost"]),
+    ],
+    ids=["another spelling", "hidden", "somebody else"],
+)
+def test_of_lost_messages_only_those_of_a_forgotten_person_are_left_out(
+    sales: WhatsAppSession, waha: FakeWaha, settings: Any, changes: dict[str, Any], expected: list[str]
+) -> None:
+    waha.stored.append(waha.message("Forget me", sent_at=time() - 60))
+    fetch_due()
+    for _ in forget_contact(Conversation.objects.get().contact):
+        pass
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "a-new-key-" * 5, [settings.SECRET_KEY]
+    waha.stored.append(waha.message("Lost", sent_at=time() - 30, **changes))
+    ask_again(sales)
+    assert texts() == expected
+
+
+def test_what_somebody_wrote_after_they_were_forgotten_is_stored(sales: WhatsAppSession, waha: FakeWaha) -> None:
+    forget_missed(sales.pk, addresses=["+5511988887777"])
+    ForgottenAddress.objects.update(forgotten_at=timezone.now() - timedelta(minutes=10))
+    waha.stored += [waha.message(f"{minutes}", sent_at=time() - 60 * minutes) for minutes in (11, 9)]
+    fetch_due()
+    assert texts() == ["9"]
+
+
+def test_hashes_of_forgotten_addresses_are_deleted_once_nothing_of_then_is_asked_for(sales: WhatsAppSession) -> None:
+    forget_missed(sales.pk, addresses=["+5511988887777"])
+    assert purge_forgotten_addresses() == 0
+    ForgottenAddress.objects.update(forgotten_at=timezone.now() - timedelta(days=5))
+    assert purge_forgotten_addresses() == 2  # one for each spelling of the number
+    assert not ForgottenAddress.objects.exists()
 
 
 def test_sync_sessions_says_how_many_messages_a_number_had_missed(waha: FakeWaha, settings: Any) -> None:

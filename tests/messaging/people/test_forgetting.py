@@ -42,7 +42,8 @@ WITHOUT_PERSONS = {
     "messaging_messagetemplate",
     "messaging_libraryfile",
     "messaging_savedreply", "messaging_webhookendpoint_sessions",
-    "sessions_app_bridge", "sessions_app_formername", "sessions_app_membership", "sessions_app_modellimit",
+    "sessions_app_bridge", "sessions_app_forgottenaddress", "sessions_app_formername", "sessions_app_membership",
+    "sessions_app_modellimit",
     "sessions_app_whatsappsession", "token_blacklist_blacklistedtoken", "token_blacklist_outstandingtoken",
 }  # fmt: skip
 EMPTIED = {"messaging_unindexedmessage", "messaging_unembeddedmessage"}  # by the engine, a moment later
