@@ -1,6 +1,7 @@
 """`manage.py link_session` and `manage.py sync_sessions`, with a bridge on a real socket."""
 
 import io
+import json
 import os
 import signal
 import threading
@@ -268,6 +269,20 @@ def test_sync_sessions_reports_what_was_added_changed_and_lost(zapw: FakeZapw, z
     assert "shop changed (Disconnected)" in second
     assert "sales no longer at the bridge (Disconnected)" in second
     assert "nothing has changed" in third
+
+
+def test_sync_sessions_prints_as_json_what_it_did_at_each_bridge(zapw: FakeZapw, zapw_bridge: Bridge) -> None:
+    zapw.add_session("sales", phone="5511999990000")
+    out, _ = _run("sync_sessions", json=True)
+    result = json.loads(out)
+    assert result["simulator"] == {"reconciled": True}
+    assert result["default"]["reconciled"]
+    assert (result["default"]["added"], result["default"]["updated"]) == (["sales"], [])
+    zapw.down()
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(CommandError, match="Not reconciled: default"):
+        call_command("sync_sessions", json=True, stdout=out, stderr=err)
+    assert json.loads(out.getvalue()) == {"default": {"reconciled": False}, "simulator": {"reconciled": True}}
 
 
 def test_sync_sessions_does_not_change_simulator_sessions(zapw_bridge: Bridge) -> None:

@@ -27,7 +27,7 @@ CHAT = "27/10/2026, 09:05 - Ana: Hello\n27/10/2026, 09:06 - The Shop: Good morni
 # Who has no --json: what is for people, or runs until it is stopped; what prints a page of the documentation.
 WITHOUT_JSON = {
     "chat", "create_api_key", "demo_data", "link_session", "move_session", "prepare_static_files", "seed_demo",
-    "setup_bridge", "sync_sessions", "sync_templates", "up", "worker",
+    "setup_bridge", "sync_templates", "up", "worker",
     "bridge_matrix", "event_types", "permission_matrix",
 }  # fmt: skip
 # Who has no --dry-run: what only reads, or writes one new file; what creates, which is deleted again; what brings up to
@@ -106,6 +106,7 @@ PRINTING_JSON: list[tuple[str, ...]] = [
     ("rotate_secrets", "--encrypt"),
     ("run_command", "help", "--conversation", "{conversation}"),
     ("stats",),
+    ("sync_sessions",),
     ("tail", "--after", "all", "--no-follow"),
     ("version",),
     ("why", "{message}"),
