@@ -394,6 +394,8 @@ INTERRUPTED: list[tuple[tuple[Any, ...], str]] = [
     (("purge_media", "--delete"), "messaging.media.files.unused"),
     (("reindex_search",), "messaging.search.index._index"),
     (("rotate_secrets",), "whatsapp_agent.storage.whole_file.whole_file"),
+    (("rotate_secrets", "--encrypt"), "agent.backups.rotation.encrypt_again"),
+    (("rotate_secrets", "--finish"), "agent.backups.rotation.finish_rotation"),
     (("rotate_secrets", "--webhooks"), "agent.backups.rotation.keep"),
     (("restore", "{folder}/whole.backup", "--secrets", "{folder}/secrets"), "agent.backups.archive._checked_manifest"),
     (("create_user", "rita", "--role", "viewer"), "sessions_app.members.create_member"),
