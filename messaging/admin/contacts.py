@@ -115,11 +115,11 @@ class ContactAdmin(
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
 
-    @display(description=gettext_lazy("special"), label="warning")
-    def special(self, contact: Contact) -> str:
+    @display(description=gettext_lazy("special"), label={"special": "warning"})
+    def special(self, contact: Contact) -> tuple[str, str]:
         """Return what is not so of most contacts."""
         facts = {_("group"): contact.is_group, _("blocked"): contact.is_blocked, _("listed"): contact.is_allowed}
-        return ", ".join(name for name, is_so in facts.items() if is_so)
+        return "special", ", ".join(name for name, is_so in facts.items() if is_so)
 
     @display(description=gettext_lazy("conversation"))
     def conversation_link(self, contact: Contact) -> str:

@@ -148,13 +148,10 @@ class ConversationAdmin(
     def last_message(self, conversation: Conversation) -> str:
         return format_time(conversation.last_message_at)
 
-    @display(description=gettext_lazy("attention"), ordering="needs_attention", label="danger")
-    def attention(self, conversation: Conversation) -> str:
-        return (
-            (conversation.get_attention_reason_display() or _("needs attention"))
-            if conversation.needs_attention
-            else ""
-        )
+    @display(description=gettext_lazy("attention"), ordering="needs_attention", label={"attention": "danger"})
+    def attention(self, conversation: Conversation) -> tuple[str, str]:
+        reason = conversation.get_attention_reason_display() or _("needs attention")
+        return "attention", str(reason) if conversation.needs_attention else ""
 
     @display(description=gettext_lazy("control"), ordering="control", label=CONTROL_COLOURS)
     def control_status(self, conversation: Conversation) -> tuple[str, str]:

@@ -24,6 +24,7 @@ def overview(*, since: datetime, session: WhatsAppSession | None = None) -> dict
     now = timezone.now()
     of_session = {"session": session} if session else {}
     conversations = Conversation.objects.filter(**of_session)
+    shown = conversations if session else conversations.without_test_chats()
     messages = Message.objects.filter(said_at__gte=since, **of_session)
     turns = Turn.objects.filter(created_at__gte=since)
     if session:
@@ -38,10 +39,10 @@ def overview(*, since: datetime, session: WhatsAppSession | None = None) -> dict
         "session": session.name if session else None,
         "sessions": _counts(sessions.live(), "status"),
         "conversations": {
-            "total": conversations.count(),
-            "by_control": _counts(conversations, "control"),
-            "need_attention": conversations.filter(needs_attention=True).count(),
-            "unread": conversations.filter(unread_count__gt=0).count(),
+            "total": shown.count(),
+            "by_control": _counts(shown, "control"),
+            "need_attention": shown.filter(needs_attention=True).count(),
+            "unread": shown.filter(unread_count__gt=0).count(),
         },
         "messages": {
             "inbound": _counts(messages.filter(direction="inbound"), "status"),

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from messaging import leases
 from messaging.models import Conversation, Message
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.support.messaging.turns import settle
 
 pytestmark = pytest.mark.django_db
@@ -48,6 +48,14 @@ def test_what_is_older_than_asked_for_is_not_counted(conversation, says):
     Message.objects.update(said_at=timezone.now() - timedelta(days=2))
     assert stats()["messages"]["inbound"] == {}
     assert stats("--since", "3d")["messages"]["inbound"] == {"received": 1}
+
+
+def test_test_chats_of_a_draft_are_not_among_the_conversations(conversation, says, session):
+    says()
+    profile = AgentProfile.objects.create(name="Draft", draft_of=session.agent_profile)
+    WhatsAppSession.objects.update(agent_profile=profile)
+    assert stats()["conversations"]["total"] == 0
+    assert stats("--session", session.name)["conversations"]["total"] == 1
 
 
 def test_the_figures_of_one_session_leave_out_the_others(conversation, says, session):
