@@ -10,6 +10,7 @@ import phonenumbers
 
 from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.parsing import WrongShape
+from whatsapp_agent.text.phones import phone_spellings
 from whatsapp_agent.text.single_line import without_marks
 
 _JID = re.compile(r"([0-9A-Za-z.-]{1,64})(?:_[0-9]{1,4})?(?::[0-9]{1,5})?@([a-z.]{1,32})")
@@ -89,13 +90,23 @@ def _has_country(phone: str) -> bool:
 
 
 def phone_as_written(text: str) -> str | None:
-    """Parse a phone number with its country code, as a person wrote it, to E.164; None if it is not one."""
+    """Parse a phone number with its country code, as a person wrote it, to E.164; None if it is not one.
+
+    Digits without a `+` are taken where they are a valid number, in whichever spelling.
+    """
+    text = without_marks(text).strip()
+    has_plus = not text.isdecimal()
     try:
-        number = phonenumbers.parse(without_marks(text))
+        number = phonenumbers.parse(text if has_plus else f"+{text}")
     except phonenumbers.NumberParseException:
         return None
     phone = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return phone if _E164.fullmatch(phone) else None
+    if not _E164.fullmatch(phone):
+        return None
+    is_valid = has_plus or any(
+        phonenumbers.is_valid_number(phonenumbers.parse(each)) for each in phone_spellings(phone)
+    )
+    return phone if is_valid else None
 
 
 def reachable_digits(address: str) -> str | None:

@@ -78,16 +78,11 @@ class Content:
 
 def read_content(message: Fields) -> Content:
     """Parse the object that has one member, named by its type, and unwrap it where it is wrapped."""
-    for _ in range(MAX_DEPTH):
-        for name in WRAPPERS:
-            wrapper = message.maybe_object(name)
-            inner = wrapper.maybe_object("message") if wrapper else None
-            if inner is not None:
-                message = inner
-                break
-        else:
-            break
-    key = next((name for name in KINDS if name in message), "")
+    message = _unwrapped(message)
+    keys = [name for name in KINDS if name in message]
+    if len(keys) > 1 and keys[0] == "conversation" and not message.text("conversation"):
+        keys = keys[1:]  # an empty text beside what was sent
+    key = next(iter(keys), "")
     if key == "conversation":
         return Content(key, Kind.TEXT, message.text("conversation"))
     part = message.maybe_object(key) if key else None
@@ -109,6 +104,20 @@ def read_content(message: Fields) -> Content:
         forwarded=bool(context and context.flag("isForwarded")),
         called=read_called(context),
     )
+
+
+def read_change(message: Fields) -> Fields | None:
+    """Return the edit, deletion or setting that a message carries, `{key, type, editedMessage}`; None if none."""
+    return _unwrapped(message).maybe_object(CHANGES)
+
+
+def _unwrapped(message: Fields) -> Fields:
+    for _ in range(MAX_DEPTH):
+        inner = (each.maybe_object("message") for name in WRAPPERS if (each := message.maybe_object(name)))
+        if (found := next(filter(None, inner), None)) is None:
+            break
+        message = found
+    return message
 
 
 def _without_kind(message: Fields) -> Content:

@@ -63,7 +63,8 @@ class ChatAddress:
 class MediaRef:
     """An attached file. `ref` is the id or URL to fetch it by; None if it cannot be fetched.
 
-    `is_inline`: the webhook request itself has the bytes as well.
+    `is_inline`: the webhook request itself has the bytes as well. `transcript`: the bridge has written down the speech.
+    `error`: why the platform itself could not get it.
     """
 
     mime_type: str | None = None
@@ -72,6 +73,8 @@ class MediaRef:
     downloadable: bool = False
     size_bytes: int | None = None
     is_inline: bool = False
+    transcript: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

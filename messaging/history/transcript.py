@@ -240,6 +240,8 @@ def describe(message: HistoryMessage, *, with_name: bool = False) -> str:
     if message.kind == Message.Kind.UNKNOWN and "album" in (message.details or {}):
         return ""  # its files are messages of their own
     text = message.text if message.kind == Message.Kind.TEXT else f"{_placeholder(message)} {message.text}".strip()
+    if message.kind == Message.Kind.INTERACTIVE and (description := (message.details or {}).get("description")):
+        text = f"{text} ({description})"
     if not message.is_inbound and message.kind == Message.Kind.REACTION:
         return ""  # the model would write such marks itself
     if not message.is_inbound and message.kind == Message.Kind.VOICE and message.media_text:

@@ -46,12 +46,15 @@ class FetchFailed(Exception):
         self.code, self.is_final = code, is_final
 
 
+LOST_AT_PLATFORM = "lost_at_platform"
+
+
 def add_received(*, message_id: UUID, bridge: Bridge, media: MediaRef, is_history: bool) -> None:
     """Store what is known of a received file. It is fetched if the bridge hands files over; not of imported history."""
     adapter = adapter_for(bridge)
     can_fetch = Capability.RECEIVE_MEDIA in adapter.capabilities and (media.ref or adapter.fetches_by_message)
     now = timezone.now()
-    is_waiting = bool(can_fetch) and not is_history
+    is_waiting = bool(can_fetch) and not is_history and not media.error
     Media.objects.create(
         message_id=message_id,
         mime_type=(media.mime_type or "")[:100],
@@ -59,7 +62,10 @@ def add_received(*, message_id: UUID, bridge: Bridge, media: MediaRef, is_histor
         size_bytes=media.size_bytes,
         ref=media.ref or "",
         downloadable=media.downloadable,
-        status=Media.Status.WAITING if is_waiting else "",
+        transcript=media.transcript,
+        status=Media.Status.WAITING if is_waiting else Media.Status.FAILED if media.error else "",
+        error_code=LOST_AT_PLATFORM if media.error else "",
+        error=media.error[:300],
         next_try_at=now if is_waiting else None,
         expires_at=now + adapter.media_ttl if is_waiting and adapter.media_ttl else None,
         created_at=now,

@@ -48,7 +48,7 @@ def read(media: Media) -> dict[str, str]:
             raise ReadFailed("Images of this type cannot be opened here.", code="unsupported_image")
         if (format := FORMATS.get(media.mime_type)) is not None:
             return {"extract": _extract(media, format=format)}
-        if media.mime_type.startswith("audio/") and _may_transcribe(media):
+        if media.mime_type.startswith("audio/") and not media.transcript and _may_transcribe(media):
             return _transcribe(media)
     except sandbox.Unreadable as exc:
         raise ReadFailed(str(exc), code=exc.code) from exc

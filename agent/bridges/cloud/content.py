@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.bridges.addresses import phone_as_written, phone_of_digits
+from agent.bridges.cloud.errors import error_text
 from agent.bridges.common import read_place
 from agent.bridges.events import Kind, MediaRef
-from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, Fields
+from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, Fields, WrongShape
 
 KINDS = {
     "text": Kind.TEXT,
@@ -70,7 +71,7 @@ def _content(name: str, kind: Kind, raw: Fields) -> Content:
         case Kind.UNSUPPORTED:
             return _unsupported(raw)
         case _ if kind in MEDIA:
-            return _media(kind, raw.object(name))
+            return _media(kind, raw.object(name)) if name in raw else _lost_media(kind, raw)
     return Content(details={"type": name[:50]} if name else {})
 
 
@@ -84,6 +85,14 @@ def _media(kind: Kind, part: Fields) -> Content:
     )
     kind = Kind.VOICE if kind == Kind.AUDIO and part.flag("voice") else kind
     return Content(kind, part.text("caption"), media)
+
+
+def _lost_media(kind: Kind, raw: Fields) -> Content:
+    """A file that Meta could not get (131052): it has to be sent again."""
+    error = next(iter(raw.objects("errors")), None)
+    if error is None:
+        raise WrongShape(f"{kind} is missing")
+    return Content(kind, media=MediaRef(error=error_text(error) or "Media download error"))
 
 
 def _card(raw: Fields) -> dict[str, Any]:
@@ -109,6 +118,8 @@ def _interactive(raw: Fields | None) -> Content:
     body = raw.maybe_object("body")
     text = (reply.text("title") or reply.text("body") if reply else "") or (body.text("text") if body else "")
     payload = (_payload(reply, "id") or _payload(reply, "response_json")) if reply else {}
+    if reply and (description := reply.short("description", longest=MAX_PAYLOAD_CHARS)):
+        payload["description"] = description
     return Content(Kind.INTERACTIVE if text or payload else Kind.UNSUPPORTED, text, details=payload)
 
 
@@ -121,8 +132,8 @@ def _order(raw: Fields) -> Content:
     items = [
         {
             "product": item.short("product_retailer_id"),
-            "quantity": item.number("quantity"),
-            "price": item.number("item_price"),
+            "quantity": item.decimal("quantity"),
+            "price": item.decimal("item_price"),
             "currency": item.short("currency", longest=3),
         }
         for item in raw.objects("product_items")

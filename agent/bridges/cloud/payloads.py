@@ -31,6 +31,7 @@ from agent.bridges.events import (
     StatusChanged,
 )
 from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
+from whatsapp_agent.text.phones import owner_spellings
 
 USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[0-9A-Za-z]{1,128}")
 HANDOVERS = {"control_passed": True, "control_taken": False}  # whether we hold the chat afterwards
@@ -115,14 +116,14 @@ def person(
 ) -> ChatAddress:
     """Return a person by phone, else by business-scoped id. Raises WrongShape if neither is there."""
     profile = contact.maybe_object("profile") if contact else None
+    if digits and USER_ID.fullmatch(digits):
+        digits, user_id = None, user_id or digits
     if contact is not None:
         digits = digits or contact.short("wa_id")
         user_id = user_id or contact.short("user_id")
         parent_user_id = parent_user_id or contact.short("parent_user_id")
     digits = digits.removeprefix("+") if digits else None
-    if digits and USER_ID.fullmatch(digits):
-        digits, user_id = None, user_id or digits
-    ids = [each for each in (user_id, parent_user_id) if each and USER_ID.fullmatch(each)]
+    ids = [each for each in (user_id or digits, parent_user_id) if each and USER_ID.fullmatch(each)]
     name = profile.short("name", longest=MAX_NAME_LENGTH) if profile else None
     username = profile.short("username", longest=MAX_NAME_LENGTH) if profile else None
     others = [ChatAddress(each, AliasKind.BSUID) for each in ids]
@@ -144,9 +145,9 @@ def _maybe_person(digits: str | None, user_id: str | None) -> ChatAddress | None
 
 def _contact_of(value: Value, digits: str | None, user_id: str | None) -> Fields | None:
     """Return who wrote, among the contacts of the change: they are in another order than the messages."""
-    digits = digits.removeprefix("+") if digits else None
+    named = {each.removeprefix("+") for each in (digits, user_id) if each}  # `from` may hold either
     for contact in value.contacts:
-        if (digits and contact.short("wa_id") == digits) or (user_id and contact.short("user_id") == user_id):
+        if named & {contact.short(name) for name in ("wa_id", "user_id")}:
             return contact
     return None
 
@@ -380,7 +381,7 @@ def _past(user: str | None) -> Callable[[Value, Fields], BridgeEvent]:
 
     def read(value: Value, raw: Fields) -> BridgeEvent:
         digits = (raw.short("from") or "").removeprefix("+")
-        if "to" in raw or (digits and f"+{digits}" == value.own_phone):
+        if "to" in raw or (value.own_phone and f"+{digits}" in owner_spellings(value.own_phone)):
             chat = _recipient(value, raw) if "to" in raw else person(user, user)
             return _parse_content(value, raw, chat=chat, sender=value.own(), outbound=True)
         return _message(value, raw)

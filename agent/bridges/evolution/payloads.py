@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.bridges.addresses import called_persons, phone_of_digits, read_address
-from agent.bridges.baileys import Content, read_called, read_content
+from agent.bridges.baileys import CHANGES, Content, read_called, read_change, read_content
 from agent.bridges.common import is_answerable, read_png
 from agent.bridges.events import (
     AliasKind,
@@ -54,6 +54,7 @@ CALLS = {
 PHONES = frozenset({"android", "ios"})
 GROUP_ACTIONS = {"add": "join", "remove": "leave", "promote": "promote", "demote": "demote", "modify": "update"}
 LOGGED_OUT = 401
+MAX_TRANSCRIPT_LENGTH = 20_000
 
 
 def read_envelope(envelope: Fields) -> list[BridgeEvent]:
@@ -138,6 +139,8 @@ def _message(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
         return Ignored("a story, a broadcast list or a channel")
     message = data.maybe_object("message")
     content = read_content(message) if message else Content()
+    if message and content.key == CHANGES and (change := read_change(message)):
+        return _edited(session, envelope, change, carrier=key)
     provider_message_id = key.needed("id")
     context = data.maybe_object("contextInfo")
     own = _own(envelope)
@@ -150,7 +153,7 @@ def _message(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
         text=content.text,
         outbound=from_me,
         sent_at=data.time("messageTimestamp"),
-        media=_media(content, provider_message_id, is_inline=bool(message and "base64" in message)),
+        media=_media(content, provider_message_id, message),
         details=content.details,
         quoted_id=(context.short("stanzaId") if context else None) or content.quoted_id,
         answerable=not from_me and is_answerable(content.kind, content.text),
@@ -167,9 +170,9 @@ def _own_lid(key: Fields) -> str | None:
     return writer.address if writer and writer.kind == AliasKind.LID else None
 
 
-def _media(content: Content, message_id: str, *, is_inline: bool) -> MediaRef | None:
+def _media(content: Content, message_id: str, message: Fields | None) -> MediaRef | None:
     """The file is fetched by the message's id: the address beside it leads to encrypted bytes."""
-    if not content.has_media:
+    if message is None or not content.has_media:
         return None
     return MediaRef(
         mime_type=content.mime_type,
@@ -177,7 +180,8 @@ def _media(content: Content, message_id: str, *, is_inline: bool) -> MediaRef | 
         ref=message_id,
         downloadable=True,
         size_bytes=content.size_bytes,
-        is_inline=is_inline,
+        is_inline="base64" in message,
+        transcript=(message.short("speechToText", longest=MAX_TRANSCRIPT_LENGTH) or "").strip(),
     )
 
 
@@ -217,40 +221,41 @@ def _status(session: str, envelope: Fields, data: Fields) -> BridgeEvent:  # noq
     return StatusChanged(session, provider_message_id, status, chat=chat, recipient=participant or chat)
 
 
-def _edited(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
+def _edited(session: str, envelope: Fields, data: Fields, *, carrier: Fields | None = None) -> BridgeEvent:
+    """`carrier` is the key of the message that brought the change: it names the chat as we see it."""
     edited = data.maybe_object("editedMessage")
     if edited is None:
         if data.short("type") == "REVOKE" or data.integer("type") == 0:
-            return _revoked(session, envelope, data)
+            return _revoked(session, envelope, data, carrier=carrier)
         return Ignored("a protocol message")
     key = data.object("key")
-    chat = _chat(key)
-    if chat is None:
+    where = _where(envelope, carrier or key)
+    if where is None:
         return Ignored("a story, a broadcast list or a channel")
     content = read_content(edited.maybe_object("message") or edited)
     if content.kind == Kind.UNKNOWN:
         return Ignored("an edit whose content is unknown")
-    return MessageEdited(
-        session,
-        target_id=key.needed("id"),
-        text=content.text,
-        chat=chat,
-        sender=_sender(envelope, key, chat),
-        outbound=key.flag("fromMe"),
-        at=data.time("timestampMs"),
-    )
+    at = data.time("timestampMs")
+    return MessageEdited(session, target_id=key.needed("id"), text=content.text, at=at, **where)
 
 
-def _revoked(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
+def _revoked(session: str, envelope: Fields, data: Fields, *, carrier: Fields | None = None) -> BridgeEvent:
     """`data` is the key of what was deleted, or a row of Evolution's own database with the key inside."""
     key = data.maybe_object("key") or data
+    where = _where(envelope, carrier or key)
+    if where is None:
+        return Ignored("a story, a broadcast list or a channel")
+    return MessageRevoked(session, target_id=key.needed("id"), **where)
+
+
+def _where(envelope: Fields, key: Fields) -> dict[str, Any] | None:
+    """Return where a change happened and who made it, as far as the key says; None for stories, lists and channels."""
     if "remoteJid" not in key:
-        return MessageRevoked(session, target_id=key.needed("id"))
+        return {}
     chat = _chat(key)
     if chat is None:
-        return Ignored("a story, a broadcast list or a channel")
-    sender = _sender(envelope, key, chat)
-    return MessageRevoked(session, target_id=key.needed("id"), chat=chat, sender=sender, outbound=key.flag("fromMe"))
+        return None
+    return {"chat": chat, "sender": _sender(envelope, key, chat), "outbound": key.flag("fromMe")}
 
 
 # --- sessions -----------------------------------------------------------------------------------------------------

@@ -106,8 +106,7 @@ class _Parties(NamedTuple):
 
 def _parties(envelope: Fields, payload: Fields) -> _Parties | None:
     """Return which message it is, in which chat and by whom; None for stories, broadcast lists and channels."""
-    wrapped = payload.maybe_object("id")  # as WEBJS itself has it
-    full_id = wrapped.needed("_serialized") if wrapped else payload.needed("id", longest=MAX_ID_LENGTH)
+    full_id = _full_id(payload)
     message_id = split_id(full_id)
     from_me = payload.flag("fromMe") if "fromMe" in payload else message_id.from_me
     raw_chat = message_id.chat or _other_side(payload, from_me=from_me)
@@ -126,6 +125,11 @@ def _parties(envelope: Fields, payload: Fields) -> _Parties | None:
     else:
         sender = chat
     return _Parties(message_id, full_id, chat, sender, from_me)
+
+
+def _full_id(payload: Fields) -> str:
+    wrapped = payload.maybe_object("id")  # as WEBJS itself has it
+    return wrapped.needed("_serialized") if wrapped else payload.needed("id", longest=MAX_ID_LENGTH)
 
 
 def _other_side(payload: Fields, *, from_me: bool) -> str:
@@ -294,7 +298,7 @@ def _revoked(envelope: Fields, payload: Fields) -> BridgeEvent:
     if parties is None:
         return Ignored("a story, a broadcast list or a channel")
     before = payload.maybe_object("before")
-    target = payload.short("revokedMessageId") or (before.short("id") if before else None) or parties.full_id
+    target = payload.short("revokedMessageId") or (_full_id(before) if before and "id" in before else parties.full_id)
     return MessageRevoked(
         session,
         target_id=split_id(target).stanza_id,

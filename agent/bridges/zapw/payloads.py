@@ -10,6 +10,7 @@ from agent.bridges.base import SessionState
 from agent.bridges.common import is_answerable, read_place, read_png
 from agent.bridges.events import (
     BridgeEvent,
+    ChatAddress,
     Ignored,
     Kind,
     Link,
@@ -19,7 +20,7 @@ from agent.bridges.events import (
     SessionChanged,
     StatusChanged,
 )
-from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields
+from agent.bridges.parsing import MAX_NAME_LENGTH, MAX_SESSION_NAME_LENGTH, Fields, WrongShape
 
 KINDS = {
     "text": Kind.TEXT,
@@ -78,7 +79,7 @@ def _message(envelope: Fields, data: Fields) -> BridgeEvent:
     session = envelope.needed("sessionId", longest=MAX_SESSION_NAME_LENGTH)
     sender = read_address(data.needed("from"))
     in_group = data.flag("isGroup") or "groupId" in data
-    chat = read_address(data.needed("groupId")) if in_group else sender
+    chat = _group(data.needed("groupId")) if in_group else sender
     if sender is None or chat is None:
         return Ignored("a story, a broadcast list or a channel")
     kind = KINDS.get(data.short("type") or "", Kind.UNKNOWN)
@@ -97,6 +98,14 @@ def _message(envelope: Fields, data: Fields) -> BridgeEvent:
         answerable=is_answerable(kind, text),
         own_phone=_own_phone(envelope, session),
     )
+
+
+def _group(raw: str) -> ChatAddress | None:
+    """Return a group, whose id may come without its domain: its digits are nobody's phone."""
+    address = read_address(raw if "@" in raw else f"{raw}@g.us")
+    if address is not None and not address.is_group:
+        raise WrongShape("data.groupId is no group")
+    return address
 
 
 def _details(kind: Kind, data: Fields) -> dict[str, Any]:

@@ -39,12 +39,17 @@ def receive(conversation: Any, says: Callable[..., Any], waha: FakeWaha) -> Call
         mime_type: str = "",
         text: str = "",
         is_fetched: bool = True,
+        transcript: str = "",
         **changes: Any,
     ) -> Media:
         path = f"/api/files/sales/{len(waha.files)}"
         waha.files[path] = content
         ref = MediaRef(
-            ref=f"http://localhost:3000{path}", downloadable=True, mime_type=mime_type or None, filename=name or None
+            ref=f"http://localhost:3000{path}",
+            downloadable=True,
+            mime_type=mime_type or None,
+            filename=name or None,
+            transcript=transcript,
         )
         message = says(text, kind=kind, media=ref, **changes)
         media = Media.objects.get(message=message.message_id)

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from PIL import Image
 
-from agent.bridges.events import Kind, MessageEdited, MessageRevoked
+from agent.bridges.events import Kind, MediaRef, MessageEdited, MessageRevoked
 from agent.llm import capabilities
 from agent.turns import turn as turns
 from messaging.history.transcript import describe, latest
@@ -262,3 +262,16 @@ def test_a_command_shows_the_text_of_documents_too(receive, conversation):
 
     assert describe(message) == "[document: hours.txt, as text:]\nOpen from 9 to 5"
     assert Media.objects.get().extract == "Open from 9 to 5"
+
+
+def test_the_model_is_told_why_the_platform_could_not_get_an_image(says, conversation, model, api):
+    says("Which colour?", kind=Kind.IMAGE, media=MediaRef(error="Media download error"))
+    turns.take_turn(conversation.pk)
+    assert Media.objects.get().status == "failed"
+    assert "[image, which could not be read: Media download error] Which colour?" in words(model)
+
+
+def test_the_model_is_given_the_description_of_the_row_that_was_chosen(says, conversation, model, api):
+    says("Blue", kind=Kind.INTERACTIVE, details={"payload": "r1", "description": "light, like the sky"})
+    turns.take_turn(conversation.pk)
+    assert "Blue (light, like the sky)" in words(model)

@@ -51,6 +51,14 @@ def test_a_voice_note_is_transcribed_and_labelled_for_the_model(receive, convers
     assert "[voice, transcribed:]\nDo you deliver on Sunday?" in words(model)
 
 
+def test_a_voice_note_that_the_bridge_has_transcribed_is_not_transcribed_again(receive, conversation, model):
+    media = voice(receive, transcript="Are you open?")
+    turns.take_turn(conversation.pk)
+    assert media.transcript == "Are you open?"
+    assert "[voice, transcribed:]\nAre you open?" in words(model)
+    assert all(request.path != "/v1/audio/transcriptions" for request in model.requests)
+
+
 def test_the_transcription_model_is_named_and_given_the_file(receive, model):
     voice(receive)
 

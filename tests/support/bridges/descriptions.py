@@ -178,6 +178,7 @@ def _describe_message(event: MessageReceived, bridge: str) -> dict[str, Any]:
         "ref": event.media.ref,
         "downloadable": event.media.downloadable,
         "inline": event.media.is_inline,
+        "transcript": event.media.transcript or None,
     }
     referral = event.details.get("referral") or {}
     return {

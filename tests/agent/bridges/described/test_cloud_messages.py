@@ -1,9 +1,12 @@
 """The contract page of Meta's Cloud API, where no recorded payload shows what it says."""
 
+import json
 from typing import Any
 
 import pytest
 
+from agent.bridges.base import BridgeConfig, WebhookRequest
+from agent.bridges.cloud import CloudBridge
 from tests.support.bridges.described import ANA, AT_ISO, OWN, cloud, cloud_message, meanings
 from tests.support.bridges.descriptions import assert_matches
 
@@ -179,6 +182,14 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         ),
         {"kind": "interactive", "text": "Azul", "payload": "r1"},
     ),
+    "an image that Meta could not get": (
+        one(cloud_message("image", None, errors=[{"code": 131052, "title": "Media download error"}])),
+        {"event": "message", "kind": "image", "media": {"ref": None, "downloadable": False}, "answerable": True},
+    ),
+    "a user id in the place of the phone": (
+        one(cloud_message("text", OI, **{"from": USER})),
+        TEXT | {"sender": PERSON | {"name": "Ana", "user_id": USER}},
+    ),
     "a form": (
         one(
             cloud_message(
@@ -200,7 +211,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                     "catalog_id": "c1",
                     "text": "por favor",
                     "product_items": [
-                        {"product_retailer_id": "p1", "quantity": 2, "item_price": 39.9, "currency": "BRL"}
+                        {"product_retailer_id": "p1", "quantity": "2", "item_price": "39.9", "currency": "BRL"}
                     ],
                 },
             )
@@ -331,3 +342,12 @@ def test_a_message_is_parsed_as_the_documentation_describes(case: str):
     body, expected = MESSAGES[case]
 
     assert_matches(meanings("cloud", body), [{"event": "message"} | expected])
+
+
+@pytest.mark.parametrize("own", [OWN, OWN[:4] + OWN[5:]])
+def test_what_our_number_wrote_is_ours_in_each_spelling_of_its_phone(own: str):
+    thread = {"id": ANA, "messages": [cloud_message("text", OI, **{"from": own})]}
+    body = cloud({"history": [{"threads": [thread]}]}, field="history")
+    (history,) = CloudBridge(BridgeConfig()).parse_webhook(WebhookRequest(json.dumps(body).encode()))
+    (message,) = history.messages
+    assert (message.outbound, message.chat.phone) == (True, f"+{ANA}")

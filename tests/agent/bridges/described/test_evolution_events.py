@@ -171,6 +171,27 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         ),
         {"event": "edit", "target_id": "3EB0FF", "text": "Oi", "direction": "outbound", "chat": PERSON},
     ),
+    "an edit that names the message alone": (
+        evolution("messages.edited", edited(key={"id": "3EB0FF"}, editedMessage=OI)),
+        {"event": "edit", "target_id": "3EB0FF", "text": "Oi", "chat": None},
+    ),
+    "an edit among the messages": (
+        evolution(
+            "messages.upsert",
+            evolution_message({"protocolMessage": edited(key={"id": "3EB0A0", "remoteJid": OWN}, editedMessage=OI)}),
+        ),
+        {"event": "edit", "target_id": "3EB0A0", "text": "Oi", "chat": PERSON, "at": "2026-09-21T14:30:30Z"},
+    ),
+    "a deletion among the messages": (
+        evolution(
+            "messages.upsert", evolution_message({"protocolMessage": {"key": {"id": "3EB0A0"}, "type": "REVOKE"}})
+        ),
+        {"event": "revoke", "target_id": "3EB0A0", "chat": PERSON},
+    ),
+    "a setting among the messages": (
+        evolution("messages.upsert", evolution_message({"protocolMessage": {"type": "EPHEMERAL_SETTING"}})),
+        {"event": "ignored"},
+    ),
     "history of an older release": (
         evolution(
             "messages.set",

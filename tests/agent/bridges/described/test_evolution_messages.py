@@ -233,9 +233,13 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         f"{wrapper} is unwrapped": (evolution_message({wrapper: {"message": {"conversation": "Oi"}}}), TEXT)
         for wrapper in ("botInvokeMessage", "associatedChildMessage", "viewOnceMessageV2Extension")
     },
-    "an edit, which messages.edited reports": (
-        evolution_message({"protocolMessage": {"key": {"id": "3EB0A0"}, "type": "MESSAGE_EDIT", "editedMessage": OI}}),
-        {"kind": "unknown", "text": None, "answerable": False},
+    "a voice note with its transcript": (
+        evolution_message({"audioMessage": {"ptt": True}, "speechToText": " Vocês abrem hoje? "}),
+        {"kind": "voice", "text": None, "media": {"transcript": "Vocês abrem hoje?"}, "answerable": True},
+    ),
+    "an image beside an empty text": (
+        evolution_message({"conversation": "", "imageMessage": {"caption": "veja", "mimetype": "image/png"}}),
+        {"kind": "image", "text": "veja", "media": {"mime_type": "image/png"}},
     ),
     "no message at all": (evolution_message(None), {"kind": "unknown", "text": None, "answerable": False}),
     "context alone": (

@@ -184,6 +184,16 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         ),
         {"event": "revoke", "target_stanza_id": "3EB0A1", "chat": PERSON, "direction": "inbound"},
     ),
+    "a deletion that names the message only as WEBJS itself has it": (
+        waha(
+            "message.revoked",
+            {
+                "after": waha_message(id=f"false_{ANA}@c.us_3EB0DEL", body=None),
+                "before": waha_message(id={"id": "3EB0A1", "_serialized": f"false_{ANA}@c.us_3EB0A1"}),
+            },
+        ),
+        {"event": "revoke", "target_stanza_id": "3EB0A1", "chat": PERSON},
+    ),
     "a deletion of ours": (
         waha(
             "message.revoked",

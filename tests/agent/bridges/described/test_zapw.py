@@ -39,6 +39,11 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         zapw_message(**{"from": ANA}, isGroup=True, groupId=GROUP),
         {"event": "message", "is_group": True, "sender": {"address": ANA, "phone": f"+{ANA}"}},
     ),
+    "a group whose id has no domain": (
+        zapw_message(**{"from": ANA}, isGroup=True, groupId=GROUP.partition("@")[0]),
+        {"event": "message", "is_group": True, "chat": {"address": GROUP, "phone": None}, "answerable": False},
+    ),
+    "a group whose id is a person's": (zapw_message(isGroup=True, groupId=f"{ANA}@c.us"), {"event": "malformed"}),
     "an empty text": (zapw_message(text=""), {"event": "message", "kind": "text", "text": None, "answerable": False}),
     "no type: a document with a caption, a sticker, a poll": (
         without(zapw_message(), "type", "text"),
@@ -75,6 +80,14 @@ MESSAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a card whose number was cut at its parenthesis": (
         without(zapw_message(type="contact", contact={"name": "Bruno", "number": "+55"}), "text"),
         {"event": "message", "kind": "contact", "contacts": [{"name": "Bruno", "phone": None}], "answerable": True},
+    ),
+    "a card whose number has no plus": (
+        without(zapw_message(type="contact", contact={"name": "Bruno", "number": ANA}), "text"),
+        {"event": "message", "kind": "contact", "contacts": [{"name": "Bruno", "phone": f"+{ANA}"}]},
+    ),
+    "a card whose number has no country code": (
+        without(zapw_message(type="contact", contact={"name": "Bruno", "number": ANA[2:]}), "text"),
+        {"event": "message", "kind": "contact", "contacts": [{"name": "Bruno", "phone": None}]},
     ),
     "a channel": (zapw_message(**{"from": "120363041234567890@newsletter"}), {"event": "ignored"}),
     "a story that can be told": (zapw_message(**{"from": "status@broadcast"}), {"event": "ignored"}),
