@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
+from agent.backups.restore import MARK_MISSING_FILES
 from tests.support.application import ROOT, SECRETS, open_to_all
 from tests.support.operators import installation, manage, postgres_server, received
 
@@ -134,6 +136,20 @@ def test_a_file_that_is_deleted_while_the_backup_is_made_is_marked_as_missing(
     assert {path.name for path in (empty / "media" / "2026" / "11").iterdir()} == {
         "late.png", "other.png", "photo.preview.png",
     }  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_the_files_of_many_media_are_looked_for_by_a_join() -> None:
+    statements = re.findall(r"UPDATE .*?(?=\s+RETURNING|;)", MARK_MISSING_FILES, re.DOTALL)
+    assert len(statements) == 2
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '64kB'")  # the names fill it
+        cursor.execute("CREATE TEMP TABLE stored_file AS SELECT md5(n::text) AS name FROM generate_series(1, 5000) n")
+        for statement in statements:
+            cursor.execute(f"EXPLAIN {statement}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Anti Join" in plan
+            assert "SubPlan" not in plan
 
 
 def test_an_encrypted_backup_restores_only_with_its_passphrase(source: Path, empty: Path, tmp_path: Path) -> None:
