@@ -182,12 +182,24 @@ def _without_forgotten(session: WhatsAppSession, messages: Iterable[MessageRecei
 
 
 def _known(session: WhatsAppSession, messages: Iterable[MessageReceived]) -> set[tuple[str, str]]:
-    """Return which messages are stored, by id and chat. One of a chat that has another address here is not found."""
+    """Return which messages are stored, by id and chat.
+
+    One person may be known here by phone and listed by hidden address, or the reverse: an inbound message with the id
+    and the time of a stored one is the same. Two chats whose phones are known may both have the id.
+    """
     ids = [message.provider_message_id for message in messages]
     stored = Message.objects.filter(session=session, provider_message_id__in=ids)
     chats = set(stored.values_list("provider_message_id", "conversation__contact__aliases__value"))
-    return {
-        _key(message)
-        for message in messages
-        if any((message.provider_message_id, value) in chats for _, value in message.chat.aliases)
-    }
+    people = stored.filter(direction=Message.Direction.INBOUND, conversation__contact__is_group=False)
+    columns = "provider_message_id", "written_at", "conversation__contact__phone"
+    times = {(name, at.replace(microsecond=0), not phone) for name, at, phone in people.values_list(*columns) if at}
+
+    def is_known(message: MessageReceived) -> bool:
+        if any((message.provider_message_id, value) in chats for _, value in message.chat.aliases):
+            return True
+        if message.outbound or message.chat.is_group or message.sent_at is None:
+            return False
+        has_phone = message.chat.phone is not None
+        return (message.provider_message_id, message.sent_at.replace(microsecond=0), has_phone) in times
+
+    return {_key(message) for message in messages if is_known(message)}

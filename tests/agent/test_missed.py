@@ -169,6 +169,18 @@ def test_two_chats_that_share_a_message_id_both_count(sales: WhatsAppSession, fa
     assert texts() == ["To Ana", "To Bia"]
 
 
+@pytest.mark.parametrize("is_hidden_first", [True, False])
+def test_a_message_listed_under_another_address_of_its_writer_is_stored_once(
+    sales: WhatsAppSession, waha: FakeWaha, is_hidden_first: bool
+) -> None:
+    by_phone = waha.message("Anyone there?", message_id="3EB0A1", sent_at=time() - 60)
+    by_lid = by_phone | {"id": "false_99887766@lid_3EB0A1", "from": "99887766@lid"}
+    for each in (by_lid, by_phone) if is_hidden_first else (by_phone, by_lid):
+        waha.stored[:] = [each]
+        ask_again(sales)
+    assert texts() == ["Anyone there?"]
+
+
 def test_a_number_is_asked_about_every_few_minutes_and_at_once_when_it_is_connected_again(
     sales: WhatsAppSession, waha: FakeWaha
 ) -> None:
