@@ -6,6 +6,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.core import mail
+from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
@@ -207,7 +208,7 @@ def test_a_new_message_is_mailed_again(waiting):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"unread_count": 0}, {"done_at": timezone.now()}, {"last_message_at": timezone.now()}, {"needs_attention": False}],
+    [{"unread_count": 0}, {"done_at": Now()}, {"last_message_at": Now()}, {"needs_attention": False}],
 )
 def test_what_was_looked_at_or_does_not_wait_is_not_mailed(waiting, changes):
     Conversation.objects.update(**changes)
