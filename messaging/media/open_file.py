@@ -164,9 +164,20 @@ def reason_of(exc: Exception) -> str:
     name = type(exc).__name__
     if "Password" in name or "NotDecrypted" in name:
         return "password"
-    used_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    is_too_large = "DecompressionBomb" in name or "LimitReached" in name or used_bytes > MAX_MEMORY_BYTES * 0.9
+    is_too_large = "DecompressionBomb" in name or "LimitReached" in name or peak_memory_bytes() > MAX_MEMORY_BYTES * 0.9
     return "too_large" if is_too_large else "damaged"
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has used.
+
+    On Linux `ru_maxrss` includes what the parent used; VmHWM in /proc/self/status is this program's own (proc(5)).
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(task: str, *arguments: str) -> int:

@@ -2,12 +2,15 @@
 
 import io
 import resource
+import subprocess
+import sys
 import time
 
 import pytest
 from PIL import Image
 
 from agent.bridges.events import Kind
+from messaging.media.sandbox import PROGRAM
 from tests.support.messaging.documents import (
     OLE,
     docx,
@@ -145,6 +148,15 @@ def test_a_document_that_cannot_be_read_is_stored_and_the_reason_named(receive, 
     assert (media.status, media.error_code, media.extract) == ("failed", code, "")
     assert media.error.endswith(".")
     assert media.file
+
+
+def test_a_damaged_file_is_not_called_too_large_by_a_process_that_uses_much_memory():
+    large_parent = "import subprocess, sys; used = b'x' * 700_000_000; subprocess.run(sys.argv[1:])"
+    program = [sys.executable, "-I", str(PROGRAM), "pdf", "100"]
+
+    result = subprocess.run([sys.executable, "-c", large_parent, *program], input=pdf("x")[:200], capture_output=True)
+
+    assert (result.stdout, result.stderr) == (b"", b"damaged")
 
 
 def test_a_zip_bomb_is_not_unpacked(receive):
