@@ -65,7 +65,7 @@ from whatsapp_agent.postgres.advisory import try_lock
 
 log = structlog.get_logger(__name__)
 
-OWN_STEP = (Conversation, Message, Turn)
+OWN_STEP = (ContactAlias, Conversation, Message, Turn)  # aliases go last, with the contact: they tell what to redact
 
 
 @dataclass(slots=True)

@@ -197,6 +197,23 @@ def test_a_stored_response_about_the_person_is_not_replayed_nor_run_again(person
     assert json.loads(decrypt(stored.answer))["code"] == "gone"
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        ("lid", "123456789012345@lid", "Ask @123456789012345"),
+        ("phone", "+5511955554444", "Ask +55 11 95555-4444"),
+        ("username", "gardener.zq", "Ask gardener.zq"),
+    ],
+)
+def test_every_id_of_a_person_is_redacted_in_what_others_wrote(person, session, kind, value, text):
+    person.aliases.create(session=session, kind=kind, value=value)
+    theirs = Message.objects.get(conversation__contact__is_group=True, text__startswith="Thank you")
+    Message.objects.filter(pk=theirs.pk).update(text=text)
+    forget(person)
+    theirs.refresh_from_db()
+    assert theirs.text in {"Ask [removed]", "Ask @[removed]"}
+
+
 def test_another_persons_similar_number_stays(person, session):
     similar = Contact.objects.create(session=session, phone="+55119777766661", name="Rui")
     own = Conversation.objects.create(session=session, contact=similar, address="55119777766661@s.whatsapp.net")
