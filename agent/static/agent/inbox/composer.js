@@ -24,8 +24,13 @@ function newMessage(file, as = "") {
   return { file, as, key: newKey(), tried: null, error: "" };
 }
 
+/** A random UUID of version 4. `crypto.randomUUID` is missing where the inbox is opened by plain HTTP. */
 export function newKey() {
-  return crypto.randomUUID?.() ?? "";
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
 export function grow() {
