@@ -1,13 +1,14 @@
 """Meta's WhatsApp Cloud API (Graph v26.0): https://developers.facebook.com/documentation/business-messaging/whatsapp/"""
 
-import base64
+# ruff: noqa: ARG002  methods name what the interface gives them, also what this bridge has no use for
+
 import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from agent.bridges.base import (
     BridgeAdapter,
@@ -24,9 +25,10 @@ from agent.bridges.base import (
     WebhookTarget,
 )
 from agent.bridges.capabilities import Capability
-from agent.bridges.cloud import answers
+from agent.bridges.cloud import answers, files
 from agent.bridges.cloud.menus import interactive
-from agent.bridges.cloud.payloads import USER_ID, read_body
+from agent.bridges.cloud.payloads import read_body
+from agent.bridges.cloud.requests import account_path, number_path, recipient
 from agent.bridges.cloud.templates import components, parse_templates
 from agent.bridges.common import is_same_secret
 from agent.bridges.events import BridgeEvent, Kind
@@ -36,33 +38,7 @@ from agent.bridges.templates import ListedTemplate, Template
 
 TEMPLATE_FIELDS = "name,language,status,category,components"
 MAX_TEMPLATE_PAGES = 60  # an account may have 6,000
-MEDIA_HOST = "lookaside.fbsbx.com"
 NUMBER_FIELDS = "display_phone_number,verified_name,quality_rating,status"
-MEGABYTE = 1024 * 1024
-MEDIA_TYPES = {
-    Kind.IMAGE: "image",
-    Kind.VIDEO: "video",
-    Kind.AUDIO: "audio",
-    Kind.VOICE: "audio",
-    Kind.DOCUMENT: "document",
-    Kind.STICKER: "sticker",
-}
-MAX_BYTES = {
-    Kind.IMAGE: 5 * MEGABYTE,
-    Kind.VIDEO: 16 * MEGABYTE,
-    Kind.AUDIO: 16 * MEGABYTE,
-    Kind.VOICE: 16 * MEGABYTE,
-    Kind.DOCUMENT: 100 * MEGABYTE,
-    Kind.STICKER: 500 * 1024,
-}
-MIME_TYPES = {
-    Kind.IMAGE: ("image/jpeg", "image/png"),
-    Kind.VIDEO: ("video/mp4", "video/3gpp"),
-    Kind.AUDIO: ("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"),
-    Kind.VOICE: ("audio/ogg",),
-    Kind.STICKER: ("image/webp",),
-}
-CAPTIONED = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.DOCUMENT})
 
 
 class CloudBridge(BridgeAdapter):
@@ -150,20 +126,20 @@ class CloudBridge(BridgeAdapter):
         if denial_reason:
             raise self._cannot_send(denial_reason)
         part: dict[str, Any] = {"id": (yield from self._upload(session, file))}
-        if caption and file.kind in CAPTIONED:
+        if caption and file.kind in files.CAPTIONED:
             part["caption"] = caption
         if file.kind == Kind.DOCUMENT:
             part["filename"] = file.filename
         if file.kind == Kind.VOICE:
             part["voice"] = True
-        return (yield from self._send(session, address, MEDIA_TYPES[file.kind], part, quoted))
+        return (yield from self._send(session, address, files.MEDIA_TYPES[file.kind], part, quoted))
 
     def _upload(self, session: str, file: OutgoingFile) -> Steps[str]:
         """Return the id of an uploaded file. Whatever fails here, nothing was sent."""
         try:
             response = yield Request(
                 "POST",
-                f"{_path(session)}/media",
+                f"{number_path(session)}/media",
                 form={"messaging_product": "whatsapp", "type": file.mime_type},
                 file=(file.filename, file.read(), file.mime_type),
             )
@@ -171,13 +147,8 @@ class CloudBridge(BridgeAdapter):
         except Unconfirmed as exc:
             raise NotSent(str(exc), code="upload_failed") from exc
 
-    def file_denial_reason(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:  # noqa: ARG002
-        types = MIME_TYPES.get(kind)
-        if types and not mime_type.startswith(types):
-            return f"The Cloud API sends a file of kind {kind.value} only as {', '.join(types)}."
-        if size_bytes > MAX_BYTES.get(kind, 0):
-            return f"The Cloud API takes at most {MAX_BYTES.get(kind, 0) // 1024} KiB for a file of kind {kind.value}."
-        return None
+    def file_denial_reason(self, *, kind: Kind, mime_type: str, size_bytes: int, has_url: bool) -> str | None:
+        return files.denial_reason(kind=kind, mime_type=mime_type, size_bytes=size_bytes)
 
     def send_location(
         self, *, session: str, address: str, place: Place, quoted: MessageRef | None = None
@@ -209,7 +180,7 @@ class CloudBridge(BridgeAdapter):
         templates: list[ListedTemplate] = []
         query = {"fields": TEMPLATE_FIELDS, "limit": "100"}
         for _ in range(MAX_TEMPLATE_PAGES):
-            response = yield Request("GET", f"{_path(account)}/message_templates", query=query)
+            response = yield Request("GET", f"{number_path(account)}/message_templates", query=query)
             page, after = parse_templates(response)
             templates += page
             if not after:
@@ -222,65 +193,44 @@ class CloudBridge(BridgeAdapter):
         return self._send(session, address, "reaction", part, None)
 
     def _send(self, session: str, address: str, name: str, part: Any, quoted: MessageRef | None) -> Steps[Sent]:
-        body = {"messaging_product": "whatsapp", **_to(address), "type": name, name: part}
+        body = {"messaging_product": "whatsapp", **recipient(address), "type": name, name: part}
         if quoted is not None:
             body["context"] = {"message_id": quoted.provider_message_id}
-        return answers.parse_sent((yield Request("POST", f"{_path(session)}/messages", json=body)))
+        return answers.parse_sent((yield Request("POST", f"{number_path(session)}/messages", json=body)))
 
     def show_typing(
-        self,
-        *,
-        session: str,
-        address: str,  # noqa: ARG002
-        last: MessageRef | None = None,
-        is_typing: bool = True,
+        self, *, session: str, address: str, last: MessageRef | None = None, is_typing: bool = True
     ) -> Steps[None]:
         """Show typing, for 25 s or until we answer; this marks the last message read. It cannot be taken back."""
         if last is not None and is_typing:
             yield from self._read(session, last, {"typing_indicator": {"type": "text"}})
 
-    def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:  # noqa: ARG002
+    def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
         return self._read(session, message, {})
 
     def _read(self, session: str, message: MessageRef, more: dict[str, Any]) -> Steps[None]:
         body = {"messaging_product": "whatsapp", "status": "read", "message_id": message.provider_message_id, **more}
-        answers.check((yield Request("POST", f"{_path(session)}/messages", json=body)))
+        answers.check((yield Request("POST", f"{number_path(session)}/messages", json=body)))
 
     # --- received files ------------------------------------------------------------------------------------------
     def fetch_media(
-        self,
-        *,
-        session: str,
-        ref: str,
-        address: str,  # noqa: ARG002
-        message: MessageRef,  # noqa: ARG002
-        max_bytes: int,
+        self, *, session: str, ref: str, address: str, message: MessageRef, max_bytes: int
     ) -> Steps[FetchedMedia]:
         """Ask for the file's address, which is valid for five minutes, then fetch it from Meta's own host alone."""
         response = yield Request("GET", f"/{quote(ref, safe='')}", query={"phone_number_id": session})
         media = answers.parse_media(response)
         if media.size_bytes is not None and media.size_bytes > max_bytes:
             raise Refused("The file is too large.", code="too_large")
-        if not self._is_metas(media.url):
+        if not files.is_metas(media.url, base_url=self.base_url):
             raise BridgeError("The file lies at an address that is not Meta's.", code="bridge_failure")
         response = yield file_request(media.url, max_bytes=max_bytes)
         if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} or (response.is_success and response.is_empty):
             raise Refused("Meta no longer has this file.", code="not_found")
         if not response.is_success:
             answers.check(response)
-        if not _is_intact(response, media.sha256):
+        if not files.is_intact(response, media.sha256):
             raise BridgeError("The file came damaged.", code="bridge_failure")
         return FetchedMedia(response.open(), mime_type=media.mime_type)
-
-    def _is_metas(self, url: str) -> bool:
-        """Return whether our token may be sent there: to Meta's host for files, or to the bridge itself."""
-        own = urlsplit(self.base_url)
-        try:
-            parts = urlsplit(url)
-            is_media_host = parts.scheme == "https" and parts.hostname == MEDIA_HOST and parts.port in {None, 443}
-        except ValueError:
-            return False
-        return is_media_host or (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
 
     # --- sessions ------------------------------------------------------------------------------------------------
     def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:
@@ -293,29 +243,29 @@ class CloudBridge(BridgeAdapter):
         return state
 
     def session_state(self, *, name: str) -> Steps[SessionState | None]:
-        response = yield Request("GET", _path(name), query={"fields": NUMBER_FIELDS})
+        response = yield Request("GET", number_path(name), query={"fields": NUMBER_FIELDS})
         return answers.parse_number(response, name=name)
 
     def list_sessions(self) -> Steps[list[SessionState]]:
         raise self._cannot("list its numbers")
 
     def list_numbers(self, *, account: str) -> Steps[list[SessionState]]:
-        return answers.parse_numbers((yield Request("GET", f"{_account_path(account)}/phone_numbers")))
+        return answers.parse_numbers((yield Request("GET", f"{account_path(account)}/phone_numbers")))
 
     def subscribe_account(self, *, account: str) -> Steps[None]:
         """Without this, Meta posts no event of the account's numbers, whatever their webhook address is."""
-        answers.check((yield Request("POST", f"{_account_path(account)}/subscribed_apps")))
+        answers.check((yield Request("POST", f"{account_path(account)}/subscribed_apps")))
 
     def delete_session(self, *, name: str) -> Steps[None]:
         """Stop the number's events to us. The number itself stays on the Cloud API."""
         body = {"webhook_configuration": {"override_callback_uri": ""}}
-        response = yield Request("POST", _path(name), json=body)
+        response = yield Request("POST", number_path(name), json=body)
         if not answers.is_unknown(response):
             answers.check(response)
 
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
         target = {"override_callback_uri": webhook.url, "verify_token": webhook.verify_token}
-        answers.check((yield Request("POST", _path(name), json={"webhook_configuration": target})))
+        answers.check((yield Request("POST", number_path(name), json={"webhook_configuration": target})))
 
     def read_health(self, response: Response) -> Health:
         """Return whether Graph answers. Token and numbers are checked with each session's state."""
@@ -324,34 +274,3 @@ class CloudBridge(BridgeAdapter):
 
     def _cannot_send(self, reason: str) -> Refused:
         return Refused(reason, code="not_supported")
-
-
-def _path(phone_number_id: str) -> str:
-    if not phone_number_id.isdecimal():
-        raise Refused("The name of this session has to be a phone_number_id.", code="invalid")
-    return f"/{phone_number_id}"
-
-
-def _account_path(account: str) -> str:
-    if not account.isascii() or not account.isdecimal():
-        raise Refused("The id of a business account consists of digits.", code="invalid")
-    return f"/{account}"
-
-
-def _to(address: str) -> dict[str, str]:
-    """Return whom to write to: a phone, a business-scoped id, or a group. Addresses of linked phones are persons."""
-    digits = address.removesuffix("@s.whatsapp.net").removesuffix("@c.us").removeprefix("+")
-    if digits.isdecimal():
-        return {"recipient_type": "individual", "to": digits}
-    if USER_ID.fullmatch(address):
-        return {"recipient_type": "individual", "recipient": address}
-    if not address or "@" in address:
-        raise Refused("Nobody can be written to there.", code="unsupported_recipient")
-    return {"recipient_type": "group", "to": address}
-
-
-def _is_intact(response: Response, sha256: str) -> bool:
-    """Compare with the hash that Meta gives, in base64 or hex; what is neither is not compared."""
-    digest = response.sha256()
-    encoded = base64.b64encode(digest).decode()
-    return len(sha256) not in {len(encoded), 64} or sha256 in {encoded, digest.hex()}

@@ -1,12 +1,11 @@
 """Evolution API, a large service over Baileys: https://doc.evolution-api.com/v2 (written against 2.3.7)."""
 
+# ruff: noqa: ARG002  methods name what the interface gives them, also what this bridge has no use for
+
 from base64 import b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import jwt
-
-from agent.bridges.addresses import reachable_digits, read_address
 from agent.bridges.base import (
     BridgeAdapter,
     Card,
@@ -24,20 +23,17 @@ from agent.bridges.base import (
 from agent.bridges.capabilities import Capability
 from agent.bridges.common import is_same_secret, quote_name
 from agent.bridges.events import BridgeEvent, Kind, Link
-from agent.bridges.evolution.answers import (
-    check,
-    check_changed,
-    check_file,
-    is_unknown_instance,
-    parse_created,
-    parse_messages,
-    parse_number,
-    parse_sent,
-    parse_sessions,
-    parse_state,
-)
+from agent.bridges.evolution import answers
 from agent.bridges.evolution.media import MAX_REST_BYTES, parse_media
 from agent.bridges.evolution.payloads import read_envelope
+from agent.bridges.evolution.requests import (
+    HEADER,
+    is_signed,
+    iso_time,
+    message_key,
+    number_of,
+    webhook_settings,
+)
 from agent.bridges.exchange import (
     CHECK_NUMBER_TIMEOUT_S,
     FILE_TIMEOUT_S,
@@ -51,25 +47,8 @@ from agent.bridges.exchange import (
     Steps,
     Unconfirmed,
 )
-from agent.bridges.parsing import MAX_CLOCK_SKEW, Fields, WrongShape
+from agent.bridges.parsing import Fields
 
-HEADER = "X-Webhook-Secret"
-EVENTS = [
-    "MESSAGES_UPSERT",
-    "MESSAGES_UPDATE",
-    "MESSAGES_EDITED",
-    "MESSAGES_DELETE",
-    "MESSAGES_SET",
-    "SEND_MESSAGE",
-    "SEND_MESSAGE_UPDATE",
-    "CONNECTION_UPDATE",
-    "QRCODE_UPDATED",
-    "STATUS_INSTANCE",
-    "LOGOUT_INSTANCE",
-    "REMOVE_INSTANCE",
-    "GROUP_PARTICIPANTS_UPDATE",
-    "CALL",
-]
 MEDIA_TYPES = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
 TYPING_MS = 7000  # until it is shown again; then Evolution itself reports that we paused
 TYPING_TIMEOUT_S = 2.0  # its answer comes only when the typing has ended, which nobody waits for
@@ -121,20 +100,7 @@ class EvolutionBridge(BridgeAdapter):
         if (given := request.header(HEADER)) is not None:
             return is_same_secret(given, self.config.signing_key)
         scheme, _, token = (request.header("Authorization") or "").partition(" ")
-        return scheme.lower() == "bearer" and self._is_signed(token.strip())
-
-    def _is_signed(self, token: str) -> bool:
-        try:
-            claims = jwt.decode(
-                token,
-                self.config.signing_key,
-                algorithms=["HS256"],
-                options={"require": ["exp"]},
-                leeway=MAX_CLOCK_SKEW,
-            )
-        except jwt.PyJWTError:
-            return False
-        return claims.get("app") == "evolution" and claims.get("action") == "webhook"
+        return scheme.lower() == "bearer" and is_signed(token.strip(), key=self.config.signing_key)
 
     def read_events(self, body: Fields) -> list[BridgeEvent]:
         return read_envelope(body)
@@ -185,52 +151,49 @@ class EvolutionBridge(BridgeAdapter):
     def _send(
         self, call: str, session: str, address: str, body: dict[str, Any], quoted: MessageRef | None
     ) -> Steps[Sent]:
-        body = {"number": _number(address), **body}
+        body = {"number": number_of(address), **body}
         if quoted is not None:
             body["quoted"] = {"key": {"id": quoted.provider_message_id}}
             if quoted.text:
                 body["quoted"]["message"] = {"conversation": quoted.text}
-        return parse_sent((yield Request("POST", f"/message/{call}/{quote_name(session)}", json=body)))
+        return answers.parse_sent((yield Request("POST", f"/message/{call}/{quote_name(session)}", json=body)))
 
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
-        body = {"key": _key(address, target), "reaction": emoji}
-        return parse_sent((yield Request("POST", f"/message/sendReaction/{quote_name(session)}", json=body)))
+        body = {"key": message_key(address, target), "reaction": emoji}
+        return answers.parse_sent((yield Request("POST", f"/message/sendReaction/{quote_name(session)}", json=body)))
 
     def edit_text(self, *, session: str, address: str, message: MessageRef, text: str) -> Steps[None]:
-        body = {"number": _number(address), "text": text, "key": _key(address, message)}
-        check_changed((yield Request("POST", f"/chat/updateMessage/{quote_name(session)}", json=body)))
+        body = {"number": number_of(address), "text": text, "key": message_key(address, message)}
+        answers.check_changed((yield Request("POST", f"/chat/updateMessage/{quote_name(session)}", json=body)))
 
     def revoke(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
-        body = _key(address, message)
-        check_changed((yield Request("DELETE", f"/chat/deleteMessageForEveryone/{quote_name(session)}", json=body)))
+        body = message_key(address, message)
+        answers.check_changed(
+            (yield Request("DELETE", f"/chat/deleteMessageForEveryone/{quote_name(session)}", json=body))
+        )
 
     def show_typing(
-        self,
-        *,
-        session: str,
-        address: str,
-        last: MessageRef | None = None,  # noqa: ARG002
-        is_typing: bool = True,
+        self, *, session: str, address: str, last: MessageRef | None = None, is_typing: bool = True
     ) -> Steps[None]:
         presence = "composing" if is_typing else "paused"
-        body = {"number": _number(address), "presence": presence, "delay": TYPING_MS if is_typing else 0}
+        body = {"number": number_of(address), "presence": presence, "delay": TYPING_MS if is_typing else 0}
         request = Request("POST", f"/chat/sendPresence/{quote_name(session)}", json=body, timeout_s=TYPING_TIMEOUT_S)
         try:
-            check((yield request))
+            answers.check((yield request))
         except Unconfirmed as exc:
             if exc.code != "timeout":
                 raise
 
     def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
-        body = {"readMessages": [_key(address, message)]}
-        check((yield Request("POST", f"/chat/markMessageAsRead/{quote_name(session)}", json=body)))
+        body = {"readMessages": [message_key(address, message)]}
+        answers.check((yield Request("POST", f"/chat/markMessageAsRead/{quote_name(session)}", json=body)))
 
     def check_number(self, *, session: str, phone: str) -> Steps[KnownNumber]:
         body = {"numbers": [phone.removeprefix("+")]}
         path = f"/chat/whatsappNumbers/{quote_name(session)}"
         response = yield Request("POST", path, json=body, timeout_s=CHECK_NUMBER_TIMEOUT_S)
-        check(response)
-        return parse_number(response)
+        answers.check(response)
+        return answers.parse_number(response)
 
     # --- missed messages -----------------------------------------------------------------------------------------
     def list_messages(self, *, session: str, since: datetime, until: datetime, page: int) -> Steps[list[BridgeEvent]]:
@@ -238,24 +201,18 @@ class EvolutionBridge(BridgeAdapter):
 
         https://github.com/EvolutionAPI/evolution-api/blob/main/src/api/services/channel.service.ts
         """
-        within = {"gte": _iso(since), "lte": _iso(until)}
+        within = {"gte": iso_time(since), "lte": iso_time(until)}
         body = {"where": {"messageTimestamp": within}, "page": page + 1, "offset": MESSAGES_PER_PAGE}
         path = f"/chat/findMessages/{quote_name(session)}"
         response = yield Request(
             "POST", path, json=body, timeout_s=MESSAGES_TIMEOUT_S, max_response_bytes=MAX_PAGE_BYTES
         )
-        check(response)
-        return parse_messages(response, session=session)
+        answers.check(response)
+        return answers.parse_messages(response, session=session)
 
     # --- received files ------------------------------------------------------------------------------------------
     def fetch_media(
-        self,
-        *,
-        session: str,
-        ref: str,
-        address: str,  # noqa: ARG002
-        message: MessageRef,  # noqa: ARG002
-        max_bytes: int,
+        self, *, session: str, ref: str, address: str, message: MessageRef, max_bytes: int
     ) -> Steps[FetchedMedia]:
         """Fetch a file by the id of its message; the address that the event has leads to encrypted bytes."""
         response = yield Request(
@@ -267,7 +224,7 @@ class EvolutionBridge(BridgeAdapter):
             max_response_bytes=max_bytes * 4 // 3 + MAX_REST_BYTES,
             to_file=True,
         )
-        check_file(response)
+        answers.check_file(response)
         return parse_media(response, max_bytes=max_bytes)
 
     # --- sessions ------------------------------------------------------------------------------------------------
@@ -277,43 +234,43 @@ class EvolutionBridge(BridgeAdapter):
     def _create(self, name: str, *, webhook: WebhookTarget | None, **more: str) -> Steps[SessionState]:
         body: dict[str, Any] = {"instanceName": name, "integration": "WHATSAPP-BAILEYS", "qrcode": True, **more}
         if webhook is not None:
-            body["webhook"] = _webhook(webhook)
+            body["webhook"] = webhook_settings(webhook)
         response = yield Request("POST", "/instance/create", json=body)
-        check(response)
-        return parse_created(response, name=name)
+        answers.check(response)
+        return answers.parse_created(response, name=name)
 
     def session_state(self, *, name: str) -> Steps[SessionState | None]:
         """How the session stands; while it waits for a scan, with the code of this moment."""
         response = yield Request("GET", f"/instance/connectionState/{quote_name(name)}")
-        if is_unknown_instance(response):
+        if answers.is_unknown_instance(response):
             return None
-        check(response)
-        state = parse_state(response, name=name)
+        answers.check(response)
+        state = answers.parse_state(response, name=name)
         return (yield from self._with_code(name)) if state.status == Link.CONNECTING else state
 
     def _with_code(self, name: str, *, query: dict[str, str] | None = None) -> Steps[SessionState]:
         response = yield Request("GET", f"/instance/connect/{quote_name(name)}", query=query or {})
-        check(response)
-        return parse_state(response, name=name)
+        answers.check(response)
+        return answers.parse_state(response, name=name)
 
     def list_sessions(self) -> Steps[list[SessionState]]:
         response = yield Request("GET", "/instance/fetchInstances")
-        check(response)
-        return parse_sessions(response)
+        answers.check(response)
+        return answers.parse_sessions(response)
 
     def delete_session(self, *, name: str) -> Steps[None]:
         """Log the session out and forget it."""
         response = yield Request("DELETE", f"/instance/delete/{quote_name(name)}")
-        if not is_unknown_instance(response):
-            check(response)
+        if not answers.is_unknown_instance(response):
+            answers.check(response)
 
     def restart_session(self, *, name: str) -> Steps[SessionState]:
         response = yield Request("POST", f"/instance/restart/{quote_name(name)}")
-        check(response)
-        return parse_state(response, name=name)
+        answers.check(response)
+        return answers.parse_state(response, name=name)
 
     def logout_session(self, *, name: str) -> Steps[None]:
-        check((yield Request("DELETE", f"/instance/logout/{quote_name(name)}")))
+        answers.check((yield Request("DELETE", f"/instance/logout/{quote_name(name)}")))
 
     def request_pairing_code(self, *, name: str, phone: str, webhook: WebhookTarget | None = None) -> Steps[str]:
         """Return the code; an instance that waits for a scan without a number is created anew with it.
@@ -334,40 +291,9 @@ class EvolutionBridge(BridgeAdapter):
         return state.pairing_code
 
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
-        check((yield Request("POST", f"/webhook/set/{quote_name(name)}", json={"webhook": _webhook(webhook)})))
+        answers.check(
+            (yield Request("POST", f"/webhook/set/{quote_name(name)}", json={"webhook": webhook_settings(webhook)}))
+        )
 
     def read_health(self, response: Response) -> Health:
         return Health(response.is_success and isinstance(response.json(), list))
-
-
-# --- what requests say --------------------------------------------------------------------------------------------
-def _number(address: str) -> str:
-    """Return digits for a person, which Evolution looks up, and the address itself for groups and hidden numbers."""
-    try:
-        parsed = read_address(address)
-    except WrongShape:
-        parsed = None
-    if parsed is None:
-        raise Refused("Nobody can be written to there.", code="unsupported_recipient")
-    return reachable_digits(parsed.address) or parsed.address
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _key(address: str, message: MessageRef) -> dict[str, Any]:
-    jid = f"{address}@s.whatsapp.net" if address.isdigit() else address
-    return {"remoteJid": jid, "fromMe": message.is_ours, "id": message.provider_message_id}
-
-
-def _webhook(target: WebhookTarget) -> dict[str, Any]:
-    headers = {HEADER: target.signing_key} if target.signing_key else {}
-    return {
-        "enabled": True,
-        "url": target.url,
-        "byEvents": False,
-        "base64": False,
-        "headers": headers,
-        "events": EVENTS,
-    }

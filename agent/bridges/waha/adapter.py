@@ -1,15 +1,16 @@
 """WAHA, one API over several engines: https://waha.devlike.pro/docs/ (written against 2026.8.1)."""
 
+# ruff: noqa: ARG002  methods name what the interface gives them, also what this bridge has no use for
+
 import hashlib
 import hmac
-import re
 from base64 import b64encode
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from math import ceil
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from agent.bridges.base import (
     BridgeAdapter,
@@ -38,29 +39,13 @@ from agent.bridges.exchange import (
     Request,
     Response,
     Steps,
-    file_request,
 )
-from agent.bridges.parsing import Fields, WrongShape
-from agent.bridges.waha import answers
-from agent.bridges.waha.ids import maybe_person, read_person
+from agent.bridges.parsing import Fields
+from agent.bridges.waha import answers, files
+from agent.bridges.waha.configuration import session_config
+from agent.bridges.waha.ids import chat_id, full_id, message_path
 from agent.bridges.waha.payloads import read_envelope
 
-EVENTS = [
-    "message.any",
-    "message.reaction",
-    "message.ack",
-    "message.ack.group",
-    "message.edited",
-    "message.revoked",
-    "call.received",
-    "call.accepted",
-    "call.rejected",
-    "group.v2.participants",
-    "session.status",
-]
-IGNORED = {"status": True, "channels": True, "broadcast": True}
-STORE = {"store": {"enabled": True, "fullSync": False}}  # without it NOWEB cannot be asked for messages
-RETRIES = {"policy": "exponential", "delaySeconds": 2, "attempts": 15}
 CALLS = {
     Kind.IMAGE: "sendImage",
     Kind.VIDEO: "sendVideo",
@@ -71,7 +56,6 @@ CALLS = {
 }
 CAPTIONED = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.DOCUMENT})
 UNCONVERTED = {Kind.VIDEO: "video/mp4", Kind.VOICE: "audio/ogg", Kind.AUDIO: "audio/ogg"}
-FILES = "/api/files/"
 MAX_INLINE_BYTES = 36 * 1024 * 1024  # a body may have 50 MB, and base64 adds a third
 
 
@@ -172,40 +156,35 @@ class WahaBridge(BridgeAdapter):
     def _send(
         self, call: str, session: str, address: str, body: dict[str, Any], quoted: MessageRef | None
     ) -> Steps[Sent]:
-        body = {"session": session, "chatId": _chat_id(address), **body}
+        body = {"session": session, "chatId": chat_id(address), **body}
         if quoted is not None:
-            body["reply_to"] = _full_id(address, quoted)
+            body["reply_to"] = full_id(address, quoted)
         return answers.parse_sent((yield Request("POST", f"/api/{call}", json=body)))
 
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:
-        body = {"session": session, "messageId": _full_id(address, target), "reaction": emoji}
+        body = {"session": session, "messageId": full_id(address, target), "reaction": emoji}
         answers.check_sent((yield Request("PUT", "/api/reaction", json=body)))
         return Sent("")
 
     def edit_text(self, *, session: str, address: str, message: MessageRef, text: str) -> Steps[None]:
-        request = Request("PUT", _message_path(session, address, message), json={"text": text})
+        request = Request("PUT", message_path(session, address, message), json={"text": text})
         answers.check_sent((yield request))
 
     def revoke(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
-        answers.check_sent((yield Request("DELETE", _message_path(session, address, message))))
+        answers.check_sent((yield Request("DELETE", message_path(session, address, message))))
 
     def show_typing(
-        self,
-        *,
-        session: str,
-        address: str,
-        last: MessageRef | None = None,  # noqa: ARG002
-        is_typing: bool = True,
+        self, *, session: str, address: str, last: MessageRef | None = None, is_typing: bool = True
     ) -> Steps[None]:
         call = "startTyping" if is_typing else "stopTyping"
-        body = {"session": session, "chatId": _chat_id(address)}
+        body = {"session": session, "chatId": chat_id(address)}
         answers.check((yield Request("POST", f"/api/{call}", json=body)))
 
     def mark_read(self, *, session: str, address: str, message: MessageRef) -> Steps[None]:
         body: dict[str, Any] = {
             "session": session,
-            "chatId": _chat_id(address),
-            "messageIds": [_full_id(address, message)],
+            "chatId": chat_id(address),
+            "messageIds": [full_id(address, message)],
         }
         if message.sender and address.endswith("@g.us"):
             body["participant"] = message.sender
@@ -241,12 +220,12 @@ class WahaBridge(BridgeAdapter):
         """Fetch a file; one that WAHA has deleted meanwhile, or had not downloaded, is asked for by its message."""
         response = None
         if ref:
-            response = yield _file_request(ref, max_bytes)
+            response = yield files.request_for(ref, max_bytes)
         if response is None or response.status == HTTPStatus.NOT_FOUND:
-            again = yield Request("GET", _message_path(session, address, message), query={"downloadMedia": "true"})
-            if again.status == HTTPStatus.NOT_FOUND or not (url := _media_url(again)):
+            again = yield Request("GET", message_path(session, address, message), query={"downloadMedia": "true"})
+            if again.status == HTTPStatus.NOT_FOUND or not (url := files.url_in(again)):
                 raise Refused("WAHA no longer has this file.", code="not_found")
-            response = yield _file_request(url, max_bytes)
+            response = yield files.request_for(url, max_bytes)
         if response.status == HTTPStatus.NOT_FOUND or (response.is_success and response.is_empty):
             raise Refused("WAHA no longer has this file.", code="not_found")
         answers.check(response)
@@ -254,7 +233,7 @@ class WahaBridge(BridgeAdapter):
 
     # --- sessions ------------------------------------------------------------------------------------------------
     def start_session(self, *, name: str, webhook: WebhookTarget | None = None) -> Steps[SessionState]:
-        body = {"name": name, "start": True, "config": _config({}, webhook)}
+        body = {"name": name, "start": True, "config": session_config({}, webhook)}
         return answers.parse_session((yield Request("POST", "/api/sessions", json=body)))
 
     def session_state(self, *, name: str) -> Steps[SessionState | None]:
@@ -294,13 +273,7 @@ class WahaBridge(BridgeAdapter):
     def logout_session(self, *, name: str) -> Steps[None]:
         answers.check((yield Request("POST", f"/api/sessions/{quote_name(name)}/logout")))
 
-    def request_pairing_code(
-        self,
-        *,
-        name: str,
-        phone: str,
-        webhook: WebhookTarget | None = None,  # noqa: ARG002
-    ) -> Steps[str]:
+    def request_pairing_code(self, *, name: str, phone: str, webhook: WebhookTarget | None = None) -> Steps[str]:
         body = {"phoneNumber": phone.removeprefix("+")}
         path = f"/api/{quote_name(name)}/auth/request-code"
         return answers.parse_pairing_code((yield Request("POST", path, json=body)))
@@ -308,13 +281,8 @@ class WahaBridge(BridgeAdapter):
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
         """Add our webhook to the session's configuration, which restarts it; others that it has stay."""
         path = f"/api/sessions/{quote_name(name)}"
-        response = yield Request("GET", path)
-        answers.check(response)
-        try:
-            present = response.json().get("config")
-        except (WrongShape, AttributeError) as exc:
-            raise answers.unknown_format() from exc
-        body = {"name": name, "config": _config(present if isinstance(present, dict) else {}, webhook)}
+        present = answers.parse_config((yield Request("GET", path)))
+        body = {"name": name, "config": session_config(present, webhook)}
         answers.check((yield Request("PUT", path, json=body)))
 
     def account_limits(self, *, name: str) -> Steps[list[dict[str, Any]]]:
@@ -328,68 +296,3 @@ class WahaBridge(BridgeAdapter):
 
     def read_health(self, response: Response) -> Health:
         return Health(response.is_success and response.object().short("message") == "pong")
-
-
-def _chat_id(address: str) -> str:
-    try:
-        parsed = read_person(address)
-    except WrongShape:
-        parsed = None
-    if parsed is None:
-        raise Refused("Nobody can be written to there.", code="unsupported_recipient")
-    return parsed.address
-
-
-def _full_id(address: str, message: MessageRef) -> str:
-    """Return the id in the form that WAHA takes; made up from its parts where it is not known."""
-    if message.full_id:
-        return message.full_id
-    chat = _chat_id(address)
-    parts = ["true" if message.is_ours else "false", chat, message.provider_message_id]
-    sender = maybe_person(message.sender) if chat.endswith("@g.us") else None
-    return "_".join([*parts, sender.address] if sender else parts)
-
-
-def _message_path(session: str, address: str, message: MessageRef) -> str:
-    chat, message_id = quote(_chat_id(address), safe=""), quote(_full_id(address, message), safe="")
-    return f"/api/{quote_name(session)}/chats/{chat}/messages/{message_id}"
-
-
-def _file_request(url: str, max_bytes: int) -> Request:
-    """Ask our bridge for the path of the URL, whatever host it names: no address that a payload gives is called."""
-    unknown = Refused("WAHA gave the file's address in an unknown format.", code="not_found")
-    try:
-        parts = urlsplit(url)
-    except ValueError as exc:
-        raise unknown from exc
-    path = "/" + parts.path.lstrip("/")
-    if not path.startswith(FILES) or ".." in re.split(r"[/\\]", unquote(unquote(path))):
-        raise unknown
-    return file_request(f"{path}?{parts.query}" if parts.query else path, max_bytes=max_bytes)
-
-
-def _media_url(response: Response) -> str | None:
-    answers.check(response)
-    try:
-        media = response.object().maybe_object("media")
-    except WrongShape as exc:
-        raise answers.unknown_format() from exc
-    return media.short("url", longest=2000) if media else None
-
-
-def _config(present: dict[str, Any], webhook: WebhookTarget | None) -> dict[str, Any]:
-    """Return a session's configuration with our webhook, in place of one that had another secret in its address."""
-    config = {"ignore": IGNORED, "noweb": STORE} | present
-    if webhook is None:
-        return config
-    ours = webhook.url.rstrip("/").rpartition("/")[0] + "/"
-    hooks = present.get("webhooks")
-    others = [
-        hook
-        for hook in (hooks if isinstance(hooks, list) else [])
-        if not (isinstance(hook, dict) and str(hook.get("url")).startswith(ours))
-    ]
-    hook: dict[str, Any] = {"url": webhook.url, "events": EVENTS, "retries": RETRIES}
-    if webhook.signing_key:
-        hook["hmac"] = {"key": webhook.signing_key}
-    return config | {"webhooks": [*others, hook]}

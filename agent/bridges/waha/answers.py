@@ -42,6 +42,16 @@ def parse_session(response: Response) -> SessionState:
         raise unknown_format() from exc
 
 
+def parse_config(response: Response) -> dict[str, Any]:
+    """Return the configuration of a session, empty if it has none. Raises BridgeError."""
+    check(response)
+    try:
+        config = response.json().get("config")
+    except (WrongShape, AttributeError) as exc:
+        raise unknown_format() from exc
+    return config if isinstance(config, dict) else {}
+
+
 def parse_sessions(response: Response) -> list[SessionState]:
     check(response)
     try:

@@ -3,9 +3,13 @@
 import re
 from dataclasses import replace
 from typing import NamedTuple
+from urllib.parse import quote
 
 from agent.bridges.addresses import read_address
+from agent.bridges.base import MessageRef
+from agent.bridges.common import quote_name
 from agent.bridges.events import AliasKind, ChatAddress
+from agent.bridges.exchange import Refused
 from agent.bridges.parsing import WrongShape
 
 _SERIALIZED = re.compile(r"(true|false)_([^_@]{1,70}(?:_[0-9]{1,4})?@[a-z.]{1,32})_([^_]{1,200})(?:_(.{1,100}))?")
@@ -51,3 +55,28 @@ def maybe_person(raw: str | None) -> ChatAddress | None:
         return read_person(raw) if raw else None
     except WrongShape:
         return None
+
+
+# --- in requests ------------------------------------------------------------------------------------------------------
+def chat_id(address: str) -> str:
+    """Return the address in the form that WAHA sends to. Raises Refused."""
+    parsed = maybe_person(address)
+    if parsed is None:
+        raise Refused("Nobody can be written to there.", code="unsupported_recipient")
+    return parsed.address
+
+
+def full_id(address: str, message: MessageRef) -> str:
+    """Return the id in the form that WAHA takes; made up from its parts where it is not known."""
+    if message.full_id:
+        return message.full_id
+    chat = chat_id(address)
+    parts = ["true" if message.is_ours else "false", chat, message.provider_message_id]
+    sender = maybe_person(message.sender) if chat.endswith("@g.us") else None
+    return "_".join([*parts, sender.address] if sender else parts)
+
+
+def message_path(session: str, address: str, message: MessageRef) -> str:
+    """Return the path of a message in a chat. Raises Refused."""
+    chat, message_id = quote(chat_id(address), safe=""), quote(full_id(address, message), safe="")
+    return f"/api/{quote_name(session)}/chats/{chat}/messages/{message_id}"
