@@ -5,7 +5,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -15,7 +14,7 @@ from django.utils.translation import gettext_lazy, gettext_noop
 from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldBooleanSwitchWidget
 
-from accounts.admin_pages import staff_user
+from accounts.admin_pages import log_change, staff_user
 from accounts.models import User
 
 
@@ -90,9 +89,7 @@ def preferences(request: HttpRequest) -> HttpResponse:
     form = PreferencesForm(request.POST if request.method == "POST" else None, instance=user)
     if form.is_valid():
         User.objects.filter(pk=user.pk).update(**form.cleaned_data)
-        LogEntry.objects.log_actions(
-            user.pk, [user], CHANGE, change_message=gettext_noop("Preferences."), single_object=True
-        )
+        log_change(request, user, gettext_noop("Preferences."))
         with translation.override(form.cleaned_data["language"] or translation.get_language_from_request(request)):
             messages.success(request, _("Saved."))
         return HttpResponseRedirect(reverse("preferences"))

@@ -5,7 +5,6 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -13,7 +12,7 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.admin_pages import is_administrator, staff_user
+from accounts.admin_pages import is_administrator, log_change, staff_user
 from agent.profile_tests import chat
 from agent.profile_tests.replay import DEFAULT_QUESTIONS, MAX_QUESTIONS, recent_questions, replay
 from messaging.models import Conversation, Message, Turn
@@ -77,7 +76,7 @@ def say(request: HttpRequest, profile: AgentProfile) -> HttpResponse:
     except AppError as exc:
         error = str(exc)
     else:
-        _log(request, profile, gettext_noop("Test chat: wrote a message."))
+        log_change(request, profile, gettext_noop("Test chat: wrote a message."))
     return _messages(request, profile, conversation, error=error)
 
 
@@ -87,7 +86,7 @@ def start_over(request: HttpRequest, profile: AgentProfile) -> HttpResponse:
     """Empty the test chat."""
     conversation = chat.open_chat(profile=profile, user=staff_user(request))
     chat.start_over(conversation)
-    _log(request, profile, gettext_noop("Test chat: started over."))
+    log_change(request, profile, gettext_noop("Test chat: started over."))
     return _messages(request, profile, conversation)
 
 
@@ -123,16 +122,5 @@ def replay_turn(request: HttpRequest, profile: AgentProfile, turn_id: UUID) -> H
     if turn is None:
         raise Http404
     replayed = replay(turn=turn, draft=ensure_draft(profile))
-    _log(request, profile, gettext_noop("Asked the draft an earlier question again."))
+    log_change(request, profile, gettext_noop("Asked the draft an earlier question again."))
     return render(request, "agent/profile_tests/replayed.html", {"replayed": replayed})
-
-
-def _log(request: HttpRequest, profile: AgentProfile, change: str) -> None:
-    """Log at the profile what was done, and not what was written."""
-    LogEntry.objects.log_actions(
-        user_id=staff_user(request).pk,
-        queryset=[profile],
-        action_flag=CHANGE,
-        change_message=change,
-        single_object=True,
-    )

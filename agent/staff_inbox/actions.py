@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
@@ -17,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_POST
 
-from accounts.admin_pages import staff_user
+from accounts.admin_pages import log_change, staff_user
 from accounts.models import User
 from agent.bridges.events import Kind
 from agent.staff_inbox.access import hold_visible_conversation, part, visible_conversation
@@ -60,7 +59,7 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
         if upload:
             raise InvalidInput(_("A command takes no file. Remove the file, or change the text."))
         done = _run_command(text, conversation=conversation, by=by, key=key)
-        log_action(request, conversation, f"Inbox: /{done.name}.")
+        log_change(request, conversation, f"Inbox: /{done.name}.")
         return JsonResponse({"said": done.text})
     file = take(upload, name=upload.name or "", size_bytes=upload.size or 0) if upload else None
     if file and (kind := SENT_AS.get(request.POST.get("as", ""))):
@@ -95,7 +94,7 @@ def _send(
     if was_sent(request, conversation, key=key):
         return ""
     check_epoch(request, conversation)
-    log_action(request, conversation, "Inbox: reply.")
+    log_change(request, conversation, "Inbox: reply.")
     quoted_id = parse_key(request.POST.get("quoted", ""))
     quoted = Message.objects.filter(conversation=conversation, pk=quoted_id).first() if quoted_id else None
     takes_over = conversation.control == Conversation.Control.AGENT  # sending loads the conversation again
@@ -143,7 +142,7 @@ def ask(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
     if name not in BUTTONS:
         raise NotFound
     done = _run_command(f"/{name}", conversation=conversation, by=staff_user(request))
-    log_action(request, conversation, f"Inbox: /{name}.")
+    log_change(request, conversation, f"Inbox: /{name}.")
     draft = done.data.get("draft", "")
     if name == "draft" and not draft:
         return JsonResponse({"said": done.text})
@@ -176,7 +175,7 @@ def start(request: HttpRequest) -> HttpResponse:
     with transaction.atomic():  # a refused message leaves no empty conversation
         conversation = conversation_by_phone(session=session, phone=phone)
         send_text(conversation=conversation, text=text, by=user)
-    log_action(request, conversation, gettext_noop("Started from the inbox."))
+    log_change(request, conversation, gettext_noop("Started from the inbox."))
     return JsonResponse({"said": "", "go": reverse("inbox-conversation", args=[conversation.pk])})
 
 
@@ -191,7 +190,7 @@ def act(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
         if action is None:
             raise NotFound
         said = action(request, conversation)
-        log_action(request, conversation, f"Inbox: {name}.")
+        log_change(request, conversation, f"Inbox: {name}.")
     return JsonResponse({"said": said or ""})
 
 
@@ -377,13 +376,3 @@ def _row(request: HttpRequest) -> UUID:
     if row_id is None:
         raise NotFound
     return row_id
-
-
-def log_action(request: HttpRequest, conversation: Conversation, change: str) -> None:
-    LogEntry.objects.log_actions(
-        user_id=staff_user(request).pk,
-        queryset=[conversation],
-        action_flag=CHANGE,
-        change_message=change,
-        single_object=True,
-    )

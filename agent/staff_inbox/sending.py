@@ -12,11 +12,11 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.admin_pages import staff_user
+from accounts.admin_pages import log_change, staff_user
 from agent.bridges.base import Card, Place
 from agent.bridges.capabilities import Capability
 from agent.staff_inbox.access import check_operator, hold_visible_conversation, part, visible_conversation
-from agent.staff_inbox.actions import check_epoch, log_action, parse_key, refuse_used, was_sent
+from agent.staff_inbox.actions import check_epoch, parse_key, refuse_used, was_sent
 from agent.staff_inbox.texts import TAKEN_OVER
 from commands.parsing import read_command
 from messaging.changes.service import edit, is_changeable, revoke, version_of
@@ -47,7 +47,7 @@ def send(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse
         check_epoch(request, conversation)
         takes_over = conversation.control == Conversation.Control.AGENT and name != "reaction"
         kind(request, conversation)
-        log_action(request, conversation, f"Inbox: {name}.")
+        log_change(request, conversation, f"Inbox: {name}.")
     return JsonResponse({"said": str(TAKEN_OVER) if takes_over else ""})
 
 
@@ -119,7 +119,7 @@ def change(request: HttpRequest, conversation_id: UUID, name: str) -> HttpRespon
     text = storable(request.POST.get("text", "")).replace("\r\n", "\n")
     if name == "edit" and read_command(text) is not None:
         raise InvalidInput(_("A command is not sent to a contact."))
-    log_action(request, conversation, f"Inbox: {name} {message.pk}.")
+    log_change(request, conversation, f"Inbox: {name} {message.pk}.")
     if name == "edit":
         edit(message, text=text, seen=request.POST.get("seen"))
         said = _("The message was changed.")

@@ -4,7 +4,6 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -14,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from accounts.admin_pages import is_administrator, staff_user
+from accounts.admin_pages import is_administrator, log_change
 from messaging.imports.parsing import DATE_ORDERS
 from messaging.imports.service import MAX_LINES_OF_REQUEST, ImportReport
 from messaging.imports.store import find_conversation
@@ -101,9 +100,7 @@ class ImportPage:
             conversation = find_conversation(session=values["session"], contact=values["contact"])
             if conversation is not None:
                 message = f"Imported a chat: {report.new} messages, {report.changed} changed, {report.files} files."
-                LogEntry.objects.log_actions(
-                    staff_user(request).pk, [conversation], CHANGE, change_message=message, single_object=True
-                )
+                log_change(request, conversation, message)
         context = self.admin_site.each_context(request) | {
             "title": _("Import a chat"),
             "form": form,
