@@ -1,5 +1,7 @@
 """The figures of a period, for the sessions that a user may see, in a fixed number of statements.
 
+Test chats with drafts count in nothing but the tokens that they used.
+
 An *exchange* begins with the first message of a contact that nobody has answered, and ends with the next message of the
 agent or of a person. Its answer time is the time between the two.
 """
@@ -29,6 +31,7 @@ WITH recent AS MATERIALIZED (
            COALESCE(sent_at, said_at) AS done_at
       FROM messaging_message
      WHERE said_at >= %(since)s AND said_at < %(until)s AND (%(all)s OR session_id = ANY(%(sessions)s::uuid[]))
+       AND session_id <> ALL(%(test_chats)s::uuid[])
        AND kind NOT IN ('reaction', 'system') AND unanswered <> 'history'
        AND (direction = 'inbound' OR (status NOT IN ('failed', 'cancelled')
                                       AND author IN ('agent', 'staff', 'phone', 'api')))
@@ -82,7 +85,7 @@ SELECT json_build_object(
 SELECT_TURNS = """
 WITH recent AS MATERIALIZED (
     SELECT turn.created_at, turn.outcome, turn.agent_profile_id, turn.prompt_tokens, turn.completion_tokens,
-           turn.cached_tokens
+           turn.cached_tokens, conversation.session_id = ANY(%(test_chats)s::uuid[]) AS is_test
       FROM messaging_turn turn JOIN messaging_conversation conversation ON conversation.id = turn.conversation_id
      WHERE turn.id >= %(first_id)s AND turn.created_at >= %(since)s AND turn.created_at < %(until)s
        AND (%(all)s OR conversation.session_id = ANY(%(sessions)s::uuid[]))
@@ -94,8 +97,9 @@ SELECT json_build_object(
                count(*) FILTER (WHERE outcome = 'answered') AS answered,
                count(*) FILTER (WHERE outcome = 'failed') AS failed,
                count(*) FILTER (WHERE outcome NOT IN ('answered', 'failed')) AS other
-          FROM recent GROUP BY 1 ORDER BY 1) bucket),
-    'outcomes', (SELECT json_object_agg(outcome, n) FROM (SELECT outcome, count(*) AS n FROM recent GROUP BY 1) each),
+          FROM recent WHERE NOT is_test GROUP BY 1 ORDER BY 1) bucket),
+    'outcomes', (SELECT json_object_agg(outcome, n) FROM (
+        SELECT outcome, count(*) AS n FROM recent WHERE NOT is_test GROUP BY 1) each),
     'profiles', (SELECT json_agg(profile) FROM (
         SELECT profile.id, profile.name, profile.draft_of_id IS NOT NULL AS is_draft, count(*) AS turns,
                sum(prompt_tokens) AS prompt_tokens, sum(cached_tokens) AS cached_tokens,
@@ -134,9 +138,9 @@ class Figures:
 
 def read_figures(user: User, period: Period) -> Figures:
     """Return the figures of a period. At most MAX_MESSAGES of it are read, the newest; `is_cut_off` says so."""
-    sessions = (
-        None if user.sees_everything else list(WhatsAppSession.objects.visible_to(user).values_list("pk", flat=True))
-    )
+    visible = WhatsAppSession.objects.visible_to(user)
+    sessions = None if user.sees_everything else list(visible.values_list("pk", flat=True))
+    test_chats = list(visible.test_chats().values_list("pk", flat=True))
     parameters: dict[str, Any] = {
         "since": period.since,
         "until": period.until,
@@ -144,16 +148,22 @@ def read_figures(user: User, period: Period) -> Figures:
         "zone": timezone.get_current_timezone_name(),
         "all": sessions is None,
         "sessions": sessions or [],
+        "test_chats": test_chats,
         "limit": MAX_MESSAGES,
         "first_id": first_id_of(period.since - timedelta(hours=1)),
     }
     messages, turns = _read(SELECT_MESSAGES, parameters), _read(SELECT_TURNS, parameters)
     span = {"said_at__gte": period.since, "said_at__lt": period.until}
-    in_trouble = Message.objects.visible_to(user).filter(status__in=["failed", "unconfirmed"], **span)
+    in_trouble = (
+        Message.objects.visible_to(user)
+        .exclude(session__in=test_chats)
+        .filter(status__in=["failed", "unconfirmed"], **span)
+    )
     runs = CommandRun.objects.filter(name="human", status=CommandRun.Status.DONE, created_at__gte=period.since)
+    runs = runs.exclude(conversation__session__in=test_chats)
     if sessions is not None:
         runs = runs.filter(conversation__session__in=sessions)
-    live = WhatsAppSession.objects.visible_to(user).live().order_by("status")
+    live = visible.without_test_chats().live().order_by("status")
     return Figures(
         period=period,
         is_cut_off=messages["count"] == MAX_MESSAGES,

@@ -46,7 +46,7 @@ def _context(user: User, period: Period) -> dict[str, Any]:
         "figures": figures,
         "cards": cards_of(figures),
         "charts": charts_of(figures),
-        "profiles": [row | {"link": _turns(period, agent_profile__id__exact=row["id"])} for row in figures.profiles],
+        "profiles": [row | {"link": _turns_of(row, period)} for row in figures.profiles],
         "staff": [
             row | {"link": _messages(period, sent_by__id__exact=row["id"]), "median": duration(row["median_s"])}
             for row in figures.staff
@@ -183,6 +183,11 @@ def _messages(period: Period, **lookups: Any) -> str:
 def _turns(period: Period, **lookups: Any) -> str:
     span = {"created_at__gte": period.since.isoformat(), "created_at__lt": period.until.isoformat()}
     return f"{reverse('admin:messaging_turn_changelist')}?{urlencode(lookups | span)}"
+
+
+def _turns_of(row: dict[str, Any], period: Period) -> str:
+    """Return the link to the turns of a profile; only test chats use a draft."""
+    return _turns(period, agent_profile__id__exact=row["id"], **({"test_chats": "only"} if row["is_draft"] else {}))
 
 
 def _session_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def inbox(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResp
         context |= transcript_context(conversation, user=user, may_operate=context["may_operate"], around=hit)
         context |= contact_context(conversation, user=user) | {"hours": hour_choices(), "hit": hit}
     context |= list_context(state, query) | {"conversation_version": state.conversation_version}
-    sessions = WhatsAppSession.objects.visible_to(user).live().filter(agent_profile__draft_of=None).order_by("name")
+    sessions = WhatsAppSession.objects.visible_to(user).live().without_test_chats().order_by("name")
     context["sessions"] = [(str(row.pk), row.name) for row in sessions[:MAX_SESSIONS]]
     context |= {"labels": labels_in_use(user), "controls": Conversation.Control.choices, "strings": strings()}
     context["max_alerted"] = MAX_ALERTED

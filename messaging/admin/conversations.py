@@ -175,11 +175,17 @@ class ConversationAdmin(
 
     @display(description=gettext_lazy("messages"))
     def messages_link(self, conversation: Conversation) -> str:
-        return list_link("messaging_message", _("All messages"), conversation__id__exact=conversation.pk)
+        return list_link("messaging_message", _("All messages"), **_lookups(conversation))
 
     @display(description=gettext_lazy("turns"))
     def turns_link(self, conversation: Conversation) -> str:
-        return list_link("messaging_turn", _("All turns"), conversation__id__exact=conversation.pk)
+        return list_link("messaging_turn", _("All turns"), **_lookups(conversation))
+
+
+def _lookups(conversation: Conversation) -> dict[str, Any]:
+    """Return what limits a list to this conversation; lists leave test chats out unless they are asked for."""
+    is_test = conversation.session.agent_profile.draft_of_id is not None
+    return {"conversation__id__exact": conversation.pk} | ({"test_chats": "only"} if is_test else {})
 
 
 ACTIVITY_LABELS = {

@@ -36,6 +36,9 @@ class WhatsAppSessionQuerySet(models.QuerySet["WhatsAppSession"]):
         """Return the sessions in which staff try a draft (`agent.profile_tests`): nobody else writes there."""
         return self.filter(agent_profile__draft_of__isnull=False)
 
+    def without_test_chats(self) -> Self:
+        return self.filter(agent_profile__draft_of__isnull=True)
+
     def link_anew(self) -> int:
         """Forget how far linking has come, as the bridge starts the session anew.
 
