@@ -11,6 +11,7 @@ from messaging.models import Message
 from messaging.search.find import matching_conversations, messages_with
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.text.truncate import truncate
+from whatsapp_agent.text.whatsapp_html import without_markup
 
 MAX_FOUND = 1000  # messages, newest first
 MAX_READ_CHARS = 4000  # of a message
@@ -38,7 +39,7 @@ def texts_of(message_ids: Iterable[UUID]) -> dict[UUID, str]:
 
 def around(text: str, search: str) -> str:
     """Return the part of a text around the first of the words that were looked for."""
-    flat = " ".join(text.split())
+    flat = without_markup(text)
     places = [flat.casefold().find(word.casefold()) for word in search.split()]
     start = max(min((place for place in places if place >= 0), default=0) - BEFORE_CHARS, 0)
     return ("… " if start else "") + truncate(flat[start:], EXCERPT_CHARS)

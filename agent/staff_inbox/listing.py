@@ -31,6 +31,7 @@ from messaging.receipts import without_receipt
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.text.sanitize import storable
 from whatsapp_agent.text.truncate import truncate
+from whatsapp_agent.text.whatsapp_html import without_markup
 
 PAGE_SIZE = 50
 MAX_PAGES = 20
@@ -371,7 +372,7 @@ def _last_words(last: dict[str, Any]) -> str:
         return _("No messages yet")
     if last["revoked"]:
         return _("This message was deleted")
-    words = " ".join(last["text"].split())
+    words = without_markup(last["text"])
     return truncate(words, EXCERPT_CHARS) if words else str(KINDS.get(last["kind"]) or _("Other content"))
 
 

@@ -24,7 +24,7 @@ from messaging.receipts import lacks_receipt
 from messaging.teamwork import colleagues
 from sessions_app.bridges import adapter_for
 from whatsapp_agent.text.stored import translate_stored
-from whatsapp_agent.text.whatsapp_html import whatsapp_html
+from whatsapp_agent.text.whatsapp_html import whatsapp_html, without_markup
 
 PAGE_SIZE = 60
 OFFERED = {Capability.SEND_VOICE, Capability.SEND_STICKER, Capability.SEND_LOCATION, Capability.SEND_CONTACT}
@@ -151,7 +151,7 @@ def _quoted(message: Message) -> str:
         return ""
     if quoted.revoked_at:
         return _("This message was deleted")
-    words = " ".join((getattr(message, "quoted_excerpt", "") or "").split())
+    words = without_markup(getattr(message, "quoted_excerpt", "") or "")
     return words or ("" if quoted.kind == Message.Kind.TEXT else quoted.get_kind_display())
 
 

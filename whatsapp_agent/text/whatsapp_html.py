@@ -1,4 +1,7 @@
-"""WhatsApp's markup as HTML: *bold*, _italic_, ~struck~, `code`, ```code``` and links. Everything else is escaped."""
+"""WhatsApp's markup as HTML: *bold*, _italic_, ~struck~, `code`, ```code``` and links. Everything else is escaped.
+
+In lists and quotes, which have one line for it, the same markup is left out.
+"""
 
 import re
 
@@ -26,6 +29,22 @@ def whatsapp_html(text: str) -> SafeString:
         end = match.end()
     parts.append(_marks(text[end:]))
     return mark_safe("".join(parts))  # noqa: S308  every part is escaped
+
+
+def without_markup(text: str) -> str:
+    """Return a message's text in one line, without its marks. It is not escaped."""
+    parts: list[str] = []
+    end = 0
+    for match in _PIECE.finditer(text):
+        block, code, url = match.groups()
+        parts += [_without_marks(text[end : match.start()]), block or code or url]
+        end = match.end()
+    parts.append(_without_marks(text[end:]))
+    return " ".join("".join(parts).split())
+
+
+def _without_marks(text: str) -> str:
+    return _MARK.sub(lambda match: _without_marks(next(filter(None, match.groups()))), text)
 
 
 def _marks(text: str) -> str:
