@@ -11,7 +11,7 @@ from zlib import error as ZlibError
 
 from django.utils.translation import gettext as _
 
-from messaging.imports.parsing import HEAD, decode_lines
+from messaging.imports.parsing import decode_lines, head_of
 from whatsapp_agent.errors import InvalidInput
 
 MAX_CHAT_BYTES = 512 * 1024 * 1024
@@ -112,4 +112,4 @@ def _heads_in(archive: ZipFile, member: ZipInfo) -> int:
     with archive.open(member) as file:
         beginning = file.read(64 * 1024)
     lines = [line for line, _ in decode_lines(beginning)][:SAMPLED_LINES]
-    return sum(bool(HEAD.fullmatch(line)) for line in lines)
+    return sum(head_of(line) is not None for line in lines)

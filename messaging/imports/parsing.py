@@ -1,12 +1,13 @@
 """Parse an exported chat: lines into messages, with everything that could not be read.
 
-Formats, with either order of day and month, any of / . - between them, 24 hours or am and pm:
+Formats, with either order of day and month, any of / . - or the signs for year and month between them, 24 hours, or 12
+with words for the part of the day on either side (`day_parts`), in digits of any script:
 
     [27/11/2026, 09:30:15] Ana: Hello           iOS
     27/11/2026, 09:30 - Ana: Hello              Android
 
-Further lines of a message have no such head. Marks of direction and narrow spaces (U+200E, U+200F, U+202F) may stand
-anywhere in a head.
+Some languages write the time first. Further lines of a message have no such head. Marks of direction and narrow spaces
+(U+200E, U+200F, U+202F) may stand anywhere in a head.
 """
 
 import re
@@ -22,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from agent.bridges.events import Kind
 from messaging.imports import phrases
+from messaging.imports.day_parts import hour_of_day
 from messaging.imports.phrases import plain, without_marks
 from whatsapp_agent.errors import InvalidInput
 from whatsapp_agent.text.sanitize import storable
@@ -29,16 +31,28 @@ from whatsapp_agent.text.sanitize import storable
 DATE_ORDERS = ("dmy", "mdy", "ymd")
 M = f"[{phrases.MARKS}]*"
 S = f"[ \u00a0\u202f\u2009{phrases.MARKS}]"
-_HALVES = "|".join(re.escape(each) for each in (*phrases.MORNING, *phrases.EVENING)).replace(r"\ ", f"{S}?")
-HEAD = re.compile(
-    rf"{M}(?P<bracket>\[)?{M}(?P<a>\d{{1,4}}){M}(?P<sign>[./-]){S}?{M}(?P<b>\d{{1,2}}){M}[./-]{S}?{M}(?P<c>\d{{1,4}})"
-    rf"{M}\.?[,،]?{S}+(?:[^\W\d_]{{1,4}}{S}+)??(?:(?P<before>{_HALVES}){S}*)?"
-    rf"(?P<hour>\d{{1,2}}){M}[:.]{M}(?P<minute>\d{{2}})(?:{M}[:.]{M}(?P<second>\d{{2}}))?"
-    rf"(?:{S}*(?P<half>{_HALVES}))?{M}(?:(?P<end>\]){S}*|{S}+[-\u2013]{S}+)(?P<rest>.*)",
-    re.IGNORECASE | re.DOTALL,
+_WORDS = r"['’]?[^\W\d_][^\d\[\]:/<>\n\u2013]{0,28}?"
+_DATE = (
+    rf"(?P<a>\d{{1,4}}){M}(?P<sign>[./-]|{S}?[年년]){S}?{M}(?P<b>\d{{1,2}}){M}(?:[./-]|{S}?[月월]){S}?{M}(?P<c>\d{{1,4}})"
+    rf"{M}(?:\.|{S}?[日일]|{S}?г\.)?"
 )
+_TIME = (
+    rf"(?:(?P<before>{_WORDS}){S}*)?(?P<hour>\d{{1,2}}){M}(?:[:.]|{S}?h{S}?){M}(?P<minute>\d{{2}})"
+    rf"(?:{M}[:.]{M}(?P<second>\d{{2}}))?(?:{S}*(?P<after>{_WORDS}))?"
+)
+_END = rf"{M}(?:(?P<end>\]){S}*|{S}+[-\u2013]{S}+)(?P<rest>.*)"
+_HEADS = [
+    re.compile(rf"{M}(?P<bracket>\[)?{M}{first}[,،]?{S}+{second}{_END}", re.IGNORECASE | re.DOTALL)
+    for first, second in ((_DATE, _TIME), (_TIME, _DATE))
+]
+# What begins as a head does and is none: the date or the time is written in a way that is not known.
+_LIKE_HEAD = re.compile(
+    rf"{M}(?P<bracket>\[)?{M}(?=(?:[^\d\n]*\d+){{4,6}})[^\]\n]{{9,45}}?(?:\]{S}|{S}-{S})[^:\n]{{1,60}}: "
+)
+_BEFORE_LINES = re.compile(r"(^|\()\u200e+", re.MULTILINE)  # iOS writes it before its own words, as in a poll
 IOS_ATTACHED = re.compile(rf"{M}<{M}[^<>:\n]{{2,30}}:{M}\s*(?P<name>[^<>\n]+\.\w{{2,5}})>", re.IGNORECASE)
 ANDROID_ATTACHED = re.compile(rf"{M}(?P<name>\S[^\n]{{0,250}}\.\w{{2,5}}){M}\s\({M}(?P<words>[^()\n]{{3,40}})\)")
+MAX_CLOCK_WORD = 5  # beside a time, as "klo", "saat", "Uhr" or "hrs"
 MAX_PHRASE_CHARS = 500  # of a line that WhatsApp itself has written; a file's name may stand in it
 OWN_NAME = re.compile(r"(IMG|VID|AUD|PTT|STK|DOC|GIF)-\d{8}-WA\d+\.", re.IGNORECASE)
 KIND_OF_NAME = (
@@ -104,25 +118,33 @@ def parse_chat(lines: Iterable[tuple[str, str]], *, date_order: str = "") -> Cha
     for number, (line, problem) in enumerate(lines, start=1):
         if problem:
             unreadable.append(Unreadable(number, problem))
-        head = _head_of(line)
+        head = head_of(line)
         if head and is_bracketed is None:
             is_bracketed = head["bracket"] is not None
         if head and (head["bracket"] is not None) == is_bracketed:
             raws.append(_Raw(number, head, [head["rest"]]))
         elif raws:
             raws[-1].lines.append(line)
+            if head is None and _is_like_head(line, is_bracketed=is_bracketed):
+                unreadable.append(
+                    Unreadable(number, "is it a message? Its date is not understood: part of the one before")
+                )
         elif without_marks(line).strip():
             unreadable.append(Unreadable(number, "it stands before the first message"))
     if not raws:
         raise InvalidInput(_("This is no exported chat: it has no line that begins with a date and a time."))
-    order, is_sure = (date_order, True) if date_order else _date_order(raws)
+    heads = [raw.head for raw in raws]
+    order, is_sure = (date_order, True) if date_order else _date_order(heads)
+    has_24_hours = any(int(head["hour"]) > 12 for head in heads)
     entries = []
     for raw in raws:
         at = _time_of(raw.head, order)
         if at is None:
             unreadable.append(Unreadable(raw.line, f"its date or time does not exist ({order})"))
-        else:
-            entries.append(_entry(raw, at))
+            continue
+        if not has_24_hours and (words := raw.head["after"]) and hour_of_day(1, words) is None:
+            unreadable.append(Unreadable(raw.line, f"it is read as {at:%H:%M}: it is not known what {words!r} means"))
+        entries.append(_entry(raw, at))
     if not entries:
         raise InvalidInput(
             _("No date of this chat exists when it is read as %(order)s. Give --date-order.") % {"order": order}
@@ -130,13 +152,24 @@ def parse_chat(lines: Iterable[tuple[str, str]], *, date_order: str = "") -> Cha
     return Chat(entries, sorted(unreadable, key=lambda each: each.line), order, is_sure)
 
 
-def _head_of(line: str) -> re.Match[str] | None:
+def head_of(line: str) -> re.Match[str] | None:
+    """Return the match of what stands before a message's text; None if the line does not begin one."""
     if not any(each.isdigit() for each in line[:12]):
         return None
-    head = HEAD.fullmatch(line)
+    head = next(filter(None, (pattern.fullmatch(line) for pattern in _HEADS)), None)
     if head is None or (head["bracket"] is None) != (head["end"] is None):
         return None
+    words = [plain(each) for each in (head["before"], head["after"]) if each]
+    if any(len(each) > MAX_CLOCK_WORD and hour_of_day(1, each) is None for each in words):
+        return None
     return head
+
+
+def _is_like_head(line: str, *, is_bracketed: bool | None) -> bool:
+    if not without_marks(line[:4]).lstrip("[")[:1].isdigit():
+        return False
+    found = _LIKE_HEAD.match(line)
+    return found is not None and (found["bracket"] is not None) == is_bracketed
 
 
 # --- dates --------------------------------------------------------------------------------------------------------
@@ -146,23 +179,30 @@ def _time_of(head: re.Match[str], order: str) -> datetime | None:
     parts = [int(head[name]) for name in ("a", "b", "c")]  # of any script
     day, month, year = (parts[order.index(letter)] for letter in "dmy")
     hour, minute = int(head["hour"]), int(head["minute"])
-    half = plain(head["half"] or head["before"] or "")
-    if half and hour <= 12:
-        hour = hour % 12 + (12 if half in _EVENING_PLAIN else 0)
+    for words in filter(None, (head["after"], head["before"])):
+        if hour <= 12 and (known := hour_of_day(hour, words)) is not None:
+            hour = known
+            break
     try:
         return datetime(  # noqa: DTZ001  the phone's time; the zone is the session's
-            year + 2000 if year < 100 else year, month, day, hour, minute, int(head["second"] or "0")
+            _year_of(year), month, day, hour, minute, int(head["second"] or "0")
         )
     except ValueError:
         return None
 
 
-_EVENING_PLAIN = {plain(each) for each in phrases.EVENING}
+def _year_of(year: int) -> int:
+    """Return a year of the Christian era; 0, which does not exist, for a year of another than the Buddhist one."""
+    if year < 100:
+        soon = datetime.now().year + 1 - 2000  # noqa: DTZ005
+        return year + 2000 if year <= soon or year + 1957 > soon + 2000 else year + 1957
+    if year > 2400:
+        year -= 543
+    return year if year >= 2000 else 0
 
 
-def _date_order(raws: Sequence[_Raw]) -> tuple[str, bool]:
+def _date_order(heads: Sequence[re.Match[str]]) -> tuple[str, bool]:
     """Decide from all dates what day and month are; the second value is False if it is a guess."""
-    heads = [raw.head for raw in raws]
     if sum(len(head["a"]) == 4 for head in heads) * 2 > len(heads):
         return "ymd", True
     times = {order: [_time_of(head, order) for head in heads] for order in ("dmy", "mdy")}
@@ -180,7 +220,7 @@ def _date_order(raws: Sequence[_Raw]) -> tuple[str, bool]:
     is_american = (
         head["sign"] == "/"
         and len(head["c"]) == 2
-        and any(each["half"] for each in heads)
+        and any(each["after"] for each in heads)
         and not any(each["a"].startswith("0") or each["b"].startswith("0") for each in heads)
     )
     return ("mdy" if is_american else "dmy"), head["sign"] == "." or times["dmy"] == times["mdy"]
@@ -218,7 +258,7 @@ def _entry(raw: _Raw, at: datetime) -> Entry:
         entry.kind = Kind.LOCATION
         entry.details = {"location": {"latitude": float(found[1]), "longitude": float(found[2])}}
         entry.text = ""
-    entry.text = storable(entry.text.lstrip("\u200e\ufeff"))
+    entry.text = storable(_BEFORE_LINES.sub(r"\1", entry.text).lstrip("\u200e\ufeff"))
     return entry
 
 
@@ -309,7 +349,7 @@ def decode_lines(content: bytes) -> Iterator[tuple[str, str]]:
         for line in content.decode(encoding, "replace").split("\n"):
             yield line.rstrip("\r"), "its encoding is damaged" if "\ufffd" in line else ""
         return
-    for raw in content.split(b"\n"):
+    for raw in content.split(b"\n" if b"\n" in content else b"\r"):
         raw = raw.rstrip(b"\r")
         try:
             yield raw.decode(), ""

@@ -1,7 +1,7 @@
 """What WhatsApp writes into an exported chat in the language of the phone.
 
-English, Portuguese, Spanish, German, French, Italian, Arabic, and a few of Dutch, Russian and Turkish. Compared without
-case, marks of direction and final dots.
+English, Portuguese, Spanish, German, French, Italian, Arabic, a few of Dutch, Polish, Russian, Turkish and Hebrew, and
+Android's words for media in some thirty more. Compared without case, marks of direction and final dots.
 """
 
 import re
@@ -10,9 +10,6 @@ from agent.bridges.events import Kind
 
 MARKS = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 _WITHOUT_MARKS = dict.fromkeys(map(ord, MARKS))
-
-MORNING = ("am", "a.m.", "a. m.", "a.m", "ص", "öö", "上午", "오전", "π.μ.", "πμ")
-EVENING = ("pm", "p.m.", "p. m.", "p.m", "م", "ös", "下午", "오후", "μ.μ.", "μμ")
 
 OMITTED = {
     Kind.IMAGE: (
@@ -51,18 +48,31 @@ OMITTED = {
         "<media omitted>", "<mídia oculta>", "<arquivo de mídia oculto>", "<mídia omitida>", "<multimedia omitido>",
         "<archivo omitido>", "<medien ausgeschlossen>", "<medien weggelassen>", "<médias omis>", "<média omis>",
         "<fichier omis>", "<media omessi>", "<media omesso>", "<تم استبعاد الوسائط>", "<وسائط محذوفة>",
-        "<media weggelaten>", "<без медиафайлов>", "<medya dahil edilmedi>",
+        "<media weggelaten>", "<без медиафайлов>", "<файл пропущен>", "<medya dahil edilmedi>",
+        "<pominięto multimedia>", "<медіа пропущено>", "<média vynechány>", "<média vynechána>", "<médiá vynechané>",
+        "<média kihagyva>", "<média elhagyva>", "<conținut media omis>", "<medier udeladt>",
+        "<mediefil udeladt>", "<media utelatt>", "<media utelämnat>", "<media har utelämnats>",
+        "<media jätettiin pois>", "<media jätetty pois>",
+        "<αρχείο παραλήφθηκε>", "<εξαίρεση πολυμέσων>", "<без файл>", "<medijski zapis izostavljen>",
+        "<медији су изостављени>", "<datoteke izpuščene>", "<fitxers multimèdia omesos>", "<mitjans omesos>",
+        "<ficheiro não revelado>", "<המדיה לא נכללה>", "<מדיה הושמטה>", "<رسانه حذف شد>",
+        "<میڈیا چھوڑ دیا گیا>", "<मीडिया के बिना>", "<मीडिया छोड़ा गया>", "<मीडिया वगळले>", "<মিডিয়া বাদ দেওয়া হয়েছে>",
+        "<media tidak disertakan>", "<media dikecualikan>", "<bỏ qua tệp phương tiện>", "<bỏ qua media>",
+        "<ไฟล์สื่อถูกลบ>", "<สื่อถูกลบ>", "<メディアなし>", "<メディアは含まれていません>", "<미디어 파일 제외됨>",
+        "<미디어 파일을 생략한 대화내용>", "<省略多媒体文件>", "<忽略多媒體檔>", "<media weggelaat>",
     ),
 }  # fmt: skip
 ATTACHED = (
     "file attached", "arquivo anexado", "ficheiro anexado", "archivo adjunto", "datei angehängt", "fichier joint",
     "file allegato", "الملف مرفق", "ملف مرفق", "bestand bijgevoegd", "файл добавлен", "dosya ekli",
+    "plik załączony", "załączony plik", "fájl csatolva",
 )  # fmt: skip
 EDITED = (
     "<this message was edited>", "<mensagem editada>", "<esta mensagem foi editada>", "<se editó este mensaje>",
     "<este mensaje fue editado>", "<diese nachricht wurde bearbeitet>", "<ce message a été modifié>",
     "<questo messaggio è stato modificato>", "<messaggio modificato>", "<تم تعديل هذه الرسالة>",
-    "<dit bericht is bewerkt>", "<данное сообщение изменено>", "<bu mesaj düzenlendi>",
+    "<dit bericht is bewerkt>", "<данное сообщение изменено>", "<это сообщение изменено>",
+    "<bu mesaj düzenlendi>", "<ta wiadomość została zmieniona>", "<wiadomość edytowana>", "<ההודעה נערכה>",
 )  # fmt: skip
 DELETED = (
     "this message was deleted", "you deleted this message", "this message was deleted by admin",
@@ -73,7 +83,8 @@ DELETED = (
     "questo messaggio è stato eliminato", "hai eliminato questo messaggio", "تم حذف هذه الرسالة",
     "حذفت هذه الرسالة", "لقد حذفت هذه الرسالة", "dit bericht is verwijderd", "u hebt dit bericht verwijderd",
     "je hebt dit bericht verwijderd", "данное сообщение удалено", "вы удалили данное сообщение", "bu mesaj silindi",
-    "bu mesajı sildiniz",
+    "bu mesajı sildiniz", "это сообщение удалено", "вы удалили это сообщение", "ta wiadomość została usunięta",
+    "usunięto tę wiadomość", "ezt az üzenetet törölték", "הודעה זו נמחקה", "מחקת הודעה זו",
 )  # fmt: skip
 # Parts of lines that WhatsApp itself writes; on Android they have no author, but may hold a colon.
 SYSTEM = (
