@@ -13,7 +13,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from structlog.contextvars import bound_contextvars
 
-from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Menu, MessageRef, OutgoingFile, Place, Sent
+from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Menu, MessageRef, OutgoingFile, Place, Poll, Sent
 from agent.bridges.events import Kind, Link, SessionChanged
 from agent.bridges.exchange import BridgeError, NotSent, PaymentNeeded, Refused, Steps
 from agent.bridges.templates import Template
@@ -174,6 +174,8 @@ def _steps(claimed: Claimed, *, adapter: BridgeAdapter) -> Steps[Sent]:
     if claimed.kind == Kind.REACTION:
         return _reaction(claimed, adapter=adapter, details=details)
     if claimed.kind == Kind.INTERACTIVE:
+        if poll := details.get("poll"):
+            return adapter.send_poll(poll=Poll(**poll), **to)
         return adapter.send_menu(menu=Menu(**details["menu"]), **to)
     if claimed.kind == Kind.LOCATION:
         return adapter.send_location(place=Place(**details["location"]), **to)

@@ -20,6 +20,7 @@ from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.recycled import without_former_phone
 from messaging.media import fetching
+from messaging.menus.echoes import same_content
 from messaging.models import Contact, Conversation, HeldMessage, Message
 from messaging.receipts import apply_early_changes, record_full_id, record_sent
 from sessions_app.bridges import BridgeChanged
@@ -327,7 +328,7 @@ def _chat_without_our_name(event: MessageReceived) -> ChatAddress:
 def _is_known(conversation: Conversation, event: MessageReceived) -> bool:
     """Whether an own message is stored, here or, when we sent it, under another address of the chat."""
     same_id = Message.objects.filter(session_id=conversation.session_id, provider_message_id=event.provider_message_id)
-    sent_by_us = same_id.filter(direction=Message.Direction.OUTBOUND, text=event.text, kind=event.kind.value)
+    sent_by_us = same_id.filter(same_content(event), direction=Message.Direction.OUTBOUND)
     return (
         same_id.filter(conversation=conversation).exists() or sent_by_us.exclude(author=Message.Author.PHONE).exists()
     )
@@ -371,20 +372,18 @@ def _find_unsettled(conversation: Conversation, event: MessageReceived) -> Messa
     if event.kind is Kind.REACTION:  # WAHA does not name the id of one that it took: its echo does
         statuses.append(Message.Status.SENT)
         same = {f"details__{name}": event.details.get(name) for name in ("emoji", "target_id")}
+    # An echo may name the kind otherwise than we did: a voice note for an audio file.
     unsettled = Message.objects.filter(
+        same_content(event, any_kind=event.is_echo and event.kind is not Kind.REACTION),
         conversation=conversation,
         direction=Message.Direction.OUTBOUND,
         status__in=statuses,
         provider_message_id=None,
-        text=event.text,
         sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
         **same,
     )
     if event.is_typed:
         return None
-    # An echo may name the kind otherwise than we did: a voice note for an audio file.
-    if not event.is_echo or event.kind is Kind.REACTION:
-        unsettled = unsettled.filter(kind=event.kind.value)
     return unsettled.order_by("status", "created_at", "id").first()  # what is being sent before what is unconfirmed
 
 

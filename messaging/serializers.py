@@ -10,7 +10,7 @@ from rest_framework import serializers
 from accounts.models import User
 from agent.bridges.events import Kind
 from messaging.history.prompt_parts import prompt_parts
-from messaging.menus.serializers import MenuSerializer
+from messaging.menus.serializers import MenuSerializer, PollSerializer
 from messaging.models import Contact, ContactAlias, Conversation, Media, Message, ToolCall, Turn
 from messaging.search.ranking import MAX_RESULTS
 from sessions_app.models import WhatsAppSession
@@ -26,7 +26,14 @@ from whatsapp_agent.api.lists import Excerpt
 from whatsapp_agent.text.validators import validate_emoji
 
 EXCERPT_LENGTH = 200
-WITHOUT_TEXT = ("location", "contact", "template", "reaction", "interactive")  # what has no text or caption beside it
+WITHOUT_TEXT = (
+    "location",
+    "contact",
+    "template",
+    "reaction",
+    "interactive",
+    "poll",
+)  # what has no text or caption beside it
 FILE_KINDS = [Kind.VOICE.value, Kind.STICKER.value, Kind.DOCUMENT.value]  # what a file may be declared as
 LAST_MESSAGE = Message.objects.filter(conversation=OuterRef("pk")).order_by("-said_at", "-id")
 
@@ -280,7 +287,7 @@ class ReactionSerializer(StrictSerializer):
 
 class ReplySerializer(StrictSerializer):
     """What to send in a conversation: text, a file by URL (`text` is its caption), a location, a contact, a template,
-    a reaction, or buttons and lists (`interactive`).
+    a reaction, buttons and lists (`interactive`), or a poll.
 
     To upload a file, send a form (`multipart/form-data`) instead, with the file as `file`.
     """
@@ -300,6 +307,7 @@ class ReplySerializer(StrictSerializer):
         required=False, help_text="Of the Cloud API: also to people who last wrote more than 24 hours ago."
     )
     interactive = MenuSerializer(required=False, help_text="Buttons or a list, where the bridge can send them.")
+    poll = PollSerializer(required=False, help_text="A poll, where the bridge can send one.")
     reply_to = serializers.UUIDField(
         required=False, allow_null=True, help_text="A message of the same conversation to reply to."
     )
@@ -338,6 +346,7 @@ class UploadSerializer(ReplySerializer):
     template = None  # type: ignore[assignment]
     reaction = None  # type: ignore[assignment]
     interactive = None  # type: ignore[assignment]
+    poll = None  # type: ignore[assignment]
 
 
 class WhereSerializer(StrictSerializer):

@@ -21,7 +21,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from accounts.models import ApiKey
-from agent.bridges.base import Card, Menu, Place
+from agent.bridges.base import Card, Menu, Place, Poll
 from agent.bridges.events import Kind
 from messaging import control, leases
 from messaging.changes.service import edit, revoke
@@ -134,6 +134,8 @@ def queue(request: Request, *, conversation: Conversation, form: dict[str, Any])
         return send_contact(card=Card(name=card["name"], phone=parse_phone(card["phone"], field="contact")), **options)
     if menu := form.get("interactive"):
         return send_menu(menu=Menu(**menu), **options)
+    if poll := form.get("poll"):
+        return send_menu(menu=Poll(**poll), **options)
     if "file" in form:
         return send_media(file=form["file"], caption=form.get("text", ""), **options)
     return send_text(text=form["text"], **options)

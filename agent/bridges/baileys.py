@@ -13,7 +13,7 @@ from agent.bridges.vcards import read_card
 
 MAX_DEPTH = 6
 MAX_PAYLOAD_CHARS = 4000
-MAX_POLL_OPTIONS = 12  # as many as WhatsApp takes
+MAX_POLL_OPTIONS, MAX_ROWS = 12, 10  # as many as WhatsApp takes
 POLLS = ("pollCreationMessage", *(f"pollCreationMessageV{version}" for version in range(2, 7)))
 WRAPPERS = (
     "ephemeralMessage",
@@ -121,8 +121,8 @@ def _unwrapped(message: Fields) -> Fields:
 
 
 def _without_kind(message: Fields) -> Content:
-    key = next((name for name in (*POLLS, "albumMessage", CHANGES) if message.maybe_object(name)), "")
-    return Content(key, details=_poll(message) or _album(message))
+    key = next((name for name in (*POLLS, "listMessage", "albumMessage", CHANGES) if message.maybe_object(name)), "")
+    return Content(key, details=_poll(message) or _list(message) or _album(message))
 
 
 def read_called(context: Fields | None) -> tuple[str, ...]:
@@ -141,6 +141,16 @@ def _poll(message: Fields) -> dict[str, Any]:
     given = poll.objects("options")
     options = [option.short("optionName") or "" for option in given[:MAX_POLL_OPTIONS]]
     return {"poll": {"name": poll.short("name") or "", "options": options}}
+
+
+def _list(message: Fields) -> dict[str, Any]:
+    """Return the rows of a list, as what was sent as `Menu` has them; {} for what is none."""
+    found = message.maybe_object("listMessage")
+    if found is None:
+        return {}
+    rows = [row for section in found.objects("sections") for row in section.objects("rows")][:MAX_ROWS]
+    texts = [{name: row.short(name) for name in ("title", "description")} for row in rows]
+    return {"menu": {"rows": [{name: text for name, text in each.items() if text} for each in texts]}}
 
 
 def _album(message: Fields) -> dict[str, Any]:

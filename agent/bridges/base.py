@@ -130,6 +130,15 @@ class Menu:
 
 
 @dataclass(frozen=True, slots=True)
+class Poll:
+    """A question with options to vote for; `multiple`: for as many as one likes."""
+
+    name: str
+    options: list[str]
+    multiple: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FetchedMedia:
     """A file as received from the bridge. Its type is the sender's claim. The caller closes `file`."""
 
@@ -195,6 +204,7 @@ class BridgeAdapter(ABC):
     capabilities: ClassVar[frozenset[Capability]]
     max_text_length: ClassVar[int] = 4096
     max_caption_length: ClassVar[int] = 1024
+    max_poll_options: ClassVar[int] = 12
     max_request_bytes: ClassVar[int | None] = None
     default_base_url: ClassVar[str] = ""
     health_path: ClassVar[str] = "/"
@@ -298,6 +308,10 @@ class BridgeAdapter(ABC):
     def send_menu(self, *, session: str, address: str, menu: Menu, quoted: MessageRef | None = None) -> Steps[Sent]:
         """Send buttons or a list to choose from. Choices are numbered from 1, which is their id."""
         raise self._cannot("send buttons and lists")
+
+    def send_poll(self, *, session: str, address: str, poll: Poll, quoted: MessageRef | None = None) -> Steps[Sent]:
+        """Send a poll."""
+        raise self._cannot("send polls")
 
     def list_templates(self, *, account: str) -> Steps[list[ListedTemplate]]:
         """Ask for the templates of a business account."""

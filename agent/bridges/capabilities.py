@@ -18,7 +18,9 @@ class Capability(StrEnum):
     SEND_LOCATION = "send_location"
     SEND_CONTACT = "send_contact"
     SEND_TEMPLATE = "send_template"
-    SEND_MENU = "send_menu"
+    SEND_BUTTONS = "send_buttons"
+    SEND_LIST = "send_list"
+    SEND_POLL = "send_poll"
     QUOTE = "quote"
     REACT = "react"
     EDIT = "edit"
@@ -35,6 +37,36 @@ class Capability(StrEnum):
     SIGNED_WEBHOOK = "signed_webhook"
 
 
+# What WhatsApp offers to a linked device, whose bridge takes all of it on.
+LINKED_DEVICE = frozenset(
+    {
+        Capability.LINK_BY_QR,
+        Capability.LINK_BY_PAIRING_CODE,
+        Capability.RESTART,
+        Capability.LOGOUT,
+        Capability.SET_WEBHOOK,
+        Capability.SEND_TEXT,
+        Capability.SEND_MEDIA,
+        Capability.SEND_VOICE,
+        Capability.SEND_STICKER,
+        Capability.SEND_LOCATION,
+        Capability.SEND_CONTACT,
+        Capability.SEND_POLL,
+        Capability.QUOTE,
+        Capability.REACT,
+        Capability.EDIT,
+        Capability.REVOKE,
+        Capability.TYPING,
+        Capability.MARK_READ,
+        Capability.SEND_TO_GROUP,
+        Capability.SEND_TO_LID,
+        Capability.CHECK_NUMBER,
+        Capability.RECEIPTS,
+        Capability.RECEIVE_MEDIA,
+        Capability.OWN_PHONE,
+        Capability.MISSED_MESSAGES,
+    }
+)
 DESCRIPTIONS: dict[Capability, str] = {
     Capability.LINK_BY_QR: "link by QR code",
     Capability.LINK_BY_PAIRING_CODE: "link by pairing code",
@@ -48,7 +80,9 @@ DESCRIPTIONS: dict[Capability, str] = {
     Capability.SEND_LOCATION: "send locations",
     Capability.SEND_CONTACT: "send contact cards",
     Capability.SEND_TEMPLATE: "send templates",
-    Capability.SEND_MENU: "send buttons and lists to choose from",
+    Capability.SEND_BUTTONS: "send buttons to choose from",
+    Capability.SEND_LIST: "send lists to choose from",
+    Capability.SEND_POLL: "send polls",
     Capability.QUOTE: "quote the message that is answered",
     Capability.REACT: "react to messages",
     Capability.EDIT: "edit sent texts",

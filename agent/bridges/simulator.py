@@ -24,6 +24,7 @@ from agent.bridges.base import (
     MessageRef,
     OutgoingFile,
     Place,
+    Poll,
     Sent,
     SessionState,
     WebhookRequest,
@@ -102,7 +103,9 @@ class SimulatorBridge(BridgeAdapter):
             Capability.SEND_MEDIA,
             Capability.SEND_LOCATION,
             Capability.SEND_CONTACT,
-            Capability.SEND_MENU,
+            Capability.SEND_BUTTONS,
+            Capability.SEND_LIST,
+            Capability.SEND_POLL,
             Capability.SEND_VOICE,
             Capability.QUOTE,
             Capability.REACT,
@@ -161,6 +164,9 @@ class SimulatorBridge(BridgeAdapter):
         return self._send(address)
 
     def send_menu(self, *, session: str, address: str, menu: Menu, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
+        return self._send(address)
+
+    def send_poll(self, *, session: str, address: str, poll: Poll, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
         return self._send(address)
 
     def send_reaction(self, *, session: str, address: str, target: MessageRef, emoji: str) -> Steps[Sent]:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""What the API accepts as buttons or a list, within WhatsApp's limits."""
+"""What the API accepts as buttons, a list or a poll, within WhatsApp's limits."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from whatsapp_agent.api.fields import SingleLineField, StrictSerializer
 
-MAX_BUTTONS, MAX_ROWS = 3, 10
+MAX_BUTTONS, MAX_ROWS, MAX_OPTIONS = 3, 10, 12
 
 
 class MenuRowSerializer(StrictSerializer):
@@ -34,3 +34,16 @@ class MenuSerializer(StrictSerializer):
         if len(set(titles)) < len(titles):
             raise serializers.ValidationError({name: ["Each title has to be another one."]})
         return attrs
+
+
+class PollSerializer(StrictSerializer):
+    """A question with 2 to 12 options, of which one, or with `multiple` any number, can be chosen."""
+
+    question = serializers.CharField(max_length=255, source="name")
+    options = serializers.ListField(child=SingleLineField(max_length=100), min_length=2, max_length=MAX_OPTIONS)
+    multiple = serializers.BooleanField(default=False)
+
+    def validate_options(self, options: list[str]) -> list[str]:
+        if len(set(options)) < len(options):
+            raise serializers.ValidationError("Each option has to be another one.")
+        return options

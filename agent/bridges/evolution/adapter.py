@@ -15,12 +15,13 @@ from agent.bridges.base import (
     MessageRef,
     OutgoingFile,
     Place,
+    Poll,
     Sent,
     SessionState,
     WebhookRequest,
     WebhookTarget,
 )
-from agent.bridges.capabilities import Capability
+from agent.bridges.capabilities import LINKED_DEVICE
 from agent.bridges.common import is_same_secret, quote_name
 from agent.bridges.events import BridgeEvent, Kind, Link
 from agent.bridges.evolution import answers
@@ -60,34 +61,8 @@ class EvolutionBridge(BridgeAdapter):
     kind = "evolution"
     health_path = "/instance/fetchInstances"  # there is no health endpoint
     pairing_code_ttl = timedelta(seconds=45)  # a new one follows with each new code to scan
-    capabilities = frozenset(
-        {
-            Capability.LINK_BY_QR,
-            Capability.LINK_BY_PAIRING_CODE,
-            Capability.RESTART,
-            Capability.LOGOUT,
-            Capability.SET_WEBHOOK,
-            Capability.SEND_TEXT,
-            Capability.SEND_MEDIA,
-            Capability.SEND_VOICE,
-            Capability.SEND_STICKER,
-            Capability.SEND_LOCATION,
-            Capability.SEND_CONTACT,
-            Capability.QUOTE,
-            Capability.REACT,
-            Capability.EDIT,
-            Capability.REVOKE,
-            Capability.TYPING,
-            Capability.MARK_READ,
-            Capability.SEND_TO_GROUP,
-            Capability.SEND_TO_LID,
-            Capability.CHECK_NUMBER,
-            Capability.RECEIPTS,
-            Capability.RECEIVE_MEDIA,
-            Capability.OWN_PHONE,
-            Capability.MISSED_MESSAGES,
-        }
-    )
+    max_poll_options = 10
+    capabilities = LINKED_DEVICE
 
     def request_headers(self) -> dict[str, str]:
         return {"apikey": self.config.api_key} if self.config.api_key else {}
@@ -147,6 +122,11 @@ class EvolutionBridge(BridgeAdapter):
     def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:
         contact = {"fullName": card.name, "phoneNumber": card.phone, "wuid": card.phone.removeprefix("+")}
         return self._send("sendContact", session, address, {"contact": [contact]}, quoted)
+
+    def send_poll(self, *, session: str, address: str, poll: Poll, quoted: MessageRef | None = None) -> Steps[Sent]:
+        """Send a poll; a count of 0 lets people choose as many options as they like."""
+        body = {"name": poll.name, "values": poll.options, "selectableCount": 0 if poll.multiple else 1}
+        return self._send("sendPoll", session, address, body, quoted)
 
     def _send(
         self, call: str, session: str, address: str, body: dict[str, Any], quoted: MessageRef | None

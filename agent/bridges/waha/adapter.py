@@ -18,15 +18,17 @@ from agent.bridges.base import (
     FetchedMedia,
     Health,
     KnownNumber,
+    Menu,
     MessageRef,
     OutgoingFile,
     Place,
+    Poll,
     Sent,
     SessionState,
     WebhookRequest,
     WebhookTarget,
 )
-from agent.bridges.capabilities import Capability
+from agent.bridges.capabilities import LINKED_DEVICE, Capability
 from agent.bridges.common import is_same_secret, quote_name
 from agent.bridges.events import BridgeEvent, Kind, Link
 from agent.bridges.exchange import (
@@ -44,6 +46,7 @@ from agent.bridges.parsing import Fields
 from agent.bridges.waha import answers, files
 from agent.bridges.waha.configuration import session_config
 from agent.bridges.waha.ids import chat_id, full_id, message_path
+from agent.bridges.waha.menus import list_message
 from agent.bridges.waha.payloads import read_envelope
 
 CALLS = {
@@ -71,35 +74,8 @@ class WahaBridge(BridgeAdapter):
     reports_scans = True
     reports_end_of_calls = False
     links_passkeys = True  # its engine GOWS, with a browser extension
-    capabilities = frozenset(
-        {
-            Capability.LINK_BY_QR,
-            Capability.LINK_BY_PAIRING_CODE,
-            Capability.RESTART,
-            Capability.LOGOUT,
-            Capability.SET_WEBHOOK,
-            Capability.SEND_TEXT,
-            Capability.SEND_MEDIA,
-            Capability.SEND_VOICE,
-            Capability.SEND_STICKER,
-            Capability.SEND_LOCATION,
-            Capability.SEND_CONTACT,
-            Capability.QUOTE,
-            Capability.REACT,
-            Capability.EDIT,
-            Capability.REVOKE,
-            Capability.TYPING,
-            Capability.MARK_READ,
-            Capability.SEND_TO_GROUP,
-            Capability.SEND_TO_LID,
-            Capability.CHECK_NUMBER,
-            Capability.RECEIPTS,
-            Capability.RECEIVE_MEDIA,
-            Capability.OWN_PHONE,
-            Capability.MISSED_MESSAGES,  # not with its engine WEBJS, nor with NOWEB where its store is off
-            Capability.SIGNED_WEBHOOK,
-        }
-    )
+    # Its engine WEBJS can neither send lists and polls nor be asked for messages, nor NOWEB where its store is off.
+    capabilities = LINKED_DEVICE | {Capability.SEND_LIST, Capability.SIGNED_WEBHOOK}
 
     def request_headers(self) -> dict[str, str]:
         return {"X-Api-Key": self.config.api_key} if self.config.api_key else {}
@@ -152,6 +128,16 @@ class WahaBridge(BridgeAdapter):
     def send_contact(self, *, session: str, address: str, card: Card, quoted: MessageRef | None = None) -> Steps[Sent]:
         contact = {"fullName": card.name, "phoneNumber": card.phone, "whatsappId": card.phone.removeprefix("+")}
         return self._send("sendContactVcard", session, address, {"contacts": [contact]}, quoted)
+
+    def send_menu(self, *, session: str, address: str, menu: Menu, quoted: MessageRef | None = None) -> Steps[Sent]:
+        """Send a list. Its `sendButtons` is deprecated: WhatsApp no longer shows what it sends."""
+        if menu.buttons:
+            raise self._cannot("send buttons")
+        return self._send("sendList", session, address, {"message": list_message(menu)}, quoted)
+
+    def send_poll(self, *, session: str, address: str, poll: Poll, quoted: MessageRef | None = None) -> Steps[Sent]:
+        body = {"name": poll.name, "options": poll.options, "multipleAnswers": poll.multiple}
+        return self._send("sendPoll", session, address, {"poll": body}, quoted)
 
     def _send(
         self, call: str, session: str, address: str, body: dict[str, Any], quoted: MessageRef | None

@@ -11,6 +11,7 @@ EVENTS = [
     "message.ack.group",
     "message.edited",
     "message.revoked",
+    "poll.vote",
     "call.received",
     "call.accepted",
     "call.rejected",

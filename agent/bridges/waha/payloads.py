@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from agent.bridges.addresses import called_persons, read_address
-from agent.bridges.baileys import Content
+from agent.bridges.baileys import MAX_POLL_OPTIONS, Content
 from agent.bridges.common import is_answerable
 from agent.bridges.events import (
     BridgeEvent,
@@ -104,8 +104,11 @@ class _Parties(NamedTuple):
     from_me: bool
 
 
-def _parties(envelope: Fields, payload: Fields) -> _Parties | None:
-    """Return which message it is, in which chat and by whom; None for stories, broadcast lists and channels."""
+def _parties(envelope: Fields, payload: Fields, *, writer: str | None = None) -> _Parties | None:
+    """Return which message it is, in which chat and by whom; None for stories, broadcast lists and channels.
+
+    `writer`: who wrote it in a group, where the payload names no participant.
+    """
     full_id = _full_id(payload)
     message_id = split_id(full_id)
     from_me = payload.flag("fromMe") if "fromMe" in payload else message_id.from_me
@@ -117,7 +120,7 @@ def _parties(envelope: Fields, payload: Fields) -> _Parties | None:
     )
     if chat is None:
         return None
-    raw_sender = payload.short("participant") or message_id.participant
+    raw_sender = payload.short("participant") or message_id.participant or writer
     if from_me:
         sender = _own(envelope) or maybe_person(raw_sender) or chat
     elif in_group and raw_sender:
@@ -238,6 +241,41 @@ def _reaction(envelope: Fields, payload: Fields) -> BridgeEvent:
         answerable=False,
         posted_at=envelope.time("timestamp"),
         is_echo=parties.from_me and payload.short("source") == "api",
+    )
+
+
+def _vote(envelope: Fields, payload: Fields) -> BridgeEvent:
+    """Read what somebody has chosen in a poll of ours, as a message that answers it: each time all that is chosen now.
+
+    https://waha.devlike.pro/docs/how-to/polls/
+    """
+    vote, poll = payload.maybe_object("vote"), payload.maybe_object("poll")
+    if vote is None or poll is None:
+        return Ignored("a vote without its poll")
+    chosen = [option for option in vote.listed("selectedOptions") if isinstance(option, str) and option.strip()]
+    poll_id = split_id(_full_id(poll)) if "id" in poll else None
+    if not chosen or poll_id is None or not (poll.flag("fromMe") or poll_id.from_me):
+        return Ignored("a vote that was taken back, or in the poll of another")
+    parties = _parties(envelope, vote, writer=vote.short("from"))
+    if parties is None or parties.from_me:
+        return Ignored("our own vote")
+    own = _own(envelope)
+    text = ", ".join(option[:MAX_NAME_LENGTH] for option in chosen[:MAX_POLL_OPTIONS])
+    return MessageReceived(
+        session=_session(envelope),
+        provider_message_id=parties.message_id.stanza_id,
+        full_id=parties.full_id,
+        chat=parties.chat,
+        sender=parties.sender,
+        kind=Kind.INTERACTIVE,
+        text=text,
+        sent_at=vote.time("timestamp"),
+        quoted_id=poll_id.stanza_id,
+        answerable=is_answerable(Kind.INTERACTIVE, text),
+        own_phone=own.phone if own else None,
+        own_lid=_own_lid(envelope),
+        called=called_persons([own.address if own else None, _own_lid(envelope)]) if parties.chat.is_group else (),
+        posted_at=envelope.time("timestamp"),
     )
 
 
@@ -382,6 +420,7 @@ READERS: dict[str, Callable[[Fields, Fields], BridgeEvent]] = {
     "message.edited": _edited,
     "message.revoked": _revoked,
     "message.waiting": _waiting,
+    "poll.vote": _vote,
     "session.status": _session_status,
     "group.v2.participants": _group_participants,
     "group.v2.join": _own_group,

@@ -1,4 +1,4 @@
-"""Buttons and lists: sent by the Cloud API, stored as a text that everything can read, refused elsewhere."""
+"""Buttons and lists over the Cloud API: sent, stored as a text that everything can read, refused where they cannot."""
 
 from collections.abc import Iterator
 from typing import Any

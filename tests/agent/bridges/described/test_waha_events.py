@@ -18,7 +18,24 @@ def in_group(participant: str, *, from_me: bool = False, **changes: Any) -> dict
     return waha_message(**(more | changes))
 
 
+def vote(
+    chat: str = f"{ANA}@c.us", *, options: Any = ("Awesome!",), ours: bool = True, **changes: Any
+) -> dict[str, Any]:
+    """Return the vote of a person in a poll, in a direct chat or a group."""
+    by = {"id": f"false_{chat}_3EB0VOTE", "to": "me", "from": f"{ANA}@c.us", "fromMe": False, "timestamp": AT}
+    poll = {"id": f"{str(ours).lower()}_{chat}_3EB0POLL", "to": chat, "from": "me", "fromMe": ours}
+    return waha("poll.vote", {"vote": by | {"selectedOptions": options} | changes, "poll": poll})
+
+
+VOTE = {"event": "message", "kind": "interactive", "direction": "inbound", "quoted_id": "3EB0POLL", "sender": PERSON}
 OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a vote in our poll": (vote(), VOTE | {"text": "Awesome!", "stanza_id": "3EB0VOTE", "sent_at": AT_ISO}),
+    "a vote for several options": (vote(options=["Awesome!", "Good!"]), VOTE | {"text": "Awesome!, Good!"}),
+    "a vote in a group": (vote(GROUP), VOTE | {"is_group": True, "chat": {"address": GROUP, "phone": None}}),
+    "a vote taken back": (vote(options=[]), {"event": "ignored"}),
+    "a vote that is no text": (vote(options=[None, 1, {}]), {"event": "ignored"}),
+    "a vote in the poll of another": (vote(ours=False), {"event": "ignored"}),
+    "our own vote": (vote(id=f"true_{ANA}@c.us_3EB0VOTE", fromMe=True), {"event": "ignored"}),
     "a reaction taken away; its time has decimals": (
         waha(
             "message.reaction",
