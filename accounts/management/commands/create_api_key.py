@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from accounts.credentials.keys import create_key
 from accounts.models import Scope, User
+from whatsapp_agent.terminal import OperatorCommand
 
 
 def parse_days(text: str) -> timedelta:
@@ -19,7 +20,7 @@ def parse_days(text: str) -> timedelta:
     return timedelta(days=int(text))
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Create an API key for a user and print it. It cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,6 +38,10 @@ class Command(BaseCommand):
             help="limit the key to the session with this id; repeat for several",
         )
         parser.add_argument("--expires-in-days", type=parse_days)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say whether the key can be created, and create none"
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(
         self,
@@ -46,7 +51,9 @@ class Command(BaseCommand):
         scopes: list[str],
         sessions: list[UUID],
         expires_in_days: timedelta | None,
-        **options: Any,  # noqa: ARG002
+        dry_run: bool,
+        json: bool,
+        **_options: Any,
     ) -> None:
         user = User.objects.filter(username=username, is_active=True).first()
         if user is None:
@@ -55,5 +62,18 @@ class Command(BaseCommand):
         if unknown := set(sessions) - set(known.values_list("pk", flat=True)):
             raise CommandError(f"There is no session {', '.join(sorted(map(str, unknown)))}.")
         expires_at = timezone.now() + expires_in_days if expires_in_days else None
-        _, key = create_key(user=user, name=name[:100], scopes=scopes, session_ids=sessions, expires_at=expires_at)
-        self.stdout.write(key)
+        result = {
+            "dry_run": dry_run, "username": username, "name": name[:100], "scopes": scopes, "sessions": sessions,
+            "expires_at": expires_at,
+        }  # fmt: skip
+        if not dry_run:
+            row, result["key"] = create_key(
+                user=user, name=name[:100], scopes=scopes, session_ids=sessions, expires_at=expires_at
+            )
+            result["id"] = row.pk
+        if json:
+            self.print_json(result)
+        elif dry_run:
+            self.stdout.write(f"A key {name[:100]} of {username} would be created. Nothing was changed.")
+        else:
+            self.stdout.write(result["key"])

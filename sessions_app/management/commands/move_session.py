@@ -21,8 +21,11 @@ class Command(OperatorCommand):
         parser.add_argument("--to", metavar="SLUG", required=True, help="The bridge to move it to.")
         parser.add_argument("--as", metavar="NAME", default="", dest="new_name", help="Its name there, if another.")
         parser.add_argument("--dry-run", action="store_true", help="Say whether it can be moved, and move nothing.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
 
-    def handle(self, *, name: str, bridge: str, to: str, new_name: str, dry_run: bool, **_options: Any) -> None:
+    def handle(
+        self, *, name: str, bridge: str, to: str, new_name: str, dry_run: bool, json: bool, **_options: Any
+    ) -> None:
         ensure_bridges()
         session = WhatsAppSession.objects.filter(bridge=find_bridge(bridge), name=name).first()
         if session is None:
@@ -30,6 +33,9 @@ class Command(OperatorCommand):
         with transaction.atomic():
             session = services.move_session(session, to=find_bridge(to), name=new_name)
             transaction.set_rollback(dry_run)
+        if json:
+            self.print_json({"dry_run": dry_run, "session": session.pk, "bridge": to, "name": session.name})
+            return
         if dry_run:
             self.stdout.write(f"{name} can be moved to {to} as {session.name}. Nothing was changed.")
             return

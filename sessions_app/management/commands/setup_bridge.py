@@ -3,15 +3,16 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from sessions_app import bridges
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge
 from whatsapp_agent.errors import BridgeFailed
+from whatsapp_agent.terminal import OperatorCommand
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Configure our webhook address at a bridge, or print what to configure by hand."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -22,15 +23,31 @@ class Command(BaseCommand):
             default="",
             help="Cloud API: subscribe our app to the events of this business account (WABA).",
         )
+        parser.add_argument("--dry-run", action="store_true", help="Print the address, and configure nothing.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
 
-    def handle(self, *, bridge: str, account: str, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *, bridge: str, account: str, dry_run: bool, json: bool, **_options: Any) -> None:
         ensure_bridges()
         try:
             row = find_bridge(bridge)
-            lines = bridges.setup_bridge(row, account=account)
+            lines = self._would(row, account) if dry_run else bridges.setup_bridge(row, account=account)
         except BridgeFailed as exc:
             raise CommandError(f"{bridge}: {exc}") from exc
-        if bridges.webhook_target(row) is None:
+        target = bridges.webhook_target(row)
+        if target is None:
             raise CommandError(f"{bridge}: " + " ".join(lines))
+        if json:
+            self.print_json({"dry_run": dry_run, "bridge": bridge, "webhook_url": target.url, "lines": lines})
+            return
         for line in lines:
             self.stdout.write(line)
+
+    def _would(self, row: Bridge, account: str) -> list[str]:
+        target = bridges.webhook_target(row)
+        if target is None:
+            return bridges.setup_bridge(row)  # it asks the bridge nothing, and says what is missing
+        names = [*row.sessions.live().order_by("name").values_list("name", flat=True), *filter(None, [account])]
+        return [
+            f"{', '.join(names) or 'No number yet'}: events would come to {target.url}",
+            "Nothing was changed.",
+        ]

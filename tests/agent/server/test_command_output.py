@@ -26,8 +26,7 @@ CHAT = "27/10/2026, 09:05 - Ana: Hello\n27/10/2026, 09:06 - The Shop: Good morni
 
 # Who has no --json: what is for people, or runs until it is stopped; what prints a page of the documentation.
 WITHOUT_JSON = {
-    "chat", "create_api_key", "demo_data", "link_session", "move_session", "prepare_static_files", "seed_demo",
-    "setup_bridge", "sync_templates", "up", "worker",
+    "chat", "demo_data", "link_session", "prepare_static_files", "seed_demo", "up", "worker",
     "bridge_matrix", "event_types", "permission_matrix",
 }  # fmt: skip
 # Who has no --dry-run: what only reads, or writes one new file; what creates, which is deleted again; what brings up to
@@ -35,8 +34,8 @@ WITHOUT_JSON = {
 WITHOUT_DRY_RUN = {
     "bridge_matrix", "contacts_doctor", "doctor", "event_types", "list_numbers", "permission_matrix", "stats", "tail",
     "version", "why", "backup", "export_contact", "export_conversation",
-    "create_api_key", "demo_data", "link_session", "seed_demo",
-    "prepare_static_files", "setup_bridge", "sync_sessions", "sync_templates",
+    "demo_data", "link_session", "seed_demo",
+    "prepare_static_files", "sync_sessions", "sync_templates",
     "chat", "run_command", "up", "worker",
 }  # fmt: skip
 
@@ -55,10 +54,10 @@ def test_every_command_that_changes_something_has_a_dry_run() -> None:
 
 
 @pytest.fixture
-def place(conversation: Conversation, tmp_path: Path, settings: Any) -> dict[str, str]:
+def place(conversation: Conversation, tmp_path: Path, settings: Any, admin: Any) -> dict[str, str]:
     """A conversation with a file, an exported chat, a Cloud account; what is filled in below."""
     ensure_default_bridges()  # as any start does
-    settings.MEDIA_ROOT, settings.PORT = tmp_path / "media", 9
+    settings.MEDIA_ROOT, settings.PORT, settings.PUBLIC_URL = tmp_path / "media", 9, "https://agent.example.com"
     (tmp_path / "media" / "2026" / "11").mkdir(parents=True)
     (tmp_path / "media" / "2026" / "11" / "photo.png").write_bytes(b"a photo")
     (tmp_path / "chat.txt").write_text(CHAT)
@@ -71,7 +70,7 @@ def place(conversation: Conversation, tmp_path: Path, settings: Any) -> dict[str
     Media.objects.create(message=message, file="2026/11/photo.png", mime_type="image/png")
     return {
         "conversation": str(conversation.pk), "contact": str(contact.pk), "message": str(message.pk),
-        "session": conversation.session.name, "folder": str(tmp_path),
+        "session": conversation.session.name, "folder": str(tmp_path), "user": admin.username,
     }  # fmt: skip
 
 
@@ -85,14 +84,17 @@ def run(place: dict[str, str], *arguments: str) -> str:
 
 IMPORT = ("import_chat", "{folder}/chat.txt", "--session", "{session}", "--contact", "+5511977776666",
           "--me", "The Shop")  # fmt: skip
+CREATE_KEY = ("create_api_key", "{user}", "--name", "crm", "--scope", "messages:read")
 PRINTING_JSON: list[tuple[str, ...]] = [
     ("contacts_doctor",),
+    CREATE_KEY,
     ("create_user", "rita", "--role", "admin"),
     ("doctor",),
     ("export_contact", "{contact}", "--output", "{folder}/a.zip"),
     ("export_conversation", "{conversation}", "--output", "{folder}/a.html"),
     ("forget_contact", "{contact}", "--yes"),
     IMPORT,
+    ("move_session", "{session}", "--to", "simulator"),
     ("prune", "--messages", "1d"),
     ("purge_media",),
     ("purge_media", "--delete"),
@@ -105,6 +107,7 @@ PRINTING_JSON: list[tuple[str, ...]] = [
     ("rotate_secrets", "--tokens", "--dry-run"),
     ("rotate_secrets", "--encrypt"),
     ("run_command", "help", "--conversation", "{conversation}"),
+    ("setup_bridge",),
     ("stats",),
     ("sync_sessions",),
     ("tail", "--after", "all", "--no-follow"),
@@ -121,8 +124,15 @@ def test_json_is_all_that_a_command_prints(place: dict[str, str], arguments: tup
 
 
 def test_every_command_with_json_is_in_that_table() -> None:
-    elsewhere = {"backup", "restore"}  # tests/agent/backups: they replace a database
+    # tests/agent/backups: they replace a database; tests/messaging/whatsapp_templates
+    elsewhere = {"backup", "restore", "sync_templates"}
     assert {row[0] for row in PRINTING_JSON} | elsewhere | {"list_numbers"} == set(OWN) - WITHOUT_JSON
+
+
+def test_the_key_in_json_logs_in(place: dict[str, str], client: Any) -> None:
+    key = json.loads(run(place, *CREATE_KEY, "--json"))["key"]
+    assert client.get("/api/v1/messages/", headers={"authorization": f"Api-Key {key}"}).status_code == 200
+    assert "key" not in json.loads(run(place, *CREATE_KEY, "--dry-run", "--json"))
 
 
 def test_the_numbers_of_an_account_are_printed_as_json(settings: Any) -> None:
@@ -153,6 +163,10 @@ def test_the_numbers_of_an_account_are_printed_as_json(settings: Any) -> None:
         (("reindex_search", "--dry-run"), {"dry_run": True, "messages": 1, "entries": 0}),
         (("rotate_secrets", "--dry-run"), {"dry_run": True, "outdated": 0}),
         (("rotate_secrets", "--encrypt"), {"dry_run": False, "encrypted": 0}),
+        (CREATE_KEY, {"username": "{user}", "scopes": ["messages:read"], "sessions": [], "expires_at": None}),
+        ((*CREATE_KEY, "--dry-run"), {"dry_run": True, "name": "crm"}),
+        (("move_session", "{session}", "--to", "simulator"), {"dry_run": False, "bridge": "simulator"}),
+        (("setup_bridge",), {"dry_run": False, "bridge": "default"}),
         (("doctor",), {"healthy": False}),  # no web server runs
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -164,6 +178,7 @@ def test_json_says_what_was_done(place: dict[str, str], arguments: tuple[str, ..
 
 
 DRY_RUNS: list[tuple[str, ...]] = [
+    CREATE_KEY,
     ("create_user", "rita", "--role", "admin"),
     ("forget_contact", "{contact}"),
     IMPORT,
@@ -176,6 +191,7 @@ DRY_RUNS: list[tuple[str, ...]] = [
     ("rotate_secrets", "--tokens"),
     ("rotate_secrets", "--webhooks"),
     ("rotate_secrets", "--webhooks", "--finish"),
+    ("setup_bridge",),
 ]
 
 

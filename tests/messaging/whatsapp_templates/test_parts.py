@@ -1,6 +1,7 @@
 """Templates with a header and with buttons: sent with all that they take, refused where something is missing."""
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -220,3 +221,5 @@ def test_sync_templates_syncs_the_accounts_that_are_known(
     call_command("sync_templates")
     assert capsys.readouterr().out.splitlines() == [f"{NUMBER}: {len(TEMPLATES)} templates", f"{NUMBER}: 2 templates"]
     assert MessageTemplate.objects.count() == 2
+    call_command("sync_templates", json=True)
+    assert json.loads(capsys.readouterr().out) == {"accounts": [ACCOUNT], "templates": {NUMBER: 2}}
