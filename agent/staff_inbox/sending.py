@@ -17,9 +17,11 @@ from agent.bridges.base import Card, Place
 from agent.bridges.capabilities import Capability
 from agent.staff_inbox.access import check_operator, hold_visible_conversation, part, visible_conversation
 from agent.staff_inbox.actions import check_epoch, parse_key, refuse_used, was_sent
+from agent.staff_inbox.choices import read_choices
 from agent.staff_inbox.texts import TAKEN_OVER
 from commands.parsing import read_command
 from messaging.changes.service import edit, is_changeable, revoke, version_of
+from messaging.menus.service import send_menu
 from messaging.models import Conversation, Message
 from messaging.outbound import send_contact, send_location, send_reaction
 from sessions_app.bridges import adapter_for
@@ -78,9 +80,16 @@ def _reaction(request: HttpRequest, conversation: Conversation) -> None:
     send_reaction(target=message, emoji=emoji[:16], **_options(request, conversation))
 
 
+def _choices(request: HttpRequest, conversation: Conversation) -> None:
+    if read_command(request.POST.get("text", "")) is not None:
+        raise InvalidInput(_("A command is not sent to a contact."))
+    send_menu(menu=read_choices(request), **_options(request, conversation))
+
+
 KINDS: dict[str, Callable[[HttpRequest, Conversation], None]] = {
     "location": _location,
     "card": _card,
+    "choices": _choices,
     "reaction": _reaction,
 }
 

@@ -27,7 +27,8 @@ from whatsapp_agent.text.stored import translate_stored
 from whatsapp_agent.text.whatsapp_html import whatsapp_html, without_markup
 
 PAGE_SIZE = 60
-OFFERED = {Capability.SEND_VOICE, Capability.SEND_STICKER, Capability.SEND_LOCATION, Capability.SEND_CONTACT}
+CHOICES = {Capability.SEND_BUTTONS, Capability.SEND_LIST, Capability.SEND_POLL}
+OFFERED = CHOICES | {Capability.SEND_VOICE, Capability.SEND_STICKER, Capability.SEND_LOCATION, Capability.SEND_CONTACT}
 MAX_SHOWN_LENGTH = 1200  # of a message; "More" shows the rest
 MAX_SHOWN_LINES = 18
 MAX_NOTES = 100
@@ -244,6 +245,7 @@ def contact_context(conversation: Conversation, *, user: User) -> dict[str, Any]
         "window_ends_at": ends_at,
         "refusal": refusal,
         "sendable": sorted(each.value for each in adapter.capabilities if each in OFFERED),
+        "has_choices": bool(CHOICES & adapter.capabilities),
         "records_any_audio": not adapter.file_denial_reason(
             kind=Kind.VOICE, mime_type="audio/mp4", size_bytes=1, has_url=False
         ),

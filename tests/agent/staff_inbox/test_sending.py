@@ -96,6 +96,70 @@ def test_a_contact_card_needs_a_name_and_a_phone(
     assert send(client, conversation, "card", **values).status_code == 400
 
 
+POLL = {"as": "poll", "text": "Which day?", "choices": "Monday\r\n\r\n  Tuesday "}
+
+
+def test_a_poll_is_sent_with_a_choice_a_line_and_takes_over(conversation: Conversation, client: Client) -> None:
+    response = send(client, conversation, "choices", **POLL)
+    message = Message.objects.get()
+    assert (message.kind, message.text) == ("interactive", "Which day?\n\n1. Monday\n2. Tuesday")
+    assert message.details == {"poll": {"name": "Which day?", "options": ["Monday", "Tuesday"], "multiple": False}}
+    assert (message.sent_by, conversation.control) == (response.wsgi_request.user, "human")
+    assert "taken over" in response.json()["said"]
+
+
+def test_several_answers_and_lists_can_be_asked_for(conversation: Conversation, client: Client) -> None:
+    send(client, conversation, "choices", **POLL, multiple="on")
+    send(client, conversation, "choices", **POLL | {"as": "list", "button": "Choose"})
+    poll, menu = Message.objects.order_by("created_at")
+    assert poll.details["poll"]["multiple"] is True
+    assert menu.details["menu"] | {"text": ""} == {
+        "text": "", "buttons": [], "rows": [{"title": "Monday"}, {"title": "Tuesday"}], "button": "Choose",
+    }  # fmt: skip
+
+
+def test_a_question_sent_twice_under_a_key_is_sent_once(conversation: Conversation, client: Client) -> None:
+    key = str(uuid4())
+    assert [send(client, conversation, "choices", key=key, **POLL).status_code for _ in range(2)] == [200, 200]
+    assert Message.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"as": "buttons"}, "cannot send buttons"),
+        ({"as": ""}, "Choose how it is shown"),
+        ({"as": "carousel"}, "Choose how it is shown"),
+        ({"text": " "}, "may not be blank"),
+        ({"text": "/help"}, "A command is not sent"),
+        ({"choices": "Monday"}, "at least 2"),
+        ({"choices": "Monday\nMonday"}, "has to be another one"),
+        ({"choices": f"Monday\n{'x' * 101}"}, f"{'x' * 101}: Ensure"),
+        ({"as": "list", "button": ""}, "may not be blank"),
+    ],
+)
+def test_a_question_that_cannot_be_sent_is_refused_with_its_reason(
+    conversation: Conversation, client: Client, changed: dict[str, str], reason: str
+) -> None:
+    answer = send(client, conversation, "choices", **POLL | changed)
+    assert answer.status_code in {400, 409}
+    assert reason in answer.json()["detail"]
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "offered"),
+    [("waha", ["list", "poll"]), ("evolution", ["poll"]), ("simulator", ["buttons", "list", "poll"]), ("zapw", [])],
+)
+def test_only_the_choices_that_the_bridge_can_send_are_offered(
+    conversation: Conversation, client: Client, kind: str, offered: list[str]
+) -> None:
+    Bridge.objects.filter(slug="default").update(kind=kind)
+    page = shown(client, conversation)
+    assert re.findall(r'<input type="radio" name="as" value="(\w+)"', page) == offered
+    assert ("choices-dialog" in page) == bool(offered)
+
+
 def test_a_reaction_is_sent_and_takes_nothing_over(conversation: Conversation, client: Client, answer: Message) -> None:
     assert send(client, conversation, "reaction", row=answer.pk, emoji="👍").json() == {"said": ""}
     reaction = Message.objects.get(kind="reaction")

@@ -124,6 +124,22 @@ def test_everything_but_text_is_sent_and_what_was_sent_is_changed(page: Page, wa
         expect(dialog).to_be_hidden()
     assert becomes_true(lambda: len(sent(waha, "sendContactVcard")) == 2)
 
+    page.locator("#extras summary").click()
+    page.get_by_role("button", name="Question with choices").press("Enter")
+    dialog = page.locator("#choices-dialog")
+    dialog.get_by_role("radio", name="Poll").press("Space")
+    expect(dialog.get_by_label("Several answers")).to_be_visible()
+    expect(dialog.get_by_label("What opens the list")).to_be_hidden()  # what only a list has
+    dialog.get_by_label("Question").fill("Which day?")
+    dialog.get_by_label("Choices").fill("Monday")
+    dialog.get_by_role("button", name="Send").press("Enter")
+    expect(dialog.get_by_role("alert")).to_contain_text("at least 2")
+    dialog.get_by_label("Choices").fill("Monday\nTuesday")
+    dialog.get_by_role("button", name="Send").press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator(".bubble.by-staff .text", has_text="2. Tuesday")).to_be_visible()
+    assert becomes_true(lambda: [each["body"]["poll"]["options"] for each in sent(waha, "sendPoll")] != [])
+
     page.set_input_files(
         "input[data-as=sticker]",
         [{"name": "a.webp", "mimeType": "image/webp", "buffer": WEBP}],  # type: ignore[list-item]
