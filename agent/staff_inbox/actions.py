@@ -35,6 +35,7 @@ from messaging.outbound import conversation_by_phone, find_recipient_phone, send
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.whatsapp_html import without_markup
 
 HOURS = {"1", "8", "24"}
 SENT_AS = {"voice": Kind.VOICE, "sticker": Kind.STICKER}
@@ -60,7 +61,7 @@ def reply(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
             raise InvalidInput(_("A command takes no file. Remove the file, or change the text."))
         done = _run_command(text, conversation=conversation, by=by, key=key)
         log_change(request, conversation, f"Inbox: /{done.name}.")
-        return JsonResponse({"said": done.text})
+        return JsonResponse({"said": without_markup(done.text)})
     file = take(upload, name=upload.name or "", size_bytes=upload.size or 0) if upload else None
     if file and (kind := SENT_AS.get(request.POST.get("as", ""))):
         file = send_as(file, kind)
@@ -145,7 +146,7 @@ def ask(request: HttpRequest, conversation_id: UUID, name: str) -> HttpResponse:
     log_change(request, conversation, f"Inbox: /{name}.")
     draft = done.data.get("draft", "")
     if name == "draft" and not draft:
-        return JsonResponse({"said": done.text})
+        return JsonResponse({"said": without_markup(done.text)})
     return JsonResponse({"text": done.text, "draft": draft})
 
 

@@ -39,7 +39,7 @@ def texts_of(message_ids: Iterable[UUID]) -> dict[UUID, str]:
 
 def around(text: str, search: str) -> str:
     """Return the part of a text around the first of the words that were looked for."""
-    flat = without_markup(text)
+    flat = " ".join(without_markup(text).split())
     places = [flat.casefold().find(word.casefold()) for word in search.split()]
     start = max(min((place for place in places if place >= 0), default=0) - BEFORE_CHARS, 0)
     return ("… " if start else "") + truncate(flat[start:], EXCERPT_CHARS)

@@ -372,7 +372,7 @@ def _last_words(last: dict[str, Any]) -> str:
         return _("No messages yet")
     if last["revoked"]:
         return _("This message was deleted")
-    words = without_markup(last["text"])
+    words = " ".join(without_markup(last["text"]).split())
     return truncate(words, EXCERPT_CHARS) if words else str(KINDS.get(last["kind"]) or _("Other content"))
 
 

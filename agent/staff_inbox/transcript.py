@@ -152,7 +152,7 @@ def _quoted(message: Message) -> str:
         return ""
     if quoted.revoked_at:
         return _("This message was deleted")
-    words = without_markup(getattr(message, "quoted_excerpt", "") or "")
+    words = " ".join(without_markup(getattr(message, "quoted_excerpt", "") or "").split())
     return words or ("" if quoted.kind == Message.Kind.TEXT else quoted.get_kind_display())
 
 

@@ -1,6 +1,6 @@
 """WhatsApp's markup as HTML: *bold*, _italic_, ~struck~, `code`, ```code``` and links. Everything else is escaped.
 
-In lists and quotes, which have one line for it, the same markup is left out.
+Where no HTML is shown, as in lists and quotes, the same markup is left out.
 """
 
 import re
@@ -32,7 +32,7 @@ def whatsapp_html(text: str) -> SafeString:
 
 
 def without_markup(text: str) -> str:
-    """Return a message's text in one line, without its marks. It is not escaped."""
+    """Return a message's text without its marks. It is not escaped."""
     parts: list[str] = []
     end = 0
     for match in _PIECE.finditer(text):
@@ -40,7 +40,7 @@ def without_markup(text: str) -> str:
         parts += [_without_marks(text[end : match.start()]), block or code or url]
         end = match.end()
     parts.append(_without_marks(text[end:]))
-    return " ".join("".join(parts).split())
+    return "".join(parts)
 
 
 def _without_marks(text: str) -> str:

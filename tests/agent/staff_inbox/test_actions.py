@@ -1,5 +1,6 @@
 """What operators do in the inbox, and what viewers and strangers cannot."""
 
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -123,6 +124,27 @@ def test_a_command_is_never_sent(conversation: Conversation, staff_member: User,
     body = answer.json()
     assert (Message.objects.count(), bool(body.get("said") or body.get("detail"))) == (0, True)
     assert conversation.control == "agent"
+
+
+def test_staff_read_the_answer_of_a_command_without_marks(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    said = do(log_in(staff_member), conversation, "reply", text="/help").json()["said"]
+    assert ("*/" in said, "\n/forget" in said) == (False, True)
+
+
+@pytest.mark.parametrize("length", [70_000, 300_000])
+def test_a_text_of_any_length_is_refused_with_the_reason_and_never_cut(
+    conversation: Conversation, staff_member: User, log_in: LogIn, length: int
+) -> None:
+    client = log_in(staff_member)
+    answer = do(client, conversation, "reply", text="x" * length)
+    assert (answer.status_code, Message.objects.count()) == (400, 0)
+    assert "longer than" in answer.json()["detail"]
+    page = client.get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
+    boxes = re.findall(r"<textarea[^>]*>", page)
+    assert len(boxes) >= 2
+    assert not [box for box in boxes if "maxlength" in box]  # a browser cuts what is pasted to it
 
 
 @pytest.mark.parametrize("text", ["/help", "/nosuchcommand", "／help"])

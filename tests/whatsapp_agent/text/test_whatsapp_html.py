@@ -26,13 +26,13 @@ def test_markup_becomes_escaped_html(text: str, html: str) -> None:
 @pytest.mark.parametrize(("text", "words"), [
     ("*bold* and _italic_ and ~gone~", "bold and italic and gone"),
     ("*_~all~_* of `*code*`", "all of *code*"),
-    ("```a\nb```\n\nand *more*", "a b and more"),
+    ("```a\nb```\n\nand *more*", "a\nb\n\nand more"),
     ("2*3*4 snake_case_name * list", "2*3*4 snake_case_name * list"),
     ("https://example.com/_a_ *b*", "https://example.com/_a_ b"),
     ("*cut off in the mid", "*cut off in the mid"),
     ("*<b>*", "<b>"),
 ])  # fmt: skip
-def test_a_line_of_a_list_has_the_words_without_the_marks(text: str, words: str) -> None:
+def test_markup_is_left_out_where_no_html_is_shown(text: str, words: str) -> None:
     assert without_markup(text) == words
 
 
