@@ -147,6 +147,8 @@ def handle_event(*, bridge: Bridge, event: BridgeEvent) -> None:
             inbound.receive_own_message(bridge=bridge, event=event)
         case MessageReceived():
             started_at = timezone.now()
+            if event.outbound:  # our own command: adapters take nothing of our own for answerable
+                event = replace(event, answerable=True)
             result = inbound.receive_message(bridge=bridge, event=event)
             if result.is_new:
                 _trace(result, bridge=bridge, started_at=started_at)

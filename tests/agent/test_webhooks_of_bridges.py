@@ -337,3 +337,24 @@ def test_a_closed_window_is_known_before_anything_is_sent(client: Client, profil
         late.refresh_from_db()
         assert (in_time.status, late.status, late.error_code) == ("sent", "failed", "window_closed")
         assert [entry["text"] for entry in fake.sent] == ["Hello"]
+
+
+@pytest.mark.django_db
+def test_a_command_that_the_owner_types_in_their_own_chat_is_to_be_run(client: Client, profile: Any):
+    bridge = make_bridge("waha")
+    Bridge.objects.update(signing_key="")
+    post(client, bridge, text_of("waha"))
+    own = {"id": "true_5511999990000@c.us_3EB0FF", "fromMe": True, "from": "5511999990000@c.us", "body": "/help"}
+    me = {"id": "5511999990000@c.us"}
+    event = {
+        "event": "message.any",
+        "session": "sales",
+        "me": me,
+        "payload": own | {"timestamp": timezone.now().timestamp()},
+    }
+
+    assert post(client, bridge, text_of("waha"), body=json.dumps(event)).json()["kept"] == 1
+
+    command = Message.objects.get(text="/help")
+    assert (command.direction, command.unanswered) == ("inbound", "")
+    assert command.conversation.due_at is not None
