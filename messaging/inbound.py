@@ -227,7 +227,7 @@ def _insert(
         "calls_us": bool({event.own_phone, event.own_lid} & set(called)),
         "called": called,
         "written_at": event.sent_at or timezone.now(),
-        "answerable": event.answerable and event.kind is not Kind.REACTION,
+        "answerable": event.answerable and event.kind is not Kind.REACTION and not _is_from_us(event),
         "is_history": event.is_history,
         "is_missed": event.is_missed,
         "max_debounce_s": _debounce_s(event.text),
@@ -265,6 +265,15 @@ def _insert(
         due_at=due_at if is_due else None,
         reaction=reaction,
     )
+
+
+def _is_from_us(event: MessageReceived) -> bool:
+    """Return whether our own number wrote what the bridge reports as inbound: the agent would answer itself."""
+    if event.outbound:  # a command of the owner in their own chat
+        return False
+    if event.sender.phone is None or event.own_phone is None:
+        return event.own_lid is not None and event.sender.address == event.own_lid
+    return event.sender.phone in owner_spellings(event.own_phone)
 
 
 def _called(event: MessageReceived) -> list[str]:

@@ -27,6 +27,7 @@ WRAPPERS = (
     "editedMessage",
     "botInvokeMessage",
     "associatedChildMessage",
+    *POLLS[3:],  # V4 and later hold a poll of another version
 )
 CHANGES = "protocolMessage"  # edits, deletions and settings, which bridges report by events of their own
 KINDS = {
@@ -188,5 +189,6 @@ def _details(kind: Kind, part: Fields) -> dict[str, Any]:
             row, flow = part.maybe_object("singleSelectReply"), part.maybe_object("nativeFlowResponseMessage")
             payload = payload or (row.short("selectedRowId") if row else None)
             payload = payload or (flow.short("paramsJson", longest=MAX_PAYLOAD_CHARS) if flow else None)
-            return {"payload": payload} if payload else {}
+            description = part.short("description", longest=MAX_PAYLOAD_CHARS) if row else None
+            return {name: value for name, value in (("payload", payload), ("description", description)) if value}
     return {}

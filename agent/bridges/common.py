@@ -3,6 +3,7 @@
 import binascii
 import hmac
 from base64 import b64decode
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -51,6 +52,19 @@ def read_place(raw: Fields, *, latitude: str = "latitude", longitude: str = "lon
     }
 
 
-def is_answerable(kind: Kind, text: str) -> bool:
-    """Return whether an agent can answer what has this kind and text."""
-    return kind not in UNANSWERED and (kind != Kind.TEXT or has_visible_text(text))
+def is_answerable(kind: Kind, text: str, details: Mapping[str, Any]) -> bool:
+    """Return whether an agent can answer what has this kind, text and details: not what says nothing."""
+    if kind in UNANSWERED:
+        return False
+    says = {
+        Kind.TEXT: False,
+        Kind.LOCATION: is_place(details.get("location")),
+        Kind.CONTACT: bool(details.get("contacts")),
+        Kind.INTERACTIVE: bool(details.get("payload")),
+    }
+    return says.get(kind, True) or has_visible_text(text)
+
+
+def is_place(location: Mapping[str, Any] | None) -> bool:
+    """Return whether a location says anything of where it is."""
+    return any(value is not None for value in (location or {}).values())

@@ -123,7 +123,8 @@ class Fields:
         return value if isinstance(value, list) else []
 
     def flag(self, name: str) -> bool:
-        return self._raw.get(name) is True
+        """Whether it is true, also one that is written as a text or a number."""
+        return self._raw.get(name) in (True, "true")
 
     def maybe_flag(self, name: str) -> bool | None:
         """True or false; None when it is missing or anything else."""

@@ -340,7 +340,7 @@ def _message(raw: Fields) -> BridgeEvent:
         return Ignored("a story, a broadcast list or a channel")
     kind = _choice(Kind, raw, "kind") if "kind" in raw else Kind.TEXT
     text = raw.text("text")
-    media = raw.maybe_object("media")
+    media, details = raw.maybe_object("media"), _details(kind, raw)
     return MessageReceived(
         session=raw.needed("session", longest=MAX_SESSION_NAME_LENGTH),
         provider_message_id=raw.needed("id"),
@@ -359,10 +359,10 @@ def _message(raw: Fields) -> BridgeEvent:
         )
         if media
         else None,
-        details=_details(kind, raw),
+        details=details,
         quoted_id=raw.short("quoted_id"),
         called=called_persons(raw.listed("mentions"), text=text) if chat.is_group else (),
-        answerable=is_answerable(kind, text),
+        answerable=is_answerable(kind, text, details),
         is_history=raw.flag("history"),
         forwarded=raw.flag("forwarded"),
     )

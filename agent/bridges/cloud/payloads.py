@@ -57,6 +57,11 @@ class Value(NamedTuple):
         digits = (self.own_phone or "").removeprefix("+") or self.session
         return ChatAddress(digits, AliasKind.PHONE if self.own_phone else AliasKind.JID, phone=self.own_phone)
 
+    def is_own(self, digits: str | None) -> bool:
+        """Return whether these are the digits of our own number, in whichever spelling."""
+        own = owner_spellings(self.own_phone) if self.own_phone and digits else ()
+        return f"+{(digits or '').removeprefix('+')}" in own
+
 
 def read_body(body: Fields) -> list[BridgeEvent]:
     """Return the events of one webhook request: several entries, with several changes, with several items each."""
@@ -127,8 +132,8 @@ def person(
     name = profile.short("name", longest=MAX_NAME_LENGTH) if profile else None
     username = profile.short("username", longest=MAX_NAME_LENGTH) if profile else None
     others = [ChatAddress(each, AliasKind.BSUID) for each in ids]
-    if digits and digits.isdecimal():
-        phone = phone_of_digits(digits)
+    phone = phone_of_digits(digits) if digits else None
+    if digits and digits.isdecimal() and (phone or not others):
         kind = AliasKind.PHONE if phone else AliasKind.JID
         return ChatAddress(digits, kind, phone, name, alternates=tuple(others), username=username)
     if not others:
@@ -166,7 +171,7 @@ def _recipient(value: Value, raw: Fields) -> ChatAddress:
 
 
 def _group(raw: Fields, name: str = "group_id") -> ChatAddress | None:
-    group_id = raw.short(name)
+    group_id = raw.needed(name) if raw.text(name) else None
     return ChatAddress(group_id, AliasKind.JID, is_group=True) if group_id else None
 
 
@@ -227,7 +232,7 @@ def _parse_content(
         media=what.media,
         details=what.details,
         quoted_id=context.short("id") if context and what.kind != Kind.REACTION else None,
-        answerable=not outbound and not value.is_standby and is_answerable(what.kind, what.text),
+        answerable=not outbound and not value.is_standby and is_answerable(what.kind, what.text, what.details),
         forwarded=forwarded,
         own_phone=value.own_phone,
         called=called_persons([context.short("from") if context else None], text=what.text),
@@ -329,7 +334,7 @@ def _calls(value: Value) -> Iterable[BridgeEvent]:
 
 
 def _call(value: Value, raw: Fields) -> BridgeEvent:
-    outbound = raw.short("direction") == "BUSINESS_INITIATED"
+    outbound = raw.short("direction") == "BUSINESS_INITIATED" or value.is_own(raw.short("from"))
     other = _recipient(value, raw) if outbound else _writer(value, raw)
     match raw.needed("event"):
         case "connect":
@@ -380,8 +385,7 @@ def _past(user: str | None) -> Callable[[Value, Fields], BridgeEvent]:
     """Return how to read a message of the chat with `user`; the writer is that person, or our number."""
 
     def read(value: Value, raw: Fields) -> BridgeEvent:
-        digits = (raw.short("from") or "").removeprefix("+")
-        if "to" in raw or (value.own_phone and f"+{digits}" in owner_spellings(value.own_phone)):
+        if "to" in raw or value.is_own(raw.short("from")):
             chat = _recipient(value, raw) if "to" in raw else person(user, user)
             return _parse_content(value, raw, chat=chat, sender=value.own(), outbound=True)
         return _message(value, raw)

@@ -156,7 +156,7 @@ def _message(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
         media=_media(content, provider_message_id, message),
         details=content.details,
         quoted_id=(context.short("stanzaId") if context else None) or content.quoted_id,
-        answerable=not from_me and is_answerable(content.kind, content.text),
+        answerable=not from_me and is_answerable(content.kind, content.text, content.details),
         forwarded=content.forwarded,
         own_phone=own.phone if own else None,
         own_lid=_own_lid(key) if from_me else None,
@@ -309,17 +309,18 @@ def _call(session: str, envelope: Fields, data: Fields) -> BridgeEvent:  # noqa:
     if status is None:
         return Ignored("an unknown status of a call")
     sender = _person(data.needed("from"))
-    chat = _maybe_address(data.short("groupJid")) if data.flag("isGroup") else sender
     if sender is None:
         return Ignored("a call from nobody")
+    named = _maybe_address(data.short("groupJid"))
+    group = named if named and named.is_group else None
     return CallChanged(
         session,
         call_id=data.needed("id"),
         status=status,
-        chat=chat or sender,
+        chat=group or sender,
         sender=sender,
         is_video=data.flag("isVideo"),
-        is_group=data.flag("isGroup"),
+        is_group=data.flag("isGroup") or group is not None,
         at=data.time("date"),
         is_offline=data.flag("offline"),
     )

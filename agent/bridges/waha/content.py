@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent.bridges.baileys import Content, read_content
-from agent.bridges.common import read_place
+from agent.bridges.common import is_place, read_place
 from agent.bridges.events import Kind, MediaRef
 from agent.bridges.parsing import MAX_MIME_TYPE_LENGTH, MAX_NAME_LENGTH, Fields, WrongShape
 from agent.bridges.vcards import read_card
@@ -48,11 +48,9 @@ def is_forwarded(payload: Fields) -> bool:
 
 def kind_and_details(payload: Fields, content: Content, text: str) -> tuple[Kind, dict[str, Any]]:
     """WAHA names no type: the kind follows from what is there, and from the engine's own object where it says more."""
-    if place := payload.maybe_object("location"):
-        details = read_place(place)
-        details["name"] = details["name"] or place.short("description", longest=MAX_NAME_LENGTH)
+    if (place := payload.maybe_object("location")) and is_place(details := _place(place)):
         return Kind.LOCATION, {"location": details}
-    cards = [card for card in payload.listed("vCards") if isinstance(card, str)]
+    cards = [card for card in payload.listed("vCards") if isinstance(card, str) and CARD in card.upper()]
     if not cards and text.startswith(CARD):
         cards = [text]
     if cards:
@@ -72,9 +70,14 @@ def kind_and_details(payload: Fields, content: Content, text: str) -> tuple[Kind
     return (Kind.TEXT, {}) if text else (exact, content.details)
 
 
+def _place(raw: Fields) -> dict[str, Any]:
+    place = read_place(raw)
+    return place | {"name": place["name"] or raw.short("description", longest=MAX_NAME_LENGTH)}
+
+
 def _kind_of_media(payload: Fields) -> Kind:
     media = payload.maybe_object("media")
-    mime_type = (media.short("mimetype") if media else None) or ""
+    mime_type = ((media.short("mimetype") if media else None) or "").strip().lower()
     if mime_type.startswith("image/webp"):
         return Kind.STICKER
     if not mime_type:

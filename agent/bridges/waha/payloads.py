@@ -8,6 +8,7 @@ from agent.bridges.addresses import called_persons, read_address
 from agent.bridges.baileys import MAX_POLL_OPTIONS, Content
 from agent.bridges.common import is_answerable
 from agent.bridges.events import (
+    AliasKind,
     BridgeEvent,
     CallChanged,
     CallStatus,
@@ -111,7 +112,7 @@ def _parties(envelope: Fields, payload: Fields, *, writer: str | None = None) ->
     """
     full_id = _full_id(payload)
     message_id = split_id(full_id)
-    from_me = payload.flag("fromMe") if "fromMe" in payload else message_id.from_me
+    from_me = payload.flag("fromMe") or message_id.from_me  # what may be ours is not answered
     raw_chat = message_id.chat or _other_side(payload, from_me=from_me)
     names = _Names.of(payload)
     in_group = raw_chat.endswith("@g.us")
@@ -192,7 +193,7 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
         media=read_media(payload, kind),
         details=details,
         quoted_id=(split_id(quoted.short("id") or "").stanza_id if quoted else None) or content.quoted_id,
-        answerable=not parties.from_me and is_answerable(kind, text),
+        answerable=not parties.from_me and is_answerable(kind, text, details),
         forwarded=content.forwarded or is_forwarded(payload),
         own_phone=own.phone if own else None,
         own_lid=_own_lid(envelope),
@@ -205,7 +206,8 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
 
 def _own_lid(envelope: Fields) -> str | None:
     me = envelope.maybe_object("me")
-    return me.short("lid") if me else None
+    own = maybe_person(me.short("lid")) if me else None
+    return own.address if own and own.kind == AliasKind.LID else None
 
 
 def _called(payload: Fields, content: Content, quoted: Fields | None, *, text: str) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ def _message(envelope: Fields, data: Fields) -> BridgeEvent:
         return Ignored("a story, a broadcast list or a channel")
     kind = KINDS.get(data.short("type") or "", Kind.UNKNOWN)
     text = data.text("text") or data.text("caption")
+    details = _details(kind, data)
     return MessageReceived(
         session=session,
         provider_message_id=data.needed("messageId"),
@@ -94,8 +95,8 @@ def _message(envelope: Fields, data: Fields) -> BridgeEvent:
         sent_at=data.time("timestamp") or envelope.time("timestamp"),
         posted_at=envelope.time("timestamp"),
         media=MediaRef(filename=data.short("fileName")) if kind in MEDIA or data.flag("hasMedia") else None,
-        details=_details(kind, data),
-        answerable=is_answerable(kind, text),
+        details=details,
+        answerable=is_answerable(kind, text, details),
         own_phone=_own_phone(envelope, session),
     )
 

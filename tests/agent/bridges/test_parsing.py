@@ -89,7 +89,7 @@ def test_a_text_of_another_type_is_wrong(value):
 
 
 def test_what_merely_accompanies_is_left_out_when_it_is_wrong():
-    fields = Fields({"name": 7, "flag": "true", "number": "8", "inner": [], "list": {"a": 1}, "mixed": [1, {"a": "b"}]})
+    fields = Fields({"name": 7, "flag": "yes", "number": "8", "inner": [], "list": {"a": 1}, "mixed": [1, {"a": "b"}]})
 
     assert fields.short("name") is None
     assert fields.flag("flag") is False
