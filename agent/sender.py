@@ -89,8 +89,8 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
         if is_quote_in_doubt and _record(partial(outbox.send_without_quote, claimed)):
             log.warning("quote_refused", message=str(claimed.message_id), code=exc.code)
             return True  # the same message is next
-        if claimed.kind == Kind.VOICE and _record(partial(outbox.write_instead, claimed)):
-            log.warning("voice_refused", message=str(claimed.message_id), code=exc.code)
+        if claimed.kind in {Kind.VOICE, Kind.INTERACTIVE} and _record(partial(outbox.write_instead, claimed)):
+            log.warning("written_instead", message=str(claimed.message_id), code=exc.code)
             return True  # its words are next
         count("failed")
         code = PAYMENT_CODE if isinstance(exc, PaymentNeeded) else exc.code

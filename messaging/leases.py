@@ -19,10 +19,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from uuid_utils.compat import uuid7
 
+from agent.bridges.base import Menu
 from messaging import control, loops
 from messaging.history.conversation import build_conversation, columns_of, joins_of
 from messaging.history.transcript import HISTORY_COLUMNS, MAX_MESSAGES, HistoryMessage, history_sql, parse_history
 from messaging.media.files import save_file
+from messaging.menus.service import as_text, details_of
 from messaging.models import Conversation, Media, Message, ToolCall, Turn
 from messaging.models.conversations import NO_ATTENTION
 from whatsapp_agent import wakeups
@@ -300,6 +302,7 @@ class TurnResult:
     quotable: UUID | None = None
     quotes: bool = False
     voice: Voice | None = None  # sent in place of written replies
+    menu: Menu | None = None  # what the last reply is sent as; only beside `apply_effects`
     needs_attention: bool = False
     tool_calls: Sequence[ToolCall] = ()
     apply_effects: Callable[[Turn], Sequence[str]] | None = None
@@ -364,6 +367,7 @@ def _store_effects(result: TurnResult, *, turn: Turn, session_id: UUID) -> None:
     replies = [*result.replies, *effects]
     # A hand-off has raised the epoch: its own reply leaves under the new one, everything older is cancelled.
     epoch = Conversation.objects.values_list("control_epoch", flat=True).get(pk=turn.conversation_id)
+    ids = [uuid7() for _ in replies]
     if replies:
         QUEUE_REPLIES.rows(
             session_id=session_id,
@@ -371,9 +375,13 @@ def _store_effects(result: TurnResult, *, turn: Turn, session_id: UUID) -> None:
             turn_id=turn.pk,
             epoch=epoch,
             at=turn.created_at,
-            ids=[uuid7() for _ in replies],
+            ids=ids,
             texts=replies,
             quoted_id=result.quotable if result.quotes else None,
+        )
+    if result.menu is not None:
+        Message.objects.filter(pk=ids[len(result.replies) - 1]).update(
+            kind=Message.Kind.INTERACTIVE, text=as_text(result.menu), details=details_of(result.menu)
         )
     if result.voice is not None:
         _queue_voice(result, turn=turn, session_id=session_id, epoch=epoch)

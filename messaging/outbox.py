@@ -278,8 +278,12 @@ def mark_failed(claimed: Claimed, *, code: str, error: str) -> None:
 
 @transaction.atomic
 def write_instead(claimed: Claimed) -> bool:
-    """Turn a spoken answer of the agent that was not sent into its words, queued; return False if there are none."""
+    """Turn a spoken answer of the agent, or one with buttons, that was not sent into a text, queued; return False if
+    there is none."""
     _lock_conversations(_claimed_rows(claimed))
+    if claimed.kind == Message.Kind.INTERACTIVE:
+        menus = _claimed_rows(claimed).filter(author=Message.Author.AGENT)
+        return bool(menus.update(kind=Message.Kind.TEXT, details={}, status=Message.Status.QUEUED))
     media = Media.objects.filter(message__in=_claimed_rows(claimed).filter(author=Message.Author.AGENT)).first()
     if media is None or not media.transcript:
         return False

@@ -38,6 +38,7 @@ STATUS_OF = {
     CommandRun.Status.INVALID: Status.FAILED,
     CommandRun.Status.FAILED: Status.FAILED,
 }
+CHOICES = "choices"  # the command
 DEFERRED = "It is done as soon as you have answered. Tell the contact now."
 
 
@@ -96,6 +97,12 @@ class Toolbox:
         """Return the prior runs that succeeded, as tool names with arguments."""
         done = (run for run in self.prior_runs() if run.status == CommandRun.Status.DONE)
         return [(get(run.name).tool_name, run.arguments) for run in done]
+
+    @property
+    def choices(self) -> list[str]:
+        """Return what the contact is offered below the answer, by the last call that did so; empty if none did."""
+        offered = [run.data["choices"] for run in self._runs if run.name == CHOICES and "choices" in run.data]
+        return offered[-1] if offered else []
 
     def apply_effects(self, turn: Turn) -> Sequence[str]:
         """Apply deferred calls and record all runs, in the transaction that settles the turn."""

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
+from agent.bridges.base import Menu
 from agent.bridges.capabilities import Capability
 from agent.llm.base import ContentFiltered, ModelError, ModelRefused
 from agent.monitoring.instruments import TURN_SECONDS, TURNS
@@ -34,6 +35,8 @@ from messaging.history.transcript import MAX_MESSAGES, HistoryMessage, load_hist
 from messaging.history.withheld import withhold
 from messaging.leases import Lease, LeaseLost, TurnResult
 from messaging.media.fetching import PENDING
+from messaging.menus.limits import MAX_TEXT_LENGTH
+from messaging.menus.service import as_text
 from messaging.models import Conversation, Message, Turn
 from messaging.outbound import split_for
 from sessions_app.bridges import adapter_for
@@ -277,9 +280,21 @@ def _decide(turn_input: TurnInput, *, lease: Lease, toolbox: Toolbox, run: Model
         turn.reason = gettext_noop("length: the answer reached the model's length limit")
         turn.used = turn.used | {"was_cut_off": True}
     result = replace(_result(turn_input, turn), replies=split_for(conversation, to_whatsapp(run.text)))
-    if (voice := speak_answer(conversation, history=turn_input.history, text=run.text)) is not None:
+    if choices := toolbox.choices:
+        result = _with_choices(result, conversation, choices)
+    elif (voice := speak_answer(conversation, history=turn_input.history, text=run.text)) is not None:
         result = replace(result, replies=(), voice=voice)
     return _with_tool_calls(result, toolbox)
+
+
+def _with_choices(result: TurnResult, conversation: Conversation, choices: list[str]) -> TurnResult:
+    """Show choices below the last part of an answer: as its buttons, or as lines where the bridge has none."""
+    *others, last = result.replies or [""]
+    menu = Menu(last, buttons=choices)
+    has_buttons = Capability.SEND_BUTTONS in adapter_for(conversation.session.bridge).capabilities
+    if has_buttons and 0 < len(last) <= MAX_TEXT_LENGTH:
+        return replace(result, menu=menu)
+    return replace(result, replies=[*others, *split_for(conversation, as_text(menu).strip())])
 
 
 def _with_tool_calls(result: TurnResult, toolbox: Toolbox) -> TurnResult:

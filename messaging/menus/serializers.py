@@ -4,9 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from messaging.menus.limits import MAX_BUTTON_LENGTH, MAX_BUTTONS, MAX_OPTIONS, MAX_ROWS, MAX_TEXT_LENGTH
 from whatsapp_agent.api.fields import SingleLineField, StrictSerializer
-
-MAX_BUTTONS, MAX_ROWS, MAX_OPTIONS = 3, 10, 12
 
 
 class MenuRowSerializer(StrictSerializer):
@@ -17,12 +16,12 @@ class MenuRowSerializer(StrictSerializer):
 class MenuSerializer(StrictSerializer):
     """A text with up to three buttons, or with a list of up to ten rows that opens at `button`."""
 
-    text = serializers.CharField(max_length=1024)
+    text = serializers.CharField(max_length=MAX_TEXT_LENGTH)
     buttons = serializers.ListField(
-        child=SingleLineField(max_length=20), required=False, min_length=1, max_length=MAX_BUTTONS
+        child=SingleLineField(max_length=MAX_BUTTON_LENGTH), required=False, min_length=1, max_length=MAX_BUTTONS
     )
     rows = serializers.ListField(child=MenuRowSerializer(), required=False, min_length=1, max_length=MAX_ROWS)
-    button = SingleLineField(required=False, max_length=20, help_text="What opens the list.")
+    button = SingleLineField(required=False, max_length=MAX_BUTTON_LENGTH, help_text="What opens the list.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("buttons" in attrs) == ("rows" in attrs):

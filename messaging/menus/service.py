@@ -1,5 +1,6 @@
 """Send buttons, lists and polls. They are stored as a text with its choices, so that everything reads them like one."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
@@ -38,7 +39,7 @@ def send_menu(
         message_id=message_id,
         kind=Kind.INTERACTIVE.value,
         text=as_text(menu),
-        details=_details(menu),
+        details=details_of(menu),
         control_epoch=control_epoch,
     )
 
@@ -58,7 +59,7 @@ def _denial_reason(menu: Menu | Poll, *, adapter: BridgeAdapter) -> str | None:
     return None
 
 
-def _details(menu: Menu | Poll) -> dict[str, Any]:
+def details_of(menu: Menu | Poll) -> dict[str, Any]:
     """Return what is sent. Rows are without empty texts, as echoes have them."""
     if isinstance(menu, Poll):
         return {"poll": asdict(menu)}
@@ -73,4 +74,8 @@ def as_text(menu: Menu | Poll) -> str:
     else:
         rows = [": ".join(filter(None, [row["title"], row.get("description", "")])) for row in menu.rows]
         text, choices = menu.text, menu.buttons or rows
-    return "\n".join([text, "", *(f"{number}. {choice}" for number, choice in enumerate(choices, start=1))])
+    return f"{text}\n\n{numbered(choices)}"
+
+
+def numbered(choices: Sequence[str]) -> str:
+    return "\n".join(f"{number}. {choice}" for number, choice in enumerate(choices, start=1))

@@ -136,6 +136,12 @@ CASES: dict[str, Case] = {
             file=take(ContentFile(PDF), name="prices.pdf", size_bytes=len(PDF)),
         ),
     ),
+    "choices": Case(
+        lambda h: h.last_data().get("choices"),
+        ["Today", "Tomorrow"],
+        arguments={"choices": "Today; Tomorrow"},
+        typed='choices="Today; Tomorrow"',
+    ),
     "draft": Case(
         lambda h: h.last_data().get("draft"),
         "We will be there.",
