@@ -273,7 +273,7 @@ def _vote(envelope: Fields, payload: Fields) -> BridgeEvent:
         text=text,
         sent_at=vote.time("timestamp"),
         quoted_id=poll_id.stanza_id,
-        answerable=is_answerable(Kind.INTERACTIVE, text),
+        answerable=is_answerable(Kind.INTERACTIVE, text, {}),
         own_phone=own.phone if own else None,
         own_lid=_own_lid(envelope),
         called=called_persons([own.address if own else None, _own_lid(envelope)]) if parties.chat.is_group else (),
