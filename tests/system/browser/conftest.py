@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.support.application import ROOT, SECRETS, Application
 from tests.support.background import becomes_true
-from tests.support.browser import CHROMIUM, StaffBrowser, chromium
+from tests.support.browser import CHROMIUM, LAPTOP, StaffBrowser, chromium
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_zapw import FakeZapw
 
@@ -23,8 +23,8 @@ ROLES = {"olga": "operator", "pedro": "operator", "dora": "operator", "vera": "v
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        reason = f"NO BROWSER: {CHROMIUM} is not there, the inbox is not tested (apt-get install chromium)"
+    if not CHROMIUM:
+        reason = "NO BROWSER: the inbox is not tested (apt-get install chromium-headless-shell)"
         warnings.warn(reason, stacklevel=1)
         pytest.skip(reason)
     with chromium() as running:
@@ -110,25 +110,52 @@ def logins() -> dict[str, Any]:
     return {}
 
 
-@pytest.fixture
-def people(application: Application, browser: Browser, logins: dict[str, Any]) -> Iterator[Callable[..., StaffBrowser]]:
-    """Open a browser for somebody: `people("olga")`, already logged in. The test fails if a script complained."""
-    opened: list[StaffBrowser] = []
+@pytest.fixture(scope="package")
+def kept(browser: Browser) -> Iterator[dict[str, StaffBrowser]]:
+    """The browser of each person between two tests: pages find there the files that earlier ones have loaded."""
+    browsers: dict[str, StaffBrowser] = {}
+    yield browsers
+    for person in browsers.values():
+        person.close()
 
-    def open_for(name: str, **options: Any) -> StaffBrowser:
-        if name in logins:
-            options["storage_state"] = logins[name]
-        person = StaffBrowser(browser, url=application.url, **options)
+
+@pytest.fixture
+def people(
+    application: Application, browser: Browser, logins: dict[str, Any], kept: dict[str, StaffBrowser]
+) -> Iterator[Callable[..., StaffBrowser]]:
+    """Open a browser for somebody: `people("olga")`, already logged in. The test fails if a script complained.
+
+    With options of a context, a browser of its own, which is closed after the test.
+    """
+    opened: list[StaffBrowser] = []
+    to_keep: dict[str, StaffBrowser] = {}
+
+    def open_for(name: str, *, viewport: dict[str, int] = LAPTOP, **options: Any) -> StaffBrowser:
+        if not options and name in kept:
+            person = to_keep[name] = kept.pop(name)
+            person.begin_again(cookies=logins[name])
+        else:
+            person = StaffBrowser(browser, url=application.url, **{"is_hurried": True} | options)
+            if name in logins:
+                person.context.add_cookies(logins[name])
+            else:
+                person.log_in(name, SECRETS["ADMIN_PASSWORD"] if name == "admin" else PASSWORD).close()
+                logins[name] = person.context.cookies()
+            if not options:
+                to_keep.setdefault(name, person)
+        person.viewport = viewport
         opened.append(person)
-        if name not in logins:
-            person.log_in(name, SECRETS["ADMIN_PASSWORD"] if name == "admin" else PASSWORD).close()
-            logins[name] = person.context.storage_state()
         return person
 
     yield open_for
     complaints = [complaint for person in opened for complaint in person.complaints]
+    kept.update(to_keep)
     for person in opened:
-        person.close()
+        if person not in to_keep.values():
+            person.close()
+        else:
+            for page in person.context.pages:
+                page.close()
     assert complaints == []
 
 
@@ -191,6 +218,15 @@ def opened(olga: StaffBrowser, contact: Contact) -> Page:
     """Olga has opened the conversation of a contact who has been answered once."""
     contact.is_answered("Good morning")
     page = olga.page(contact.path)
+    page.locator(".bubble.by-agent").wait_for()
+    return page
+
+
+@pytest.fixture
+def unhurried(people: Callable[..., StaffBrowser], contact: Contact) -> Page:
+    """The same, but the page asks for what is new as often as it does for people."""
+    contact.is_answered("Good morning")
+    page = people("olga", is_hurried=False).page(contact.path)
     page.locator(".bubble.by-agent").wait_for()
     return page
 

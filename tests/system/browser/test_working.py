@@ -35,16 +35,16 @@ def test_someone_who_logs_in_finds_the_inbox_with_its_list(people: People, conta
     expect(page.locator(".bubble.theirs")).to_contain_text("Where is my parcel?")
 
 
-def test_a_message_appears_within_two_seconds_without_a_reload(opened: Page, contact: Any) -> None:
-    opened.evaluate("window.wasNotReloaded = true")
+def test_a_message_appears_within_two_seconds_without_a_reload(unhurried: Page, contact: Any) -> None:
+    unhurried.evaluate("window.wasNotReloaded = true")
     seconds = []
     while not seconds or (seconds[-1] >= 2.5 and len(seconds) < 5):  # a busy machine is late at times
         contact.says(f"Are you open on Sunday {len(seconds)}?")
         started_at = time.monotonic()
-        opened.locator(".bubble.theirs", has_text=f"Are you open on Sunday {len(seconds)}?").wait_for()
+        unhurried.locator(".bubble.theirs", has_text=f"Are you open on Sunday {len(seconds)}?").wait_for()
         seconds.append(time.monotonic() - started_at)
     assert min(seconds) < 2.5
-    assert opened.evaluate("window.wasNotReloaded")
+    assert unhurried.evaluate("window.wasNotReloaded")
 
 
 def test_a_reply_reaches_the_contact_and_takes_the_conversation_over(opened: Page, contact: Any) -> None:
