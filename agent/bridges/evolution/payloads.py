@@ -119,8 +119,8 @@ def _own(envelope: Fields) -> ChatAddress | None:
     return _maybe_address(envelope.short("sender"))
 
 
-def _sender(envelope: Fields, key: Fields, chat: ChatAddress, *, name: str | None = None) -> ChatAddress:
-    if key.flag("fromMe"):
+def _sender(envelope: Fields, key: Fields, chat: ChatAddress, *, from_me: bool, name: str | None = None) -> ChatAddress:
+    if from_me:
         return _own(envelope) or chat
     participant = key.short("participant")
     if not chat.is_group or participant is None:
@@ -129,9 +129,9 @@ def _sender(envelope: Fields, key: Fields, chat: ChatAddress, *, name: str | Non
 
 
 # --- messages -----------------------------------------------------------------------------------------------------
-def _message(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
+def _message(session: str, envelope: Fields, data: Fields, *, is_echo: bool = False) -> BridgeEvent:
     key = data.object("key")
-    from_me = key.flag("fromMe")
+    from_me = is_echo or key.flag("fromMe")
     name = None if from_me else data.short("pushName", longest=MAX_NAME_LENGTH)
     in_group = key.needed("remoteJid").endswith("@g.us")
     chat = _chat(key, name=None if in_group else name)
@@ -148,7 +148,7 @@ def _message(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
         session=session,
         provider_message_id=provider_message_id,
         chat=chat,
-        sender=_sender(envelope, key, chat, name=name),
+        sender=_sender(envelope, key, chat, from_me=from_me, name=name),
         kind=content.kind,
         text=content.text,
         outbound=from_me,
@@ -158,6 +158,7 @@ def _message(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
         quoted_id=(context.short("stanzaId") if context else None) or content.quoted_id,
         answerable=not from_me and is_answerable(content.kind, content.text, content.details),
         forwarded=content.forwarded,
+        is_echo=is_echo,
         own_phone=own.phone if own else None,
         own_lid=_own_lid(key) if from_me else None,
         called=called_persons((*read_called(context), *content.called), text=content.text) if chat.is_group else (),
@@ -186,8 +187,7 @@ def _media(content: Content, message_id: str, message: Fields | None) -> MediaRe
 
 
 def _echo(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
-    event = _message(session, envelope, data)
-    return replace(event, is_echo=True) if isinstance(event, MessageReceived) else event
+    return _message(session, envelope, data, is_echo=True)
 
 
 def _history(session: str, envelope: Fields) -> BridgeEvent:
@@ -255,7 +255,8 @@ def _where(envelope: Fields, key: Fields) -> dict[str, Any] | None:
     chat = _chat(key)
     if chat is None:
         return None
-    return {"chat": chat, "sender": _sender(envelope, key, chat), "outbound": key.flag("fromMe")}
+    from_me = key.flag("fromMe")
+    return {"chat": chat, "sender": _sender(envelope, key, chat, from_me=from_me), "outbound": from_me}
 
 
 # --- sessions -----------------------------------------------------------------------------------------------------

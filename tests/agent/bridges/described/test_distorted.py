@@ -56,6 +56,11 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "WAHA: fromMe as a number where the id is bare": ("waha", of_waha(id="3EB0A1", fromMe=1), OURS),
     "Evolution: fromMe as text": ("evolution", of_evolution(OI, key={"fromMe": "true"}), OURS),
     "Evolution: fromMe as text, and false": ("evolution", of_evolution(OI, key={"fromMe": "false"}), {"text": "Oi"}),
+    "Evolution: an echo that does not say that it is ours": (
+        "evolution",
+        evolution("send.message", evolution_message(OI, key={"fromMe": ""})),
+        OURS | {"echo": True, "sender": {"phone": f"+{OWN}"}},
+    ),
     "WAHA: an empty location beside a text": (
         "waha",
         of_waha(location={}),
