@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, Value
+from django.db.models import Exists, ExpressionWrapper, F, Func, IntegerField, OuterRef, Q, Value
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext_noop
@@ -33,6 +33,7 @@ MOVES_FROM: dict[str, list[str]] = {
 PAYMENT_CODE = "payment"  # of a message that was not delivered because the account has no payment method
 PAYMENT_NOTE = gettext_noop("Meta delivers no more answers: the business account needs a payment method (code 131042).")
 EARLY_FOR = timedelta(days=1)  # how long what came before its message waits for it
+ELSEWHERE_FOR = timedelta(days=7)  # a change whose message is in another chat, perhaps of the same person
 RECEIPT_AFTER = timedelta(minutes=5)  # a phone that is on reports a message as delivered within seconds
 WITH_RECEIPTS = [kind for kind, adapter in ADAPTERS.items() if Capability.RECEIPTS in adapter.capabilities]
 STORED_AS = {Receipt.PLAYED: Receipt.READ}
@@ -291,14 +292,14 @@ def _record_early_change(
     *, bridge: Bridge, event: MessageEdited | MessageRevoked, at: datetime | None = None, **what: Any
 ) -> None:
     now = timezone.now()
-    change = EarlyChange.objects.create(
-        session=register_session(bridge=bridge, name=event.session),
-        provider_message_id=event.target_id,
-        at=min(at or now, now),
-        chat=_addresses(event.chat),
-        sender=_addresses(event.sender),
-        **what,
-    )
+    what |= {
+        "session": register_session(bridge=bridge, name=event.session),
+        "provider_message_id": event.target_id,
+        "chat": _addresses(event.chat),
+        "sender": _addresses(event.sender),
+    }
+    known = EarlyChange.objects.filter(**what, **({"at": at} if at else {}))  # a bridge reports or lists it again
+    change = known.first() or EarlyChange.objects.create(**what, at=min(at or now, now))
     _apply_early_change(change)  # the message may have come between the two
 
 
@@ -322,11 +323,19 @@ def apply_early_changes(*, session_id: UUID, provider_message_id: str) -> None:
 
 @periodic(every_s=5)
 def settle_early_changes() -> None:
-    """Apply the edits and deletions that arrived together with their message, and delete expired ones."""
+    """Apply the edits and deletions that arrived together with their message, and delete expired ones.
+
+    The message may be in another chat with this id, or in the same one under another address (phone, hidden number)
+    that is not known as the same person's yet: such a change waits longer, and is applied once it is.
+    """
     messages = Message.objects.filter(session=OuterRef("session"), provider_message_id=OuterRef("provider_message_id"))
-    for change in EarlyChange.objects.filter(Exists(messages)).order_by("at", "id")[:500]:
+    place = Func(OuterRef("chat"), F("conversation__contact__aliases__value"), function="array_position")
+    here = messages.annotate(place=ExpressionWrapper(place, IntegerField())).filter(place__isnull=False)
+    for change in EarlyChange.objects.filter(Exists(here) | Q(Exists(messages), chat=[])).order_by("at", "id")[:500]:
         _apply_early_change(change)
-    EarlyChange.objects.filter(created_at__lt=timezone.now() - EARLY_FOR).delete()
+    now = timezone.now()
+    EarlyChange.objects.filter(~Exists(messages), created_at__lt=now - EARLY_FOR).delete()
+    EarlyChange.objects.filter(created_at__lt=now - ELSEWHERE_FOR).delete()
 
 
 def _make_drafts_stale(changed: MessageQuerySet) -> None:

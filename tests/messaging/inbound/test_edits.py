@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from agent.bridges.addresses import read_address
-from agent.bridges.events import MessageEdited, MessageRevoked
+from agent.bridges.events import AliasKind, ChatAddress, MessageEdited, MessageRevoked
 from agent.inbox import handle_event
 from agent.turns import model_run
 from agent.turns import turn as turns
@@ -209,3 +209,34 @@ def test_a_change_whose_message_never_comes_is_deleted_after_a_day(bridge, sessi
     EarlyChange.objects.update(created_at=timezone.now() - timedelta(hours=25))
     settle_early_changes()
     assert not EarlyChange.objects.exists()
+
+
+@pytest.mark.parametrize("is_hidden_first", [True, False])
+def test_a_change_under_another_address_waits_until_the_two_are_known_as_one_person(bridge, session, is_hidden_first):
+    by_lid = ChatAddress("281474976710655@lid", AliasKind.LID)
+    chats = [by_lid, read_address(CUSTOMER)] if is_hidden_first else [read_address(CUSTOMER), by_lid]
+    handle_event(bridge=bridge, event=message_event("A", number=1, chat=chats[0]))
+    handle_event(bridge=bridge, event=replace(edited("B", 1), chat=chats[1]))
+    EarlyChange.objects.update(created_at=timezone.now() - timedelta(days=6))
+    settle_early_changes()
+    assert Message.objects.get().text == "A"
+    both = replace(by_lid, phone="+5511988887777")
+    handle_event(bridge=bridge, event=message_event("By the way", number=2, chat=both))
+    settle_early_changes()
+    assert Message.objects.order_by("created_at")[0].text == "B"
+    assert not EarlyChange.objects.exists()
+
+
+def test_a_change_whose_message_is_in_another_chat_is_deleted_after_a_week(bridge, session):
+    handle_event(bridge=bridge, event=message_event("A", number=1, chat=OTHER))
+    handle_event(bridge=bridge, event=edited("B", 1))
+    EarlyChange.objects.update(created_at=timezone.now() - timedelta(days=8))
+    settle_early_changes()
+    assert not EarlyChange.objects.exists()
+
+
+@pytest.mark.parametrize("event", [edited("B", 1), MessageRevoked("sales", target_id=ID, chat=CHAT)])
+def test_a_change_that_is_reported_again_waits_once(bridge, session, event):
+    for _ in range(2):
+        handle_event(bridge=bridge, event=event)
+    assert EarlyChange.objects.count() == 1
