@@ -79,10 +79,10 @@ def process_webhook_request(
     return counts
 
 
-def store_missed_messages(*, bridge: Bridge, messages: Iterable[MessageReceived]) -> Counter[str]:
-    """Store messages that the bridge was asked for, with times on our clock; return how many were `kept`, and how many
-    `not_kept`: they have to be asked for again."""
-    return Counter(_store_event(bridge=bridge, event=message) for message in messages)
+def store_missed(*, bridge: Bridge, events: Iterable[MessageReceived | MessageEdited | MessageRevoked]) -> Counter[str]:
+    """Store messages, or changes of some, that the bridge was asked for, with times on our clock; return how many were
+    `kept`, and how many `not_kept`: they have to be asked for again."""
+    return Counter(_store_event(bridge=bridge, event=event) for event in events)
 
 
 def _on_our_clock(*, bridge: Bridge, event: BridgeEvent) -> BridgeEvent:

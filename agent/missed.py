@@ -1,22 +1,26 @@
 """Ask bridges for messages whose webhook requests were lost, and store them like those that came.
 
-After a start, when a number is connected again, and every few minutes. A bridge may be slow, list what we did not ask
-for or the same page for ever: pages, messages and time are limited, and a message is stored once.
+What they list shows missed edits and deletions too: a message that we have has another text and a later time, or the
+change is listed itself. They are asked after a start, when a number is connected again, and every few minutes. A bridge
+may be slow, list what we did not ask for or the same page for ever: pages, messages and time are limited, and a message
+is stored once.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 from django.utils import timezone
 
-from agent.bridges.events import ChatAddress, MessageReceived
+from agent.bridges.events import BridgeEvent, ChatAddress, MessageEdited, MessageReceived, MessageRevoked
 from agent.bridges.exchange import BridgeError, Refused
 from agent.bridges.parsing import MAX_CLOCK_SKEW
-from agent.inbox import store_missed_messages
+from agent.inbox import store_missed
 from messaging.models import ContactAlias, Message
 from sessions_app.bridge_clocks import BridgeClock, offset_s, on_our_clock
 from sessions_app.bridges import UNREACHABLE, adapter_for, call_bridge
@@ -29,15 +33,19 @@ log = structlog.get_logger(__name__)
 
 MAX_NUMBERS = 20  # asked in one round
 MAX_PAGES = 50
+MAX_OLD_PAGES = 3  # one after the other: a bridge may list in another order than that of the times
 MAX_MESSAGES = 1000
 MAX_SECONDS = 30.0
+EDITABLE_FOR = timedelta(minutes=20)  # WhatsApp's own limit is 15
 
 
 @dataclass(slots=True)
 class Listing:
-    """What a bridge has listed: the messages that are not stored, and down to when it has listed all, newest first."""
+    """What a bridge has listed: the messages that are not stored, the changes of those that are, and down to when it
+    has listed all, newest first."""
 
     missing: dict[tuple[str, str], MessageReceived] = field(default_factory=dict)
+    changes: list[MessageEdited | MessageRevoked] = field(default_factory=list)
     reached: datetime | None = None
     is_complete: bool = False
 
@@ -103,11 +111,12 @@ def _fetch(session: WhatsAppSession) -> int:
         # Our own first: what they answer is not to be answered again.
         missing = _without_forgotten(session, listing.missing.values())
         in_order = sorted(missing, key=lambda message: (not message.outbound, message.sent_at or now))
-        results = store_missed_messages(bridge=session.bridge, messages=in_order)
+        results = store_missed(bridge=session.bridge, events=in_order)
+        changed = store_missed(bridge=session.bridge, events=_without_changes_of_forgotten(session, listing.changes))
         if results["kept"]:
             log.warning("missed_messages_stored", session=str(session.pk), count=results["kept"])
-        if results["not_kept"]:
-            log.warning("missed_messages_not_stored", session=str(session.pk), count=results["not_kept"])
+        if not_kept := results["not_kept"] + changed["not_kept"]:
+            log.warning("missed_messages_not_stored", session=str(session.pk), count=not_kept)
         elif listing.is_complete:
             catching_up.record_caught_up(session, until=gap.began_at)
         elif listing.reached is not None and listing.is_further_than(gap):
@@ -123,20 +132,23 @@ def _list_missing(session: WhatsAppSession, *, gap: catching_up.Gap, listing: Li
     ahead = timedelta(seconds=offset_s(session.bridge, BridgeClock.MESSAGES))
     give_up_at = monotonic() + MAX_SECONDS
     listed: set[tuple[str, str]] = set()
+    old_pages = 0
     for page in range(MAX_PAGES):
         postgres.release()
         until = gap.until or timezone.now() + MAX_CLOCK_SKEW
         steps = adapter.list_messages(session=session.name, since=gap.since + ahead, until=until + ahead, page=page)
         events = call_bridge(session.bridge, steps)
         messages = [event for event in events if isinstance(event, MessageReceived)]
-        recent = _within(session.bridge, messages, since=gap.since)
-        new = {_key(event): event for event in recent if _key(event) not in listed}
-        if not events or (messages and not new):  # the end, or what was not asked for
+        unseen = [event for event in messages if _key(event) not in listed]
+        new = {_key(event): event for event in _within(session.bridge, unseen, since=gap.since)}
+        old_pages = 0 if new else old_pages + bool(messages)
+        if not events or (messages and not unseen) or old_pages >= MAX_OLD_PAGES:  # the end, or the same again
             listing.is_complete = True
             return
-        listed |= new.keys()
-        known = _known(session, new.values())
+        listed |= {_key(event) for event in unseen}
+        known = _find_stored(session, new.values())
         listing.missing |= {key: event for key, event in new.items() if key not in known}
+        listing.changes += [*_edits(new, known), *_listed_changes(session.bridge, events)]
         # Its newest, not its oldest: a bridge that lists the oldest first is asked again for what it left out.
         listing.reached = max((event.sent_at for event in new.values() if event.sent_at), default=listing.reached)
         if len(listing.missing) >= MAX_MESSAGES or (page and monotonic() > give_up_at):
@@ -181,25 +193,97 @@ def _without_forgotten(session: WhatsAppSession, messages: Iterable[MessageRecei
     return kept
 
 
-def _known(session: WhatsAppSession, messages: Iterable[MessageReceived]) -> set[tuple[str, str]]:
-    """Return which messages are stored, by id and chat.
+class _Stored(NamedTuple):
+    """What is compared of a stored message with what a bridge lists."""
+
+    text: str
+    is_of_others: bool  # of the contact, or typed on the phone: what we sent may be spelled otherwise
+    written_at: datetime | None
+    edited_at: datetime | None
+
+
+def _find_stored(session: WhatsAppSession, messages: Iterable[MessageReceived]) -> dict[tuple[str, str], _Stored]:
+    """Return the stored messages among these, by the keys of these.
 
     One person may be known here by phone and listed by hidden address, or the reverse: an inbound message with the id
-    and the time of a stored one is the same. Two chats whose phones are known may both have the id.
+    and the time of a stored one, or the time of an edit, is the same. Two chats whose phones are known may both have
+    the id.
     """
-    ids = [message.provider_message_id for message in messages]
-    stored = Message.objects.filter(session=session, provider_message_id__in=ids)
-    chats = set(stored.values_list("provider_message_id", "conversation__contact__aliases__value"))
-    people = stored.filter(direction=Message.Direction.INBOUND, conversation__contact__is_group=False)
-    columns = "provider_message_id", "written_at", "conversation__contact__phone"
-    times = {(name, at.replace(microsecond=0), not phone) for name, at, phone in people.values_list(*columns) if at}
+    rows = Message.objects.filter(
+        session=session, provider_message_id__in=[each.provider_message_id for each in messages]
+    )
+    by_address: dict[tuple[str, str], _Stored] = {}
+    by_id: defaultdict[tuple[str, bool], list[_Stored]] = defaultdict(list)
+    person = "conversation__contact"
+    columns = "provider_message_id", f"{person}__aliases__value", f"{person}__phone", f"{person}__is_group"
+    for row in rows.values(*columns, "direction", "author", "text", "written_at", "edited_at"):
+        name, address, phone, is_group = (row[column] for column in columns)
+        is_inbound = row["direction"] == Message.Direction.INBOUND
+        is_of_others = is_inbound or row["author"] == Message.Author.PHONE
+        stored = _Stored(row["text"], is_of_others, row["written_at"], row["edited_at"])
+        by_address[name, address] = stored
+        if is_inbound and not is_group:
+            by_id[name, not phone].append(stored)
 
-    def is_known(message: MessageReceived) -> bool:
-        if any((message.provider_message_id, value) in chats for _, value in message.chat.aliases):
-            return True
-        if message.outbound or message.chat.is_group or message.sent_at is None:
-            return False
-        has_phone = message.chat.phone is not None
-        return (message.provider_message_id, message.sent_at.replace(microsecond=0), has_phone) in times
+    def find(message: MessageReceived) -> _Stored | None:
+        name = message.provider_message_id
+        here = next((by_address[name, value] for _, value in message.chat.aliases if (name, value) in by_address), None)
+        if here is not None or message.outbound or message.chat.is_group:
+            return here
+        others = by_id[name, message.chat.phone is not None]
+        return next((each for each in others if _may_be_one(each.written_at, message.sent_at)), None)
 
-    return {_key(message) for message in messages if is_known(message)}
+    found = ((_key(message), find(message)) for message in messages)
+    return {key: stored for key, stored in found if stored is not None}
+
+
+def _may_be_one(written_at: datetime | None, listed_at: datetime | None) -> bool:
+    if written_at is None or listed_at is None:
+        return False
+    return written_at.replace(microsecond=0) <= listed_at <= written_at + EDITABLE_FOR
+
+
+def _edits(
+    listed: dict[tuple[str, str], MessageReceived], known: dict[tuple[str, str], _Stored]
+) -> Iterator[MessageEdited]:
+    """Yield the edits that we missed: WAHA and Evolution keep the new text, with the time of the edit.
+
+    Without a later time nobody knows which text is the newer one, or whether they differ for another reason.
+    """
+    for key, stored in known.items():
+        message = listed[key]
+        before = max(filter(None, [stored.written_at, stored.edited_at]), default=None)
+        if before is None or message.sent_at is None or message.sent_at <= before:
+            continue
+        if stored.is_of_others and message.text not in {"", stored.text}:
+            yield MessageEdited(
+                message.session,
+                target_id=message.provider_message_id,
+                text=message.text,
+                chat=message.chat,
+                sender=message.sender,
+                outbound=message.outbound,
+                at=message.sent_at,
+            )
+
+
+def _listed_changes(bridge: Bridge, events: Iterable[BridgeEvent]) -> Iterator[MessageEdited | MessageRevoked]:
+    """Yield the edits and deletions that are listed themselves, with their times on our clock."""
+    for event in events:
+        match event:
+            case MessageEdited():
+                yield replace(event, at=on_our_clock(bridge, BridgeClock.MESSAGES, event.at))
+            case MessageRevoked():
+                yield event
+
+
+def _without_changes_of_forgotten(
+    session: WhatsAppSession, changes: Iterable[MessageEdited | MessageRevoked]
+) -> list[MessageEdited | MessageRevoked]:
+    """Return the changes that bring nothing back: an edit from before somebody was forgotten may name them."""
+    latest_at = catching_up.Forgotten(session).latest_at
+    return [
+        change
+        for change in changes
+        if isinstance(change, MessageRevoked) or latest_at is None or (change.at is not None and change.at > latest_at)
+    ]

@@ -67,6 +67,7 @@ CALLS = {
     "call.accepted": CallStatus.ACCEPTED,
     "call.rejected": CallStatus.REJECTED,
 }
+REVOKED = "revoked"  # the type that WhatsApp Web gives to what is left of a message
 ENGINES_WITHOUT_ACCEPTANCE = frozenset({"WEBJS"})  # they never post call.accepted
 GROUP_ACTIONS = frozenset({"join", "leave", "promote", "demote"})
 
@@ -80,9 +81,14 @@ def read_envelope(envelope: Fields) -> BridgeEvent:
 
 
 def read_listed(payload: Any, *, session: str) -> BridgeEvent:
-    """Read a message as WAHA lists it, which is as it posts it, but for the envelope."""
+    """Read a message as WAHA lists it, which is as it posts it, but for the envelope; one that was deleted as such."""
+    envelope = Fields({"session": session})
     try:
-        return _message(Fields({"session": session}), Fields(payload))
+        message = Fields(payload)
+        data = message.maybe_object("_data")
+        if data and data.short("type") == REVOKED:
+            return _revoked(envelope, Fields({"after": payload}))
+        return _message(envelope, message)
     except WrongShape as exc:
         return Malformed(str(exc))
 

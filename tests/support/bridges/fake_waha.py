@@ -57,6 +57,7 @@ class FakeWaha(FakeBridge):
     reactions: list[dict[str, Any]] = field(default_factory=list)
     stored: list[dict[str, Any]] = field(default_factory=list)  # messages it can be asked for
     newest_first: bool = True
+    lists_in_any_order: bool = False  # and of any time
     seen: list[dict[str, Any]] = field(default_factory=list)
     edited: dict[str, str] = field(default_factory=dict)  # texts by the id in the path
     revoked: list[str] = field(default_factory=list)
@@ -268,8 +269,10 @@ class FakeWaha(FakeBridge):
 
     def _listed(self, query: dict[str, str]) -> list[dict[str, Any]]:
         since, until = int(query["filter.timestamp.gte"]), int(query["filter.timestamp.lte"])
-        within = [message for message in self.stored if since <= message["timestamp"] <= until]
         offset = int(query["offset"])
+        if self.lists_in_any_order:
+            return self.stored[offset : offset + int(query["limit"])]
+        within = [message for message in self.stored if since <= message["timestamp"] <= until]
         ordered = sorted(within, key=lambda message: message["timestamp"], reverse=self.newest_first)
         return ordered[offset : offset + int(query["limit"])]
 
