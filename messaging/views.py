@@ -276,7 +276,7 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
     @idempotent(atomic=False)
     @action(detail=True, methods=["post"])
     def edit(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Change a text that was sent, where the bridge can; WhatsApp allows it for 15 minutes."""
+        """Change a text that is queued, or that was sent, where the bridge can; WhatsApp allows it for 15 minutes."""
         message = self.get_object()
         return Response(self.get_serializer(edit(message, text=valid(EditSerializer, request)["text"])).data)
 
@@ -284,7 +284,8 @@ class MessageViewSet(RetrieveModelMixin, MessagesViewSet):
     @idempotent(atomic=False)
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Delete a message that was sent, for everyone, where the bridge can; WhatsApp allows it for 60 hours."""
+        """Delete a message that was sent, for everyone, where the bridge can; WhatsApp allows it for 60 hours. A queued
+        one is cancelled."""
         refuse_fields(request)
         return Response(self.get_serializer(revoke(self.get_object())).data)
 

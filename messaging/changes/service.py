@@ -1,9 +1,11 @@
 """Edit and delete, for everyone, what we sent. Staff and API clients see at once what became of it.
 
-The bridge is asked without a transaction; meanwhile `changing_until` keeps others from changing the same message. If no
+What is still queued is changed here alone, by one statement: it leaves with the new text, or not at all. For the rest
+the bridge is asked without a transaction; meanwhile `changing_until` keeps others from changing the same message. If no
 clear answer comes, it may have been done: doing it again is safe, and the bridge's own event settles it.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,6 +17,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from agent.bridges.base import BridgeAdapter
 from agent.bridges.capabilities import Capability
@@ -36,11 +39,11 @@ NEITHER = (Message.Kind.REACTION, Message.Kind.CALL)
 
 def version_of(message: Message) -> str:
     """Return what tells whether the text of a message has been edited since it was read."""
-    return message.edited_at.isoformat() if message.edited_at else ""
+    return hashlib.sha256(message.text.encode(errors="replace")).hexdigest()[:16]
 
 
 def edit(message: Message, *, text: str, seen: str | None = None) -> Message:
-    """Change a text that we sent, at WhatsApp and here; the text before stays visible to staff.
+    """Change a text that is queued, or that we sent, at WhatsApp and here; the text before stays visible to staff.
 
     An edit that came after the message was loaded is never overwritten, nor one that came after its `seen` version.
     Raises InvalidInput, NotSupportedByBridge, SessionNotConnected, BridgeFailed, or Conflict if the message cannot be
@@ -50,13 +53,16 @@ def edit(message: Message, *, text: str, seen: str | None = None) -> Message:
     if not text.strip():
         raise InvalidInput(_("The text is empty."), field="text")
     check_length(text, most=adapter.max_text_length)
-    _check_changeable(message, adapter=adapter, capability=Capability.EDIT)
+    if not _is_queued(message):
+        _check_changeable(message, adapter=adapter, capability=Capability.EDIT)
     if message.kind != Message.Kind.TEXT or "template" in message.details:
         raise Conflict(_("Only a text can be edited."))
     if text == message.text:
         return message
     if seen is not None and seen != version_of(message):
         raise _changed_meanwhile()
+    if _is_queued(message):
+        return _change_queued(message, text=text)
     _check_age(message, max_age=adapter.max_edit_age, refusal=_("WhatsApp lets a message be edited for 15 minutes."))
     with _changing(message, edited_at=message.edited_at):
         _call(message, adapter.edit_text(**_where(message, adapter), text=text))
@@ -67,12 +73,15 @@ def edit(message: Message, *, text: str, seen: str | None = None) -> Message:
 
 
 def revoke(message: Message) -> Message:
-    """Delete a message that we sent for everyone; it stays stored, and the model is not shown it any more.
+    """Delete a message that we sent for everyone, or cancel a queued one. It stays stored; the model is not shown it.
 
     Raises what `edit` raises, but for the text.
     """
     if message.revoked_at is not None:
         return message
+    if _is_queued(message):
+        reason = gettext_noop("It was deleted before it was sent.")
+        return _change_queued(message, status=Message.Status.CANCELLED, error_code="deleted", error=reason)
     adapter = adapter_for(message.session.bridge)
     _check_changeable(message, adapter=adapter, capability=Capability.REVOKE)
     refusal = _("WhatsApp lets a message be deleted for everyone for two and a half days.")
@@ -89,13 +98,27 @@ def is_changeable(message: Message, *, adapter: BridgeAdapter, capability: Capab
     """Return whether the page offers it; `edit` and `revoke` say why not."""
     max_age = adapter.max_edit_age if capability == Capability.EDIT else adapter.max_revoke_age
     is_right_kind = message.kind == Message.Kind.TEXT and "template" not in message.details
-    return (
+    is_allowed = _is_queued(message) or (
         capability in adapter.capabilities
         and _has_arrived(message)
         and message.revoked_at is None
         and _sent_at(message) > timezone.now() - max_age
-        and (is_right_kind or capability == Capability.REVOKE)
     )
+    return is_allowed and (is_right_kind or capability == Capability.REVOKE)
+
+
+def _is_queued(message: Message) -> bool:
+    return message.status == Message.Status.QUEUED
+
+
+def _change_queued(message: Message, **values: Any) -> Message:
+    """Change a queued message, unless it has been claimed for sending, or was edited, after it was loaded."""
+    waiting = Message.objects.filter(pk=message.pk, status=Message.Status.QUEUED, text=message.text)
+    if not waiting.update(**values):
+        raise Conflict(_("The message has just left, or somebody else has changed it. Look, then try again."))
+    log.info("queued_message_changed", message=str(message.pk))
+    message.refresh_from_db()
+    return message
 
 
 def _has_arrived(message: Message) -> bool:

@@ -219,6 +219,19 @@ def test_an_edit_that_a_colleague_was_faster_with_is_not_overwritten(
         assert change(client, answer, "edit", text="We close at eight.", seen=seen).status_code == 200
 
 
+def test_a_queued_text_is_edited_before_it_leaves_and_never_over_a_colleagues_edit(
+    conversation: Conversation, client: Client, answer: Message
+) -> None:
+    Message.objects.update(status="queued", provider_message_id=None, sent_at=None)
+    form = client.get(reverse("inbox-edit", args=[conversation.pk, answer.pk])).content.decode()
+    assert "only the new text" in form
+    (seen,) = re.findall(r'name="seen" value="([^"]*)"', form)
+    assert change(client, answer, "edit", text="We close at five.", seen=seen).status_code == 200
+    assert change(client, answer, "edit", text="We close at seven.", seen=seen).status_code == 409
+    assert change(client, answer, "revoke").status_code == 200
+    assert [(each.text, each.status) for each in Message.objects.all()] == [("We close at five.", "cancelled")]
+
+
 @pytest.mark.parametrize("text", ["/summarize", " ／draft", "/nonsense at all", "#draft"])
 def test_a_command_is_never_sent_as_an_edit(
     conversation: Conversation, client: Client, answer: Message, text: str

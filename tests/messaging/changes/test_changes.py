@@ -115,7 +115,6 @@ def test_a_message_is_edited_for_fifteen_minutes_and_deleted_for_sixty_hours(
     "changes",
     [
         {"direction": "inbound", "author": "contact", "status": "handled"},
-        {"status": "queued", "provider_message_id": None},
         {"status": "unconfirmed", "provider_message_id": None},
         {"kind": "reaction", "text": ""},
     ],
