@@ -20,9 +20,8 @@ from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import resolve_contact, resolve_conversation
 from messaging.contacts.recycled import without_former_phone
 from messaging.media import fetching
-from messaging.menus.echoes import same_content
 from messaging.models import Contact, Conversation, HeldMessage, Message
-from messaging.receipts import apply_early_changes, record_full_id, record_sent
+from messaging.receipts import apply_early_changes, find_unsettled_send, record_full_id, record_sent, same_content
 from sessions_app.bridges import BridgeChanged
 from sessions_app.links.problems import NO_PROGRESS
 from sessions_app.models import Bridge, WhatsAppSession
@@ -36,7 +35,6 @@ QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
 QUESTION_MARKS = ("?", "？", "؟", "⸮", ";")
 EVENT = TypeAdapter(MessageReceived)
 COMMAND_MARKS = ("/", "#")
-ECHO_WITHIN = timedelta(minutes=10)  # of a send, by two clocks; the same text at another time is a person's
 
 # One round trip, because every webhook request waits for it: find the conversation by the chat's alias, insert the
 # message once, and move the conversation's due time. The conversation is null when the contact is unknown.
@@ -361,7 +359,7 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     if _is_known(conversation, event):
         record_full_id(event=event, session_id=session.pk)
         return None
-    unsettled = _find_unsettled(conversation, event)
+    unsettled = find_unsettled_send(conversation, event)
     if unsettled is not None and (event.is_echo or unsettled.status != Message.Status.SENDING):
         record_sent(message_id=unsettled.pk, provider_message_id=event.provider_message_id, at=event.sent_at)
         record_full_id(event=event, session_id=session.pk)
@@ -371,29 +369,6 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
         HeldMessage.objects.create(conversation=conversation, event=EVENT.dump_python(event, mode="json"))
         return None
     return _store_own_message(event, session=session, contact=contact, conversation=conversation)
-
-
-def _find_unsettled(conversation: Conversation, event: MessageReceived) -> Message | None:
-    """Return the send that this may be the echo of: being sent, or unconfirmed, with the same text at the same time."""
-    written_at = event.sent_at or timezone.now()
-    statuses = [Message.Status.SENDING, Message.Status.UNCONFIRMED]
-    same: dict[str, Any] = {}
-    if event.kind is Kind.REACTION:  # WAHA does not name the id of one that it took: its echo does
-        statuses.append(Message.Status.SENT)
-        same = {f"details__{name}": event.details.get(name) for name in ("emoji", "target_id")}
-    # An echo may name the kind otherwise than we did: a voice note for an audio file.
-    unsettled = Message.objects.filter(
-        same_content(event, any_kind=event.is_echo and event.kind is not Kind.REACTION),
-        conversation=conversation,
-        direction=Message.Direction.OUTBOUND,
-        status__in=statuses,
-        provider_message_id=None,
-        sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
-        **same,
-    )
-    if event.is_typed:
-        return None
-    return unsettled.order_by("status", "created_at", "id").first()  # what is being sent before what is unconfirmed
 
 
 @periodic(every_s=1)

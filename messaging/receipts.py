@@ -13,7 +13,15 @@ from django.utils.translation import gettext_noop
 
 from agent.bridges import ADAPTERS
 from agent.bridges.capabilities import Capability
-from agent.bridges.events import ChatAddress, MessageEdited, MessageReceived, MessageRevoked, Receipt, StatusChanged
+from agent.bridges.events import (
+    ChatAddress,
+    Kind,
+    MessageEdited,
+    MessageReceived,
+    MessageRevoked,
+    Receipt,
+    StatusChanged,
+)
 from messaging.contacts.lookup import alias_spellings
 from messaging.models import ContactAlias, Conversation, EarlyChange, EarlyReceipt, Message
 from messaging.models.messages import MessageQuerySet
@@ -36,6 +44,8 @@ EARLY_FOR = timedelta(days=1)  # how long what came before its message waits for
 ELSEWHERE_FOR = timedelta(days=7)  # a change whose message is in another chat, perhaps of the same person
 RECEIPT_AFTER = timedelta(minutes=5)  # a phone that is on reports a message as delivered within seconds
 WITH_RECEIPTS = [kind for kind, adapter in ADAPTERS.items() if Capability.RECEIPTS in adapter.capabilities]
+ECHO_WITHIN = timedelta(minutes=10)  # of a send, by two clocks; the same text at another time is a person's
+COMPARED = {"poll": ("name", "options"), "menu": ("rows",)}  # in the details of a send and of its echo
 STORED_AS = {Receipt.PLAYED: Receipt.READ}
 TIME_OF = {Receipt.SENT.value: "sent_at", Receipt.DELIVERED.value: "delivered_at", Receipt.READ.value: "read_at"}
 
@@ -175,6 +185,40 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
     for receipt in early.order_by("at", "id"):
         _apply_early(receipt, known=known)
     early.delete()
+
+
+def find_unsettled_send(conversation: Conversation, event: MessageReceived) -> Message | None:
+    """Return the send that this may be the echo of: being sent, or unconfirmed, with the same text at the same time."""
+    written_at = event.sent_at or timezone.now()
+    statuses = [Message.Status.SENDING, Message.Status.UNCONFIRMED]
+    same: dict[str, Any] = {}
+    if event.kind is Kind.REACTION:  # WAHA does not name the id of one that it took: its echo does
+        statuses.append(Message.Status.SENT)
+        same = {f"details__{name}": event.details.get(name) for name in ("emoji", "target_id")}
+    # An echo may name the kind otherwise than we did: a voice note for an audio file.
+    unsettled = Message.objects.filter(
+        same_content(event, any_kind=event.is_echo and event.kind is not Kind.REACTION),
+        conversation=conversation,
+        direction=Message.Direction.OUTBOUND,
+        status__in=statuses,
+        provider_message_id=None,
+        sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
+        **same,
+    )
+    if event.is_typed:
+        return None
+    return unsettled.order_by("status", "created_at", "id").first()  # what is being sent before what is unconfirmed
+
+
+def same_content(event: MessageReceived, *, any_kind: bool = False) -> Q:
+    """Return the condition that a message has the content of an echo, and its kind.
+
+    Polls and lists come back as WhatsApp has them, without our text and kind.
+    """
+    for name, parts in COMPARED.items():
+        if isinstance(choices := event.details.get(name), dict):
+            return Q(kind=Kind.INTERACTIVE.value, **{f"details__{name}__{part}": choices.get(part) for part in parts})
+    return Q(text=event.text) if any_kind else Q(text=event.text, kind=event.kind.value)
 
 
 def record_full_id(*, event: MessageReceived, session_id: UUID) -> None:
