@@ -8,10 +8,12 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from django.core.management import get_commands
+from django.urls import resolve
 from jsonschema import Draft202012Validator
 
 from tests.support.application import ROOT, SECRETS
@@ -92,6 +94,54 @@ def test_a_service_waits_until_what_it_needs_is_healthy(name: str) -> None:
     for needed, how in SERVICES[name]["depends_on"].items():
         assert how == {"condition": "service_healthy"}
         assert "healthcheck" in SERVICES[needed] or ("build" in SERVICES[needed] and instructions("HEALTHCHECK"))
+
+
+# What the contracts of the bridges name (docs/bridges/, and the pages that they link): port, where health is asked, and
+# the variables that have to be set.
+BRIDGES = {
+    "waha": (3000, "/ping", {"WAHA_API_KEY": "${WHATSAPP_API_KEY:-}", "WHATSAPP_DEFAULT_ENGINE": "GOWS"}),
+    "evolution": (
+        8080,
+        "/",
+        {
+            "AUTHENTICATION_API_KEY": "${WHATSAPP_API_KEY:-}",
+            "DATABASE_SAVE_DATA_INSTANCE": "true",
+            "DATABASE_SAVE_DATA_NEW_MESSAGE": "true",
+            "DATABASE_SAVE_MESSAGE_UPDATE": "true",
+        },
+    ),
+    "zapw": (3000, "/health", {"API_KEY": "${WHATSAPP_API_KEY:-}", "ENABLE_WEBHOOK": "true"}),
+}
+
+
+@pytest.mark.parametrize("name", BRIDGES)
+def test_a_bridge_is_reached_and_reaches_us_where_its_page_says(name: str) -> None:
+    port, health, variables = BRIDGES[name]
+    page = (ROOT / "docs" / "bridges" / f"{name}.md").read_text()
+    service = SERVICES[name]
+    assert service["environment"] | variables == service["environment"]
+    assert f"fetch('http://127.0.0.1:{port}{health}')" in service["healthcheck"]["test"][-1]
+    assert f"WHATSAPP_API_URL=http://{name}:{port}" in page
+    for profiles in re.findall(r"COMPOSE_PROFILES=([a-z,]+)", page):
+        assert set(profiles.split(",")) <= {each["profiles"][0] for each in SERVICES.values()}
+    ours = {"agent", *SERVICES["web"]["networks"]["default"]["aliases"]}
+    addresses = re.findall(r"PUBLIC_URL=(\S+)", page) or [service["environment"]["WEBHOOK_URL"]]
+    for address in map(urlsplit, addresses):
+        assert address.hostname in ours
+        assert address.port == SERVICES["agent"]["environment"]["PORT"]
+
+
+def test_the_webhook_address_that_zapw_is_given_is_ours() -> None:
+    address = urlsplit(SERVICES["zapw"]["environment"]["WEBHOOK_URL"].replace("${WHATSAPP_WEBHOOK_SECRET:-}", "x" * 20))
+    assert resolve(address.path).kwargs == {"slug": "default", "secret": "x" * 20}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in SERVICES if "image" in SERVICES[name] and "build" not in SERVICES[name]]
+)
+def test_an_image_has_the_tag_of_a_version(name: str) -> None:
+    tag = SERVICES[name]["image"].partition(":")[2]
+    assert re.search(r"\d", tag) or name == "zapw", "zapw publishes `latest` alone, as the file says"
 
 
 def test_no_secret_stands_in_the_file() -> None:
