@@ -14,6 +14,7 @@ MAY_CREATE_DATA = ("up", "link_session", "test")
 
 def main() -> None:
     """Run the management command of the command line. What an operator can correct ends it with one line."""
+    _open_streams()
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as manage.py leaves it
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +32,13 @@ def main() -> None:
         sys.exit(reason)
     finally:
         _close_output()
+
+
+def _open_streams() -> None:
+    """Open what the caller has closed (`>&-`): the next connection would take its number, and be written to."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  for as long as the process runs
 
 
 def _run() -> None:

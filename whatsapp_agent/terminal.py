@@ -20,6 +20,7 @@ from psycopg2.errors import UndefinedColumn, UndefinedTable
 from whatsapp_agent.errors import AppError
 from whatsapp_agent.postgres import embedded
 from whatsapp_agent.storage import disk
+from whatsapp_agent.storage.input_file import open_input
 
 Item = TypeVar("Item")
 
@@ -136,7 +137,8 @@ def read_passphrase(path: Path | None) -> str:
     if path is None:
         return ""
     try:
-        passphrase = path.read_text().strip("\r\n")
+        with open_input(path, may_be_pipe=True) as file:
+            passphrase = file.read().decode().strip("\r\n")
     except UnicodeDecodeError as exc:
         raise CommandError(f"{path} is no text: it must hold the passphrase in UTF-8.") from exc
     if not passphrase:

@@ -17,6 +17,7 @@ from packaging.version import InvalidVersion, Version
 from agent.backups.create import DATABASE, FORMAT, MANIFEST, MB, MEDIA, SECRETS, run_postgres
 from agent.server.version import newest_migrations
 from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.storage.input_file import open_input
 from whatsapp_agent.storage.sealed_file import MAGIC, SealedReader
 from whatsapp_agent.version import VERSION
 
@@ -39,7 +40,7 @@ def verified(path: Path, *, passphrase: str = "", report: Callable[[str], None] 
     Raises InvalidInput if it cannot be restored here.
     """
     settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix=UNPACKED) as name, path.open("rb") as file:
+    with tempfile.TemporaryDirectory(dir=settings.DATA_DIR, prefix=UNPACKED) as name, open_input(path) as file:
         directory = Path(name)
         is_sealed = file.read(len(MAGIC)) == MAGIC
         if is_sealed and not passphrase:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.credentials.keys import create_key
 from accounts.models import Scope, User
 from whatsapp_agent.terminal import OperatorCommand
+from whatsapp_agent.text.single_line import single_line_error
 
 
 def parse_days(text: str) -> timedelta:
@@ -55,6 +56,9 @@ class Command(OperatorCommand):
         json: bool,
         **_options: Any,
     ) -> None:
+        name = name.strip()[:100]
+        if error := single_line_error(name) if name else "The name is empty.":
+            raise CommandError(f"--name: {error}")
         user = User.objects.filter(username=username, is_active=True).first()
         if user is None:
             raise CommandError(f"There is no active user {username}.")
@@ -63,17 +67,17 @@ class Command(OperatorCommand):
             raise CommandError(f"There is no session {', '.join(sorted(map(str, unknown)))}.")
         expires_at = timezone.now() + expires_in_days if expires_in_days else None
         result = {
-            "dry_run": dry_run, "username": username, "name": name[:100], "scopes": scopes, "sessions": sessions,
+            "dry_run": dry_run, "username": username, "name": name, "scopes": scopes, "sessions": sessions,
             "expires_at": expires_at,
         }  # fmt: skip
         if not dry_run:
             row, result["key"] = create_key(
-                user=user, name=name[:100], scopes=scopes, session_ids=sessions, expires_at=expires_at
+                user=user, name=name, scopes=scopes, session_ids=sessions, expires_at=expires_at
             )
             result["id"] = row.pk
         if json:
             self.print_json(result)
         elif dry_run:
-            self.stdout.write(f"A key {name[:100]} of {username} would be created. Nothing was changed.")
+            self.stdout.write(f"A key {name} of {username} would be created. Nothing was changed.")
         else:
             self.stdout.write(result["key"])

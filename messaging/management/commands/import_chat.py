@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from messaging.imports.parsing import DATE_ORDERS
 from messaging.imports.service import ImportReport, run_import
 from sessions_app.members import find_session
+from whatsapp_agent.storage.input_file import open_input
 from whatsapp_agent.terminal import OperatorCommand
 
 
@@ -32,7 +33,7 @@ class Command(OperatorCommand):
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *, file: Path, session: str, json: bool, **options: Any) -> None:
-        with file.open("rb") as content:
+        with open_input(file) as content:
             reports = run_import(
                 content,
                 session=find_session(session),
