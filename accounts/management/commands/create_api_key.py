@@ -66,7 +66,7 @@ class Command(OperatorCommand):
         if unknown := set(sessions) - set(known.values_list("pk", flat=True)):
             raise CommandError(f"There is no session {', '.join(sorted(map(str, unknown)))}.")
         expires_at = timezone.now() + expires_in_days if expires_in_days else None
-        result = {
+        result: dict[str, Any] = {
             "dry_run": dry_run, "username": username, "name": name, "scopes": scopes, "sessions": sessions,
             "expires_at": expires_at,
         }  # fmt: skip
