@@ -39,19 +39,25 @@ def offered_templates(conversation: Conversation) -> list[OfferedTemplate]:
 
 
 def send_offered(request: HttpRequest, conversation: Conversation, *, row: UUID, key: UUID | None) -> str:
-    """Send the template of a form. Raises NotFound, Conflict where it was sent already, and what `send_template` does.
+    """Send the template of a form, once by its key. Raises NotFound, Conflict where something else was sent under the
+    key, and what `send_template` does.
 
     The caller holds the conversation.
     """
     template = MessageTemplate.objects.filter(session=conversation.session_id, pk=row).first()
     if template is None:
         raise NotFound
-    if key is not None and Message.objects.filter(pk=key).exists():
-        raise Conflict(_("This message was sent already."))
     upload = request.FILES.get("file")
     texts = {
         name: [storable(text).strip() for text in request.POST.getlist(name)] for name in ("header", "body", "button")
     }
+    said = _("The template is on its way.")
+    sent = Message.objects.select_related("media").filter(pk=key).first() if key is not None else None
+    if sent is not None:
+        is_own = sent.conversation_id == conversation.pk and sent.sent_by_id == staff_user(request).pk
+        if is_own and _contains(sent, template=template, texts=texts, size_bytes=upload.size if upload else None):
+            return said
+        raise Conflict(_("This message was sent already."))
     send_template(
         conversation=conversation,
         name=template.name,
@@ -63,4 +69,19 @@ def send_offered(request: HttpRequest, conversation: Conversation, *, row: UUID,
         by=staff_user(request),
         message_id=key,
     )
-    return _("The template is on its way.")
+    return said
+
+
+def _contains(
+    message: Message, *, template: MessageTemplate, texts: dict[str, list[str]], size_bytes: int | None
+) -> bool:
+    """Return whether a message is this template, filled in like this."""
+    sent = message.details.get("template", {})
+    parts = [sent.get(name) for name in ("name", "language", "header_parameters", "parameters")]
+    buttons = [button["parameter"] for button in sent.get("buttons", ())]
+    media = getattr(message, "media", None)
+    return (
+        parts == [template.name, template.language, texts["header"], texts["body"]]
+        and buttons == texts["button"]
+        and size_bytes == (media.size_bytes if media else None)
+    )

@@ -209,7 +209,8 @@ def _check_template(template: MessageTemplate) -> None:
         )
     if template.unsupported:
         raise InvalidInput(
-            _("This template cannot be sent from here: %(unsupported)s") % {"unsupported": template.unsupported},
+            _("This template cannot be sent from here: %(unsupported)s")
+            % {"unsupported": translate_stored(template.unsupported)},
             field="template",
         )
 

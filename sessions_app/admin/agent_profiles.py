@@ -42,6 +42,11 @@ def _message(request: HttpRequest) -> str:
     return " ".join(storable(request.POST.get("message", "")).split())[:MAX_MESSAGE_LENGTH]
 
 
+def _reason_key(object_id: UUID) -> str:
+    """Return where a session holds why somebody made a change that was refused."""
+    return f"reason {object_id}"
+
+
 def _version_seen(request: HttpRequest, name: str) -> int | None:
     seen = request.POST.get(name, "")
     return int(seen) if seen.isdecimal() and len(seen) < MAX_DIGITS else None
@@ -206,6 +211,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
                 for row in rows
             ],
             "may_change": self.has_change_permission(request),
+            "reason": request.session.pop(_reason_key(profile.pk), ""),
         }
 
     def roll_back_view(self, request: HttpRequest, object_id: UUID, version: int) -> HttpResponse:
@@ -255,6 +261,7 @@ class AgentProfileAdmin(SingleLineAdmin, StaffOnlyAdmin, FastChangeList, ModelAd
         try:
             result = act(profile)
         except AppError as exc:
+            request.session[_reason_key(object_id)] = _message(request)  # what was typed is shown again
             self.message_user(request, str(exc), messages.ERROR)
         else:
             self.log_change(request, profile, result)

@@ -37,6 +37,17 @@ def test_what_is_saved_is_a_draft_until_it_is_published(profile: AgentProfile, a
     assert (profile.purpose, profile.version, profile.versions.first().message) == ("Sales", 2, "For the shop")
 
 
+def test_why_a_draft_is_published_is_not_lost_when_it_is_refused(
+    profile: AgentProfile, admin: User, log_in: LogIn
+) -> None:
+    client = log_in(admin)
+    drafts.save_draft(profile=profile, by=admin, instructions="Be brief.")
+    publish = reverse("admin:profile-publish", args=[profile.pk])
+    refused = client.post(publish, {"message": 'For "the" shop', "draft_version": "77"}, follow=True).content.decode()
+    assert 'value="For &quot;the&quot; shop"' in refused
+    assert "For &quot;the&quot; shop" not in client.get(_page(profile)).content.decode()
+
+
 def test_a_draft_is_discarded_in_the_admin(profile: AgentProfile, admin: User, log_in: LogIn) -> None:
     drafts.save_draft(profile=profile, purpose="Sales")
     client = log_in(admin)

@@ -14,6 +14,12 @@ HEADERS = {"TEXT": "text", "IMAGE": "image", "VIDEO": "video", "DOCUMENT": "docu
 # The buttons that take a parameter, with the name that a send has for them.
 BUTTONS = {"URL": "url", "OTP": "url", "COPY_CODE": "copy_code"}
 FIXED_BUTTONS = frozenset({"QUICK_REPLY", "PHONE_NUMBER", "VOICE_CALL"})
+# Parameters of these are not among what can be given here.
+CATALOGUE = "one of its buttons opens a catalogue."
+OTHER_BUTTONS = {
+    "FLOW": "one of its buttons opens a form (a flow).",
+    **dict.fromkeys(("CATALOG", "MPM", "SPM"), CATALOGUE),
+}
 UNKNOWN_PARTS = "it has parts of a kind that is not known here."
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w{1,60})\s*\}\}")
 
@@ -66,8 +72,10 @@ def _template(raw: Fields) -> ListedTemplate:
                 if _takes_parameter(button, type_):
                     buttons.append({"index": index, "type": BUTTONS[type_], "text": button.text("text")[:200]})
                 elif type_ not in FIXED_BUTTONS | {"URL"}:
-                    unsupported = "one of its buttons is of a kind that is not known here."
-        elif kind in {"CAROUSEL", "LIMITED_TIME_OFFER", "ORDER_DETAILS"}:
+                    unsupported = OTHER_BUTTONS.get(type_, "one of its buttons is of a kind that is not known here.")
+        elif kind == "CAROUSEL":
+            unsupported = "it is a carousel."
+        elif kind in {"LIMITED_TIME_OFFER", "ORDER_DETAILS"}:
             unsupported = UNKNOWN_PARTS
     return ListedTemplate(
         name=raw.needed("name", longest=512),

@@ -80,9 +80,20 @@ def test_a_form_that_is_sent_twice_sends_one_message(silent: Conversation, staff
     client = log_in(staff_member)
     key = shown(client, silent).partition('name="key" value="')[2].partition('"')[0]
     answers = [send(client, silent, MessageTemplate.objects.get(), body="Ana", key=key) for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [200, 409]
+    assert [answer.json() for answer in answers] == [{"said": "The template is on its way."}] * 2
     assert outbound() == ["Hello Ana"]
     assert f'name="key" value="{key}"' not in shown(client, silent)  # so that it can be sent again later
+
+
+def test_a_form_that_is_filled_in_otherwise_under_the_same_key_is_refused(
+    silent: Conversation, staff_member: Any, admin: Any, log_in: Any
+) -> None:
+    template = MessageTemplate.objects.get()
+    key = shown(log_in(staff_member), silent).partition('name="key" value="')[2].partition('"')[0]
+    assert send(log_in(staff_member), silent, template, body="Ana", key=key).status_code == 200
+    assert send(log_in(staff_member), silent, template, body="Bea", key=key).status_code == 409
+    assert send(log_in(admin), silent, template, body="Ana", key=key).status_code == 409
+    assert outbound() == ["Hello Ana"]
 
 
 def test_a_template_takes_the_file_and_the_parameters_of_its_parts(

@@ -47,6 +47,9 @@ TEMPLATES = [
     template("code", buttons({"type": "OTP", "text": "Copy"}), category="AUTHENTICATION"),
     template("map", {"type": "HEADER", "format": "LOCATION"}),
     template("flow", buttons({"type": "FLOW", "text": "Open"})),
+    template("catalogue", buttons({"type": "CATALOG", "text": "See all"})),
+    template("carousel", {"type": "CAROUSEL", "cards": []}),
+    template("later", buttons({"type": "NEW_KIND", "text": "Open"})),
 ]
 
 
@@ -153,7 +156,10 @@ def test_buttons_take_their_parameters_at_their_places(silent: Conversation, fak
         ("picture", {"file": "pdf"}, "only as image/jpeg"),
         ("titled", {"header_parameters": ["a"], "file": "pdf"}, "takes no file"),
         ("map", {}, "header is of a kind"),
-        ("flow", {}, "buttons is of a kind"),
+        ("flow", {}, "opens a form"),
+        ("catalogue", {}, "opens a catalogue"),
+        ("carousel", {}, "a carousel"),
+        ("later", {}, "buttons is of a kind"),
     ],
 )
 def test_what_meta_would_refuse_is_refused_before(silent: Conversation, name: str, parts: Any, why: str) -> None:
