@@ -23,9 +23,8 @@ from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
 from messaging.receipts import apply_early_changes, find_unsettled_send, record_full_id, record_sent, same_content
 from sessions_app.bridges import BridgeChanged
-from sessions_app.links.problems import NO_PROGRESS
 from sessions_app.models import Bridge, WhatsAppSession
-from sessions_app.services import HELD_REASONS, register_session
+from sessions_app.services import mark_connected, register_session
 from whatsapp_agent import wakeups
 from whatsapp_agent.periodic import periodic
 from whatsapp_agent.postgres.prepared import Statement
@@ -254,7 +253,7 @@ def _insert(
         name = control.ANOTHER_PROGRAM if event.is_standby else ""
         control.record_external_controller(conversation_id=conversation_id, name=name, at=event.sent_at)
     if is_new and link != WhatsAppSession.Status.CONNECTED:
-        _mark_connected(bridge=bridge, name=event.session, at=event.sent_at)
+        mark_connected(bridge=bridge, name=event.session, at=event.sent_at)
     return ReceiveResult(
         message_id=message_id,
         conversation_id=conversation_id,
@@ -281,18 +280,6 @@ def _called(event: MessageReceived) -> list[str]:
 
 def _further_names(chat: ChatAddress) -> list[str]:
     return [value for _, value in chat.aliases[1:]] + ([chat.username] if chat.username else [])
-
-
-def _mark_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
-    """Mark the session connected: a message that has just come proves it, whatever the last status was."""
-    if at is None or at < timezone.now() - timedelta(seconds=60):
-        return
-    connected = WhatsAppSession.Status.CONNECTED
-    WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
-        status=connected
-    ).exclude(status_reason__in=HELD_REASONS).update(
-        status=connected, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None, **NO_PROGRESS
-    )
 
 
 def _details(event: MessageReceived) -> dict[str, Any]:

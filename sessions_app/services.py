@@ -119,6 +119,18 @@ def register_session(
     return session
 
 
+def mark_connected(*, bridge: Bridge, name: str, at: datetime | None) -> None:
+    """Mark the session connected: a message that has just come proves it, whatever the last status was."""
+    if at is None or at < timezone.now() - timedelta(seconds=60):
+        return
+    connected = WhatsAppSession.Status.CONNECTED
+    WhatsAppSession.objects.filter(bridge=bridge, name=name, ended_at=None, status_changed_at__lt=at).exclude(
+        status=connected
+    ).exclude(status_reason__in=HELD_REASONS).update(
+        status=connected, status_reason="", status_changed_at=at, qr_png=None, qr_expires_at=None, **NO_PROGRESS
+    )
+
+
 def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppSession:
     """Record a status event of the bridge. An event older than the recorded status changes nothing."""
     session = register_session(bridge=bridge, name=event.session, phone=event.phone or "", status_at=event.at)
