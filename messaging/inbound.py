@@ -1,12 +1,13 @@
 """Store the messages that the bridge reports, those of our own phone too. Everything may come twice."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from psycopg2.extras import Json
@@ -15,9 +16,9 @@ from uuid_utils.compat import uuid7
 
 from agent.bridges.events import ChatAddress, Kind, MessageReceived
 from messaging import control
-from messaging.contacts.creation import create_contact
+from messaging.contacts.creation import contact_creation
 from messaging.contacts.locks import ContactGone
-from messaging.contacts.lookup import resolve_contact, resolve_conversation
+from messaging.contacts.lookup import log_created, resolve_contact, resolve_conversation
 from messaging.contacts.recycled import without_former_phone
 from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
@@ -27,7 +28,7 @@ from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import mark_connected, register_session
 from whatsapp_agent import wakeups
 from whatsapp_agent.periodic import periodic
-from whatsapp_agent.postgres.prepared import Statement
+from whatsapp_agent.postgres.prepared import Call, Statement
 from whatsapp_agent.text.phones import owner_spellings
 
 QUESTION_DEBOUNCE_S = 0.5  # a text that ends like a question is likely complete
@@ -125,9 +126,10 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
     RETURNING conversation.id, conversation.due_at,
               control = 'agent' AND inserted.unanswered = '' AND burst_started_at = statement_timestamp() AS begins
 )
-SELECT EXISTS (SELECT FROM bridge), target.conversation_id, target.session_id, inserted.conversation_id IS NOT NULL,
-       moved.due_at, inserted.unanswered = '', target.link, target.is_changed_early,
-       CASE WHEN moved.begins THEN target.instant_reaction ELSE '' END, target.is_held_elsewhere
+SELECT EXISTS (SELECT FROM bridge), target.conversation_id, target.session_id, target.contact_id,
+       inserted.conversation_id IS NOT NULL, moved.due_at, inserted.unanswered = '', target.link,
+       target.is_changed_early, CASE WHEN moved.begins THEN target.instant_reaction ELSE '' END,
+       target.is_held_elsewhere
   FROM (VALUES (1)) AS one LEFT JOIN target ON true LEFT JOIN inserted ON true LEFT JOIN moved ON true
 """)
 
@@ -142,6 +144,7 @@ class ReceiveResult:
     message_id: UUID
     conversation_id: UUID
     session_id: UUID
+    contact_id: UUID
     is_new: bool
     due_at: datetime | None
     reaction: str = ""
@@ -151,7 +154,7 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
     """Store an inbound message once, and return when its conversation is due.
 
     Raises Conversation.DoesNotExist or ContactGone when they change meanwhile (a merge, another address): try again;
-    and BridgeChanged, with nothing stored.
+    and BridgeChanged, with no message stored.
     """
     result = _insert(bridge=bridge, event=event) or _insert_with_new_contact(bridge=bridge, event=event)
     if result is None:
@@ -164,14 +167,19 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
 
 
 def _insert_with_new_contact(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult | None:
-    """Store the first message of a person; return None if there is more to be looked up first."""
+    """Store the first message of a person in one round trip; return None if there is more to be looked up first."""
+    creation = contact_creation(bridge=bridge, session_name=event.session, address=event.chat)
+    if creation is None:
+        return None
+    contact_id, statements = creation
     try:
-        with transaction.atomic():
-            if create_contact(bridge_id=bridge.pk, session_name=event.session, address=event.chat):
-                return _insert(bridge=bridge, event=event)
+        with transaction.atomic() if connection.in_atomic_block else nullcontext():
+            result = _insert(bridge=bridge, event=event, after=statements)
     except IntegrityError:  # another transaction created the contact at the same moment
-        pass
-    return None
+        return None
+    if result is not None and result.contact_id == contact_id:
+        log_created(result.session_id, contact_id)
+    return result
 
 
 def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> tuple[MessageReceived, UUID | None]:
@@ -193,10 +201,12 @@ def _without_former_phones(event: MessageReceived, *, session: WhatsAppSession) 
 
 
 def _insert(
-    *, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None, is_resolved: bool = False
-) -> ReceiveResult | None:
+    *, bridge: Bridge, event: MessageReceived, sender_id: UUID | None = None, is_resolved: bool = False,
+    after: Sequence[Call] = (),
+) -> ReceiveResult | None:  # fmt: skip
     """Store the message, if its contact and conversation are known; return None if they have to be looked up first.
 
+    `after`: statements that run before it, in its round trip and transaction.
     `is_resolved`: they were, in a transaction, so that an alias which belongs to somebody else does not matter.
     """
     if event.chat.is_group and sender_id is None:
@@ -230,8 +240,8 @@ def _insert(
         "max_debounce_s": _debounce_s(event.text),
     }
     with transaction.atomic() if event.media else nullcontext():  # one statement is a transaction of its own
-        (row,) = INSERT_INBOUND_MESSAGE.rows(**parameters)
-        is_unchanged, conversation_id, session_id, is_new, due_at, is_due, link, *more = row
+        (row,) = INSERT_INBOUND_MESSAGE.rows_after(after, **parameters)
+        is_unchanged, conversation_id, session_id, contact_id, is_new, due_at, is_due, link, *more = row
         is_changed_early, reaction, is_held_elsewhere = more
         if not is_unchanged:
             raise BridgeChanged
@@ -258,6 +268,7 @@ def _insert(
         message_id=message_id,
         conversation_id=conversation_id,
         session_id=session_id,
+        contact_id=contact_id,
         is_new=is_new,
         due_at=due_at if is_due else None,
         reaction=reaction,

@@ -1,4 +1,4 @@
-"""Create the contact and conversation of a first message in few statements, as many people may write at once."""
+"""Create the contact and conversation of a first message in its own round trip, as many people may write at once."""
 
 from uuid import UUID
 
@@ -6,68 +6,76 @@ import orjson
 from django.db import models
 
 from agent.bridges.events import ChatAddress
-from messaging.contacts.lookup import alias_spellings, lock_phones, log_created, name_of, phone_of
+from messaging.contacts.lookup import alias_spellings, name_of, phone_of, phones_to_lock
 from messaging.models import Contact, Conversation
-from whatsapp_agent.postgres.prepared import Statement
+from sessions_app.models import Bridge
+from whatsapp_agent.postgres.prepared import Call, Statement
 
 
-def _columns(model: type[models.Model], *, prefix: str = "") -> str:
-    return ", ".join(f"{prefix}{field.column}" for field in model._meta.concrete_fields)
+def _columns(model: type[models.Model]) -> list[str]:
+    return [str(field.column) for field in model._meta.concrete_fields]
 
 
-SELECT_SESSION = Statement(
-    "SELECT id FROM sessions_app_whatsappsession WHERE bridge_id = %(bridge_id)s AND name = %(name)s"
-)
+def _insert(model: type[models.Model], *, json: str, rows: str) -> str:
+    """Return SQL that inserts what is written in `json`, with the id of the session of `rows`."""
+    columns = _columns(model)
+    values = ["session.id" if column == "session_id" else f"new.{column}" for column in columns]
+    return f"""INSERT INTO {model._meta.db_table} ({", ".join(columns)})
+    SELECT {", ".join(values)} FROM {rows}, json_populate_record(NULL::{model._meta.db_table}, {json}::json) AS new"""  # noqa: S608
+
+
+# The session of the bridge, if that is as it was when the request was authenticated.
+SESSION = """
+    SELECT session.id FROM sessions_app_bridge bridge
+      JOIN sessions_app_whatsappsession session ON session.bridge_id = bridge.id
+     WHERE bridge.id = %(bridge_id)s AND %(bridge_version)s IN ('', ROW(bridge.xmin, bridge.ctid)::text)
+       AND session.name = %(session)s"""
+# What `lookup.lock_phones` does, in the round trip of what follows.
+LOCK_PHONES = Statement(f"""
+SELECT pg_advisory_xact_lock(hashtextextended('contact:' || session.id || ':' || phone, 0))
+  FROM ({SESSION}) AS session, unnest(%(phones)s::text[]) AS phone
+""")  # noqa: S608
 INSERT_CONTACT = Statement(f"""
-WITH contact AS (
-    INSERT INTO messaging_contact ({_columns(Contact)})
-    SELECT {_columns(Contact, prefix="new.")}
-      FROM json_populate_record(NULL::messaging_contact, %(contact)s::json) AS new
-     WHERE NOT EXISTS (SELECT FROM messaging_contactalias
-                        WHERE session_id = %(session_id)s AND value = ANY(%(spellings)s::text[]))
+WITH session AS ({SESSION}
+), contact AS (
+    {_insert(Contact, json="%(contact)s", rows="session")}
+     WHERE NOT EXISTS (SELECT FROM messaging_contactalias alias
+                        WHERE alias.session_id = session.id AND alias.value = ANY(%(spellings)s::text[]))
     RETURNING id, session_id, created_at
 ), alias AS (
     INSERT INTO messaging_contactalias (session_id, contact_id, kind, value, created_at)
     SELECT contact.session_id, contact.id, alias.kind, alias.value, contact.created_at
       FROM contact, unnest(%(kinds)s::text[], %(values)s::text[]) AS alias(kind, value)
-), conversation AS (
-    INSERT INTO messaging_conversation ({_columns(Conversation)})
-    SELECT {_columns(Conversation, prefix="new.")}
-      FROM contact, json_populate_record(NULL::messaging_conversation, %(conversation)s::json) AS new
 )
-SELECT id FROM contact
+{_insert(Conversation, json="%(conversation)s", rows="session, contact")}
 """)  # noqa: S608  the columns are our own models'
 
 
-def create_contact(*, bridge_id: UUID, session_name: str, address: ChatAddress) -> bool:
-    """Create the person of an address and the conversation with them; return whether that was possible.
+def contact_creation(*, bridge: Bridge, session_name: str, address: ChatAddress) -> tuple[UUID, list[Call]] | None:
+    """Return statements that create the person of an address and the conversation with them, and the contact's id.
 
-    It is not if the session or the person is known already, if the address is a group's, or has a username. Call it in
-    a transaction. Raises IntegrityError if another transaction creates the same contact: try again.
+    They create nothing if the session is unknown, the person known, or the bridge not as it was. Run them in one
+    transaction; it fails with IntegrityError if another one creates the same contact. None for an address that takes
+    more: a group's, or one with a username.
     """
     if address.is_group or address.username:
-        return False
-    session = SELECT_SESSION.rows(bridge_id=bridge_id, name=session_name)
-    if not session:
-        return False
-    ((session_id,),) = session
-    lock_phones(session_id=session_id, address=address)
+        return None
     name = name_of(address)
-    contact = Contact(session_id=session_id, name=name, bridge_name=name, phone=phone_of(address))
-    conversation = Conversation(session_id=session_id, contact_id=contact.pk, address=address.address)
-    is_created = bool(
-        INSERT_CONTACT.rows(
-            session_id=session_id,
-            contact=_as_json(contact),
-            conversation=_as_json(conversation),
-            kinds=[kind.value for kind, _ in address.aliases],
-            values=[value for _, value in address.aliases],
-            spellings=[value for alias in address.aliases for value in alias_spellings(*alias)],
-        )
+    contact = Contact(name=name, bridge_name=name, phone=phone_of(address))
+    session = {"bridge_id": bridge.pk, "bridge_version": bridge.row_version, "session": session_name}
+    insert = (
+        INSERT_CONTACT,
+        session
+        | {
+            "contact": _as_json(contact),
+            "conversation": _as_json(Conversation(contact_id=contact.pk, address=address.address)),
+            "kinds": [kind.value for kind, _ in address.aliases],
+            "values": [value for _, value in address.aliases],
+            "spellings": [value for alias in address.aliases for value in alias_spellings(*alias)],
+        },
     )
-    if is_created:
-        log_created(session_id, contact.pk)
-    return is_created
+    phones = phones_to_lock(address)
+    return contact.pk, [(LOCK_PHONES, session | {"phones": phones}), insert] if phones else [insert]
 
 
 def _as_json(row: models.Model) -> str:

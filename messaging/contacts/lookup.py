@@ -145,11 +145,16 @@ def lock_phones(*, session_id: UUID, address: ChatAddress) -> bool:
     The unique constraint on aliases prevents a second contact under the same spelling, this lock one under the other.
     It is taken before contacts are locked.
     """
-    phones = {value for kind, value in address.aliases if len(alias_spellings(kind, value)) > 1}
-    names = sorted(f"contact:{session_id}:{canonical_phone(phone)}" for phone in phones)
+    names = [f"contact:{session_id}:{phone}" for phone in phones_to_lock(address)]
     for name in names:
         lock(name)
     return bool(names)
+
+
+def phones_to_lock(address: ChatAddress) -> list[str]:
+    """Return the address's phones that have two spellings, each in one that both share, in the order of their locks."""
+    phones = {value for kind, value in address.aliases if len(alias_spellings(kind, value)) > 1}
+    return sorted({canonical_phone(phone) for phone in phones})
 
 
 @transaction.atomic

@@ -22,6 +22,11 @@ from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import CUSTOMER, message_event
 
 
+def jid(number: int) -> str:
+    """Return the address of a person in Brazil, whose phone has two spellings."""
+    return f"55119888800{number:02}@s.whatsapp.net"
+
+
 def test_a_message_is_stored_with_its_session_contact_and_conversation(bridge, profile):
     received = receive_message(bridge=bridge, event=message_event("Good morning"))
     message = Message.objects.get()
@@ -78,6 +83,14 @@ def test_receiving_a_text_of_a_known_contact_takes_one_query(says):
     with CaptureQueriesContext(connection) as queries:
         says("Again")
     assert len(queries) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_receiving_the_first_text_of_a_person_takes_two_queries(says):
+    says("Hello", chat=jid(1))
+    with CaptureQueriesContext(connection) as queries:
+        says("Hello", chat=jid(2))
+    assert len(queries) == 2
 
 
 def test_a_message_is_due_after_the_debounce_and_never_later_than_the_burst_may_last(says, profile):

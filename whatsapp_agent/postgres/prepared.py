@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -34,16 +35,24 @@ class Statement:
     def __init__(self, sql: str) -> None:
         names = list(dict.fromkeys(_PARAMETER.findall(sql)))
         numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
-        self._sql = sql
+        self.sql = sql
         self.name = f"agent_{hashlib.sha256(sql.encode()).hexdigest()[:16]}"
         self._prepare = f"PREPARE {self.name} AS {numbered}"
-        self._execute = f"EXECUTE {self.name}" + (f" ({', '.join(f'%({name})s' for name in names)})" if names else "")
+        self.execute = f"EXECUTE {self.name}" + (f" ({', '.join(f'%({name})s' for name in names)})" if names else "")
 
     def rows(self, **parameters: Any) -> list[tuple[Any, ...]]:
         """Run it; returns what it gives back."""
+        return self.rows_after((), **parameters)
+
+    def rows_after(self, others: "Sequence[Call]", **parameters: Any) -> list[tuple[Any, ...]]:
+        """Run it after others, in one round trip; returns what this one gives back.
+
+        Outside a transaction all of them are one: either everything is committed or nothing.
+        """
+        calls: list[Call] = [*others, (self, parameters)]
         if Statement.prepares:
             try:
-                return self._run_prepared(parameters)
+                return _run_prepared(calls)
             except DatabaseError as exc:
                 if not isinstance(exc.__cause__, (InvalidSqlStatementName, DuplicatePreparedStatement)):
                     raise
@@ -52,19 +61,34 @@ class Statement:
                 if connection.in_atomic_block:
                     raise  # the transaction is lost; its caller tries again
         with connection.cursor() as cursor:
-            cursor.execute(self._sql, parameters)
-            return cursor.fetchall() if cursor.description else []
+            return _run(cursor, [(statement.sql, values) for statement, values in calls])
 
-    def _run_prepared(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
-            known: set[str] = cursor.connection.prepared
-            if self.name not in known:
-                cursor.execute(f"{PLAN_FOR_LARGE_TABLES}; {self._prepare}")
-                known.add(self.name)
-                try:
-                    cursor.execute(f"EXPLAIN {self._execute}", parameters)
-                finally:
-                    if cursor.connection.info.transaction_status != TRANSACTION_STATUS_INERROR:  # a rollback resets
-                        cursor.execute(PLAN_AS_USUAL)
-            cursor.execute(self._execute, parameters)
-            return cursor.fetchall() if cursor.description else []
+    def prepare(self, cursor: Any, parameters: Mapping[str, Any]) -> None:
+        """Prepare it, if the cursor's connection has not."""
+        known: set[str] = cursor.connection.prepared
+        if self.name not in known:
+            cursor.execute(f"{PLAN_FOR_LARGE_TABLES}; {self._prepare}")
+            known.add(self.name)
+            try:
+                cursor.execute(f"EXPLAIN {self.execute}", parameters)
+            finally:
+                if cursor.connection.info.transaction_status != TRANSACTION_STATUS_INERROR:  # a rollback resets
+                    cursor.execute(PLAN_AS_USUAL)
+
+
+Call = tuple[Statement, Mapping[str, Any]]  # with its parameters
+
+
+def _run_prepared(calls: Sequence[Call]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        for statement, parameters in calls:
+            statement.prepare(cursor, parameters)
+        return _run(cursor, [(statement.execute, parameters) for statement, parameters in calls])
+
+
+def _run(cursor: Any, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[Any, ...]]:
+    if len(statements) == 1:
+        cursor.execute(*statements[0])
+    else:
+        cursor.execute("; ".join(cursor.mogrify(sql, parameters).decode() for sql, parameters in statements))
+    return cursor.fetchall() if cursor.description else []

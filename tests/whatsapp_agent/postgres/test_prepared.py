@@ -1,5 +1,8 @@
 """Statements planned once a connection, and rows kept by their version."""
 
+import json
+from uuid import uuid4
+
 import pytest
 from django.db import DatabaseError, connection, transaction
 
@@ -54,6 +57,41 @@ def test_a_statement_prepared_in_a_failed_transaction_is_usable_afterwards():
 
 def test_behind_a_pooler_statements_are_run_as_they_are(pooler):
     assert ADD.rows(one=1, two=2) == [(3, 1)]
+    assert not Statement.prepares
+
+
+ADD_PROFILE = Statement("""
+    INSERT INTO sessions_app_agentprofile SELECT profile.*
+      FROM json_populate_record(NULL::sessions_app_agentprofile, %(profile)s::json) AS profile
+""")
+
+
+@pytest.fixture
+def another() -> tuple[Statement, dict[str, str]]:
+    """Return the statement that stores one more profile."""
+    first = AgentProfile.objects.create(name="Bia")
+    values = AgentProfile.objects.filter(pk=first.pk).values().get() | {"id": str(uuid4()), "name": "Ana"}
+    return ADD_PROFILE, {"profile": json.dumps(values, default=str)}
+
+
+COUNT = Statement("SELECT count(*) / %(divisor)s::int FROM sessions_app_agentprofile")
+
+
+def test_a_statement_sees_what_those_before_it_stored_in_the_same_round_trip(another, django_assert_num_queries):
+    COUNT.rows_after([another], divisor=1)
+    AgentProfile.objects.filter(name="Ana").delete()
+    with django_assert_num_queries(1):
+        assert COUNT.rows_after([another], divisor=1) == [(2,)]
+
+
+def test_nothing_is_stored_if_the_last_of_several_statements_fails(another):
+    with pytest.raises(DatabaseError):
+        COUNT.rows_after([another], divisor=0)
+    assert AgentProfile.objects.count() == 1
+
+
+def test_behind_a_pooler_several_statements_are_run_as_they_are(another, pooler):
+    assert COUNT.rows_after([another], divisor=1) == [(2,)]
     assert not Statement.prepares
 
 
