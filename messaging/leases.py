@@ -35,6 +35,10 @@ from whatsapp_agent.postgres.prepared import Statement
 log = structlog.get_logger(__name__)
 
 # Takes the conversations and returns what a turn begins with, in one round trip.
+# Its commit does not wait for the disk: only if the database itself crashes within the next second may the lease be
+# lost, as if it had not been taken. Then the turn that held it cannot complete, and another answers the burst. What a
+# turn leaves (tool calls, its result, what is sent) waits for the disk, and with it for everything before it. The
+# setting ends with the transaction, so call it outside of one.
 TAKE = f"""
 WITH item AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS item(id, token)
@@ -54,7 +58,8 @@ WITH item AS (
        AND (lease_expires_at IS NULL OR lease_expires_at < statement_timestamp())
     RETURNING conversation.*
 )
-SELECT item.token, due.id IS NOT NULL AND free.id IS NULL, taken.id IS NOT NULL,
+SELECT item.token, set_config('synchronous_commit', 'off', true),
+       due.id IS NOT NULL AND free.id IS NULL, taken.id IS NOT NULL,
        CASE WHEN taken.id IS NOT NULL THEN
            (SELECT count(*)
               FROM (SELECT FROM messaging_turn turn
@@ -182,7 +187,7 @@ def _take(conversation_ids: Sequence[UUID], wait: bool) -> Sequence[Lease | Busy
         since=timezone.now() - loops.WINDOW,
         max_messages=MAX_MESSAGES,
     )
-    found = {token: rest for token, *rest in rows}
+    found = {token: rest for token, _, *rest in rows}
     results: list[Lease | Busy | None] = []
     for conversation_id, token in zip(conversation_ids, tokens, strict=True):
         is_busy, is_taken, recent_turns, history, *row = found[token]

@@ -1,6 +1,7 @@
 """One turn at a time: who holds the lease may settle, and only once."""
 
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -36,6 +37,34 @@ def test_of_many_who_want_a_conversation_at_once_one_gets_it(says, conversation)
     for thread in threads:
         thread.join()
     assert sum(lease is not None for lease in taken) == 1
+
+
+def synchronous_commit() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        return cursor.fetchone()[0]
+
+
+@pytest.fixture
+def waits_for_the_disk(db) -> Iterator[None]:
+    """Have this connection's commits wait for the disk, as in the product and not in tests."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+        yield
+        cursor.execute("RESET synchronous_commit")
+
+
+def test_taking_a_conversation_does_not_wait_for_the_disk(says, conversation, waits_for_the_disk):
+    says("Hello")
+    assert leases.take(conversation.pk) is not None
+    assert synchronous_commit() == "off"  # of this transaction
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_follows_the_taking_of_a_conversation_waits_for_the_disk(says, conversation, waits_for_the_disk):
+    says("Hello")
+    assert leases.take(conversation.pk) is not None
+    assert synchronous_commit() == "on"
 
 
 def test_an_expired_lease_is_taken_by_another_and_the_first_can_no_longer_settle(says, conversation):
