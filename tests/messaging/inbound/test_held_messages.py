@@ -4,6 +4,9 @@ import json
 import random
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from uuid import uuid4
 
@@ -24,6 +27,8 @@ from tests.conftest import SESSION, message_event
 from tests.support.messaging.turns import settle
 
 ROUNDS = 200
+AT_ONCE = 5  # rounds, each in a chat of its own
+THREADS = 4 * AT_ONCE
 ECHO_ID = "3EB0ECHO"
 
 
@@ -142,20 +147,33 @@ def test_a_send_whose_process_died_holds_nothing_for_ever(bridge, conversation, 
 
 
 # --- races --------------------------------------------------------------------------------------------------------
+@contextmanager
+def threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that keep their connections to the database, which takes longer to open than a round."""
+    with ThreadPoolExecutor(count) as pool:
+        yield pool
+        together = threading.Barrier(count)
+
+        def leave() -> None:
+            together.wait(20)
+            connections.close_all()
+
+        for each in [pool.submit(leave) for _ in range(count)]:
+            each.result()
+
+
 class EchoingBridge(SimulatorBridge):
     """Takes its time to answer; its echo comes before or after the answer, in the bridge's own form, or is lost."""
 
     chance = random.Random(11)
-    echoes: list[threading.Thread] = []
+    pool: ThreadPoolExecutor
+    echoes: list[Future[None]]
 
     def send_text(self, *, session: str, address: str, text: str, quoted: MessageRef | None = None) -> Steps[Sent]:  # noqa: ARG002
         sent = Sent(provider_message_id=uuid4().hex)
         late_s = self.chance.uniform(-0.02, 0.03)
         if late_s > 0:
-            self.echoes.append(
-                threading.Thread(target=lambda: aside(lambda: echo(address, text, sent), after_s=late_s))
-            )
-            self.echoes[-1].start()
+            self.echoes.append(self.pool.submit(echo, address, text, sent, after_s=late_s))
         else:
             echo(address, text, sent)
         time.sleep(self.chance.uniform(0, 0.02))
@@ -164,7 +182,8 @@ class EchoingBridge(SimulatorBridge):
         return without_request(sent)
 
 
-def echo(chat: str, text: str, sent: Sent) -> None:
+def echo(chat: str, text: str, sent: Sent, *, after_s: float = 0) -> None:
+    time.sleep(after_s)
     own(chat, text, message_id=sent.provider_message_id)
 
 
@@ -173,14 +192,6 @@ def own(chat: str, text: str, *, message_id: str) -> None:
     event = {"event": "message", "session": SESSION, "id": message_id, "chat": chat, "text": text, "outbound": True}
     bridge = bridges.bridge_of_slug("simulator")
     inbox.process_webhook_request(bridge=bridge, headers={}, body=json.dumps(event).encode())
-
-
-def aside(act, *, after_s: float) -> None:
-    time.sleep(after_s)
-    try:
-        act()
-    finally:
-        connections.close_all()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -192,14 +203,15 @@ def test_in_200_races_no_agent_message_follows_the_owners_and_no_echo_is_taken_f
     session.save()
     chance = random.Random(7)
     monkeypatch.setitem(bridges.ADAPTERS, "simulator", EchoingBridge)
+    monkeypatch.setattr(EchoingBridge, "echoes", [], raising=False)
     bridges._adapter.cache_clear()
     bridges._transport.cache_clear()
     owner_wrote_at: dict[str, object] = {}
 
-    def customer(chat: str) -> None:
+    def customer(chat: str, *, model_s: float) -> None:
         received = receive_message(bridge=simulator, event=message_event("Hello", chat=chat))
         lease = leases.take(received.conversation_id)
-        time.sleep(chance.uniform(0, 0.04))  # the model
+        time.sleep(model_s)
         if lease is None:
             return
         conversation = Conversation.objects.get(pk=received.conversation_id)
@@ -208,22 +220,23 @@ def test_in_200_races_no_agent_message_follows_the_owners_and_no_echo_is_taken_f
             deliver(received.conversation_id)
             settle_held_messages()
 
-    def owner(chat: str) -> None:
+    def owner(chat: str, *, after_s: float) -> None:
+        time.sleep(after_s)
         own(chat, f"I am here, {chat}", message_id=uuid4().hex)
         owner_wrote_at[chat] = timezone.now()
 
-    for number in range(ROUNDS):
-        chat = f"55119{number:08}@s.whatsapp.net"
-        acts = [
-            threading.Thread(target=lambda chat=chat: aside(lambda: customer(chat), after_s=0)),
-            threading.Thread(target=lambda chat=chat: aside(lambda: owner(chat), after_s=chance.uniform(0, 0.08))),
-        ]
-        for act in acts:
-            act.start()
-        for act in acts:
-            act.join()
-    for echo in EchoingBridge.echoes:
-        echo.join()
+    chats = [f"55119{number:08}@s.whatsapp.net" for number in range(ROUNDS)]
+    with threads(THREADS) as pool:
+        monkeypatch.setattr(EchoingBridge, "pool", pool, raising=False)
+        for begin in range(0, ROUNDS, AT_ONCE):
+            acts = []
+            for chat in chats[begin : begin + AT_ONCE]:
+                acts.append(pool.submit(customer, chat, model_s=chance.uniform(0, 0.04)))
+                acts.append(pool.submit(owner, chat, after_s=chance.uniform(0, 0.08)))
+            for act in acts:
+                act.result()
+        for each in EchoingBridge.echoes:
+            each.result()
     Message.objects.filter(status="sending").update(sending_at=timezone.now() - timedelta(hours=1))
     settle_held_messages()
     bridges._adapter.cache_clear()
