@@ -108,6 +108,7 @@ REQUEST_EXAMPLES: dict[str, dict[str, Any]] = {
     "PatchedBridgeRequest": {"base_url": "http://127.0.0.1:3001"},
     "BridgeSetupBodyRequest": {"account": "220011223344556"},
     "PairingRequest": {"phone": "+55 11 98888-7777"},
+    "RegisterRequest": {"pin": "123456"},
     "PatchedSessionRequest": {"access_policy": "listed", "owner_phone": "+5511988887777"},
     "AgentProfileRequest": {
         "name": "Night shift",

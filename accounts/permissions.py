@@ -49,6 +49,7 @@ MATRIX: dict[str, dict[str, Access]] = {
     "session-detail": {"GET": SEE_SESSIONS, "PATCH": MANAGE_SESSIONS, "DELETE": MANAGE_SESSIONS},
     "session-qr": {"GET": MANAGE_SESSIONS},
     "session-pairing-code": {"POST": MANAGE_SESSIONS},
+    "session-register": {"POST": MANAGE_SESSIONS},
     "session-connect": {"POST": MANAGE_SESSIONS},
     "session-restart": {"POST": MANAGE_SESSIONS},
     "session-logout": {"POST": MANAGE_SESSIONS},

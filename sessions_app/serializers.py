@@ -341,6 +341,10 @@ class PairingSerializer(StrictSerializer):
     phone = serializers.CharField(max_length=40, help_text="The number to link, with its country code.")
 
 
+class RegisterSerializer(StrictSerializer):
+    pin = serializers.RegexField(r"^[0-9]{6}\Z", help_text="The six digits of the number's two-step verification.")
+
+
 class PairingCodeSerializer(serializers.Serializer):
     code = serializers.CharField(help_text="Type it on the phone: Linked devices, Link with phone number instead.")
     expires_at = serializers.DateTimeField(help_text="When it is invalid at the latest; ask for a new one then.")

@@ -29,6 +29,7 @@ from sessions_app.serializers import (
     PairingSerializer,
     PublishSerializer,
     QRSerializer,
+    RegisterSerializer,
     RollbackSerializer,
     SessionCreateSerializer,
     SessionSerializer,
@@ -124,10 +125,17 @@ class SessionViewSet(
         refuse_fields(request)
         return Response(self.get_serializer(services.restart_session(self.get_object())).data)
 
+    @extend_schema(request=RegisterSerializer, responses=SessionSerializer)
+    @action(detail=True, methods=["post"])
+    def register(self, request: Request, pk: str) -> Response:  # noqa: ARG002
+        """Put the number on the platform with its PIN (Cloud API), after it was logged out or when it is new there."""
+        session = services.register_number(self.get_object(), **valid(RegisterSerializer, request))
+        return Response(self.get_serializer(session).data)
+
     @extend_schema(request=None, responses=SessionSerializer)
     @action(detail=True, methods=["post"])
     def logout(self, request: Request, pk: str) -> Response:  # noqa: ARG002
-        """Log the session out of WhatsApp."""
+        """Log the session out of WhatsApp; a number of the Cloud API is taken off it (deregistered)."""
         refuse_fields(request)
         return Response(self.get_serializer(services.logout_session(self.get_object())).data)
 

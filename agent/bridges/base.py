@@ -409,6 +409,10 @@ class BridgeAdapter(ABC):
     def logout_session(self, *, name: str) -> Steps[None]:
         raise self._cannot(f"log the session {name} out")
 
+    def register_session(self, *, name: str, pin: str) -> Steps[None]:
+        """Put a number on the platform, with the PIN of its two-step verification, or with a new one if it has none."""
+        raise self._cannot("register numbers")
+
     def request_pairing_code(self, *, name: str, phone: str, webhook: WebhookTarget | None = None) -> Steps[str]:
         """Return the code to type on the phone (E.164) instead of scanning.
 

@@ -10,6 +10,7 @@ class Capability(StrEnum):
     LINK_BY_PAIRING_CODE = "link_by_pairing_code"
     RESTART = "restart"
     LOGOUT = "logout"
+    REGISTER = "register"
     SET_WEBHOOK = "set_webhook"
     SEND_TEXT = "send_text"
     SEND_MEDIA = "send_media"
@@ -72,6 +73,7 @@ DESCRIPTIONS: dict[Capability, str] = {
     Capability.LINK_BY_PAIRING_CODE: "link by pairing code",
     Capability.RESTART: "restart a session",
     Capability.LOGOUT: "log a session out",
+    Capability.REGISTER: "put a number on the platform with its PIN",
     Capability.SET_WEBHOOK: "configure our webhook address by a call",
     Capability.SEND_TEXT: "send texts",
     Capability.SEND_MEDIA: "send images, videos, audio and documents",

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -201,9 +202,10 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
         return render(request, "sessions_app/link_state.html", self._link_context(request, session), status=status)
 
     def act_view(self, request: HttpRequest, object_id: UUID, action: str) -> HttpResponse:
-        """Connect, restart, log out or end a session, then show its page with the result."""
+        """Connect, register, restart, log out or end a session, then show its page with the result."""
         session = self.visible_or_404(request, object_id)
-        act = ACTIONS.get(action)
+        register = partial(services.register_number, pin=request.POST.get("pin", "").strip())
+        act = register if action == "register" else ACTIONS.get(action)
         if act is None or not self.has_change_permission(request):
             raise Http404
         try:
@@ -240,6 +242,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
             "is_being_linked": _is_being_linked(session),
             "is_connected": session.status == WhatsAppSession.Status.CONNECTED and session.ended_at is None,
             "can_pair": Capability.LINK_BY_PAIRING_CODE in capabilities and _is_being_linked(session),
+            "can_register": Capability.REGISTER in capabilities and session.ended_at is None,
             "can_restart": Capability.RESTART in capabilities and session.ended_at is None,
             "can_log_out": Capability.LOGOUT in capabilities and session.ended_at is None,
             "qr": base64.b64encode(session.qr_png).decode() if session.qr_png else "",

@@ -72,6 +72,7 @@ def test_every_post_that_creates_or_sends_takes_an_idempotency_key():
         "/api/v1/conversations/{id}/reopen/",
         "/api/v1/sessions/{id}/logout/",
         "/api/v1/sessions/{id}/pairing-code/",  # a code is not stored, and an old one is of no use
+        "/api/v1/sessions/{id}/register/",
         "/api/v1/sessions/{id}/restart/",
     }
 

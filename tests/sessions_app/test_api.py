@@ -138,6 +138,19 @@ def test_restart_and_logout_reach_the_bridge(admin, linking):
     assert (answer.status_code, answer.json()["status"]) == (200, "logged_out")
 
 
+@pytest.mark.parametrize("pin", ["12345", "1234567", "12345a", "١٢٣٤٥٦", 123456.5, None])
+def test_a_pin_has_six_digits(admin, session, pin):
+    answer = as_user(admin).post(f"{URL}{session.pk}/register/", {"pin": pin}, format="json")
+    assert (answer.status_code, list(answer.json()["fields"])) == (400, ["pin"])
+
+
+def test_a_number_is_registered_only_where_that_is_possible(admin, member, session):
+    path = f"{URL}{session.pk}/register/"
+    answer = as_user(admin).post(path, {"pin": "123456"}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_supported")
+    assert as_user(member).post(path, {"pin": "123456"}, format="json").status_code == 403
+
+
 def test_the_error_for_an_unsupported_action_names_it(admin, session):
     answer = as_user(admin).post(f"{URL}{session.pk}/logout/")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_supported")

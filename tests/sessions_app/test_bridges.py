@@ -26,6 +26,7 @@ from sessions_app.services import (
     reconnect_session,
     record_session_change,
     request_pairing_code,
+    restart_session,
     start_session,
     with_current_qr,
 )
@@ -140,7 +141,7 @@ def test_what_the_cloud_api_has_not_is_refused_before_it_is_asked(server: Any):
     server.requests.clear()
 
     with pytest.raises(NotSupportedByBridge):
-        logout_session(session)
+        restart_session(session)
     assert not server.requests
 
 

@@ -58,6 +58,8 @@ class CloudBridge(BridgeAdapter):
     webhook_fields = ("messages", "standby", "messaging_handovers", "calls", "smb_message_echoes")
     capabilities = frozenset(
         {
+            Capability.LOGOUT,
+            Capability.REGISTER,
             Capability.SET_WEBHOOK,
             Capability.SEND_TEXT,
             Capability.SEND_MEDIA,
@@ -263,6 +265,14 @@ class CloudBridge(BridgeAdapter):
         response = yield Request("POST", number_path(name), json=body)
         if not answers.is_unknown(response):
             answers.check(response)
+
+    def logout_session(self, *, name: str) -> Steps[None]:
+        """Take the number off the Cloud API, until it is registered again."""
+        answers.check((yield Request("POST", f"{number_path(name)}/deregister")))
+
+    def register_session(self, *, name: str, pin: str) -> Steps[None]:
+        body = {"messaging_product": "whatsapp", "pin": pin}
+        answers.check((yield Request("POST", f"{number_path(name)}/register", json=body)))
 
     def set_webhook(self, *, name: str, webhook: WebhookTarget) -> Steps[None]:
         target = {"override_callback_uri": webhook.url, "verify_token": webhook.verify_token}

@@ -46,6 +46,7 @@ class FakeCloud(FakeBridge):
     templates: dict[str, Any] = field(default_factory=lambda: {"data": []})
     files: dict[str, bytes] = field(default_factory=dict)  # by media id
     webhooks: dict[str, Any] = field(default_factory=dict)
+    pin: str = "123456"  # of each number
     subscribed: list[str] = field(default_factory=list)  # ids of business accounts
     reads: list[dict[str, Any]] = field(default_factory=list)
 
@@ -123,6 +124,8 @@ class FakeCloud(FakeBridge):
                 return "numbers", name
             case ("POST", [name, "subscribed_apps"]):
                 return "subscribe", name
+            case ("POST", [name, "register" | "deregister" as what]):
+                return what, name
             case ("POST", [name, "media"]):
                 return "upload", name
             case ("GET", ["files", name]):
@@ -163,6 +166,11 @@ class FakeCloud(FakeBridge):
                 return plain(self.sessions[name])
             case "configure":
                 self.webhooks[name] = request.json()["webhook_configuration"]
+                return plain({"success": True})
+            case "register" if request.json().get("pin") != self.pin:
+                return Answer(400, error(133005, "Two step verification PIN mismatch"))
+            case "register" | "deregister":
+                self.sessions[name]["status"] = "CONNECTED" if call == "register" else "DISCONNECTED"
                 return plain({"success": True})
             case "upload":
                 return plain({"id": str(uuid.uuid4().int % 10**15)})
