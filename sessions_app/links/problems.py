@@ -55,8 +55,8 @@ REMEDY = _(
 )
 REMEDY_BY_EXTENSION = _(
     "Remove the passkey on the phone (WhatsApp, Settings, Account, Passkeys) and link again, or take another number or "
-    "the Cloud API. With WAHA's engine GOWS it can be given in WAHA's dashboard, with its browser extension, though not "
-    "always."
+    "the Cloud API. With WAHA's engine GOWS it can be given in WAHA's dashboard, with its browser extension, though "
+    "not always."
 )
 
 
