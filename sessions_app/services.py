@@ -1,6 +1,5 @@
 """Link numbers, and record the status of sessions."""
 
-import re
 import secrets
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,7 +26,7 @@ from sessions_app.links.problems import NO_PROGRESS, progress_of
 from sessions_app.links.stopping import REPEATING, restarting
 from sessions_app.models import AgentProfile, Bridge, FormerName, Membership, WhatsAppSession
 from whatsapp_agent import postgres
-from whatsapp_agent.errors import BridgeFailed, Conflict, InvalidInput, NotSupportedByBridge, SessionExists
+from whatsapp_agent.errors import BridgeFailed, Conflict, NotSupportedByBridge, SessionExists
 from whatsapp_agent.text.phones import owner_spellings
 
 SYNC_INTERVAL_S = 60.0
@@ -46,7 +45,6 @@ FINAL_REASONS = ("401", "403", "411", "440", LOGGED_OUT_BY_US, DELETED_BY_US, RE
 HELD_REASONS = (KEY_REFUSED, REPEATING)
 # While a number is being linked; some bridges say `connecting` until they have the first code.
 WAITING = frozenset({Link.INITIALIZING, Link.QR_WAITING, Link.CONNECTING})
-PIN = re.compile(r"[0-9]{6}")
 SESSION_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 
 
@@ -387,27 +385,6 @@ def logout_session(session: WhatsAppSession) -> WhatsAppSession:
     return record_session_state(
         session=session, state=SessionState(name=session.name, status=Link.LOGGED_OUT), reason=LOGGED_OUT_BY_US
     )
-
-
-def register_number(session: WhatsAppSession, *, pin: str) -> WhatsAppSession:
-    """Put a number on the platform with its PIN, which is neither stored nor logged, and record how it stands then.
-
-    Raises NotSupportedByBridge, InvalidInput, Conflict if the number has ended, or BridgeFailed.
-    """
-    adapter = adapter_for(session.bridge)
-    if not PIN.fullmatch(pin):
-        raise InvalidInput(_("The PIN has six digits."), field="pin")
-    if Capability.REGISTER not in adapter.capabilities:
-        raise NotSupportedByBridge(_("The bridge %(slug)s registers no numbers.") % {"slug": session.bridge.slug})
-    if session.ended_at is not None:
-        raise Conflict(_("Connect the number again first."))
-    postgres.release()
-    try:
-        call_bridge(session.bridge, adapter.register_session(name=session.name, pin=pin))
-    except BridgeError as exc:
-        raise BridgeFailed(str(exc)) from exc
-    WhatsAppSession.objects.filter(pk=session.pk).link_anew()
-    return refresh_session(session)
 
 
 def end_session(session: WhatsAppSession) -> WhatsAppSession:

@@ -16,6 +16,7 @@ from accounts.credentials.authentication import user_of
 from accounts.idempotency import idempotent
 from sessions_app import bridges, drafts, profiles, services
 from sessions_app.filters import AgentProfileFilters, SessionFilters
+from sessions_app.links.registration import register_number
 from sessions_app.models import AgentProfile, Bridge, WhatsAppSession
 from sessions_app.serializers import (
     AgentProfileSerializer,
@@ -129,7 +130,7 @@ class SessionViewSet(
     @action(detail=True, methods=["post"])
     def register(self, request: Request, pk: str) -> Response:  # noqa: ARG002
         """Put the number on the platform with its PIN (Cloud API), after it was logged out or when it is new there."""
-        session = services.register_number(self.get_object(), **valid(RegisterSerializer, request))
+        session = register_number(self.get_object(), **valid(RegisterSerializer, request))
         return Response(self.get_serializer(session).data)
 
     @extend_schema(request=None, responses=SessionSerializer)

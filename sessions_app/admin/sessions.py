@@ -35,6 +35,7 @@ from sessions_app.admin.link_reasons import describe_reason
 from sessions_app.admin.scoped import SessionScopedAdmin
 from sessions_app.links.account_limits import active_limits
 from sessions_app.links.problems import link_problem
+from sessions_app.links.registration import register_number
 from sessions_app.models import AgentProfile, Bridge, Membership, WhatsAppSession
 from whatsapp_agent.errors import AppError, BridgeFailed
 from whatsapp_agent.text.stored import translate_stored
@@ -204,7 +205,7 @@ class WhatsAppSessionAdmin(SingleLineAdmin, SessionScopedAdmin, FastChangeList, 
     def act_view(self, request: HttpRequest, object_id: UUID, action: str) -> HttpResponse:
         """Connect, register, restart, log out or end a session, then show its page with the result."""
         session = self.visible_or_404(request, object_id)
-        register = partial(services.register_number, pin=request.POST.get("pin", "").strip())
+        register = partial(register_number, pin=request.POST.get("pin", "").strip())
         act = register if action == "register" else ACTIONS.get(action)
         if act is None or not self.has_change_permission(request):
             raise Http404

@@ -7,8 +7,9 @@ import pytest
 from django.urls import reverse
 
 from accounts.models import User
+from sessions_app.links.registration import register_number
 from sessions_app.models import WhatsAppSession
-from sessions_app.services import end_session, logout_session, reconnect_session, register_number, start_session
+from sessions_app.services import end_session, logout_session, reconnect_session, start_session
 from tests.conftest import as_user
 from tests.support.bridges.connected import connect_default_bridge
 from tests.support.bridges.fake_cloud import NUMBER, FakeCloud
