@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from accounts.admin_pages import is_administrator, staff_user
 from agent.staff_inbox.access import part, visible_conversation
 from messaging.history.facts import remember
-from messaging.models import Conversation, Fact, Message
+from messaging.models import Conversation, Correction, Fact, Message
 from sessions_app import drafts
 from sessions_app.admin.differences import describe_changes
 from sessions_app.models import AgentProfile
@@ -69,7 +69,10 @@ def _add_to_draft(request: HttpRequest, conversation: Conversation, *, line: str
     if any(request.POST.get(name, "") not in {"", str(version)} for name, version in seen.items()):
         raise Conflict(_("Meanwhile someone changed the profile. Look, then try again."))
     instructions = f"{(draft or profile).instructions.rstrip()}\n{line}".strip()
-    drafts.save_draft(profile=profile, by=staff_user(request), instructions=instructions)
+    draft = drafts.save_draft(profile=profile, by=staff_user(request), instructions=instructions)
+    Correction.objects.get_or_create(
+        version=draft.versions.get(version=draft.version), defaults={"conversation": conversation}
+    )
     return _("Saved in the draft of %(profile)s. The agent says so once the draft is published.") % {
         "profile": profile.name
     }

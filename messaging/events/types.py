@@ -178,7 +178,11 @@ EVENT_TYPES = (
     EventType(
         "contact.forgotten",
         "Everything of a contact was deleted. Delete what you have stored of them.",
-        {"contact": "id that the contact had"},
+        {
+            "contact": "id that the contact had",
+            "profiles_to_review": "ids of agent profiles that hold their name, which is left to you",
+            "corrections_to_review": "`profile` and `draft_version` of each line by Correct it in their conversation",
+        },
     ),
     CONTACT_MERGED,
     CONTACT_UNMERGED,

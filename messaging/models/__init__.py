@@ -19,7 +19,14 @@ from messaging.models.messages import (
     media_path,
 )
 from messaging.models.search import Embedding, EmbeddingModel, Real, SearchEntry, UnembeddedMessage, UnindexedMessage
-from messaging.models.teamwork import SHORTCUT_PATTERN, MailedConversation, Presence, SavedReply, SavedReplyQuerySet
+from messaging.models.teamwork import (
+    SHORTCUT_PATTERN,
+    Correction,
+    MailedConversation,
+    Presence,
+    SavedReply,
+    SavedReplyQuerySet,
+)
 from messaging.models.templates import MessageTemplate, MessageTemplateQuerySet
 from messaging.models.turns import ToolCall, Turn, TurnQuerySet
 from messaging.models.webhooks import (
@@ -41,6 +48,7 @@ __all__ = [
     "ContactQuerySet",
     "Conversation",
     "ConversationQuerySet",
+    "Correction",
     "CurrentTransaction",
     "DailyRun",
     "EarlyChange",

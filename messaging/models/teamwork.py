@@ -1,4 +1,4 @@
-"""What staff share beside the conversations themselves: saved replies, who is looking where, and who was mailed."""
+"""What staff share beside the conversations: saved replies, corrections, who is looking where, and who was mailed."""
 
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import User
 from messaging.models.conversations import Conversation
-from sessions_app.models import WhatsAppSession
+from sessions_app.models import AgentProfileVersion, WhatsAppSession
 
 SHORTCUT_PATTERN = r"^[A-Za-z0-9_-]{1,40}\Z"
 
@@ -91,3 +91,17 @@ class MailedConversation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} of {self.conversation_id}"
+
+
+class Correction(models.Model):
+    """That "Correct it" in a conversation added a line to the instructions, and with which version of the draft.
+
+    The line may repeat what the contact said: whoever forgets them is told of it.
+    """
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="+")
+    version = models.OneToOneField(AgentProfileVersion, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.version} of {self.conversation_id}"

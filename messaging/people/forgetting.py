@@ -39,6 +39,7 @@ from messaging.models import (
     ContactAlias,
     ContactMerge,
     Conversation,
+    Correction,
     Event,
     Fact,
     Media,
@@ -51,6 +52,7 @@ from messaging.models import (
 )
 from messaging.people.merges import remove_from_merges
 from messaging.people.redaction import (
+    corrections_in,
     delete_early_changes,
     delete_early_receipts,
     profiles_that_name,
@@ -65,7 +67,8 @@ from whatsapp_agent.postgres.advisory import try_lock
 
 log = structlog.get_logger(__name__)
 
-OWN_STEP = (ContactAlias, Conversation, Message, Turn)  # aliases go last, with the contact: they tell what to redact
+# Aliases go last, with the contact: they tell what to redact. Corrections go with the conversation, once reported.
+OWN_STEP = (ContactAlias, Conversation, Correction, Message, Turn)
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class Receipt:
     redacted_rows: int = 0
     summaries_reset: int = 0
     profiles_to_review: list[str] = field(default_factory=list)  # ids: their texts hold a name, which is left to people
+    corrections_to_review: list[dict[str, Any]] = field(default_factory=list)  # profile and version of its draft
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -167,6 +171,7 @@ class _Forgetting:
         for group_id in list(theirs.values_list("conversation", flat=True).distinct()):
             here = theirs.filter(conversation=group_id)
             since = here.order_by("said_at").values_list("said_at", flat=True).first() or timezone.now()
+            self._report_corrections(corrections_in(group_id, since=since))
             turns = list(here.exclude(turn=None).values_list("turn", flat=True).distinct())
             yield from self._delete_rows(ToolCall.objects.filter(turn__conversation=group_id, created_at__gte=since))
             for model in _models_with(Turn, Conversation):
@@ -272,13 +277,19 @@ class _Forgetting:
             self.conversation = conversation  # two questions: an index answers each, and none answers both
             return False
         if conversation is not None:
+            self._report_corrections(corrections_in(conversation.pk))
             conversation.delete()
             Event.objects.filter(conversation_id=conversation.pk, pk__gt=self.newest_event).delete()
         if Contact.objects.filter(pk=self.contact.pk).delete()[0]:
             forget_missed(self.receipt.session, addresses=self.addresses)
-            data = {"contact": str(self.receipt.contact)}
+            review = {name: getattr(self.receipt, name) for name in ("profiles_to_review", "corrections_to_review")}
+            data = {"contact": str(self.receipt.contact), **review}
             Event.objects.create(type="contact.forgotten", session_id=self.receipt.session, data=data)
         return True
+
+    def _report_corrections(self, found: list[dict[str, Any]]) -> None:
+        known = self.receipt.corrections_to_review
+        known += [each for each in found if each not in known]
 
     def _delete_messages(self, rows: QuerySet[Message]) -> Iterator[None]:
         def delete(ids: list[Any]) -> None:

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from django.db.models.functions import Cast
 
 from agent.bridges.events import AliasKind
 from messaging.contacts.lookup import alias_spellings
-from messaging.models import Contact, Conversation, EarlyChange, EarlyReceipt
+from messaging.models import Contact, Conversation, Correction, EarlyChange, EarlyReceipt
 from sessions_app.models import AgentProfile, AgentProfileVersion, WhatsAppSession
 from sessions_app.profiles import lock_profiles
 from whatsapp_agent.text.phones import phone_spellings
@@ -131,6 +132,18 @@ def profiles_that_name(contact: Contact) -> list[str]:
     if pattern and any(_rows_with(pattern, rows.model, rows).exists() for rows in _profile_rows(contact)):
         return [str(contact.session.agent_profile_id)]
     return []
+
+
+def corrections_in(conversation: UUID, *, since: datetime | None = None) -> list[dict[str, Any]]:
+    """Return which versions of which drafts "Correct it" made in a conversation: their lines may repeat what it says.
+
+    The lines are not deleted: by then they may be what the agent tells everybody.
+    """
+    rows = Correction.objects.filter(conversation=conversation).order_by("pk")
+    if since is not None:
+        rows = rows.filter(created_at__gte=since)
+    values = rows.values_list("version__profile__draft_of", "version__version")
+    return [{"profile": str(profile), "draft_version": version} for profile, version in values]
 
 
 def _profile_rows(contact: Contact) -> list[Any]:

@@ -62,4 +62,9 @@ class Command(OperatorCommand):
                     f"The agent profile {profile}, its draft or a version of them holds a name of theirs, which is not "
                     "replaced: see docs/operate.md."
                 )
+            for line in receipt.corrections_to_review:
+                self.stdout.write(
+                    f"Version {line['draft_version']} of the draft of the profile {line['profile']} has a line by "
+                    "Correct it in that conversation, which stays: see docs/operate.md."
+                )
         self.stdout.write("Backups made before still hold them.")

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from commands.models import CommandRun
-from messaging.models import Contact, Conversation, Fact, Message, Note
+from messaging.models import Contact, Conversation, Correction, Fact, Message, Note
 from sessions_app.models import Membership, WhatsAppSession
 from sessions_app.profiles import change_profile
 from tests.support.background import BackgroundCall
@@ -328,6 +328,8 @@ def test_two_corrections_at_once_both_become_instructions(
     assert call.result().status_code == 200
     profile.refresh_from_db()
     assert (profile.instructions, profile.draft.instructions) == ("First", "First\nSecond")
+    version = Correction.objects.get(conversation=conversation).version
+    assert (version.profile, version.version) == (profile.draft, profile.draft.version)
 
 
 def test_a_reply_needs_the_csrf_token(conversation: Conversation, staff_member: User) -> None:

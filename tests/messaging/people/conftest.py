@@ -17,6 +17,7 @@ from messaging.models import (
     Contact,
     ContactMerge,
     Conversation,
+    Correction,
     EarlyChange,
     EarlyReceipt,
     Embedding,
@@ -71,7 +72,10 @@ def person(session: Any, admin: Any) -> Contact:
     EarlyReceipt.objects.create(
         session=session, provider_message_id=f"true_{NUMBER}@c.us_3EB0A", status="delivered", at=AT
     )
-    save_draft(profile=session.agent_profile, instructions=f"Be brief. Whoever asks for +55 11 97777-6666: {NUMBER}")
+    draft = save_draft(
+        profile=session.agent_profile, instructions=f"Be brief. Whoever asks for +55 11 97777-6666: {NUMBER}"
+    )
+    Correction.objects.create(conversation=conversation, version=draft.versions.get(version=draft.version))
     group = Contact.objects.create(session=session, is_group=True, name="Gardeners")
     meeting = Conversation.objects.create(session=session, contact=group, address="1203@g.us", summary=SECRET)
     _fill(meeting, contact, admin, is_group=True)

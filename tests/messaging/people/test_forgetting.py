@@ -18,7 +18,7 @@ from accounts.models import IdempotentRequest
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.unmerging import unmerge
 from messaging.maintenance import retention
-from messaging.models import Contact, Conversation, EarlyReceipt, Event, Media, Message, Summary
+from messaging.models import Contact, Conversation, Correction, EarlyReceipt, Event, Media, Message, Summary
 from messaging.people.forgetting import forget_contact, forget_requested, request_forgetting
 from messaging.search.index import index_waiting
 from sessions_app.drafts import load_draft, save_draft
@@ -154,6 +154,15 @@ def test_a_profile_that_holds_the_persons_name_is_left_to_people_and_reported(pe
     out, _ = command(str(person.pk), "--yes")
     assert (f"The agent profile {profile.pk}" in out) is is_named
     assert load_draft(profile).versions.filter(values__instructions=text).exists()
+
+
+def test_a_correction_in_the_persons_conversation_is_reported(person):
+    profile = person.session.agent_profile
+    expected = [{"profile": str(profile.pk), "draft_version": load_draft(profile).version}]
+    out, _ = command(str(person.pk), "--yes")
+    assert f"Version {expected[0]['draft_version']} of the draft of the profile {profile.pk}" in out
+    assert Event.objects.get(type="contact.forgotten").data["corrections_to_review"] == expected
+    assert not Correction.objects.exists()
 
 
 def test_receipts_that_wait_for_messages_of_others_stay(person, session):

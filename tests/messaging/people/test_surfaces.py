@@ -33,7 +33,10 @@ def test_an_administrator_forgets_a_person_by_the_api(person, admin):
     forget_requested()
     assert as_user(admin).get(f"{V1}contacts/{person.pk}/").status_code == 404
     (event,) = as_user(admin).get(f"{V1}events/?types=contact.forgotten").json()["results"]
-    assert event["data"] == {"session": str(person.session_id), "contact": str(person.pk)}
+    assert event["data"] | {"session": str(person.session_id), "contact": str(person.pk)} == event["data"]
+    assert event["data"]["profiles_to_review"] == []
+    (correction,) = event["data"]["corrections_to_review"]
+    assert correction["profile"] == str(person.session.agent_profile_id)
 
 
 def test_an_administrator_downloads_everything_about_a_person(person, admin):
