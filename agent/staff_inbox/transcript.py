@@ -23,6 +23,7 @@ from messaging.outbound import SENDABLE_AGAIN, may_react, window_ends_at
 from messaging.receipts import lacks_receipt
 from messaging.teamwork import colleagues
 from sessions_app.bridges import adapter_for
+from whatsapp_agent.text.sanitize import without_bidi_controls
 from whatsapp_agent.text.stored import translate_stored
 from whatsapp_agent.text.whatsapp_html import whatsapp_html, without_markup
 
@@ -119,7 +120,7 @@ def _message(message: Message, conversation: Conversation) -> dict[str, Any]:
         "writer": writer_of(message) if is_outbound or conversation.contact.is_group else "",
         "html": whatsapp_html(shown),
         "is_long": shown != text or len(text) > len(shown),
-        "content": "" if message.revoked_at else describe_content(message),
+        "content": "" if message.revoked_at else without_bidi_controls(describe_content(message)),
         "quoted": _quoted(message),
         "is_quoting": bool(message.quoted_id),
         "ticks": TICKS.get(message.status, "") if is_outbound else "",

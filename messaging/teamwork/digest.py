@@ -22,6 +22,7 @@ from accounts.models import User, names_of_groups
 from messaging.models import Conversation, MailedConversation
 from messaging.models.conversations import NEEDS_PERSON
 from whatsapp_agent.periodic import periodic
+from whatsapp_agent.text.sanitize import without_bidi_controls
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +91,7 @@ def _text(waiting: Sequence[Conversation]) -> str:
     """Return names and times; never what was said."""
     base = settings.PUBLIC_URL.rstrip("/")
     lines = [
-        f"- {' '.join(str(each.contact).split())} ({each.session.name}): {base}"
+        f"- {' '.join(without_bidi_controls(str(each.contact)).split())} ({each.session.name}): {base}"
         f"{reverse('inbox-conversation', args=[each.pk])}"
         for each in waiting[:MAX_LISTED]
     ]

@@ -167,6 +167,17 @@ def waiting(conversation, member, settings):
     return conversation
 
 
+def test_a_hostile_name_is_one_line_of_the_mail_and_does_not_turn_its_link_around(waiting):
+    Contact.objects.update(name="\u202eAna\r\nBcc: all@example.com\n\u2067")
+    assert digest.mail_digests() == 1
+    (sent,) = mail.outbox
+    assert f"- Ana Bcc: all@example.com ({waiting.session.name}): /admin/inbox/" in sent.body
+    assert (sent.subject, sent.recipients()) == (
+        "[WhatsApp Agent] 1 conversation waits for a person",
+        ["member@example.com"],
+    )
+
+
 def test_what_nobody_looked_at_is_mailed_once(waiting):
     assert (digest.mail_digests(), digest.mail_digests()) == (1, 0)
     (sent,) = mail.outbox

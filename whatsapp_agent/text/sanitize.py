@@ -1,9 +1,10 @@
-"""Text that PostgreSQL and UTF-8 can hold."""
+"""Text that PostgreSQL and UTF-8 can hold, and that turns no other text around."""
 
 import re
 from typing import Any
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -26,6 +27,14 @@ def storable_json(value: Any, *, nul: str = "\ufffd") -> Any:
     if isinstance(value, list):
         return [storable_json(item, nul=nul) for item in value]
     return value
+
+
+def without_bidi_controls(text: str) -> str:
+    """Leave out what embeds, overrides or isolates a direction: unclosed, it turns around what follows in the line.
+
+    For a text of others within a line of ours. Letters keep their own direction, and so do the marks U+200E and U+200F.
+    """
+    return _BIDI_CONTROLS.sub("", text)
 
 
 def _join(pair: re.Match[str]) -> str:

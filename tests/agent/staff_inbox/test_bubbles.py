@@ -132,6 +132,14 @@ def test_a_file_that_was_not_fetched_is_named_as_being_on_the_phone(
     assert ("Video: tour.mp4 · on the phone" in text, "<video" in html) == (True, False)
 
 
+def test_the_name_of_a_file_turns_no_word_of_ours_around(
+    conversation: Conversation, staff_member: User, log_in: LogIn
+) -> None:
+    message = receive(conversation, kind="document")
+    Media.objects.create(message=message, mime_type="text/plain", filename="\u2067\u2066\u202etxt.exe")
+    assert "Document: txt.exe · on the phone" in bubble_of(log_in(staff_member), message)[1]
+
+
 def test_a_quoted_file_without_a_text_is_named_and_leads_to_its_bubble(
     conversation: Conversation, staff_member: User, log_in: LogIn
 ) -> None:

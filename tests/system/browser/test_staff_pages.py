@@ -27,6 +27,10 @@ def half_typed(people: People, application: Application) -> Iterator[tuple[Page,
     application.rows("DELETE FROM messaging_savedreply WHERE shortcut = %s RETURNING id", shortcut)
 
 
+def rename(application: Application, contact: Any, name: str) -> None:
+    application.rows("UPDATE messaging_contact SET name = %s WHERE phone = %s RETURNING id", name, f"+{contact.phone}")
+
+
 def stored(application: Application, shortcut: str) -> list[tuple[Any, ...]]:
     return application.rows("SELECT text FROM messaging_savedreply WHERE shortcut = %s", shortcut)
 
@@ -130,3 +134,17 @@ def test_the_menu_and_the_filters_are_opened_with_the_keyboard_alone(people: Peo
     settings.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/admin/preferences/")
+
+
+def test_a_name_of_200_letters_hides_no_column_of_a_list(
+    people: People, contact: Any, application: Application
+) -> None:
+    contact.says("Hello")
+    rename(application, contact, "W" * 200)
+    page = people("olga").page("/admin/messaging/contact/")
+    expect(page.locator("#result_list tbody", has_text="W" * 50).first).to_be_visible()
+    columns = page.locator("#result_list thead th").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().right)"
+    )
+    assert len(columns) > 3
+    assert max(columns) <= 1366

@@ -1,6 +1,6 @@
 import pytest
 
-from whatsapp_agent.text.sanitize import storable, storable_json
+from whatsapp_agent.text.sanitize import storable, storable_json, without_bidi_controls
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,10 @@ def test_texts_anywhere_in_a_json_value_are_made_storable():
 def test_nul_is_removed_where_it_means_nothing():
     assert storable("\x00", nul="") == ""
     assert storable_json({"fact\x00": ["a\x00b é\ud83d"]}, nul="") == {"fact": ["ab é\ufffd"]}
+
+
+def test_what_turns_a_line_around_is_left_out_and_letters_keep_their_direction():
+    assert (
+        without_bidi_controls("\u2067\u2066\u202eAna\u202c\u2069 \u200fשלום 👨\u200d👩\u200d👧")
+        == "Ana \u200fשלום 👨\u200d👩\u200d👧"
+    )
