@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 if TYPE_CHECKING:
     from sessions_app.models import Bridge
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 class AgentConfig(AppConfig):
     name = "agent"
-    verbose_name = "Agent"
+    verbose_name = gettext_lazy("Agent")
 
     def ready(self) -> None:
         """Let `sessions_app` have bridges asked for missed messages."""

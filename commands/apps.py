@@ -2,11 +2,12 @@ import pkgutil
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class CommandsConfig(AppConfig):
     name = "commands"
-    verbose_name = "Commands"
+    verbose_name = gettext_lazy("Commands")
 
     def ready(self) -> None:
         """Import every module of `commands.library`: importing one declares its commands."""
