@@ -54,6 +54,7 @@ FIRST_OF_LIST = {
     "turn",
     "bridge",
 }  # the page of the list's first row
+DIALOGS_WITH_CONTENT = {"why-dialog", "edit-dialog", "result-dialog"}  # which comes from the server
 LOOKS = {"light": (LAPTOP, "light"), "dark": (LAPTOP, "dark"), "phone": (PHONE, "light")}
 IN_README = {"conversation-light": "inbox", "conversation-dark": "inbox-dark", "list-phone": "inbox-phone"}
 Picture = tuple[str, bytes]
@@ -114,6 +115,8 @@ def inbox(page: Page) -> Iterator[Picture]:
     page.locator(".bubble.by-agent").locator(why).last.click()
     page.locator("#why h2").wait_for()
     yield from in_each_look(page, "why")
+    page.keyboard.press("Escape")
+    yield from dialogs(page)
     page.goto("/admin/inbox/?tab=needs")
     open_conversation(page, "Sofia Marchetti")
     yield from in_each_look(page, "failed-turn")
@@ -127,6 +130,29 @@ def inbox(page: Page) -> Iterator[Picture]:
     page.goto("/admin/inbox/")
     page.get_by_role("button", name="Alerts").click()
     yield from in_each_look(page, "alerts")
+
+
+def dialogs(page: Page) -> Iterator[Picture]:
+    """Yield the menu of what else can be sent from the open conversation, and each dialog over it."""
+    page.locator("#extras summary").click()
+    yield from in_each_look(page, "menu")
+    for dialog in page.locator("dialog[id]").all():
+        name = str(dialog.get_attribute("id"))
+        if name in DIALOGS_WITH_CONTENT:
+            continue
+        dialog.evaluate("dialog => dialog.showModal()")
+        yield from in_each_look(page, name)
+        dialog.evaluate("dialog => dialog.close()")
+    edit = page.locator("[data-open-dialog=edit-dialog]")
+    page.locator(".bubble", has=edit).last.hover()
+    edit.last.click()
+    page.locator("#edit-form").wait_for()
+    yield from in_each_look(page, "edit-dialog")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Summarize").click()
+    page.locator("#result-dialog[open]").wait_for()
+    yield from in_each_look(page, "result-dialog")
+    page.keyboard.press("Escape")
 
 
 def simulator(page: Page) -> Iterator[Picture]:

@@ -41,6 +41,15 @@ PAGES = {
     "user": ("/admin/accounts/user/{}/change/", "SELECT id FROM accounts_user WHERE username = 'olga'"),
     "simulator": ("/simulator/", ""),
 }
+# One below the other, as axe takes its time for each page.
+SHOW_DIALOGS = """() => {
+    document.getElementById("extras").open = true;
+    document.getElementById("result-title").textContent = "Summary";
+    for (const dialog of document.querySelectorAll("dialog")) {
+        dialog.show();
+        dialog.style.position = "static";
+    }
+}"""
 
 
 def serious_faults(page: Page) -> list[str]:
@@ -71,10 +80,9 @@ def test_the_inbox_has_no_serious_fault(people: People, contact: Any) -> None:
     page.locator(".bubble.by-agent").first.hover()
     page.locator(".bubble.by-agent [data-open-dialog=why-dialog]").first.click()
     page.locator("#why h2").wait_for()
-    faults["why"] = serious_faults(page)
     page.keyboard.press("Escape")
-    page.locator("[data-open-dialog=settings-dialog]").first.evaluate("button => button.click()")
-    faults["alerts"] = serious_faults(page)
+    page.evaluate(SHOW_DIALOGS)
+    faults["dialogs and menu"] = serious_faults(page)
     assert faults == {name: [] for name in faults}
 
 
