@@ -18,10 +18,17 @@ from accounts.admin_pages import staff_user
 from accounts.models import User
 from agent.dashboard.charts import Chart, Series, draw, starts_of
 from agent.dashboard.figures import MAX_COUNT, MAX_MESSAGES, Figures, Period, read_figures
+from messaging.models import Message
 from sessions_app.models import WhatsAppSession
 
 PERIODS = {"24h": gettext_lazy("24 hours"), "7d": gettext_lazy("7 days"), "30d": gettext_lazy("30 days")}
 INBOUND, AGENT, PEOPLE, FAILED, OTHER = "#6b7280", "#10b981", "#f59e0b", "#dc2626", "#94a3b8"
+# What counts as a message of a colleague, as `figures.SELECT_MESSAGES` counts them.
+WRITTEN = {
+    "author__exact": "staff",
+    "status__in": ",".join(sorted(set(Message.Status.values) - {"failed", "cancelled"})),
+    "kind__in": ",".join(sorted(set(Message.Kind.values) - {"reaction", "system"})),
+}
 
 
 @require_safe
@@ -48,7 +55,8 @@ def _context(user: User, period: Period) -> dict[str, Any]:
         "charts": charts_of(figures),
         "profiles": [row | {"link": _turns_of(row, period)} for row in figures.profiles],
         "staff": [
-            row | {"link": _messages(period, sent_by__id__exact=row["id"]), "median": duration(row["median_s"])}
+            row
+            | {"link": _messages(period, sent_by__id__exact=row["id"], **WRITTEN), "median": duration(row["median_s"])}
             for row in figures.staff
         ],
         "sessions": [_session_row(row) for row in figures.sessions],
@@ -90,7 +98,7 @@ def cards_of(figures: Figures) -> list[dict[str, Any]]:
             _("Hand-offs to a person"),
             str(figures.handoffs),
             f"{reverse('admin:commands_commandrun_changelist')}?"
-            + urlencode({"name__exact": "human", "created_at__gte": period.since.isoformat()}),
+            + urlencode({"name__exact": "human", "status__exact": "done"} | _span(period, "created_at")),
         ),
         _card(
             _("Time to the first answer"),
@@ -176,13 +184,15 @@ def _trouble(figures: Figures, status: str, label: str) -> dict[str, Any]:
 
 
 def _messages(period: Period, **lookups: Any) -> str:
-    span = {"said_at__gte": period.since.isoformat(), "said_at__lt": period.until.isoformat()}
-    return f"{reverse('admin:messaging_message_changelist')}?{urlencode(lookups | span)}"
+    return f"{reverse('admin:messaging_message_changelist')}?{urlencode(lookups | _span(period, 'said_at'))}"
 
 
 def _turns(period: Period, **lookups: Any) -> str:
-    span = {"created_at__gte": period.since.isoformat(), "created_at__lt": period.until.isoformat()}
-    return f"{reverse('admin:messaging_turn_changelist')}?{urlencode(lookups | span)}"
+    return f"{reverse('admin:messaging_turn_changelist')}?{urlencode(lookups | _span(period, 'created_at'))}"
+
+
+def _span(period: Period, field: str) -> dict[str, str]:
+    return {f"{field}__gte": period.since.isoformat(), f"{field}__lt": period.until.isoformat()}
 
 
 def _turns_of(row: dict[str, Any], period: Period) -> str:

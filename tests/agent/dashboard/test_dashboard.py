@@ -141,6 +141,32 @@ def test_the_list_behind_a_number_has_its_rows(write, admin, log_in):
     assert [row.pk for row in browser.get(link).context["cl"].result_list] == [failed.pk]
 
 
+def test_a_number_is_how_many_rows_its_list_has(write, conversation, profile, admin, log_in):
+    now = timezone.now()
+    for status in ("sent", "read", "failed", "cancelled", "unconfirmed"):
+        write("outbound", 60, author="staff", sent_by=admin, status=status)
+        write("outbound", 10 * 24 * 3600, author="staff", sent_by=admin, status=status)
+    write("outbound", 50, author="staff", sent_by=admin, kind="reaction")
+    for outcome in ("failed", "answered", "ignored"):
+        Turn.objects.create(conversation=conversation, agent_profile=profile, outcome=outcome, started_at=now)
+    for status in ("done", "failed", "refused"):
+        CommandRun.objects.create(
+            conversation=conversation, name="human", surface="tool", caller="model", status=status
+        )
+    browser = log_in(admin)
+    context = browser.get(URL).context
+    counted = {card["link"]: card["value"] for card in context["cards"] if card["value"].isdecimal()}
+    counted |= {row["link"]: str(row["messages"]) for row in context["staff"]}
+    counted |= {row["link"]: str(row["turns"]) for row in context["profiles"]}
+    counted |= {row["link"]: str(row["count"]) for row in context["sessions"]}
+    lists = {link: browser.get(link).context for link in counted}
+    assert len(counted) >= 8
+    assert {
+        link: str(len(each["cl"].result_list if "cl" in each else each["rows"])) for link, each in lists.items()
+    } == counted
+    assert sorted(counted.values()) == ["0", "0", "1", "1", "1", "1", "1", "3", "3"]
+
+
 def test_the_dashboard_takes_few_statements(write, admin, log_in, django_assert_max_num_queries):
     write("inbound", 100)
     browser = log_in(admin)
