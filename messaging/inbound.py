@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from psycopg2.extras import Json
 from pydantic import TypeAdapter
@@ -308,16 +308,20 @@ def _debounce_s(text: str) -> float | None:
 
 
 def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
-    """Return whether our phone wrote to its own number, and it is not a message that we sent there."""
-    if event.chat.phone is None:
+    """Return whether our phone wrote to its own number, and it is not a message that we sent there.
+
+    The echo of what we are sending may come before its id: our own words are no command.
+    """
+    if event.is_echo or event.chat.phone is None:
         return False
     own_number = WhatsAppSession.objects.filter(
         bridge=bridge, name=event.session, phone__in=owner_spellings(event.chat.phone)
     )
+    is_being_sent = Q(status__in=[Message.Status.SENDING, Message.Status.UNCONFIRMED], text=event.text)
     ours = Message.objects.filter(
+        Q(provider_message_id=event.provider_message_id) | is_being_sent,
         session__in=own_number,
         direction=Message.Direction.OUTBOUND,
-        provider_message_id=event.provider_message_id,
     )
     return own_number.exists() and not ours.exists()
 

@@ -9,7 +9,9 @@ from agent import inbox
 from agent.turns import turn as turns
 from commands.models import CommandRun
 from messaging import control
+from messaging.contacts.lookup import resolve_contact
 from messaging.models import Contact, Conversation, Fact, Message, Turn
+from messaging.outbound import send_text
 from messaging.outbox import claim_next_message
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import message_event
@@ -299,6 +301,18 @@ def test_a_command_in_a_note_to_self_is_a_command_of_the_owner(bridge, session, 
     conversation.refresh_from_db()
     assert CommandRun.objects.get().caller == "owner"
     assert conversation.control == "muted"
+
+
+@pytest.mark.parametrize("is_echo", [True, False], ids=["called an echo", "the same words"])
+def test_our_own_words_in_the_owners_chat_are_no_command_when_they_come_back(bridge, session, is_echo):
+    own = {"chat": "5511999990000@s.whatsapp.net"}
+    contact = resolve_contact(session=session, address=message_event("Hi", **own).chat)
+    conversation = Conversation.objects.create(session=session, contact=contact, address=own["chat"])
+    send_text(conversation=conversation, text="/help lists them")
+    claim_next_message(conversation.pk)
+    event = message_event("/help lists them", number=7, outbound=True, is_echo=is_echo, **own)
+    inbox.handle_event(bridge=bridge, event=event)
+    assert not Message.objects.filter(direction="inbound").exists()
 
 
 def test_a_command_that_staff_type_to_a_customer_is_a_plain_message(bridge, session, conversation):
