@@ -73,9 +73,10 @@ def test_an_older_text_never_replaces_a_newer_one(fake: Any) -> None:
 
 def test_another_text_without_a_later_time_is_no_edit(fake: Any) -> None:
     """Forgetting somebody redacts what others wrote of them, for example."""
-    fetch(fake, message(fake, "Call Carla", sent_at=time() - 300))
+    listed = message(fake, "Call Carla")
+    fetch(fake, listed)
     Message.objects.update(text="Call [forgotten]")
-    fetch(fake, message(fake, "Call Carla", sent_at=int(time() - 300)))
+    fetch(fake, listed)
     assert texts() == ["Call [forgotten]"]
 
 
