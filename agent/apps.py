@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ class AgentConfig(AppConfig):
         from sessions_app.links import catching_up  # imports models, which cannot be imported before
 
         catching_up.fetch_missed.provide(_fetch_missed)
+        gc.enable()  # all is loaded, ours is the last app; whatsapp_agent.__main__ has disabled it
 
 
 def _fetch_missed(bridge: "Bridge") -> Iterator[tuple[str, int | None]]:
