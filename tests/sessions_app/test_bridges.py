@@ -165,6 +165,10 @@ def test_setup_bridge_configures_our_address_for_each_session_of_a_bridge(server
     settings.WHATSAPP_API_KEY, settings.WHATSAPP_SIGNING_KEY = server.api_key, "key"
     settings.WHATSAPP_WEBHOOK_SECRET = "the-secret"
 
+    requests = len(server.requests)
+    call_command("setup_bridge", dry_run=True)
+    assert "events would come to" in capsys.readouterr().out
+    assert len(server.requests) == requests
     call_command("setup_bridge")
 
     assert webhook_of(server, name)["url"] == f"{PUBLIC_URL}/api/v1/webhooks/default/the-secret"

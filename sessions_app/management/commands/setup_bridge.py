@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from agent.bridges.capabilities import Capability
 from sessions_app import bridges
 from sessions_app.management.commands.sync_sessions import ensure_bridges, find_bridge
 from sessions_app.models import Bridge
@@ -44,8 +45,8 @@ class Command(OperatorCommand):
 
     def _would(self, row: Bridge, account: str) -> list[str]:
         target = bridges.webhook_target(row)
-        if target is None:
-            return bridges.setup_bridge(row)  # it asks the bridge nothing, and says what is missing
+        if target is None or Capability.SET_WEBHOOK not in bridges.adapter_for(row).capabilities:
+            return bridges.setup_bridge(row)  # it asks the bridge nothing, and says what to do by hand
         names = [*row.sessions.live().order_by("name").values_list("name", flat=True), *filter(None, [account])]
         return [
             f"{', '.join(names) or 'No number yet'}: events would come to {target.url}",
