@@ -32,9 +32,12 @@ def read_choices(request: HttpRequest) -> Menu | Poll:
 def _checked(form: Serializer, lines: list[str]) -> dict[str, Any]:
     if form.is_valid():
         return dict(form.validated_data)
-    reason, line = form.errors, ""
+    reason: Any = form.errors
+    field = next(iter(reason))
+    what = {"text": _("Question"), "question": _("Question"), "button": _("What opens the list")}
+    name = what.get(field, _("Choices, one a line"))
     while isinstance(reason, dict | list):  # down to the first text, past the number of its line
         key = next(iter(reason)) if isinstance(reason, dict) else 0
-        line = lines[key] if isinstance(key, int) and isinstance(reason, dict) else line
+        name = lines[key] if isinstance(key, int) and isinstance(reason, dict) else name
         reason = reason[key]
-    raise InvalidInput(": ".join(filter(None, [line, str(reason)])))
+    raise InvalidInput(f"{name}: {reason}")

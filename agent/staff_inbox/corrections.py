@@ -6,7 +6,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_POST
 
 from accounts.admin_pages import is_administrator, staff_user
 from agent.staff_inbox.access import part, visible_conversation
@@ -18,11 +18,12 @@ from sessions_app.models import AgentProfile
 from sessions_app.profiles import lock_profiles
 from whatsapp_agent.errors import Conflict, Forbidden, InvalidInput
 from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.single_line import as_line
 
 MAX_LENGTH = 300
 
 
-@require_GET
+@require_POST  # only for its text, which would stand in logs as part of an address, and may be too long for one
 @part
 def propose(request: HttpRequest, conversation_id: UUID, message_id: UUID) -> HttpResponse:
     """Return a form with the line as it would be added to the draft, and what else the draft changes. Saves nothing."""
@@ -34,7 +35,7 @@ def propose(request: HttpRequest, conversation_id: UUID, message_id: UUID) -> Ht
     context = {
         "conversation": conversation,
         "message_id": message_id,
-        "line": _as_line(request.GET.get("text", "")),
+        "line": as_line(request.POST.get("text", ""), max_length=MAX_LENGTH),
         "profile": profile,
         "draft_version": draft.version if draft else 0,
         "changes": [change.label for change in describe_changes(changes)],
@@ -54,7 +55,7 @@ def correct(request: HttpRequest, conversation: Conversation, message: Message) 
             return _("Stored as a fact about this contact.")
         case "instruction":
             _check_may_instruct(request)
-            return _add_to_draft(request, conversation, line=_as_line(text))
+            return _add_to_draft(request, conversation, line=as_line(text, max_length=MAX_LENGTH))
     raise InvalidInput(_("Choose where to keep it."))
 
 
@@ -76,10 +77,6 @@ def _add_to_draft(request: HttpRequest, conversation: Conversation, *, line: str
     return _("Saved in the draft of %(profile)s. The agent says so once the draft is published.") % {
         "profile": profile.name
     }
-
-
-def _as_line(text: str) -> str:
-    return " ".join(storable(text).split())[:MAX_LENGTH]
 
 
 def _is_own(request: HttpRequest, draft: AgentProfile | None) -> bool:

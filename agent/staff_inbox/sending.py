@@ -28,6 +28,7 @@ from sessions_app.bridges import adapter_for
 from whatsapp_agent.errors import Conflict, InvalidInput, NotFound
 from whatsapp_agent.text.phones import parse_phone
 from whatsapp_agent.text.sanitize import storable
+from whatsapp_agent.text.single_line import as_line
 from whatsapp_agent.text.validators import validate_emoji
 
 COORDINATES = re.compile(r"\s*(-?\d{1,2}(?:\.\d{1,15})?)\s*[,;\s]\s*(-?\d{1,3}(?:\.\d{1,15})?)\s*")
@@ -100,7 +101,7 @@ def _options(request: HttpRequest, conversation: Conversation) -> dict[str, Any]
 
 
 def _line(request: HttpRequest, name: str) -> str:
-    return " ".join(storable(request.POST.get(name, "")).split())[:MAX_NAME_LENGTH]
+    return as_line(request.POST.get(name, ""), max_length=MAX_NAME_LENGTH)
 
 
 @require_GET

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from messaging.menus.limits import MAX_BUTTON_LENGTH, MAX_BUTTONS, MAX_OPTIONS, MAX_ROWS, MAX_TEXT_LENGTH
@@ -31,7 +32,7 @@ class MenuSerializer(StrictSerializer):
         name = "buttons" if "buttons" in attrs else "rows"
         titles = attrs["buttons"] if name == "buttons" else [row["title"] for row in attrs["rows"]]
         if len(set(titles)) < len(titles):
-            raise serializers.ValidationError({name: ["Each title has to be another one."]})
+            raise serializers.ValidationError({name: [_("Each title has to be another one.")]})
         return attrs
 
 
@@ -44,5 +45,5 @@ class PollSerializer(StrictSerializer):
 
     def validate_options(self, options: list[str]) -> list[str]:
         if len(set(options)) < len(options):
-            raise serializers.ValidationError("Each option has to be another one.")
+            raise serializers.ValidationError(_("Each option has to be another one."))
         return options

@@ -62,7 +62,7 @@ class StrictSerializer(serializers.Serializer):
             elif is_json and (wrong := _wrong_type(field, value)):
                 errors[name] = wrong
             elif isinstance(field, serializers.CharField) and field.max_length and len(value or "") > field.max_length:
-                errors[name] = [f"Ensure this field has no more than {field.max_length} characters."]
+                errors[name] = [field.error_messages["max_length"].format(max_length=field.max_length)]
             elif isinstance(data, QueryDict) and len(data.getlist(name)) > 1:
                 errors[name] = ["Duplicate field."]
             elif not is_json and value == "" and not getattr(field, "allow_blank", False):

@@ -6,6 +6,9 @@ import unicodedata
 
 from django.utils.translation import gettext as _
 
+from whatsapp_agent.errors import InvalidInput
+from whatsapp_agent.text.sanitize import storable
+
 # Controls, line and paragraph separators, bidirectional marks, and what is drawn as nothing. The zero-width joiner and
 # non-joiner are allowed where emoji and Persian or Indic words are spelled with them: not beside Latin letters.
 _NOT_ALLOWED = re.compile(
@@ -25,6 +28,14 @@ def single_line_error(text: str) -> str | None:
     if text and not has_visible_text(text):
         return _("Must contain a visible character.")
     return None
+
+
+def as_line(text: str, *, max_length: int) -> str:
+    """Return what was typed, on one line. Raises InvalidInput for a longer one: it is never cut."""
+    line = " ".join(storable(text).split())
+    if len(line) > max_length:
+        raise InvalidInput(_("A line has at most %(limit)s characters.") % {"limit": max_length})
+    return line
 
 
 def has_visible_text(text: str) -> bool:

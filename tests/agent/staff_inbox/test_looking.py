@@ -166,7 +166,7 @@ def test_a_line_of_the_instructions_is_proposed_and_then_saved_in_the_draft(
     colleague = User.objects.create_superuser("paula", password="a long password 4")
     drafts.save_draft(profile=profile, by=colleague, purpose="Sales")
     url = reverse("inbox-proposal", args=[conversation.pk, message.pk])
-    proposal = client.get(url, {"text": " We <b>open</b>\n at nine. "})
+    proposal = client.post(url, {"text": " We <b>open</b>\n at nine. "})
     page = proposal.content.decode()
     assert "We &lt;b&gt;open&lt;/b&gt; at nine.</textarea>" in page
     assert all(words in page for words in ("There is a draft of paula from", "It changes: purpose."))
@@ -177,14 +177,27 @@ def test_a_line_of_the_instructions_is_proposed_and_then_saved_in_the_draft(
     assert do(client, conversation, "correct", **values).status_code == 409  # a second click adds nothing twice
     draft = drafts.ensure_draft(profile)
     assert (draft.purpose, draft.instructions) == ("Sales", f"{profile.instructions}\nWe open at ten.".strip())
-    assert "Your draft of" in client.get(url).content.decode()
+    assert "Your draft of" in client.post(url).content.decode()
+
+
+@pytest.mark.parametrize("length", [301, 20_000])
+def test_a_correction_that_is_too_long_is_refused_with_its_reason_and_never_cut(
+    conversation: Conversation, admin: User, log_in: LogIn, length: int
+) -> None:
+    message, client = create_outbound(conversation, status="sent"), log_in(admin)
+    values = {"row": str(message.pk), "text": "x" * length}
+    proposed = client.post(reverse("inbox-proposal", args=[conversation.pk, message.pk]), values)
+    saved = [do(client, conversation, "correct", **values, **{"as": kept_as}) for kept_as in ("fact", "instruction")]
+    for answer in (proposed, *saved):
+        assert (answer.status_code, "at most 300 characters" in answer.json()["detail"]) == (400, True)
+    assert (Fact.objects.exists(), drafts.load_draft(conversation.session.agent_profile)) == (False, None)
 
 
 def test_only_administrators_are_proposed_a_line_of_the_instructions(
     conversation: Conversation, staff_member: User, staff_stranger: User, log_in: LogIn
 ) -> None:
     url = reverse("inbox-proposal", args=[conversation.pk, create_outbound(conversation, status="sent").pk])
-    assert [log_in(user).get(url).status_code for user in (staff_member, staff_stranger)] == [403, 403]
+    assert [log_in(user).post(url).status_code for user in (staff_member, staff_stranger)] == [403, 403]
 
 
 def test_a_correction_of_a_profile_changed_meanwhile_is_refused(

@@ -130,12 +130,14 @@ def test_a_question_sent_twice_under_a_key_is_sent_once(conversation: Conversati
         ({"as": "buttons"}, "cannot send buttons"),
         ({"as": ""}, "Choose how it is shown"),
         ({"as": "carousel"}, "Choose how it is shown"),
-        ({"text": " "}, "may not be blank"),
+        ({"text": " "}, "Question: This field may not be blank"),
         ({"text": "/help"}, "A command is not sent"),
-        ({"choices": "Monday"}, "at least 2"),
+        ({"choices": "Monday"}, "Choices, one a line: Ensure this field has at least 2"),
         ({"choices": "Monday\nMonday"}, "has to be another one"),
         ({"choices": f"Monday\n{'x' * 101}"}, f"{'x' * 101}: Ensure"),
-        ({"as": "list", "button": ""}, "may not be blank"),
+        ({"as": "list", "button": ""}, "What opens the list: This field may not be blank"),
+        ({"text": "x" * 2000}, "Question: Ensure this field has no more than 255"),
+        ({"as": "list", "button": "x" * 21}, "What opens the list: Ensure this field has no more than 20"),
     ],
 )
 def test_a_question_that_cannot_be_sent_is_refused_with_its_reason(
@@ -145,6 +147,62 @@ def test_a_question_that_cannot_be_sent_is_refused_with_its_reason(
     assert answer.status_code in {400, 409}
     assert reason in answer.json()["detail"]
     assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"text": " "}, "Pergunta: Este campo não pode ficar em branco."),
+        ({"text": "x" * 256}, "Pergunta: Certifique-se de que este campo não tenha mais de 255 caracteres."),
+        ({"choices": "Monday"}, "Opções, uma por linha: Certifique-se de que este campo tenha pelo menos 2 elementos."),
+        ({"choices": "Monday\nMonday"}, "Opções, uma por linha: As opções não podem se repetir."),
+        ({"choices": f"Monday\n{'x' * 101}"}, "x: Certifique-se de que este campo não tenha mais de 100 caracteres."),
+        ({"as": "list", "choices": "Monday\nMonday", "button": "Ver"}, "Os títulos não podem se repetir."),
+        (
+            {"as": "list", "choices": "x" * 25, "button": "Ver"},
+            "x: Certifique-se de que este campo não tenha mais de 24",
+        ),
+        ({"as": "list", "button": ""}, "O que abre a lista: Este campo não pode ficar em branco."),
+        ({"as": ""}, "Escolha"),
+    ],
+)
+def test_the_reason_why_a_question_is_refused_is_in_the_language_of_the_staff(
+    conversation: Conversation, client: Client, staff_member: User, changed: dict[str, str], reason: str
+) -> None:
+    User.objects.filter(pk=staff_member.pk).update(language="pt-br")
+    assert reason in send(client, conversation, "choices", **POLL | changed).json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("location", PLACE | {"name": "x" * 201}),
+        ("location", PLACE | {"address": "x" * 201}),
+        ("card", CARD | {"name": "x" * 201}),
+    ],
+)
+def test_a_name_that_is_too_long_is_refused_and_never_cut(
+    conversation: Conversation, client: Client, kind: str, values: dict[str, str]
+) -> None:
+    answer = send(client, conversation, kind, **values)
+    assert (answer.status_code, "at most 200 characters" in answer.json()["detail"]) == (400, True)
+    assert not Message.objects.exists()
+
+
+def test_no_dialog_cuts_what_is_pasted_into_it(
+    conversation: Conversation, client: Client, admin: User, log_in: LogIn, answer: Message
+) -> None:
+    Bridge.objects.filter(slug="default").update(kind="simulator")  # sends all that there is a dialog for
+    page = shown(client, conversation)
+    dialogs = re.findall(r'<dialog id="([a-z-]+)"', page)
+    assert {"choices-dialog", "location-dialog", "card-dialog", "new-dialog"} <= set(dialogs)
+    turn = conversation.turns.create(outcome="answered", started_at=answer.said_at)
+    conversation.messages.filter(pk=answer.pk).update(turn=turn)
+    why = client.get(reverse("inbox-why", args=[conversation.pk, answer.pk])).content.decode()
+    proposal = log_in(admin).post(reverse("inbox-proposal", args=[conversation.pk, answer.pk])).content.decode()
+    fields = [re.findall(r"<(?:textarea|input)[^>]*>", html) for html in (page[page.index("<dialog") :], why, proposal)]
+    assert all("<textarea" in "".join(each) for each in fields)
+    assert not [field for each in fields for field in each if "maxlength" in field]
 
 
 @pytest.mark.parametrize(
