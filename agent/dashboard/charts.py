@@ -64,16 +64,19 @@ def draw(
     series: Sequence[Series],
     starts: Sequence[datetime],
     label: Callable[[datetime], str],
-    link: Callable[[datetime], str],
+    links: Sequence[str],
 ) -> Chart:
-    """Return a chart with a bar for each time in `starts`, also where there is no row; a row has `at` in seconds."""
+    """Return a chart with a bar for each time in `starts`, also where there is no row; a row has `at` in seconds.
+
+    `links` leads from each bar to the rows behind it.
+    """
     by_start = {int(row["at"]): row for row in rows}
     values = [[int(by_start.get(int(start.timestamp()), {}).get(each.key, 0)) for each in series] for start in starts]
     top = _nice_top(max((sum(each) for each in values), default=0))
     room = HEIGHT - TOP - BOTTOM
     step = (WIDTH - LEFT - RIGHT) / max(len(starts), 1)
     bars = []
-    for at, (start, counts) in enumerate(zip(starts, values, strict=True)):
+    for at, (start, counts, link) in enumerate(zip(starts, values, links, strict=True)):
         y, parts = float(HEIGHT - BOTTOM), []
         for each, count in zip(series, counts, strict=True):
             height = room * count / top
@@ -89,7 +92,7 @@ def draw(
                         title=f"{label(start)}: {count} {each.label}",
                     )
                 )
-        bars.append(Bar(parts=parts, link=link(start), label=label(start), values=counts))
+        bars.append(Bar(parts=parts, link=link, label=label(start), values=counts))
     every = max(ceil(len(starts) / MAX_TIMES), 1)
     return Chart(
         title=title,

@@ -25,6 +25,18 @@ from sessions_app.models import WhatsAppSession
 MAX_MESSAGES = 400_000  # of a period, the newest
 MAX_COUNT = 1000
 
+# Which messages count, as lookups of the list of messages: the same rule as the WHERE of SELECT_MESSAGES. The lists
+# behind the figures are compared with the figures in tests/agent/dashboard.
+COUNTED = {
+    f"{field}__in": ",".join(sorted(set(values) - left_out))
+    for field, values, left_out in (
+        ("kind", Message.Kind.values, {"reaction", "system"}),
+        ("unanswered", ["", *Message.Unanswered.values], {"history"}),
+        ("status", Message.Status.values, {"failed", "cancelled"}),
+        ("author", Message.Author.values, {"system"}),
+    )
+}
+
 SELECT_MESSAGES = """
 WITH recent AS MATERIALIZED (
     SELECT id, conversation_id, direction = 'inbound' AS is_inbound, author, sent_by_id, said_at,
@@ -33,8 +45,7 @@ WITH recent AS MATERIALIZED (
      WHERE said_at >= %(since)s AND said_at < %(until)s AND (%(all)s OR session_id = ANY(%(sessions)s::uuid[]))
        AND session_id <> ALL(%(test_chats)s::uuid[])
        AND kind NOT IN ('reaction', 'system') AND unanswered <> 'history'
-       AND (direction = 'inbound' OR (status NOT IN ('failed', 'cancelled')
-                                      AND author IN ('agent', 'staff', 'phone', 'api')))
+       AND status NOT IN ('failed', 'cancelled') AND author <> 'system'
      ORDER BY said_at DESC LIMIT %(limit)s
 ), turning AS (  -- where the other side begins to write
     SELECT * FROM (SELECT *, lag(is_inbound) OVER (PARTITION BY conversation_id ORDER BY said_at, id) AS was_inbound

@@ -1,6 +1,7 @@
 """The dashboard: charts and figures of a period, each of which leads to the list behind it."""
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,18 +18,11 @@ from django.views.decorators.http import require_safe
 from accounts.admin_pages import staff_user
 from accounts.models import User
 from agent.dashboard.charts import Chart, Series, draw, starts_of
-from agent.dashboard.figures import MAX_COUNT, MAX_MESSAGES, Figures, Period, read_figures
-from messaging.models import Message
+from agent.dashboard.figures import COUNTED, MAX_COUNT, MAX_MESSAGES, Figures, Period, read_figures
 from sessions_app.models import WhatsAppSession
 
 PERIODS = {"24h": gettext_lazy("24 hours"), "7d": gettext_lazy("7 days"), "30d": gettext_lazy("30 days")}
 INBOUND, AGENT, PEOPLE, FAILED, OTHER = "#6b7280", "#10b981", "#f59e0b", "#dc2626", "#94a3b8"
-# What counts as a message of a colleague, as `figures.SELECT_MESSAGES` counts them.
-WRITTEN = {
-    "author__exact": "staff",
-    "status__in": ",".join(sorted(set(Message.Status.values) - {"failed", "cancelled"})),
-    "kind__in": ",".join(sorted(set(Message.Kind.values) - {"reaction", "system"})),
-}
 
 
 @require_safe
@@ -56,7 +50,10 @@ def _context(user: User, period: Period) -> dict[str, Any]:
         "profiles": [row | {"link": _turns_of(row, period)} for row in figures.profiles],
         "staff": [
             row
-            | {"link": _messages(period, sent_by__id__exact=row["id"], **WRITTEN), "median": duration(row["median_s"])}
+            | {
+                "link": _counted(period, author__exact="staff", sent_by__id__exact=row["id"]),
+                "median": duration(row["median_s"]),
+            }
             for row in figures.staff
         ],
         "sessions": [_session_row(row) for row in figures.sessions],
@@ -85,7 +82,7 @@ def cards_of(figures: Figures) -> list[dict[str, Any]]:
         _card(
             _("Answered by the agent"),
             share,
-            _messages(period, author__exact="agent"),
+            _counted(period, author__exact="agent"),
             note=ngettext("%(count)s question answered", "%(count)s questions answered", answered)
             % {"count": answered},
         ),
@@ -103,13 +100,13 @@ def cards_of(figures: Figures) -> list[dict[str, Any]]:
         _card(
             _("Time to the first answer"),
             duration(exchanges["first_median_s"]),
-            _messages(period, direction__exact="outbound"),
+            _counted(period, direction__exact="outbound"),
             note=_("95 %% within %(time)s") % {"time": duration(exchanges["first_p95_s"])},
         ),
         _card(
             _("Answer time"),
             duration(exchanges["median_s"]),
-            _messages(period, direction__exact="outbound"),
+            _counted(period, direction__exact="outbound"),
             note=_("95 %% within %(time)s") % {"time": duration(exchanges["p95_s"])},
         ),
         _trouble(figures, "failed", _("Messages not sent")),
@@ -131,10 +128,7 @@ def charts_of(figures: Figures) -> list[Chart]:
     def label(start: datetime) -> str:
         return f"{start:%H}:00" if period.bucket == "hour" else date_format(start, "j M")
 
-    def within(start: datetime) -> Period:
-        length = timedelta(hours=1) if period.bucket == "hour" else timedelta(days=1)
-        return Period(since=start, until=start + length, bucket=period.bucket)
-
+    spans = [Period(since, until, period.bucket) for since, until in pairwise([*starts, period.until])]
     by = _("by hour") if period.bucket == "hour" else _("by day")
     return [
         draw(
@@ -147,7 +141,7 @@ def charts_of(figures: Figures) -> list[Chart]:
             ],
             starts=starts,
             label=label,
-            link=lambda start: _messages(within(start)),
+            links=[_counted(span) for span in spans],
         ),
         draw(
             _("Turns of the agent") + f" {by}",
@@ -159,7 +153,7 @@ def charts_of(figures: Figures) -> list[Chart]:
             ],
             starts=starts,
             label=label,
-            link=lambda start: _turns(within(start)),
+            links=[_turns(span) for span in spans],
         ),
     ]
 
@@ -185,6 +179,10 @@ def _trouble(figures: Figures, status: str, label: str) -> dict[str, Any]:
 
 def _messages(period: Period, **lookups: Any) -> str:
     return f"{reverse('admin:messaging_message_changelist')}?{urlencode(lookups | _span(period, 'said_at'))}"
+
+
+def _counted(period: Period, **lookups: Any) -> str:
+    return _messages(period, **COUNTED | lookups)
 
 
 def _turns(period: Period, **lookups: Any) -> str:

@@ -156,6 +156,7 @@ def test_a_number_is_how_many_rows_its_list_has(write, conversation, profile, ad
     browser = log_in(admin)
     context = browser.get(URL).context
     counted = {card["link"]: card["value"] for card in context["cards"] if card["value"].isdecimal()}
+    assert len(counted) == len(context["cards"]) - 3  # a share and two times: below
     counted |= {row["link"]: str(row["messages"]) for row in context["staff"]}
     counted |= {row["link"]: str(row["turns"]) for row in context["profiles"]}
     counted |= {row["link"]: str(row["count"]) for row in context["sessions"]}
@@ -165,6 +166,62 @@ def test_a_number_is_how_many_rows_its_list_has(write, conversation, profile, ad
         link: str(len(each["cl"].result_list if "cl" in each else each["rows"])) for link, each in lists.items()
     } == counted
     assert sorted(counted.values()) == ["0", "0", "1", "1", "1", "1", "1", "3", "3"]
+
+
+# Direction, author, kind, status, why it is not answered; and whether it counts as a message.
+COUNTED = [
+    *[("inbound", "contact", kind, "handled", "", kind != "reaction") for kind in Message.Kind.values],
+    *[("inbound", "contact", "text", "handled", why, why != "history") for why in Message.Unanswered.values],
+    *[
+        ("outbound", author, "text", status, "", author != "system" and status not in {"failed", "cancelled"})
+        for author in Message.Author.values
+        if author != "contact"
+        for status in Message.Status.values
+        if status not in {"received", "handled"}
+    ],
+    *[("outbound", author, "text", "sent", "history", False) for author in ("agent", "staff", "phone", "api")],
+    *[("outbound", author, "reaction", "sent", "", False) for author in ("agent", "staff", "phone", "api")],
+]
+
+
+@pytest.mark.parametrize("name", ["24h", "7d"])
+def test_each_bar_and_each_time_leads_to_the_messages_that_it_is_of(write, admin, log_in, name):
+    for direction, author, kind, status, why, _ in COUNTED:
+        write(direction, 60, author=author, kind=kind, status=status, unanswered=why)
+    for age_s in (3700, 2 * 3600, 30 * 3600):
+        write("inbound", age_s)
+        write("outbound", age_s, status="failed")
+    browser = log_in(admin)
+    context = browser.get(URL, {"period": name, "part": "figures"}).context
+
+    def in_list(link):
+        return browser.get(link).context["cl"].queryset.count()
+
+    messages, _ = context["charts"]
+    bars = {bar.link: sum(bar.values) for bar in messages.bars}
+    _, by_agent, by_people = (sum(counts) for counts in zip(*(bar.values for bar in messages.bars), strict=True))
+    assert {link: in_list(link) for link in bars} == bars
+    is_long = name == "7d"
+    assert sum(bars.values()) == sum(each[-1] for each in COUNTED) + (3 if is_long else 2)
+    links = {str(card["label"]): card["link"] for card in context["cards"]}
+    assert in_list(links["Answered by the agent"]) == by_agent > 0
+    sent = by_agent + by_people
+    assert [in_list(links[label]) for label in ("Time to the first answer", "Answer time")] == [sent, sent]
+
+
+def test_each_bar_of_the_turns_leads_to_the_turns_that_it_counts(conversation, profile, admin, log_in):
+    now = timezone.now()
+    for age_s in (60, 60, 3700):
+        for outcome in Turn.Outcome.values:
+            at = now - timedelta(seconds=age_s)
+            Turn.objects.create(
+                conversation=conversation, agent_profile=profile, outcome=outcome, started_at=at, created_at=at
+            )
+    browser = log_in(admin)
+    _, turns = browser.get(URL).context["charts"]
+    bars = {bar.link: sum(bar.values) for bar in turns.bars}
+    assert {link: browser.get(link).context["cl"].queryset.count() for link in bars} == bars
+    assert sum(bars.values()) == 3 * len(Turn.Outcome.values)
 
 
 def test_the_dashboard_takes_few_statements(write, admin, log_in, django_assert_max_num_queries):
@@ -196,7 +253,9 @@ def test_a_chart_has_a_place_for_each_hour_and_nothing_leaves_it():
     period = period_of("24h", now=now)
     starts = starts_of(period.since, period.until, bucket="hour")
     rows = [{"at": starts[3].timestamp(), "n": 1_234_567}]
-    chart = draw("x", rows=rows, series=[Series("n", "n", "red")], starts=starts, label=str, link=str)
+    chart = draw(
+        "x", rows=rows, series=[Series("n", "n", "red")], starts=starts, label=str, links=list(map(str, starts))
+    )
     (part,) = [part for bar in chart.bars for part in bar.parts]
     assert (len(chart.bars), part.y >= 0, part.x + part.width <= chart.width) == (24, True, True)
 
