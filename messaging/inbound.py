@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from psycopg2.extras import Json
 from pydantic import TypeAdapter
@@ -22,7 +22,14 @@ from messaging.contacts.lookup import log_created, resolve_contact, resolve_conv
 from messaging.contacts.recycled import without_former_phone
 from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
-from messaging.receipts import apply_early_changes, find_unsettled_send, record_full_id, record_sent, same_content
+from messaging.receipts import (
+    apply_early_changes,
+    find_unsettled_send,
+    record_full_id,
+    record_sent,
+    same_content,
+    unsettled_sends,
+)
 from sessions_app.bridges import BridgeChanged
 from sessions_app.models import Bridge, WhatsAppSession
 from sessions_app.services import mark_connected, register_session
@@ -317,13 +324,15 @@ def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
     own_number = WhatsAppSession.objects.filter(
         bridge=bridge, name=event.session, phone__in=owner_spellings(event.chat.phone)
     )
-    is_being_sent = Q(status__in=[Message.Status.SENDING, Message.Status.UNCONFIRMED], text=event.text)
-    ours = Message.objects.filter(
-        Q(provider_message_id=event.provider_message_id) | is_being_sent,
+    sent = Message.objects.filter(
+        provider_message_id=event.provider_message_id,
         session__in=own_number,
         direction=Message.Direction.OUTBOUND,
     )
-    return own_number.exists() and not ours.exists()
+    in_own_chat = unsettled_sends(event).filter(
+        session__in=own_number, conversation__contact__phone__in=owner_spellings(event.chat.phone)
+    )
+    return own_number.exists() and not sent.exists() and not in_own_chat.exists()
 
 
 def _chat_without_our_name(event: MessageReceived) -> ChatAddress:

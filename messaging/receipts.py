@@ -188,7 +188,18 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
 
 
 def find_unsettled_send(conversation: Conversation, event: MessageReceived) -> Message | None:
-    """Return the send that this may be the echo of: being sent, or unconfirmed, with the same text at the same time."""
+    """Return the send in this conversation that this may be the echo of; None if there is none."""
+    unsettled = unsettled_sends(event).filter(conversation=conversation)
+    return unsettled.order_by("status", "created_at", "id").first()  # what is being sent before what is unconfirmed
+
+
+def unsettled_sends(event: MessageReceived) -> MessageQuerySet:
+    """Return the sends that this may be the echo of: being sent, or unconfirmed, with the same text at the same time.
+
+    The caller narrows them to the conversation.
+    """
+    if event.is_typed:
+        return Message.objects.none()
     written_at = event.sent_at or timezone.now()
     statuses = [Message.Status.SENDING, Message.Status.UNCONFIRMED]
     same: dict[str, Any] = {}
@@ -196,18 +207,14 @@ def find_unsettled_send(conversation: Conversation, event: MessageReceived) -> M
         statuses.append(Message.Status.SENT)
         same = {f"details__{name}": event.details.get(name) for name in ("emoji", "target_id")}
     # An echo may name the kind otherwise than we did: a voice note for an audio file.
-    unsettled = Message.objects.filter(
+    return Message.objects.filter(
         same_content(event, any_kind=event.is_echo and event.kind is not Kind.REACTION),
-        conversation=conversation,
         direction=Message.Direction.OUTBOUND,
         status__in=statuses,
         provider_message_id=None,
         sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
         **same,
     )
-    if event.is_typed:
-        return None
-    return unsettled.order_by("status", "created_at", "id").first()  # what is being sent before what is unconfirmed
 
 
 def same_content(event: MessageReceived, *, any_kind: bool = False) -> Q:

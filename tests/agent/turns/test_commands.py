@@ -15,6 +15,7 @@ from messaging.outbound import send_text
 from messaging.outbox import claim_next_message
 from sessions_app.models import AgentProfile, WhatsAppSession
 from tests.conftest import message_event
+from tests.support.messaging.messages import queued
 
 OWNER = "5511977776666@s.whatsapp.net"
 
@@ -313,6 +314,29 @@ def test_our_own_words_in_the_owners_chat_are_no_command_when_they_come_back(bri
     event = message_event("/help lists them", number=7, outbound=True, is_echo=is_echo, **own)
     inbox.handle_event(bridge=bridge, event=event)
     assert not Message.objects.filter(direction="inbound").exists()
+
+
+@pytest.mark.parametrize(
+    ("phone", "age", "is_typed"),
+    [
+        ("5511988887777", timedelta(), False),  # a customer
+        ("5511999990000", timedelta(hours=3), False),  # the own chat, hours ago
+        ("5511999990000", timedelta(), True),
+    ],
+    ids=["in another chat", "long ago", "surely typed"],
+)
+def test_an_owners_command_is_run_although_the_same_words_of_ours_are_unconfirmed(
+    bridge, session, phone, age, is_typed
+):
+    session.phone = "+5511999990000"
+    session.save(update_fields=["phone"])
+    chat = f"{phone}@s.whatsapp.net"
+    contact = resolve_contact(session=session, address=message_event("Hi", chat=chat).chat)
+    conversation = Conversation.objects.create(session=session, contact=contact, address=chat)
+    queued(conversation, text="/pause", status="unconfirmed", sending_at=timezone.now() - age)
+    own = {"chat": "5511999990000@s.whatsapp.net", "outbound": True}
+    inbox.handle_event(bridge=bridge, event=message_event("/pause", number=7, is_typed=is_typed, **own))
+    assert Message.objects.get(direction="inbound").text == "/pause"
 
 
 def test_a_command_that_staff_type_to_a_customer_is_a_plain_message(bridge, session, conversation):
