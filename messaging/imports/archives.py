@@ -11,7 +11,8 @@ from zlib import error as ZlibError
 
 from django.utils.translation import gettext as _
 
-from messaging.imports.parsing import decode_lines, head_of
+from messaging.imports.heads import head_of
+from messaging.imports.parsing import decode_lines
 from whatsapp_agent.errors import InvalidInput
 
 MAX_CHAT_BYTES = 512 * 1024 * 1024

@@ -4,6 +4,8 @@ The abbreviated and wide formats of Unicode's CLDR (as Babel 2.19 has it) for th
 older editions. Compared as `phrases.plain` returns them.
 """
 
+from functools import lru_cache
+
 from messaging.imports.phrases import plain
 
 MORNING = (
@@ -27,12 +29,13 @@ MORNING = (
     "அதிகாலை | காலை | நள்ளிரவு | முற்பகல் | అర్ధరాత్రి | ఉదయం | పూర్వాహ్న | ಬೆಳಗ್ಗೆ | ಮಧ್ಯ ರಾತ್ರಿ | അർദ്ധരാത്രി | "
     "പുലർച്ചെ | രാവിലെ | ก่อนเที่ยง | เที่ยงคืน | ในตอนเช้า | ກ່ອນທ່ຽງ | ຕອນເຊົ້າ | ທ່ຽງຄືນ | በሌሊት | እኩለ ሌሊት | "
     "ጥዋት | ’s nachts | ’s ochtends | დილ | დილით | "
-    "შუაღამეს | 上午 | 凌晨 | 午前 | 午夜 | 早上 | 朝 | 清晨 | 真夜中 | 아침 | 오전 | 자정"
+    "შუაღამეს | "
+    "上午 | 凌晨 | 午前 | 大清早 | 拂晓 | 拂曉 | 早上 | 早晨 | 朝 | 清早 | 清晨 | 黎明 | 真夜中 | 아침 | 오전 | 자정"
 )
 EVENING = (
     "ნაშუადღ | ნაშუადღევს | საღ | საღამოს | შუადღ | შუადღეს | "
-    "abends | adhuhuri | akşam | akşamüstü | amiază | après-midi | at night | axşam | axşamüstü | ch | chiều | "
-    "da noite | da tarde | de la noche | de la tarde | de l’après-midi | del mediodía | del pomeriggio | "
+    "abends | adhuhuri | akşam | akşamüstü | amiază | après-midi | axşam | axşamüstü | ch | chiều | "
+    "da tarde | de la tarde | de l’après-midi | del mediodía | del pomeriggio | "
     "di pomeriggio | di sera | die aand | die middag | du | du soir | după-amiaza | dél | délután | e mbrëmjes | "
     "e mesditës | e pasdites | ebusuku | em | este | etterm | gündüz | günorta | i.n | illalla | iltap | "
     "iltapäivällä | in the afternoon | in the evening | ip | jioni | kechqurun | keskip | keskipäivällä | "
@@ -52,10 +55,11 @@ EVENING = (
     "সন্ধ্যাবেলায় | ਦੁਪਹਿਰੇ | ਸ਼ਾਮੀਂ | બપોરે | સાંજે | அந்தி மாலை | நண்பகல் | பிற்பகல் | மதியம் | மாலை | అపరాహ్న | "
     "మధ్యాహ్నం | సాయంత్రం | ಮಧ್ಯಾಹ್ನ | ಸಂಜೆ | ഉച്ച | ഉച്ചതിരിഞ്ഞ് | ഉച്ചയ്ക്ക് | വൈകുന്നേരം | സന്ധ്യ | ค่ำ | บ่าย | "
     "หลังเที่ยง | เที่ยง | ในตอนบ่าย | ในตอนเย็น | ຕອນທ່ຽງ | ຕອນບ່າຍ | ຕອນແລງ | ຫຼັງທ່ຽງ | ቀትር | በምሽት | ከሰዓት | "
-    "’s avonds | ’s middags | 下午 | 午後 | 夕方 | 夜 | 昼 | 晚上 | 正午 | 오후 | 저녁 | 정오"
+    "’s avonds | ’s middags | 下午 | 傍晚 | 午后 | 午後 | 夕方 | 夜 | 昼 | 正午 | 黄昏 | 黃昏 | 오후 | 저녁 | 정오"
 )
 # From nine at night to five in the morning.
 NIGHT = (
+    "at night | da noite | de la noche | 半夜 | 午夜 | 夜晚 | 夜裡 | 夜里 | 夜間 | 夜间 | 晚上 | 晚間 | 晚间 | 深夜 | "
     "ღამ | ღამით | "
     "في المساء | ليلاً | gece | kechasi | naktī | noaptea | noću | ponoči | usiku | v n | v noci | w nocy | yöllä | "
     "éjjel | öösel | đêm | βράδυ | το βράδυ | ночи | ноћу | през нощта | түн ичинде | түнгі | בלילה | לילה | رات | "
@@ -63,14 +67,22 @@ NIGHT = (
     "ຕອນກາງຄືນ | 夜中 | 밤"
 )
 # From ten to three.
-NOON = "emini | kunduzi | siang | на обяд | 中午"
+NOON = "午間 | 午间 | emini | kunduzi | siang | на обяд | 中午"
+# Beside a time, and no part of a day.
+CLOCK = (
+    "a | a la | a las | a les | alle | alle ore | as | at | da | g | godz | h | hod | hodin | hrs | hs | "
+    "jam | kell | kl | klo | klokka | klokken | la | las | lúc | noong | në | o | o godz | ob | om | "
+    "ora | ore | oră | orë | pada | pukul | saat | saati | u | uhr | um | uur | v | val | vào lúc | à | "
+    "às | ás | óra | στις | ώρα | в | год | о | у | ч | час | בשעה | שעה | الساعة | ساعت | को | बजे | "
+    "এ | น | นาฬิกา | เวลา | ເວລາ | ម៉ោង | 시"
+)
 
 
 def _index(words: str) -> frozenset[str]:
     return frozenset(plain(each) for each in words.split(" | "))
 
 
-_MORNING, _EVENING, _NIGHT, _NOON = map(_index, (MORNING, EVENING, NIGHT, NOON))
+_MORNING, _EVENING, _NIGHT, _NOON, _CLOCK = map(_index, (MORNING, EVENING, NIGHT, NOON, CLOCK))
 
 
 def hour_of_day(hour: int, words: str) -> int | None:
@@ -87,3 +99,9 @@ def hour_of_day(hour: int, words: str) -> int | None:
     else:
         return None
     return hour % 12 + 12 * is_late
+
+
+@lru_cache(maxsize=1000)
+def is_known(words: str) -> bool:
+    """Return whether it is known what the words beside a time mean for its hour, if anything."""
+    return hour_of_day(1, words) is not None or plain(words) in _CLOCK

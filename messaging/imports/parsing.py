@@ -1,13 +1,6 @@
 """Parse an exported chat: lines into messages, with everything that could not be read.
 
-Formats, with either order of day and month, any of / . - or the signs for year and month between them, 24 hours, or 12
-with words for the part of the day on either side (`day_parts`), in digits of any script:
-
-    [27/11/2026, 09:30:15] Ana: Hello           iOS
-    27/11/2026, 09:30 - Ana: Hello              Android
-
-Some languages write the time first. Further lines of a message have no such head. Marks of direction and narrow spaces
-(U+200E, U+200F, U+202F) may stand anywhere in a head.
+`heads` says where a message begins; further lines of a message have no head.
 """
 
 import re
@@ -24,35 +17,16 @@ from django.utils.translation import gettext as _
 from agent.bridges.events import Kind
 from messaging.imports import phrases
 from messaging.imports.day_parts import hour_of_day
+from messaging.imports.heads import Head, head_of, is_like_head
 from messaging.imports.phrases import plain, without_marks
 from whatsapp_agent.errors import InvalidInput
 from whatsapp_agent.text.sanitize import storable
 
 DATE_ORDERS = ("dmy", "mdy", "ymd")
-M = f"[{phrases.MARKS}]*"
-S = f"[ \u00a0\u202f\u2009{phrases.MARKS}]"
-_WORDS = r"['’]?[^\W\d_][^\d\[\]:/<>\n\u2013]{0,28}?"
-_DATE = (
-    rf"(?P<a>\d{{1,4}}){M}(?P<sign>[./-]|{S}?[年년]){S}?{M}(?P<b>\d{{1,2}}){M}(?:[./-]|{S}?[月월]){S}?{M}(?P<c>\d{{1,4}})"
-    rf"{M}(?:\.|{S}?[日일]|{S}?г\.)?"
-)
-_TIME = (
-    rf"(?:(?P<before>{_WORDS}){S}*)?(?P<hour>\d{{1,2}}){M}(?:[:.]|{S}?h{S}?){M}(?P<minute>\d{{2}})"
-    rf"(?:{M}[:.]{M}(?P<second>\d{{2}}))?(?:{S}*(?P<after>{_WORDS}))?"
-)
-_END = rf"{M}(?:(?P<end>\]){S}*|{S}+[-\u2013]{S}+)(?P<rest>.*)"
-_HEADS = [
-    re.compile(rf"{M}(?P<bracket>\[)?{M}{first}[,،]?{S}+{second}{_END}", re.IGNORECASE | re.DOTALL)
-    for first, second in ((_DATE, _TIME), (_TIME, _DATE))
-]
-# What begins as a head does and is none: the date or the time is written in a way that is not known.
-_LIKE_HEAD = re.compile(
-    rf"{M}(?P<bracket>\[)?{M}(?=(?:[^\d\n]*\d+){{4,6}})[^\]\n]{{9,45}}?(?:\]{S}|{S}-{S})[^:\n]{{1,60}}: "
-)
 _BEFORE_LINES = re.compile(r"(^|\()\u200e+", re.MULTILINE)  # iOS writes it before its own words, as in a poll
-IOS_ATTACHED = re.compile(rf"{M}<{M}[^<>:\n]{{2,30}}:{M}\s*(?P<name>[^<>\n]+\.\w{{2,5}})>", re.IGNORECASE)
-ANDROID_ATTACHED = re.compile(rf"{M}(?P<name>\S[^\n]{{0,250}}\.\w{{2,5}}){M}\s\({M}(?P<words>[^()\n]{{3,40}})\)")
-MAX_CLOCK_WORD = 5  # beside a time, as "klo", "saat", "Uhr" or "hrs"
+# Of a length that is limited, or with no two neighbours that repeat and can match the same characters.
+IOS_ATTACHED = re.compile(r"<[^<>:\n]{2,40}:(?P<name>[^<>\n]+\.\w{2,5})>")
+ANDROID_ATTACHED = re.compile(r"(?P<name>\S[^\n]{0,250}\.\w{2,5})\s\((?P<words>[^()\n]{3,40})\)")
 MAX_PHRASE_CHARS = 500  # of a line that WhatsApp itself has written; a file's name may stand in it
 OWN_NAME = re.compile(r"(IMG|VID|AUD|PTT|STK|DOC|GIF)-\d{8}-WA\d+\.", re.IGNORECASE)
 KIND_OF_NAME = (
@@ -106,86 +80,113 @@ class Chat:
 @dataclass(slots=True)
 class _Raw:
     line: int
-    head: re.Match[str]
+    head: Head
     lines: list[str]
 
 
 def parse_chat(lines: Iterable[tuple[str, str]], *, date_order: str = "") -> Chat:
-    """Parse lines, each with why it may be misread ("" if it is not). Raises InvalidInput if there is no message."""
+    """Parse lines, each with why it may be misread ("" if it is not). Raises InvalidInput if there is no message.
+
+    An export has one form of heads, that of its first one: what looks otherwise was written or quoted by people.
+    """
     unreadable: list[Unreadable] = []
     raws: list[_Raw] = []
-    is_bracketed: bool | None = None
     for number, (line, problem) in enumerate(lines, start=1):
         if problem:
             unreadable.append(Unreadable(number, problem))
         head = head_of(line)
-        if head and is_bracketed is None:
-            is_bracketed = head["bracket"] is not None
-        if head and (head["bracket"] is not None) == is_bracketed:
-            raws.append(_Raw(number, head, [head["rest"]]))
+        if head and (not raws or _is_of_form(head, raws[0].head)):
+            raws.append(_Raw(number, head, [head.rest]))
         elif raws:
             raws[-1].lines.append(line)
-            if head is None and _is_like_head(line, is_bracketed=is_bracketed):
-                unreadable.append(
-                    Unreadable(number, "is it a message? Its date is not understood: part of the one before")
-                )
+            form = raws[0].head.form
+            if head.form == form if head else is_like_head(line, is_bracketed=form[0]):
+                unreadable.append(Unreadable(number, _not_understood()))
         elif without_marks(line).strip():
-            unreadable.append(Unreadable(number, "it stands before the first message"))
+            unreadable.append(Unreadable(number, _("it stands before the first message")))
     if not raws:
         raise InvalidInput(_("This is no exported chat: it has no line that begins with a date and a time."))
     heads = [raw.head for raw in raws]
     order, is_sure = (date_order, True) if date_order else _date_order(heads)
-    has_24_hours = any(int(head["hour"]) > 12 for head in heads)
-    entries = []
-    for raw in raws:
-        at = _time_of(raw.head, order)
-        if at is None:
-            unreadable.append(Unreadable(raw.line, f"its date or time does not exist ({order})"))
-            continue
-        if not has_24_hours and (words := raw.head["after"]) and hour_of_day(1, words) is None:
-            unreadable.append(Unreadable(raw.line, f"it is read as {at:%H:%M}: it is not known what {words!r} means"))
-        entries.append(_entry(raw, at))
-    if not entries:
-        raise InvalidInput(
-            _("No date of this chat exists when it is read as %(order)s. Give --date-order.") % {"order": order}
-        )
+    dated, wrong = _dated(raws, order)
+    if not dated:
+        raise InvalidInput(_why_undated(heads, order))
+    entries = [_entry(raw, at) for raw, at in dated]
+    unreadable += [*wrong, *_uncertain_hours(dated)]
     return Chat(entries, sorted(unreadable, key=lambda each: each.line), order, is_sure)
 
 
-def head_of(line: str) -> re.Match[str] | None:
-    """Return the match of what stands before a message's text; None if the line does not begin one."""
-    if not any(each.isdigit() for each in line[:12]):
-        return None
-    head = next(filter(None, (pattern.fullmatch(line) for pattern in _HEADS)), None)
-    if head is None or (head["bracket"] is None) != (head["end"] is None):
-        return None
-    words = [plain(each) for each in (head["before"], head["after"]) if each]
-    if any(len(each) > MAX_CLOCK_WORD and hour_of_day(1, each) is None for each in words):
-        return None
-    return head
+def _is_of_form(head: Head, first: Head) -> bool:
+    """Return whether a head looks as the first one does; words that are not known are a form, too."""
+    return head.form == first.form and (not head.unknown_words or bool(first.unknown_words))
 
 
-def _is_like_head(line: str, *, is_bracketed: bool | None) -> bool:
-    if not without_marks(line[:4]).lstrip("[")[:1].isdigit():
-        return False
-    found = _LIKE_HEAD.match(line)
-    return found is not None and (found["bracket"] is not None) == is_bracketed
+def _not_understood() -> str:
+    return _("The date is not understood; the line was kept as part of the previous message.")
+
+
+def _dated(raws: Sequence[_Raw], order: str) -> tuple[list[tuple[_Raw, datetime]], list[Unreadable]]:
+    """Return the messages whose time exists, and why the others have none. Nobody has exported a date to come."""
+    dated: list[tuple[_Raw, datetime]] = []
+    wrong = []
+    latest = datetime.now() + timedelta(days=1)  # noqa: DTZ005  clocks and zones differ
+    for raw in raws:
+        at = _time_of(raw.head, order)
+        if at is None and (year := _foreign_year(raw.head)):
+            wrong.append(
+                Unreadable(raw.line, _("its year, %(year)s, is of a calendar that is not known") % {"year": year})
+            )
+        elif at is None:
+            wrong.append(Unreadable(raw.line, _("its date or time does not exist (%(order)s)") % {"order": order}))
+        elif at <= latest:
+            dated.append((raw, at))
+        elif dated:
+            dated[-1][0].lines += [raw.head.line, *raw.lines[1:]]
+            reason = _("The date is in the future; the line was kept as part of the previous message.")
+            wrong.append(Unreadable(raw.line, reason))
+        else:
+            wrong.append(Unreadable(raw.line, _("its date is in the future")))
+    return dated, wrong
+
+
+def _uncertain_hours(dated: Sequence[tuple[_Raw, datetime]]) -> Iterator[Unreadable]:
+    """Yield the messages beside whose hour stand words that may mean another one.
+
+    Words beside an hour above 12 mean no part of the day.
+    """
+    heads = [raw.head for raw, _at in dated]
+    of_24_hours = {words for head in heads if int(head.parts["hour"]) > 12 for words in head.unknown_words}
+    for raw, at in dated:
+        if words := ", ".join(each for each in raw.head.unknown_words if each not in of_24_hours):
+            reason = _("it is read as %(time)s: it is not known what %(words)r means")
+            yield Unreadable(raw.line, reason % {"time": f"{at:%H:%M}", "words": words})
+
+
+def _why_undated(heads: Sequence[Head], order: str) -> str:
+    if year := next(filter(None, map(_foreign_year, heads)), None):
+        return _(
+            "The years of this chat, such as %(year)s, are of a calendar that is not known. Export it again from a "
+            "phone that shows the Gregorian calendar."
+        ) % {"year": year}
+    if all(_time_of(head, order) for head in heads):
+        return _("All dates of this chat are in the future when it is read as %(order)s.") % {"order": order}
+    return _("No date of this chat exists when it is read as %(order)s. Give --date-order.") % {"order": order}
 
 
 # --- dates --------------------------------------------------------------------------------------------------------
 
 
-def _time_of(head: re.Match[str], order: str) -> datetime | None:
-    parts = [int(head[name]) for name in ("a", "b", "c")]  # of any script
+def _time_of(head: Head, order: str) -> datetime | None:
+    parts = [int(head.parts[name]) for name in ("a", "b", "c")]  # of any script
     day, month, year = (parts[order.index(letter)] for letter in "dmy")
-    hour, minute = int(head["hour"]), int(head["minute"])
-    for words in filter(None, (head["after"], head["before"])):
+    hour, minute = int(head.parts["hour"]), int(head.parts["minute"])
+    for words in filter(None, (head.parts["after"], head.parts["before"])):
         if hour <= 12 and (known := hour_of_day(hour, words)) is not None:
             hour = known
             break
     try:
         return datetime(  # noqa: DTZ001  the phone's time; the zone is the session's
-            _year_of(year), month, day, hour, minute, int(head["second"] or "0")
+            _year_of(year), month, day, hour, minute, int(head.parts["second"] or "0")
         )
     except ValueError:
         return None
@@ -194,16 +195,22 @@ def _time_of(head: re.Match[str], order: str) -> datetime | None:
 def _year_of(year: int) -> int:
     """Return a year of the Christian era; 0, which does not exist, for a year of another than the Buddhist one."""
     if year < 100:
-        soon = datetime.now().year + 1 - 2000  # noqa: DTZ005
-        return year + 2000 if year <= soon or year + 1957 > soon + 2000 else year + 1957
+        latest = datetime.now().year + 1  # noqa: DTZ005
+        return next((each for each in (year + 2000, year + 1957) if 2000 <= each <= latest), year + 2000)
     if year > 2400:
         year -= 543
     return year if year >= 2000 else 0
 
 
-def _date_order(heads: Sequence[re.Match[str]]) -> tuple[str, bool]:
+def _foreign_year(head: Head) -> int | None:
+    """Return a year that is of neither the Christian nor the Buddhist era, as 1405 in Iran or 1448 in Arabia."""
+    years = (int(head.parts[name]) for name in ("a", "c") if len(head.parts[name]) > 2)
+    return next((year for year in years if not (1900 <= year <= 2099 or 2500 <= year <= 2650)), None)
+
+
+def _date_order(heads: Sequence[Head]) -> tuple[str, bool]:
     """Decide from all dates what day and month are; the second value is False if it is a guess."""
-    if sum(len(head["a"]) == 4 for head in heads) * 2 > len(heads):
+    if sum(len(head.parts["a"]) == 4 for head in heads) * 2 > len(heads):
         return "ymd", True
     times = {order: [_time_of(head, order) for head in heads] for order in ("dmy", "mdy")}
     impossible = {order: each.count(None) for order, each in times.items()}
@@ -216,14 +223,14 @@ def _date_order(heads: Sequence[re.Match[str]]) -> tuple[str, bool]:
     span = {order: _span(times[order]) for order in times}
     if span["dmy"] * 3 < span["mdy"] or span["mdy"] * 3 < span["dmy"]:  # days that follow each other
         return min(span, key=lambda order: span[order]), True
-    head = heads[0]
+    first = heads[0].parts
     is_american = (
-        head["sign"] == "/"
-        and len(head["c"]) == 2
-        and any(each["after"] for each in heads)
-        and not any(each["a"].startswith("0") or each["b"].startswith("0") for each in heads)
+        first["sign"] == "/"
+        and len(first["c"]) == 2
+        and any(each.parts["after"] for each in heads)
+        and not any(each.parts["a"].startswith("0") or each.parts["b"].startswith("0") for each in heads)
     )
-    return ("mdy" if is_american else "dmy"), head["sign"] == "." or times["dmy"] == times["mdy"]
+    return ("mdy" if is_american else "dmy"), first["sign"] == "." or times["dmy"] == times["mdy"]
 
 
 def _unlikely(times: Sequence[datetime | None], soon: datetime) -> int:
@@ -273,7 +280,7 @@ def _is_system(author: str) -> bool:
 
 def _is_ios_system(raw: _Raw, text: str) -> bool:
     """On iOS these lines have an author, the group or the contact, and begin with U+200E."""
-    if raw.head["bracket"] is None or not text.startswith("\u200e") or len(raw.lines) > 1:
+    if raw.head.parts["bracket"] is None or not text.startswith("\u200e") or len(raw.lines) > 1:
         return False
     words = plain(text)
     return any(each in words for each in phrases.SYSTEM_PLAIN) and words not in phrases.OMITTED_PLAIN
@@ -309,14 +316,16 @@ def _read_media(entry: Entry) -> None:
         entry.filename = storable(without_marks(found["name"]).strip()[:255])
         entry.kind = kind_of(entry.filename)
         entry.text = "\n".join(
-            filter(None, (entry.text[: found.start()].strip(), entry.text[found.end() :].strip()))
+            filter(None, (entry.text[: found.start()].strip(f" \n{phrases.MARKS}"), entry.text[found.end() :].strip()))
         ).lstrip("\u200e")
         if entry.kind == Kind.DOCUMENT and " • " in entry.text:  # "Offer.pdf • 3 pages"
             entry.text = ""
-    elif (found := ANDROID_ATTACHED.fullmatch(first.rstrip())) and (
-        plain(found["words"]) in phrases.ATTACHED_PLAIN or OWN_NAME.match(without_marks(found["name"]))
+    elif (
+        words.endswith(")")
+        and (found := ANDROID_ATTACHED.fullmatch(without_marks(first).strip()))
+        and (plain(found["words"]) in phrases.ATTACHED_PLAIN or OWN_NAME.match(found["name"]))
     ):
-        entry.filename = storable(without_marks(found["name"]).strip()[:255])
+        entry.filename = storable(found["name"].strip()[:255])
         entry.kind, entry.text = kind_of(entry.filename), caption
 
 
@@ -337,17 +346,22 @@ def kind_of(filename: str) -> Kind:
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
+def count_lines(content: bytes) -> int:
+    """Return how many lines end in `content`, in the way of `decode_lines`, without splitting it."""
+    encoding, content = _encoding_of(content)
+    if encoding != "utf-8":
+        text = content.decode(encoding, "replace")
+        return text.count("\n" if "\n" in text else "\r")
+    return content.count(b"\n" if b"\n" in content else b"\r")
+
+
 def decode_lines(content: bytes) -> Iterator[tuple[str, str]]:
     """Yield each line, and why it may be misread ("" if it is not). Every line may have its own encoding."""
-    marked = next((mark for mark in ENCODINGS if content.startswith(mark)), b"")
-    content = content.removeprefix(marked)
-    head = content[:2000]
-    even, odd = head[::2].count(0), head[1::2].count(0)
-    guessed = "utf-16-le" if odd * 3 > len(head) else "utf-16-be" if even * 3 > len(head) else "utf-8"
-    encoding = ENCODINGS.get(marked, guessed)
+    encoding, content = _encoding_of(content)
     if encoding != "utf-8":
-        for line in content.decode(encoding, "replace").split("\n"):
-            yield line.rstrip("\r"), "its encoding is damaged" if "\ufffd" in line else ""
+        text = content.decode(encoding, "replace")
+        for line in text.split("\n" if "\n" in text else "\r"):
+            yield line.rstrip("\r"), _("its encoding is damaged") if "\ufffd" in line else ""
         return
     for raw in content.split(b"\n" if b"\n" in content else b"\r"):
         raw = raw.rstrip(b"\r")
@@ -357,4 +371,14 @@ def decode_lines(content: bytes) -> Iterator[tuple[str, str]]:
             try:
                 yield raw.decode("cp1252"), ""
             except UnicodeDecodeError:
-                yield raw.decode("utf-8", "replace"), "its encoding is neither UTF-8 nor Windows-1252"
+                yield raw.decode("utf-8", "replace"), _("its encoding is neither UTF-8 nor Windows-1252")
+
+
+def _encoding_of(content: bytes) -> tuple[str, bytes]:
+    """Return the encoding of the whole, and the content without the mark that says so."""
+    marked = next((mark for mark in ENCODINGS if content.startswith(mark)), b"")
+    content = content.removeprefix(marked)
+    head = content[:2000]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    guessed = "utf-16-le" if odd * 3 > len(head) else "utf-16-be" if even * 3 > len(head) else "utf-8"
+    return ENCODINGS.get(marked, guessed), content

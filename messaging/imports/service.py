@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import IO, Any
 
 from messaging.imports.archives import MAX_CHAT_BYTES, open_export
-from messaging.imports.parsing import Chat, Unreadable, decode_lines, parse_chat
+from messaging.imports.parsing import Chat, Unreadable, count_lines, decode_lines, parse_chat
 from messaging.imports.store import check_authors, find_conversation, import_chat, own_name
 from sessions_app.models import WhatsAppSession
 from whatsapp_agent.errors import InvalidInput
@@ -81,7 +81,7 @@ def run_import(
 
 
 def _check_length(text: bytes) -> None:
-    if (count := text.count(b"\n")) > MAX_LINES_OF_REQUEST:
+    if (count := count_lines(text)) > MAX_LINES_OF_REQUEST:
         raise InvalidInput(
             f"The chat has {count:,} lines, which would take longer than a request may. At most "
             f"{MAX_LINES_OF_REQUEST:,} are imported here; an operator imports more with manage.py import_chat.",

@@ -38,6 +38,7 @@ def test_a_dry_run_imports_nothing(session, admin):
         ({"content": "no chat"}, "file"),
         ({"content": "PK\x03\x04 half"}, "file"),
         ({"content": CHAT + "\n" * 50_000}, "file"),
+        ({"content": CHAT.replace("\n", "\r") + "\r" * 50_000}, "file"),
         ({"contact": "12"}, "contact"),
         ({"contact": "01a2060c-0186-76a7-9642-3a280e006d9b"}, "contact"),
         ({"me": "Rui"}, "me"),

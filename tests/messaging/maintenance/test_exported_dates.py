@@ -1,8 +1,14 @@
 """The dates and times of exported chats, as phones write them in their languages (formats of Unicode's CLDR)."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
 import pytest
 
-from messaging.imports.parsing import Chat, decode_lines, parse_chat
+from messaging.imports.parsing import Chat, count_lines, decode_lines, parse_chat
+from whatsapp_agent.errors import InvalidInput
 
 
 def parsed(text: str) -> Chat:
@@ -33,6 +39,17 @@ def parsed(text: str) -> Chat:
         ("2026/11/27 晚上9:05 - ", "21:05"),  # Chinese
         ("2026/11/27 中午12:05 - ", "12:05"),
         ("2026/11/27 凌晨12:05 - ", "00:05"),
+        ("2026/11/27 清晨6:05 - ", "06:05"),
+        ("2026/11/27 早上8:05 - ", "08:05"),
+        ("2026/11/27 上午10:05 - ", "10:05"),
+        ("2026/11/27 中午1:05 - ", "13:05"),
+        ("2026/11/27 下午12:05 - ", "12:05"),
+        ("2026/11/27 傍晚6:05 - ", "18:05"),
+        ("2026/11/27 晚上12:05 - ", "00:05"),
+        ("2026/11/27 半夜12:05 - ", "00:05"),
+        ("2026/11/27 半夜11:05 - ", "23:05"),
+        ("2026/11/27 午夜12:05 - ", "00:05"),
+        ("27/11/2026, 2:05 at night - ", "02:05"),
         ("27.11.26, 9:05 abends - ", "21:05"),  # German, 12 hours
         ("27.11.2026, 2:05 ночи - ", "02:05"),  # Russian
         ("27.11.2026, 11:05 ночи - ", "23:05"),
@@ -54,15 +71,32 @@ def test_a_head_in_the_form_of_a_language_is_read(head: str, at: str) -> None:
     assert chat.unreadable == []
 
 
-def test_a_short_word_beside_a_time_that_nobody_knows_is_reported() -> None:
-    chat = parsed("27/11/2026, 9:05 xyz - Ana: Hello\n")
-    assert [entry.at.hour for entry in chat.messages] == [9]
-    assert [(each.line, "'xyz'" in each.reason) for each in chat.unreadable] == [(1, True)]
-    of_24_hours = parsed("27/11/2026, 9:05 hrs - Ana: Hello\n27/11/2026, 13:05 hrs - Ana: Hi\n")
-    assert ([entry.at.hour for entry in of_24_hours.messages], of_24_hours.unreadable) == ([9, 13], [])
+@pytest.mark.parametrize("head", ["9:05 xyz", "xyz9:05", "xyz 9:05", "klo 9:05 xyz"])
+@pytest.mark.parametrize("further", ["", "27/11/2026, 13:05 - Ana: Hi\n", "27/11/2026, 9:06 PM - Ana: Hi\n"])
+def test_a_word_beside_a_time_that_nobody_knows_is_reported(head: str, further: str) -> None:
+    chat = parsed(f"27/11/2026, {head} - Ana: Hello\n{further}")
+    assert chat.messages[0].at.hour == 9
+    assert [(each.line, "09:05" in each.reason and "'xyz'" in each.reason) for each in chat.unreadable] == [(1, True)]
 
 
-@pytest.mark.parametrize("line", ["27 Nov 2026, 9:05 PM - Ana: Hi", "27/11/2026, 9:05 after supper - Ana: Hi"])
+@pytest.mark.parametrize("word", ["hrs", "xyz"])
+def test_a_word_that_stands_beside_an_hour_above_12_means_no_part_of_the_day(word: str) -> None:
+    chat = parsed(f"27/11/2026, 9:05 {word} - Ana: Hello\n27/11/2026, 13:05 {word} - Ana: Hi\n")
+    assert ([entry.at.hour for entry in chat.messages], chat.unreadable) == ([9, 13], [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "27 Nov 2026, 9:05 PM - Ana: Hi",
+        "27/11/2026, 9:05 after supper - Ana: Hi",
+        "26/11/2026 9:00 lunch - Rui: said",
+        "26/11/2026 lunch 9:00 - Rui: said",
+        "26/11/2026 9:00 lunch - Porto",
+        "26/11/2099 9:00 - Rui: said",
+        "26/11/99 9:00 - Rui: said",
+    ],
+)
 def test_a_line_that_begins_like_a_message_and_is_not_understood_is_listed_and_kept(line: str) -> None:
     chat = parsed(f"27/11/2026, 09:05 - Ana: Hello\n{line}\n27/11/2026, 09:06 - Rui: Yes\n")
     assert [each.line for each in chat.unreadable] == [2]
@@ -78,6 +112,8 @@ def test_a_line_that_begins_like_a_message_and_is_not_understood_is_listed_and_k
         "Call 11 98888-7777 or 11 97777-6666 - Ana: ask",
         "[26/10/2026, 08:00:00] Rui: Sold",  # quoted from an iPhone's chat
         "On 26/10/2026, 08:00 - Rui wrote: Sold",
+        "10:30, 28/10/2026 - Gate: B12",
+        "10:30, 28/10/2026 - Porto",
     ],
 )
 def test_a_further_line_of_a_message_with_numbers_is_no_head(line: str) -> None:
@@ -88,6 +124,65 @@ def test_a_further_line_of_a_message_with_numbers_is_no_head(line: str) -> None:
 def test_a_year_of_an_era_that_is_not_known_is_listed() -> None:
     chat = parsed("1405/9/6, 9:05 - Ana: Hello\n2026/11/27, 9:05 - Ana: Hi\n")
     assert ([each.line for each in chat.unreadable], len(chat.messages)) == ([1], 1)
+
+
+def test_a_chat_whose_time_stands_first_has_no_head_with_the_date_first() -> None:
+    chat = parsed("09:05, 27/11/2026 - Ana: Hello\n26/11/2026, 10:30 - Gate: B12\n09:06, 27/11/2026 - Rui: Yes\n")
+    assert [entry.text for entry in chat.messages] == ["Hello\n26/11/2026, 10:30 - Gate: B12", "Yes"]
+
+
+def test_a_message_of_tomorrows_date_is_of_a_phone_in_another_zone_and_of_next_week_is_none() -> None:
+    now = datetime.now()  # noqa: DTZ005  a phone's time has no zone
+    soon, later = (f"{now + timedelta(hours=hours):%d/%m/%Y, %H:%M}" for hours in (23, 24 * 7))
+    chat = parsed(f"{soon} - Ana: Hello\n{later} - Dinner: at nine\n")
+    assert [entry.text for entry in chat.messages] == [f"Hello\n{later} - Dinner: at nine"]
+    assert [(each.line, "future" in each.reason) for each in chat.unreadable] == [(2, True)]
+
+
+@pytest.mark.parametrize("date", ["1405/9/6", "6/9/1405", "1448/6/17", "5787/3/7"])
+def test_a_chat_of_another_calendar_is_refused_for_its_calendar(date: str) -> None:
+    with pytest.raises(InvalidInput, match="calendar"):
+        parsed(f"{date}, 9:05 - Ana: Hello\n")
+
+
+@contextmanager
+def at_most(seconds: int) -> Iterator[None]:
+    """`re` looks for signals while it matches, so that a pattern that does not end fails one test alone."""
+
+    def stop(*_args: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    "run", ["\u200e", " ", "\u202f", " \u200e", "1", "1 ", "a", "a ", "1a", "\u200e.a", "<a:", "(a", ":", "年"]
+)
+@pytest.mark.parametrize(
+    "beginning", ["1/1/26", "[1/1/26, 9:05", "1/1/26, 9:05 - Ana: ", "1/1/26, 9:05 - Ana: <a: ", "1"]
+)
+def test_no_line_takes_long(beginning: str, run: str) -> None:
+    hostile = run * (65_000 // len(run))
+    lines = [f"{beginning}{hostile}", f"{beginning}{hostile}9:05{hostile}", f"{beginning}{hostile})", f"1{hostile}: "]
+    with at_most(20):
+        chat = parsed("\n".join(["1/1/26, 9:04 - Ana: Hello", *lines]))
+    assert chat.messages
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_lines_are_counted_as_they_are_split(end: str, encoding: str) -> None:
+    content = (
+        f"27/11/2026, 09:05 - ਅਨਾ: Ċ ਊ{end}".encode() if encoding == "utf-8" else f"Ana: Ċ ਊ{end}".encode(encoding)
+    )
+    lines = [line for line, _problem in decode_lines(content)]
+    assert (count_lines(content), lines[1:]) == (1, [""])
 
 
 def test_a_poll_of_an_iphone_has_no_marks_of_direction() -> None:
