@@ -112,9 +112,10 @@ def _store_event(*, bridge: Bridge, event: BridgeEvent) -> str:
         case Malformed(reason=reason):
             log.info("event_malformed", bridge=bridge.slug, reason=reason)
             return "malformed"
-        case HistorySynced(messages=messages):
+        case HistorySynced(messages=messages, changes=changes):
             results = {
-                _store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=message)) for message in messages
+                _store_event(bridge=bridge, event=_on_our_clock(bridge=bridge, event=each))
+                for each in (*changes, *messages)
             }
             return "not_kept" if "not_kept" in results else "kept"
         case GroupChanged():

@@ -141,7 +141,7 @@ def record_session_change(*, bridge: Bridge, event: SessionChanged) -> WhatsAppS
         phone=event.phone,
         display_name=event.name,
         qr_png=event.qr_png,
-        limits=(event.restriction,) if event.restriction else None,
+        limits=event.restrictions or None,
     )
     return record_session_state(session=session, state=state, reason=event.code, at=event.at)
 

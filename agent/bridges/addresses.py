@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,7 @@ import phonenumbers
 
 from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.parsing import WrongShape
-from whatsapp_agent.text.phones import phone_spellings
+from whatsapp_agent.text.phones import owner_spellings, phone_spellings
 from whatsapp_agent.text.single_line import without_marks
 
 _JID = re.compile(r"([0-9A-Za-z.-]{1,64})(?:_[0-9]{1,4})?(?::[0-9]{1,5})?@([a-z.]{1,32})")
@@ -48,6 +49,42 @@ def read_address(raw: str, *, name: str | None = None) -> ChatAddress | None:
         case "hosted":
             return _person(f"{user}@s.whatsapp.net", user, name)
     return ChatAddress(address, AliasKind.JID, name=name)
+
+
+def with_alternate(
+    address: ChatAddress, other: ChatAddress | None, *, own_phone: str | None, own_lid: str | None
+) -> ChatAddress:
+    """Return a person's address with the phone, or the hidden address, that the bridge names beside it."""
+    if other is None or address.is_group or other.is_group:
+        return address
+    if address.kind == AliasKind.LID:
+        joined = replace(address, phone=other.phone) if other.phone else address
+    else:
+        joined = replace(address, alternates=(other,)) if other.kind == AliasKind.LID else address
+    return separate_from_us(joined, own_phone=own_phone, own_lid=own_lid)
+
+
+def separate_from_us(address: ChatAddress, *, own_phone: str | None, own_lid: str | None) -> ChatAddress:
+    """Return the address without what ties somebody else's hidden address to our phone, or ours to another phone.
+
+    Bridges name our own number beside a customer's hidden address at times; the customer would get the owner's rights.
+    """
+    hidden = [each.address for each in (address, *address.alternates) if each.kind == AliasKind.LID]
+    if not (own_phone and address.phone and hidden):
+        return address
+    has_our_phone = address.phone in owner_spellings(own_phone)
+    if all((each == own_lid) == has_our_phone for each in hidden):
+        return address
+    if address.kind == AliasKind.LID:
+        return replace(address, phone=None)
+    return replace(address, alternates=tuple(each for each in address.alternates if each.kind != AliasKind.LID))
+
+
+def is_own(address: ChatAddress, *, phone: str | None, lid: str | None) -> bool:
+    """Return whether this is the address of our own number, by phone or hidden."""
+    if lid and address.kind == AliasKind.LID:
+        return address.address == lid
+    return bool(phone and address.phone) and address.phone in owner_spellings(phone or "")
 
 
 def called_persons(jids: Iterable[Any], *, text: str = "") -> tuple[str, ...]:

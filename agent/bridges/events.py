@@ -174,7 +174,7 @@ class Link(StrEnum):
 class SessionChanged:
     """`code` is the bridge's reason as a short text; `will_reconnect`: the bridge is reconnecting by itself.
 
-    `restriction` is a limit that WhatsApp sets on the account: {kind, active, until}, with more by kind.
+    `restrictions` are the limits that WhatsApp sets on the account: {kind, active, until}, with more by kind.
     """
 
     session: str
@@ -186,7 +186,7 @@ class SessionChanged:
     at: datetime | None = None
     qr_png: bytes | None = None
     pairing_code: str | None = None
-    restriction: dict[str, Any] | None = None
+    restrictions: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,10 @@ class GroupChanged:
 
 @dataclass(frozen=True, slots=True)
 class HistorySynced:
-    """A part of the past. `count` says how many messages came; those that can be stored are in `messages`."""
+    """A part of the past. `count` says how many messages came; those that can be stored are in `messages`.
+
+    `changes` are the edits and deletions among them.
+    """
 
     session: str
     count: int
@@ -288,6 +291,7 @@ class HistorySynced:
     chunk_order: int | None = None
     progress: int | None = None
     is_latest: bool | None = None
+    changes: tuple[MessageEdited | MessageRevoked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ EARLIEST_S = 1_230_768_000  # 2009, the year of WhatsApp: an earlier time is a w
 LATEST_S = 4_102_444_800  # 2100
 UNITS_PER_S = (1, 10**3, 10**6, 10**9)  # within the two limits a number is plausible in one of them at most
 MAX_CLOCK_SKEW = timedelta(minutes=5)
+TRUE = frozenset({"true", "1"})
 
 _DECIMAL = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
@@ -124,7 +125,8 @@ class Fields:
 
     def flag(self, name: str) -> bool:
         """Whether it is true, also one that is written as a text or a number."""
-        return self._raw.get(name) in (True, "true")
+        value = self._raw.get(name)
+        return value.strip().lower() in TRUE if isinstance(value, str) else value == 1
 
     def maybe_flag(self, name: str) -> bool | None:
         """True or false; None when it is missing or anything else."""

@@ -208,7 +208,7 @@ def _parse_content(
         case "edit":
             edit = content.object("edit")
             new = read_content(edit.object("message"))
-            if new.kind in {Kind.UNKNOWN, Kind.UNSUPPORTED}:
+            if new.kind in {Kind.UNKNOWN, Kind.UNSUPPORTED} or (new.kind == Kind.TEXT and not new.text):
                 return Ignored("an edit whose content is unknown")
             target = edit.needed("original_message_id")
             return MessageEdited(
@@ -365,12 +365,17 @@ def _history_part(value: Value, raw: Fields) -> BridgeEvent:
     if error := next(iter(raw.objects("errors")), None):
         return PlatformError(value.session, error.integer("code"), error_text(error))
     metadata = raw.maybe_object("metadata")
-    count, messages = 0, []
+    count = 0
+    messages: list[MessageReceived] = []
+    changes: list[MessageEdited | MessageRevoked] = []
     for thread in raw.objects("threads"):
         count += len(thread.listed("messages"))
         for event in _each(value, "messages", _past(thread.short("id")), fields=thread):
-            if isinstance(event, MessageReceived):
-                messages.append(replace(event, is_history=True))
+            match event:
+                case MessageReceived():
+                    messages.append(replace(event, is_history=True))
+                case MessageEdited() | MessageRevoked():
+                    changes.append(event)
     return HistorySynced(
         value.session,
         count=count,
@@ -378,6 +383,7 @@ def _history_part(value: Value, raw: Fields) -> BridgeEvent:
         phase=metadata.integer("phase") if metadata else None,
         chunk_order=metadata.integer("chunk_order") if metadata else None,
         progress=metadata.integer("progress") if metadata else None,
+        changes=tuple(changes),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from agent.bridges.addresses import called_persons, phone_of_digits, read_address
+from agent.bridges.addresses import called_persons, is_own, phone_of_digits, read_address, with_alternate
 from agent.bridges.baileys import CHANGES, Content, read_called, read_change, read_content
 from agent.bridges.common import is_answerable, read_png
 from agent.bridges.events import (
@@ -93,15 +93,12 @@ def read_listed(data: Any, *, session: str) -> BridgeEvent:
 
 
 # --- who ----------------------------------------------------------------------------------------------------------
-def _person(raw: str, *, alternate: str | None = None, name: str | None = None) -> ChatAddress | None:
+def _person(raw: str, envelope: Fields, *, alternate: str | None = None, name: str | None = None) -> ChatAddress | None:
     """Parse an address together with the other address of the same person; None for stories, lists and channels."""
     address = read_address(raw.replace("@c.us", "@s.whatsapp.net"), name=name)
-    other = _maybe_address(alternate)
-    if address is None or other is None or address.is_group or other.is_group:
-        return address
-    if address.kind == AliasKind.LID and other.phone:
-        return replace(address, phone=other.phone)
-    return replace(address, alternates=(other,)) if other.kind == AliasKind.LID != address.kind else address
+    if address is None:
+        return None
+    return with_alternate(address, _maybe_address(alternate), own_phone=_own_phone(envelope), own_lid=None)
 
 
 def _maybe_address(raw: str | None) -> ChatAddress | None:
@@ -111,12 +108,17 @@ def _maybe_address(raw: str | None) -> ChatAddress | None:
         return None
 
 
-def _chat(key: Fields, *, name: str | None = None) -> ChatAddress | None:
-    return _person(key.needed("remoteJid"), alternate=key.short("remoteJidAlt"), name=name)
+def _chat(envelope: Fields, key: Fields, *, name: str | None = None) -> ChatAddress | None:
+    return _person(key.needed("remoteJid"), envelope, alternate=key.short("remoteJidAlt"), name=name)
 
 
 def _own(envelope: Fields) -> ChatAddress | None:
     return _maybe_address(envelope.short("sender"))
+
+
+def _own_phone(envelope: Fields) -> str | None:
+    own = _own(envelope)
+    return own.phone if own else None
 
 
 def _sender(envelope: Fields, key: Fields, chat: ChatAddress, *, from_me: bool, name: str | None = None) -> ChatAddress:
@@ -125,7 +127,7 @@ def _sender(envelope: Fields, key: Fields, chat: ChatAddress, *, from_me: bool, 
     participant = key.short("participant")
     if not chat.is_group or participant is None:
         return chat
-    return _person(participant, alternate=key.short("participantAlt"), name=name) or chat
+    return _person(participant, envelope, alternate=key.short("participantAlt"), name=name) or chat
 
 
 # --- messages -----------------------------------------------------------------------------------------------------
@@ -134,7 +136,7 @@ def _message(session: str, envelope: Fields, data: Fields, *, is_echo: bool = Fa
     from_me = is_echo or key.flag("fromMe")
     name = None if from_me else data.short("pushName", longest=MAX_NAME_LENGTH)
     in_group = key.needed("remoteJid").endswith("@g.us")
-    chat = _chat(key, name=None if in_group else name)
+    chat = _chat(envelope, key, name=None if in_group else name)
     if chat is None:
         return Ignored("a story, a broadcast list or a channel")
     message = data.maybe_object("message")
@@ -143,7 +145,6 @@ def _message(session: str, envelope: Fields, data: Fields, *, is_echo: bool = Fa
         return _edited(session, envelope, change, carrier=key)
     provider_message_id = key.needed("id")
     context = data.maybe_object("contextInfo")
-    own = _own(envelope)
     return MessageReceived(
         session=session,
         provider_message_id=provider_message_id,
@@ -159,7 +160,7 @@ def _message(session: str, envelope: Fields, data: Fields, *, is_echo: bool = Fa
         answerable=not from_me and is_answerable(content.kind, content.text, content.details),
         forwarded=content.forwarded,
         is_echo=is_echo,
-        own_phone=own.phone if own else None,
+        own_phone=_own_phone(envelope),
         own_lid=_own_lid(key) if from_me else None,
         called=called_persons((*read_called(context), *content.called), text=content.text) if chat.is_group else (),
     )
@@ -205,16 +206,18 @@ def _history(session: str, envelope: Fields) -> BridgeEvent:
     )
 
 
-def _status(session: str, envelope: Fields, data: Fields) -> BridgeEvent:  # noqa: ARG001
+def _status(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
     inner = data.maybe_object("key")
     key = inner or data
     provider_message_id = inner.needed("id") if inner else data.needed("keyId")
     status = RECEIPTS.get(data.short("status") or "")
     if status is None:
         return Ignored("an update without a status")  # DELETED too: it stands for any other update, edits included
-    if not key.flag("fromMe"):
+    if "fromMe" in key and not key.flag("fromMe"):
         return Ignored("the status of a message to us")
-    chat = _chat(key)
+    if not key.text("remoteJid"):
+        return StatusChanged(session, provider_message_id, status)
+    chat = _chat(envelope, key)
     if chat is None:
         return Ignored("a story, a broadcast list or a channel")
     participant = _maybe_address(key.short("participant")) if chat.is_group else None
@@ -233,7 +236,7 @@ def _edited(session: str, envelope: Fields, data: Fields, *, carrier: Fields | N
     if where is None:
         return Ignored("a story, a broadcast list or a channel")
     content = read_content(edited.maybe_object("message") or edited)
-    if content.kind == Kind.UNKNOWN:
+    if content.kind == Kind.UNKNOWN or (content.kind == Kind.TEXT and not content.text):
         return Ignored("an edit whose content is unknown")
     at = data.time("timestampMs")
     return MessageEdited(session, target_id=key.needed("id"), text=content.text, at=at, **where)
@@ -249,12 +252,17 @@ def _revoked(session: str, envelope: Fields, data: Fields, *, carrier: Fields | 
 
 
 def _where(envelope: Fields, key: Fields) -> dict[str, Any] | None:
-    """Return where a change happened and who made it, as far as the key says; None for stories, lists and channels."""
-    if "remoteJid" not in key:
+    """Return where a change happened and who made it, as far as the key says; None for stories, lists and channels.
+
+    The key may be as its writer sees it: in the chat with us, where we are the other side. Only its id counts then.
+    """
+    if not key.text("remoteJid"):
         return {}
-    chat = _chat(key)
+    chat = _chat(envelope, key)
     if chat is None:
         return None
+    if is_own(chat, phone=_own_phone(envelope), lid=None):
+        return {}
     from_me = key.flag("fromMe")
     return {"chat": chat, "sender": _sender(envelope, key, chat, from_me=from_me), "outbound": from_me}
 
@@ -305,15 +313,15 @@ def _link(
 
 
 # --- other events -------------------------------------------------------------------------------------------------
-def _call(session: str, envelope: Fields, data: Fields) -> BridgeEvent:  # noqa: ARG001
+def _call(session: str, envelope: Fields, data: Fields) -> BridgeEvent:
     status = CALLS.get(data.needed("status"))
     if status is None:
         return Ignored("an unknown status of a call")
-    sender = _person(data.needed("from"))
+    sender = _person(data.needed("from"), envelope)
     if sender is None:
         return Ignored("a call from nobody")
-    named = _maybe_address(data.short("groupJid"))
-    group = named if named and named.is_group else None
+    named = (_maybe_address(data.short(name)) for name in ("groupJid", "chatId"))
+    group = next((chat for chat in named if chat and chat.is_group), None)
     return CallChanged(
         session,
         call_id=data.needed("id"),

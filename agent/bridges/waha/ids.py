@@ -5,14 +5,16 @@ from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import quote
 
-from agent.bridges.addresses import read_address
+from agent.bridges.addresses import read_address, with_alternate
 from agent.bridges.base import MessageRef
 from agent.bridges.common import quote_name
 from agent.bridges.events import AliasKind, ChatAddress
 from agent.bridges.exchange import Refused
-from agent.bridges.parsing import WrongShape
+from agent.bridges.parsing import Fields, WrongShape
 
-_SERIALIZED = re.compile(r"(true|false)_([^_@]{1,70}(?:_[0-9]{1,4})?@[a-z.]{1,32})_([^_]{1,200})(?:_(.{1,100}))?")
+_SERIALIZED = re.compile(r"(true|false)_([^_@]{1,70}(?:_[0-9]{1,4})?@[a-z.]{1,32})_(.{1,250})")
+_IN_GROUP = re.compile(r"([^_]{1,200})(?:_(.{1,100}))?")
+_TO_SELF = re.compile(r"(.+)_(?:in|out)")  # WEBJS names both sides of a message to ourselves
 
 
 class MessageId(NamedTuple):
@@ -29,11 +31,20 @@ def split_id(raw: str) -> MessageId:
     found = _SERIALIZED.fullmatch(raw)
     if found is None:
         return MessageId(raw)
-    return MessageId(found[3], chat=found[2], participant=found[4], from_me=found[1] == "true")
+    from_me, chat, stanza_id = found[1] == "true", found[2], found[3]
+    if not chat.endswith(("@g.us", "@broadcast")):  # programs make up ids with `_`
+        to_self = _TO_SELF.fullmatch(stanza_id)
+        return MessageId(to_self[1] if to_self else stanza_id, chat=chat, from_me=from_me)
+    parts = _IN_GROUP.fullmatch(stanza_id)
+    if parts is None:
+        return MessageId(raw)
+    return MessageId(parts[1], chat=chat, participant=parts[2], from_me=from_me)
 
 
-def read_person(raw: str, *, alternate: str | None = None, name: str | None = None) -> ChatAddress | None:
-    """Parse an address to the form `…@c.us`, together with the other address of the same person.
+def read_person(
+    raw: str, *, alternate: str | None = None, name: str | None = None, me: Fields | None = None
+) -> ChatAddress | None:
+    """Parse an address to the form `…@c.us`, together with the other address of the same person; `me` is our number.
 
     None for stories, broadcast lists and channels.
     """
@@ -42,12 +53,19 @@ def read_person(raw: str, *, alternate: str | None = None, name: str | None = No
         return None
     if address.phone:
         address = replace(address, address=f"{address.phone.removeprefix('+')}@c.us")
-    other = maybe_person(alternate)
-    if other is None or address.is_group or other.is_group:
+    if (other := maybe_person(alternate)) is None:
         return address
-    if address.kind == AliasKind.LID:
-        return replace(address, phone=other.phone)
-    return replace(address, alternates=(other,)) if other.kind == AliasKind.LID else address
+    own = read_own(me)
+    return with_alternate(address, other, own_phone=own.phone if own else None, own_lid=read_own_lid(me))
+
+
+def read_own(me: Fields | None) -> ChatAddress | None:
+    return maybe_person(me.short("id")) if me else None
+
+
+def read_own_lid(me: Fields | None) -> str | None:
+    own = maybe_person(me.short("lid")) if me else None
+    return own.address if own and own.kind == AliasKind.LID else None
 
 
 def maybe_person(raw: str | None) -> ChatAddress | None:

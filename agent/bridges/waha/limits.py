@@ -6,17 +6,13 @@ from typing import Any
 from agent.bridges.parsing import Fields, WrongShape
 
 
-def read_restriction(data: Fields | None) -> dict[str, Any] | None:
-    """Return a limit that WhatsApp sets on the account: {kind, active, until}; None if `data` holds none."""
-    if data is None:
-        return None
-    return next(_limits(data), None)
+def read_limits(data: Fields | None) -> tuple[dict[str, Any], ...] | None:
+    """Return the limits that WhatsApp sets on an account: {kind, active, until}.
 
-
-def read_limits(me: Fields | None) -> tuple[dict[str, Any], ...] | None:
-    """Return the limits of a session's account; None if the answer does not say, or not in a form that we know."""
+    None if `data` does not say, or not in a form that we know.
+    """
     try:
-        return tuple(_limits(me)) or None if me else None
+        return tuple(_limits(data)) or None if data else None
     except WrongShape:
         return None
 

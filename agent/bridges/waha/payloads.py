@@ -8,7 +8,6 @@ from agent.bridges.addresses import called_persons, read_address
 from agent.bridges.baileys import MAX_POLL_OPTIONS, Content
 from agent.bridges.common import is_answerable
 from agent.bridges.events import (
-    AliasKind,
     BridgeEvent,
     CallChanged,
     CallStatus,
@@ -33,8 +32,8 @@ from agent.bridges.parsing import (
     WrongShape,
 )
 from agent.bridges.waha.content import is_forwarded, kind_and_details, own_content, read_media
-from agent.bridges.waha.ids import MessageId, maybe_person, read_person, split_id
-from agent.bridges.waha.limits import read_restriction
+from agent.bridges.waha.ids import MessageId, maybe_person, read_own, read_own_lid, read_person, split_id
+from agent.bridges.waha.limits import read_limits
 
 LINKS = {
     "STARTING": Link.CONNECTING,
@@ -99,8 +98,7 @@ def _session(envelope: Fields) -> str:
 
 # --- who ----------------------------------------------------------------------------------------------------------
 def _own(envelope: Fields) -> ChatAddress | None:
-    me = envelope.maybe_object("me")
-    return maybe_person(me.short("id")) if me else None
+    return read_own(envelope.maybe_object("me"))
 
 
 class _Parties(NamedTuple):
@@ -122,8 +120,9 @@ def _parties(envelope: Fields, payload: Fields, *, writer: str | None = None) ->
     raw_chat = message_id.chat or _other_side(payload, from_me=from_me)
     names = _Names.of(payload)
     in_group = raw_chat.endswith("@g.us")
+    me = envelope.maybe_object("me")
     chat = read_person(
-        raw_chat, alternate=names.chat_alternate(from_me), name=None if from_me or in_group else names.name
+        raw_chat, alternate=names.chat_alternate(from_me), name=None if from_me or in_group else names.name, me=me
     )
     if chat is None:
         return None
@@ -131,7 +130,7 @@ def _parties(envelope: Fields, payload: Fields, *, writer: str | None = None) ->
     if from_me:
         sender = _own(envelope) or maybe_person(raw_sender) or chat
     elif in_group and raw_sender:
-        sender = read_person(raw_sender, alternate=names.sender_alternate, name=names.name) or chat
+        sender = read_person(raw_sender, alternate=names.sender_alternate, name=names.name, me=me) or chat
     else:
         sender = chat
     return _Parties(message_id, full_id, chat, sender, from_me)
@@ -211,9 +210,7 @@ def _message(envelope: Fields, payload: Fields) -> BridgeEvent:
 
 
 def _own_lid(envelope: Fields) -> str | None:
-    me = envelope.maybe_object("me")
-    own = maybe_person(me.short("lid")) if me else None
-    return own.address if own and own.kind == AliasKind.LID else None
+    return read_own_lid(envelope.maybe_object("me"))
 
 
 def _called(payload: Fields, content: Content, quoted: Fields | None, *, text: str) -> tuple[str, ...]:
@@ -315,11 +312,14 @@ def _edited(envelope: Fields, payload: Fields) -> BridgeEvent:
     parties = _parties(envelope, payload)
     if parties is None:
         return Ignored("a story, a broadcast list or a channel")
+    text = payload.text("body") or own_content(payload).text
+    if not text and not ("body" in payload and payload.flag("hasMedia")):  # only a caption can be taken away
+        return Ignored("an edit whose content is unknown")
     return MessageEdited(
         session,
         # WEBJS names the edited message by the id of the payload.
         target_id=split_id(payload.short("editedMessageId") or parties.full_id).stanza_id,
-        text=payload.text("body"),
+        text=text,
         chat=parties.chat,
         sender=parties.sender,
         outbound=parties.from_me,
@@ -339,7 +339,8 @@ def _revoked(envelope: Fields, payload: Fields) -> BridgeEvent:
     session = _session(envelope)
     message = payload.maybe_object("after") or payload.maybe_object("before")
     if message is None:
-        return MessageRevoked(session, target_id=split_id(payload.needed("revokedMessageId")).stanza_id)
+        revoked = split_id(payload.needed("revokedMessageId"))
+        return MessageRevoked(session, target_id=revoked.stanza_id, chat=maybe_person(revoked.chat))
     parties = _parties(envelope, message)
     if parties is None:
         return Ignored("a story, a broadcast list or a channel")
@@ -374,7 +375,7 @@ def _session_status(envelope: Fields, payload: Fields) -> BridgeEvent:
         name=me.short("pushName", longest=MAX_NAME_LENGTH) if me and is_connected else None,
         code=REASONS.get(raw_status, ""),
         at=envelope.time("timestamp"),
-        restriction=read_restriction(payload.maybe_object("data")),
+        restrictions=read_limits(payload.maybe_object("data")) or read_limits(me) or (),
     )
 
 

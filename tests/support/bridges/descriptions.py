@@ -94,7 +94,7 @@ def describe_event(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
                 "standby": event.is_standby,
             }
         case SessionChanged():
-            restriction = event.restriction and event.restriction | {"until": iso(event.restriction["until"])}
+            restrictions = [each | {"until": iso(each["until"])} for each in event.restrictions]
             return {
                 "event": "session",
                 "session": event.session,
@@ -105,7 +105,8 @@ def describe_event(event: BridgeEvent, *, bridge: str) -> dict[str, Any]:
                 "will_reconnect": event.will_reconnect,
                 "qr": event.qr_png,
                 "pairing_code": event.pairing_code,
-                "restriction": restriction,
+                "restriction": next(iter(restrictions), None),
+                "restrictions": restrictions,
             }
         case MessageEdited() | MessageRevoked():
             target = "target_stanza_id" if bridge == "waha" else "target_id"
