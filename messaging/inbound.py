@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from psycopg2.extras import Json
 from pydantic import TypeAdapter
@@ -19,7 +19,7 @@ from messaging import control
 from messaging.contacts.creation import contact_creation
 from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import log_created, resolve_contact, resolve_conversation
-from messaging.contacts.recycled import without_former_phone
+from messaging.contacts.ourselves import is_own_chat, record_own_lid, with_known_phones
 from messaging.media import fetching
 from messaging.models import Contact, Conversation, HeldMessage, Message
 from messaging.receipts import (
@@ -58,8 +58,9 @@ WITH bridge AS (  -- nothing is stored if it is not as it was when the request w
            CASE
                WHEN NOT %(answerable)s THEN 'kind'
                WHEN %(is_history)s THEN 'history'
-               WHEN contact.is_blocked OR session.ended_at IS NOT NULL OR session.access_policy = 'nobody'
-                    OR (session.access_policy = 'listed' AND NOT contact.is_allowed) THEN 'policy'
+               WHEN contact.is_blocked OR session.ended_at IS NOT NULL OR (NOT %(is_own_command)s AND (
+                       session.access_policy = 'nobody'
+                       OR (session.access_policy = 'listed' AND NOT contact.is_allowed))) THEN 'policy'
                WHEN contact.is_group AND session.group_policy <> 'all' AND NOT (
                        session.group_policy = 'mention'
                        AND (%(calls_us)s OR session.phone = ANY(%(called)s::text[])
@@ -175,6 +176,8 @@ def receive_message(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult:
 
 def _insert_with_new_contact(*, bridge: Bridge, event: MessageReceived) -> ReceiveResult | None:
     """Store the first message of a person in one round trip; return None if there is more to be looked up first."""
+    if event.outbound:  # a command in our own chat, which our session names
+        return None
     creation = contact_creation(bridge=bridge, session_name=event.session, address=event.chat)
     if creation is None:
         return None
@@ -193,18 +196,13 @@ def _ensure_conversation(*, bridge: Bridge, event: MessageReceived) -> tuple[Mes
     """Ensure that session, contact and conversation exist; return the event with the address that is written to, and
     the writer's contact id in a group."""
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
-    event = _without_former_phones(event, session=session)
+    record_own_lid(session, event)
+    event = with_known_phones(event, session=session)
     contact = resolve_contact(session=session, address=event.chat)
     sender = resolve_contact(session=session, address=event.sender) if event.chat.is_group else None
     # Last: contacts are locked before conversations.
     resolve_conversation(contact=contact, address=event.chat.address, at=event.sent_at)
     return event, sender.pk if sender else None
-
-
-def _without_former_phones(event: MessageReceived, *, session: WhatsAppSession) -> MessageReceived:
-    chat = without_former_phone(session=session, address=event.chat)
-    sender = without_former_phone(session=session, address=event.sender) if event.chat.is_group else event.sender
-    return replace(event, chat=chat, sender=sender)
 
 
 def _insert(
@@ -242,6 +240,7 @@ def _insert(
         "called": called,
         "written_at": event.sent_at or timezone.now(),
         "answerable": event.answerable and event.kind is not Kind.REACTION and not _is_from_us(event),
+        "is_own_command": event.outbound,
         "is_history": event.is_history,
         "is_missed": event.is_missed,
         "max_debounce_s": _debounce_s(event.text),
@@ -319,20 +318,20 @@ def is_note_to_self(*, bridge: Bridge, event: MessageReceived) -> bool:
 
     The echo of what we are sending may come before its id: our own words are no command.
     """
-    if event.is_echo or event.chat.phone is None:
+    if event.is_echo or event.chat.is_group:
         return False
-    own_number = WhatsAppSession.objects.filter(
-        bridge=bridge, name=event.session, phone__in=owner_spellings(event.chat.phone)
-    )
+    session = WhatsAppSession.objects.filter(bridge=bridge, name=event.session).first()
+    if session is None or not is_own_chat(event, session=session):
+        return False
     sent = Message.objects.filter(
-        provider_message_id=event.provider_message_id,
-        session__in=own_number,
-        direction=Message.Direction.OUTBOUND,
+        provider_message_id=event.provider_message_id, session=session, direction=Message.Direction.OUTBOUND
     )
+    own_contacts = Q(phone__in=owner_spellings(session.phone) if session.phone else [])
+    own_contacts |= Q(aliases__value=event.chat.address)
     in_own_chat = unsettled_sends(event).filter(
-        session__in=own_number, conversation__contact__phone__in=owner_spellings(event.chat.phone)
+        conversation__contact__in=Contact.objects.filter(own_contacts, session=session)
     )
-    return own_number.exists() and not sent.exists() and not in_own_chat.exists()
+    return not sent.exists() and not in_own_chat.exists()
 
 
 def _chat_without_our_name(event: MessageReceived) -> ChatAddress:
@@ -361,9 +360,8 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     Returns the stored message; None for one already stored, held, or our own echo.
     """
     session = register_session(bridge=bridge, name=event.session, phone=event.own_phone or "")
-    if event.own_lid and event.own_lid != session.lid:
-        WhatsAppSession.objects.filter(pk=session.pk).update(lid=event.own_lid)
-    event = _without_former_phones(event, session=session)
+    record_own_lid(session, event)
+    event = with_known_phones(event, session=session)
     contact = resolve_contact(session=session, address=_chat_without_our_name(event))
     conversation = resolve_conversation(contact=contact, address=event.chat.address, at=event.sent_at)
     Conversation.objects.select_for_update().get(pk=conversation.pk)
@@ -436,7 +434,9 @@ def _store_own_message(
         )
     is_fresh = written_at > now - timedelta(seconds=session.agent_profile.max_answer_age_s)
     may_take_over = event.is_typed if event.is_missed else not (event.is_history or event.is_echo)
-    is_note = bool(session.phone) and contact.phone in owner_spellings(session.phone)
+    is_note = is_own_chat(event, session=session) or (
+        bool(session.phone) and contact.phone in owner_spellings(session.phone)
+    )
     if is_fresh and is_reply and may_take_over and not is_note:
         control.record_typed_on_phone(conversation=conversation, text=event.text)
     apply_early_changes(session_id=session.pk, provider_message_id=event.provider_message_id)

@@ -26,7 +26,7 @@ def _insert(model: type[models.Model], *, json: str, rows: str) -> str:
 
 # The session of the bridge, if that is as it was when the request was authenticated.
 SESSION = """
-    SELECT session.id FROM sessions_app_bridge bridge
+    SELECT session.id, session.phone AS own_phone, session.lid AS own_lid FROM sessions_app_bridge bridge
       JOIN sessions_app_whatsappsession session ON session.bridge_id = bridge.id
      WHERE bridge.id = %(bridge_id)s AND %(bridge_version)s IN ('', ROW(bridge.xmin, bridge.ctid)::text)
        AND session.name = %(session)s"""
@@ -41,6 +41,7 @@ WITH session AS ({SESSION}
     {_insert(Contact, json="%(contact)s", rows="session")}
      WHERE NOT EXISTS (SELECT FROM messaging_contactalias alias
                         WHERE alias.session_id = session.id AND alias.value = ANY(%(spellings)s::text[]))
+       AND own_phone <> ALL(%(spellings)s::text[]) AND own_lid <> ALL(%(spellings)s::text[])
     RETURNING id, session_id, created_at
 ), alias AS (
     INSERT INTO messaging_contactalias (session_id, contact_id, kind, value, created_at)
@@ -54,9 +55,9 @@ WITH session AS ({SESSION}
 def contact_creation(*, bridge: Bridge, session_name: str, address: ChatAddress) -> tuple[UUID, list[Call]] | None:
     """Return statements that create the person of an address and the conversation with them, and the contact's id.
 
-    They create nothing if the session is unknown, the person known, or the bridge not as it was. Run them in one
-    transaction; it fails with IntegrityError if another one creates the same contact. None for an address that takes
-    more: a group's, or one with a username.
+    They create nothing if the session is unknown, the person known or named as ourselves, or the bridge not as it was.
+    Run them in one transaction; it fails with IntegrityError if another one creates the same contact. None for an
+    address that takes more: a group's, or one with a username.
     """
     if address.is_group or address.username:
         return None

@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
+from agent.bridges.addresses import separate_from_us
 from agent.bridges.events import AliasKind, ChatAddress
 from messaging.contacts.locks import ContactGone, lock_contacts
 from messaging.contacts.proposals import join, propose_merge
@@ -35,6 +36,7 @@ def resolve_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
     It locks contacts: in a transaction, call it before a conversation is locked. Raises ContactGone when the contact is
     merged or deleted meanwhile: try again.
     """
+    address = separate_from_us(address, own_phone=session.phone, own_lid=session.lid)
     found, known_aliases = _find_contacts(session=session, address=address)
     has_new_phone = any(
         kind == AliasKind.PHONE and (kind, value) not in known_aliases for kind, value in address.aliases

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from accounts.models import User
 from messaging.models.contacts import Contact
 from sessions_app.models import WhatsAppSession, within_sessions_of
+from whatsapp_agent.text.phones import owner_spellings
 
 NO_ATTENTION = {"needs_attention": False, "attention_reason": "", "attention_note": ""}
 
@@ -203,12 +204,16 @@ class Conversation(models.Model):
 
     @property
     def is_answered(self) -> bool:
-        """Whether this contact is answered at all: `INSERT_INBOUND_MESSAGE` checks the same when a message comes."""
+        """Whether this contact is answered at all: `INSERT_INBOUND_MESSAGE` checks the same when a message comes.
+
+        Commands in our own chat run whatever the policy: nobody else can write there.
+        """
         policy = self.session.access_policy
         is_let_in = policy == "everyone" or (policy == "listed" and self.contact.is_allowed)
+        is_ours = bool(self.session.phone) and self.contact.phone in owner_spellings(self.session.phone)
         if self.contact.is_group and self.session.group_policy == WhatsAppSession.GroupPolicy.OFF:
             return False
-        return is_let_in and not self.contact.is_blocked and self.session.ended_at is None
+        return (is_let_in or is_ours) and not self.contact.is_blocked and self.session.ended_at is None
 
 
 class NoteQuerySet(models.QuerySet["Note"]):
