@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from agent.bridges import ADAPTERS
+from agent.bridges.addresses import is_own
 from agent.bridges.capabilities import Capability
 from agent.bridges.events import (
     ChatAddress,
@@ -271,6 +272,7 @@ UPDATE messaging_message
        earlier_texts = CASE WHEN text <> %(text)s AND jsonb_array_length(earlier_texts) < %(max_texts)s THEN
            earlier_texts || jsonb_build_object('text', text, 'until', %(at)s::timestamptz) ELSE earlier_texts END
  WHERE id = ANY(%(ids)s::uuid[]) AND (text <> %(text)s OR %(has_time)s)
+   AND (%(text)s <> '' OR kind <> 'text')  -- a caption can be taken away, a text only be deleted
    AND (edited_at IS NULL OR edited_at < %(at)s OR (edited_at = %(at)s AND text COLLATE "C" < %(text)s))
 """
 
@@ -307,7 +309,7 @@ def record_revocation(*, bridge: Bridge, event: MessageRevoked) -> None:
     """
     ids = _find_target(bridge=bridge, event=event)
     if ids is None:
-        _record_early_change(bridge=bridge, event=event, is_revoked=True)
+        _record_early_change(bridge=bridge, event=event)
     else:
         apply_revocation(ids)
 
@@ -324,33 +326,51 @@ def apply_revocation(ids: list[UUID]) -> None:
 
 def _find_target(*, bridge: Bridge, event: MessageEdited | MessageRevoked) -> list[UUID] | None:
     """Return the ids of the messages that an event changes; None if there is none yet."""
-    session = WhatsAppSession.objects.filter(bridge=bridge, name=event.session).values_list("pk", flat=True).first()
+    session = WhatsAppSession.objects.filter(bridge=bridge, name=event.session).first()
     if session is None:
         return None
-    return _find_changed(session, event.target_id, chat=_addresses(event.chat))
+    ids = _find_changed(session.pk, event.target_id, chat=_addresses(event.chat))
+    if ids is None and _is_in_our_chat(event, session=session):
+        return _find_changed(session.pk, event.target_id, chat=[])
+    return ids
+
+
+def _is_in_our_chat(event: MessageEdited | MessageRevoked, *, session: WhatsAppSession) -> bool:
+    """Return whether the chat that is named is ourselves: as its writer sees it, who is not named then."""
+    return event.chat is not None and is_own(event.chat, phone=session.phone, lid=session.lid)
 
 
 def _find_changed(session_id: UUID, provider_message_id: str, *, chat: list[str]) -> list[UUID] | None:
-    """Where the chat is not known and several have a message with this id, none of them is changed."""
+    """Where the chat is not known and several have a message with this id, none of them is changed.
+
+    Nor is one in a group then, whose members see the ids of others.
+    """
     found = Message.objects.filter(session=session_id, provider_message_id=provider_message_id)
-    ids = list((_within_chat(found, session_id, chat) if chat else found).values_list("pk", flat=True))
-    if not ids:
+    found = _within_chat(found, session_id, chat) if chat else found
+    rows = list(found.values_list("pk", "conversation__contact__is_group"))
+    if not rows:
         return None
-    return ids if chat or len(ids) == 1 else []
+    is_in_doubt = not chat and (len(rows) > 1 or rows[0][1])
+    return [] if is_in_doubt else [pk for pk, _ in rows]
 
 
 def _record_early_change(
     *, bridge: Bridge, event: MessageEdited | MessageRevoked, at: datetime | None = None, **what: Any
 ) -> None:
     now = timezone.now()
-    what |= {
-        "session": register_session(bridge=bridge, name=event.session),
+    session = register_session(bridge=bridge, name=event.session)
+    is_in_our_chat = _is_in_our_chat(event, session=session)
+    place = {
+        "session": session,
         "provider_message_id": event.target_id,
-        "chat": _addresses(event.chat),
-        "sender": _addresses(event.sender),
+        "chat": [] if is_in_our_chat else _addresses(event.chat),
+        "sender": [] if is_in_our_chat else _addresses(event.sender),
+        "is_revoked": "text" not in what,
     }
-    known = EarlyChange.objects.filter(**what, **({"at": at} if at else {}))  # a bridge reports or lists it again
-    change = known.first() or EarlyChange.objects.create(**what, at=min(at or now, now))
+    known = EarlyChange.objects.filter(**place, **({"at": at} if at else {})).order_by("-at", "-id")
+    change = known.first()
+    if change is None or change.text != what.get("text", ""):  # else a bridge reports or lists the last one again
+        change = EarlyChange.objects.create(**place, **what, at=min(at or now, now))
     _apply_early_change(change)  # the message may have come between the two
 
 

@@ -240,3 +240,18 @@ def test_a_change_that_is_reported_again_waits_once(bridge, session, event):
     for _ in range(2):
         handle_event(bridge=bridge, event=event)
     assert EarlyChange.objects.count() == 1
+
+
+def test_of_edits_without_a_time_that_come_before_their_message_the_last_counts(bridge, session):
+    for text in ("x", "y", "x", "x"):
+        handle_event(bridge=bridge, event=replace(edited(text, 1), at=None))
+    handle_event(bridge=bridge, event=message_event("A", number=1))
+    assert Message.objects.get().text == "x"
+    assert not EarlyChange.objects.exists()
+
+
+def test_an_edit_to_nothing_takes_no_text_away(says, bridge):
+    message = first(says, "Two wheels")
+    edit(bridge, message, "")
+    message.refresh_from_db()
+    assert (message.text, message.edited_at) == ("Two wheels", None)
