@@ -108,11 +108,11 @@ def _fetch(session: WhatsAppSession) -> int:
             catching_up.start_over(session)
         raise
     finally:
-        # Our own first: what they answer is not to be answered again.
+        # Changes first: what was deleted meanwhile is not answered. Our own messages before what they answer.
+        changed = store_missed(bridge=session.bridge, events=_without_changes_of_forgotten(session, listing.changes))
         missing = _without_forgotten(session, listing.missing.values())
         in_order = sorted(missing, key=lambda message: (not message.outbound, message.sent_at or now))
         results = store_missed(bridge=session.bridge, events=in_order)
-        changed = store_missed(bridge=session.bridge, events=_without_changes_of_forgotten(session, listing.changes))
         if results["kept"]:
             log.warning("missed_messages_stored", session=str(session.pk), count=results["kept"])
         if not_kept := results["not_kept"] + changed["not_kept"]:

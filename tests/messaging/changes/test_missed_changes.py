@@ -6,6 +6,8 @@ from time import time
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agent.missed import fetch_due
@@ -136,6 +138,14 @@ def test_a_deletion_that_is_listed_with_its_message_keeps_it_from_being_answered
     fetch(evolution, change_of(evolution, 0), message(evolution, "A secret", sent_at=time() - 90))
     stored = Message.objects.get()
     assert (stored.revoked_at is not None, stored.status) == (True, "handled")
+
+
+def test_a_deletion_that_is_listed_is_applied_as_its_message_is_stored(evolution: FakeEvolution) -> None:
+    """Between the two the message would be due, and could be answered."""
+    with CaptureQueriesContext(connection) as queries:
+        fetch(evolution, change_of(evolution, 0), message(evolution, "A secret", sent_at=time() - 90))
+    assert any('INSERT INTO "messaging_earlychange"' in query["sql"] for query in queries)  # it waited for its message
+    assert Message.objects.get().revoked_at is not None
 
 
 def test_an_edit_that_is_listed_itself_changes_its_message(evolution: FakeEvolution) -> None:
