@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from agent.bridges.base import NOT_SUPPORTED, BridgeAdapter, Card, Menu, MessageRef, OutgoingFile, Place, Poll, Sent
 from agent.bridges.events import Kind, Link, SessionChanged
-from agent.bridges.exchange import BridgeError, NotSent, PaymentNeeded, Refused, Steps
+from agent.bridges.exchange import TOO_LARGE, BridgeError, NotSent, PaymentNeeded, Refused, Steps
 from agent.bridges.templates import Template
 from agent.monitoring.instruments import SEND_SECONDS, SENDS
 from messaging import outbox
@@ -39,6 +39,8 @@ KINDS_WITHOUT_FILE = frozenset(
 )
 # What a bridge says of a message, or a session, that it does not know, or of a parameter: it may mean the quoted one.
 QUOTE_REFUSED = frozenset({"invalid", "not_found", "refused"})
+# What is said of a content that cannot be sent in this form, not of the recipient, the account or the time.
+FORM_REFUSED = frozenset({"invalid", "not_supported", TOO_LARGE})
 RECORD_RETRY_PAUSES_S = (0.2, 1.0, 3.0, 6.0, 10.0)
 Result = TypeVar("Result")
 
@@ -89,7 +91,8 @@ def _send(claimed: Claimed, *, conversation_id: UUID, bridge: Bridge) -> bool:
         if is_quote_in_doubt and _record(partial(outbox.send_without_quote, claimed)):
             log.warning("quote_refused", message=str(claimed.message_id), code=exc.code)
             return True  # the same message is next
-        if claimed.kind in {Kind.VOICE, Kind.INTERACTIVE} and _record(partial(outbox.write_instead, claimed)):
+        is_form_refused = claimed.kind in {Kind.VOICE, Kind.INTERACTIVE} and exc.code in FORM_REFUSED
+        if is_form_refused and _record(partial(outbox.write_instead, claimed)):
             log.warning("written_instead", message=str(claimed.message_id), code=exc.code)
             return True  # its words are next
         count("failed")

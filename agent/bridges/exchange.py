@@ -26,9 +26,13 @@ TOO_LARGE = "too_large"
 
 
 class BridgeError(Exception):
-    """A call to the bridge failed. `code` is for programs, the message for staff; neither holds a secret."""
+    """A call to the bridge failed. `code` is for programs, the message for staff; neither holds a secret.
+
+    `trace_id` is what the platform's support asks for, where it names one.
+    """
 
     code = "bridge_error"
+    trace_id = ""
 
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
         super().__init__(message)
@@ -77,8 +81,13 @@ def failure(code: str, message: str, *, retry_after_s: float | None = None) -> B
 def session_failure(failure: BridgeError) -> BridgeError:
     """Return the same for a call about sessions, where nothing waits to be sent: a refused key is final."""
     if failure.code == "unauthorized":
-        return Refused(str(failure), code=failure.code)
-    return BridgeError(str(failure), code=failure.code) if isinstance(failure, Unconfirmed) else failure
+        other: BridgeError = Refused(str(failure), code=failure.code)
+    elif isinstance(failure, Unconfirmed):
+        other = BridgeError(str(failure), code=failure.code)
+    else:
+        return failure
+    other.trace_id = failure.trace_id
+    return other
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import IO, Any
 
 import httpx
+import structlog
 
 from agent.bridges.base import BridgeAdapter
 from agent.bridges.exchange import (
@@ -22,6 +23,8 @@ from agent.bridges.exchange import (
 )
 from whatsapp_agent.http.connections import quick_transport
 from whatsapp_agent.text.sanitize import storable_json
+
+log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_EXPIRY_S = 3.0  # Node closes idle connections after 5 s; one closed as we write leaves a send unconfirmed
@@ -62,6 +65,10 @@ class HttpTransport:
                     request = steps.send(response)
         except StopIteration as done:
             return done.value
+        except BridgeError as exc:
+            if exc.trace_id:
+                log.warning("bridge_request_failed", bridge=self._name, code=exc.code, trace_id=exc.trace_id)
+            raise
 
     def _respond(self, request: Request) -> Response:
         """Make one request; it has to be whole within the time-out. Raises NotSent, Refused or Unconfirmed."""

@@ -58,6 +58,27 @@ def test_a_call_without_a_clear_answer_changes_nothing_here(
     assert WhatsAppSession.objects.get().status == "connected"
 
 
+@pytest.mark.parametrize("act", [logout_session, lambda number: register_number(number, pin=PIN)])
+def test_an_answer_that_says_it_was_not_done_changes_nothing_here_whatever_its_status(
+    cloud: FakeCloud, number: WhatsAppSession, act: Any
+) -> None:
+    cloud.fail("not_done", call="any", times=1)
+    with pytest.raises(BridgeFailed):
+        act(number)
+    assert WhatsAppSession.objects.get().status == "connected"
+
+
+@pytest.mark.parametrize("outcome", ["pair_rate", "error_500", "token_expired"])
+def test_metas_trace_of_a_failed_request_is_logged(
+    cloud: FakeCloud, number: WhatsAppSession, outcome: str, caplog: Any
+) -> None:
+    cloud.fail(outcome, call="any", times=1)
+    with pytest.raises(BridgeFailed):
+        register_number(number, pin=PIN)
+    (logged,) = [each.msg for each in caplog.records if "bridge_request_failed" in str(each.msg)]
+    assert (logged["bridge"], logged["trace_id"]) == ("cloud", "A")
+
+
 def test_another_pin_is_refused_with_metas_reason_and_never_logged(
     cloud: FakeCloud, number: WhatsAppSession, caplog: Any
 ) -> None:

@@ -1,5 +1,6 @@
 """What the answers of the Cloud API mean. Its error code decides, not the HTTP status."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,9 +112,13 @@ def parse_media(response: Response) -> MediaAnswer:
 
 
 def check(response: Response) -> None:
-    """Raise what a response to a call other than a send means, if it is no success."""
+    """Raise what a response to a call other than a send means, if it is no success, which its body may deny."""
     if (failed := _failure(response)) is not None:
         raise session_failure(failed)
+    with suppress(WrongShape):
+        answer = response.object()
+        if "success" in answer and not answer.flag("success"):
+            raise Refused("Meta reports a failure.")
 
 
 def is_unknown(response: Response) -> bool:
@@ -130,6 +135,12 @@ def _failure(response: Response) -> BridgeError | None:
     error = _error(response)
     if error is None:
         return None if response.is_success else _without_code(response)
+    failed = _failure_of(error, response)
+    failed.trace_id = error.short("fbtrace_id", longest=100) or ""
+    return failed
+
+
+def _failure_of(error: Fields, response: Response) -> BridgeError:
     code = error.integer("code")
     meaning = meaning_of(code, error.integer("error_subcode"))
     if meaning == "refused" and response.status >= 500:

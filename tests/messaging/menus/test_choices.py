@@ -146,6 +146,18 @@ def test_buttons_that_are_refused_are_sent_as_a_text(
     assert cloud.sent[-1]["body"]["text"]["body"] == NUMBERED
 
 
+@pytest.mark.parametrize("reason", ["payment", "window_closed"])
+def test_buttons_that_are_refused_for_another_reason_than_their_form_are_not_tried_as_a_text(
+    says: Any, model: Any, conversation: Conversation, cloud: FakeCloud, reason: str
+) -> None:
+    answer(says, model, conversation, cloud=cloud)
+    cloud.fail(reason, times=1)
+    deliver(conversation.pk)
+    message = Message.objects.get(direction="outbound")
+    assert (message.kind, message.status, message.error_code) == ("interactive", "failed", reason)
+    assert cloud.sent == []
+
+
 def test_a_person_who_sends_buttons_is_told_that_they_were_refused(
     conversation: Conversation, cloud: FakeCloud, says: Any, model: Any
 ) -> None:

@@ -30,6 +30,7 @@ OUTCOMES: dict[str, dict[str, Any]] = server.OUTCOMES | {
     "token_expired": {"status": 401, "body": error(190)},
     "pair_rate": {"status": 400, "body": error(131056)},
     "throughput": {"status": 429, "body": error(130429)},
+    "not_done": {"status": 200, "body": b'{"success": false}'},
     "invalid": {"status": 400, "body": error(100)},
     "payment": {"status": 400, "body": error(131042)},
     "window_closed": {"status": 400, "body": error(131047)},
