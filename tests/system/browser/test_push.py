@@ -25,10 +25,11 @@ SUBSCRIBE = """fields => {
     Notification.requestPermission = async () => "granted";
 }"""
 
-# What the worker asks the browser to show: a browser without windows has nowhere to show it.
+# What the worker asks the browser to show: a browser without windows has nowhere to show it. As in one that has, a
+# notification replaces the one with its tag.
 COLLECT_SHOWN = """() => {
-    self.shown = [];
-    self.registration.showNotification = async (title, { data }) => { self.shown.push([title, data.url]); };
+    self.shown = {};
+    self.registration.showNotification = async (title, options) => { self.shown[options.tag] = [title, options]; };
 }"""
 
 
@@ -90,11 +91,22 @@ def test_the_service_worker_shows_a_push_while_nobody_looks_at_the_inbox(people:
     worker.evaluate(COLLECT_SHOWN)
     page.goto("/admin/preferences/")
     assert becomes_true(page, lambda: bool(registrations))
-    content = {"title": "Somebody needs a person", "url": contact.path, "tag": contact.phone}
-    push = {"origin": olga.url, "registrationId": registrations[0]["registrationId"], "data": json.dumps(content)}
+    to = {"origin": olga.url, "registrationId": registrations[0]["registrationId"]}
+    pushed = {
+        tag: {"title": "Somebody needs a person", "url": f"{contact.path}?of={tag}", "tag": tag, "icon": f"/{tag}.png"}
+        for tag in ("first", "second")
+    }
 
-    def is_shown() -> bool:  # pushed again until then: the inbox that was just left still counts as looked at
-        devtools.send("ServiceWorker.deliverPushMessage", push)
-        return ["Somebody needs a person", contact.path] in worker.evaluate("self.shown")
+    def are_shown() -> bool:  # pushed again until then: the inbox that was just left still counts as looked at
+        for content in pushed.values():
+            devtools.send("ServiceWorker.deliverPushMessage", to | {"data": json.dumps(content)})
+        return len(worker.evaluate("self.shown")) == len(pushed)
 
-    assert becomes_true(page, is_shown)
+    assert becomes_true(page, are_shown)
+    assert worker.evaluate("self.shown") == {
+        tag: [
+            "Somebody needs a person",
+            {"tag": tag, "icon": f"/{tag}.png", "renotify": True, "data": {"url": f"{contact.path}?of={tag}"}},
+        ]
+        for tag in pushed
+    }
