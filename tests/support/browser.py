@@ -88,9 +88,9 @@ class StaffBrowser:
         return page
 
     def begin_again(self, *, cookies: Any) -> None:
-        """Close its pages, and forget all but these cookies and the files that it has loaded."""
-        for page in self.context.pages:
-            page.close()
+        """Forget all but these cookies and the files that it has loaded. Fails if a script has complained since its
+        pages were closed."""
+        assert self.close_pages() == []
         self.context.set_offline(False)
         self.context.clear_cookies()
         self.context.add_cookies(cookies)
@@ -100,7 +100,13 @@ class StaffBrowser:
         )
         blank.close()
         self.viewport = LAPTOP
-        self.complaints.clear()
+
+    def close_pages(self) -> list[str]:
+        """Close its pages; return what their scripts complained about, once."""
+        for page in self.context.pages:
+            page.close()
+        complaints, self.complaints = self.complaints, []
+        return complaints
 
     def close(self) -> None:
         self.context.close()

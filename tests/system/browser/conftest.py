@@ -148,14 +148,11 @@ def people(
         return person
 
     yield open_for
-    complaints = [complaint for person in opened for complaint in person.complaints]
     kept.update(to_keep)
+    complaints = [complaint for person in opened for complaint in person.close_pages()]
     for person in opened:
         if person not in to_keep.values():
             person.close()
-        else:
-            for page in person.context.pages:
-                page.close()
     assert complaints == []
 
 
