@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -45,6 +46,77 @@ def test_a_message_appears_within_two_seconds_without_a_reload(unhurried: Page, 
         seconds.append(time.monotonic() - started_at)
     assert min(seconds) < 2.5
     assert unhurried.evaluate("window.wasNotReloaded")
+
+
+class Watch:
+    """Counts what a page asks for while its clock, which stands still meanwhile, is put forward step by step."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.now_ms = 0
+        self.asked: list[tuple[int, Any]] = []
+        self._unanswered: set[Any] = set()
+        page.on("request", self._begin)
+        page.on("requestfinished", self._end)
+        page.on("requestfailed", self._end)
+
+    def _begin(self, request: Any) -> None:
+        self.asked.append((self.now_ms, request))
+        self._unanswered.add(request)
+
+    def _end(self, request: Any) -> None:
+        self._unanswered.discard(request)
+
+    def forward(self, seconds: int, *, step_ms: int = 50) -> list[int]:
+        """Let the time pass for the page; return when it has asked, in ms. Each answer is waited for."""
+        before = len(self.asked)
+        for _ in range(seconds * 1000 // step_ms):
+            self.now_ms += step_ms
+            self.page.clock.run_for(step_ms)
+            assert becomes_true(lambda: self.page.wait_for_timeout(1) or not self._unanswered)
+        return [at for at, _ in self.asked[before:]]
+
+    def wait_until_quiet(self) -> None:
+        """Wait until three polls in a row have brought nothing: what had just been done is over."""
+
+        def is_quiet() -> bool:
+            self.forward(3)
+            answers = [request.response() for _, request in self.asked[-3:]]
+            return [answer.status for answer in answers if answer] == [204, 204, 204]
+
+        assert becomes_true(is_quiet)
+
+
+@pytest.fixture
+def watch(people: People, contact: Any) -> Watch:
+    """An open conversation whose clock is ours."""
+    contact.is_answered("Good morning")
+    person = people("olga", is_hurried=False)
+    person.context.clock.install(time=0)
+    page = person.page(contact.path)
+    page.locator(".bubble.by-agent").wait_for()
+    page.clock.pause_at(60_000)
+    watch = Watch(page)
+    watch.wait_until_quiet()
+    return watch
+
+
+def test_an_idle_inbox_asks_at_most_five_times_in_ten_seconds(watch: Watch) -> None:
+    asked = watch.forward(30)
+    assert len(asked) > 10
+    assert min(sixth - first for first, sixth in zip(asked, asked[5:], strict=False)) > 10_000
+
+
+def test_a_hidden_inbox_asks_three_times_in_a_minute_and_at_once_when_it_is_shown(watch: Watch) -> None:
+    watch.page.evaluate("Object.defineProperty(document, 'hidden', { get: () => window.isHidden, configurable: true })")
+    watch.page.evaluate("window.isHidden = true")
+    watch.forward(3)  # the poll that was planned before
+    asked = watch.forward(61, step_ms=500)
+    assert (len(asked), min(later - earlier for earlier, later in pairwise(asked)) >= 19_500) == (3, True)
+    before = len(watch.asked)
+    watch.page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    watch.forward(1)
+    assert len(watch.asked) - before == 1
 
 
 def test_a_reply_reaches_the_contact_and_takes_the_conversation_over(opened: Page, contact: Any) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -374,16 +373,6 @@ def test_at_least_six_conversations_are_visible_on_a_phone(people: People, new_c
     page.locator("#contact").get_by_role("button", name="Close").click()
     page.locator("a.back").click()
     expect(page.locator("a.row").first).to_be_visible()
-
-
-def test_an_idle_inbox_asks_at_most_five_times_in_ten_seconds(unhurried: Page) -> None:
-    asked: list[float] = []
-    unhurried.on("requestfinished", lambda request: asked.append(request.timing["startTime"]))
-
-    def pauses_ms() -> list[float]:  # the last three: what had just been done is over
-        return [later - earlier for earlier, later in pairwise(sorted(asked)[-4:])]
-
-    assert becomes_true(lambda: unhurried.wait_for_timeout(200) or (len(asked) > 3 and 5 * min(pauses_ms()) > 10_000))
 
 
 def test_a_location_is_sent_from_the_menu_by_the_keyboard_alone(opened: Page, contact: Any, zapw: FakeZapw) -> None:
