@@ -176,7 +176,7 @@ def test_what_happened_long_ago_is_not_notified(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_a_dump_was_restored_on_another_server_browsers_are_told_again(
+def test_after_a_dump_was_restored_on_another_server_browsers_are_notified_again(
     browser: PushSubscription, conversation: Conversation, service: PushService
 ) -> None:
     PushSender.objects.update(read_transaction=2**40, read_event=1)

@@ -342,6 +342,6 @@ def test_a_browser_whose_push_service_refuses_us_is_reported_with_the_status(set
     assert (finding.is_healthy, "1 of 1" in finding.text, "403" in finding.text) == (False, True, True)
 
 
-def test_nothing_is_said_of_web_push_before_a_browser_is_notified(settings):
+def test_the_doctor_does_not_report_web_push_before_a_browser_is_notified(settings):
     settings.PUBLIC_URL = ""
     assert not [finding for finding in doctor.findings() if finding.about == "web push"]

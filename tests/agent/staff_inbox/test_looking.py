@@ -263,7 +263,7 @@ def test_buttons_run_only_the_commands_that_have_one_and_viewers_none(
     assert logged == ([] if name == "reset" else [(staff_member.pk, str(conversation.pk), f"Inbox: /{name}.")])
 
 
-def test_why_there_is_no_draft_is_said_to_the_reader_and_offered_to_nobody(
+def test_why_there_is_no_draft_is_shown_to_the_reader_and_offered_to_nobody(
     conversation: Conversation, says: Says, staff_member: User, log_in: LogIn, settings: Any
 ) -> None:
     settings.OPENAI_API_KEY = settings.OPENAI_BASE_URL = ""

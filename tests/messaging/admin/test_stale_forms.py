@@ -87,7 +87,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize(("make", "field", "first", "second"), PAGES)
-def test_the_second_of_two_people_at_one_form_is_told_and_overwrites_nothing(
+def test_the_second_of_two_people_at_one_form_is_refused_and_overwrites_nothing(
     make: Callable[..., Any], field: str, first: str, second: str, admin: User, session: WhatsAppSession, log_in: LogIn
 ) -> None:
     row, colleague = make(admin, session), User.objects.create_superuser("boss", password="a long password 3")

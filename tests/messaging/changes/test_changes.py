@@ -147,7 +147,9 @@ def test_an_empty_or_overlong_text_is_refused(client: Any, fake: Any, answer: Me
     assert fake.edited == {}
 
 
-def test_a_number_that_is_not_connected_is_said_to_be(client: Any, fake: Any, answer: Message) -> None:
+def test_an_edit_by_a_number_that_is_not_connected_is_refused_with_its_code(
+    client: Any, fake: Any, answer: Message
+) -> None:
     WhatsAppSession.objects.update(status="disconnected")
     assert edit(client, answer).json()["code"] == "session_not_connected"
 

@@ -264,7 +264,7 @@ def test_a_command_shows_the_text_of_documents_too(receive, conversation):
     assert Media.objects.get().extract == "Open from 9 to 5"
 
 
-def test_the_model_is_told_why_the_platform_could_not_get_an_image(says, conversation, model, api):
+def test_the_model_is_given_the_reason_why_the_platform_could_not_get_an_image(says, conversation, model, api):
     says("Which colour?", kind=Kind.IMAGE, media=MediaRef(error="Media download error"))
     turns.take_turn(conversation.pk)
     assert Media.objects.get().status == "failed"

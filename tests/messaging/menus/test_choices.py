@@ -158,7 +158,7 @@ def test_buttons_that_are_refused_for_another_reason_than_their_form_are_not_tri
     assert cloud.sent == []
 
 
-def test_a_person_who_sends_buttons_is_told_that_they_were_refused(
+def test_a_person_who_sends_buttons_is_shown_that_they_were_refused(
     conversation: Conversation, cloud: FakeCloud, says: Any, model: Any
 ) -> None:
     (message,) = answer(says, model, conversation, cloud=cloud)

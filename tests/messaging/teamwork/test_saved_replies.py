@@ -137,7 +137,7 @@ def test_a_shortcut_that_is_taken_is_an_error_beside_its_field(admin, log_in):
     assert answer.context["adminform"].form.errors == {"shortcut": ["This shortcut is taken."]}
 
 
-def test_the_admin_tells_each_role_whom_a_reply_may_be_for(session, admin, staff_member, log_in):
+def test_the_admin_shows_each_role_whom_a_reply_may_be_for(session, admin, staff_member, log_in):
     def help_text(user):
         form = log_in(user).get(reverse("admin:messaging_savedreply_add")).context["adminform"].form
         field = form.fields["session"]

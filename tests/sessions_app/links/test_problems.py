@@ -139,7 +139,7 @@ def test_the_api_says_why_a_number_is_not_linked(waha: Bridge, profile: Any, adm
     assert shown["since"] is not None
 
 
-def test_who_polls_the_code_is_told_that_a_passkey_is_demanded(bridge: Bridge, profile: Any, admin: Any) -> None:
+def test_the_answer_to_a_poll_for_the_code_names_the_demanded_passkey(bridge: Bridge, profile: Any, admin: Any) -> None:
     with FakeWaha() as fake:
         Bridge.objects.filter(pk=bridge.pk).update(kind="waha", base_url=fake.url, api_key=fake.api_key)
         bridge.refresh_from_db()
