@@ -189,6 +189,8 @@ def _insert_with_new_contact(*, bridge: Bridge, event: MessageReceived) -> Recei
         return None
     if result is not None and result.contact_id == contact_id:
         log_created(result.session_id, contact_id)
+    elif result is None and (created := Contact.objects.filter(pk=contact_id).first()):  # a change of it came first
+        log_created(created.session_id, contact_id)
     return result
 
 

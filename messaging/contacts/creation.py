@@ -6,7 +6,7 @@ import orjson
 from django.db import models
 
 from agent.bridges.events import ChatAddress
-from messaging.contacts.lookup import alias_spellings, name_of, phone_of, phones_to_lock
+from messaging.contacts.lookup import alias_spellings, in_lock_order, name_of, phone_of, phones_to_lock
 from messaging.models import Contact, Conversation
 from sessions_app.models import Bridge
 from whatsapp_agent.postgres.prepared import Call, Statement
@@ -62,6 +62,7 @@ def contact_creation(*, bridge: Bridge, session_name: str, address: ChatAddress)
     if address.is_group or address.username:
         return None
     name = name_of(address)
+    aliases = in_lock_order(address.aliases)
     contact = Contact(name=name, bridge_name=name, phone=phone_of(address))
     session = {"bridge_id": bridge.pk, "bridge_version": bridge.row_version, "session": session_name}
     insert = (
@@ -70,8 +71,8 @@ def contact_creation(*, bridge: Bridge, session_name: str, address: ChatAddress)
         | {
             "contact": _as_json(contact),
             "conversation": _as_json(Conversation(contact_id=contact.pk, address=address.address)),
-            "kinds": [kind.value for kind, _ in address.aliases],
-            "values": [value for _, value in address.aliases],
+            "kinds": [kind.value for kind, _ in aliases],
+            "values": [value for _, value in aliases],
             "spellings": [value for alias in address.aliases for value in alias_spellings(*alias)],
         },
     )

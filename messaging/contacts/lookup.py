@@ -1,5 +1,6 @@
 """Contacts and their conversations by address and by phone."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -126,7 +127,7 @@ def _create_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
             )
             ContactAlias.objects.bulk_create(
                 ContactAlias(session=session, contact=contact, kind=kind, value=value)
-                for kind, value in address.aliases
+                for kind, value in in_lock_order(address.aliases)
             )
             _set_username(contact=contact, address=address)
             log_created(session.pk, contact.pk)
@@ -135,6 +136,12 @@ def _create_contact(*, session: WhatsAppSession, address: ChatAddress) -> Contac
         if not ContactAlias.objects.filter(session=session, value__in=[value for _, value in address.aliases]).exists():
             raise
         return resolve_contact(session=session, address=address)  # another transaction created it at the same moment
+
+
+def in_lock_order(aliases: Iterable[tuple[AliasKind, str]]) -> list[tuple[AliasKind, str]]:
+    """Return aliases as they are inserted: two insert the same ones of a new person at once, and wait for each other's
+    rows. Bridges name them in any order."""
+    return sorted(aliases, key=lambda alias: (alias[0].value, alias[1]))
 
 
 def log_created(session_id: UUID, contact_id: UUID) -> None:
@@ -210,7 +217,10 @@ def _update_contact(*, contact: Contact, address: ChatAddress, new: list[tuple[A
         Contact.objects.filter(pk=contact.pk).update(**changes)
         contact.refresh_from_db(fields=list(changes))
     ContactAlias.objects.bulk_create(
-        (ContactAlias(session_id=contact.session_id, contact=contact, kind=kind, value=value) for kind, value in new),
+        (
+            ContactAlias(session_id=contact.session_id, contact=contact, kind=kind, value=value)
+            for kind, value in in_lock_order(new)
+        ),
         ignore_conflicts=True,
     )
     _set_username(contact=contact, address=address)

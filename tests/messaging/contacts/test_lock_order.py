@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from agent.inbox import handle_event
 from messaging.contacts.merging import merge_contacts
 from messaging.contacts.unmerging import unmerge
 from messaging.imports.service import run_import
-from messaging.inbound import settle_held_messages
+from messaging.inbound import receive_message, settle_held_messages
 from messaging.models import Contact, ContactAlias, ContactMerge, Conversation, HeldMessage, Message
 from messaging.people.forgetting import forget_contact
 from tests.conftest import message_event
@@ -198,6 +199,24 @@ def test_three_contacts_become_one_while_staff_merge_two_of_them(bridge: Any, se
     merging.result()
     assert ContactAlias.objects.values("contact").distinct().count() == 1
     assert Message.objects.filter(conversation=Conversation.objects.get()).count() == 4
+
+
+@pytest.mark.parametrize("number", range(4))  # which of the two goes on first is chance
+def test_two_messages_of_a_new_person_who_is_named_in_another_order_do_not_deadlock(
+    bridge: Any, session: Any, number: int
+):
+    phone = ChatAddress("351912345678@s.whatsapp.net", AliasKind.PHONE, phone="+351912345678")
+    orders = (replace(phone, alternates=(HIDDEN,)), replace(HIDDEN, alternates=(phone,)))
+    with transaction.atomic():
+        somebody = Contact.objects.create(session=session)
+        ContactAlias.objects.create(session=session, contact=somebody, kind=AliasKind.LID, value=HIDDEN.address)
+        events = [message_event("hi", number=n, chat=each, sender=each) for n, each in enumerate(orders)]
+        arriving = [BackgroundCall(partial(receive_message, bridge=bridge, event=event)) for event in events]
+        arriving[0].wait_for_lock(count=2)
+        transaction.set_rollback(True)
+
+    assert len({each.result().contact_id for each in arriving}) == 1
+    assert Message.objects.count() == 2
 
 
 def test_a_merge_locks_the_groups_in_which_it_changes_messages(bridge: Any, session: Any, says: Any):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from messaging.contacts.locks import ContactGone
 from messaging.contacts.lookup import resolve_contact
 from messaging.control import ConversationGone
 from messaging.inbound import receive_message
-from messaging.models import Contact, ContactAlias, ContactMerge, Conversation, Message
+from messaging.models import Contact, ContactAlias, ContactMerge, Conversation, EarlyChange, Message
 from tests.conftest import message_event
 from whatsapp_agent.text.phones import canonical_phone
 
@@ -203,13 +204,20 @@ def test_sightings_that_come_twice_at_once_are_stored_once_and_leave_no_id_with_
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("username", [None, "@ana"])  # a username takes the long way
-def test_it_is_logged_that_a_contact_was_created_once_and_without_the_number(bridge: Any, session: Any, username: Any):
-    seen = sighting([PHONES[0]], username=username, name="Ana")
+@pytest.mark.parametrize(("username", "is_changed_early"), [(None, False), ("@ana", False), (None, True)])
+def test_it_is_logged_that_a_contact_was_created_once_and_without_the_number(
+    bridge: Any, session: Any, username: Any, is_changed_early: bool
+):
+    seen = sighting([PHONES[0]], username=username, name="Ana")  # a username takes the long way
+    events = [message_event("Hi", number=number, chat=seen, sender=seen) for number in range(2)]
+    if is_changed_early:  # the message is stored after its contact
+        EarlyChange.objects.create(
+            session=session, provider_message_id=events[0].provider_message_id, is_revoked=True, at=timezone.now()
+        )
 
     with structlog.testing.capture_logs() as logs:
-        for number in range(2):
-            receive_message(bridge=bridge, event=message_event("Hi", number=number, chat=seen, sender=seen))
+        for event in events:
+            receive_message(bridge=bridge, event=event)
 
     entries = [entry for entry in logs if entry.get("decided_by") == "created"]
     contact = Contact.objects.get()
