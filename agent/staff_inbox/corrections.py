@@ -71,9 +71,7 @@ def _add_to_draft(request: HttpRequest, conversation: Conversation, *, line: str
         raise Conflict(_("Meanwhile someone changed the profile. Look, then try again."))
     instructions = f"{(draft or profile).instructions.rstrip()}\n{line}".strip()
     draft = drafts.save_draft(profile=profile, by=staff_user(request), instructions=instructions)
-    Correction.objects.get_or_create(
-        version=draft.versions.get(version=draft.version), defaults={"conversation": conversation}
-    )
+    Correction.objects.get_or_create(version=draft.versions.get(version=draft.version), conversation=conversation)
     return _("Saved in the draft of %(profile)s. The agent says so once the draft is published.") % {
         "profile": profile.name
     }

@@ -100,8 +100,12 @@ class Correction(models.Model):
     """
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="+")
-    version = models.OneToOneField(AgentProfileVersion, on_delete=models.CASCADE, related_name="+")
+    version = models.ForeignKey(AgentProfileVersion, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    forgotten_contacts = models.JSONField(default=list)  # ids of those of a group: their messages are deleted first
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["version", "conversation"], name="correction_once")]
 
     def __str__(self) -> str:
         return f"{self.version} of {self.conversation_id}"

@@ -52,10 +52,11 @@ from messaging.models import (
 )
 from messaging.people.merges import remove_from_merges
 from messaging.people.redaction import (
-    corrections_in,
+    corrections_for,
     delete_early_changes,
     delete_early_receipts,
     profiles_that_name,
+    record_corrections,
     redact_names,
     redact_numbers,
     redact_profile,
@@ -171,7 +172,7 @@ class _Forgetting:
         for group_id in list(theirs.values_list("conversation", flat=True).distinct()):
             here = theirs.filter(conversation=group_id)
             since = here.order_by("said_at").values_list("said_at", flat=True).first() or timezone.now()
-            self._report_corrections(corrections_in(group_id, since=since))
+            record_corrections(self.contact, group=group_id, since=since)
             turns = list(here.exclude(turn=None).values_list("turn", flat=True).distinct())
             yield from self._delete_rows(ToolCall.objects.filter(turn__conversation=group_id, created_at__gte=since))
             for model in _models_with(Turn, Conversation):
@@ -276,8 +277,8 @@ class _Forgetting:
         if messages.filter(sender=self.contact).exists() or messages.filter(conversation=conversation).exists():
             self.conversation = conversation  # two questions: an index answers each, and none answers both
             return False
+        self.receipt.corrections_to_review = corrections_for(self.contact)
         if conversation is not None:
-            self._report_corrections(corrections_in(conversation.pk))
             conversation.delete()
             Event.objects.filter(conversation_id=conversation.pk, pk__gt=self.newest_event).delete()
         if Contact.objects.filter(pk=self.contact.pk).delete()[0]:
@@ -286,10 +287,6 @@ class _Forgetting:
             data = {"contact": str(self.receipt.contact), **review}
             Event.objects.create(type="contact.forgotten", session_id=self.receipt.session, data=data)
         return True
-
-    def _report_corrections(self, found: list[dict[str, Any]]) -> None:
-        known = self.receipt.corrections_to_review
-        known += [each for each in found if each not in known]
 
     def _delete_messages(self, rows: QuerySet[Message]) -> Iterator[None]:
         def delete(ids: list[Any]) -> None:

@@ -134,16 +134,26 @@ def profiles_that_name(contact: Contact) -> list[str]:
     return []
 
 
-def corrections_in(conversation: UUID, *, since: datetime | None = None) -> list[dict[str, Any]]:
-    """Return which versions of which drafts "Correct it" made in a conversation: their lines may repeat what it says.
+@transaction.atomic
+def record_corrections(contact: Contact, *, group: UUID, since: datetime) -> None:
+    """Let `corrections_for` find what "Correct it" made in a group after the contact had written there, also when
+    their messages are deleted."""
+    rows = Correction.objects.filter(conversation=group, created_at__gte=since).order_by("pk")
+    for row in rows.exclude(forgotten_contacts__contains=[str(contact.pk)]).select_for_update():
+        row.forgotten_contacts.append(str(contact.pk))
+        row.save(update_fields=["forgotten_contacts"])
+
+
+def corrections_for(contact: Contact) -> list[dict[str, Any]]:
+    """Return which versions of which drafts "Correct it" made where the contact wrote: their lines may repeat it.
 
     The lines are not deleted: by then they may be what the agent tells everybody.
     """
-    rows = Correction.objects.filter(conversation=conversation).order_by("pk")
-    if since is not None:
-        rows = rows.filter(created_at__gte=since)
-    values = rows.values_list("version__profile__draft_of", "version__version")
-    return [{"profile": str(profile), "draft_version": version} for profile, version in values]
+    rows = Correction.objects.filter(
+        Q(conversation__contact=contact) | Q(forgotten_contacts__contains=[str(contact.pk)])
+    )
+    values = rows.order_by("pk").values_list("version__profile__draft_of", "version__version")
+    return [{"profile": str(profile), "draft_version": version} for profile, version in dict.fromkeys(values)]
 
 
 def _profile_rows(contact: Contact) -> list[Any]:

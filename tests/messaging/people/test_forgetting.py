@@ -165,6 +165,23 @@ def test_a_correction_in_the_persons_conversation_is_reported(person):
     assert not Correction.objects.exists()
 
 
+def test_a_correction_in_a_group_is_reported_by_the_run_that_completes_an_interrupted_one(person):
+    profile = person.session.agent_profile
+    first = load_draft(profile).version
+    draft = save_draft(profile=profile, instructions="Be very brief.")
+    group = Conversation.objects.get(contact__is_group=True)
+    for version in (first, draft.version):
+        Correction.objects.create(conversation=group, version=draft.versions.get(version=version))
+    theirs = Message.objects.filter(conversation=group, sender=person)
+    forgetting = forget_contact(person)
+    while theirs.exists():
+        next(forgetting)
+    forgetting.close()
+    reported = [each["draft_version"] for each in forget(person).corrections_to_review]
+    assert reported == [first, draft.version]
+    assert Correction.objects.filter(conversation=group).count() == 2
+
+
 def test_receipts_that_wait_for_messages_of_others_stay(person, session):
     other = EarlyReceipt.objects.create(
         session=session, provider_message_id=f"true_1{NUMBER}@c.us_3EB0B", status="read", at=AT
