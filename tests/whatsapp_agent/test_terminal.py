@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.application import ROOT, SECRETS
+from whatsapp_agent.storage import input_file
 from whatsapp_agent.storage.input_file import open_input
 
 
@@ -21,13 +22,13 @@ def test_a_command_works_with_its_input_and_output_closed(tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("later_s", [0, 0.3])
+def test_a_pipe_is_read_to_its_end_whoever_opens_it_first(tmp_path: Path, later_s: float) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=(b"a passphrase" * 10_000,))
+    writer = threading.Timer(later_s, pipe.write_bytes, args=(b"a passphrase" * 10_000,))
     writer.start()
-    while not (content := _read(pipe)):
-        pass  # the writer has not opened it yet
+    content = _read(pipe)
     writer.join(20)
     assert content == b"a passphrase" * 10_000
 
@@ -37,7 +38,8 @@ def _read(path: Path) -> bytes:
         return file.read()
 
 
-def test_a_pipe_that_nobody_writes_into_is_empty(tmp_path: Path) -> None:
+def test_a_pipe_that_nobody_writes_into_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_file, "MAX_WAIT_FOR_WRITER_S", 0.1)
     os.mkfifo(tmp_path / "pipe")
     assert _read(tmp_path / "pipe") == b""
     with pytest.raises(OSError, match="a pipe, not a file"):
