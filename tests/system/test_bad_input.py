@@ -141,26 +141,27 @@ REFUSED: list[tuple[tuple[Any, ...], str]] = [
     (("demo_data",), "--force"),
     (("export_contact", NOBODY, "--output", "{folder}/a.zip"), "Contact not found"),
     (("export_contact", "12", "--output", "{folder}/a.zip"), "phone"),
+    (("export_contact", "{contact}", "--session", "nowhere", "--output", "{folder}/a.zip"), "no session"),
     (("export_contact", "{contact}", "--output", "{folder}"), "exists already"),
+    (("export_contact", "{contact}", "--output", "{folder}/text.txt"), "exists already"),
     (("export_contact", "{contact}", "--output", "{folder}/none/a.zip"), "No such file"),
     (("export_contact", "{contact}", "--output", "{folder}/text.txt/a.zip"), "Not a directory"),
     (("export_contact", "{contact}", "--output", "{folder}/" + "a" * 300), "name too long"),
     (("export_contact", "{contact}", "--output", "/proc/a.zip"), "/proc/a.zip"),
-    (("export_conversation", NOBODY), "no conversation"),
-    (("export_conversation", "12"), "no conversation"),
+    *((("export_conversation", conversation), "no conversation") for conversation in (NOBODY, "12")),
     (("export_conversation", "{conversation}", "--output", "{folder}/a.pdf"), "Unknown format"),
+    (("export_conversation", "{conversation}", "--output", "{folder}/none/a.json"), "No such file"),
     (("export_conversation", "{conversation}", "--output", "{folder}/text.txt"), "exists already"),
     (("forget_contact", NOBODY, "--yes"), "Contact not found"),
     (("forget_contact", "12", "--yes"), "phone"),
     (("forget_contact", "{contact}"), "add --yes"),
     (("forget_contact", "{contact}", "--session", "nowhere", "--yes"), "no session"),
     (("import_chat", "{folder}/none.txt", *IMPORT), "No such file"),
+    (("import_chat", "{folder}", *IMPORT), "Is a directory"),
     (("import_chat", "/proc/self/mem", *IMPORT), "put/output error"),
     (("import_chat", "{folder}/pipe", *IMPORT), "a pipe, not a file"),
     (("import_chat", "/dev/zero", *IMPORT), "device, not a file: /dev/zero"),
-    (("import_chat", "{folder}/empty", *IMPORT), "no exported chat"),
-    (("import_chat", "{folder}/text.txt", *IMPORT), "no exported chat"),
-    (("import_chat", "{folder}/binary", *IMPORT), "no exported chat"),
+    *((("import_chat", f"{{folder}}/{name}", *IMPORT), "no exported chat") for name in ("empty", "text.txt", "binary")),
     (("import_chat", "{folder}/whole.backup", *IMPORT), "chat"),
     (("import_chat", "{folder}/half.zip", *IMPORT), "not whole"),
     (("import_chat", "{folder}/out.zip", *IMPORT), "leads out of its folder"),
@@ -179,8 +180,7 @@ REFUSED: list[tuple[tuple[Any, ...], str]] = [
     (("run_command", "nonsense", "--conversation", NOBODY), "nonsense"),
     (("run_command", "help", "--conversation", NOBODY), "Conversation not found"),
     (("run_command", "summarize", "--conversation", "{conversation}", "many"), "many"),
-    (("backup", "{folder}/whole.backup"), "exists already"),
-    (("backup", "{folder}"), "exists already"),
+    *((("backup", path), "exists already") for path in ("{folder}/whole.backup", "{folder}")),
     (("backup", "{folder}/none/a.backup"), "No such file"),
     (("backup", "{folder}/a.backup", "--passphrase-file", "{folder}/none"), "No such file"),
     (("backup", "{folder}/a.backup", "--passphrase-file", "{folder}"), "Is a directory"),
@@ -192,7 +192,7 @@ REFUSED: list[tuple[tuple[Any, ...], str]] = [
     (("restore", "{folder}"), "Is a directory"),
     (("restore", "{folder}/pipe"), "a pipe, not a file"),
     (("restore", "/dev/full"), "device, not a file"),
-    (("restore", "{folder}/text.txt"), "backup"),
+    *((("restore", f"{{folder}}/{name}"), "backup") for name in ("text.txt", "empty", "whole.zip")),
     (("restore", "{folder}/half.backup"), "whole"),
     (("restore", "{folder}/whole.backup"), "is in use"),
     (("restore", "{folder}/locked.backup"), "passphrase"),
@@ -266,13 +266,13 @@ def test_every_command_with_input_is_in_these_tables() -> None:
     assert {arguments[0] for arguments, _ in REFUSED} == set(OWN_COMMANDS) - without_input
 
 
+ROTATING: list[tuple[Any, ...]] = [("rotate_secrets",), ("rotate_secrets", "--tokens")]
 WRITING: list[tuple[Any, ...]] = [
     ("backup", "{folder}/a.backup"),
     ("export_contact", "{contact}", "--output", "{folder}/a.zip"),
     ("export_conversation", "{conversation}", "--output", "{folder}/a.json"),
     ("restore", "{folder}/whole.backup", "--secrets", "{folder}/secrets"),
-    ("rotate_secrets",),
-    ("rotate_secrets", "--tokens"),
+    *ROTATING,
 ]
 
 
@@ -326,7 +326,7 @@ def test_a_file_that_the_operator_may_not_read_or_write_is_named(
     assert place.state() == before
 
 
-@pytest.mark.parametrize("arguments", WRITING[-2:], ids=name_of)
+@pytest.mark.parametrize("arguments", ROTATING, ids=name_of)
 def test_secrets_that_the_operator_may_not_write_stay(place: Place, arguments: tuple[Any, ...]) -> None:
     before, mode = place.state(), place.data_dir.stat().st_mode
     place.data_dir.chmod(0o500)
