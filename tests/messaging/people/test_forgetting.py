@@ -177,8 +177,7 @@ def test_a_correction_in_a_group_is_reported_by_the_run_that_completes_an_interr
     while theirs.exists():
         next(forgetting)
     forgetting.close()
-    reported = [each["draft_version"] for each in forget(person).corrections_to_review]
-    assert reported == [first, draft.version]
+    assert [each["draft_version"] for each in forget(person).corrections_to_review] == [first, draft.version]
     assert Correction.objects.filter(conversation=group).count() == 2
 
 
