@@ -35,8 +35,7 @@ TRACES = re.compile(
 WITHOUT_PERSONS = {
     "accounts_apikey", "accounts_loginfailures", "accounts_requestrate", "accounts_user", "accounts_user_groups",
     "accounts_user_user_permissions", "agent_alert", "agent_engineprocess", "agent_keyholder",
-    "agent_metrictotal", "agent_pushsender",
-    "agent_pushsubscription", "auth_group",
+    "agent_metrictotal", "agent_pushsender", "agent_pushsubscription", "auth_group",
     "auth_group_permissions", "auth_permission", "django_content_type", "django_migrations", "django_session",
     "messaging_dailyrun", "messaging_knowledge", "messaging_knowledgepart",
     "messaging_messagetemplate",
