@@ -28,6 +28,7 @@ from messaging.receipts import (
     record_full_id,
     record_sent,
     same_content,
+    settle_earlier_try,
     unsettled_sends,
 )
 from sessions_app.bridges import BridgeChanged
@@ -379,6 +380,8 @@ def receive_own_message(*, bridge: Bridge, event: MessageReceived) -> Message | 
     if is_sending and not event.is_history:
         HeldMessage.objects.create(conversation=conversation, event=EVENT.dump_python(event, mode="json"))
         return None
+    if settle_earlier_try(conversation, event):
+        event = replace(event, is_echo=True)  # the contact has it twice, and nobody typed
     return _store_own_message(event, session=session, contact=contact, conversation=conversation)
 
 

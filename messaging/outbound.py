@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Case, Exists, Max, OuterRef, Q, When
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -425,6 +425,7 @@ def send_again(*, message: Message) -> Message:
         error="",
         created_at=timezone.now(),
         provider_message_id=None,
+        unconfirmed_at=Case(When(status=Message.Status.UNCONFIRMED, then="sending_at"), default="unconfirmed_at"),
     )
     if not changed:
         raise Conflict(_("Only a message that failed, was cancelled or is unconfirmed can be sent again."))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, ExpressionWrapper, F, Func, IntegerField, OuterRef, Q, Value
+from django.db.models import Case, Exists, ExpressionWrapper, F, Func, IntegerField, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext_noop
@@ -180,7 +180,10 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
     known = Message.objects.filter(pk=message_id)
     now = timezone.now()
     at = min(at or now, now)
-    known.update(provider_message_id=provider_message_id, sent_at=Coalesce("sent_at", Value(at)))
+    earlier_try = None if message.status == Message.Status.QUEUED else message.unconfirmed_at  # None: it was that one
+    known.update(
+        provider_message_id=provider_message_id, sent_at=Coalesce("sent_at", Value(at)), unconfirmed_at=earlier_try
+    )
     _apply_receipt(known=known, status=Receipt.SENT.value, at=message.sent_at or at)
     early = EarlyReceipt.objects.filter(session_id=message.session_id, provider_message_id=provider_message_id)
     for receipt in early.order_by("at", "id"):
@@ -191,17 +194,39 @@ def record_sent(*, message_id: UUID, provider_message_id: str, at: datetime | No
 def find_unsettled_send(conversation: Conversation, event: MessageReceived) -> Message | None:
     """Return the send in this conversation that this may be the echo of; None if there is none."""
     unsettled = unsettled_sends(event).filter(conversation=conversation)
-    return unsettled.order_by("status", "created_at", "id").first()  # what is being sent before what is unconfirmed
+    is_queued = Case(When(status=Message.Status.QUEUED, then=1), default=0)
+    # What is being sent before what is unconfirmed, and that before what is queued again.
+    return unsettled.order_by(is_queued, "status", "created_at", "id").first()
+
+
+def settle_earlier_try(conversation: Conversation, event: MessageReceived) -> bool:
+    """Return whether this is the echo of a try that may have arrived, of a message that was sent again since.
+
+    True once for each such message. The text may have been edited after that.
+    """
+    if event.is_typed:
+        return False
+    same_text = same_content(event) | Q(earlier_texts__contains=[{"text": event.text}], kind=event.kind.value)
+    tried = Message.objects.filter(
+        same_text, conversation=conversation, unconfirmed_at__range=_echo_range(event.sent_at)
+    ).first()
+    return tried is not None and bool(Message.objects.filter(pk=tried.pk).update(unconfirmed_at=None))
+
+
+def _echo_range(at: datetime | None) -> tuple[datetime, datetime]:
+    written_at = at or timezone.now()
+    return written_at - ECHO_WITHIN, written_at + ECHO_WITHIN
 
 
 def unsettled_sends(event: MessageReceived) -> MessageQuerySet:
-    """Return the sends that this may be the echo of: being sent, or unconfirmed, with the same text at the same time.
+    """Return the sends that this may be the echo of, with the same text at the same time: being sent, unconfirmed, or
+    queued again after that.
 
     The caller narrows them to the conversation.
     """
     if event.is_typed:
         return Message.objects.none()
-    written_at = event.sent_at or timezone.now()
+    near = _echo_range(event.sent_at)
     statuses = [Message.Status.SENDING, Message.Status.UNCONFIRMED]
     same: dict[str, Any] = {}
     if event.kind is Kind.REACTION:  # WAHA does not name the id of one that it took: its echo does
@@ -210,10 +235,9 @@ def unsettled_sends(event: MessageReceived) -> MessageQuerySet:
     # An echo may name the kind otherwise than we did: a voice note for an audio file.
     return Message.objects.filter(
         same_content(event, any_kind=event.is_echo and event.kind is not Kind.REACTION),
+        Q(status__in=statuses, sending_at__range=near) | Q(status=Message.Status.QUEUED, unconfirmed_at__range=near),
         direction=Message.Direction.OUTBOUND,
-        status__in=statuses,
         provider_message_id=None,
-        sending_at__range=(written_at - ECHO_WITHIN, written_at + ECHO_WITHIN),
         **same,
     )
 

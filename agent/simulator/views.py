@@ -310,7 +310,7 @@ def _message_as_json(message: Any) -> dict[str, Any]:
         "unanswered": message.get_unanswered_display() if message.unanswered else "",
         "error": translate_stored(message.error),
         "at": message.said_at,
-        "is_edited": message.edited_at is not None,
+        "is_edited": message.edited_at is not None and not message.is_edited_unseen,
         "is_revoked": message.revoked_at is not None,
     }
 

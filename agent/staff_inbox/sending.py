@@ -134,9 +134,16 @@ def change(request: HttpRequest, conversation_id: UUID, name: str) -> HttpRespon
         edit(message, text=text, seen=request.POST.get("seen"))
         said = _("The message was changed.")
     else:
-        revoke(message)
-        said = _("The message was deleted for everyone.")
+        said = _deletion_of(revoke(message))
     return JsonResponse({"said": said})
+
+
+def _deletion_of(message: Message) -> str:
+    if message.status == Message.Status.CANCELLED:
+        return _("The message was cancelled before it was sent.")
+    if message.status == Message.Status.UNCONFIRMED:
+        return _("The message is not sent again. An earlier try may have arrived: look on the phone.")
+    return _("The message was deleted for everyone.")
 
 
 def _message(conversation: Conversation, message_id: UUID | None) -> Message:

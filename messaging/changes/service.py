@@ -1,8 +1,9 @@
 """Edit and delete, for everyone, what we sent. Staff and API clients see at once what became of it.
 
-What is still queued is changed here alone, by one statement: it leaves with the new text, or not at all. For the rest
-the bridge is asked without a transaction; meanwhile `changing_until` keeps others from changing the same message. If no
-clear answer comes, it may have been done: doing it again is safe, and the bridge's own event settles it.
+What is still queued is changed here alone, and the bridge is given only the last text: it leaves with that, or not at
+all. For the rest the bridge is asked without a transaction; meanwhile `changing_until` keeps others from changing the
+same message. If no clear answer comes, it may have been done: doing it again is safe, and the bridge's own event
+settles it.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -22,7 +24,9 @@ from django.utils.translation import gettext_noop
 from agent.bridges.base import BridgeAdapter
 from agent.bridges.capabilities import Capability
 from agent.bridges.exchange import BridgeError, NotSent, Refused, Steps
+from messaging import control
 from messaging.models import Message
+from messaging.models.messages import MessageQuerySet
 from messaging.outbound import check_length, reference_to
 from messaging.receipts import apply_edit, apply_revocation
 from sessions_app.bridges import adapter_for, call_bridge
@@ -62,7 +66,7 @@ def edit(message: Message, *, text: str, seen: str | None = None) -> Message:
     if seen is not None and seen != version_of(message):
         raise _changed_meanwhile()
     if _is_queued(message):
-        return _change_queued(message, text=text)
+        return _edit_queued(message, text=text)
     _check_age(message, max_age=adapter.max_edit_age, refusal=_("WhatsApp lets a message be edited for 15 minutes."))
     with _changing(message, edited_at=message.edited_at):
         _call(message, adapter.edit_text(**_where(message, adapter), text=text))
@@ -75,13 +79,13 @@ def edit(message: Message, *, text: str, seen: str | None = None) -> Message:
 def revoke(message: Message) -> Message:
     """Delete a message that we sent for everyone, or cancel a queued one. It stays stored; the model is not shown it.
 
+    One that is queued again although an earlier try may have arrived becomes unconfirmed, as it was before.
     Raises what `edit` raises, but for the text.
     """
     if message.revoked_at is not None:
         return message
     if _is_queued(message):
-        reason = gettext_noop("It was deleted before it was sent.")
-        return _change_queued(message, status=Message.Status.CANCELLED, error_code="deleted", error=reason)
+        return _cancel_queued(message)
     adapter = adapter_for(message.session.bridge)
     _check_changeable(message, adapter=adapter, capability=Capability.REVOKE)
     refusal = _("WhatsApp lets a message be deleted for everyone for two and a half days.")
@@ -98,7 +102,8 @@ def is_changeable(message: Message, *, adapter: BridgeAdapter, capability: Capab
     """Return whether the page offers it; `edit` and `revoke` say why not."""
     max_age = adapter.max_edit_age if capability == Capability.EDIT else adapter.max_revoke_age
     is_right_kind = message.kind == Message.Kind.TEXT and "template" not in message.details
-    is_allowed = _is_queued(message) or (
+    is_queued = _is_queued(message) and (capability == Capability.REVOKE or message.unconfirmed_at is None)
+    is_allowed = is_queued or (
         capability in adapter.capabilities
         and _has_arrived(message)
         and message.revoked_at is None
@@ -111,14 +116,48 @@ def _is_queued(message: Message) -> bool:
     return message.status == Message.Status.QUEUED
 
 
-def _change_queued(message: Message, **values: Any) -> Message:
-    """Change a queued message, unless it has been claimed for sending, or was edited, after it was loaded."""
-    waiting = Message.objects.filter(pk=message.pk, status=Message.Status.QUEUED, text=message.text)
-    if not waiting.update(**values):
-        raise Conflict(_("The message has just left, or somebody else has changed it. Look, then try again."))
+@transaction.atomic
+def _edit_queued(message: Message, *, text: str) -> Message:
+    """Change a text that has not left. One that may have arrived is refused: its echo would not be recognized."""
+    if message.unconfirmed_at is not None:
+        raise Conflict(_("An earlier try may have arrived: the message can be edited once it has been sent."))
+    control.lock_conversation(message.conversation_id)
+    if not list(_still_queued(message).select_for_update(no_key=True).values_list("pk")):
+        raise _left_meanwhile()
+    apply_edit([message.pk], text=text)
     log.info("queued_message_changed", message=str(message.pk))
     message.refresh_from_db()
     return message
+
+
+def _cancel_queued(message: Message) -> Message:
+    values: dict[str, Any] = {
+        "status": Message.Status.CANCELLED,
+        "error": gettext_noop("It was deleted before it was sent."),
+    }
+    if message.unconfirmed_at is not None:
+        values = {
+            "status": Message.Status.UNCONFIRMED,
+            "sending_at": message.unconfirmed_at,
+            "unconfirmed_at": None,
+            "error": gettext_noop("It was deleted before it was sent again; an earlier try may have arrived."),
+        }
+    if not _still_queued(message).update(error_code="deleted", **values):
+        raise _left_meanwhile()
+    log.info("queued_message_changed", message=str(message.pk))
+    message.refresh_from_db()
+    return message
+
+
+def _still_queued(message: Message) -> MessageQuerySet:
+    """Return the message, unless it has been claimed for sending, or was edited or tried, after it was loaded."""
+    return Message.objects.filter(
+        pk=message.pk, status=Message.Status.QUEUED, text=message.text, unconfirmed_at=message.unconfirmed_at
+    )
+
+
+def _left_meanwhile() -> Conflict:
+    return Conflict(_("The message has just left, or somebody else has changed it. Look, then try again."))
 
 
 def _has_arrived(message: Message) -> bool:

@@ -102,8 +102,8 @@ EVENT_TYPES = (
     _message("read", "The contact read an outbound message."),
     _message("failed", "An outbound message was not sent and is not retried by itself."),
     _message("unconfirmed", "It is unknown whether the bridge sent an outbound message."),
-    _message("cancelled", "A queued message will not be sent, because a person took the conversation over."),
-    _message("edited", "The text of a message was edited on WhatsApp."),
+    _message("cancelled", "A queued message will not be sent: a person took the conversation over, or deleted it."),
+    _message("edited", "The text of a message was edited on WhatsApp, or before it was sent."),
     _message("revoked", "A message was deleted for everyone on WhatsApp."),
     EventType(
         "conversation.control_changed",

@@ -156,6 +156,8 @@ class Message(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     sending_at = models.DateTimeField(_("sending at"), null=True, blank=True)
+    # When an earlier try began that may have arrived, of a message that was queued again since.
+    unconfirmed_at = models.DateTimeField(null=True, blank=True, editable=False)
     sent_at = models.DateTimeField(_("sent at"), null=True, blank=True)
     delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)
     read_at = models.DateTimeField(_("read at"), null=True, blank=True)
@@ -190,6 +192,14 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.direction} {self.kind} {self.id}"
+
+    @property
+    def is_edited_unseen(self) -> bool:
+        """Whether its text was last edited before it left: the contact has not seen another one."""
+        if self.edited_at is None or self.direction == self.Direction.INBOUND:
+            return False
+        has_not_left = self.status in {self.Status.QUEUED, self.Status.CANCELLED}
+        return has_not_left or (self.sending_at is not None and self.edited_at < self.sending_at)
 
 
 def preview_path(media: "Media", filename: str) -> str:

@@ -59,6 +59,11 @@ def shown(client: Client, conversation: Conversation) -> str:
     return client.get(reverse("inbox-conversation", args=[conversation.pk])).content.decode()
 
 
+def page_version(client: Client, conversation: Conversation) -> str:
+    page = client.get(reverse("inbox-conversation", args=[conversation.pk]))
+    return str(page.context["conversation_version"])
+
+
 def test_a_location_is_sent_and_takes_over(conversation: Conversation, client: Client) -> None:
     response = send(client, conversation, "location", **PLACE)
     message = Message.objects.get()
@@ -284,10 +289,19 @@ def test_a_queued_text_is_edited_before_it_leaves_and_never_over_a_colleagues_ed
     form = client.get(reverse("inbox-edit", args=[conversation.pk, answer.pk])).content.decode()
     assert "only the new text" in form
     (seen,) = re.findall(r'name="seen" value="([^"]*)"', form)
+    known = {"open": str(conversation.pk), "seen": page_version(client, conversation)}
     assert change(client, answer, "edit", text="We close at five.", seen=seen).status_code == 200
+    assert "seen" in client.get(reverse("inbox-poll"), known).json()  # a colleague's page shows it, too
+    page = shown(client, conversation)
+    assert ("edited before it was sent" in page, "We close at six." in page) == (True, True)
     assert change(client, answer, "edit", text="We close at seven.", seen=seen).status_code == 409
-    assert change(client, answer, "revoke").status_code == 200
+    assert change(client, answer, "revoke").json()["said"] == "The message was cancelled before it was sent."
     assert [(each.text, each.status) for each in Message.objects.all()] == [("We close at five.", "cancelled")]
+
+
+def test_deleting_what_may_have_arrived_says_so(client: Client, answer: Message) -> None:
+    Message.objects.update(status="queued", provider_message_id=None, sent_at=None, unconfirmed_at=timezone.now())
+    assert "may have arrived" in change(client, answer, "revoke").json()["said"]
 
 
 @pytest.mark.parametrize("text", ["/summarize", " ／draft", "/nonsense at all", "#draft"])

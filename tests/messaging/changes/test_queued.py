@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
+from agent.bridges import ADAPTERS
+from agent.bridges.capabilities import Capability
 from agent.sender import deliver
 from messaging import control
 from messaging.changes.service import edit as change_text
+from messaging.changes.service import is_changeable
 from messaging.changes.service import revoke as delete
-from messaging.models import Conversation, Message
+from messaging.inbound import receive_own_message
+from messaging.models import Conversation, Event, Message
 from messaging.outbound import send_again, send_text
+from messaging.receipts import apply_edit
 from sessions_app.models import Bridge, WhatsAppSession
-from tests.conftest import as_user
+from tests.conftest import as_user, message_event
 from tests.support.background import BackgroundCall
 from tests.support.fake_zapw import FakeZapw
 from whatsapp_agent.errors import Conflict
@@ -111,6 +117,76 @@ def test_a_takeover_cancels_an_answer_although_it_was_edited(conversation: Conve
     change_text(message, text="Two")
     control.take_over(conversation=conversation)
     assert Message.objects.get().status == "cancelled"
+
+
+def test_a_queued_edit_leaves_a_trace_for_staff_and_clients(queued: Message, zapw: FakeZapw) -> None:
+    change_text(queued, text="We close at five.")
+    queued.refresh_from_db()
+    assert [each["text"] for each in queued.earlier_texts] == ["We close at six."]
+    assert list(Event.objects.filter(type="message.edited").values_list("data__message", flat=True)) == [str(queued.pk)]
+    deliver(queued.conversation_id)
+    queued.refresh_from_db()
+    assert (queued.status, queued.is_edited_unseen) == ("sent", True)
+    apply_edit([queued.pk], text="We close at four.")
+    queued.refresh_from_db()
+    assert not queued.is_edited_unseen
+
+
+@pytest.fixture
+def tried(queued: Message) -> Message:
+    """A message that is queued again although its first try may have arrived."""
+    Message.objects.update(status="unconfirmed", sending_at=timezone.now(), tries=1)
+    Conversation.objects.update(control="agent")
+    return send_again(message=queued)
+
+
+def test_a_text_that_may_have_arrived_is_not_edited_while_it_is_queued_again(client: Any, tried: Message) -> None:
+    response = edit(client, tried)
+    assert (response.status_code, "may have arrived" in response.json()["detail"]) == (409, True)
+    assert not is_changeable(tried, adapter=ADAPTERS["waha"], capability=Capability.EDIT)
+    assert Message.objects.get().text == "We close at six."
+
+
+def test_deleting_what_may_have_arrived_leaves_it_unconfirmed(
+    client: Any, tried: Message, zapw: FakeZapw, bridge: Bridge
+) -> None:
+    response = revoke(client, tried).json()
+    assert (response["status"], "may have arrived" in response["error"]) == ("unconfirmed", True)
+    deliver(tried.conversation_id)
+    assert zapw.sent == []
+    receive_own_message(bridge=bridge, event=message_event(tried.text, number=5, outbound=True))
+    assert (Message.objects.get().status, Conversation.objects.get().control) == ("sent", "agent")
+
+
+def test_the_echo_of_an_earlier_try_settles_a_message_that_is_queued_again(
+    tried: Message, zapw: FakeZapw, bridge: Bridge
+) -> None:
+    receive_own_message(bridge=bridge, event=message_event(tried.text, number=5, outbound=True))
+    deliver(tried.conversation_id)
+    message = Message.objects.get()
+    assert (message.status, message.provider_message_id, zapw.sent) == ("sent", "3EB00000000000000005", [])
+    receive_own_message(bridge=bridge, event=message_event(tried.text, number=6, outbound=True))
+    assert Conversation.objects.get().control == "human"  # a person typed the same words
+
+
+@pytest.mark.parametrize("is_edited", [False, True], ids=["as it was sent", "edited since"])
+def test_an_echo_of_an_earlier_try_that_comes_after_the_next_one_is_no_takeover(
+    tried: Message, bridge: Bridge, is_edited: bool
+) -> None:
+    deliver(tried.conversation_id)
+    if is_edited:
+        apply_edit([tried.pk], text="We close at five.")
+    for _ in range(2):  # bridges deliver an event more than once
+        receive_own_message(bridge=bridge, event=message_event("We close at six.", number=5, outbound=True))
+    assert Conversation.objects.get().control == "agent"
+    assert Message.objects.filter(text="We close at six.", provider_message_id="3EB00000000000000005").count() == 1
+    receive_own_message(bridge=bridge, event=message_event("We close at six.", number=6, outbound=True))
+    assert Conversation.objects.get().control == "human"
+
+
+def test_words_that_were_surely_typed_are_no_echo_of_an_earlier_try(tried: Message, bridge: Bridge) -> None:
+    receive_own_message(bridge=bridge, event=message_event(tried.text, number=5, outbound=True, is_typed=True))
+    assert Conversation.objects.get().control == "human"
 
 
 @pytest.mark.parametrize("act", [edit, revoke])
