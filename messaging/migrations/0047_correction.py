@@ -18,7 +18,11 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('conversation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='messaging.conversation')),
-                ('version', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='sessions_app.agentprofileversion')),
+                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='sessions_app.agentprofileversion')),
+                ('forgotten_contacts', models.JSONField(default=list)),
             ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('version', 'conversation'), name='correction_once')],
+            },
         ),
     ]

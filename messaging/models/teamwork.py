@@ -94,9 +94,9 @@ class MailedConversation(models.Model):
 
 
 class Correction(models.Model):
-    """That "Correct it" in a conversation added a line to the instructions, and with which version of the draft.
+    """A line that "Correct it" in a conversation added to the instructions, by the version of the draft that it made.
 
-    The line may repeat what the contact said: whoever forgets them is told of it.
+    The line may repeat what the contact wrote, so forgetting the contact reports it.
     """
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="+")

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('messaging', '0048_correction_of_groups'),
+        ('messaging', '0047_correction'),
     ]
 
     operations = [
